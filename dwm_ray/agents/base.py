@@ -1,0 +1,59 @@
+"""What an agent is: it learns from segments, whoever made them, and gives a policy."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from dwm_ray.config import PluginConfig, Share
+from dwm_ray.types import DataStats, Metrics, Policy, Segments, Spaces
+
+
+class AgentConfig(PluginConfig):
+    """Options common to agents."""
+
+    return_lambda: Share = 1.0
+    """lambda of the lambda-return over imagined steps: 1 is value expansion (MVE), 0 is one-step TD."""
+    penalty_weight: Annotated[float, Field(ge=0)] = 0.0
+    """kappa: weight of the model's disagreement, subtracted from each imagined reward."""
+    target_clip: Literal["none", "data"] = "data"
+    """Guard of the critic: 'data' clips targets to the range of discounted returns that the data allow."""
+
+
+class Agent(nn.Module):
+    """Interface. An nn.Module, so that `state_dict` holds networks, targets and normalisers; optimisers are apart."""
+
+    Config: ClassVar[type[AgentConfig]]
+
+    def __init__(self, config: AgentConfig, spaces: Spaces, stats: DataStats, discount: float) -> None:
+        super().__init__()
+        self.config = config
+        self.spaces = spaces
+
+    @abstractmethod
+    def update(self, segments: Segments, generator: torch.Generator) -> Metrics:
+        """One gradient step from a batch. No host sync: metrics are 0-d tensors on the device."""
+
+    @abstractmethod
+    def act(self, obs: Tensor) -> Tensor:
+        """Greedy action [B, A] in the task's bounds for raw observations [B, O]; no gradients, no randomness."""
+
+    @abstractmethod
+    def explore(self, obs: Tensor, generator: torch.Generator) -> Tensor:
+        """Action [B, A] of the policy that on-policy expansion follows (TD3: smoothed target action), no gradients."""
+
+    @abstractmethod
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """Everything beyond `state_dict` that a resume needs, as named tensors (safetensors cannot hold more)."""
+
+    @abstractmethod
+    def load_optimizer_state(self, state: dict[str, Tensor]) -> None:
+        """Inverse of `optimizer_state`."""
+
+    def policy(self) -> Policy:
+        """The greedy policy as a function of (obs, step)."""
+        return lambda obs, step: self.act(obs)

@@ -1,0 +1,187 @@
+"""One run's options: a frozen pydantic tree that refuses unknown keys, to JSON and back without loss.
+
+World model, agent and filter are plug-ins: their part of the tree is the `Config` of the chosen class, and in JSON
+carries its `name`. A text below a field is its help on the command line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+from dwm_ray import registry
+
+Share = Annotated[float, Field(ge=0, le=1)]
+PositiveShare = Annotated[float, Field(gt=0, le=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class Frozen(BaseModel):
+    """Base of every option group."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class PluginConfig(Frozen):
+    """Options of a plug-in; defaults are the paper's, `preset('small')` is what a laptop can do."""
+
+    @classmethod
+    def plugin_name(cls) -> str:
+        """The name of the file that defines the plug-in."""
+        return cls.__module__.rsplit(".", 1)[1]
+
+    @classmethod
+    def preset(cls, name: Literal["paper", "small"]) -> Self:
+        """Defaults for a size of machine."""
+        return cls() if name == "paper" else cls(**cls.small())
+
+    @classmethod
+    def small(cls) -> dict[str, Any]:
+        """What the preset `small` changes."""
+        return {}
+
+
+def _plugin_field(kind: str) -> tuple[BeforeValidator, PlainSerializer]:
+    def parse(value: Any) -> Any:
+        if value is None or isinstance(value, PluginConfig):
+            return value
+        options = {"name": value} if isinstance(value, str) else dict(value)
+        cls = registry.find(kind, options.pop("name", "<missing name>"))
+        return cls.Config.model_validate(options)
+
+    def dump(value: PluginConfig | None) -> Any:
+        return None if value is None else {"name": value.plugin_name(), **value.model_dump(mode="json")}
+
+    return BeforeValidator(parse), PlainSerializer(dump)
+
+
+class DataConfig(Frozen):
+    """Which logged data to learn from."""
+
+    file: str | None = None
+    """HDF5 (D4RL layout) or Parquet file, or None to look the task up: D4RL's own file, then the bundled recording."""
+    env: str | None = None
+    """Gymnasium id of the environment; needed with `file` where the file does not name it."""
+    download: bool = False
+    """Fetch D4RL's file or a Minari set that is not on this machine."""
+    holdout_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Share of episodes (at least one) that no world model trains on, to measure its error."""
+
+
+class SynthesisConfig(Frozen):
+    """How start pairs become imagined segments."""
+
+    horizon: PositiveInt = 5
+    """H: imagined steps that enter a target. Streams hold T - 1 steps and serve every H below T."""
+    target_rtg: float = 0.5
+    """Return-to-go asked for, in units of the task's scale; optimistic is at or above the data's maximum."""
+    num_segments: PositiveInt = 100_000
+    """Segments drawn into the stream (start pairs repeat, in a new order, once all were used)."""
+    block_rows: PositiveInt = 4096
+    """Segments per block: the unit that samplers make and learners fetch."""
+    seed: int = 0
+    """Seeds the stream; apart from the run's seed, so that all seeds of a sweep share one stream."""
+
+
+class ReplayConfig(Frozen):
+    """What a batch is made of."""
+
+    real_ratio: Share = 0.0
+    """Exact share of each batch that is real transitions (length-1 segments); the rest is imagined."""
+    capacity: PositiveInt = 2_000_000
+    """Rows of the learner's ring."""
+    min_synthetic: PositiveInt = 16_384
+    """Imagined rows that must be in the ring before learning starts."""
+    patience_s: Annotated[float, Field(gt=0)] = 1800.0
+    """Seconds to wait for them before the run ends with an error; it never goes on with real data alone."""
+
+
+class TrainingConfig(Frozen):
+    """The learner's loop."""
+
+    num_updates: PositiveInt = 500_000
+    batch_size: PositiveInt = 256
+    discount: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    """gamma, of targets and of return-to-go labels alike."""
+    log_every: PositiveInt = 1000
+    """Updates between two rows of metrics."""
+    checkpoint_every: PositiveInt = 50_000
+    """Updates between two checkpoints; at most this much work is lost by a crash."""
+
+
+class EvaluationConfig(Frozen):
+    """How a policy is scored."""
+
+    num_episodes: PositiveInt = 10
+    """Episodes of the final evaluation (last checkpoint)."""
+    every: PositiveInt = 50_000
+    """Updates between two evaluations during learning."""
+    curve_episodes: PositiveInt = 3
+    """Episodes of each of those."""
+
+
+class ClusterConfig(Frozen):
+    """Who works where."""
+
+    num_samplers: PositiveInt = 2
+    """Sampler actors in the pool that fills the streams."""
+    sampler_gpus: Annotated[float, Field(ge=0)] = 0.5
+    """GPU share of a sampler, where the cluster has GPUs."""
+    learner_workers: PositiveInt = 1
+    """Ray Train workers of one learner."""
+    model_workers: PositiveInt = 1
+    """Ray Train workers that train one world model."""
+    max_failures: Annotated[int, Field(ge=0)] = 2
+    """Restarts of a trial or learner from its last checkpoint."""
+
+
+class RunConfig(Frozen):
+    """Everything that decides one run."""
+
+    task: str = "halfcheetah-medium-replay"
+    """A row of the task table, minari:DATASET, or any name together with data.file."""
+    seed: int = 0
+    """Seeds the agent: initial weights, batches, noise, evaluation."""
+    data: DataConfig = DataConfig()
+    world_model: Annotated[PluginConfig | None, *_plugin_field("world_models")] = None
+    agent: Annotated[PluginConfig, *_plugin_field("agents")]
+    filter: Annotated[PluginConfig, *_plugin_field("filters")]
+    synthesis: SynthesisConfig = SynthesisConfig()
+    replay: ReplayConfig = ReplayConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    cluster: ClusterConfig = ClusterConfig()
+
+    @model_validator(mode="after")
+    def _feasible(self) -> Self:
+        length = getattr(self.world_model, "sequence_length", None)
+        if length is not None and self.synthesis.horizon >= length:
+            raise ValueError(
+                f"synthesis.horizon {self.synthesis.horizon} must be below world_model.sequence_length {length}"
+            )
+        return self
+
+    def with_values(self, values: dict[str, Any]) -> RunConfig:
+        """A copy with options replaced by dotted path, such as {'synthesis.horizon': 3}; validated again."""
+        tree = self.model_dump(mode="json")
+        for path, value in values.items():
+            _replace(tree, path, value)
+        return RunConfig.model_validate(tree)
+
+
+def _replace(tree: dict[str, Any], path: str, value: Any) -> None:
+    *groups, leaf = path.split(".")
+    for group in groups:
+        tree = tree.get(group) or {}
+    if leaf not in tree:
+        raise ValueError(f"no option {path!r} in this run: the chosen plug-in has none of that name")
+    tree[leaf] = value
+
+
+def fingerprint(value: Any) -> str:
+    """16 hex digits of a JSON value: equal content, equal name."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Filters over imagined segments: one file each, found by name (see `registry`)."""

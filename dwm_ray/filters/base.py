@@ -1,0 +1,35 @@
+"""What a filter is: a choice among the rows of one block of imagined segments."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from dwm_ray.config import PluginConfig
+from dwm_ray.types import Segments
+
+
+class FilterConfig(PluginConfig):
+    """Options common to filters: none."""
+
+
+class Filter(ABC):
+    """Chooses rows. Filters run where a block is consumed, so one stream serves every filter and ratio."""
+
+    Config: ClassVar[type[FilterConfig]]
+
+    def __init__(self, config: FilterConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    def select(self, segments: Segments, generator: torch.Generator) -> Tensor:
+        """Indices [kept] of the rows to keep, at least one, without repetition."""
+
+
+def trajectory_score(segments: Segments) -> Tensor:
+    """[B] imagined discounted reward; frames after the end of the task do not count (DyDiff, section 4.3)."""
+    weights = torch.cumprod(torch.cat([torch.ones_like(segments.rew[:, :1]), segments.discount[:, :-1]], 1), 1)
+    return (weights * segments.rew).sum(1)

@@ -1,0 +1,1 @@
+"""World models: one file each, found by name (see `registry`)."""

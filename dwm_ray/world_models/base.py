@@ -1,0 +1,83 @@
+"""What a world model is: it learns from windows and turns start pairs into imagined segments."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from dwm_ray.config import PluginConfig, PositiveInt
+from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
+
+
+class WorldModelConfig(PluginConfig):
+    """Options common to world models: how they are trained."""
+
+    SAMPLING: ClassVar[frozenset[str]] = frozenset()
+    """Options that change what is drawn but not the weights, so that the weights are shared across their values."""
+
+    num_updates: PositiveInt = 2_000_000
+    """Gradient steps of the world model."""
+    batch_size: PositiveInt = 64
+    """Windows per gradient step, over all workers."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
+    """Decay of the averaged weights that are used for sampling; 0 samples from the last weights."""
+    ema_every: PositiveInt = 10
+    """Gradient steps between two updates of the average."""
+    seed: int = 0
+    """Seeds the world model; apart from the run's seed, so that all seeds of a sweep share it."""
+
+    def training_options(self) -> dict[str, object]:
+        """The options that decide the weights; they enter the model's fingerprint."""
+        return self.model_dump(mode="json", exclude=set(self.SAMPLING))
+
+
+class WorldModel(nn.Module):
+    """Interface. Construct, `fit_normalizers` (or load a state dict), train with `loss`, then `imagine`."""
+
+    Config: ClassVar[type[WorldModelConfig]]
+    follows_policy: ClassVar[bool]
+    """True where segments depend on the learning policy: such a model is rolled out inside the learner's loop."""
+
+    def __init__(self, config: WorldModelConfig, spaces: Spaces) -> None:
+        super().__init__()
+        self.config = config
+        self.spaces = spaces
+
+    @property
+    @abstractmethod
+    def sequence_length(self) -> int:
+        """T: states per training window."""
+
+    @property
+    @abstractmethod
+    def max_horizon(self) -> int:
+        """The longest segment that one call of `imagine` gives."""
+
+    @abstractmethod
+    def fit_normalizers(self, episodes: Episodes) -> None:
+        """Set the normalisers' buffers (saved with the weights) from real data."""
+
+    @abstractmethod
+    def loss(self, windows: Windows, generator: torch.Generator) -> tuple[Tensor, Metrics]:
+        """Scalar loss, mean over the unmasked entries, and metrics. Windows and generator on the model's device."""
+
+    @abstractmethod
+    def imagine(
+        self,
+        obs: Tensor,  # [B, O] raw
+        act: Tensor,  # [B, A] raw
+        *,
+        policy: Policy | None,
+        horizon: int,
+        rtg: float | Tensor,  # scalar or [B], units of the task's scale; ignored by models without RTG
+        generator: torch.Generator,
+    ) -> Segments:
+        """Segments of `horizon` steps in raw units with discount 1 throughout (`synthesis` sets it) and source 1.
+
+        `policy` gives the actions from step 1 on, for models that follow one. Runs without gradients.
+        """
