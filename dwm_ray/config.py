@@ -78,7 +78,7 @@ class SynthesisConfig(Frozen):
     """H: imagined steps that enter a target. Streams hold T - 1 steps and serve every H below T."""
     target_rtg: float = 0.5
     """Return-to-go asked for, in units of the task's scale; optimistic is at or above the data's maximum."""
-    num_segments: PositiveInt = 100_000
+    num_segments: PositiveInt = 1_000_000
     """Segments drawn into the stream (start pairs repeat, in a new order, once all were used)."""
     block_rows: PositiveInt = 4096
     """Segments per block: the unit that samplers make and learners fetch."""
@@ -92,7 +92,7 @@ class ReplayConfig(Frozen):
     real_ratio: Share = 0.0
     """Exact share of each batch that is real transitions (length-1 segments); the rest is imagined."""
     capacity: PositiveInt = 2_000_000
-    """Rows of the learner's ring."""
+    """Most imagined rows that the learner's ring keeps; the oldest go first."""
     min_synthetic: PositiveInt = 16_384
     """Imagined rows that must be in the ring before learning starts."""
     patience_s: Annotated[float, Field(gt=0)] = 1800.0
@@ -128,12 +128,18 @@ class ClusterConfig(Frozen):
 
     num_samplers: PositiveInt = 2
     """Sampler actors in the pool that fills the streams."""
-    sampler_gpus: Annotated[float, Field(ge=0)] = 0.5
+    sampler_gpus: Annotated[float, Field(ge=0)] = 0.25
     """GPU share of a sampler, where the cluster has GPUs."""
-    learner_workers: PositiveInt = 1
-    """Ray Train workers of one learner."""
+    learner_cpus: Annotated[float, Field(gt=0)] = 1.0
+    """CPUs of one learner."""
+    learner_gpus: Annotated[float, Field(ge=0)] = 0.25
+    """GPU share of one learner and of one world-model worker, where the cluster has GPUs."""
     model_workers: PositiveInt = 1
     """Ray Train workers that train one world model."""
+    lead_blocks: PositiveInt = 64
+    """Blocks that a stream may run ahead of its foremost reader: the bound on imagined rows in flight."""
+    buffer_bytes: PositiveInt = 2_000_000_000
+    """Bytes of blocks that the buffer keeps in the object store; older ones stay on disk and come back on demand."""
     max_failures: Annotated[int, Field(ge=0)] = 2
     """Restarts of a trial or learner from its last checkpoint."""
 
@@ -165,10 +171,16 @@ class RunConfig(Frozen):
         return self
 
     def with_values(self, values: dict[str, Any]) -> RunConfig:
-        """A copy with options replaced by dotted path, such as {'synthesis.horizon': 3}; validated again."""
+        """A copy with options replaced by dotted path, such as {'synthesis.horizon': 3}; validated again.
+
+        A path without a dot replaces a whole group or plug-in ({'filter': 'hardmax'}), before its options are set.
+        """
         tree = self.model_dump(mode="json")
-        for path, value in values.items():
-            _replace(tree, path, value)
+        for path in [path for path in values if "." not in path]:
+            _replace(tree, path, values[path])
+        tree = RunConfig.model_validate(tree).model_dump(mode="json")
+        for path in [path for path in values if "." in path]:
+            _replace(tree, path, values[path])
         return RunConfig.model_validate(tree)
 
 
@@ -177,7 +189,7 @@ def _replace(tree: dict[str, Any], path: str, value: Any) -> None:
     for group in groups:
         tree = tree.get(group) or {}
     if leaf not in tree:
-        raise ValueError(f"no option {path!r} in this run: the chosen plug-in has none of that name")
+        raise ValueError(f"{path} is no option of the chosen plug-in")
     tree[leaf] = value
 
 

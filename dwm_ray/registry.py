@@ -21,7 +21,9 @@ def plugins(kind: str) -> dict[str, type]:
     """All plug-ins of a kind ('world_models', 'agents', 'filters'), by name, in alphabetical order."""
     package = importlib.import_module(f"dwm_ray.{kind}")
     base = getattr(importlib.import_module(f"dwm_ray.{kind}.base"), BASES[kind])
-    modules = (importlib.import_module(f"dwm_ray.{kind}.{info.name}") for info in pkgutil.iter_modules(package.__path__))
+    modules = (
+        importlib.import_module(f"dwm_ray.{kind}.{info.name}") for info in pkgutil.iter_modules(package.__path__)
+    )
     found = {m.__name__.rsplit(".", 1)[1]: _defined_here(m, base) for m in modules}
     return {name: cls for name, cls in sorted(found.items()) if cls is not None}
 

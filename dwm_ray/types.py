@@ -178,6 +178,10 @@ class Segments:
             penalty=torch.cat([self.penalty, zeros], 1),
         )
 
+    def with_first_action(self) -> Segments:
+        """Only the action of the start pair is kept (M = 1): all that targets need."""
+        return replace(self, act=self.act[:, :1])
+
     @staticmethod
     def cat(parts: list[Segments]) -> Segments:
         return Segments(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Segments)))

@@ -1,1 +1,8 @@
+"""The pipeline on Ray: the only package that imports it.
 
+cluster.py     find or start a cluster; who gets which resources
+sampler.py     actors that draw blocks                    buffer.py   the actor that owns and hands out blocks
+feed.py        a learner's thread that fetches blocks     learner.py  Ray Train loop of an agent
+modeler.py     Ray Train loop of a world model            artifacts.py  one builder per world model
+trial.py       one configuration, end to end              sweep.py    many of them under Ray Tune
+"""

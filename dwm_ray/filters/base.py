@@ -33,3 +33,8 @@ def trajectory_score(segments: Segments) -> Tensor:
     """[B] imagined discounted reward; frames after the end of the task do not count (DyDiff, section 4.3)."""
     weights = torch.cumprod(torch.cat([torch.ones_like(segments.rew[:, :1]), segments.discount[:, :-1]], 1), 1)
     return (weights * segments.rew).sum(1)
+
+
+def num_kept(num_rows: int, keep_ratio: float) -> int:
+    """Rows that a ratio keeps: rounded, at least one."""
+    return max(1, round(num_rows * keep_ratio))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -24,6 +25,8 @@ class WorldModelConfig(PluginConfig):
     batch_size: PositiveInt = 64
     """Windows per gradient step, over all workers."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    final_learning_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Learning rate of the last update as a share of the first one's, with a half cosine between; 1 is constant."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
     """Decay of the averaged weights that are used for sampling; 0 samples from the last weights."""
     ema_every: PositiveInt = 10
@@ -65,6 +68,15 @@ class WorldModel(nn.Module):
     @abstractmethod
     def loss(self, windows: Windows, generator: torch.Generator) -> tuple[Tensor, Metrics]:
         """Scalar loss, mean over the unmasked entries, and metrics. Windows and generator on the model's device."""
+
+    def with_options(self, options: dict[str, Any]) -> Self:
+        """The same weights, imagining with other options of `SAMPLING`."""
+        other = copy.copy(self)
+        other.config = type(self.config).model_validate({**self.config.model_dump(), **options})
+        return other
+
+    def finish(self, holdout: Windows) -> None:
+        """Called once after training with held-out windows, for models that choose something by them."""
 
     @abstractmethod
     def imagine(

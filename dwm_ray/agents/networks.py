@@ -1,0 +1,142 @@
+"""The agents' networks: stacks of equal MLPs, one [num, in, out] parameter a layer, so that twin critics are one
+batched matrix product instead of two; a Gaussian policy for IQL; and what lies between raw units and networks.
+
+Initial weights follow torch's Linear (uniform within 1 / sqrt(inputs)), which the reference agents use.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from dwm_ray.normalizers import ZScore
+from dwm_ray.types import DataStats, Spaces
+
+
+@cache
+def hidden_dtype(precision: str, device_type: str) -> torch.dtype:
+    """What `AgentConfig.matmul_precision` means on a device."""
+    if precision != "auto":
+        return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    able = torch.cpu.get_capabilities() if device_type == "cpu" else {}
+    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
+
+
+class StackedMLP(nn.Module):
+    """`num` independent ReLU MLPs of the same `sizes` (input, hidden ..., output), evaluated together.
+
+    `precision` is that of the products between hidden layers, which are nine tenths of the work.
+    """
+
+    def __init__(self, num: int, sizes: list[int], precision: str) -> None:
+        super().__init__()
+        self.precision = precision
+        pairs = list(pairwise(sizes))
+        self.weights = nn.ParameterList([_uniform(num, fan_in, fan_out, fan_in) for fan_in, fan_out in pairs])
+        self.biases = nn.ParameterList([_uniform(num, 1, fan_out, fan_in) for fan_in, fan_out in pairs])
+
+    def forward(self, x: Tensor, num: int | None = None) -> Tensor:
+        """[B, in] -> [num, B, out], the first `num` members' outputs, or all members'."""
+        first, *hidden, last = self._layers(num)
+        y = torch.baddbmm(first[1], x.expand(len(first[0]), -1, -1), first[0]).relu_()
+        dtype = hidden_dtype(self.precision, x.device.type)
+        for weight, bias in hidden:
+            y = torch.baddbmm(bias.to(dtype), y.to(dtype), weight.to(dtype)).relu_().float()
+        return _narrow(y, *last)
+
+    def _layers(self, num: int | None) -> list[tuple[Tensor, Tensor]]:
+        layers: list[tuple[Tensor, Tensor]] = list(zip(self.weights, self.biases, strict=True))
+        return layers if num is None else [(weight[:num], bias[:num]) for weight, bias in layers]
+
+
+def _uniform(num: int, rows: int, columns: int, fan_in: int) -> nn.Parameter:
+    bound = 1 / math.sqrt(fan_in)
+    return nn.Parameter(torch.empty(num, rows, columns).uniform_(-bound, bound))
+
+
+def _narrow(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The last layer. One output is a product and a sum: matrix products that thin are five times slower."""
+    if weight.shape[2] == 1:
+        return (y * weight.transpose(1, 2)).sum(2, keepdim=True) + bias
+    return torch.baddbmm(bias, y, weight)
+
+
+class TwinCritic(nn.Module):
+    """Two Q networks."""
+
+    def __init__(self, spaces: Spaces, hidden: list[int], precision: str) -> None:
+        super().__init__()
+        self.body = StackedMLP(2, [spaces.obs_size + spaces.act_size, *hidden, 1], precision)
+
+    def forward(self, obs: Tensor, act: Tensor, num: int | None = None) -> Tensor:
+        """Standardised [B, O] and unit actions [B, A] -> [2, B], or [num, B] of the first `num` networks only."""
+        return self.body(torch.cat([obs, act], 1), num).squeeze(2)
+
+
+class ValueNet(nn.Module):
+    """V."""
+
+    def __init__(self, spaces: Spaces, hidden: list[int], precision: str) -> None:
+        super().__init__()
+        self.body = StackedMLP(1, [spaces.obs_size, *hidden, 1], precision)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """Standardised [B, O] -> [B]."""
+        return self.body(obs).flatten()
+
+
+class TanhActor(nn.Module):
+    """Deterministic policy; also the mean of a Gaussian one."""
+
+    def __init__(self, spaces: Spaces, hidden: list[int], precision: str) -> None:
+        super().__init__()
+        self.body = StackedMLP(1, [spaces.obs_size, *hidden, spaces.act_size], precision)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """Standardised [B, O] -> unit actions [B, A]."""
+        return torch.tanh(self.body(obs).squeeze(0))
+
+
+class GaussianActor(nn.Module):
+    """Tanh mean and a learned log-deviation per action dimension, the same in all states (IQL)."""
+
+    LOG_STD_RANGE = (-20.0, 2.0)
+
+    def __init__(self, spaces: Spaces, hidden: list[int], precision: str) -> None:
+        super().__init__()
+        self.mean = TanhActor(spaces, hidden, precision)
+        self.log_std = nn.Parameter(torch.zeros(spaces.act_size))
+
+    def negative_log_prob(self, obs: Tensor, act: Tensor) -> Tensor:
+        """[B] for unit actions [B, A]."""
+        log_std = self.log_std.clamp(*self.LOG_STD_RANGE)
+        z = (act - self.mean(obs)) * torch.exp(-log_std)
+        return (0.5 * z.square() + log_std + 0.5 * math.log(2 * math.pi)).sum(1)
+
+
+class Scaling(nn.Module):
+    """Raw units outside, standardised observations and actions in [-1, 1] inside."""
+
+    center: Tensor  # [A]
+    half_range: Tensor  # [A]
+
+    def __init__(self, spaces: Spaces, stats: DataStats) -> None:
+        super().__init__()
+        self.obs = ZScore(spaces.obs_size)
+        self.obs.mean.copy_(torch.as_tensor(stats.obs_mean))
+        self.obs.scale.copy_(torch.as_tensor(stats.obs_std) + self.obs.eps)
+        low, high = torch.tensor(spaces.act_low), torch.tensor(spaces.act_high)
+        self.register_buffer("center", (low + high) / 2)
+        self.register_buffer("half_range", (high - low) / 2)
+
+    def unit(self, act: Tensor) -> Tensor:
+        """Actions in the task's bounds -> [-1, 1]."""
+        return (act - self.center) / self.half_range
+
+    def raw(self, act: Tensor) -> Tensor:
+        """Actions in [-1, 1] -> the task's bounds."""
+        return act * self.half_range + self.center

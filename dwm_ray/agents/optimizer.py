@@ -1,0 +1,65 @@
+"""Adam as one fused kernel a step, and its state as named tensors, so that a resumed run takes the same steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+STATE = ("step", "exp_avg", "exp_avg_sq")
+
+
+def fused_adam(learning_rate: float, *groups: nn.Module) -> torch.optim.Adam:
+    """Adam over modules; each is a parameter group of its own."""
+    parts = [{"params": list(module.parameters())} for module in groups]
+    return torch.optim.Adam(parts, lr=learning_rate, fused=True)
+
+
+def descend(optimizer: torch.optim.Adam, loss: Tensor) -> None:
+    """One step down a loss. Only the optimiser's own parameters get gradients: an actor's loss that runs through a
+    critic costs no gradient of the critic's weights."""
+    params = _params(optimizer)
+    for param, grad in zip(params, torch.autograd.grad(loss, params), strict=True):
+        param.grad = grad
+    optimizer.step()
+
+
+@torch.no_grad()
+def track(target: nn.Module, source: nn.Module, tau: float) -> None:
+    """Move a target network towards its source by the share `tau`, in place."""
+    torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), tau)
+
+
+def frozen_copy(source: nn.Module, into: nn.Module) -> nn.Module:
+    """`into` with the source's weights and without gradients: a target network."""
+    into.load_state_dict(source.state_dict())
+    return into.requires_grad_(False)
+
+
+def adam_tensors(name: str, optimizer: torch.optim.Adam) -> dict[str, Tensor]:
+    """Moments and counters as 'name.INDEX.KEY'; empty before the first step."""
+    params = enumerate(_params(optimizer))
+    return {f"{name}.{i}.{key}": optimizer.state[p][key] for i, p in params if p in optimizer.state for key in STATE}
+
+
+def load_adam_tensors(name: str, optimizer: torch.optim.Adam, state: dict[str, Tensor]) -> None:
+    """Inverse of `adam_tensors`; ValueError where part of the state is missing or has another shape."""
+    optimizer.state.clear()
+    if not any(key.startswith(f"{name}.") for key in state):
+        return
+    for i, param in enumerate(_params(optimizer)):
+        optimizer.state[param] = {key: _moment(state, f"{name}.{i}.{key}", param) for key in STATE}
+
+
+def _moment(state: dict[str, Tensor], key: str, param: Tensor) -> Tensor:
+    expected = torch.Size() if key.endswith(".step") else param.shape
+    if key not in state or state[key].shape != expected:
+        found = list(state[key].shape) if key in state else "nothing"
+        raise ValueError(f"optimizer state {key!r}: found {found}, expected shape {list(expected)}")
+    return state[key].to(param.device, copy=True)
+
+
+def _params(optimizer: torch.optim.Adam) -> list[Tensor]:
+    groups: Iterable[dict[str, list[Tensor]]] = optimizer.param_groups
+    return [param for group in groups for param in group["params"]]

@@ -1,0 +1,72 @@
+"""Minari data sets (minari.farama.org). Minari keeps T + 1 observations an episode, so every next state is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import minari
+import numpy as np
+
+from dwm_ray.data.checks import Arrays, episodes_from
+from dwm_ray.data.spaces import spaces_from
+from dwm_ray.types import DataCard, Episodes
+
+SOURCE = "Minari"
+
+
+def read(dataset_id: str, download: bool, env_id: str | None = None) -> Episodes:
+    """Episodes of a data set such as 'mujoco/halfcheetah/medium-v0'.
+
+    `env_id` is for sets that do not name their environment. Maze observations become observation and desired goal in
+    a row. ValueError where the set is not on this machine (unless `download`) or cannot be read.
+    """
+    where = f"minari:{dataset_id}"
+    dataset = _open(dataset_id, download)
+    spaces = spaces_from(where, dataset.observation_space, dataset.action_space)
+    parts = [_episode(where, episode) for episode in dataset.iterate_episodes()]
+    if not parts:
+        raise ValueError(f"{where}: holds no episodes")
+    arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    card = DataCard(dataset_id, SOURCE, str(dataset.storage.data_path), _environment(dataset, where, env_id), "")
+    return episodes_from(arrays, card, spaces)
+
+
+def _open(dataset_id: str, download: bool) -> Any:
+    where = f"minari:{dataset_id}"
+    try:
+        return minari.load_dataset(dataset_id, download=download)
+    except FileNotFoundError as error:
+        raise ValueError(f"{where}: not on this machine; --data.download fetches it") from error
+    except Exception as error:  # network, version and parse errors of many libraries
+        raise ValueError(f"{where}: cannot be loaded by Minari: {error}") from error
+
+
+def _environment(dataset: Any, where: str, asked: str | None) -> str:
+    named = dataset.env_spec.id if dataset.env_spec is not None else None
+    if named and asked and named != asked:
+        raise ValueError(f"{where}: was recorded in {named}, but data.env asks for {asked}; leave data.env out")
+    if not (named or asked):
+        raise ValueError(f"{where}: does not name its environment; give --data.env")
+    return str(named or asked)
+
+
+def _episode(where: str, episode: Any) -> Arrays:
+    obs = _vector(where, episode.observations)
+    if len(obs) != len(episode) + 1:
+        raise ValueError(f"{where}: episode {episode.id} has {len(obs)} observations for {len(episode)} steps")
+    truncated = np.array(episode.truncations, dtype=bool)
+    truncated[-1] |= not episode.terminations[-1]  # a recording may stop without saying so
+    return {
+        "observations": obs[:-1],
+        "actions": np.asarray(episode.actions),
+        "rewards": np.asarray(episode.rewards),
+        "terminals": np.asarray(episode.terminations),
+        "timeouts": truncated,
+        "next_observations": obs[1:],
+    }
+
+
+def _vector(where: str, observations: Any) -> np.ndarray:
+    if not isinstance(observations, dict):
+        return np.asarray(observations)
+    return np.concatenate([np.asarray(observations[key]) for key in ("observation", "desired_goal")], axis=1)

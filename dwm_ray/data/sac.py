@@ -1,0 +1,110 @@
+"""An online SAC run (stable-baselines3, default hyperparameters) whose every transition is recorded.
+
+Its state is kept as plain tensors: stable-baselines3's own files are pickles. The replay buffer is rebuilt from the
+recording. A resumed run goes on from an episode's start with fresh random numbers, so it is as good as, but not the
+same as, one that was never stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor
+
+from dwm_ray.checkpoint import prefixed, unprefixed
+from dwm_ray.data.recorder import Recorder
+
+StepHook = Callable[[bool], bool]
+"""(did an episode end with this step) -> go on?"""
+
+
+class SacRun:
+    """SAC on a Gymnasium environment, writing into `recorder`. ValueError where stable-baselines3 is not installed."""
+
+    def __init__(self, env_id: str, seed: int, recorder: Recorder) -> None:
+        sac = _stable_baselines().SAC
+        self.recorder = recorder
+        self._model = sac("MlpPolicy", gymnasium.make(env_id), buffer_size=recorder.capacity, seed=seed)
+        self._model.set_random_seed(seed + recorder.num_rows)
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        """A sampled action of the policy, in the environment's bounds."""
+        return self._model.predict(obs, deterministic=False)[0]
+
+    def train(self, on_step: StepHook) -> None:
+        """Interact and learn until the recorder is full or the hook says stop."""
+        todo = self.recorder.capacity - self.recorder.num_rows
+        if todo > 0:
+            self._model.learn(todo, callback=self._record_with(on_step), reset_num_timesteps=False)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Networks, temperature and optimisers."""
+        state = prefixed("policy", self._model.policy.state_dict())
+        state["log_ent_coef"] = self._model.log_ent_coef
+        for name, optimizer in self._optimizers().items():
+            for index, moments in optimizer.state_dict()["state"].items():
+                state |= prefixed(f"{name}.{index}", moments)
+        return state
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Inverse of `tensors`; the recorder must hold its rows already."""
+        self._model.policy.load_state_dict(unprefixed("policy", tensors))
+        self._model.log_ent_coef.data.copy_(tensors["log_ent_coef"])
+        for name, optimizer in self._optimizers().items():
+            moments: dict[int, dict[str, Tensor]] = {}
+            for key, value in unprefixed(name, tensors).items():
+                index, _, moment = key.partition(".")
+                moments.setdefault(int(index), {})[moment] = value
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+        self._refill()
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        model = self._model
+        return {
+            "actor_optimizer": model.actor.optimizer,
+            "critic_optimizer": model.critic.optimizer,
+            "temperature_optimizer": model.ent_coef_optimizer,
+        }
+
+    def _refill(self) -> None:
+        """Rebuild the replay buffer: it holds actions scaled to -1..1 and one row per environment."""
+        rows = self.recorder.arrays()
+        num_rows, buffer = self.recorder.num_rows, self._model.replay_buffer
+        buffer.observations[:num_rows, 0] = rows["observations"]
+        buffer.next_observations[:num_rows, 0] = rows["next_observations"]
+        buffer.actions[:num_rows, 0] = self._model.policy.scale_action(rows["actions"])
+        buffer.rewards[:num_rows, 0] = rows["rewards"]
+        buffer.dones[:num_rows, 0] = rows["terminals"] | rows["timeouts"]
+        buffer.timeouts[:num_rows, 0] = rows["timeouts"]
+        buffer.pos, buffer.full = num_rows % buffer.buffer_size, num_rows == buffer.buffer_size
+        self._model.num_timesteps = num_rows
+
+    def _record_with(self, on_step: StepHook) -> Callable[[dict[str, Any], dict[str, Any]], bool]:
+        """A callback of stable-baselines3, called after each step of the environment, before the buffer gets it."""
+
+        def record(scope: dict[str, Any], _: dict[str, Any]) -> bool:
+            info, done = scope["infos"][0], bool(scope["dones"][0])
+            truncated = done and info["TimeLimit.truncated"]
+            self.recorder.add(
+                self._model._last_obs[0],
+                scope["actions"][0],
+                float(scope["rewards"][0]),
+                info["terminal_observation"] if done else scope["new_obs"][0],
+                terminated=done and not truncated,
+                truncated=truncated,
+            )
+            return on_step(done)
+
+        return record
+
+
+def _stable_baselines() -> Any:
+    try:
+        import stable_baselines3
+    except ImportError as error:
+        raise ValueError("this recipe needs stable-baselines3: pip install 'dwm-ray[collect]'") from error
+    return stable_baselines3

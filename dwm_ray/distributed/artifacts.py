@@ -1,0 +1,70 @@
+"""One builder per world model, however many trials need it.
+
+A trial that needs a world model claims its name. The first becomes the builder, the others wait for the model's folder
+to be whole; a builder that dies stops renewing its claim, and the next to ask takes the build over - from the builder's
+last checkpoint. A model that an earlier session finished is simply found.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import ray
+
+from dwm_ray.config import RunConfig
+from dwm_ray.distributed.cluster import Placement
+from dwm_ray.distributed.modeler import train_world_model
+from dwm_ray.problem import DataIdentity, model_fingerprint
+from dwm_ray.run_folder import RunFolder
+from dwm_ray.training.fit import is_trained
+
+LEASE_S = 20.0
+POLL_S = 1.0
+
+
+@ray.remote(num_cpus=0)
+class Claims:
+    """Who builds what; a claim lapses unless it is renewed."""
+
+    def __init__(self) -> None:
+        self._holders: dict[str, tuple[str, float]] = {}
+
+    def claim(self, name: str, owner: str) -> bool:
+        """Take or renew the claim; False while another owner's is fresh."""
+        holder, since = self._holders.get(name, (owner, 0.0))
+        if holder != owner and time.monotonic() - since < LEASE_S:
+            return False
+        self._holders[name] = (owner, time.monotonic())
+        return True
+
+
+def ensure_world_model(config: RunConfig, run: RunFolder, data: DataIdentity, claims: Any, placement: Placement) -> str:
+    """Name of the run's world model, which is whole when this returns: found, waited for or built."""
+    name, owner = model_fingerprint(config, data), uuid4().hex
+    while not is_trained(run.world_model(name)):
+        if ray.get(claims.claim.remote(name, owner)):
+            with _renewing(claims, name, owner):
+                train_world_model(config, run, name, data.fingerprint, placement)
+        else:
+            time.sleep(POLL_S)
+    return name
+
+
+@contextmanager
+def _renewing(claims: Any, name: str, owner: str) -> Iterator[None]:
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(LEASE_S / 4):
+            claims.claim.remote(name, owner)
+
+    threading.Thread(target=renew, name="claim", daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()

@@ -1,0 +1,221 @@
+"""The shared synthetic replay buffer: an index of blocks that live in Ray's object store.
+
+                    draw(spec, index)                       fetch(stream, cursor)
+    Sampler 1..n  <------------------  SyntheticReplayBuffer  <------------------  learners' feeds
+                  ------------------>   ledger per stream     ------------------>
+                    rows, meta (refs)    refs, counters          [refs], done?
+
+It pulls: one task per sampler asks for the next wanted block, so the buffer owns what comes back and blocks survive
+their sampler. Learners take references, never data, through here. A block is on disk before it is accepted; beyond
+`buffer_bytes` the references of blocks handed out longest ago are let go, and read back from disk when wanted again.
+
+| waits          | for                                 | unblocked by                                    |
+|----------------|-------------------------------------|-------------------------------------------------|
+| sampler task   | a wanted block (lead not used up)    | a reader that opens or advances its cursor      |
+| reader's fetch | a block beyond its cursor            | an accepted block, the stream's end or failure  |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import OrderedDict
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
+
+from dwm_ray.checkpoint import write_json
+from dwm_ray.distributed import spill
+from dwm_ray.distributed.gauges import Gauges
+from dwm_ray.replay.streams import Ledger
+from dwm_ray.synthesis import StreamSpec
+from dwm_ray.types import SegmentShape
+
+RETRY_PAUSE_S = 1.0
+MOST_FAILURES = 5
+"""Failures in a row after which a stream is given up and its readers are told why."""
+
+
+@dataclass
+class _Stream:
+    spec: StreamSpec
+    ledger: Ledger
+    shape: SegmentShape | None = None
+    failures: int = 0
+    error: str | None = None
+    seconds: float = 0.0
+    """Time that samplers spent on it."""
+    restored: int = 0
+    refs: dict[int, list[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What a fetch brings: blocks as (index, [ref to rows]), their shape, and whether that was all."""
+
+    blocks: list[tuple[int, list[Any]]]
+    shape: SegmentShape | None
+    complete: bool
+
+
+@ray.remote
+class SyntheticReplayBuffer:
+    """See the module. All methods run on one event loop, so no lock is needed."""
+
+    def __init__(self, run: str, lead_blocks: int, buffer_bytes: int, samplers: list[Any]) -> None:
+        self._run, self._lead, self._limit = Path(run), lead_blocks, buffer_bytes
+        self._samplers = samplers
+        self._streams: dict[str, _Stream] = {}
+        self._resident: OrderedDict[tuple[str, int], int] = OrderedDict()
+        self._changed = asyncio.Condition()
+        self._gauges = Gauges("buffer")
+        self._pulls: set[asyncio.Task[None]] = set()
+
+    def _open(self, spec: StreamSpec, cursor: str) -> _Stream:
+        """The stream of a specification, with a cursor at its first block if the reader has none yet. A restarted
+        buffer knows no stream: the first fetch opens it again from disk."""
+        name = spec.fingerprint
+        if name not in self._streams:
+            self._streams[name] = self._load(spec)
+        if cursor not in self._streams[name].ledger.cursors:
+            self._streams[name].ledger.open_cursor(cursor)
+        if not self._pulls:
+            self._pulls = {asyncio.create_task(self._pull(sampler)) for sampler in self._samplers}
+        return self._streams[name]
+
+    def _load(self, spec: StreamSpec) -> _Stream:
+        """A new stream, with the blocks that an earlier session left on disk."""
+        stream = _Stream(spec, Ledger(spec.num_blocks, self._lead))
+        for index, rows in spill.blocks_on_disk(self._run, spec).items():
+            stream.ledger.restore(index, rows)
+        if stream.ledger.arrived:
+            stream.shape, stream.restored = spill.read_shape(self._run, spec), stream.ledger.rows_accepted
+        return stream
+
+    async def close(self, spec: StreamSpec, cursor: str) -> None:
+        """A reader is done."""
+        if spec.fingerprint in self._streams:
+            self._streams[spec.fingerprint].ledger.close_cursor(cursor)
+
+    async def fetch(self, spec: StreamSpec, cursor: str, most: int, wait_s: float) -> Delivery:
+        """Up to `most` blocks beyond the cursor; waits up to `wait_s` for the first. ValueError when the stream was
+        given up."""
+        stream = self._open(spec, cursor)
+        await self._notify()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s), self._changed:
+                await self._changed.wait_for(lambda: self._ready(stream, cursor))
+        if stream.error:
+            raise ValueError(f"stream {spec.fingerprint} cannot be drawn: {stream.error}")
+        taken = stream.ledger.take(cursor, most)
+        blocks = [(index, self._reference(stream, index)) for index in taken]
+        self._evict()
+        await self._notify()
+        return Delivery(blocks, stream.shape, stream.ledger.finished(cursor))
+
+    @staticmethod
+    def _ready(stream: _Stream, cursor: str) -> bool:
+        ledger = stream.ledger
+        return bool(stream.error) or ledger.complete or ledger.cursors[cursor] < len(ledger.arrived)
+
+    def _reference(self, stream: _Stream, index: int) -> list[Any]:
+        """[ref] of a block, from the object store or again from disk; in a list, so that Ray hands on the ref."""
+        name = stream.spec.fingerprint
+        if index not in stream.refs:
+            rows = spill.read_block(self._run, stream.spec, index)
+            self._keep(stream, index, ray.put(rows), rows.nbytes)
+        self._resident.move_to_end((name, index))
+        return stream.refs[index]
+
+    def _keep(self, stream: _Stream, index: int, ref: Any, num_bytes: int) -> None:
+        stream.refs[index] = [ref]
+        self._resident[(stream.spec.fingerprint, index)] = num_bytes
+
+    def _evict(self) -> None:
+        """Let go of the references used longest ago until the rest fits; Ray frees a block when no reader holds it."""
+        while sum(self._resident.values()) > self._limit and len(self._resident) > 1:
+            (name, index), _ = self._resident.popitem(last=False)
+            del self._streams[name].refs[index]
+
+    async def _pull(self, sampler: Any) -> None:
+        """Keep one sampler busy while any stream wants a block; ends when the sampler is gone for good."""
+        alive = True
+        while alive:
+            async with self._changed:
+                await self._changed.wait_for(lambda: any(self._wants(stream) for stream in self._streams.values()))
+                stream = min(filter(self._wants, self._streams.values()), key=lambda s: len(s.ledger.arrived))
+                index = stream.ledger.next_wanted()
+            assert index is not None
+            alive = await self._draw(sampler, stream, index)
+            await self._notify()
+        self._samplers.remove(sampler)
+        if not self._samplers:
+            self._give_up("all samplers died; see their logs in the Ray dashboard")
+
+    @staticmethod
+    def _wants(stream: _Stream) -> bool:
+        return stream.error is None and stream.ledger.wants_block
+
+    async def _draw(self, sampler: Any, stream: _Stream, index: int) -> bool:
+        """Have a block drawn; False when the sampler will never answer again. A failed block is wanted again: a
+        restarted or another sampler draws the very same rows."""
+        try:
+            ref, meta_ref = sampler.draw.remote(stream.spec, index)
+            self._accept(stream, index, ref, await meta_ref)
+        except ActorUnavailableError:
+            stream.ledger.give_back(index)
+            await asyncio.sleep(RETRY_PAUSE_S)
+        except RayActorError:
+            stream.ledger.give_back(index)
+            return False
+        except RayTaskError as error:
+            stream.ledger.give_back(index)
+            stream.failures += 1
+            if stream.failures >= MOST_FAILURES:
+                stream.error = str(error.cause)
+        return True
+
+    def _accept(self, stream: _Stream, index: int, ref: Any, meta: dict[str, Any]) -> None:
+        stream.failures, stream.shape = 0, meta["shape"]
+        stream.seconds += meta["seconds"]
+        if stream.ledger.accept(index, meta["rows"]):
+            self._keep(stream, index, ref, meta["rows"] * meta["shape"].width * 4)
+            self._evict()
+        if stream.ledger.complete:
+            write_json(spill.stream_folder(self._run, stream.spec) / "stream.json", self._describe(stream))
+
+    def _give_up(self, why: str) -> None:
+        for stream in self._streams.values():
+            if not stream.ledger.complete:
+                stream.error = why
+
+    async def _notify(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+        self._gauges.set({**self.counters(), "resident_bytes": sum(self._resident.values())})
+
+    @staticmethod
+    def _describe(stream: _Stream) -> dict[str, Any]:
+        ledger = stream.ledger
+        return {
+            **asdict(stream.spec),
+            "rows": ledger.rows_accepted,
+            "blocks": len(ledger.arrived),
+            "seconds": stream.seconds,
+            "finished": time.time(),
+        }
+
+    def counters(self) -> dict[str, int]:
+        """Rows in and out, over all streams."""
+        ledgers = [stream.ledger for stream in self._streams.values()]
+        return {
+            "streams_drawn": sum(ledger.rows_generated > 0 for ledger in ledgers),
+            "segments_sampled": sum(ledger.rows_generated for ledger in ledgers),
+            "segments_dropped": sum(ledger.rows_dropped for ledger in ledgers),
+            "segments_restored": sum(stream.restored for stream in self._streams.values()),
+            "segments_consumed": sum(ledger.rows_consumed for ledger in ledgers),
+        }

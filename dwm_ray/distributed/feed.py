@@ -1,0 +1,126 @@
+"""A learner's thread that fetches blocks of its stream into the ring on its device.
+
+The learner never asks for a batch over the network: whole blocks arrive in the background, and batches are drawn from
+the ring. The ring is made when the first block tells its shape.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import ray
+import torch
+from ray.exceptions import ObjectLostError
+
+from dwm_ray.config import ReplayConfig
+from dwm_ray.distributed.buffer import Delivery
+from dwm_ray.replay.ring import Ring
+from dwm_ray.synthesis import Admission, StreamSpec
+from dwm_ray.types import SegmentShape
+
+BLOCKS_A_FETCH = 8
+FETCH_WAIT_S = 5.0
+
+
+class BlockFeed:
+    """Opens a cursor, fills `ring`, closes the cursor; errors surface in `ready` and `check`."""
+
+    def __init__(
+        self,
+        buffer: Any,
+        spec: StreamSpec,
+        admission: Admission,
+        config: ReplayConfig,
+        cursor: str,
+        device: torch.device,
+    ) -> None:
+        self._buffer, self._spec, self._admission, self._config = buffer, spec, admission, config
+        self._cursor, self._device = cursor, device
+        self._ring: Ring | None = None
+        self._error: Exception | None = None
+        self._complete = False
+        self._seen: set[int] = set()
+        self._stop = threading.Event()
+        self._progress = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="block-feed", daemon=True)
+        self.rows_fetched = 0
+        self.waited_s = 0.0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join(timeout=2 * FETCH_WAIT_S)
+
+    def ready(self) -> Ring:
+        """Wait until the ring holds `min_synthetic` rows, or all that the stream gives. RuntimeError when that takes
+        longer than `patience_s` or the stream cannot be drawn; learning never starts on real data alone."""
+        started = time.perf_counter()
+        with self._progress:
+            enough = self._progress.wait_for(self._enough, timeout=self._config.patience_s)
+        self.waited_s = time.perf_counter() - started
+        self.check()
+        if not enough or self._ring is None:
+            raise RuntimeError(
+                f"only {self.rows_fetched} imagined segments came within replay.patience_s = {self._config.patience_s:g} "
+                f"s, and replay.min_synthetic = {self._config.min_synthetic}"
+            )
+        return self._ring
+
+    def check(self) -> None:
+        """Raise what stopped the thread, if anything did."""
+        if self._error is not None:
+            raise RuntimeError(f"the stream of imagined segments broke: {self._error}") from self._error
+
+    def gauges(self) -> dict[str, float]:
+        """Numbers for the learner's rows of metrics."""
+        self.check()
+        size = self._ring.size if self._ring else 0
+        return {"synthetic_rows": size, "rows_fetched": self.rows_fetched, "waited_for_segments_s": self.waited_s}
+
+    def _enough(self) -> bool:
+        held = self._ring.num_added if self._ring else 0
+        return self._error is not None or self._complete or held >= self._config.min_synthetic
+
+    def _run(self) -> None:
+        try:
+            while not (self._stop.is_set() or self._complete):
+                self._take(ray.get(self._buffer.fetch.remote(self._spec, self._cursor, BLOCKS_A_FETCH, FETCH_WAIT_S)))
+            self._buffer.close.remote(self._spec, self._cursor)
+        except Exception as error:  # whatever it is, the learner must hear of it
+            self._error = error
+        with self._progress:
+            self._progress.notify_all()
+
+    def _take(self, delivery: Delivery) -> None:
+        """Copy new blocks into the ring. A block whose owner died before it was copied is read again by a new cursor
+        (the buffer restores it from disk); blocks that are in the ring already are passed over."""
+        try:
+            for index, [ref] in delivery.blocks:
+                if index not in self._seen:
+                    self._ingest(index, ray.get(ref), delivery.shape)
+            self._complete = delivery.complete
+        except ObjectLostError:
+            self._cursor += "'"
+        with self._progress:
+            self._progress.notify_all()
+
+    def _ingest(self, index: int, block: np.ndarray, shape: SegmentShape | None) -> None:
+        assert shape is not None
+        rows = torch.tensor(block, device=self._device)  # a copy: no view pins the object store
+        self._add(self._admission.rows(self._spec, index, rows, shape), self._admission.shape(shape))
+        self._seen.add(index)
+        self.rows_fetched += len(rows)
+
+    def _add(self, rows: torch.Tensor, shape: SegmentShape) -> None:
+        if self._ring is None:
+            self._ring = Ring(min(self._config.capacity, self._spec.num_segments), shape, self._device)
+        self._ring.add(rows)

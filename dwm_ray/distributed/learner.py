@@ -1,0 +1,100 @@
+"""Learn one configuration under Ray Train: the learner's worker process.
+
+It takes its stream from the shared buffer (`feed`), learns (`training.learn`) and reports checkpoints to Ray Train, from
+which it goes on after a crash.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import torch
+from ray.train import Checkpoint
+
+from dwm_ray import checkpoint
+from dwm_ray.config import RunConfig
+from dwm_ray.distributed.feed import BlockFeed
+from dwm_ray.distributed.gauges import Gauges
+from dwm_ray.problem import default_device, load_problem, new_agent
+from dwm_ray.replay.ring import Ring
+from dwm_ray.run import agent_trainer, learn_trial
+from dwm_ray.run_folder import RunFolder
+from dwm_ray.sources import admission
+from dwm_ray.synthesis import StreamSpec
+from dwm_ray.training.agent import AgentTrainer
+from dwm_ray.world_models.base import WorldModel
+from dwm_ray.world_models.store import load_model
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a learner's worker is told."""
+
+    trial_id: str
+    config: str
+    run: str
+    data: str
+    """Fingerprint of the data."""
+    world_model: str | None
+    """Fingerprint of the trained world model."""
+    buffer: Any
+    num_threads: int
+
+
+def learner_loop(loop_config: dict[str, Any]) -> None:
+    """Ray Train's loop: one worker, one agent."""
+    job: Job = loop_config["job"]
+    torch.set_num_threads(job.num_threads)
+    config, run = RunConfig.model_validate_json(job.config), RunFolder(Path(job.run))
+    problem, device = load_problem(config, job.data), default_device()
+    model = load_model(run.world_model(job.world_model), device) if job.world_model else None
+    agent = new_agent(config, problem, device)
+    with _imagined(job, config, model, device) as (ring, numbers):
+        trainer = agent_trainer(config, problem, agent, model, ring)
+        seconds = _resume(trainer)
+        report = _reporter(trainer, job.trial_id)
+        learn_trial(trainer, config, problem, run.trial(job.trial_id), report, numbers, seconds)
+
+
+@contextmanager
+def _imagined(
+    job: Job, config: RunConfig, model: WorldModel | None, device: torch.device
+) -> Iterator[tuple[Ring | None, Callable[[], dict[str, float]]]]:
+    """The ring that the run's stream flows into, or None where the run has no stream, and its gauges."""
+    if model is None or model.follows_policy:
+        yield None, dict
+        return
+    assert job.world_model is not None
+    spec = StreamSpec.of(config, job.world_model)
+    with BlockFeed(job.buffer, spec, admission(config), config.replay, job.trial_id, device) as feed:
+        yield feed.ready(), feed.gauges
+
+
+def _resume(trainer: AgentTrainer) -> float:
+    """Load the last reported checkpoint, if there is one; returns the seconds already spent."""
+    reported = ray.train.get_checkpoint()
+    if reported is None:
+        return 0.0
+    with reported.as_directory() as folder:
+        tensors, meta = checkpoint.load(Path(folder), "trainer")
+    trainer.load_state_dict(tensors)
+    return float(meta["seconds"])
+
+
+def _reporter(trainer: AgentTrainer, trial_id: str) -> Callable[[dict[str, Any]], None]:
+    gauges = Gauges("learner", {"trial": trial_id})
+
+    def report(row: dict[str, Any]) -> None:
+        numbers = {name: value for name, value in row.items() if isinstance(value, int | float)}
+        gauges.set(numbers)
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoint.save(Path(folder), "trainer", trainer.state_dict(), numbers)
+            ray.train.report(numbers, checkpoint=Checkpoint.from_directory(folder))
+
+    return report

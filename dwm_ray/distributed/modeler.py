@@ -1,0 +1,107 @@
+"""Train a world model under Ray Train: any number of workers, on CPUs or GPUs.
+
+Workers hold the same weights and different windows; gradients are averaged over all of them in one flat all-reduce a
+step. Rank 0 writes the log and the checkpoints that a restart goes on from.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import torch
+import torch.distributed
+from ray.train import Checkpoint, FailureConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from dwm_ray import checkpoint
+from dwm_ray.config import RunConfig
+from dwm_ray.distributed.cluster import Placement
+from dwm_ray.problem import default_device, load_problem
+from dwm_ray.run import world_model_trainer
+from dwm_ray.run_folder import RunFolder
+from dwm_ray.training.fit import fit, log_row, publish
+from dwm_ray.training.world_model import WorldModelTrainer
+from dwm_ray.training.writers import MetricsWriter
+
+
+def train_world_model(config: RunConfig, run: RunFolder, name: str, data: str, placement: Placement) -> None:
+    """Train the world model called `name` and publish it in the run folder; goes on where an earlier try stopped."""
+    TorchTrainer(
+        _loop,
+        train_loop_config={"config": config.model_dump_json(), "run": str(run.root), "name": name, "data": data},
+        scaling_config=ScalingConfig(
+            num_workers=config.cluster.model_workers,
+            use_gpu=placement.use_gpu,
+            resources_per_worker=placement.learner,
+        ),
+        run_config=ray.train.RunConfig(
+            name=f"world-model-{name}",
+            storage_path=str(run.ray),
+            failure_config=FailureConfig(max_failures=config.cluster.max_failures, controller_failure_limit=5),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
+        ),
+    ).fit()
+
+
+def _loop(job: dict[str, Any]) -> None:
+    config, run = RunConfig.model_validate_json(job["config"]), RunFolder(Path(job["run"]))
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    problem = load_problem(config, job["data"])
+    averaging = average_over_workers if world > 1 else None
+    trainer = world_model_trainer(config, problem, default_device(), rank, world, averaging)
+    seconds = _resume(trainer)
+    folder = run.world_model(job["name"])
+    with MetricsWriter(folder, trainer.update) if rank == 0 else _Silent() as writer:
+        seconds = fit(
+            trainer,
+            config.world_model.num_updates,  # type: ignore[union-attr, attr-defined]
+            lambda row: _report(trainer, writer, row),
+            seconds,
+        )
+    if rank == 0:
+        publish(folder, trainer.averaged, config, problem, seconds)
+
+
+def average_over_workers(parameters: list[torch.nn.Parameter]) -> None:
+    """Replace every gradient by its mean over the workers, in one all-reduce of all of them."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+    torch.distributed.all_reduce(flat)
+    flat /= torch.distributed.get_world_size()
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def _resume(trainer: WorldModelTrainer) -> float:
+    """Load the last reported checkpoint, if there is one; returns the seconds already spent."""
+    reported = ray.train.get_checkpoint()
+    if reported is None:
+        return 0.0
+    with reported.as_directory() as folder:
+        tensors, meta = checkpoint.load(Path(folder), "trainer")
+    trainer.load_state_dict(tensors)
+    return float(meta["seconds"])
+
+
+def _report(trainer: WorldModelTrainer, writer: Any, row: dict[str, float]) -> None:
+    if ray.train.get_context().get_world_rank() != 0:
+        ray.train.report(row)
+        return
+    log_row(writer, row)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint.save(Path(folder), "trainer", trainer.state_dict(), row)
+        ray.train.report(row, checkpoint=Checkpoint.from_directory(folder))
+
+
+class _Silent:
+    """Stands for the writer on workers that write nothing."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        return None

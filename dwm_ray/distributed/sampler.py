@@ -1,0 +1,54 @@
+"""Sampler actors: they draw the blocks that the buffer asks for, and keep nothing but loaded models.
+
+A sampler has no state worth saving: a block is decided by its stream's specification and its index (`synthesis`), so a
+restarted sampler, or another one, draws the very same rows.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+
+from dwm_ray.config import RunConfig
+from dwm_ray.data.transitions import real_segments
+from dwm_ray.distributed.spill import write_block
+from dwm_ray.problem import default_device, load_problem
+from dwm_ray.run_folder import RunFolder
+from dwm_ray.synthesis import StreamSpec, draw_block
+from dwm_ray.types import SegmentShape
+from dwm_ray.world_models.base import WorldModel
+from dwm_ray.world_models.store import load_model
+
+
+@ray.remote
+class Sampler:
+    """Draws blocks of streams. `config` is any run of the sweep: they share their data."""
+
+    def __init__(self, config: str, run: str, data_fingerprint: str, num_threads: int) -> None:
+        torch.set_num_threads(num_threads)
+        self._run = RunFolder(Path(run))
+        self._device = default_device()
+        self._problem = load_problem(RunConfig.model_validate_json(config), data_fingerprint)
+        self._starts = real_segments(self._problem.episodes, 0.99, self._device)
+        self._model = lru_cache(maxsize=4)(self._load)
+
+    def _load(self, fingerprint: str) -> WorldModel:
+        return load_model(self._run.world_model(fingerprint), self._device)
+
+    @ray.method(num_returns=2)
+    def draw(self, spec: StreamSpec, index: int) -> tuple[np.ndarray, dict[str, Any]]:
+        """Block `index` as fused rows [rows, width] and what is to be known of it. The block is on disk when this
+        returns, so that no accepted block is ever lost. The caller owns both values: they survive this actor."""
+        started = time.perf_counter()
+        model = self._model(spec.world_model).with_options(spec.sampling)
+        segments = draw_block(spec, index, model, self._starts, self._problem.task.termination)
+        shape = SegmentShape.of(segments)
+        rows = shape.fuse(segments).cpu().numpy()
+        write_block(self._run.root, spec, index, rows, shape)
+        return rows, {"rows": len(rows), "shape": shape, "seconds": time.perf_counter() - started}

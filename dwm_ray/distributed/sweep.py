@@ -1,0 +1,126 @@
+"""Many trials under Ray Tune, sharing world models and streams through one `Plant`.
+
+Tune schedules; everything that must survive is ours: a trial's name is the fingerprint of its content, its results lie
+in the run folder, its learner resumes by name. So `--resume` is the same sweep again without the trials that are done,
+and needs no pickled state.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ray import tune
+from ray.tune import Callback, FailureConfig, TuneConfig, Tuner
+from ray.tune.integration.ray_train import TuneReportCallback
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+
+from dwm_ray.checkpoint import write_json
+from dwm_ray.config import RunConfig
+from dwm_ray.distributed.cluster import TRIAL_CPUS
+from dwm_ray.distributed.optuna_search import FeasibleOptuna
+from dwm_ray.distributed.trial import Plant, run_trial
+from dwm_ray.plan import SweepConfig
+from dwm_ray.run_folder import RunFolder, set_status, status_of
+from dwm_ray.search import Trial
+from dwm_ray.training.writers import read_rows
+
+FINISHED = ("done", "stopped")
+
+
+def unfinished(trials: list[Trial], run: RunFolder) -> list[Trial]:
+    """The trials that a sweep still has to run; each gets its folder, with what it is."""
+    todo = [trial for trial in trials if status_of(run.trial(trial.id)) not in FINISHED]
+    for trial in todo:
+        record_trial(trial, run)
+    return todo
+
+
+def record_trial(trial: Trial, run: RunFolder) -> None:
+    """`config.json` and `values.json` of a trial's folder."""
+    write_json(run.trial(trial.id) / "config.json", trial.config.model_dump(mode="json"))
+    write_json(run.trial(trial.id) / "values.json", trial.values)
+
+
+def run_sweep(
+    trials: list[Trial], plant: Plant, sweep: SweepConfig, config: RunConfig, search: FeasibleOptuna | None = None
+) -> None:
+    """Run trials - listed ones, or those that `search` suggests; one that fails is recorded and does not stop the rest."""
+    space = {} if search else {"trial": tune.grid_search([as_params(trial) for trial in trials])}
+    Tuner(
+        tune.with_resources(
+            lambda params: _trainable(params["trial"], plant), tune.PlacementGroupFactory([{"CPU": TRIAL_CPUS}])
+        ),
+        param_space=space,
+        tune_config=TuneConfig(
+            metric="score_mean",
+            mode="max",
+            search_alg=search,
+            num_samples=sweep.num_samples if search else 1,
+            scheduler=_scheduler(sweep, config),
+            max_concurrent_trials=None if search else plant.placement.concurrent_trials,
+            trial_name_creator=_name,
+            trial_dirname_creator=_name,
+        ),
+        run_config=tune.RunConfig(
+            name=time.strftime("tune-%Y%m%d-%H%M%S"),
+            storage_path=str(plant.run.ray),
+            failure_config=FailureConfig(max_failures=config.cluster.max_failures),
+            callbacks=[_StatusRecorder(plant.run)],
+            verbose=0,
+        ),
+    ).fit()
+
+
+def as_params(trial: Trial) -> dict[str, Any]:
+    """A trial as Tune's parameters."""
+    return {"id": trial.id, "config": trial.config.model_dump_json(), "values": trial.values}
+
+
+def _trainable(params: dict[str, Any], plant: Plant) -> None:
+    trial = Trial(RunConfig.model_validate_json(params["config"]), params["values"])
+    run_trial(trial, plant, [TuneReportCallback()])
+
+
+def _name(trial: Any) -> str:
+    return f"trial-{trial.config['trial']['id']}"
+
+
+def _scheduler(sweep: SweepConfig, config: RunConfig) -> TrialScheduler:
+    """ASHA counts our updates: Tune's own iteration starts again at 1 when a trial is restarted."""
+    updates = config.training.num_updates
+    if sweep.scheduler == "fifo":
+        return FIFOScheduler()
+    return ASHAScheduler(time_attr="update", max_t=updates, grace_period=max(1, int(sweep.grace_share * updates)))
+
+
+class _StatusRecorder(Callback):
+    """Writes into a trial's folder what its own process cannot: that it failed, or was stopped."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self._run = run
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        error = trial.get_error() if hasattr(trial, "get_error") else None
+        set_status(self._folder(trial), "failed", error=last_line(str(error)), **self._so_far(trial))
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        if status_of(self._folder(trial)) != "done":
+            set_status(self._folder(trial), "stopped", **self._so_far(trial))
+
+    def _folder(self, trial: Any) -> Any:
+        return self._run.trial(trial.config["trial"]["id"])
+
+    def _so_far(self, trial: Any) -> dict[str, Any]:
+        rows = read_rows(self._folder(trial) / "metrics.jsonl")
+        return (
+            {"updates": rows[-1]["update"], "seconds": rows[-1]["seconds"]} if rows else {"updates": 0, "seconds": 0.0}
+        )
+
+
+def last_line(text: str) -> str:
+    """The line of a traceback that says what happened."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return next(
+        (line for line in reversed(lines) if "Error" in line or "Loss" in line), lines[-1] if lines else "unknown"
+    )

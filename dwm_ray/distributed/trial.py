@@ -1,0 +1,82 @@
+"""One configuration, end to end: its world model (found, waited for or built), then its learner under Ray Train.
+
+`pipelines/train.py` calls `run_trial` directly, the sweep calls it in every Tune trial.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import ray.train
+from ray.train import FailureConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from dwm_ray.config import RunConfig
+from dwm_ray.distributed.artifacts import Claims, ensure_world_model
+from dwm_ray.distributed.buffer import SyntheticReplayBuffer
+from dwm_ray.distributed.cluster import Placement
+from dwm_ray.distributed.learner import Job, learner_loop
+from dwm_ray.distributed.sampler import Sampler
+from dwm_ray.problem import DataIdentity
+from dwm_ray.run_folder import RunFolder
+from dwm_ray.search import Trial
+
+
+@dataclass(frozen=True)
+class Plant:
+    """The shared parts that trials are plugged into."""
+
+    run: RunFolder
+    data: DataIdentity
+    placement: Placement
+    buffer: Any
+    claims: Any
+    samplers: tuple[Any, ...]
+
+    @staticmethod
+    def build(config: RunConfig, run: RunFolder, data: DataIdentity, placement: Placement) -> Plant:
+        """Start buffer, samplers and claims; they live as long as the process that calls this."""
+        cluster = config.cluster
+        needs = {"num_cpus": placement.sampler["CPU"], "num_gpus": placement.sampler.get("GPU", 0)}
+        samplers = [
+            Sampler.options(max_restarts=-1, **needs).remote(
+                config.model_dump_json(), str(run.root), data.fingerprint, placement.sampler_threads
+            )
+            for _ in range(cluster.num_samplers)
+        ]
+        buffer = SyntheticReplayBuffer.options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote(
+            str(run.root), cluster.lead_blocks, cluster.buffer_bytes, samplers
+        )
+        return Plant(run, data, placement, buffer, Claims.remote(), tuple(samplers))
+
+
+def run_trial(trial: Trial, plant: Plant, callbacks: list[Any]) -> dict[str, Any]:
+    """Run one trial to its end; returns its last reported metrics. A trial that was cut off goes on where its last
+    checkpoint stands, because its name is its content."""
+    model = None
+    if trial.config.world_model is not None:
+        model = ensure_world_model(trial.config, plant.run, plant.data, plant.claims, plant.placement)
+    config, placement = trial.config, plant.placement
+    job = Job(
+        trial.id,
+        config.model_dump_json(),
+        str(plant.run.root),
+        plant.data.fingerprint,
+        model,
+        plant.buffer,
+        placement.learner_threads,
+    )
+    result = TorchTrainer(
+        learner_loop,
+        train_loop_config={"job": job},
+        scaling_config=ScalingConfig(num_workers=1, use_gpu=placement.use_gpu, resources_per_worker=placement.learner),
+        run_config=ray.train.RunConfig(
+            name=f"learner-{trial.id}",
+            storage_path=str(plant.run.ray),
+            callbacks=callbacks,
+            failure_config=FailureConfig(max_failures=config.cluster.max_failures, controller_failure_limit=5),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
+        ),
+    ).fit()
+    return dict(result.metrics or {})

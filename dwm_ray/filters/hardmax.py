@@ -1,0 +1,29 @@
+"""The segments of highest imagined return are kept (DyDiff, arXiv 2405.19189, section 4.3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dwm_ray.config import PositiveShare
+from dwm_ray.filters.base import Filter, FilterConfig, num_kept, trajectory_score
+from dwm_ray.types import Segments
+
+
+class Config(FilterConfig):
+    """How many are kept."""
+
+    keep_ratio: PositiveShare = 0.6
+    """eta: share of each block that is kept."""
+
+
+class Hardmax(Filter):
+    """The top `keep_ratio` of a block by imagined return."""
+
+    Config = Config
+
+    def __init__(self, config: Config) -> None:
+        self.config: Config = config
+
+    def select(self, segments: Segments, generator: torch.Generator) -> Tensor:
+        return trajectory_score(segments).topk(num_kept(len(segments), self.config.keep_ratio)).indices

@@ -1,0 +1,22 @@
+"""Every imagined segment is kept, as in DWM (arXiv 2402.03570)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dwm_ray.filters.base import Filter, FilterConfig
+from dwm_ray.types import Segments
+
+
+class Config(FilterConfig):
+    """No options."""
+
+
+class KeepAll(Filter):
+    """The identity."""
+
+    Config = Config
+
+    def select(self, segments: Segments, generator: torch.Generator) -> Tensor:
+        return torch.arange(len(segments), device=segments.rew.device)

@@ -1,0 +1,128 @@
+"""Maps between raw units and what networks read. Fitted values are buffers, so they travel in the state dict.
+
+`CDFNormalizer` is DWM's (arXiv 2402.03570): each dimension through its empirical distribution function to [-1, 1]. Here
+the function is kept as a fixed number of equally likely quantiles with straight lines between them, so that an unfitted
+module can load a fitted one's state, and so that the inverse, which runs for every imagined segment, is one gather.
+Fitting is numpy in double precision; `forward` and `inverse` are torch and work on any leading shape.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+def _checked(data: np.ndarray, size: int) -> np.ndarray:
+    """[N, D] doubles; ValueError unless there is a row, D is `size` and everything is finite."""
+    if data.ndim != 2 or data.shape[1] != size or len(data) == 0:
+        raise ValueError(f"normaliser of {size} dimensions: expected data [N >= 1, {size}], got {list(data.shape)}")
+    if not np.isfinite(data).all():
+        raise ValueError(f"normaliser: data has {np.count_nonzero(~np.isfinite(data))} values that are not finite")
+    return data.astype(np.float64)
+
+
+class CDFNormalizer(nn.Module):
+    """Empirical CDF of each of `size` dimensions to [-1, 1].
+
+    Values outside the data go to -1 or 1. A value that many rows share (a constant column, a clipped sensor) goes to
+    the middle of its ranks and comes back exactly.
+    """
+
+    knots: Tensor  # [D, Q] quantiles, ascending
+    midrank: Tensor  # [D, Q] mean rank of the knots that equal this one
+
+    def __init__(self, size: int, num_knots: int = 1024) -> None:
+        super().__init__()
+        ranks = torch.arange(num_knots, dtype=torch.float32).repeat(size, 1)
+        self.register_buffer("knots", ranks / (num_knots - 1) * 2 - 1)
+        self.register_buffer("midrank", ranks)
+
+    def fit(self, data: np.ndarray) -> Self:
+        """Set the quantiles from rows [N, D]."""
+        size, num_knots = self.knots.shape
+        # float32 first: equal values must stay equal, which interpolated quantiles in double would not guarantee
+        levels = np.linspace(0, 1, num_knots)
+        knots = np.sort(np.quantile(_checked(data, size), levels, axis=0).T.astype(np.float32), axis=1)
+        self.knots.copy_(torch.from_numpy(knots))
+        first = torch.searchsorted(self.knots, self.knots)
+        last = torch.searchsorted(self.knots, self.knots, right=True) - 1
+        self.midrank.copy_((first + last) / 2)
+        return self
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """Raw [..., D] -> [-1, 1]."""
+        columns = raw.reshape(-1, raw.shape[-1]).T.contiguous()
+        num_knots = self.knots.shape[1]
+        below = (torch.searchsorted(self.knots, columns, right=True) - 1).clamp_(0, num_knots - 2)
+        low, high = self.knots.gather(1, below), self.knots.gather(1, below + 1)
+        share = ((columns - low) / (high - low).clamp_min(torch.finfo(raw.dtype).tiny)).clamp_(0, 1)
+        rank = torch.where(columns == low, self.midrank.gather(1, below), below + share)
+        return (rank * (2 / (num_knots - 1)) - 1).T.reshape(raw.shape)
+
+    def inverse(self, value: Tensor) -> Tensor:
+        """[-1, 1] (clamped) -> raw [..., D]; always within the range of the data."""
+        columns = value.reshape(-1, value.shape[-1]).T
+        num_knots = self.knots.shape[1]
+        rank = ((columns + 1) * ((num_knots - 1) / 2)).clamp(0, num_knots - 1)
+        below = rank.long().clamp_(max=num_knots - 2)
+        raw = torch.lerp(self.knots.gather(1, below), self.knots.gather(1, below + 1), rank - below)
+        return raw.T.reshape(value.shape)
+
+
+class MinMaxNormalizer(nn.Module):
+    """The range of each of `size` dimensions to [-1, 1], linearly and without clamping; a constant goes to 0."""
+
+    center: Tensor  # [D]
+    half_range: Tensor  # [D]; 1 where the data are constant
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("center", torch.zeros(size))
+        self.register_buffer("half_range", torch.ones(size))
+
+    def fit(self, data: np.ndarray) -> Self:
+        """Set the range from rows [N, D]."""
+        rows = _checked(data, len(self.center))
+        low, high = rows.min(0), rows.max(0)
+        self.center.copy_(torch.from_numpy((low + high) / 2))
+        self.half_range.copy_(torch.from_numpy(np.where(high > low, (high - low) / 2, 1.0)))
+        return self
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """Raw [..., D] -> [-1, 1] for values within the data's range."""
+        return (raw - self.center) / self.half_range
+
+    def inverse(self, value: Tensor) -> Tensor:
+        """[-1, 1] -> raw [..., D]."""
+        return value * self.half_range + self.center
+
+
+class ZScore(nn.Module):
+    """Each of `size` dimensions to mean 0 and standard deviation 1; `eps` keeps constants finite (TD3+BC's 1e-3)."""
+
+    mean: Tensor  # [D]
+    scale: Tensor  # [D]; standard deviation + eps
+
+    def __init__(self, size: int, eps: float = 1e-3) -> None:
+        super().__init__()
+        self.eps = eps
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("scale", torch.ones(size))
+
+    def fit(self, data: np.ndarray) -> Self:
+        """Set mean and deviation from rows [N, D]."""
+        rows = _checked(data, len(self.mean))
+        self.mean.copy_(torch.from_numpy(rows.mean(0)))
+        self.scale.copy_(torch.from_numpy(rows.std(0) + self.eps))
+        return self
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """Raw [..., D] -> standardised."""
+        return (raw - self.mean) / self.scale
+
+    def inverse(self, value: Tensor) -> Tensor:
+        """Standardised -> raw [..., D]."""
+        return value * self.scale + self.mean

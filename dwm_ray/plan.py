@@ -1,0 +1,102 @@
+"""From a sweep's options to its trials: axes, agents, seeds, and the model-free runs that they are compared with."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from dwm_ray import profiles
+from dwm_ray.config import Frozen, PositiveInt, RunConfig
+from dwm_ray.profiles import Profile
+from dwm_ray.search import Dimension, Plan, Point, Trial, Value, find_dimension, grid, random_points
+
+
+class SweepConfig(Frozen):
+    """What is searched, and how."""
+
+    dimensions: tuple[str, ...] = ("horizon", "target_rtg")
+    """Axes of the search: names of files in tune_spaces/."""
+    agents: tuple[str, ...] = ("td3_bc", "iql")
+    """Agents that every point of the search is tried with."""
+    baselines: bool = True
+    """Also run every agent model-free, at equal updates."""
+    seeds: PositiveInt = 1
+    """Runs of every point, with seeds 0, 1, ..."""
+    search: Literal["grid", "random", "optuna"] = "grid"
+    """grid: every combination; random: --num-samples of them; optuna: that many, chosen by the scores so far (TPE)."""
+    num_samples: PositiveInt = 8
+    """Points per agent and seed, for random and optuna."""
+    search_seed: int = 0
+    """Seeds random and optuna."""
+    scheduler: Literal["fifo", "asha"] = "fifo"
+    """asha stops trials early whose score lags behind; fifo runs every trial to its end."""
+    grace_share: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Share of a trial's updates before asha may stop it."""
+
+
+def axes_of(sweep: SweepConfig, profile: Profile) -> dict[str, tuple[Dimension, tuple[Value, ...]]]:
+    """The axes of a sweep with the values that its profile gives them."""
+    found = {name: find_dimension(name) for name in sweep.dimensions}
+    return {name: (axis, axis.for_profile(profile)) for name, axis in found.items()}
+
+
+def agent_bases(sweep: SweepConfig, run: RunConfig, profile: Profile) -> list[RunConfig]:
+    """The run's options once per agent; the agent given by --agent keeps its flags, others take their presets."""
+    chosen = run.agent.plugin_name()
+    agents = {name: run.agent if name == chosen else profiles.plugin("agents", name, profile) for name in sweep.agents}
+    return [run.model_copy(update={"agent": agent}) for agent in agents.values()]
+
+
+def with_required(run: RunConfig, sweep: SweepConfig, profile: Profile) -> RunConfig:
+    """The run with the plug-ins that its axes need (keep_ratio needs a filter that has one)."""
+    for name in sweep.dimensions:
+        axis = find_dimension(name)
+        group = axis.path.split(".")[0]
+        if (
+            axis.requires
+            and group not in sweep.dimensions
+            and not hasattr(getattr(run, group), axis.path.split(".")[1])
+        ):
+            kind, plugin = axis.requires
+            run = run.model_copy(update={kind: profiles.plugin(f"{kind}s", plugin, profile)})
+    return run
+
+
+def seed_points(sweep: SweepConfig) -> list[Point]:
+    """One point per seed; none of its own where seeds are an axis already."""
+    return [{}] if "seed" in sweep.dimensions else [{"seed": seed} for seed in range(sweep.seeds)]
+
+
+def make_plan(sweep: SweepConfig, run: RunConfig, profile: Profile) -> Plan:
+    """All trials of a grid or random sweep, and the baselines. (Optuna's trials are chosen as the sweep goes.)"""
+    axes = axes_of(sweep, profile)
+    known = {"seed": find_dimension("seed"), **{name: axis for name, (axis, _) in axes.items()}}
+    plan = Plan()
+    values = {name: choices for name, (_, choices) in axes.items()}
+    points = grid(values.items())
+    if sweep.search == "random":
+        points = random_points(values, sweep.num_samples, sweep.search_seed)
+    for base in agent_bases(sweep, with_required(run, sweep, profile), profile):
+        for seed in seed_points(sweep):
+            if sweep.baselines and run.world_model is not None:
+                plan.add(base.model_copy(update={"world_model": None}), seed, known)
+            for point in points if sweep.search != "optuna" else []:
+                plan.add(base, {**point, **seed}, known)
+    plan.trials = in_order(plan.trials)
+    return plan
+
+
+def in_order(trials: list[Trial]) -> list[Trial]:
+    """Trials that build a world model first, each beside a model-free one that need not wait for it; then the rest."""
+    free = [trial for trial in trials if trial.config.world_model is None]
+    leaders: dict[Any, Trial] = {}
+    for trial in trials:
+        if trial.config.world_model is not None:
+            leaders.setdefault(trial.config.world_model.model_dump_json(), trial)
+    first = list(leaders.values())
+    front: list[Trial] = []
+    while first or free:
+        front += [queue.pop(0) for queue in (first, free) if queue]
+    ids = {trial.id for trial in front}
+    return front + [trial for trial in trials if trial.id not in ids]

@@ -1,0 +1,108 @@
+"""What a run is about: the data it learns from, the task that they belong to, and the model that fits them.
+
+One process and the cluster build these the same way, from a `RunConfig` alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from dwm_ray import __version__
+from dwm_ray.agents.base import Agent
+from dwm_ray.config import RunConfig, fingerprint
+from dwm_ray.data.load import load_episodes
+from dwm_ray.data.split import split_episodes
+from dwm_ray.data.statistics import describe
+from dwm_ray.data.windows import WindowSet
+from dwm_ray.registry import find
+from dwm_ray.tasks import TaskSpec, task_for
+from dwm_ray.types import DataStats, Episodes
+from dwm_ray.world_models.base import WorldModel
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Loaded data, with what was computed from them once."""
+
+    episodes: Episodes
+    task: TaskSpec
+    stats: DataStats
+
+    @property
+    def identity(self) -> DataIdentity:
+        return DataIdentity(self.episodes.card.fingerprint, self.task.rtg_scale)
+
+
+@dataclass(frozen=True)
+class DataIdentity:
+    """What other processes need to know of the data to name what is made from them."""
+
+    fingerprint: str
+    rtg_scale: float
+
+
+def load_problem(config: RunConfig, expect: str | None = None) -> Problem:
+    """Load a run's data. `expect` is the fingerprint that another process saw: other content is an error."""
+    episodes = load_episodes(config.task, config.data)
+    if expect is not None and episodes.card.fingerprint != expect:
+        raise ValueError(
+            f"{episodes.card.path}: this machine holds other data (fingerprint {episodes.card.fingerprint}) than the "
+            f"run was started with ({expect}); every node needs the same file"
+        )
+    task = task_for(config.task, episodes.card.env_id, float(episodes.returns().max()))
+    return Problem(episodes, task, describe(episodes, config.training.discount))
+
+
+def default_device() -> torch.device:
+    """The first GPU that this process may use, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def model_fingerprint(config: RunConfig, data: DataIdentity) -> str:
+    """Name of the trained world model of a run: equal for every run that may share it."""
+    model = config.world_model
+    assert model is not None
+    return fingerprint(
+        {
+            "code": __version__,
+            "data": data.fingerprint,
+            "holdout": config.data.holdout_ratio,
+            "discount": config.training.discount,
+            "rtg_scale": data.rtg_scale,
+            "model": model.plugin_name(),
+            "options": model.training_options(),  # type: ignore[attr-defined]
+        }
+    )
+
+
+def new_model(config: RunConfig, problem: Problem, device: torch.device) -> WorldModel:
+    """An untrained world model with fitted normalisers; its initial weights follow from `world_model.seed`."""
+    assert config.world_model is not None
+    cls = find("world_models", config.world_model.plugin_name())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.world_model.seed)  # type: ignore[attr-defined]
+        model: WorldModel = cls(config.world_model, problem.episodes.spaces)
+    model.fit_normalizers(problem.episodes)
+    return model.to(device)
+
+
+def new_agent(config: RunConfig, problem: Problem, device: torch.device) -> Agent:
+    """An untrained agent; its initial weights follow from the run's seed."""
+    cls = find("agents", config.agent.plugin_name())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        agent: Agent = cls(config.agent, problem.episodes.spaces, problem.stats, config.training)
+    return agent.to(device)
+
+
+def window_sets(config: RunConfig, problem: Problem, length: int, device: torch.device) -> tuple[WindowSet, WindowSet]:
+    """Training and held-out windows of `length` states; whole episodes are held out."""
+    kind = getattr(config.world_model, "rtg_kind", "episode")
+    discount, scale = config.training.discount, problem.task.rtg_scale
+    train, holdout = split_episodes(problem.episodes, config.data.holdout_ratio)
+    return (
+        WindowSet(train, length, discount, scale, kind, device),
+        WindowSet(holdout, length, discount, scale, kind, device),
+    )

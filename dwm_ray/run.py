@@ -1,0 +1,135 @@
+"""`run(config)`: one run in one process, without Ray - the specification that the cluster executes in parts.
+
+    data -> world model (trained, or found in the run folder) -> stream of imagined segments -> learner -> scores
+
+The parts below are what the Ray pipeline is made of too: `learn_trial` is its learner, with another feed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dwm_ray.agents.base import Agent
+from dwm_ray.config import RunConfig
+from dwm_ray.data.transitions import real_segments
+from dwm_ray.evaluation.rollout import evaluate
+from dwm_ray.evaluation.scores import summarize
+from dwm_ray.problem import Problem, default_device, load_problem, model_fingerprint, new_agent, new_model, window_sets
+from dwm_ray.replay.ring import Ring
+from dwm_ray.run_folder import RunFolder, set_status
+from dwm_ray.search import Trial
+from dwm_ray.sources import Expansion, admission, mixture, real_ring
+from dwm_ray.synthesis import StreamSpec, draw_block
+from dwm_ray.training.agent import AgentTrainer, BatchSource
+from dwm_ray.training.fit import fit, is_trained, log_row, publish
+from dwm_ray.training.learn import learn
+from dwm_ray.training.policy_store import save_agent
+from dwm_ray.training.world_model import WorldModelTrainer
+from dwm_ray.training.writers import MetricsWriter
+from dwm_ray.types import SegmentShape
+from dwm_ray.world_models.base import WorldModel
+from dwm_ray.world_models.store import load_model
+
+
+def run(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
+    """Train, imagine, learn, evaluate; returns the row of the final evaluation. Results lie in the run folder."""
+    problem, device = load_problem(config), default_device()
+    model = None if config.world_model is None else world_model(config, problem, folder, device)
+    trial = folder.trial(Trial(config, {}).id)
+    agent = new_agent(config, problem, device)
+    ring = None if model is None or model.follows_policy else imagined_ring(config, problem, model, folder, device)
+    trainer = agent_trainer(config, problem, agent, model, ring)
+    return learn_trial(trainer, config, problem, trial, on_checkpoint=lambda row: None)
+
+
+def world_model(config: RunConfig, problem: Problem, folder: RunFolder, device: torch.device) -> WorldModel:
+    """The run's world model: found whole in the run folder, or trained here."""
+    path = folder.world_model(model_fingerprint(config, problem.identity))
+    if not is_trained(path):
+        trainer = world_model_trainer(config, problem, device)
+        with MetricsWriter(path) as writer:
+            seconds = fit(trainer, config.world_model.num_updates, lambda row: log_row(writer, row))  # type: ignore
+        publish(path, trainer.averaged, config, problem, seconds)
+    return load_model(path, device)
+
+
+def world_model_trainer(
+    config: RunConfig,
+    problem: Problem,
+    device: torch.device,
+    rank: int = 0,
+    num_workers: int = 1,
+    average_gradients: Callable[[list[torch.nn.Parameter]], None] | None = None,
+) -> WorldModelTrainer:
+    """A trainer at its first step; workers share initial weights and draw different windows."""
+    model = new_model(config, problem, device)
+    train, holdout = window_sets(config, problem, model.sequence_length, device)
+    options: Any = config.world_model
+    generator = torch.Generator(device).manual_seed(options.seed * 1000 + rank)
+    rank_batch = max(1, options.batch_size // num_workers)
+    return WorldModelTrainer(model, train, holdout, generator, average_gradients, rank_batch)
+
+
+def imagined_ring(
+    config: RunConfig, problem: Problem, model: WorldModel, folder: RunFolder, device: torch.device
+) -> Ring:
+    """The run's whole stream, drawn here, as the learner keeps it."""
+    spec = StreamSpec.of(config, model_fingerprint(config, problem.identity))
+    starts = real_segments(problem.episodes, config.training.discount, device)
+    admit, ring = admission(config), None
+    for index in range(spec.num_blocks):
+        segments = draw_block(spec, index, model.with_options(spec.sampling), starts, problem.task.termination)
+        shape = SegmentShape.of(segments)
+        rows = admit.rows(spec, index, shape.fuse(segments), shape)
+        ring = ring or Ring(min(config.replay.capacity, spec.num_segments), admit.shape(shape), device)
+        ring.add(rows)
+    assert ring is not None
+    return ring
+
+
+def agent_trainer(
+    config: RunConfig, problem: Problem, agent: Agent, model: WorldModel | None, synthetic: Ring | None
+) -> AgentTrainer:
+    """The learner at its first update. With a model and no ring of imagined rows it imagines within the update."""
+    device = next(agent.parameters()).device
+    generator = torch.Generator(device).manual_seed(config.seed)
+    real = real_ring(config, problem, device)
+    source: BatchSource = mixture(config, real, synthetic)
+    if model is not None and synthetic is None:
+        source = Expansion(config, real, model, agent, problem.task.termination, generator)
+    return AgentTrainer(agent, source, generator)
+
+
+def learn_trial(
+    trainer: AgentTrainer,
+    config: RunConfig,
+    problem: Problem,
+    folder: Path,
+    on_checkpoint: Callable[[dict[str, Any]], None],
+    gauges: Callable[[], dict[str, float]] = dict,
+    seconds_before: float = 0.0,
+) -> dict[str, Any]:
+    """Learn to the last update, then leave the last checkpoint and the status `done` in the trial's folder."""
+    agent = trainer.agent
+    set_status(folder, "running", updates=trainer.update)
+    with MetricsWriter(folder, trainer.update) as writer:
+        final = learn(trainer, config, writer, evaluator(agent, config, problem), on_checkpoint, gauges, seconds_before)
+    save_agent(folder / "checkpoint", agent, config, problem, trainer.update)
+    set_status(folder, "done", updates=trainer.update, seconds=final["seconds"])
+    return final
+
+
+def evaluator(agent: Agent, config: RunConfig, problem: Problem) -> Callable[[int], dict[str, Any]]:
+    """Number of episodes -> scores of the agent's greedy policy in the task's environment."""
+    device = next(agent.parameters()).device
+
+    def evaluated(num_episodes: int) -> dict[str, Any]:
+        seed = 10_000 + 1000 * config.seed
+        result = evaluate(lambda obs: agent.act(obs.to(device)).cpu(), problem.task.env_id, num_episodes, seed)
+        return {**summarize(result.returns, problem.task), "returns": result.returns.tolist()}
+
+    return evaluated

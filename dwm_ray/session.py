@@ -1,0 +1,100 @@
+"""What the pipelines share on Ray: begin or reopen a run folder, start the plant, keep counters, write the results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+from rich.console import Console
+
+from dwm_ray.checkpoint import write_json
+from dwm_ray.config import RunConfig
+from dwm_ray.data.load import describe_line, summary
+from dwm_ray.distributed.cluster import connect, dashboard_line, place
+from dwm_ray.distributed.trial import Plant
+from dwm_ray.problem import Problem, load_problem
+from dwm_ray.report.collect import collect_results
+from dwm_ray.report.page import write_report
+from dwm_ray.report.table import result_table
+from dwm_ray.run_folder import RunFolder, read_json
+
+
+def begin(console: Console, config: RunConfig, output: Path, record: dict[str, Any]) -> tuple[RunFolder, Problem]:
+    """Load the data - before anything is written - and make a new run folder that says what will be done."""
+    problem = load_problem(config)
+    run = RunFolder.create(output, config.task)
+    write_json(run.config, record)
+    write_json(run.root / "data.json", summary(problem.episodes, problem.task))
+    run.record_environment()
+    announce(console, run, problem, record)
+    return run, problem
+
+
+def reopen(console: Console, root: Path) -> tuple[RunFolder, Problem, dict[str, Any]]:
+    """A run folder to go on with, its data checked against what the run was started with, and its record."""
+    run = RunFolder.open(root)
+    record = read_json(run.config)
+    seen = read_json(run.root / "data.json") or {}
+    problem = load_problem(RunConfig.model_validate(record["run"]), seen.get("fingerprint"))
+    announce(console, run, problem, record)
+    return run, problem, record
+
+
+def announce(console: Console, run: RunFolder, problem: Problem, record: dict[str, Any]) -> None:
+    """Say what data, profile and folder are used."""
+    console.print(describe_line(summary(problem.episodes, problem.task)), highlight=False)
+    console.print(f"profile: {record['profile']}; run folder: {run.root}", highlight=False, soft_wrap=True)
+
+
+def start(console: Console, config: RunConfig, run: RunFolder, problem: Problem) -> Plant:
+    """Join or start the cluster and start buffer and samplers."""
+    connect()
+    placement = place(config.cluster)
+    hardware = f"{placement.cpus:g} CPUs, {placement.gpus:g} GPUs"
+    console.print(
+        f"cluster: {hardware}; {placement.concurrent_trials} trials at once; {dashboard_line()}", highlight=False
+    )
+    return Plant.build(config, run, problem.identity, placement)
+
+
+class Counters:
+    """`counters.json`: what this and earlier sessions of the run drew and consumed; written again at every look."""
+
+    def __init__(self, run: RunFolder, plant: Plant) -> None:
+        self._run, self._buffer = run, plant.buffer
+        self._before: dict[str, int] = read_json(run.counters) or {}
+
+    def write(self) -> None:
+        now: dict[str, int] = ray.get(self._buffer.counters.remote())
+        both = {name: self._before.get(name, 0) + value for name, value in now.items()}
+        write_json(self._run.counters, {**both, **shared_parts(self._run)})
+
+
+def shared_parts(run: RunFolder) -> dict[str, int]:
+    """World models and streams that the run folder holds whole."""
+    return {
+        "world_models_trained": len(list(run.root.glob("world_models/*/status.json"))),
+        "streams_drawn": len(list(run.root.glob("streams/*/stream.json"))),
+    }
+
+
+def conclude(console: Console, run: RunFolder, wall_s: float) -> dict[str, Any]:
+    """Write `results.json` and `report.html`, print the table and, last, the run folder."""
+    record = read_json(run.sweep) or {}
+    write_json(run.sweep, {**record, "wall_s": record.get("wall_s", 0.0) + wall_s})
+    results = collect_results(run.root)
+    write_json(run.root / "results.json", results)
+    write_report(run.root)
+    console.print(result_table(results))
+    console.print(f"report: {run.root / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(str(run.root), highlight=False, soft_wrap=True)
+    return results
+
+
+def stopwatch() -> Callable[[], float]:
+    """Seconds since the call."""
+    started = time.perf_counter()
+    return lambda: time.perf_counter() - started

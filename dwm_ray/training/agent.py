@@ -1,0 +1,92 @@
+"""The agent's training loop: a batch, an update, a metric; no more happens between two log lines.
+
+Metrics are summed on the device, and the host reads them once per `run`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from dwm_ray.agents.base import Agent
+from dwm_ray.checkpoint import prefixed, unprefixed
+from dwm_ray.types import Segments
+
+
+class BatchSource(Protocol):
+    """Where batches come from: a `Mixture`, or anything else that makes segments."""
+
+    def next_batch(self, generator: torch.Generator) -> Segments:
+        """Segments on the agent's device."""
+
+
+class NonFiniteLoss(ValueError):  # noqa: N818 - it names what happened
+    """Learning diverged: a metric is infinite or not a number."""
+
+
+class AgentTrainer:
+    """An agent, its batches and its randomness. `generator` draws batches and noise, on the agent's device; equal
+    state and equal contents of the source give the same updates, bit for bit."""
+
+    def __init__(self, agent: Agent, source: BatchSource, generator: torch.Generator) -> None:
+        self.agent = agent
+        self.source = source
+        self.generator = generator
+        self.update = 0
+
+    def run(self, num_updates: int) -> dict[str, float]:
+        """Make that many updates; returns each metric's mean over the updates that reported it. NonFiniteLoss where
+        one is not finite."""
+        means = _Means()
+        for _ in range(num_updates):
+            means.add(self.agent.update(self.source.next_batch(self.generator), self.generator))
+        self.update += num_updates
+        return self._finite(means.read())
+
+    def _finite(self, metrics: dict[str, float]) -> dict[str, float]:
+        broken = [name for name, value in metrics.items() if not math.isfinite(value)]
+        if broken:
+            raise NonFiniteLoss(
+                f"learning diverged before update {self.update}: {', '.join(broken)} not finite; look at q_mean in the "
+                "rows before it, then try agent.target_clip data, a longer synthesis.horizon or a lower learning rate"
+            )
+        return metrics
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that a resume needs beside the source's contents, as one flat dict."""
+        return {
+            "update": torch.tensor(self.update),
+            "generator": self.generator.get_state(),
+            **prefixed("agent", self.agent.state_dict()),
+            **prefixed("optimizer", self.agent.optimizer_state()),
+        }
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Inverse of `state_dict`; the tensors may be on any device."""
+        self.update = int(state["update"])
+        self.generator.set_state(state["generator"].cpu())
+        self.agent.load_state_dict(unprefixed("agent", state))
+        self.agent.load_optimizer_state(unprefixed("optimizer", state))
+
+
+class _Means:
+    """Running sums on the device; actor metrics come more seldom than critic metrics, so each has its own count."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, metrics: dict[str, Tensor]) -> None:
+        for name, value in metrics.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def read(self) -> dict[str, float]:
+        """The one host read."""
+        if not self._sums:
+            return {}
+        sums = torch.stack([value.double() for value in self._sums.values()]).tolist()
+        return {name: total / self._counts[name] for name, total in zip(self._sums, sums, strict=True)}

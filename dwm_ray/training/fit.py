@@ -1,0 +1,70 @@
+"""Train a world model to the end, watch its held-out loss, and publish it with its prediction error by step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dwm_ray.checkpoint import write_json
+from dwm_ray.config import RunConfig
+from dwm_ray.data.windows import WindowSet
+from dwm_ray.evaluation.model_error import prediction_error
+from dwm_ray.problem import Problem, window_sets
+from dwm_ray.training.world_model import WorldModelTrainer
+from dwm_ray.training.writers import MetricsWriter
+from dwm_ray.world_models.base import WorldModel
+from dwm_ray.world_models.store import save_model
+
+LOGS = 40
+"""Rows of metrics, and checkpoints, in one training."""
+ERROR_STEPS = 8
+"""Window length over which the errors of all models are compared, where the model's own is shorter."""
+
+
+def fit(
+    trainer: WorldModelTrainer,
+    num_updates: int,
+    on_log: Callable[[dict[str, float]], None],
+    seconds_before: float = 0.0,
+) -> float:
+    """Run the trainer to `num_updates`; after every 1/40 `on_log` gets a row {update, loss, holdout_loss, seconds}.
+    Returns the seconds, those before a restart included."""
+    started = time.perf_counter() - seconds_before
+    chunk = max(1, num_updates // LOGS)
+    while trainer.update < num_updates:
+        row = trainer.run(min(chunk, num_updates - trainer.update))
+        seconds = time.perf_counter() - started
+        on_log({"update": trainer.update, **row, "holdout_loss": trainer.holdout_loss(), "seconds": seconds})
+    trainer.finish()
+    return time.perf_counter() - started
+
+
+def log_row(writer: MetricsWriter, row: dict[str, float]) -> None:
+    """A row of `on_log` into a writer."""
+    writer.metrics(int(row["update"]), {name: value for name, value in row.items() if name != "update"})
+
+
+def publish(folder: Path, model: WorldModel, config: RunConfig, problem: Problem, seconds: float) -> None:
+    """Write the trained model, its error by step on held-out windows and, last, the status that says it is whole."""
+    device = next(model.parameters()).device
+    save_model(folder, model, {"task": config.task, "data": problem.episodes.card.fingerprint})
+    _, holdout = window_sets(config, problem, max(model.sequence_length, ERROR_STEPS), device)
+    write_json(folder / "error.json", measure_error(model, holdout, problem))
+    updates = config.world_model.num_updates  # type: ignore[union-attr, attr-defined]
+    write_json(folder / "status.json", {"trained": True, "updates": updates, "seconds": seconds})
+
+
+def measure_error(model: WorldModel, holdout: WindowSet, problem: Problem) -> dict[str, Any]:
+    """Prediction error by step; models that follow a policy are driven by the recorded actions."""
+    generator = torch.Generator(next(model.parameters()).device).manual_seed(0)
+    rew_std = float(problem.episodes.rew.std())
+    return prediction_error(model, holdout, problem.stats.obs_std, rew_std, generator).to_json()
+
+
+def is_trained(folder: Path) -> bool:
+    """Does the folder hold a whole world model?"""
+    return (folder / "status.json").is_file()

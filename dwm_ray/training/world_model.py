@@ -1,0 +1,132 @@
+"""The loop that trains a world model: Adam, an exponential average of the weights, exact resumption.
+
+Everything that a resume needs is in `state_dict`, as named tensors, so a run cut anywhere continues bit by bit. Many
+workers train one model by passing `average_gradients` and their share of the batch.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import defaultdict
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from dwm_ray.checkpoint import prefixed, unprefixed
+from dwm_ray.data.windows import WindowSet
+from dwm_ray.types import Metrics
+from dwm_ray.world_models.base import WorldModel
+
+HOLDOUT_WINDOWS = 4096
+HOLDOUT_SEED = 0
+
+AverageGradients = Callable[[list[nn.Parameter]], None]
+"""Replaces each parameter's gradient by its mean over all workers."""
+
+
+class WorldModelTrainer:
+    """Trains `model` in place; `averaged` holds the weights to imagine with."""
+
+    def __init__(
+        self,
+        model: WorldModel,
+        train: WindowSet,
+        holdout: WindowSet,
+        generator: torch.Generator,
+        average_gradients: AverageGradients | None = None,
+        rank_batch: int | None = None,
+    ) -> None:
+        """Model, window sets and generator are on one device; `rank_batch` is this worker's share of the batch."""
+        self.model, self.update = model, 0
+        self._train, self._holdout, self._generator = train, holdout, generator
+        self._average_gradients = average_gradients
+        self._batch_size = rank_batch or model.config.batch_size
+        self._params = [param for param in model.parameters() if param.requires_grad]
+        self._adam = torch.optim.Adam(self._params, lr=model.config.learning_rate, fused=True)
+        self._averaged = copy.deepcopy(model).requires_grad_(False).eval()
+
+    @property
+    def averaged(self) -> WorldModel:
+        """The average of the weights so far (the last weights where `ema_decay` is 0). One module, updated in place."""
+        if self.model.config.ema_decay == 0:
+            self._blend(0.0)
+        return self._averaged
+
+    def run(self, num_updates: int) -> dict[str, float]:
+        """Take that many gradient steps; returns the mean of each metric over them."""
+        totals: dict[str, Tensor | float] = defaultdict(float)
+        for _ in range(num_updates):
+            for name, value in self._step().items():
+                totals[name] = totals[name] + value
+        return {name: float(total) / num_updates for name, total in totals.items()}
+
+    def _step(self) -> Metrics:
+        self._adam.param_groups[0]["lr"] = self._learning_rate()
+        windows = self._train.sample(self._batch_size, self._generator)
+        loss, metrics = self.model.loss(windows, self._generator)
+        self._adam.zero_grad(set_to_none=True)
+        loss.backward()
+        if self._average_gradients is not None:
+            self._average_gradients(self._params)
+        self._adam.step()
+        self.update += 1
+        config = self.model.config
+        if config.ema_decay > 0 and self.update % config.ema_every == 0:
+            # A young average follows closely, or the random initial weights would stay in it for thousands of updates.
+            age = self.update // config.ema_every
+            self._blend(min(config.ema_decay, (1 + age) / (10 + age)))
+        return metrics
+
+    def _learning_rate(self) -> float:
+        config = self.model.config
+        progress = min(self.update / config.num_updates, 1.0)
+        share = config.final_learning_rate + (1 - config.final_learning_rate) * (1 + math.cos(math.pi * progress)) / 2
+        return config.learning_rate * share
+
+    def _blend(self, decay: float) -> None:
+        average = [param.detach() for param in self._averaged.parameters()]
+        current = [param.detach() for param in self.model.parameters()]
+        torch._foreach_lerp_(average, current, 1 - decay)
+
+    @torch.no_grad()
+    def holdout_loss(self) -> float:
+        """Loss of the averaged weights on held-out windows, always the same ones with the same noise."""
+        generator = self._holdout_generator()
+        windows = self._holdout.sample(HOLDOUT_WINDOWS, generator)
+        return float(self.averaged.loss(windows, generator)[0])
+
+    def finish(self) -> None:
+        """Let the averaged model choose what it chooses by held-out windows."""
+        self.averaged.finish(self._holdout.sample(HOLDOUT_WINDOWS, self._holdout_generator()))
+
+    def _holdout_generator(self) -> torch.Generator:
+        return torch.Generator(self._generator.device).manual_seed(HOLDOUT_SEED)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Weights, average, Adam's moments, update counter and generator."""
+        adam = {
+            f"{index}.{name}": value
+            for index, state in self._adam.state_dict()["state"].items()
+            for name, value in state.items()
+        }
+        return {
+            **prefixed("model", self.model.state_dict()),
+            **prefixed("averaged", self._averaged.state_dict()),
+            **prefixed("adam", adam),
+            "generator": self._generator.get_state(),
+            "update": torch.tensor(self.update),
+        }
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Inverse of `state_dict`."""
+        self.model.load_state_dict(unprefixed("model", state))
+        self._averaged.load_state_dict(unprefixed("averaged", state))
+        moments: dict[int, dict[str, Tensor]] = defaultdict(dict)
+        for key, value in unprefixed("adam", state).items():
+            index, name = key.split(".")
+            moments[int(index)][name] = value
+        self._adam.load_state_dict({**self._adam.state_dict(), "state": dict(moments)})
+        self._generator.set_state(state["generator"].cpu())
+        self.update = int(state["update"])

@@ -1,0 +1,53 @@
+"""An ensemble of equal MLPs as one network: the members are a leading dimension of every product (one bmm a layer).
+
+Members differ by their initial weights and see the same batches, as in deep ensembles (arXiv 1612.01474).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class EnsembleLinear(nn.Module):
+    """[E, B, in] -> [E, B, out], initialised as nn.Linear."""
+
+    def __init__(self, num_members: int, size_in: int, size_out: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(size_in)
+        self.weight = nn.Parameter(torch.empty(num_members, size_in, size_out).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(num_members, 1, size_out).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class EnsembleMLP(nn.Module):
+    """[B, in], or [E, B, in] with its own rows for each member, -> [E, B, out]; SiLU between the layers."""
+
+    def __init__(self, num_members: int, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.num_members = num_members
+        self.layers = nn.ModuleList(
+            EnsembleLinear(num_members, size_in, size_out) for size_in, size_out in pairwise(sizes)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() == 2:
+            x = x.expand(self.num_members, -1, -1)
+        for layer in self.layers[:-1]:
+            x = F.silu(layer(x))
+        return self.layers[-1](x)
+
+
+def largest_distance(predictions: Tensor) -> Tensor:
+    """[B] largest squared distance between any two of the members' predictions [E, B, D]."""
+    rows = predictions.transpose(0, 1)
+    gram = rows @ rows.transpose(1, 2)  # [B, E, E]: E is small, D may not be
+    norms = gram.diagonal(dim1=1, dim2=2)
+    return (norms[:, :, None] + norms[:, None] - 2 * gram).clamp_min(0).amax((1, 2))

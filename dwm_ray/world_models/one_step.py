@@ -1,0 +1,185 @@
+"""One-step model: an ensemble of Gaussian networks, rolled out with the policy, H calls for H steps.
+
+The baseline of DWM (arXiv 2402.03570: 4 x 256 units, softplus variance, maximum likelihood) and, with 7 members, the
+5 best of them by hold-out error and changes of state as targets, the first rollout of DyDiff (arXiv 2405.19189). The
+penalty is PQL's disagreement: the largest squared distance between two elites' mean predictions (reward and next state
+together), here in standard deviations of the data's rewards and changes so that no unit dominates.
+
+Differences: mean and variance share a trunk; SiLU units; inputs and targets are standardised; members share batches.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import model_validator
+from torch import Tensor
+
+from dwm_ray.config import PositiveInt
+from dwm_ray.normalizers import ZScore
+from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
+from dwm_ray.world_models.base import WorldModel, WorldModelConfig
+from dwm_ray.world_models.ensemble import EnsembleMLP, largest_distance
+
+VARIANCE_FLOOR = 1e-4  # of standardised targets: what float32 data and a finite network cannot resolve
+
+
+class OneStepConfig(WorldModelConfig):
+    """Options of the one-step ensemble; the defaults are DWM's network with DyDiff's ensemble."""
+
+    SAMPLING: ClassVar[frozenset[str]] = frozenset({"sample", "rollout_limit"})
+
+    num_updates: PositiveInt = 1_000_000
+    ensemble_size: PositiveInt = 7
+    """Networks that are trained."""
+    num_elites: PositiveInt = 5
+    """Networks that are used: those with the least hold-out error."""
+    width: PositiveInt = 256
+    """Units per hidden layer."""
+    num_layers: PositiveInt = 4
+    """Hidden layers."""
+    rollout_limit: PositiveInt = 100
+    """Longest segment; the model itself has no limit, but its error grows with every step."""
+    sample: bool = False
+    """Draw next states and rewards from the predicted Gaussian; otherwise take its mean."""
+
+    @classmethod
+    def small(cls) -> dict[str, Any]:
+        return {
+            "num_updates": 6000,
+            "batch_size": 256,
+            "learning_rate": 1e-3,
+            "final_learning_rate": 0.05,
+            "ensemble_size": 3,
+            "num_elites": 2,
+            "width": 200,
+            "num_layers": 3,
+        }
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.num_elites > self.ensemble_size:
+            raise ValueError(f"num_elites {self.num_elites} must not exceed ensemble_size {self.ensemble_size}")
+        return self
+
+
+class OneStep(WorldModel):
+    """See the module."""
+
+    Config = OneStepConfig
+    follows_policy = True
+    config: OneStepConfig
+    elite: Tensor  # [num_elites] int64: the members that are used
+
+    def __init__(self, config: OneStepConfig, spaces: Spaces) -> None:
+        super().__init__(config, spaces)
+        self.obs_normalizer = ZScore(spaces.obs_size)
+        self.act_normalizer = ZScore(spaces.act_size)
+        self.target_normalizer = ZScore(spaces.obs_size + 1, eps=1e-6)  # a change may be far smaller than 1e-3
+        self.register_buffer("elite", torch.arange(config.num_elites))
+        size_out = 2 * (spaces.obs_size + 1)
+        hidden = [config.width] * config.num_layers
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.net = EnsembleMLP(config.ensemble_size, [spaces.obs_size + spaces.act_size, *hidden, size_out])
+
+    @property
+    def sequence_length(self) -> int:
+        return 2
+
+    @property
+    def max_horizon(self) -> int:
+        return self.config.rollout_limit
+
+    def fit_normalizers(self, episodes: Episodes) -> None:
+        self.obs_normalizer.fit(episodes.obs)
+        self.act_normalizer.fit(episodes.act)
+        targets = np.concatenate([episodes.next_obs - episodes.obs, episodes.rew[:, None]], 1)
+        self.target_normalizer.fit(targets[episodes.known_next])
+
+    def loss(self, windows: Windows, generator: torch.Generator) -> tuple[Tensor, Metrics]:
+        """Negative log-likelihood (without its constant), mean over members and recorded entries."""
+        mean, variance = self._predict(windows.obs[:, 0], windows.act[:, 0])
+        squared = (self._target(windows) - mean).square()
+        mask = _known_rows(windows)
+        loss = _masked_mean(0.5 * (squared / variance + variance.log()), mask).mean()
+        mse = _masked_mean(squared.detach(), mask).mean()
+        return loss, {"loss": loss.detach(), "mse": mse}
+
+    @torch.no_grad()
+    def finish(self, holdout: Windows) -> None:
+        """Choose the elites by the squared error of their means."""
+        mean, _ = self._predict(holdout.obs[:, 0], holdout.act[:, 0])
+        error = _masked_mean((self._target(holdout) - mean).square(), _known_rows(holdout))
+        self.elite.copy_(error.argsort()[: self.config.num_elites])
+
+    @torch.no_grad()
+    def imagine(
+        self,
+        obs: Tensor,
+        act: Tensor,
+        *,
+        policy: Policy | None,
+        horizon: int,
+        rtg: float | Tensor,
+        generator: torch.Generator,
+    ) -> Segments:
+        """See the interface: M = horizon actions, the first given, the others the policy's. `rtg` is ignored."""
+        if not 1 <= horizon <= self.max_horizon:
+            raise ValueError(f"horizon {horizon} is outside 1..{self.max_horizon} (rollout_limit)")
+        if policy is None and horizon > 1:
+            raise ValueError("a one-step model needs a policy for the actions after the first")
+        states, actions, rews, penalties = [obs], [act], [], []
+        for step in range(horizon):
+            if step > 0:
+                assert policy is not None
+                actions.append(policy(states[-1], step))
+            change, rew, penalty = self._step(states[-1], actions[-1], generator)
+            states.append(states[-1] + change)
+            rews.append(rew)
+            penalties.append(penalty)
+        rew = torch.stack(rews, 1)
+        return Segments(
+            obs=torch.stack(states, 1),
+            act=torch.stack(actions, 1),
+            rew=rew,
+            discount=torch.ones_like(rew),
+            penalty=torch.stack(penalties, 1),
+            source=rew.new_ones(len(rew)),
+        )
+
+    def _step(self, obs: Tensor, act: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """(change of state [B, O], reward [B], penalty [B]) by a random elite for each row."""
+        mean, variance = (part[self.elite] for part in self._predict(obs, act))
+        rows = torch.arange(len(obs), device=obs.device)
+        member = torch.randint(len(self.elite), (len(obs),), generator=generator, device=obs.device)
+        target = mean[member, rows]
+        if self.config.sample:
+            noise = torch.randn(target.shape, generator=generator, device=obs.device)
+            target = target + variance[member, rows].sqrt() * noise
+        raw = self.target_normalizer.inverse(target)
+        return raw[:, :-1], raw[:, -1], largest_distance(mean)
+
+    def _predict(self, obs: Tensor, act: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance [E, B, O + 1] of the standardised change and reward."""
+        inputs = torch.cat([self.obs_normalizer(obs), self.act_normalizer(act)], 1)
+        mean, raw_variance = self.net(inputs).chunk(2, -1)
+        return mean, F.softplus(raw_variance) + VARIANCE_FLOOR
+
+    def _target(self, windows: Windows) -> Tensor:
+        change = windows.obs[:, 1] - windows.obs[:, 0]
+        return self.target_normalizer(torch.cat([change, windows.rew[:, :1]], 1))
+
+
+def _known_rows(windows: Windows) -> Tensor:
+    """[B] bool: transition and next state are recorded."""
+    return windows.step_mask[:, 0] & windows.obs_mask[:, 1]
+
+
+def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """[E] mean of [E, B, D] over the rows in `mask` [B]; 0 where there is none."""
+    rows = mask[:, None].to(values.dtype)
+    return (values * rows).sum((1, 2)) / (rows.sum() * values.shape[2]).clamp_min(1)

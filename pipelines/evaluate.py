@@ -1,0 +1,82 @@
+"""Evaluate the trained policies of a run again, with any number of episodes.
+
+RUN is a run's folder (all its finished trials) or one trial's folder. The scores are printed and written, with every
+episode's return, to reevaluation.json in each trial's folder.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from rich.console import Console
+
+from dwm_ray.checkpoint import write_json
+from dwm_ray.cli import main_guard
+from dwm_ray.evaluation.rollout import evaluate
+from dwm_ray.evaluation.scores import summarize
+from dwm_ray.run_folder import RunFolder
+from dwm_ray.tasks import task_for
+from dwm_ray.training.policy_store import load_agent
+
+
+def run(
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    num_episodes: int = 100,
+    seed: int = 1_000_000,
+    task: str | None = None,
+) -> int:
+    """Evaluate the policies of RUN.
+
+    Args:
+        folder: A run's folder, or one trial's.
+        num_episodes: Episodes per policy.
+        seed: Seed of the first episode; the others follow.
+        task: Refuse checkpoints of any other task.
+    """
+    if num_episodes < 1:
+        raise ValueError(f"--num-episodes {num_episodes}: at least one episode is needed")
+    console = Console()
+    for trial in trial_folders(folder):
+        row = reevaluate(trial, num_episodes, seed, task)
+        write_json(trial / "reevaluation.json", row)
+        console.print(
+            f"{trial.name}: {row['score_mean']:.2f} ± {row['score_std']:.2f} ({row['score_unit']}, {num_episodes} "
+            f"episodes from seed {seed}, checkpoint after {row['update']} updates)",
+            highlight=False,
+        )
+    return 0
+
+
+def trial_folders(folder: Path) -> list[Path]:
+    """Folders with a checkpoint: `folder` itself, or the trials of the run that it is."""
+    if (folder / "checkpoint" / "agent.json").is_file():
+        return [folder]
+    found = [trial for trial in RunFolder.open(folder).trials() if (trial / "checkpoint" / "agent.json").is_file()]
+    if not found:
+        raise ValueError(f"{folder}: no trial of this run has a checkpoint yet")
+    return found
+
+
+def reevaluate(trial: Path, num_episodes: int, seed: int, task_name: str | None) -> dict[str, Any]:
+    """Scores of a trial's last checkpoint."""
+    agent, meta = load_agent(trial / "checkpoint", torch.device("cpu"))
+    name = meta["config"]["task"]
+    if task_name is not None and name != task_name:
+        raise ValueError(f"{trial}: this checkpoint is of task {name!r}, not of --task {task_name!r}")
+    task = task_for(name, meta["env_id"], meta["return_max"])
+    result = evaluate(agent.act, task.env_id, num_episodes, seed)
+    unit = {"score_unit": task.score_unit, "seed": seed, "update": meta["update"]}
+    return {**summarize(result.returns, task), **unit, "returns": result.returns.tolist()}
+
+
+@main_guard
+def main(argv: list[str] | None = None) -> int:
+    return tyro.cli(run, args=sys.argv[1:] if argv is None else argv, description=__doc__)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

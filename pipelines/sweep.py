@@ -1,0 +1,105 @@
+"""Sweep horizons, return-to-go and more over agents and seeds: on a Ray cluster, or on the cores of this machine.
+
+World models and streams of imagined segments are made once and shared by all trials that can share them. Results lie
+in a new folder under --output: results.json, report.html, and a folder per trial. --resume DIR goes on with a sweep.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+
+from dwm_ray import session
+from dwm_ray.checkpoint import write_json
+from dwm_ray.cli import main_guard, parse
+from dwm_ray.config import RunConfig
+from dwm_ray.distributed.optuna_search import FeasibleOptuna
+from dwm_ray.distributed.sweep import as_params, record_trial, run_sweep, unfinished
+from dwm_ray.distributed.trial import Plant
+from dwm_ray.plan import SweepConfig, agent_bases, axes_of, make_plan
+from dwm_ray.profiles import Profile
+from dwm_ray.progress import Watch
+from dwm_ray.run_folder import RunFolder, read_json
+from dwm_ray.search import Plan, Trial
+
+
+class Command(SweepConfig):
+    """The sweep's own options."""
+
+    output: Path = Path("runs")
+    """Folder that the run's folder is made in."""
+    resume: Path | None = None
+    """Go on with this run folder: what is done is kept, and all other options are taken from it."""
+
+
+@main_guard
+def main(argv: list[str] | None = None) -> int:
+    console, seconds = Console(), session.stopwatch()
+    own, config, profile = parse(Command, sys.argv[1:] if argv is None else argv, __doc__ or "")
+    sweep = SweepConfig(**{name: getattr(own, name) for name in SweepConfig.model_fields})
+    if own.resume is None:
+        plan = checked_plan(sweep, config, profile)
+        record = {"profile": profile, "sweep": sweep.model_dump(mode="json"), "run": config.model_dump(mode="json")}
+        run, problem = session.begin(console, config, own.output, record)
+    else:
+        run, problem, record = session.reopen(console, own.resume)
+        sweep, config = SweepConfig.model_validate(record["sweep"]), RunConfig.model_validate(record["run"])
+        profile = record["profile"]
+        plan = checked_plan(sweep, config, profile)
+    announce(console, plan, run)
+    plant = session.start(console, config, run, problem)
+    execute(console, plan, plant, sweep, config, profile)
+    write_json(run.sweep, {**(read_json(run.sweep) or {}), "dropped": dict(plan.dropped)})
+    results = session.conclude(console, run, seconds())
+    return 0 if any(trial["status"] == "done" for trial in results["trials"]) else 1
+
+
+def checked_plan(sweep: SweepConfig, config: RunConfig, profile: Profile) -> Plan:
+    """The sweep's trials; ValueError where not one can run."""
+    plan = make_plan(sweep, config, profile)
+    if not plan.trials and sweep.search != "optuna":
+        raise ValueError(f"no combination of this sweep can run: {reasons(plan.dropped)}")
+    return plan
+
+
+def reasons(dropped: Counter[str]) -> str:
+    return "; ".join(f"{count} x {why}" for why, count in dropped.items())
+
+
+def announce(console: Console, plan: Plan, run: RunFolder) -> None:
+    todo = unfinished(plan.trials, run)
+    console.print(f"{len(plan.trials)} trials, {len(todo)} to run", highlight=False)
+    if plan.dropped:
+        console.print(f"dropped before launch, as they cannot run: {reasons(plan.dropped)}", highlight=False)
+
+
+def execute(
+    console: Console, plan: Plan, plant: Plant, sweep: SweepConfig, config: RunConfig, profile: Profile
+) -> None:
+    """Run what is not finished, with the progress on show."""
+    counters = session.Counters(plant.run, plant)
+    expected = len(plan.trials) + (sweep.num_samples if sweep.search == "optuna" else 0)
+    with Watch(plant.run, expected, console, counters.write):
+        todo = unfinished(plan.trials, plant.run)
+        if todo:
+            run_sweep(todo, plant, sweep, config)
+        if sweep.search == "optuna":
+            run_sweep([], plant, sweep, config, optuna(plan, plant, sweep, config, profile))
+    counters.write()
+
+
+def optuna(plan: Plan, plant: Plant, sweep: SweepConfig, config: RunConfig, profile: Profile) -> FeasibleOptuna:
+    def launch(trial: Trial) -> dict[str, object]:
+        record_trial(trial, plant.run)
+        return as_params(trial)
+
+    bases = {base.agent.plugin_name(): base for base in agent_bases(sweep, config, profile)}
+    most = plant.placement.concurrent_trials
+    return FeasibleOptuna(axes_of(sweep, profile), bases, plan, launch, most, sweep.search_seed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

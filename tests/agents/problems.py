@@ -1,0 +1,35 @@
+"""Small problems for agent tests: sizes, statistics and random segments."""
+
+import numpy as np
+import torch
+
+from dwm_ray.types import DataStats, Segments, Spaces
+
+SPACES = Spaces(obs_size=3, act_size=2, act_low=(-2.0, 0.0), act_high=(2.0, 1.0))
+UNIT = Spaces(obs_size=3, act_size=2, act_low=(-1.0, -1.0), act_high=(1.0, 1.0))
+STATS = DataStats(
+    obs_mean=np.array([0.5, -1.0, 2.0], np.float32),
+    obs_std=np.array([1.0, 2.0, 0.5], np.float32),
+    rew_min=-5.0,
+    rew_max=5.0,
+    return_min=-20.0,
+    return_max=30.0,
+    rtg_min=-15.0,
+    rtg_max=25.0,
+)
+
+
+def segments(batch: int = 16, horizon: int = 3, spaces: Spaces = SPACES, seed: int = 0) -> Segments:
+    """Random imagined segments; the last row's task ends at its first step."""
+    rng = torch.Generator().manual_seed(seed)
+    low, high = torch.tensor(spaces.act_low), torch.tensor(spaces.act_high)
+    discount = torch.full((batch, horizon), 0.99)
+    discount[-1] = 0.0
+    return Segments(
+        obs=torch.randn(batch, horizon + 1, spaces.obs_size, generator=rng),
+        act=low + (high - low) * torch.rand(batch, 1, spaces.act_size, generator=rng),
+        rew=torch.randn(batch, horizon, generator=rng),
+        discount=discount,
+        penalty=torch.rand(batch, horizon, generator=rng),
+        source=torch.ones(batch),
+    )

@@ -1,0 +1,78 @@
+"""Networks: a stack equals its members one by one, at either precision; units; density."""
+
+import pytest
+import torch
+from problems import SPACES, STATS
+from torch import nn
+
+from dwm_ray.agents.networks import GaussianActor, Scaling, StackedMLP, hidden_dtype
+
+
+def member(stack: StackedMLP, index: int) -> nn.Sequential:
+    """The same network from torch's own layers."""
+    layers: list[nn.Module] = []
+    for weight, bias in zip(stack.weights, stack.biases, strict=True):
+        linear = nn.Linear(weight.shape[1], weight.shape[2])
+        linear.weight.data, linear.bias.data = weight[index].T.clone(), bias[index, 0].clone()
+        layers += [linear, nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+@pytest.mark.parametrize("out_size", [1, 4])
+def test_stack_equals_its_members(out_size: int) -> None:
+    torch.manual_seed(0)
+    stack = StackedMLP(2, [5, 32, 32, out_size], "fp32")
+    x = torch.randn(7, 5)
+    expected = torch.stack([member(stack, 0)(x), member(stack, 1)(x)])
+    torch.testing.assert_close(stack(x), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(stack(x, 1), expected[:1], rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(expected[0], expected[1])
+
+
+def test_bf16_is_close_to_fp32_and_its_gradients_are_fp32() -> None:
+    torch.manual_seed(0)
+    exact = StackedMLP(2, [5, 32, 32, 32, 1], "fp32")
+    rough = StackedMLP(2, [5, 32, 32, 32, 1], "bf16")
+    rough.load_state_dict(exact.state_dict())
+    x = torch.randn(64, 5)
+    difference = (exact(x) - rough(x)).abs().max()
+    assert 0 < difference < 0.02
+    grads = torch.autograd.grad(rough(x).mean(), list(rough.parameters()))
+    for grad, truth in zip(grads, torch.autograd.grad(exact(x).mean(), list(exact.parameters())), strict=True):
+        assert grad.dtype == torch.float32
+        assert (grad - truth).norm() < 0.05 * truth.norm() + 1e-6
+
+
+def test_precision_follows_the_processor() -> None:
+    assert hidden_dtype("auto", "cuda") == hidden_dtype("fp32", "cpu") == torch.float32
+    assert hidden_dtype("bf16", "cuda") == torch.bfloat16
+    able = torch.cpu.get_capabilities()
+    expected = torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
+    assert hidden_dtype("auto", "cpu") == expected
+
+
+def test_initial_weights_lie_within_those_of_linear_layers() -> None:
+    torch.manual_seed(0)
+    stack = StackedMLP(2, [100, 64, 1], "fp32")
+    for weight, bias, fan_in in zip(stack.weights, stack.biases, (100, 64), strict=True):
+        bound = fan_in**-0.5
+        assert 0.9 * bound < weight.abs().max() <= bound
+        assert bias.abs().max() <= bound
+
+
+def test_actions_and_observations_are_scaled() -> None:
+    scaling = Scaling(SPACES, STATS)
+    low, high = torch.tensor(SPACES.act_low), torch.tensor(SPACES.act_high)
+    assert torch.equal(scaling.unit(low), -torch.ones(2))
+    assert torch.equal(scaling.raw(torch.ones(2)), high)
+    obs = torch.tensor([1.5, -1.0, 2.0])
+    torch.testing.assert_close(scaling.obs(obs), torch.tensor([1 / 1.001, 0.0, 0.0]))
+
+
+def test_density_is_the_gaussians() -> None:
+    torch.manual_seed(0)
+    actor = GaussianActor(SPACES, [16], "fp32")
+    actor.log_std.data = torch.tensor([-0.5, 0.3])
+    obs, act = torch.randn(6, 3), torch.rand(6, 2)
+    normal = torch.distributions.Normal(actor.mean(obs), actor.log_std.exp())
+    torch.testing.assert_close(actor.negative_log_prob(obs, act), -normal.log_prob(act).sum(1))

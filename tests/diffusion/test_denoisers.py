@@ -1,0 +1,111 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dwm_ray.diffusion.conditioning import Condition, ConditionEncoder, sinusoids
+from dwm_ray.diffusion.denoisers import ResidualMLP, TemporalUNet
+from dwm_ray.diffusion.guidance import guided
+
+BATCH, SIZE, ACT, STEPS = 4, 7, 3, 5
+
+
+def condition(rows: int = BATCH) -> Condition:
+    generator = torch.Generator().manual_seed(1)
+    return Condition(
+        torch.randn(rows, ACT, generator=generator), torch.rand(rows, generator=generator), torch.ones(rows).bool()
+    )
+
+
+def build(kind: str) -> nn.Module:
+    torch.manual_seed(0)
+    if kind == "unet":
+        return TemporalUNet(SIZE, ACT, STEPS, 8, (1, 2, 4))
+    return ResidualMLP(8, SIZE, ACT, STEPS, 8, (4, 8))
+
+
+@pytest.fixture(params=["unet", "mlp"])
+def denoiser(request: pytest.FixtureRequest) -> nn.Module:
+    return build(request.param)
+
+
+def noisy() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    return torch.randn(BATCH, 8, SIZE, generator=generator), torch.tensor([1, 2, 5, 5])
+
+
+def test_shape_and_every_weight_learns(denoiser: nn.Module) -> None:
+    x, step = noisy()
+    out = denoiser(x, step, condition())
+    assert out.shape == x.shape
+    out.square().sum().backward()
+    unused = [name for name, param in denoiser.named_parameters() if param.grad is None or not param.grad.any()]
+    assert unused == []
+
+
+def test_rows_do_not_see_each_other(denoiser: nn.Module) -> None:
+    x, step = noisy()
+    given = condition()
+    one = Condition(given.act[2:3], given.rtg[2:3], given.has_rtg[2:3])
+    torch.testing.assert_close(denoiser(x, step, given)[2:3], denoiser(x[2:3], step[2:3], one), rtol=1e-4, atol=1e-5)
+
+
+def test_every_condition_is_heard_and_return_to_go_only_when_shown(denoiser: nn.Module) -> None:
+    x, step = noisy()
+    given = condition()
+    hidden = Condition(given.act, given.rtg, torch.zeros(BATCH).bool())
+    hidden_other = Condition(given.act, given.rtg + 1, torch.zeros(BATCH).bool())
+    base = denoiser(x, step, given)
+    for other in (
+        Condition(given.act + 1, given.rtg, given.has_rtg),
+        Condition(given.act, given.rtg + 1, given.has_rtg),
+    ):
+        assert not torch.allclose(denoiser(x, step, other), base)
+    assert not torch.allclose(denoiser(x, torch.ones_like(step) * 3, given), base)
+    assert torch.equal(denoiser(x, step, hidden), denoiser(x, step, hidden_other))
+
+
+def test_papers_unet_has_about_59_million_weights() -> None:
+    with torch.device("meta"):
+        net = TemporalUNet(12, 3, 5, 128, (1, 4, 8))
+    assert 55e6 < sum(param.numel() for param in net.parameters()) < 65e6
+
+
+def test_a_residual_block_equals_plain_torch_modules() -> None:
+    torch.manual_seed(0)
+    block = TemporalUNet(16, ACT, STEPS, 8, (1, 2)).down[1].first  # 8 -> 16 channels
+    convs = [nn.Conv1d(8, 16, 5, padding=2), nn.Conv1d(16, 16, 5, padding=2), nn.Conv1d(8, 16, 1)]
+    for ours, library in zip([block.first[0], block.second[0], block.skip], convs, strict=True):
+        ours.load_conv(library)
+    x, embedding = torch.randn(2, 4, 8), torch.randn(2, 24)
+    hidden = nn.Mish()(nn.functional.group_norm(convs[0](x.transpose(1, 2)), 8))
+    hidden = hidden + block.condition(embedding)[:, :, None]
+    expected = nn.Mish()(nn.functional.group_norm(convs[1](hidden), 8)) + convs[2](x.transpose(1, 2))
+    torch.testing.assert_close(block(x, embedding), expected.transpose(1, 2), rtol=1e-4, atol=1e-5)
+
+
+def test_guidance_is_the_linear_mix_of_two_passes(denoiser: nn.Module) -> None:
+    x, step = noisy()
+    given = condition()
+    shown = denoiser(x, step, given)
+    null = denoiser(x, step, Condition(given.act, given.rtg, torch.zeros(BATCH).bool()))
+    expected = 1.2 * shown - 0.2 * null
+    torch.testing.assert_close(guided(denoiser, x, step, given, 1.2), expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(guided(denoiser, x, step, given, 1.0), shown)
+
+
+def test_sinusoids_golden() -> None:
+    features = sinusoids(2, 4)
+    angles = torch.tensor([2.0, 2e-4])
+    torch.testing.assert_close(features[2], torch.cat([angles.sin(), angles.cos()]))
+    assert torch.equal(features[0], torch.tensor([0.0, 0, 1, 1]))
+
+
+def test_hidden_return_to_go_leaves_a_zero_third() -> None:
+    encoder = ConditionEncoder(ACT, 8, STEPS)
+    given = condition()
+    embedding = encoder(
+        torch.ones(BATCH, dtype=torch.int64), Condition(given.act, given.rtg, torch.zeros(BATCH).bool())
+    )
+    assert embedding.shape == (BATCH, 24)
+    assert not embedding[:, 8:16].any()
+    assert embedding[:, 16:].any()

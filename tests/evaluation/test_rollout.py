@@ -1,0 +1,156 @@
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from dwm_ray.evaluation import rollout
+from dwm_ray.evaluation.environment import flat_environment
+from dwm_ray.evaluation.rollout import MAX_ENVIRONMENTS, evaluate
+
+
+class Countdown(gymnasium.Env):
+    """Seed s lasts 2 + s % 7 steps; step k pays the action, plus 100 in an episode after the seeded ones.
+
+    Even seeds terminate, odd ones are truncated. The observation is (seed, steps so far).
+    """
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float64)
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+    closed = 0
+
+    def reset(self, *, seed=None, options=None):
+        self.seeded = -1 if seed is None else seed
+        self.steps = 0
+        return np.array([self.seeded, 0.0]), {}
+
+    def step(self, action):
+        self.steps += 1
+        over = self.steps >= 2 + self.seeded % 7
+        even = self.seeded % 2 == 0
+        obs = np.array([self.seeded, float(self.steps)])
+        return obs, float(action[0]), over and even, over and not even, {}
+
+    def close(self):
+        Countdown.closed += 1
+
+
+@pytest.fixture(autouse=True)
+def countdown():
+    gymnasium.register("Countdown-v0", entry_point=Countdown, disable_env_checker=True)
+    Countdown.closed = 0
+    yield
+    del gymnasium.registry["Countdown-v0"]
+
+
+def pay_seed(obs: torch.Tensor) -> torch.Tensor:
+    return obs[:, :1] * 0.01
+
+
+class Maze(Countdown):
+    observation_space = gymnasium.spaces.Dict(
+        achieved_goal=gymnasium.spaces.Box(-9, 9, (1,)),
+        desired_goal=gymnasium.spaces.Box(-2, 2, (1,)),
+        observation=gymnasium.spaces.Box(-5, 5, (2,)),
+    )
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self._seen(), {}
+
+    def step(self, action):
+        return self._seen(), *super().step(action)[1:]
+
+    def _seen(self):
+        return {"achieved_goal": np.full(1, 7.0), "desired_goal": np.ones(1), "observation": np.array([3.0, 4.0])}
+
+
+def test_mazes_show_the_policy_their_observation_and_then_their_goal():
+    gymnasium.register("Maze-v0", entry_point=Maze, disable_env_checker=True)
+    seen = []
+    try:
+        evaluate(lambda obs: seen.append(obs) or obs[:, :1], "Maze-v0", 1, seed=0)
+        space = flat_environment("Maze-v0").observation_space
+    finally:
+        del gymnasium.registry["Maze-v0"]
+    assert seen[0].tolist() == [[3.0, 4.0, 1.0]]
+    assert (space.low.tolist(), space.high.tolist()) == ([-5, -5, -2], [5, 5, 2])
+
+
+@pytest.mark.parametrize("num_episodes", [1, MAX_ENVIRONMENTS, 3 * MAX_ENVIRONMENTS + 5])
+def test_every_seed_is_played_once_whatever_its_length(num_episodes):
+    result = evaluate(pay_seed, "Countdown-v0", num_episodes, seed=30)
+    seeds = 30 + np.arange(num_episodes)
+    np.testing.assert_array_equal(result.lengths, 2 + seeds % 7)
+    np.testing.assert_allclose(result.returns, (2 + seeds % 7) * seeds * 0.01, rtol=1e-6)
+    assert (result.returns.dtype, result.lengths.dtype) == (np.float64, np.int64)
+
+
+def test_policy_gets_one_float32_batch_a_step_without_gradients():
+    sizes, weight = [], torch.ones(2, 1, requires_grad=True)
+
+    def policy(obs):
+        sizes.append(len(obs))
+        assert obs.dtype == torch.float32
+        act = obs @ weight
+        assert not act.requires_grad
+        return act
+
+    result = evaluate(policy, "Countdown-v0", 20, seed=0)
+    assert sizes[0] == max(sizes) == MAX_ENVIRONMENTS
+    assert sum(sizes) == result.lengths.sum()
+
+
+def test_progress_is_told_once_an_episode():
+    told = []
+    result = evaluate(pay_seed, "Countdown-v0", 20, seed=0, on_episode=lambda *args: told.append(args))
+    assert [count for count, _ in told] == list(range(1, 21))
+    assert sorted(value for _, value in told) == sorted(result.returns)
+
+
+def test_environments_are_closed_even_after_an_error():
+    evaluate(pay_seed, "Countdown-v0", 3, seed=0)
+    assert Countdown.closed == 3
+    with pytest.raises(ValueError, match="not finite"):
+        evaluate(lambda obs: obs[:, :1] * torch.nan, "Countdown-v0", 3, seed=0)
+    assert Countdown.closed == 6
+
+
+def test_count_below_one_is_refused():
+    with pytest.raises(ValueError, match="num_episodes is 0"):
+        evaluate(pay_seed, "Countdown-v0", 0, seed=0)
+
+
+@pytest.mark.parametrize("env_id", ["HalfCheetah-v4", "HalfCheetah-v5"])
+def test_halfcheetah_is_quiet_and_repeats_itself(env_id, capfd, recwarn, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes its log there
+    weights = torch.linspace(-1, 1, 17 * 6).reshape(17, 6)
+
+    def policy(obs):
+        return torch.tanh(obs @ weights)
+
+    monkeypatch.setattr(rollout, "flat_environment", lambda env_id: _shorten(flat_environment(env_id)))
+    first, second = (evaluate(policy, env_id, 2, seed=5) for _ in range(2))
+    np.testing.assert_array_equal(first.returns, second.returns)
+    assert first.lengths.tolist() == [50, 50]
+    assert first.returns[0] != first.returns[1]
+    assert capfd.readouterr().err == ""
+    assert not list(recwarn)
+    assert not list(tmp_path.iterdir())
+
+
+def _shorten(env):
+    return gymnasium.wrappers.TimeLimit(env.unwrapped, 50)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "text"),
+    [
+        ("NoSuchRobot-v0", "'NoSuchRobot-v0' cannot be made here.*gymnasium\\[mujoco\\]"),
+        ("HalfCheetah-v2", "v4 or -v5"),
+        ("PointMaze_Nowhere-v3", "pip install gymnasium-robotics"),
+        ("CartPole-v1", "'CartPole-v1': actions must be a vector"),
+    ],
+)
+def test_environment_that_cannot_be_used_is_named(env_id, text):
+    with pytest.raises(ValueError, match=text):
+        flat_environment(env_id)

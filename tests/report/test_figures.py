@@ -1,0 +1,83 @@
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+
+from dwm_ray.report.collect import collect_results
+from dwm_ray.report.figures import draw_figures
+from dwm_ray.report.series import by_method, shared_scores
+from dwm_ray.report.style import INK, PALETTE, Looks
+
+
+def _drawn(results):
+    return {figure.name: figure for figure in draw_figures(results)}
+
+
+def test_all_figures_are_drawn_as_wellformed_svg_with_a_text_alternative(run):
+    figures = _drawn(collect_results(run))
+    assert list(figures) == ["curves", "axes", "errors", "q", "losses"]
+    for figure in figures.values():
+        root = ElementTree.fromstring(figure.svg)
+        assert root.get("role") == "img"
+        assert len(root.get("aria-label")) > 20
+        assert INK not in figure.svg
+
+
+def test_ids_of_figures_on_one_page_do_not_clash(run):
+    roots = [ElementTree.fromstring(figure.svg) for figure in draw_figures(collect_results(run))]
+    ids = [element.get("id") for root in roots for element in root.iter() if element.get("id")]
+    assert len(ids) == len(set(ids))
+
+
+def test_same_results_give_the_same_bytes(run):
+    results = collect_results(run)
+    assert draw_figures(results) == draw_figures(results)
+
+
+@pytest.mark.parametrize(
+    ("name", "remove"),
+    [
+        ("curves", lambda r: [t.update(curve={"update": [], "score_mean": [], "score_std": []}) for t in r["trials"]]),
+        ("axes", lambda r: [t.update(values={}) for t in r["trials"]]),
+        ("errors", lambda r: [m.update(error=None) for m in r["world_models"]]),
+        ("q", lambda r: [t["learning"].update(q_mean=[None] * len(t["learning"]["update"])) for t in r["trials"]]),
+        ("losses", lambda r: [m.update(learning={"update": [], "loss": []}) for m in r["world_models"]]),
+    ],
+)
+def test_figure_without_data_is_left_out(run, name, remove):
+    results = collect_results(run)
+    remove(results)
+    names = list(_drawn(results))
+    assert name not in names
+    assert len(names) == 4
+
+
+def test_a_diverging_q_switches_to_a_logarithmic_axis(run):
+    results = collect_results(run)
+    assert "10^{4}" in _drawn(results)["q"].svg or "$\\mathdefault{10^{4}}$" in _drawn(results)["q"].svg
+    results["trials"] = [trial for trial in results["trials"] if trial["status"] == "done"]
+    assert "10^{4}" not in _drawn(results)["q"].svg
+
+
+def test_looks_keep_color_for_the_world_model_and_line_for_the_agent():
+    trials = [{"world_model": model, "agent": agent} for model in (None, "dwm") for agent in ("iql", "td3_bc")]
+    looks = Looks(trials, [{"name": "one_step"}])
+    iql, td3, dwm_iql, dwm_td3 = (looks.of(trial) for trial in trials)
+    assert iql.color == td3.color == INK
+    assert dwm_iql.color == dwm_td3.color == PALETTE[0]
+    assert iql.linestyle == dwm_iql.linestyle != td3.linestyle == dwm_td3.linestyle
+    assert looks.color("one_step") == PALETTE[1]
+
+
+def test_means_are_taken_only_where_every_trial_was_evaluated():
+    long = {"curve": {"update": [1, 2, 3], "score_mean": [1.0, 2.0, 3.0]}}
+    short = {"curve": {"update": [1, 3], "score_mean": [5.0, 7.0]}}
+    updates, scores = shared_scores([long, short])
+    assert updates.tolist() == [1, 3]
+    np.testing.assert_array_equal(scores, [[1.0, 3.0], [5.0, 7.0]])
+    assert shared_scores([])[0].size == 0
+
+
+def test_model_free_methods_come_first():
+    trials = [{"world_model": "dwm", "method": "DWM-IQL"}, {"world_model": None, "method": "TD3+BC"}]
+    assert [group[0]["method"] for group in by_method(trials)] == ["TD3+BC", "DWM-IQL"]

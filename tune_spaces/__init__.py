@@ -1,0 +1,1 @@
+"""Search axes: one file each, found by `dwm_ray.search.dimensions`."""

@@ -1,0 +1,11 @@
+"""K, the diffusion steps in training (DWM uses 5 for T = 8, 10 for T = 32)."""
+
+from dwm_ray.search import Dimension
+
+DIMENSION = Dimension(
+    name="diffusion_steps",
+    path="world_model.diffusion_steps",
+    values=(5, 10, 20),
+    small=(5, 10),
+    help="K: diffusion steps in training",
+)

@@ -1,0 +1,11 @@
+"""w, the weight of classifier-free guidance (1 is no guidance beyond the condition)."""
+
+from dwm_ray.search import Dimension
+
+DIMENSION = Dimension(
+    name="guidance_scale",
+    path="world_model.guidance_scale",
+    values=(1.0, 1.2, 1.5, 2.0),
+    small=(1.0, 1.2, 1.5),
+    help="w: weight of classifier-free guidance",
+)

@@ -1,0 +1,11 @@
+"""H, the imagined steps that enter a target (DWM sweeps 1, 3, 5, 7)."""
+
+from dwm_ray.search import Dimension
+
+DIMENSION = Dimension(
+    name="horizon",
+    path="synthesis.horizon",
+    values=(1, 3, 5, 7),
+    small=(3, 5),
+    help="H: imagined steps in a target",
+)

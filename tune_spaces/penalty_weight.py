@@ -1,0 +1,11 @@
+"""kappa, the weight of the model's disagreement (DWM-PQL: 0.01, 0.1, 1)."""
+
+from dwm_ray.search import Dimension
+
+DIMENSION = Dimension(
+    name="penalty_weight",
+    path="agent.penalty_weight",
+    values=(0.0, 0.01, 0.1, 1.0),
+    small=(0.0, 0.1),
+    help="kappa: weight of the model's disagreement",
+)

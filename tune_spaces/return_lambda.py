@@ -1,0 +1,11 @@
+"""lambda of the lambda-return (DWM-IQL: 0.95; 1 is value expansion)."""
+
+from dwm_ray.search import Dimension
+
+DIMENSION = Dimension(
+    name="return_lambda",
+    path="agent.return_lambda",
+    values=(0.0, 0.5, 0.95, 1.0),
+    small=(0.95, 1.0),
+    help="lambda of the lambda-return",
+)

@@ -1,0 +1,11 @@
+"""T, the length of a world model's window (DWM compares 8 and 32)."""
+
+from dwm_ray.search import Dimension
+
+DIMENSION = Dimension(
+    name="sequence_length",
+    path="world_model.sequence_length",
+    values=(8, 16, 32),
+    small=(8, 16),
+    help="T: length of the world model's window",
+)

@@ -1,0 +1,11 @@
+"""Scale of the noise in sampling (DWM: 0.5)."""
+
+from dwm_ray.search import Dimension
+
+DIMENSION = Dimension(
+    name="temperature",
+    path="world_model.temperature",
+    values=(0.25, 0.5, 1.0),
+    small=(0.5, 1.0),
+    help="scale of the noise in sampling",
+)
