@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, create_model
 
 from dwm_ray import profiles, registry
 from dwm_ray.config import RunConfig
+from dwm_ray.profiles import Profile
 from dwm_ray.search import reason
 
 P = ParamSpec("P")
@@ -54,7 +55,7 @@ def read_choices(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         raise ValueError(str(error)) from None
 
 
-def parse(command: type[Command], argv: Sequence[str], description: str) -> tuple[Command, RunConfig, str]:
+def parse(command: type[Command], argv: Sequence[str], description: str) -> tuple[Command, RunConfig, Profile]:
     """Parse a command line into the command's own options, the run's options, and the resolved profile's name."""
     chosen, rest = read_choices(argv)
     profile = profiles.resolve(chosen.profile)
@@ -63,7 +64,7 @@ def parse(command: type[Command], argv: Sequence[str], description: str) -> tupl
     parsed = tyro.cli(options, args=rest, description=_describe(description, chosen, profile))
     own = command(**{name: getattr(parsed, name) for name in command.model_fields})
     run = {name: getattr(parsed, name, None) for name in RunConfig.model_fields}
-    return own, RunConfig(**run), profile
+    return own, RunConfig.model_validate(run), profile
 
 
 def _flags(base: RunConfig) -> dict[str, Any]:

@@ -15,11 +15,11 @@ from dwm_ray.config import RunConfig, fingerprint
 from dwm_ray.data.load import load_episodes
 from dwm_ray.data.split import split_episodes
 from dwm_ray.data.statistics import describe
-from dwm_ray.data.windows import WindowSet
+from dwm_ray.data.windows import RtgKind, WindowSet
 from dwm_ray.registry import find
 from dwm_ray.tasks import TaskSpec, task_for
 from dwm_ray.types import DataStats, Episodes
-from dwm_ray.world_models.base import WorldModel
+from dwm_ray.world_models.base import WorldModel, model_options
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,7 @@ def default_device() -> torch.device:
 
 def model_fingerprint(config: RunConfig, data: DataIdentity) -> str:
     """Name of the trained world model of a run: equal for every run that may share it."""
-    model = config.world_model
-    assert model is not None
+    model = model_options(config)
     return fingerprint(
         {
             "code": __version__,
@@ -72,18 +71,18 @@ def model_fingerprint(config: RunConfig, data: DataIdentity) -> str:
             "discount": config.training.discount,
             "rtg_scale": data.rtg_scale,
             "model": model.plugin_name(),
-            "options": model.training_options(),  # type: ignore[attr-defined]
+            "options": model.training_options(),
         }
     )
 
 
 def new_model(config: RunConfig, problem: Problem, device: torch.device) -> WorldModel:
     """An untrained world model with fitted normalisers; its initial weights follow from `world_model.seed`."""
-    assert config.world_model is not None
-    cls = find("world_models", config.world_model.plugin_name())
+    options = model_options(config)
+    cls = find("world_models", options.plugin_name())
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.world_model.seed)  # type: ignore[attr-defined]
-        model: WorldModel = cls(config.world_model, problem.episodes.spaces)
+        torch.manual_seed(options.seed)
+        model: WorldModel = cls(options, problem.episodes.spaces)
     model.fit_normalizers(problem.episodes)
     return model.to(device)
 
@@ -99,7 +98,7 @@ def new_agent(config: RunConfig, problem: Problem, device: torch.device) -> Agen
 
 def window_sets(config: RunConfig, problem: Problem, length: int, device: torch.device) -> tuple[WindowSet, WindowSet]:
     """Training and held-out windows of `length` states; whole episodes are held out."""
-    kind = getattr(config.world_model, "rtg_kind", "episode")
+    kind: RtgKind = getattr(config.world_model, "rtg_kind", "episode")
     discount, scale = config.training.discount, problem.task.rtg_scale
     train, holdout = split_episodes(problem.episodes, config.data.holdout_ratio)
     return (

@@ -44,9 +44,9 @@ def run_config(
     profile: Profile, world_model: str = "none", agent: str = "td3_bc", filter: str = "keep_all"
 ) -> RunConfig:
     """The defaults of a run; 'none' is a run without a world model (model-free)."""
-    return RunConfig(
-        world_model=None if world_model == "none" else plugin("world_models", world_model, profile),
-        agent=plugin("agents", agent, profile),
-        filter=plugin("filters", filter, profile),
-        **OPTIONS[profile],
-    )
+    plugins = {
+        "world_model": None if world_model == "none" else plugin("world_models", world_model, profile),
+        "agent": plugin("agents", agent, profile),
+        "filter": plugin("filters", filter, profile),
+    }
+    return RunConfig.model_validate({**plugins, **OPTIONS[profile]})

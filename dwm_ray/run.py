@@ -31,7 +31,7 @@ from dwm_ray.training.policy_store import save_agent
 from dwm_ray.training.world_model import WorldModelTrainer
 from dwm_ray.training.writers import MetricsWriter
 from dwm_ray.types import SegmentShape
-from dwm_ray.world_models.base import WorldModel
+from dwm_ray.world_models.base import WorldModel, model_options
 from dwm_ray.world_models.store import load_model
 
 
@@ -52,7 +52,7 @@ def world_model(config: RunConfig, problem: Problem, folder: RunFolder, device: 
     if not is_trained(path):
         trainer = world_model_trainer(config, problem, device)
         with MetricsWriter(path) as writer:
-            seconds = fit(trainer, config.world_model.num_updates, lambda row: log_row(writer, row))  # type: ignore
+            seconds = fit(trainer, model_options(config).num_updates, lambda row: log_row(writer, row))
         publish(path, trainer.averaged, config, problem, seconds)
     return load_model(path, device)
 
@@ -68,7 +68,7 @@ def world_model_trainer(
     """A trainer at its first step; workers share initial weights and draw different windows."""
     model = new_model(config, problem, device)
     train, holdout = window_sets(config, problem, model.sequence_length, device)
-    options: Any = config.world_model
+    options = model_options(config)
     generator = torch.Generator(device).manual_seed(options.seed * 1000 + rank)
     rank_batch = max(1, options.batch_size // num_workers)
     return WorldModelTrainer(model, train, holdout, generator, average_gradients, rank_batch)

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ray
 from rich.console import Console
 
 from dwm_ray.checkpoint import write_json
 from dwm_ray.config import RunConfig
 from dwm_ray.data.load import describe_line, summary
-from dwm_ray.distributed.cluster import connect, dashboard_line, place
+from dwm_ray.distributed.cluster import connect, place
 from dwm_ray.distributed.trial import Plant
 from dwm_ray.problem import Problem, load_problem
 from dwm_ray.report.collect import collect_results
@@ -51,34 +50,11 @@ def announce(console: Console, run: RunFolder, problem: Problem, record: dict[st
 
 def start(console: Console, config: RunConfig, run: RunFolder, problem: Problem) -> Plant:
     """Join or start the cluster and start buffer and samplers."""
-    connect()
+    dashboard = connect()
     placement = place(config.cluster)
     hardware = f"{placement.cpus:g} CPUs, {placement.gpus:g} GPUs"
-    console.print(
-        f"cluster: {hardware}; {placement.concurrent_trials} trials at once; {dashboard_line()}", highlight=False
-    )
+    console.print(f"cluster: {hardware}; {placement.concurrent_trials} trials at once; {dashboard}", highlight=False)
     return Plant.build(config, run, problem.identity, placement)
-
-
-class Counters:
-    """`counters.json`: what this and earlier sessions of the run drew and consumed; written again at every look."""
-
-    def __init__(self, run: RunFolder, plant: Plant) -> None:
-        self._run, self._buffer = run, plant.buffer
-        self._before: dict[str, int] = read_json(run.counters) or {}
-
-    def write(self) -> None:
-        now: dict[str, int] = ray.get(self._buffer.counters.remote())
-        both = {name: self._before.get(name, 0) + value for name, value in now.items()}
-        write_json(self._run.counters, {**both, **shared_parts(self._run)})
-
-
-def shared_parts(run: RunFolder) -> dict[str, int]:
-    """World models and streams that the run folder holds whole."""
-    return {
-        "world_models_trained": len(list(run.root.glob("world_models/*/status.json"))),
-        "streams_drawn": len(list(run.root.glob("streams/*/stream.json"))),
-    }
 
 
 def conclude(console: Console, run: RunFolder, wall_s: float) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from dwm_ray.config import RunConfig, fingerprint
 from dwm_ray.filters.base import Filter
 from dwm_ray.types import Segments, SegmentShape, Termination
-from dwm_ray.world_models.base import WorldModel
+from dwm_ray.world_models.base import WorldModel, model_options
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class StreamSpec:
     @staticmethod
     def of(config: RunConfig, world_model: str) -> StreamSpec:
         """The stream that a run learns from."""
-        model, synthesis = config.world_model, config.synthesis
-        sampling = model.model_dump(mode="json", include=set(model.SAMPLING))  # type: ignore[union-attr, attr-defined]
+        model, synthesis = model_options(config), config.synthesis
+        sampling = model.model_dump(mode="json", include=set(model.SAMPLING))
         return StreamSpec(
             world_model,
             sampling,

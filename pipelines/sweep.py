@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -16,11 +17,12 @@ from dwm_ray import session
 from dwm_ray.checkpoint import write_json
 from dwm_ray.cli import main_guard, parse
 from dwm_ray.config import RunConfig
+from dwm_ray.distributed.counters import Counters
 from dwm_ray.distributed.optuna_search import FeasibleOptuna
 from dwm_ray.distributed.sweep import as_params, record_trial, run_sweep, unfinished
 from dwm_ray.distributed.trial import Plant
 from dwm_ray.plan import SweepConfig, agent_bases, axes_of, make_plan
-from dwm_ray.profiles import Profile
+from dwm_ray.profiles import Profile, resolve
 from dwm_ray.progress import Watch
 from dwm_ray.run_folder import RunFolder, read_json
 from dwm_ray.search import Plan, Trial
@@ -42,12 +44,16 @@ def main(argv: list[str] | None = None) -> int:
     sweep = SweepConfig(**{name: getattr(own, name) for name in SweepConfig.model_fields})
     if own.resume is None:
         plan = checked_plan(sweep, config, profile)
-        record = {"profile": profile, "sweep": sweep.model_dump(mode="json"), "run": config.model_dump(mode="json")}
+        record: dict[str, Any] = {
+            "profile": profile,
+            "sweep": sweep.model_dump(mode="json"),
+            "run": config.model_dump(mode="json"),
+        }
         run, problem = session.begin(console, config, own.output, record)
     else:
         run, problem, record = session.reopen(console, own.resume)
         sweep, config = SweepConfig.model_validate(record["sweep"]), RunConfig.model_validate(record["run"])
-        profile = record["profile"]
+        profile = resolve(record["profile"])
         plan = checked_plan(sweep, config, profile)
     announce(console, plan, run)
     plant = session.start(console, config, run, problem)
@@ -80,7 +86,7 @@ def execute(
     console: Console, plan: Plan, plant: Plant, sweep: SweepConfig, config: RunConfig, profile: Profile
 ) -> None:
     """Run what is not finished, with the progress on show."""
-    counters = session.Counters(plant.run, plant)
+    counters = Counters(plant)
     expected = len(plan.trials) + (sweep.num_samples if sweep.search == "optuna" else 0)
     with Watch(plant.run, expected, console, counters.write):
         todo = unfinished(plan.trials, plant.run)

@@ -15,8 +15,9 @@ from rich.console import Console
 from dwm_ray import session
 from dwm_ray.cli import main_guard, parse
 from dwm_ray.config import Frozen, RunConfig
+from dwm_ray.distributed.counters import Counters
 from dwm_ray.distributed.sweep import record_trial
-from dwm_ray.distributed.trial import run_trial
+from dwm_ray.distributed.trial import Plant, run_trial
 from dwm_ray.progress import Watch
 from dwm_ray.run import run as run_in_process
 from dwm_ray.run_folder import RunFolder, status_of
@@ -58,9 +59,9 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def run_on_ray(console: Console, trial: Trial, run: RunFolder, plant: session.Plant) -> None:
+def run_on_ray(console: Console, trial: Trial, run: RunFolder, plant: Plant) -> None:
     """One trial on the plant, with the progress on show."""
-    counters = session.Counters(run, plant)
+    counters = Counters(plant)
     with Watch(run, 1, console, counters.write):
         run_trial(trial, plant, [])
     counters.write()

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import gymnasium
 import numpy as np
 
 from dwm_ray import checkpoint
@@ -22,6 +21,7 @@ from dwm_ray.checkpoint import prefixed, unprefixed
 from dwm_ray.data.recorder import Recorder
 from dwm_ray.data.sac import SacRun
 from dwm_ray.data.spaces import spaces_of
+from dwm_ray.environments import make_environment
 from dwm_ray.tasks import body_of, task_for
 from dwm_ray.types import DataCard, Episodes
 
@@ -104,7 +104,7 @@ class Collection:
         """Episodes of a policy, or of uniform actions without one."""
         recorder = Recorder(spaces_of(self.plan.env_id), self.plan.num_steps)
         self._resume("rollouts", recorder)
-        env = gymnasium.make(self.plan.env_id)
+        env = make_environment(self.plan.env_id)
         seed = self.plan.seed + recorder.num_rows  # a resumed recording does not repeat its first episodes
         env.action_space.seed(seed)
         obs, _ = env.reset(seed=seed)

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
 
 from dwm_ray.checkpoint import prefixed, unprefixed
 from dwm_ray.data.recorder import Recorder
+from dwm_ray.environments import make_environment
 
 StepHook = Callable[[bool], bool]
 """(did an episode end with this step) -> go on?"""
@@ -28,7 +28,7 @@ class SacRun:
     def __init__(self, env_id: str, seed: int, recorder: Recorder) -> None:
         sac = _stable_baselines().SAC
         self.recorder = recorder
-        self._model = sac("MlpPolicy", gymnasium.make(env_id), buffer_size=recorder.capacity, seed=seed)
+        self._model = sac("MlpPolicy", make_environment(env_id), buffer_size=recorder.capacity, seed=seed)
         self._model.set_random_seed(seed + recorder.num_rows)
 
     def act(self, obs: np.ndarray) -> np.ndarray:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import cache
 
 import gymnasium
 import numpy as np
 
+from dwm_ray.environments import make_environment
 from dwm_ray.types import Spaces
 
 
 @cache
 def spaces_of(env_id: str) -> Spaces:
     """The spaces of a Gymnasium id. ValueError where it is not installed or not continuous and flat."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # D4RL's data belong to the -v4 environments
-            env = gymnasium.make(env_id)
-    except Exception as error:  # gymnasium raises its own types, ImportError and others
-        raise ValueError(f"environment {env_id!r} cannot be made by gymnasium: {error}") from error
+    env = make_environment(env_id)
     try:
         return spaces_from(env_id, env.observation_space, env.action_space)
     finally:

@@ -6,3 +6,7 @@ feed.py        a learner's thread that fetches blocks     learner.py  Ray Train 
 modeler.py     Ray Train loop of a world model            artifacts.py  one builder per world model
 trial.py       one configuration, end to end              sweep.py    many of them under Ray Tune
 """
+
+from dwm_ray.distributed import settings
+
+settings.apply()

@@ -27,7 +27,6 @@ LEASE_S = 20.0
 POLL_S = 1.0
 
 
-@ray.remote(num_cpus=0)
 class Claims:
     """Who builds what; a claim lapses unless it is renewed."""
 

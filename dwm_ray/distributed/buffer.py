@@ -62,13 +62,12 @@ class Delivery:
     complete: bool
 
 
-@ray.remote
 class SyntheticReplayBuffer:
     """See the module. All methods run on one event loop, so no lock is needed."""
 
-    def __init__(self, run: str, lead_blocks: int, buffer_bytes: int, samplers: list[Any]) -> None:
+    def __init__(self, run: str, lead_blocks: int, buffer_bytes: int, sampler_names: list[str]) -> None:
         self._run, self._lead, self._limit = Path(run), lead_blocks, buffer_bytes
-        self._samplers = samplers
+        self._sampler_names = sampler_names
         self._streams: dict[str, _Stream] = {}
         self._resident: OrderedDict[tuple[str, int], int] = OrderedDict()
         self._changed = asyncio.Condition()
@@ -84,7 +83,7 @@ class SyntheticReplayBuffer:
         if cursor not in self._streams[name].ledger.cursors:
             self._streams[name].ledger.open_cursor(cursor)
         if not self._pulls:
-            self._pulls = {asyncio.create_task(self._pull(sampler)) for sampler in self._samplers}
+            self._pulls = {asyncio.create_task(self._pull(name)) for name in self._sampler_names}
         return self._streams[name]
 
     def _load(self, spec: StreamSpec) -> _Stream:
@@ -141,9 +140,9 @@ class SyntheticReplayBuffer:
             (name, index), _ = self._resident.popitem(last=False)
             del self._streams[name].refs[index]
 
-    async def _pull(self, sampler: Any) -> None:
+    async def _pull(self, sampler_name: str) -> None:
         """Keep one sampler busy while any stream wants a block; ends when the sampler is gone for good."""
-        alive = True
+        sampler, alive = ray.get_actor(sampler_name), True
         while alive:
             async with self._changed:
                 await self._changed.wait_for(lambda: any(self._wants(stream) for stream in self._streams.values()))
@@ -152,8 +151,8 @@ class SyntheticReplayBuffer:
             assert index is not None
             alive = await self._draw(sampler, stream, index)
             await self._notify()
-        self._samplers.remove(sampler)
-        if not self._samplers:
+        self._sampler_names.remove(sampler_name)
+        if not self._sampler_names:
             self._give_up("all samplers died; see their logs in the Ray dashboard")
 
     @staticmethod

@@ -70,8 +70,8 @@ class BlockFeed:
         self.check()
         if not enough or self._ring is None:
             raise RuntimeError(
-                f"only {self.rows_fetched} imagined segments came within replay.patience_s = {self._config.patience_s:g} "
-                f"s, and replay.min_synthetic = {self._config.min_synthetic}"
+                f"only {self.rows_fetched} imagined segments came within replay.patience_s = "
+                f"{self._config.patience_s:g} s, and replay.min_synthetic = {self._config.min_synthetic}"
             )
         return self._ring
 

@@ -1,7 +1,7 @@
 """Learn one configuration under Ray Train: the learner's worker process.
 
-It takes its stream from the shared buffer (`feed`), learns (`training.learn`) and reports checkpoints to Ray Train, from
-which it goes on after a crash.
+It takes its stream from the shared buffer (`feed`), learns (`training.learn`) and reports checkpoints to Ray Train,
+from which it goes on after a crash.
 """
 
 from __future__ import annotations

@@ -25,13 +25,20 @@ from dwm_ray.run_folder import RunFolder
 from dwm_ray.training.fit import fit, log_row, publish
 from dwm_ray.training.world_model import WorldModelTrainer
 from dwm_ray.training.writers import MetricsWriter
+from dwm_ray.world_models.base import model_options
 
 
 def train_world_model(config: RunConfig, run: RunFolder, name: str, data: str, placement: Placement) -> None:
     """Train the world model called `name` and publish it in the run folder; goes on where an earlier try stopped."""
     TorchTrainer(
         _loop,
-        train_loop_config={"config": config.model_dump_json(), "run": str(run.root), "name": name, "data": data},
+        train_loop_config={
+            "config": config.model_dump_json(),
+            "run": str(run.root),
+            "name": name,
+            "data": data,
+            "num_threads": placement.learner_threads,
+        },
         scaling_config=ScalingConfig(
             num_workers=config.cluster.model_workers,
             use_gpu=placement.use_gpu,
@@ -47,6 +54,7 @@ def train_world_model(config: RunConfig, run: RunFolder, name: str, data: str, p
 
 
 def _loop(job: dict[str, Any]) -> None:
+    torch.set_num_threads(job["num_threads"])
     config, run = RunConfig.model_validate_json(job["config"]), RunFolder(Path(job["run"]))
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
@@ -58,7 +66,7 @@ def _loop(job: dict[str, Any]) -> None:
     with MetricsWriter(folder, trainer.update) if rank == 0 else _Silent() as writer:
         seconds = fit(
             trainer,
-            config.world_model.num_updates,  # type: ignore[union-attr, attr-defined]
+            model_options(config).num_updates,
             lambda row: _report(trainer, writer, row),
             seconds,
         )

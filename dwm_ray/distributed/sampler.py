@@ -26,7 +26,6 @@ from dwm_ray.world_models.base import WorldModel
 from dwm_ray.world_models.store import load_model
 
 
-@ray.remote
 class Sampler:
     """Draws blocks of streams. `config` is any run of the sweep: they share their data."""
 

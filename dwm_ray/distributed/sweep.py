@@ -45,7 +45,7 @@ def record_trial(trial: Trial, run: RunFolder) -> None:
 def run_sweep(
     trials: list[Trial], plant: Plant, sweep: SweepConfig, config: RunConfig, search: FeasibleOptuna | None = None
 ) -> None:
-    """Run trials - listed ones, or those that `search` suggests; one that fails is recorded and does not stop the rest."""
+    """Run listed trials, or those that `search` suggests; one that fails is recorded and does not stop the rest."""
     space = {} if search else {"trial": tune.grid_search([as_params(trial) for trial in trials])}
     Tuner(
         tune.with_resources(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import ray
 import ray.train
 from ray.train import FailureConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
@@ -39,16 +40,16 @@ class Plant:
         """Start buffer, samplers and claims; they live as long as the process that calls this."""
         cluster = config.cluster
         needs = {"num_cpus": placement.sampler["CPU"], "num_gpus": placement.sampler.get("GPU", 0)}
-        samplers = [
-            Sampler.options(max_restarts=-1, **needs).remote(
-                config.model_dump_json(), str(run.root), data.fingerprint, placement.sampler_threads
-            )
-            for _ in range(cluster.num_samplers)
-        ]
-        buffer = SyntheticReplayBuffer.options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote(
-            str(run.root), cluster.lead_blocks, cluster.buffer_bytes, samplers
+        names = [f"sampler-{number}" for number in range(cluster.num_samplers)]
+        about = (config.model_dump_json(), str(run.root), data.fingerprint, placement.sampler_threads)
+        samplers = tuple(
+            ray.remote(Sampler).options(name=name, max_restarts=-1, **needs).remote(*about) for name in names
         )
-        return Plant(run, data, placement, buffer, Claims.remote(), tuple(samplers))
+        keep = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
+        limits = (cluster.lead_blocks, cluster.buffer_bytes)
+        buffer = ray.remote(SyntheticReplayBuffer).options(**keep).remote(str(run.root), *limits, names)
+        claims = ray.remote(Claims).options(num_cpus=0).remote()
+        return Plant(run, data, placement, buffer, claims, samplers)
 
 
 def run_trial(trial: Trial, plant: Plant, callbacks: list[Any]) -> dict[str, Any]:

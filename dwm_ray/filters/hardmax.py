@@ -10,7 +10,7 @@ from dwm_ray.filters.base import Filter, FilterConfig, num_kept, trajectory_scor
 from dwm_ray.types import Segments
 
 
-class Config(FilterConfig):
+class HardmaxConfig(FilterConfig):
     """How many are kept."""
 
     keep_ratio: PositiveShare = 0.6
@@ -20,10 +20,10 @@ class Config(FilterConfig):
 class Hardmax(Filter):
     """The top `keep_ratio` of a block by imagined return."""
 
-    Config = Config
+    Config = HardmaxConfig
 
-    def __init__(self, config: Config) -> None:
-        self.config: Config = config
+    def __init__(self, config: HardmaxConfig) -> None:
+        self.config: HardmaxConfig = config
 
     def select(self, segments: Segments, generator: torch.Generator) -> Tensor:
         return trajectory_score(segments).topk(num_kept(len(segments), self.config.keep_ratio)).indices

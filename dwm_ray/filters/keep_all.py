@@ -9,14 +9,14 @@ from dwm_ray.filters.base import Filter, FilterConfig
 from dwm_ray.types import Segments
 
 
-class Config(FilterConfig):
+class KeepAllConfig(FilterConfig):
     """No options."""
 
 
 class KeepAll(Filter):
     """The identity."""
 
-    Config = Config
+    Config = KeepAllConfig
 
     def select(self, segments: Segments, generator: torch.Generator) -> Tensor:
         return torch.arange(len(segments), device=segments.rew.device)

@@ -17,7 +17,7 @@ from dwm_ray.filters.base import Filter, FilterConfig, num_kept, trajectory_scor
 from dwm_ray.types import Segments
 
 
-class Config(FilterConfig):
+class SoftmaxConfig(FilterConfig):
     """How many are kept, and how strictly by score."""
 
     keep_ratio: PositiveShare = 0.6
@@ -29,10 +29,10 @@ class Config(FilterConfig):
 class Softmax(Filter):
     """A random `keep_ratio` of a block that prefers high imagined return."""
 
-    Config = Config
+    Config = SoftmaxConfig
 
-    def __init__(self, config: Config) -> None:
-        self.config: Config = config
+    def __init__(self, config: SoftmaxConfig) -> None:
+        self.config: SoftmaxConfig = config
 
     def select(self, segments: Segments, generator: torch.Generator) -> Tensor:
         score = trajectory_score(segments)

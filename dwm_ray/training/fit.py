@@ -16,7 +16,7 @@ from dwm_ray.evaluation.model_error import prediction_error
 from dwm_ray.problem import Problem, window_sets
 from dwm_ray.training.world_model import WorldModelTrainer
 from dwm_ray.training.writers import MetricsWriter
-from dwm_ray.world_models.base import WorldModel
+from dwm_ray.world_models.base import WorldModel, model_options
 from dwm_ray.world_models.store import save_model
 
 LOGS = 40
@@ -54,7 +54,7 @@ def publish(folder: Path, model: WorldModel, config: RunConfig, problem: Problem
     save_model(folder, model, {"task": config.task, "data": problem.episodes.card.fingerprint})
     _, holdout = window_sets(config, problem, max(model.sequence_length, ERROR_STEPS), device)
     write_json(folder / "error.json", measure_error(model, holdout, problem))
-    updates = config.world_model.num_updates  # type: ignore[union-attr, attr-defined]
+    updates = model_options(config).num_updates
     write_json(folder / "status.json", {"trained": True, "updates": updates, "seconds": seconds})
 
 

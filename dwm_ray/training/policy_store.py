@@ -37,8 +37,12 @@ def load_agent(folder: Path, device: torch.device) -> tuple[Agent, dict[str, Any
     """The agent of a checkpoint folder and its description. ValueError where there is none."""
     tensors, meta = checkpoint.load(folder, NAME, device)
     config = RunConfig.model_validate(meta["config"])
-    stats = {key: np.asarray(v, np.float32) if isinstance(v, list) else v for key, v in meta["stats"].items()}
     cls = find("agents", config.agent.plugin_name())
-    agent: Agent = cls(config.agent, Spaces(**meta["spaces"]), DataStats(**stats), config.training).to(device)
+    agent: Agent = cls(config.agent, Spaces(**meta["spaces"]), _stats(meta["stats"]), config.training).to(device)
     agent.load_state_dict(tensors)
     return agent, meta
+
+
+def _stats(values: dict[str, Any]) -> DataStats:
+    arrays: dict[str, Any] = {key: np.asarray(v, np.float32) if isinstance(v, list) else v for key, v in values.items()}
+    return DataStats(**arrays)

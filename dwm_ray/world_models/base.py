@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from dwm_ray.config import PluginConfig, PositiveInt
+from dwm_ray.config import PluginConfig, PositiveInt, RunConfig
 from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
 
 
@@ -37,6 +37,12 @@ class WorldModelConfig(PluginConfig):
     def training_options(self) -> dict[str, object]:
         """The options that decide the weights; they enter the model's fingerprint."""
         return self.model_dump(mode="json", exclude=set(self.SAMPLING))
+
+
+def model_options(config: RunConfig) -> WorldModelConfig:
+    """The world model's options of a run that has one."""
+    assert isinstance(config.world_model, WorldModelConfig)
+    return config.world_model
 
 
 class WorldModel(nn.Module):

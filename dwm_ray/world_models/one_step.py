@@ -49,7 +49,7 @@ class OneStepConfig(WorldModelConfig):
     @classmethod
     def small(cls) -> dict[str, Any]:
         return {
-            "num_updates": 6000,
+            "num_updates": 11_000,
             "batch_size": 256,
             "learning_rate": 1e-3,
             "final_learning_rate": 0.05,
