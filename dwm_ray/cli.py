@@ -10,13 +10,15 @@ import argparse
 import functools
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from dataclasses import asdict, field, make_dataclass
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 import tyro
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from dwm_ray import profiles, registry
-from dwm_ray.config import RunConfig
+from dwm_ray.config import PluginConfig, RunConfig
 from dwm_ray.profiles import Profile
 from dwm_ray.search import reason
 
@@ -56,24 +58,46 @@ def read_choices(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def parse(command: type[Command], argv: Sequence[str], description: str) -> tuple[Command, RunConfig, Profile]:
-    """Parse a command line into the command's own options, the run's options, and the resolved profile's name."""
+    """Parse a command line into the command's own options, the run's options, and the resolved profile's name.
+
+    ValueError for values out of range; a flag that does not exist, or a value of the wrong type, ends the program with
+    code 2 and says so.
+    """
     chosen, rest = read_choices(argv)
     profile = profiles.resolve(chosen.profile)
     base = profiles.run_config(profile, chosen.world_model, chosen.agent, chosen.filter)
-    options = create_model("Options", __base__=command, **_flags(base))
-    parsed = tyro.cli(options, args=rest, description=_describe(description, chosen, profile))
-    own = command(**{name: getattr(parsed, name) for name in command.model_fields})
-    run = {name: getattr(parsed, name, None) for name in RunConfig.model_fields}
-    return own, RunConfig.model_validate(run), profile
+    own = _mirrored(command, command.model_construct())
+    flags = make_dataclass("Options", [*own, *_mirrored(RunConfig, base)], kw_only=True)
+    values = asdict(tyro.cli(flags, args=rest, description=_describe(description, chosen, profile)))
+    run = {name: _named(base, name, values.pop(name, None)) for name in RunConfig.model_fields}
+    return command.model_validate(values), RunConfig.model_validate(run), profile
 
 
-def _flags(base: RunConfig) -> dict[str, Any]:
-    """A field for every option group of the run, typed by the plug-in that was chosen; none for what is absent."""
-    return {
-        name: (type(getattr(base, name)), Field(default=getattr(base, name), description=info.description))
-        for name, info in RunConfig.model_fields.items()
-        if getattr(base, name) is not None
-    }
+def _mirrored(group: type[BaseModel], default: BaseModel) -> list[tuple[str, Any, Any]]:
+    """Fields of a plain dataclass with a group's options, types, defaults and help. Values are checked only when the
+    whole configuration is, so that an error names the option by its path. What is absent (no world model) has no flag.
+    """
+    return [
+        _flag(name, info, getattr(default, name)) for name, info in group.model_fields.items() if _shown(default, name)
+    ]
+
+
+def _shown(default: BaseModel, name: str) -> bool:
+    return name != "world_model" or getattr(default, name) is not None
+
+
+def _flag(name: str, info: FieldInfo, default: Any) -> tuple[str, Any, Any]:
+    if isinstance(default, BaseModel):
+        kind = make_dataclass(type(default).__name__, _mirrored(type(default), default), kw_only=True)
+        kind.__doc__ = type(default).__doc__
+        return name, kind, field(default_factory=kind)
+    return name, Annotated[info.annotation, tyro.conf.arg(help=info.description)], field(default=default)
+
+
+def _named(base: RunConfig, name: str, value: Any) -> Any:
+    """Options of a plug-in with its name, as `RunConfig` takes them."""
+    chosen = getattr(base, name)
+    return {"name": chosen.plugin_name(), **value} if isinstance(chosen, PluginConfig) else value
 
 
 def _describe(description: str, chosen: argparse.Namespace, profile: str) -> str:

@@ -90,13 +90,14 @@ class Plan:
 
 
 def reason(error: Exception) -> str:
-    """One line of what a configuration's error says."""
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        text = str(first["msg"]).removeprefix("Value error, ")
-        return f"{where}: {text}" if where else text
-    return str(error)
+    """One line of what a configuration's error says: the option's path, what was wrong, what was given."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}, not {first['input']!r}"
 
 
 def grid(axes: Iterable[tuple[str, tuple[Value, ...]]]) -> list[Point]:

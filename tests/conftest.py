@@ -1,5 +1,11 @@
-"""Tests work on tiny tensors, where a second thread costs more than it brings."""
+"""Tests work on tiny tensors, where a second thread costs more than it brings; and on no cluster but their own."""
 
-import torch
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["RAY_AUTH_MODE"] = "disabled"  # read when Ray is imported; processes that tests start inherit it
+os.environ.pop("RAY_ADDRESS", None)
+
+import torch  # noqa: E402
 
 torch.set_num_threads(1)

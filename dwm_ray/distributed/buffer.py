@@ -83,7 +83,7 @@ class SyntheticReplayBuffer:
         if cursor not in self._streams[name].ledger.cursors:
             self._streams[name].ledger.open_cursor(cursor)
         if not self._pulls:
-            self._pulls = {asyncio.create_task(self._pull(name)) for name in self._sampler_names}
+            self._pulls = {asyncio.create_task(self._pull_or_give_up(name)) for name in self._sampler_names}
         return self._streams[name]
 
     def _load(self, spec: StreamSpec) -> _Stream:
@@ -139,6 +139,15 @@ class SyntheticReplayBuffer:
         while sum(self._resident.values()) > self._limit and len(self._resident) > 1:
             (name, index), _ = self._resident.popitem(last=False)
             del self._streams[name].refs[index]
+
+    async def _pull_or_give_up(self, sampler_name: str) -> None:
+        """A fault in the buffer itself reaches the readers: they would wait for ever otherwise."""
+        try:
+            await self._pull(sampler_name)
+        except Exception as error:
+            self._give_up(f"the buffer failed: {error!r}")
+            await self._notify()
+            raise
 
     async def _pull(self, sampler_name: str) -> None:
         """Keep one sampler busy while any stream wants a block; ends when the sampler is gone for good."""

@@ -68,6 +68,9 @@ class DWMConfig(WorldModelConfig):
 
     @classmethod
     def small(cls) -> dict[str, Any]:
+        """Chosen on 50 000 halfcheetah transitions: held-out squared error in CDF units, mean over seven steps, after
+        about 70 s on a shared core: this MLP .091, the same predicting noise .125, a U-Net of dim 32 predicting samples
+        .102. After 8000 updates the held-out loss no longer falls."""
         return {
             "denoiser": "mlp",
             "prediction": "sample",

@@ -1,0 +1,75 @@
+"""What every axis of a search keeps to: this file runs over all files in tune_spaces/."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tune_spaces
+from dwm_ray import profiles
+from dwm_ray.config import RunConfig
+from dwm_ray.profiles import Profile
+from dwm_ray.registry import plugins
+from dwm_ray.search import Value, dimensions, find_dimension
+
+pytestmark = pytest.mark.parametrize("name", list(dimensions()))
+
+PROFILES: list[Profile] = ["laptop", "paper"]
+
+
+def bases(profile: Profile) -> Iterator[RunConfig]:
+    """A run for every combination of plug-ins."""
+    for names in itertools.product(plugins("world_models"), plugins("agents"), plugins("filters")):
+        yield profiles.run_config(profile, *names)
+
+
+def takes(run: RunConfig, path: str, value: Value) -> bool:
+    try:
+        changed = run.with_values({path: value})
+    except ValueError:
+        return False
+    return run.with_values({path: value}) == changed
+
+
+def test_is_named_as_its_file_and_says_what_it_is(name: str) -> None:
+    assert (Path(tune_spaces.__path__[0]) / f"{name}.py").is_file()
+    assert find_dimension(name).help
+
+
+def test_values_differ_and_the_laptops_are_fewer(name: str) -> None:
+    axis = find_dimension(name)
+    for values in (axis.values, axis.small):
+        assert len(set(values)) == len(values) >= 2
+    assert len(axis.small) <= len(axis.values)
+    assert axis.for_profile("laptop") == axis.small
+    assert axis.for_profile("paper") == axis.values
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_value_can_run_with_some_plug_ins(name: str, profile: Profile) -> None:
+    """With an axis whose values depend on another (solver_steps and diffusion_steps) a neighbour may be needed."""
+    axis = find_dimension(name)
+    runs = list(bases(profile))
+    for value in axis.for_profile(profile):
+        assert any(takes(run, axis.path, value) for run in runs), f"{axis.path} = {value} runs nowhere"
+
+
+def test_a_value_that_is_set_is_read_back(name: str) -> None:
+    axis = find_dimension(name)
+    run = next(run for run in bases("laptop") if takes(run, axis.path, axis.small[0]))
+    tree = run.with_values({axis.path: axis.small[0]}).model_dump(mode="json")
+    for group in axis.path.split("."):
+        tree = tree[group]
+    assert axis.small[0] in (tree, tree["name"] if isinstance(tree, dict) else None)
+
+
+def test_what_it_requires_has_the_option(name: str) -> None:
+    axis = find_dimension(name)
+    if axis.requires is None:
+        assert takes(profiles.run_config("laptop", "dwm"), axis.path, axis.small[0])
+        return
+    kind, plugin = axis.requires
+    group, leaf = axis.path.split(".")
+    assert group == kind
+    assert leaf in plugins(f"{kind}s")[plugin].Config.model_fields  # type: ignore[attr-defined]
