@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from dwm_ray import profiles, registry
 from dwm_ray.config import PluginConfig, RunConfig
 from dwm_ray.profiles import Profile
+from dwm_ray.run_folder import RunFailed
 from dwm_ray.search import reason
 
 P = ParamSpec("P")
@@ -27,7 +28,8 @@ Command = TypeVar("Command", bound=BaseModel)
 
 
 def main_guard(main: Callable[P, int | None]) -> Callable[P, int]:
-    """Bad input becomes one line and exit code 2, Ctrl-C exit code 130; any other exception stays a traceback."""
+    """Bad input becomes one line and exit code 2, a failed run one line and 1, Ctrl-C 130; any other exception stays a
+    traceback."""
 
     @functools.wraps(main)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> int:
@@ -36,6 +38,9 @@ def main_guard(main: Callable[P, int | None]) -> Callable[P, int]:
         except KeyboardInterrupt:
             print("\nstopped", file=sys.stderr)
             return 130
+        except RunFailed as error:
+            print(f"failed: {error}", file=sys.stderr)
+            return 1
         except ValueError as error:
             print(f"error: {reason(error)}", file=sys.stderr)
             return 2

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from dwm_ray import profiles
-from dwm_ray.config import Frozen, PositiveInt, RunConfig
+from dwm_ray.config import Frozen, PluginConfig, PositiveInt, RunConfig, fingerprint
 from dwm_ray.profiles import Profile
+from dwm_ray.registry import find
 from dwm_ray.search import Dimension, Plan, Point, Trial, Value, find_dimension, grid, random_points
+from dwm_ray.world_models.base import model_options
 
 
 class SweepConfig(Frozen):
@@ -19,6 +21,8 @@ class SweepConfig(Frozen):
     """Axes of the search: names of files in tune_spaces/."""
     agents: tuple[str, ...] = ("td3_bc", "iql")
     """Agents that every point of the search is tried with."""
+    world_models: tuple[str, ...] = ()
+    """World models that every point is tried with; none given: the one of --world-model."""
     baselines: bool = True
     """Also run every agent model-free, at equal updates."""
     seeds: PositiveInt = 1
@@ -41,11 +45,28 @@ def axes_of(sweep: SweepConfig, profile: Profile) -> dict[str, tuple[Dimension, 
     return {name: (axis, axis.for_profile(profile)) for name, axis in found.items()}
 
 
-def agent_bases(sweep: SweepConfig, run: RunConfig, profile: Profile) -> list[RunConfig]:
-    """The run's options once per agent; the agent given by --agent keeps its flags, others take their presets."""
-    chosen = run.agent.plugin_name()
-    agents = {name: run.agent if name == chosen else profiles.plugin("agents", name, profile) for name in sweep.agents}
-    return [run.model_copy(update={"agent": agent}) for agent in agents.values()]
+def bases_of(sweep: SweepConfig, run: RunConfig, profile: Profile) -> list[RunConfig]:
+    """The run's options once per world model and agent. Those chosen by --world-model and --agent keep their flags,
+    others take their presets."""
+    named = [_chosen(run.world_model, "world_models", name, profile) for name in sweep.world_models]
+    models: list[PluginConfig | None] = [*named] or [run.world_model]
+    agents = [_chosen(run.agent, "agents", name, profile) for name in sweep.agents]
+    return [
+        RunConfig.model_validate({**dict(run), "world_model": model, "agent": agent})
+        for model in models
+        for agent in agents
+    ]
+
+
+def _chosen(given: PluginConfig | None, kind: str, name: str, profile: Profile) -> PluginConfig:
+    """The options of the plug-in called `name`: the given ones where they are its own."""
+    return given if given is not None and given.plugin_name() == name else profiles.plugin(kind, name, profile)
+
+
+def effective(base: RunConfig, point: Point) -> Point:
+    """A point without the axes that do nothing with a base's world model, so that no trial is run twice."""
+    idle = base.world_model is not None and not find("world_models", base.world_model.plugin_name()).uses_rtg
+    return {name: value for name, value in point.items() if not (idle and name == "target_rtg")}
 
 
 def with_required(run: RunConfig, sweep: SweepConfig, profile: Profile) -> RunConfig:
@@ -77,12 +98,12 @@ def make_plan(sweep: SweepConfig, run: RunConfig, profile: Profile) -> Plan:
     points = grid(values.items())
     if sweep.search == "random":
         points = random_points(values, sweep.num_samples, sweep.search_seed)
-    for base in agent_bases(sweep, with_required(run, sweep, profile), profile):
+    for base in bases_of(sweep, with_required(run, sweep, profile), profile):
         for seed in seed_points(sweep):
             if sweep.baselines and run.world_model is not None:
                 plan.add(base.model_copy(update={"world_model": None}), seed, known)
             for point in points if sweep.search != "optuna" else []:
-                plan.add(base, {**point, **seed}, known)
+                plan.add(base, {**effective(base, point), **seed}, known)
     plan.trials = in_order(plan.trials)
     return plan
 
@@ -90,10 +111,10 @@ def make_plan(sweep: SweepConfig, run: RunConfig, profile: Profile) -> Plan:
 def in_order(trials: list[Trial]) -> list[Trial]:
     """Trials that build a world model first, each beside a model-free one that need not wait for it; then the rest."""
     free = [trial for trial in trials if trial.config.world_model is None]
-    leaders: dict[Any, Trial] = {}
+    leaders: dict[str, Trial] = {}
     for trial in trials:
         if trial.config.world_model is not None:
-            leaders.setdefault(trial.config.world_model.model_dump_json(), trial)
+            leaders.setdefault(fingerprint(model_options(trial.config).training_options()), trial)
     first = list(leaders.values())
     front: list[Trial] = []
     while first or free:

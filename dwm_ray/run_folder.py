@@ -20,6 +20,10 @@ from dwm_ray.checkpoint import write_json
 LIBRARIES = ("dwm-ray", "ray", "torch", "numpy", "gymnasium", "mujoco", "minari", "pyarrow", "pydantic", "h5py")
 
 
+class RunFailed(Exception):  # noqa: N818 - it names what happened
+    """A run ended without a result; the text says why, on one line."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """Paths below one run's root."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,16 @@ def start(console: Console, config: RunConfig, run: RunFolder, problem: Problem)
     hardware = f"{placement.cpus:g} CPUs, {placement.gpus:g} GPUs"
     console.print(f"cluster: {hardware}; {placement.concurrent_trials} trials at once; {dashboard}", highlight=False)
     return Plant.build(config, run, problem.identity, placement)
+
+
+@contextmanager
+def resumable(console: Console, run: RunFolder, command: str) -> Iterator[None]:
+    """Say how to go on when the work is stopped by Ctrl-C; what was running goes on from its last checkpoint."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print(f"\nstopped; go on with: python {command} --resume {run.root}", highlight=False, soft_wrap=True)
+        raise
 
 
 def conclude(console: Console, run: RunFolder, wall_s: float) -> dict[str, Any]:

@@ -12,19 +12,24 @@ from dwm_ray.checkpoint import write_json
 from dwm_ray.cli import main_guard
 from dwm_ray.report.collect import collect_results
 from dwm_ray.report.page import write_report
+from dwm_ray.report.summary import markdown_summary
 from dwm_ray.report.table import result_table
 
 
-def report(run: Annotated[Path, tyro.conf.Positional], out: Path | None = None) -> None:
+def report(run: Annotated[Path, tyro.conf.Positional], out: Path | None = None, markdown: bool = False) -> None:
     """Collect a run's results, print them and write its report.
 
     Args:
         run: Run folder, finished or still going on.
         out: Where the page goes; RUN/report.html if not given.
+        markdown: Print one row per method, over seeds, as Markdown.
     """
     results = collect_results(run)
     write_json(run / "results.json", results)
-    Console().print(result_table(results))
+    if markdown:
+        print(markdown_summary(results))
+    else:
+        Console().print(result_table(results))
     print(f"results {run / 'results.json'}\nreport  {write_report(run, out)}")
 
 

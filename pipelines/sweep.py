@@ -21,9 +21,10 @@ from dwm_ray.distributed.counters import Counters
 from dwm_ray.distributed.optuna_search import FeasibleOptuna
 from dwm_ray.distributed.sweep import as_params, record_trial, run_sweep, unfinished
 from dwm_ray.distributed.trial import Plant
-from dwm_ray.plan import SweepConfig, agent_bases, axes_of, make_plan
+from dwm_ray.plan import SweepConfig, axes_of, bases_of, make_plan
 from dwm_ray.profiles import Profile, resolve
 from dwm_ray.progress import Watch
+from dwm_ray.report.names import method_name
 from dwm_ray.run_folder import RunFolder, read_json
 from dwm_ray.search import Plan, Trial
 
@@ -56,8 +57,9 @@ def main(argv: list[str] | None = None) -> int:
         profile = resolve(record["profile"])
         plan = checked_plan(sweep, config, profile)
     announce(console, plan, run)
-    plant = session.start(console, config, run, problem)
-    execute(console, plan, plant, sweep, config, profile)
+    with session.resumable(console, run, "pipelines/sweep.py"):
+        plant = session.start(console, config, run, problem)
+        execute(console, plan, plant, sweep, config, profile)
     write_json(run.sweep, {**(read_json(run.sweep) or {}), "dropped": dict(plan.dropped)})
     results = session.conclude(console, run, seconds())
     return 0 if any(trial["status"] == "done" for trial in results["trials"]) else 1
@@ -102,7 +104,7 @@ def optuna(plan: Plan, plant: Plant, sweep: SweepConfig, config: RunConfig, prof
         record_trial(trial, plant.run)
         return as_params(trial)
 
-    bases = {base.agent.plugin_name(): base for base in agent_bases(sweep, config, profile)}
+    bases = {method_name(base.model_dump(mode="json")): base for base in bases_of(sweep, config, profile)}
     most = plant.placement.concurrent_trials
     return FeasibleOptuna(axes_of(sweep, profile), bases, plan, launch, most, sweep.search_seed)
 

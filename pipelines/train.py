@@ -47,22 +47,29 @@ def main(argv: list[str] | None = None) -> int:
         config = RunConfig.model_validate(record["run"])
     trial = Trial(config, {})
     record_trial(trial, run)
-    if status_of(run.trial(trial.id)) != "done":
-        if own.in_process:
-            # Networks this small run ten times slower on two threads as soon as another process wants a core.
-            torch.set_num_threads(1)
-            with Watch(run, 1, console, lambda: None):
-                run_in_process(config, run)
+    with session.resumable(console, run, "pipelines/train.py"):
+        if status_of(run.trial(trial.id)) == "done":
+            console.print("this run is done already")
+        elif own.in_process:
+            run_here(console, config, run)
         else:
-            run_on_ray(console, trial, run, session.start(console, config, run, problem))
+            run_on_ray(console, trial, session.start(console, config, run, problem))
     session.conclude(console, run, seconds())
-    return 0
+    return 0 if status_of(run.trial(trial.id)) == "done" else 1
 
 
-def run_on_ray(console: Console, trial: Trial, run: RunFolder, plant: Plant) -> None:
+def run_here(console: Console, config: RunConfig, run: RunFolder) -> None:
+    """The whole run in this process, with the progress on show."""
+    # Networks this small run ten times slower on two threads as soon as another process wants a core.
+    torch.set_num_threads(1)
+    with Watch(run, 1, console, lambda: None):
+        run_in_process(config, run)
+
+
+def run_on_ray(console: Console, trial: Trial, plant: Plant) -> None:
     """One trial on the plant, with the progress on show."""
     counters = Counters(plant)
-    with Watch(run, 1, console, counters.write):
+    with Watch(plant.run, 1, console, counters.write):
         run_trial(trial, plant, [])
     counters.write()
 

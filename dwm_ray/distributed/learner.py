@@ -24,10 +24,10 @@ from dwm_ray.distributed.gauges import Gauges
 from dwm_ray.problem import default_device, load_problem, new_agent
 from dwm_ray.replay.ring import Ring
 from dwm_ray.run import agent_trainer, learn_trial
-from dwm_ray.run_folder import RunFolder
+from dwm_ray.run_folder import RunFolder, set_status
 from dwm_ray.sources import admission
 from dwm_ray.synthesis import StreamSpec
-from dwm_ray.training.agent import AgentTrainer
+from dwm_ray.training.agent import AgentTrainer, NonFiniteLoss
 from dwm_ray.world_models.base import WorldModel
 from dwm_ray.world_models.store import load_model
 
@@ -59,7 +59,11 @@ def learner_loop(loop_config: dict[str, Any]) -> None:
         trainer = agent_trainer(config, problem, agent, model, ring)
         seconds = _resume(trainer)
         report = _reporter(trainer, job.trial_id)
-        learn_trial(trainer, config, problem, run.trial(job.trial_id), report, numbers, seconds)
+        folder = run.trial(job.trial_id)
+        try:
+            learn_trial(trainer, config, problem, folder, report, numbers, seconds)
+        except NonFiniteLoss as error:  # to try again would diverge again
+            set_status(folder, "failed", error=str(error), updates=trainer.update)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ MOST_TRIES = 50
 
 
 class FeasibleOptuna(Searcher):
-    """Tune's OptunaSearch over axes and agents; suggests parameters {trial: ...} of whole trials."""
+    """Tune's OptunaSearch over axes and methods; suggests parameters {trial: ...} of whole trials."""
 
     def __init__(
         self,
@@ -32,10 +32,10 @@ class FeasibleOptuna(Searcher):
         most_running: int,
         seed: int,
     ) -> None:
-        """`bases`: agent name -> options; `plan` knows the trials so far and counts what was dropped; `launch` makes a
+        """`bases`: method name -> options; `plan` knows the trials so far and counts what was dropped; `launch` makes a
         trial's folder and Tune's parameters."""
         super().__init__(metric="score_mean", mode="max")
-        choices = {"agent": tuple(bases), **{name: values for name, (_, values) in axes.items()}}
+        choices = {"method": tuple(bases), **{name: values for name, (_, values) in axes.items()}}
         space = {name: tune.choice(list(values)) for name, values in choices.items()}
         self._inner = OptunaSearch(space=space, metric="score_mean", mode="max", seed=seed)
         self._axes = {name: axis for name, (axis, _) in axes.items()}
@@ -60,7 +60,7 @@ class FeasibleOptuna(Searcher):
     def _new_trial(self, point: Point) -> Trial | None:
         """The trial of a point, unless it cannot run or was tried before."""
         before = len(self._plan.trials)
-        base = self._bases[str(point.pop("agent"))]
+        base = self._bases[str(point.pop("method"))]
         self._plan.add(base, point, self._axes)
         return self._plan.trials[-1] if len(self._plan.trials) > before else None
 

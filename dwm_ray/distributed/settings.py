@@ -16,6 +16,7 @@ SETTINGS = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our own writers are the only ones
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the program instead of a pass of the scheduler
     "RAY_AIR_NEW_OUTPUT": "0",  # our own progress display is the only one
     "RAY_worker_maximum_startup_concurrency": "16",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",

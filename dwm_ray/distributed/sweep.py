@@ -19,9 +19,9 @@ from dwm_ray.checkpoint import write_json
 from dwm_ray.config import RunConfig
 from dwm_ray.distributed.cluster import TRIAL_CPUS
 from dwm_ray.distributed.optuna_search import FeasibleOptuna
-from dwm_ray.distributed.trial import Plant, run_trial
+from dwm_ray.distributed.trial import Plant, cause, run_trial
 from dwm_ray.plan import SweepConfig
-from dwm_ray.run_folder import RunFolder, set_status, status_of
+from dwm_ray.run_folder import RunFolder, read_json, set_status, status_of
 from dwm_ray.search import Trial
 from dwm_ray.training.writers import read_rows
 
@@ -101,11 +101,12 @@ class _StatusRecorder(Callback):
         self._run = run
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        error = trial.get_error() if hasattr(trial, "get_error") else None
-        set_status(self._folder(trial), "failed", error=last_line(str(error)), **self._so_far(trial))
+        known = read_json(self._folder(trial) / "status.json") or {}
+        why = known.get("error") or cause(str(trial.get_error()))
+        set_status(self._folder(trial), "failed", error=why, **self._so_far(trial))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        if status_of(self._folder(trial)) != "done":
+        if status_of(self._folder(trial)) not in ("done", "failed"):
             set_status(self._folder(trial), "stopped", **self._so_far(trial))
 
     def _folder(self, trial: Any) -> Any:
@@ -116,11 +117,3 @@ class _StatusRecorder(Callback):
         return (
             {"updates": rows[-1]["update"], "seconds": rows[-1]["seconds"]} if rows else {"updates": 0, "seconds": 0.0}
         )
-
-
-def last_line(text: str) -> str:
-    """The line of a traceback that says what happened."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return next(
-        (line for line in reversed(lines) if "Error" in line or "Loss" in line), lines[-1] if lines else "unknown"
-    )

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 import ray.train
-from ray.train import FailureConfig, ScalingConfig
+from ray.train import FailureConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
 from dwm_ray.config import RunConfig
@@ -20,7 +21,7 @@ from dwm_ray.distributed.cluster import Placement
 from dwm_ray.distributed.learner import Job, learner_loop
 from dwm_ray.distributed.sampler import Sampler
 from dwm_ray.problem import DataIdentity
-from dwm_ray.run_folder import RunFolder
+from dwm_ray.run_folder import RunFailed, RunFolder, set_status, status_of
 from dwm_ray.search import Trial
 
 
@@ -52,9 +53,9 @@ class Plant:
         return Plant(run, data, placement, buffer, claims, samplers)
 
 
-def run_trial(trial: Trial, plant: Plant, callbacks: list[Any]) -> dict[str, Any]:
-    """Run one trial to its end; returns its last reported metrics. A trial that was cut off goes on where its last
-    checkpoint stands, because its name is its content."""
+def run_trial(trial: Trial, plant: Plant, callbacks: list[Any]) -> str:
+    """Run one trial to its end; returns its status: done, or failed where learning diverged. RunFailed where its
+    processes failed. A trial that was cut off goes on where its last checkpoint stands: its name is its content."""
     model = None
     if trial.config.world_model is not None:
         model = ensure_world_model(trial.config, plant.run, plant.data, plant.claims, plant.placement)
@@ -68,7 +69,7 @@ def run_trial(trial: Trial, plant: Plant, callbacks: list[Any]) -> dict[str, Any
         plant.buffer,
         placement.learner_threads,
     )
-    result = TorchTrainer(
+    trainer = TorchTrainer(
         learner_loop,
         train_loop_config={"job": job},
         scaling_config=ScalingConfig(num_workers=1, use_gpu=placement.use_gpu, resources_per_worker=placement.learner),
@@ -79,5 +80,18 @@ def run_trial(trial: Trial, plant: Plant, callbacks: list[Any]) -> dict[str, Any
             failure_config=FailureConfig(max_failures=config.cluster.max_failures, controller_failure_limit=5),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
         ),
-    ).fit()
-    return dict(result.metrics or {})
+    )
+    folder = plant.run.trial(trial.id)
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        set_status(folder, "failed", error=cause(str(error)))
+        raise RunFailed(f"trial {trial.id}: {cause(str(error))}") from error
+    return status_of(folder)
+
+
+def cause(text: str) -> str:
+    """The line of a worker's traceback that says what happened: the last one that names an error."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    named = [line for line in lines if re.match(r"[\w.]*(Error|Loss|Exception)\b.*: ", line)]
+    return (named or lines or ["unknown"])[-1]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dwm_ray.agents.base import Agent
 from dwm_ray.checkpoint import prefixed, unprefixed
+from dwm_ray.run_folder import RunFailed
 from dwm_ray.types import Segments
 
 
@@ -23,7 +24,7 @@ class BatchSource(Protocol):
         """Segments on the agent's device."""
 
 
-class NonFiniteLoss(ValueError):  # noqa: N818 - it names what happened
+class NonFiniteLoss(RunFailed):
     """Learning diverged: a metric is infinite or not a number."""
 
 

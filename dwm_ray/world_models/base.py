@@ -51,6 +51,8 @@ class WorldModel(nn.Module):
     Config: ClassVar[type[WorldModelConfig]]
     follows_policy: ClassVar[bool]
     """True where segments depend on the learning policy: such a model is rolled out inside the learner's loop."""
+    uses_rtg: ClassVar[bool] = True
+    """False where the return-to-go asked for changes nothing."""
 
     def __init__(self, config: WorldModelConfig, spaces: Spaces) -> None:
         super().__init__()

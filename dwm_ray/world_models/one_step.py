@@ -71,6 +71,7 @@ class OneStep(WorldModel):
 
     Config = OneStepConfig
     follows_policy = True
+    uses_rtg = False
     config: OneStepConfig
     elite: Tensor  # [num_elites] int64: the members that are used
 
