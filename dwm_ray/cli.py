@@ -48,6 +48,8 @@ def main_guard(main: Callable[P, int | None]) -> Callable[P, int]:
     return guarded
 
 
+SHORT = {"--data": "--data.file", "--env": "--data.env", "--download": "--data.download"}
+"""Short names of flags that are often used."""
 CHOICES = {"world-model": "dwm", "agent": "td3_bc", "filter": "keep_all", "profile": "auto"}
 
 
@@ -68,7 +70,7 @@ def parse(command: type[Command], argv: Sequence[str], description: str) -> tupl
     ValueError for values out of range; a flag that does not exist, or a value of the wrong type, ends the program with
     code 2 and says so.
     """
-    chosen, rest = read_choices(argv)
+    chosen, rest = read_choices([SHORT.get(word, word) for word in argv])
     profile = profiles.resolve(chosen.profile)
     base = profiles.run_config(profile, chosen.world_model, chosen.agent, chosen.filter)
     own = _mirrored(command, command.model_construct())
@@ -116,7 +118,8 @@ def _describe(description: str, chosen: argparse.Namespace, profile: str) -> str
     lines = [
         f"  --{flag} {{{','.join(names)}}} (now: {_current(chosen, flag, profile)})" for flag, names in known.items()
     ]
-    return "\n".join([description, "", "Choices that decide the options below and their defaults:", *lines])
+    short = "Short for often used options: " + ", ".join(f"{name} = {flag}" for name, flag in SHORT.items())
+    return "\n".join([description, "", "Choices that decide the options below and their defaults:", *lines, "", short])
 
 
 def _current(chosen: argparse.Namespace, flag: str, profile: str) -> str:

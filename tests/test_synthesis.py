@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -71,7 +71,6 @@ def test_blocks_cover_the_stream_without_gap_or_overlap(num_segments: int, block
     assert positions == list(range(num_segments))
 
 
-@settings(deadline=None)
 @given(num_pairs=st.integers(1, 20), block_rows=st.integers(1, 13), turns=st.integers(1, 4), seed=st.integers(0, 3))
 def test_every_pair_once_before_any_pair_twice(num_pairs: int, block_rows: int, turns: int, seed: int) -> None:
     stream = spec(num_pairs * turns, block_rows, seed)

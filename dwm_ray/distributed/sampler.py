@@ -33,8 +33,9 @@ class Sampler:
         torch.set_num_threads(num_threads)
         self._run = RunFolder(Path(run))
         self._device = default_device()
-        self._problem = load_problem(RunConfig.model_validate_json(config), data_fingerprint)
-        self._starts = real_segments(self._problem.episodes, 0.99, self._device)
+        options = RunConfig.model_validate_json(config)
+        self._problem = load_problem(options, data_fingerprint)
+        self._starts = real_segments(self._problem.episodes, options.training.discount, self._device)
         self._model = lru_cache(maxsize=4)(self._load)
 
     def _load(self, fingerprint: str) -> WorldModel:

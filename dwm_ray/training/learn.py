@@ -53,7 +53,8 @@ def learn(
             writer.evaluation(mark, latest)
         if last or mark % config.evaluation.every == 0 or mark % config.training.checkpoint_every == 0:
             on_checkpoint({"update": mark, **latest, "seconds": clock.seconds})
-    return latest
+    # Cut off after its last checkpoint: the final row stands in the log already, the caller still needs it.
+    return latest or _evaluated(evaluate, config, True, clock)
 
 
 def _evaluated(evaluate: Evaluate, config: RunConfig, last: bool, clock: _Clock) -> dict[str, Any]:

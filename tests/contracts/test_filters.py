@@ -43,7 +43,7 @@ def test_presets_survive_json_in_a_run(name: str, preset: str) -> None:
     assert run.model_dump(mode="json")["filter"]["name"] == config.plugin_name() == name
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(size=st.integers(1, 50), seed=st.integers(0, 99))
 def test_rows_are_indices_without_repetition_and_at_least_one(name: str, size: int, seed: int) -> None:
     rows = chosen_by(name, block(size, seed), seed)

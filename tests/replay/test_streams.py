@@ -127,7 +127,7 @@ class Streams(RuleBasedStateMachine):
 
 
 TestStreams = Streams.TestCase
-TestStreams.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestStreams.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 def test_nothing_is_drawn_while_nobody_reads() -> None:

@@ -1,0 +1,285 @@
+"""The buffer's promises, with samplers and an object store that are stand-ins in this process.
+
+`test_streams_on_ray.py` shows that the real ones behave as these do; here every failure can be made to happen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
+
+from dwm_ray.distributed import buffer as module
+from dwm_ray.distributed import spill
+from dwm_ray.distributed.buffer import SyntheticReplayBuffer
+from dwm_ray.synthesis import StreamSpec
+from dwm_ray.types import SegmentShape
+
+SHAPE = SegmentShape(horizon=1, obs_size=1, act_size=1, num_actions=1)
+NUM_BLOCKS, BLOCK_ROWS = 6, 4
+Failure = Callable[[int], Exception | None]
+
+
+def spec(seed: int = 0) -> StreamSpec:
+    return StreamSpec("model", {}, 0.5, 0.9, NUM_BLOCKS * BLOCK_ROWS - 1, BLOCK_ROWS, seed)
+
+
+def rows_of(of: StreamSpec, index: int) -> np.ndarray:
+    return np.full((len(of.rows_of(index)), SHAPE.width), 100 * of.seed + index, np.float32)
+
+
+class Sampler:
+    """Draws blocks at once, unless `fails` says otherwise; counts what it was asked for."""
+
+    def __init__(self, run: Path, fails: Failure = lambda call: None) -> None:
+        self.run, self.fails = run, fails
+        self.asked: list[int] = []
+
+    @property
+    def draw(self) -> Sampler:
+        return self
+
+    def remote(self, of: StreamSpec, index: int) -> tuple[np.ndarray, Awaitable[dict[str, Any]]]:
+        self.asked.append(index)
+        rows = rows_of(of, index)
+        return rows, self._meta(of, index, rows, self.fails(len(self.asked)))
+
+    async def _meta(self, of: StreamSpec, index: int, rows: np.ndarray, error: Exception | None) -> dict[str, Any]:
+        await asyncio.sleep(0)
+        if error is not None:
+            raise error
+        spill.write_block(self.run, of, index, rows, SHAPE)
+        return {"rows": len(rows), "shape": SHAPE, "seconds": 0.5}
+
+
+class NoGauges:
+    def __init__(self, prefix: str) -> None:
+        pass
+
+    def set(self, values: dict[str, float]) -> None:
+        assert all(np.isfinite(list(values.values())))
+
+
+class Store:
+    """What stands for Ray: named samplers, and an object store in which a reference is the object."""
+
+    def __init__(self) -> None:
+        self.samplers: dict[str, Sampler] = {}
+        self.puts = 0
+
+    def get_actor(self, name: str) -> Sampler:
+        return self.samplers[name]
+
+    def put(self, rows: np.ndarray) -> np.ndarray:
+        self.puts += 1
+        return rows
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Store:
+    stand_in = Store()
+    monkeypatch.setattr(module, "ray", stand_in)
+    monkeypatch.setattr(module, "Gauges", NoGauges)
+    monkeypatch.setattr(module, "RETRY_PAUSE_S", 0.0)
+    return stand_in
+
+
+def build(run: Path, store: Store, *samplers: Sampler, lead: int = 64, num_bytes: int = 10**9) -> SyntheticReplayBuffer:
+    store.samplers = {f"sampler-{i}": sampler for i, sampler in enumerate(samplers)}
+    return SyntheticReplayBuffer(str(run), lead, num_bytes, list(store.samplers))
+
+
+async def read(buffer: SyntheticReplayBuffer, cursor: str, of: StreamSpec, most: int = 2) -> dict[int, np.ndarray]:
+    """All blocks of a stream, as a reader gets them; each must come once."""
+    blocks: dict[int, np.ndarray] = {}
+    for _ in range(100):
+        delivery = await buffer.fetch(of, cursor, most, 1.0)
+        assert len(delivery.blocks) <= most
+        for index, [rows] in delivery.blocks:
+            assert index not in blocks, "a block came twice"
+            assert delivery.shape == SHAPE
+            blocks[index] = rows
+        if delivery.complete:
+            return blocks
+    raise AssertionError("the stream never ended")
+
+
+def assert_whole(blocks: dict[int, np.ndarray], of: StreamSpec) -> None:
+    assert sorted(blocks) == list(range(NUM_BLOCKS))
+    for index, rows in blocks.items():
+        np.testing.assert_array_equal(rows, rows_of(of, index))
+
+
+def test_each_reader_gets_each_block_once_and_it_is_drawn_once(tmp_path: Path, store: Store) -> None:
+    samplers = Sampler(tmp_path), Sampler(tmp_path)
+    buffer = build(tmp_path, store, *samplers)
+
+    async def scenario() -> None:
+        for blocks in await asyncio.gather(*(read(buffer, name, spec()) for name in ("a", "b"))):
+            assert_whole(blocks, spec())
+
+    asyncio.run(scenario())
+    assert sorted(samplers[0].asked + samplers[1].asked) == list(range(NUM_BLOCKS))
+    num = spec().num_segments
+    assert buffer.counters() == {
+        "streams_drawn": 1,
+        "segments_sampled": num,
+        "segments_dropped": 0,
+        "segments_restored": 0,
+        "segments_consumed": 2 * num,
+    }
+    described = spill.stream_folder(tmp_path, spec()) / "stream.json"
+    assert f'"rows": {num}' in described.read_text()
+
+
+def test_streams_share_the_samplers(tmp_path: Path, store: Store) -> None:
+    buffer = build(tmp_path, store, Sampler(tmp_path))
+
+    async def scenario() -> None:
+        both = await asyncio.gather(*(read(buffer, "a", spec(seed)) for seed in (0, 1)))
+        for seed, blocks in enumerate(both):
+            assert_whole(blocks, spec(seed))
+
+    asyncio.run(scenario())
+    assert buffer.counters()["streams_drawn"] == 2
+
+
+def test_no_more_is_drawn_ahead_than_the_lead(tmp_path: Path, store: Store) -> None:
+    sampler = Sampler(tmp_path)
+    buffer = build(tmp_path, store, sampler, lead=2)
+
+    async def scenario() -> None:
+        await buffer.fetch(spec(), "a", 1, 1.0)
+        await asyncio.sleep(0.05)
+        assert len(sampler.asked) == 3  # the one taken, and two ahead
+
+    asyncio.run(scenario())
+
+
+def test_beyond_its_bytes_blocks_come_back_from_disk(tmp_path: Path, store: Store) -> None:
+    one_block = BLOCK_ROWS * SHAPE.width * 4
+    buffer = build(tmp_path, store, Sampler(tmp_path), num_bytes=2 * one_block)
+
+    async def scenario() -> None:
+        assert_whole(await read(buffer, "a", spec()), spec())
+        assert store.puts == 0 or store.puts <= NUM_BLOCKS
+        before = store.puts
+        assert_whole(await read(buffer, "late", spec()), spec())
+        assert store.puts - before >= NUM_BLOCKS - 2
+        assert sum(buffer._resident.values()) <= 2 * one_block
+
+    asyncio.run(scenario())
+
+
+def test_a_later_session_reads_from_disk_and_draws_only_what_is_missing(tmp_path: Path, store: Store) -> None:
+    for index in (0, 2, 3):
+        spill.write_block(tmp_path, spec(), index, rows_of(spec(), index), SHAPE)
+    sampler = Sampler(tmp_path)
+    buffer = build(tmp_path, store, sampler)
+    assert_whole(asyncio.run(read(buffer, "a", spec())), spec())
+    assert sorted(sampler.asked) == [1, 4, 5]
+    counters = buffer.counters()
+    assert (counters["segments_restored"], counters["segments_sampled"]) == (12, 11)
+
+
+def test_a_whole_stream_on_disk_needs_no_sampler_and_is_described(tmp_path: Path, store: Store) -> None:
+    for index in range(NUM_BLOCKS):
+        spill.write_block(tmp_path, spec(), index, rows_of(spec(), index), SHAPE)
+    buffer = build(tmp_path, store)
+    assert_whole(asyncio.run(read(buffer, "a", spec())), spec())
+    assert buffer.counters()["streams_drawn"] == 0
+    assert (spill.stream_folder(tmp_path, spec()) / "stream.json").is_file()  # the session before may have missed it
+
+
+def failing(error: Exception, *calls: int) -> Failure:
+    return lambda call: error if call in calls else None
+
+
+BROKEN = RayTaskError("draw", "traceback", ValueError("model/xyz: no readable checkpoint"))
+AWAY = ActorUnavailableError("restarting", b"\0" * 16)
+
+
+@pytest.mark.parametrize("error", [BROKEN, AWAY])
+def test_a_block_that_failed_is_drawn_again(tmp_path: Path, store: Store, error: Exception) -> None:
+    sampler = Sampler(tmp_path, failing(error, 1, 2, 4))
+    buffer = build(tmp_path, store, sampler)
+    assert_whole(asyncio.run(read(buffer, "a", spec())), spec())
+    assert len(sampler.asked) == NUM_BLOCKS + 3
+    assert buffer.counters()["segments_sampled"] == spec().num_segments
+
+
+def test_another_sampler_takes_over_from_a_dead_one(tmp_path: Path, store: Store) -> None:
+    dead, alive = Sampler(tmp_path, lambda call: ActorDiedError()), Sampler(tmp_path)
+    buffer = build(tmp_path, store, dead, alive)
+    assert_whole(asyncio.run(read(buffer, "a", spec())), spec())
+    assert len(dead.asked) == 1
+
+
+def test_readers_are_told_why_a_stream_cannot_be_drawn(tmp_path: Path, store: Store) -> None:
+    buffer = build(tmp_path, store, Sampler(tmp_path, lambda call: BROKEN))
+    with pytest.raises(ValueError, match=rf"stream {spec().fingerprint} cannot be drawn: .*no readable checkpoint"):
+        asyncio.run(read(buffer, "a", spec()))
+
+
+def test_a_stream_that_cannot_be_drawn_does_not_stop_the_others(tmp_path: Path, store: Store) -> None:
+    class Picky(Sampler):
+        def remote(self, of: StreamSpec, index: int) -> tuple[np.ndarray, Awaitable[dict[str, Any]]]:
+            self.fails = lambda call: BROKEN if of.seed == 1 else None
+            return super().remote(of, index)
+
+    buffer = build(tmp_path, store, Picky(tmp_path))
+
+    async def scenario() -> None:
+        good, bad = await asyncio.gather(
+            read(buffer, "a", spec(0)), read(buffer, "b", spec(1)), return_exceptions=True
+        )
+        assert isinstance(bad, ValueError)
+        assert isinstance(good, dict)
+        assert_whole(good, spec(0))
+
+    asyncio.run(scenario())
+
+
+def test_readers_that_come_after_all_samplers_died_do_not_wait_in_vain(tmp_path: Path, store: Store) -> None:
+    buffer = build(tmp_path, store, Sampler(tmp_path, lambda call: ActorDiedError()))
+
+    async def scenario() -> None:
+        for seed in (0, 1):
+            with pytest.raises(ValueError, match="all samplers died"):
+                await read(buffer, "a", spec(seed))
+
+    asyncio.run(scenario())
+
+
+def test_a_fault_in_the_buffer_reaches_its_readers(tmp_path: Path, store: Store) -> None:
+    buffer = build(tmp_path, store, Sampler(tmp_path, lambda call: OSError("disk full")))
+    with pytest.raises(ValueError, match=r"the buffer failed: .*disk full"):
+        asyncio.run(read(buffer, "a", spec()))
+
+
+def test_a_reader_that_closed_may_come_again(tmp_path: Path, store: Store) -> None:
+    buffer = build(tmp_path, store, Sampler(tmp_path))
+
+    async def scenario() -> None:
+        for _ in range(2):
+            assert_whole(await read(buffer, "a", spec()), spec())
+            await buffer.close(spec(), "a")
+        await buffer.close(spec(9), "a")  # a stream that a restarted buffer does not know
+
+    asyncio.run(scenario())
+
+
+def test_blocks_on_disk_are_exact(tmp_path: Path) -> None:
+    rows = torch.randn(5, SHAPE.width, generator=torch.Generator().manual_seed(0)).numpy()
+    spill.write_block(tmp_path, spec(), 3, rows, SHAPE)
+    (spill.stream_folder(tmp_path, spec()) / ".block-000004.1.part").write_bytes(b"half")
+    np.testing.assert_array_equal(spill.read_block(tmp_path, spec(), 3), rows)
+    assert spill.blocks_on_disk(tmp_path, spec()) == {3: 5}
+    assert spill.read_shape(tmp_path, spec()) == SHAPE
+    assert spill.blocks_on_disk(tmp_path, spec(1)) == {}

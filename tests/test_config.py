@@ -1,0 +1,101 @@
+"""The configuration tree: what it refuses, and that JSON loses nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from dwm_ray.config import RunConfig, fingerprint
+from dwm_ray.profiles import run_config
+from dwm_ray.world_models.dwm import DWMConfig
+
+
+def base(**options: Any) -> RunConfig:
+    return RunConfig.model_validate({"world_model": "dwm", "agent": "td3_bc", "filter": "keep_all", **options})
+
+
+@pytest.mark.parametrize("profile", ["laptop", "paper"])
+@pytest.mark.parametrize("model", ["none", "dwm", "one_step"])
+def test_json_round_trip(profile: Any, model: str) -> None:
+    run = run_config(profile, model, "iql", "softmax")
+    assert RunConfig.model_validate_json(run.model_dump_json()) == run
+    assert RunConfig.model_validate(run.model_dump(mode="json")) == run
+
+
+def test_a_plug_in_is_its_name_or_its_options() -> None:
+    named = base(world_model={"name": "dwm", "dim": 64})
+    assert named.world_model == DWMConfig(dim=64)
+    assert base(world_model=DWMConfig(dim=64)) == named
+    assert base(world_model=None).model_dump(mode="json")["world_model"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"agent": "td3bc"}, "unknown agent 'td3bc'; did you mean td3_bc?"),
+        ({"world_model": "zzz"}, "unknown world model 'zzz'; known: "),
+        ({"filter": {"keep_ratio": 0.5}}, "unknown filter '<missing name>'"),
+        ({"filter": {"name": "hardmax", "keep_ratio": 1.5}}, "less than or equal to 1"),
+        ({"agent": {"name": "td3_bc", "no_such": 1}}, "no_such"),
+        ({"no_such_group": {}}, "no_such_group"),
+        ({"replay": {"real_ratio": 1.01}}, "less than or equal to 1"),
+        ({"replay": {"real_ratio": float("nan")}}, "finite"),
+        ({"training": {"num_updates": 0}}, "greater than or equal to 1"),
+        ({"training": {"discount": 1.0}}, "less than 1"),
+        ({"data": {"holdout_ratio": 0.0}}, "greater than 0"),
+        ({"synthesis": {"horizon": 8}}, "synthesis.horizon 8 must be below world_model.sequence_length 8"),
+    ],
+)
+def test_wrong_values_are_refused_by_name(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=r"validation error") as caught:
+        base(**options)
+    assert says in str(caught.value)
+
+
+def test_options_cannot_be_changed_in_place() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        base().training.num_updates = 5  # type: ignore[misc]
+
+
+@given(horizon=st.integers(1, 12), length=st.integers(2, 12))
+def test_h_below_t_whatever_they_are(horizon: int, length: int) -> None:
+    values = {"world_model.denoiser": "mlp", "world_model.sequence_length": length, "synthesis.horizon": horizon}
+    if horizon < length:
+        assert base().with_values(values).synthesis.horizon == horizon
+    else:
+        with pytest.raises(ValidationError, match="must be below world_model.sequence_length"):
+            base().with_values(values)
+
+
+def test_with_values_sets_paths_and_leaves_the_rest() -> None:
+    run = base()
+    changed = run.with_values({"synthesis.horizon": 2, "seed": 7, "agent.alpha": 1.0})
+    assert (changed.synthesis.horizon, changed.seed) == (2, 7)
+    assert changed.model_dump(mode="json")["agent"]["alpha"] == 1.0
+    assert changed.with_values({"synthesis.horizon": run.synthesis.horizon, "seed": 0, "agent.alpha": 2.5}) == run
+
+
+def test_whole_plug_ins_are_replaced_before_their_options_are_set() -> None:
+    changed = base().with_values({"filter.keep_ratio": 0.25, "filter": "hardmax"})
+    assert changed.model_dump(mode="json")["filter"] == {"name": "hardmax", "keep_ratio": 0.25}
+
+
+@pytest.mark.parametrize("path", ["filter.keep_ratio", "synthesis.no_such", "no_such", "no_group.leaf"])
+def test_paths_that_lead_nowhere_are_refused(path: str) -> None:
+    with pytest.raises(ValueError, match=f"{path} is no option"):
+        base().with_values({path: 1})
+
+
+def test_options_of_an_absent_world_model_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"world_model\.dim is no option"):
+        base(world_model=None).with_values({"world_model.dim": 8})
+
+
+def test_fingerprints_are_names_of_content() -> None:
+    assert fingerprint({"b": 1, "a": [1, 2]}) == fingerprint({"a": [1, 2], "b": 1})
+    assert fingerprint([1, 2]) != fingerprint([2, 1])
+    assert len(fingerprint("x")) == 16

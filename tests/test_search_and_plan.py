@@ -1,0 +1,225 @@
+"""From a sweep's options to its trials."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dwm_ray import profiles
+from dwm_ray.config import RunConfig
+from dwm_ray.distributed.optuna_search import FeasibleOptuna
+from dwm_ray.plan import SweepConfig, axes_of, bases_of, in_order, make_plan
+from dwm_ray.search import Dimension, Plan, Trial, Value, describe, find_dimension, grid, random_points
+
+HORIZON = Dimension("horizon", "synthesis.horizon", (1, 3, 9), (1, 3))
+SEED = Dimension("seed", "seed", (0, 1), (0, 1))
+AXES: dict[str, tuple[Value, ...]] = {"x": (1, 2, 3), "y": ("a", "b")}
+
+
+def dwm_run(**options: Any) -> RunConfig:
+    return profiles.run_config("laptop", "dwm").with_values(options)
+
+
+def plan_of(run: RunConfig | None = None, **options: Any) -> Plan:
+    return make_plan(SweepConfig(**options), run or dwm_run(), "laptop")
+
+
+def values(plan: Plan) -> list[dict[str, Value]]:
+    return [trial.values for trial in plan.trials if trial.config.world_model is not None]
+
+
+def test_grid_is_every_combination_in_the_order_of_the_axes() -> None:
+    points = grid(AXES.items())
+    assert points[:3] == [{"x": 1, "y": "a"}, {"x": 1, "y": "b"}, {"x": 2, "y": "a"}]
+    assert len(points) == len({tuple(point.items()) for point in points}) == 6
+    assert grid([]) == [{}]
+
+
+@given(num=st.integers(1, 10), seed=st.integers(0, 5))
+def test_random_points_do_not_repeat_and_end_with_the_space(num: int, seed: int) -> None:
+    points = random_points(AXES, num, seed)
+    assert len(points) == len({tuple(point.items()) for point in points}) == min(num, 6)
+    assert all(point in grid(AXES.items()) for point in points)
+    assert points == random_points(AXES, num, seed)
+
+
+def test_random_points_differ_by_seed() -> None:
+    many: dict[str, tuple[Value, ...]] = {"x": tuple(range(50))}
+    assert random_points(many, 10, 0) != random_points(many, 10, 1)
+
+
+def test_a_grid_runs_every_point_with_every_agent_and_each_agent_alone() -> None:
+    plan = plan_of(dimensions=("horizon", "target_rtg"))
+    per_agent = [{"horizon": h, "target_rtg": g, "seed": 0} for h in (3, 5) for g in (0.3, 0.5)]
+    assert len(plan.trials) == 2 * (4 + 1)
+    for agent in ("td3_bc", "iql"):
+        mine = [trial for trial in plan.trials if trial.config.agent.plugin_name() == agent]
+        assert sorted(map(describe, (t.values for t in mine if t.config.world_model))) == sorted(map(describe, per_agent))
+        assert [t.values for t in mine if t.config.world_model is None] == [{"seed": 0}]
+    assert all(t.config.synthesis.horizon == t.values["horizon"] for t in plan.trials if t.config.world_model)
+
+
+def test_trials_are_named_by_their_content() -> None:
+    plan, again = plan_of(), plan_of()
+    ids = [trial.id for trial in plan.trials]
+    assert len(set(ids)) == len(ids)
+    assert ids == [trial.id for trial in again.trials]
+    assert Trial(dwm_run(), {}).id == Trial(dwm_run(), {"horizon": 5}).id != Trial(dwm_run(seed=1), {}).id
+
+
+def test_seeds_multiply_trials_and_baselines_can_be_left_out() -> None:
+    plan = plan_of(dimensions=("horizon",), agents=("td3_bc",), seeds=3, baselines=False)
+    assert sorted((v["seed"], v["horizon"]) for v in values(plan)) == [(s, h) for s in range(3) for h in (3, 5)]
+    assert {trial.config.seed for trial in plan.trials} == {0, 1, 2}
+    assert all(trial.config.world_model for trial in plan.trials)
+
+
+def test_seed_as_an_axis_takes_the_place_of_seeds() -> None:
+    plan = plan_of(dimensions=("seed",), agents=("td3_bc",), seeds=5, baselines=False)
+    assert [v["seed"] for v in values(plan)] == [0, 1, 2]
+
+
+def test_what_cannot_run_is_dropped_and_counted_with_its_reason() -> None:
+    plan = plan_of(dwm_run(**{"world_model.sequence_length": 4, "synthesis.horizon": 1}), dimensions=("horizon",), seeds=2)
+    assert [v["horizon"] for v in values(plan)] == [3] * 4
+    [(why, count)] = plan.dropped.items()
+    assert count == 4
+    assert "synthesis.horizon 5 must be below world_model.sequence_length 4" in why
+
+
+def test_axes_that_depend_on_each_other_are_set_before_they_are_checked() -> None:
+    plan = Plan()
+    axes = {name: find_dimension(name) for name in ("solver_steps", "diffusion_steps", "horizon", "sequence_length")}
+    plan.add(dwm_run(), {"solver_steps": 9, "diffusion_steps": 10, "horizon": 12, "sequence_length": 16}, axes)
+    assert len(plan.trials) == 1
+    plan.add(dwm_run(), {"solver_steps": 9, "diffusion_steps": 5}, axes)
+    assert [*plan.dropped] == ["solver_steps 9 must not exceed diffusion_steps 5"]
+
+
+def test_options_that_the_plug_in_lacks_are_dropped() -> None:
+    plan = Plan()
+    plan.add(profiles.run_config("laptop", "one_step"), {"solver_steps": 2}, {"solver_steps": find_dimension("solver_steps")})
+    assert [*plan.dropped] == ["world_model.solver_steps is no option of the chosen plug-in"]
+
+
+def test_the_same_trial_is_planned_once() -> None:
+    plan = Plan()
+    for horizon in (3, 3, 1):
+        plan.add(dwm_run(), {"horizon": horizon}, {"horizon": HORIZON})
+    assert [trial.values for trial in plan.trials] == [{"horizon": 3}, {"horizon": 1}]
+
+
+def test_keep_ratio_brings_a_filter_that_has_one_and_leaves_one_that_is_there() -> None:
+    options: dict[str, Any] = {"dimensions": ("keep_ratio",), "agents": ("td3_bc",), "baselines": False}
+    assert {trial.config.filter.plugin_name() for trial in plan_of(**options).trials} == {"hardmax"}
+    softmax = plan_of(dwm_run(filter="softmax"), **options)
+    assert {trial.config.filter.plugin_name() for trial in softmax.trials} == {"softmax"}
+    assert [v["keep_ratio"] for v in values(softmax)] == [0.5, 1.0]
+
+
+def test_filters_and_ratios_together_drop_the_filter_without_a_ratio() -> None:
+    plan = plan_of(dimensions=("filter_type", "keep_ratio"), agents=("td3_bc",), baselines=False)
+    assert [(v["filter_type"], v["keep_ratio"]) for v in values(plan)] == [("hardmax", 0.5), ("hardmax", 1.0)]
+    assert plan.dropped == {"filter.keep_ratio is no option of the chosen plug-in": 2}
+
+
+def test_the_chosen_agent_keeps_its_options() -> None:
+    run = dwm_run(**{"agent.penalty_weight": 0.7})
+    bases = bases_of(SweepConfig(agents=("iql", "td3_bc")), run, "laptop")
+    assert [base.agent.plugin_name() for base in bases] == ["iql", "td3_bc"]
+    assert bases[1].agent == run.agent
+    assert bases[0].agent == profiles.plugin("agents", "iql", "laptop")
+
+
+def test_random_sweeps_have_as_many_points_as_asked() -> None:
+    plan = plan_of(dimensions=("horizon", "target_rtg"), search="random", num_samples=3, agents=("td3_bc",))
+    assert len(values(plan)) == 3
+    assert len(plan.trials) == 4
+
+
+def test_optuna_plans_the_baselines_only() -> None:
+    assert [t.config.world_model for t in plan_of(search="optuna").trials] == [None, None]
+
+
+def test_without_a_world_model_there_is_nothing_to_compare_with() -> None:
+    free = profiles.run_config("laptop")
+    plan = plan_of(free, dimensions=("seed",), agents=("td3_bc",))
+    assert len(plan.trials) == 3
+
+
+def test_each_world_model_is_begun_at_once_beside_a_trial_that_needs_none() -> None:
+    plan = plan_of(dimensions=("diffusion_steps", "horizon"), agents=("td3_bc", "iql"))
+    front = [trial.config.world_model for trial in plan.trials[:4]]
+    steps = [None if model is None else model.model_dump()["diffusion_steps"] for model in front]
+    assert steps == [5, None, 10, None]
+    assert len(plan.trials) == 2 * 4 + 2
+    assert in_order([]) == []
+
+
+def test_unknown_axes_are_named_with_their_neighbours() -> None:
+    with pytest.raises(ValueError, match=r"--dimensions: unknown axis 'horizn'; did you mean horizon"):
+        plan_of(dimensions=("horizn",))
+
+
+class Sweep:
+    """Optuna with a stand-in for Tune: the score of a trial is its horizon."""
+
+    def __init__(self, plan: Plan, most_running: int = 1, **options: Any) -> None:
+        sweep = SweepConfig(search="optuna", agents=("td3_bc",), **options)
+        bases = {"td3_bc": bases_of(sweep, dwm_run(), "laptop")[0]}
+        self.launched: list[Trial] = []
+        self.search = FeasibleOptuna(axes_of(sweep, "paper"), bases, plan, self._launch, most_running, seed=0)
+
+    def _launch(self, trial: Trial) -> dict[str, Any]:
+        self.launched.append(trial)
+        return {"id": trial.id}
+
+    def run(self, most: int) -> bool:
+        """Up to `most` trials one after the other; True where the search says that nothing new is left."""
+        for number in range(most):
+            suggested = self.search.suggest(f"tune-{number}")
+            if suggested == FeasibleOptuna.FINISHED:
+                return True
+            assert isinstance(suggested, dict)
+            score = self.launched[-1].config.synthesis.horizon
+            self.search.on_trial_complete(f"tune-{number}", {"score_mean": score})
+        return False
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_optuna_launches_only_new_trials_that_can_run_and_stops_when_none_is_left() -> None:
+    sweep = Sweep(Plan(), dimensions=("horizon", "temperature"))
+    assert sweep.run(13)
+    points = [(t.values["horizon"], t.values["temperature"]) for t in sweep.launched]
+    assert len(set(points)) == len(points) >= 8  # of 12: it asks 50 times for a new one
+    assert all(t.config.synthesis.horizon == t.values["horizon"] for t in sweep.launched)
+
+
+def test_optuna_counts_what_it_passed_over() -> None:
+    plan = Plan()
+    sweep = Sweep(plan, dimensions=("diffusion_steps", "sequence_length", "horizon", "filter_type", "keep_ratio"))
+    sweep.run(6)
+    assert len(sweep.launched) == 6
+    assert plan.dropped["filter.keep_ratio is no option of the chosen plug-in"] > 0
+    assert plan.trials == sweep.launched
+
+
+def test_optuna_waits_while_all_slots_are_taken() -> None:
+    sweep = Sweep(Plan(), most_running=2, dimensions=("horizon",))
+    assert sweep.search.suggest("first")
+    assert sweep.search.suggest("second")
+    assert sweep.search.suggest("third") is None
+    sweep.search.on_trial_complete("first", {"score_mean": 1.0})
+    assert sweep.search.suggest("third")
+
+
+def test_optuna_passes_over_trials_of_an_earlier_session() -> None:
+    plan = Plan()
+    first = Sweep(plan, dimensions=("horizon",))
+    first.run(4)
+    again = Sweep(plan, dimensions=("horizon",))
+    again.run(4)
+    assert (len(first.launched), len(again.launched)) == (4, 0)
