@@ -48,7 +48,10 @@ def test_a_run_leaves_scores_curves_a_policy_and_a_world_model(file: Path, tmp_p
     assert final["score_mean"] == pytest.approx(sum(final["returns"]) / 2)  # no reference scores: raw returns
     assert all(-17 * LENGTH < value < 0 for value in final["returns"])
     assert [row["update"] for row in read_rows(trial / "metrics.jsonl")] == [10, 20, 30]
-    assert [(row["update"], row["final"]) for row in read_rows(trial / "evaluations.jsonl")] == [(20, False), (30, True)]
+    assert [(row["update"], row["final"]) for row in read_rows(trial / "evaluations.jsonl")] == [
+        (20, False),
+        (30, True),
+    ]
     assert read_json(trial / "status.json") == {"status": "done", "updates": 30, "seconds": final["seconds"]}
     model = folder.world_model(model_fingerprint(config, load_problem(config).identity))
     assert read_json(model / "status.json")["updates"] == 20

@@ -57,7 +57,9 @@ def test_a_grid_runs_every_point_with_every_agent_and_each_agent_alone() -> None
     assert len(plan.trials) == 2 * (4 + 1)
     for agent in ("td3_bc", "iql"):
         mine = [trial for trial in plan.trials if trial.config.agent.plugin_name() == agent]
-        assert sorted(map(describe, (t.values for t in mine if t.config.world_model))) == sorted(map(describe, per_agent))
+        assert sorted(map(describe, (t.values for t in mine if t.config.world_model))) == sorted(
+            map(describe, per_agent)
+        )
         assert [t.values for t in mine if t.config.world_model is None] == [{"seed": 0}]
     assert all(t.config.synthesis.horizon == t.values["horizon"] for t in plan.trials if t.config.world_model)
 
@@ -83,7 +85,9 @@ def test_seed_as_an_axis_takes_the_place_of_seeds() -> None:
 
 
 def test_what_cannot_run_is_dropped_and_counted_with_its_reason() -> None:
-    plan = plan_of(dwm_run(**{"world_model.sequence_length": 4, "synthesis.horizon": 1}), dimensions=("horizon",), seeds=2)
+    plan = plan_of(
+        dwm_run(**{"world_model.sequence_length": 4, "synthesis.horizon": 1}), dimensions=("horizon",), seeds=2
+    )
     assert [v["horizon"] for v in values(plan)] == [3] * 4
     [(why, count)] = plan.dropped.items()
     assert count == 4
@@ -101,7 +105,9 @@ def test_axes_that_depend_on_each_other_are_set_before_they_are_checked() -> Non
 
 def test_options_that_the_plug_in_lacks_are_dropped() -> None:
     plan = Plan()
-    plan.add(profiles.run_config("laptop", "one_step"), {"solver_steps": 2}, {"solver_steps": find_dimension("solver_steps")})
+    plan.add(
+        profiles.run_config("laptop", "one_step"), {"solver_steps": 2}, {"solver_steps": find_dimension("solver_steps")}
+    )
     assert [*plan.dropped] == ["world_model.solver_steps is no option of the chosen plug-in"]
 
 

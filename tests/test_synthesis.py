@@ -97,7 +97,9 @@ def test_a_block_is_decided_by_specification_and_index() -> None:
     assert not torch.equal(rows[0][:2], rows[2])
 
 
-@pytest.mark.parametrize("other", [{"seed": 1}, {"target_rtg": 0.4}, {"sampling": {"temperature": 1.0}}, {"world_model": "b"}])
+@pytest.mark.parametrize(
+    "other", [{"seed": 1}, {"target_rtg": 0.4}, {"sampling": {"temperature": 1.0}}, {"world_model": "b"}]
+)
 def test_other_specifications_have_other_names_and_noise(other: dict[str, object]) -> None:
     changed = replace(spec(), **other)  # type: ignore[arg-type]
     assert changed.fingerprint != spec().fingerprint
@@ -115,9 +117,22 @@ def test_blocks_start_from_their_pairs_and_are_as_long_as_the_model_can() -> Non
 
 def test_spec_of_a_run_leaves_out_what_does_not_change_the_stream() -> None:
     run = RunConfig(world_model="dwm", agent="td3_bc", filter="keep_all")
-    same = {"synthesis.horizon": 2, "seed": 4, "agent.penalty_weight": 1.0, "filter": "hardmax", "replay.real_ratio": 0.5}
-    other = {"synthesis.target_rtg": 0.1, "world_model.guidance_scale": 2.0, "synthesis.seed": 1, "training.discount": 0.9}
-    names = [StreamSpec.of(run.with_values({key: value}), "model").fingerprint for key, value in {**same, **other}.items()]
+    same = {
+        "synthesis.horizon": 2,
+        "seed": 4,
+        "agent.penalty_weight": 1.0,
+        "filter": "hardmax",
+        "replay.real_ratio": 0.5,
+    }
+    other = {
+        "synthesis.target_rtg": 0.1,
+        "world_model.guidance_scale": 2.0,
+        "synthesis.seed": 1,
+        "training.discount": 0.9,
+    }
+    names = [
+        StreamSpec.of(run.with_values({key: value}), "model").fingerprint for key, value in {**same, **other}.items()
+    ]
     assert Counter(names)[StreamSpec.of(run, "model").fingerprint] == len(same)
     assert len(set(names)) == 1 + len(other)
 

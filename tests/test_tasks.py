@@ -70,7 +70,14 @@ def test_walker2d(entries: dict[str, float], fell: bool) -> None:
 
 @pytest.mark.parametrize(
     ("entries", "fell"),
-    [({}, False), ({"x0": 0.2}, False), ({"x0": 0.19}, True), ({"x0": 1.0}, False), ({"x0": 1.01}, True), ({"x20": math.inf}, True)],
+    [
+        ({}, False),
+        ({"x0": 0.2}, False),
+        ({"x0": 0.19}, True),
+        ({"x0": 1.0}, False),
+        ({"x0": 1.01}, True),
+        ({"x20": math.inf}, True),
+    ],
 )
 def test_ant(entries: dict[str, float], fell: bool) -> None:
     obs = state(27, **{"x0": 0.5, **entries})
@@ -89,7 +96,9 @@ def test_rules_keep_leading_dimensions(rule: object) -> None:
 
 
 @pytest.mark.parametrize(("env_id", "rule"), [("Hopper-v5", hopper_fell), ("Walker2d-v5", walker2d_fell)])
-def test_rules_agree_with_the_simulator(env_id: str, rule: object, tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rules_agree_with_the_simulator(
+    env_id: str, rule: object, tmp_path: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Random actions until many episodes have ended: the rule says so in the very step that the simulator does."""
     monkeypatch.chdir(tmp_path)  # type: ignore[arg-type]
     env, rng, ended = gymnasium.make(env_id), np.random.default_rng(0), 0

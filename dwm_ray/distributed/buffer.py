@@ -73,6 +73,7 @@ class SyntheticReplayBuffer:
         self._changed = asyncio.Condition()
         self._gauges = Gauges("buffer")
         self._pulls: set[asyncio.Task[None]] = set()
+        self._fault: str | None = None
 
     def _open(self, spec: StreamSpec, cursor: str) -> _Stream:
         """The stream of a specification, with a cursor at its first block if the reader has none yet. A restarted
@@ -93,7 +94,14 @@ class SyntheticReplayBuffer:
             stream.ledger.restore(index, rows)
         if stream.ledger.arrived:
             stream.shape, stream.restored = spill.read_shape(self._run, spec), stream.ledger.rows_accepted
+        if not stream.ledger.complete:
+            stream.error = self._fault
+        elif not self._description(spec).exists():  # the session that drew the last block ended there
+            write_json(self._description(spec), self._describe(stream))
         return stream
+
+    def _description(self, spec: StreamSpec) -> Path:
+        return spill.stream_folder(self._run, spec) / "stream.json"
 
     async def close(self, spec: StreamSpec, cursor: str) -> None:
         """A reader is done."""
@@ -194,9 +202,11 @@ class SyntheticReplayBuffer:
             self._keep(stream, index, ref, meta["rows"] * meta["shape"].width * 4)
             self._evict()
         if stream.ledger.complete:
-            write_json(spill.stream_folder(self._run, stream.spec) / "stream.json", self._describe(stream))
+            write_json(self._description(stream.spec), self._describe(stream))
 
     def _give_up(self, why: str) -> None:
+        """Tell the readers of all streams that are not whole, and those that come later."""
+        self._fault = why
         for stream in self._streams.values():
             if not stream.ledger.complete:
                 stream.error = why

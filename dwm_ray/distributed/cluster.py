@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 
 from dwm_ray.config import ClusterConfig
+from dwm_ray.distributed import settings
 
 TRIAL_CPUS = 0.1
 """CPUs that Tune's trial process holds: it only waits for its learner."""
@@ -43,12 +45,16 @@ class Placement:
 def connect() -> str:
     """Join the cluster of RAY_ADDRESS (set by `ray job submit` and on a cluster's nodes), else start one here. Returns
     where its dashboard is and how to get in."""
-    quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
+    options: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": logging.WARNING,
+        "runtime_env": {"worker_process_setup_hook": f"{settings.__name__}.{settings.name_own_cluster.__name__}"},
+    }
     address = os.environ.get("RAY_ADDRESS")
     if address:
-        context = ray.init(address=address, **quiet)
+        context = ray.init(address=address, **options)
     else:
-        context = ray.init(address="local", include_dashboard=True, dashboard_host="127.0.0.1", **quiet)
+        context = ray.init(address="local", include_dashboard=True, dashboard_host="127.0.0.1", **options)
     token = " (it asks for the token in ~/.ray/auth_token)" if os.environ["RAY_AUTH_MODE"] == "token" else ""
     return f"Ray dashboard: http://{context.dashboard_url}{token}" if context.dashboard_url else "no Ray dashboard"
 
@@ -56,7 +62,7 @@ def connect() -> str:
 def place(config: ClusterConfig) -> Placement:
     """Divide the cluster: samplers first, the rest in slots of one trial (its process and its learner) each."""
     total = ray.cluster_resources()
-    cpus, gpus = total.get("CPU", 1.0), total.get("GPU", 0.0)
+    cpus, gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
     learner = {"CPU": config.learner_cpus}
     sampler = {"CPU": 1.0 if gpus else SAMPLER_CPUS}
     fits = [(cpus - config.num_samplers * sampler["CPU"]) / (TRIAL_CPUS + config.learner_cpus)]

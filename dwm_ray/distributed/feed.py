@@ -10,11 +10,12 @@ import threading
 import time
 from types import TracebackType
 from typing import Any, Self
+from uuid import uuid4
 
 import numpy as np
 import ray
 import torch
-from ray.exceptions import ObjectLostError
+from ray.exceptions import ObjectLostError, RayTaskError
 
 from dwm_ray.config import ReplayConfig
 from dwm_ray.distributed.buffer import Delivery
@@ -39,7 +40,8 @@ class BlockFeed:
         device: torch.device,
     ) -> None:
         self._buffer, self._spec, self._admission, self._config = buffer, spec, admission, config
-        self._cursor, self._device = cursor, device
+        # A learner that starts again has an empty ring: its cursor is a new one, at the first block.
+        self._cursor, self._device = f"{cursor}-{uuid4().hex[:8]}", device
         self._ring: Ring | None = None
         self._error: Exception | None = None
         self._complete = False
@@ -95,6 +97,8 @@ class BlockFeed:
             while not (self._stop.is_set() or self._complete):
                 self._take(ray.get(self._buffer.fetch.remote(self._spec, self._cursor, BLOCKS_A_FETCH, FETCH_WAIT_S)))
             self._buffer.close.remote(self._spec, self._cursor)
+        except RayTaskError as error:  # what the buffer raised, without its traceback
+            self._error = error.cause
         except Exception as error:  # whatever it is, the learner must hear of it
             self._error = error
         with self._progress:

@@ -15,6 +15,7 @@ SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a report to Ray Train lasts as long as this poll (default 2 s)
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # checkpoints before the first evaluation have no score
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our own writers are the only ones
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the program instead of a pass of the scheduler
     "RAY_AIR_NEW_OUTPUT": "0",  # our own progress display is the only one
@@ -40,3 +41,11 @@ def _private_token(path: Path) -> None:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_hex(32))
     path.chmod(0o600)
+
+
+def name_own_cluster() -> None:
+    """Run in every worker process: Ray Train's cleaner asks "the" cluster of the machine for a trial's state, and gives
+    up where two run side by side - its placement group then stays, and the next trial waits for ever."""
+    import ray
+
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address

@@ -7,6 +7,7 @@ and needs no pickled state.
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
@@ -46,6 +47,8 @@ def run_sweep(
     trials: list[Trial], plant: Plant, sweep: SweepConfig, config: RunConfig, search: FeasibleOptuna | None = None
 ) -> None:
     """Run listed trials, or those that `search` suggests; one that fails is recorded and does not stop the rest."""
+    # Our writers replace Tune's result files; its search for them would be reported as a failure.
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     space = {} if search else {"trial": tune.grid_search([as_params(trial) for trial in trials])}
     Tuner(
         tune.with_resources(

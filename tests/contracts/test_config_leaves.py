@@ -78,7 +78,7 @@ def test_all_groups_and_plug_ins_are_looked_at() -> None:
     assert {"RunConfig", "TrainingConfig", "ClusterConfig", "WorldModelConfig", "DWMConfig", "TD3BCConfig"} <= owners
 
 
-DEAD = '''
+DEAD = """
 class Options(Frozen):
     alive: int = 1
     asked: int = 1
@@ -93,7 +93,7 @@ def use(options):
     options.dead = 3
     dead = "dead"
     return options.alive + getattr(options, "asked")
-'''
+"""
 
 
 @pytest.mark.parametrize(("leaf", "read"), [("alive", True), ("asked", True), ("dead", False), ("own", False)])

@@ -236,9 +236,7 @@ def test_a_stream_that_cannot_be_drawn_does_not_stop_the_others(tmp_path: Path, 
     buffer = build(tmp_path, store, Picky(tmp_path))
 
     async def scenario() -> None:
-        good, bad = await asyncio.gather(
-            read(buffer, "a", spec(0)), read(buffer, "b", spec(1)), return_exceptions=True
-        )
+        good, bad = await asyncio.gather(read(buffer, "a", spec(0)), read(buffer, "b", spec(1)), return_exceptions=True)
         assert isinstance(bad, ValueError)
         assert isinstance(good, dict)
         assert_whole(good, spec(0))

@@ -68,7 +68,10 @@ def test_every_pause_logs_and_the_right_ones_evaluate_and_checkpoint(tmp_path: P
     rows = read_rows(tmp_path / "metrics.jsonl")
     assert [row["update"] for row in rows] == [row["critic_loss"] for row in rows] == [10, 20, 25, 30, 40, 50]
     assert all(row["synthetic_rows"] == 5.0 and row["updates_per_s"] > 0 for row in rows)
-    assert [(row["update"], row["final"]) for row in read_rows(tmp_path / "evaluations.jsonl")] == [(25, False), (50, True)]
+    assert [(row["update"], row["final"]) for row in read_rows(tmp_path / "evaluations.jsonl")] == [
+        (25, False),
+        (50, True),
+    ]
     assert episodes == [2, 7]
     assert [row["update"] for row in told] == [20, 25, 40, 50]
     assert [row.get("score_mean") for row in told] == [None, 25.0, 25.0, 50.0]

@@ -42,7 +42,9 @@ def test_metrics_and_evaluations_are_apart_and_in_tensorboard(tmp_path: Path) ->
         writer.metrics(10, {"loss": 0.5})
         writer.evaluation(10, {"score_mean": 3.0, "returns": [1.0], "final": True})
     assert read_rows(tmp_path / "metrics.jsonl") == [{"update": 10, "loss": 0.5}]
-    assert read_rows(tmp_path / "evaluations.jsonl") == [{"update": 10, "score_mean": 3.0, "returns": [1.0], "final": True}]
+    assert read_rows(tmp_path / "evaluations.jsonl") == [
+        {"update": 10, "score_mean": 3.0, "returns": [1.0], "final": True}
+    ]
     board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(event.step, event.value) for event in board.Scalars("learner/loss")] == [(10, 0.5)]
     assert "evaluation/score_mean" in board.Tags()["scalars"]

@@ -1,0 +1,28 @@
+"""One local Ray cluster for all tests of this folder that ask for it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+from tiny_problem import recording
+
+import dwm_ray.distributed  # noqa: F401 - makes Ray's settings
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """Address of a cluster of four (logical) CPUs that this process is connected to."""
+    quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
+    context = ray.init(address="local", num_cpus=4, include_dashboard=False, **quiet)
+    yield context.address_info["gcs_address"]
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny recording."""
+    return recording(tmp_path_factory.mktemp("data") / "pendulum.hdf5")

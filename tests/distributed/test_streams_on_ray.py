@@ -1,0 +1,79 @@
+"""Real samplers, a real buffer and the object store: every reader gets the rows that one process would draw."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+from stream_site import Site, make_site, stop
+from tiny_problem import NUM_SEGMENTS
+
+from dwm_ray.distributed.trial import Plant
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module")
+def site(cluster: str, file: Path, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return make_site(tmp_path_factory.mktemp("run"), file)
+
+
+@pytest.fixture(scope="module")
+def plant(site: Site) -> Iterator[Plant]:
+    built = site.plant()
+    yield built
+    stop(built)
+
+
+def test_every_reader_gets_the_rows_that_one_process_draws(site: Site, plant: Plant) -> None:
+    for cursor in ("first", "second"):
+        np.testing.assert_allclose(site.all_rows(plant, cursor), site.expected, rtol=1e-6, atol=1e-6)
+    counters = ray.get(plant.buffer.counters.remote())
+    assert counters == {
+        "streams_drawn": 1,
+        "segments_sampled": NUM_SEGMENTS,
+        "segments_dropped": 0,
+        "segments_restored": 0,
+        "segments_consumed": 2 * NUM_SEGMENTS,
+    }
+
+
+def test_a_learner_that_starts_again_gets_every_row(site: Site, plant: Plant) -> None:
+    """Its worker was killed in the middle: nobody closed its cursor."""
+    other = replace(site.spec, seed=1)
+    gone = site.feed(plant, "trial", other)
+    ray.get(plant.buffer.fetch.remote(other, gone._cursor, 2, 10.0))
+    with site.feed(plant, "trial", other) as feed:
+        ring = feed.ready()
+        while not feed._complete:
+            feed.check()
+            time.sleep(0.01)
+    assert ring.num_added == NUM_SEGMENTS
+
+
+def test_a_stream_that_cannot_be_drawn_ends_the_learner_with_the_reason(site: Site, plant: Plant) -> None:
+    broken = replace(site.spec, world_model="absent")
+    with (
+        site.feed(plant, "broken", broken) as feed,
+        pytest.raises(RuntimeError, match=r"the stream of imagined segments broke: .*absent: no readable checkpoint"),
+    ):
+        feed.ready()
+    with pytest.raises(RuntimeError, match="no readable checkpoint"):
+        feed.gauges()
+
+
+def test_a_later_session_with_a_tiny_buffer_draws_nothing_again(site: Site, plant: Plant) -> None:
+    site.all_rows(plant, "before")  # whole on disk, whichever tests ran
+    stop(plant)
+    again = site.plant(buffer_bytes=1)
+    for cursor in ("third", "fourth"):
+        np.testing.assert_allclose(site.all_rows(again, cursor), site.expected, rtol=1e-6, atol=1e-6)
+    counters = ray.get(again.buffer.counters.remote())
+    stop(again)
+    assert (counters["segments_sampled"], counters["segments_restored"]) == (0, NUM_SEGMENTS)
+    assert counters["segments_consumed"] == 2 * NUM_SEGMENTS
