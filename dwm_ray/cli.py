@@ -118,6 +118,9 @@ def _describe(description: str, chosen: argparse.Namespace, profile: str) -> str
     lines = [
         f"  --{flag} {{{','.join(names)}}} (now: {_current(chosen, flag, profile)})" for flag, names in known.items()
     ]
+    lines.append(
+        "    laptop: minutes on two cores; paper: the papers' sizes, for GPUs; auto: paper where there is a GPU"
+    )
     short = "Short for often used options: " + ", ".join(f"{name} = {flag}" for name, flag in SHORT.items())
     return "\n".join([description, "", "Choices that decide the options below and their defaults:", *lines, "", short])
 

@@ -103,7 +103,9 @@ class TrainingConfig(Frozen):
     """The learner's loop."""
 
     num_updates: PositiveInt = 500_000
+    """Gradient steps of the agent."""
     batch_size: PositiveInt = 256
+    """Segments per gradient step."""
     discount: Annotated[float, Field(gt=0, lt=1)] = 0.99
     """gamma, of targets and of return-to-go labels alike."""
     log_every: PositiveInt = 1000

@@ -18,7 +18,7 @@ class SweepConfig(Frozen):
     """What is searched, and how."""
 
     dimensions: tuple[str, ...] = ("horizon", "target_rtg")
-    """Axes of the search: names of files in tune_spaces/."""
+    """Axes of the search, from the list above."""
     agents: tuple[str, ...] = ("td3_bc", "iql")
     """Agents that every point of the search is tried with."""
     world_models: tuple[str, ...] = ()
@@ -26,7 +26,7 @@ class SweepConfig(Frozen):
     baselines: bool = True
     """Also run every agent model-free, at equal updates."""
     seeds: PositiveInt = 1
-    """Runs of every point, with seeds 0, 1, ..."""
+    """Runs of every point, with seeds 0, 1, ... (these take the place of --seed)."""
     search: Literal["grid", "random", "optuna"] = "grid"
     """grid: every combination; random: --num-samples of them; optuna: that many, chosen by the scores so far (TPE)."""
     num_samples: PositiveInt = 8

@@ -26,7 +26,7 @@ from dwm_ray.profiles import Profile, resolve
 from dwm_ray.progress import Watch
 from dwm_ray.report.names import method_name
 from dwm_ray.run_folder import RunFolder, read_json
-from dwm_ray.search import Plan, Trial
+from dwm_ray.search import Plan, Trial, dimensions
 
 
 class Command(SweepConfig):
@@ -41,7 +41,7 @@ class Command(SweepConfig):
 @main_guard
 def main(argv: list[str] | None = None) -> int:
     console, seconds = Console(), session.stopwatch()
-    own, config, profile = parse(Command, sys.argv[1:] if argv is None else argv, __doc__ or "")
+    own, config, profile = parse(Command, sys.argv[1:] if argv is None else argv, f"{__doc__}\n{axes_help()}")
     sweep = SweepConfig(**{name: getattr(own, name) for name in SweepConfig.model_fields})
     if own.resume is None:
         plan = checked_plan(sweep, config, profile)
@@ -63,6 +63,14 @@ def main(argv: list[str] | None = None) -> int:
     write_json(run.sweep, {**(read_json(run.sweep) or {}), "dropped": dict(plan.dropped)})
     results = session.conclude(console, run, seconds())
     return 0 if any(trial["status"] == "done" for trial in results["trials"]) else 1
+
+
+def axes_help() -> str:
+    """The axes that --dimensions knows."""
+    axes = [
+        f"  {name}: {axis.help} (laptop: {axis.small}, paper: {axis.values})" for name, axis in dimensions().items()
+    ]
+    return "\n".join(["Axes for --dimensions:", *axes])
 
 
 def checked_plan(sweep: SweepConfig, config: RunConfig, profile: Profile) -> Plan:

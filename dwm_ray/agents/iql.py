@@ -30,6 +30,7 @@ class IQLConfig(AgentConfig):
     return_lambda: Share = 0.95
     """lambda of the lambda-return over imagined steps (DWM-IQL's .95)."""
     hidden_size: PositiveInt = 256
+    """Units of each hidden layer."""
     num_hidden: PositiveInt = 2
     """Hidden layers of all networks."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4

@@ -28,6 +28,7 @@ class TD3BCConfig(AgentConfig):
     """Options of TD3+BC."""
 
     hidden_size: PositiveInt = 256
+    """Units of each hidden layer."""
     num_hidden: PositiveInt = 2
     """Hidden layers of actor and critics; DWM's agents have 3 layers, the output counted."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4

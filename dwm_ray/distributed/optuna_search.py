@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ray import tune
+import optuna
+from optuna.distributions import CategoricalDistribution
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
@@ -36,7 +37,8 @@ class FeasibleOptuna(Searcher):
         trial's folder and Tune's parameters."""
         super().__init__(metric="score_mean", mode="max")
         choices = {"method": tuple(bases), **{name: values for name, (_, values) in axes.items()}}
-        space = {name: tune.choice(list(values)) for name, values in choices.items()}
+        space = {name: CategoricalDistribution(values) for name, values in choices.items()}
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._inner = OptunaSearch(space=space, metric="score_mean", mode="max", seed=seed)
         self._axes = {name: axis for name, (axis, _) in axes.items()}
         self._bases, self._plan, self._launch, self._most_running = bases, plan, launch, most_running

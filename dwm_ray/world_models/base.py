@@ -25,6 +25,7 @@ class WorldModelConfig(PluginConfig):
     batch_size: PositiveInt = 64
     """Windows per gradient step, over all workers."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    """Step size of Adam."""
     final_learning_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Learning rate of the last update as a share of the first one's, with a half cosine between; 1 is constant."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995

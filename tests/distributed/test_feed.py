@@ -1,0 +1,130 @@
+"""A learner's feed on a buffer that is a stand-in: what it does when rows are late, lost or broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ray.exceptions import ObjectLostError
+
+from dwm_ray.config import ReplayConfig
+from dwm_ray.distributed import feed as module
+from dwm_ray.distributed.buffer import Delivery
+from dwm_ray.distributed.feed import BlockFeed
+from dwm_ray.filters.keep_all import KeepAll, KeepAllConfig
+from dwm_ray.synthesis import Admission, StreamSpec
+from dwm_ray.types import SegmentShape
+
+SHAPE = SegmentShape(horizon=2, obs_size=1, act_size=1, num_actions=1)
+SPEC = StreamSpec("model", {}, 0.5, 0.9, 12, 4, 0)
+LOST = ObjectLostError("0" * 56, "", "")
+
+
+def block(index: int) -> np.ndarray:
+    return np.full((4, SHAPE.width), index, np.float32)
+
+
+class Buffer:
+    """Answers fetches by `answer(cursor, number of the call)`; a reference is the object, or an error to raise."""
+
+    def __init__(self, answer: Callable[[str, int], Delivery | Exception]) -> None:
+        self.answer, self.cursors, self.closed = answer, [], []  # type: ignore[var-annotated]
+        self.fetch = self.close = self
+        self.remote = self._remote
+
+    def _remote(self, spec: StreamSpec, cursor: str, *limits: float) -> Any:
+        if not limits:
+            self.closed.append(cursor)
+            return None
+        self.cursors.append(cursor)
+        return self.answer(cursor, len(self.cursors))
+
+
+class Store:
+    @staticmethod
+    def get(ref: Any) -> Any:
+        if isinstance(ref, Exception):
+            raise ref
+        return ref
+
+
+@pytest.fixture(autouse=True)
+def _store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ray", Store)
+
+
+def feed(buffer: Buffer, horizon: int = 1, **options: Any) -> BlockFeed:
+    config = ReplayConfig(**{"min_synthetic": 100, "patience_s": 10.0, **options})
+    return BlockFeed(buffer, SPEC, Admission(KeepAll(KeepAllConfig()), horizon), config, "trial", torch.device("cpu"))
+
+
+def delivery(*indices: int, complete: bool = False) -> Delivery:
+    return Delivery([(index, [block(index)]) for index in indices], SHAPE, complete)
+
+
+def test_all_rows_arrive_cut_to_the_horizon_and_the_cursor_is_closed() -> None:
+    buffer = Buffer(lambda cursor, call: [delivery(1, 0), delivery(), delivery(2, complete=True)][call - 1])
+    with feed(buffer) as running:
+        ring = running.ready()  # fewer rows than min_synthetic, but all that there are
+    assert (ring.num_added, ring.shape.horizon, running.rows_fetched) == (12, 1, 12)
+    drawn = ring.sample(200, torch.Generator().manual_seed(0))
+    assert set(drawn.rew.flatten().tolist()) == {0.0, 1.0, 2.0}
+    assert buffer.closed == buffer.cursors[:1]
+    assert running.gauges()["synthetic_rows"] == 12
+
+
+def test_ready_as_soon_as_there_is_enough() -> None:
+    buffer = Buffer(lambda cursor, call: delivery(0) if call == 1 else delivery())
+    with feed(buffer, min_synthetic=4) as running:
+        assert running.ready().num_added == 4
+
+
+def test_rows_that_do_not_come_in_time_are_an_error() -> None:
+    buffer = Buffer(lambda cursor, call: delivery(0) if call == 1 else delivery())
+    with (
+        feed(buffer, patience_s=0.2) as running,
+        pytest.raises(RuntimeError, match=r"only 4 imagined segments came within replay\.patience_s = 0\.2 s"),
+    ):
+        running.ready()
+
+
+def test_a_lost_block_is_read_again_by_a_new_cursor_and_no_row_comes_twice() -> None:
+    def answer(cursor: str, call: int) -> Delivery:
+        if call == 1:
+            return Delivery([(0, [block(0)]), (1, [LOST])], SHAPE, True)
+        return delivery(0, 1, 2, complete=True)
+
+    buffer = Buffer(answer)
+    with feed(buffer) as running:
+        assert running.ready().num_added == 12
+    assert len(set(buffer.cursors)) == 2
+
+
+def test_readers_of_one_name_have_cursors_of_their_own() -> None:
+    """A learner that starts again has an empty ring, and its first cursor may still stand at the end."""
+    buffer = Buffer(lambda cursor, call: delivery(0, 1, 2, complete=True))
+    for _ in range(2):
+        with feed(buffer) as running:
+            running.ready()
+    assert len(set(buffer.cursors)) == 2
+    assert all(cursor.startswith("trial") for cursor in buffer.cursors)
+
+
+def test_what_stops_the_thread_reaches_the_learner_wherever_it_stands() -> None:
+    buffer = Buffer(lambda cursor, call: delivery(0) if call == 1 else ValueError("the disk is full"))
+    with feed(buffer) as running:
+        with pytest.raises(RuntimeError, match="the stream of imagined segments broke: the disk is full"):
+            running.ready()
+        with pytest.raises(RuntimeError, match="the disk is full"):
+            running.gauges()
+
+
+def test_the_ring_keeps_the_newest_rows_up_to_its_capacity() -> None:
+    buffer = Buffer(lambda cursor, call: delivery(0, 1, 2, complete=True))
+    with feed(buffer, capacity=4) as running:
+        ring = running.ready()
+    assert (ring.size, ring.num_added) == (4, 12)
+    assert set(ring.sample(50, torch.Generator().manual_seed(0)).rew.flatten().tolist()) == {2.0}

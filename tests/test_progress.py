@@ -1,0 +1,38 @@
+"""The progress display tells from the run folder alone what is going on."""
+
+import json
+
+from rich.console import Console
+
+from dwm_ray.checkpoint import write_json
+from dwm_ray.progress import Watch
+from dwm_ray.run_folder import RunFolder, set_status
+
+
+def make_run(tmp_path):
+    run = RunFolder(tmp_path)
+    write_json(run.config, {"run": {"world_model": {"num_updates": 400}, "training": {"num_updates": 1000}}})
+    set_status(run.trial("done1"), "done")
+    set_status(run.trial("bad1"), "failed", error="boom")
+    set_status(run.trial("busy1"), "running")
+    for folder, row in (
+        (run.trial("busy1"), {"update": 250, "q_mean": 3.5, "updates_per_s": 99.6}),
+        (run.world_model("abcdef1234567890"), {"update": 100, "holdout_loss": 0.25}),
+    ):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    return run
+
+
+def test_line_counts_trials_and_shows_shares(tmp_path):
+    watch = Watch(make_run(tmp_path), 5, Console(), lambda: None)
+    line = watch._line()
+    assert "2 of 5 trials finished (1 failed)" in line
+    assert "world model abcdef12 25 % (holdout_loss 0.25)" in line
+    assert "trial busy1 25 % (q_mean 3.5, 100 updates/s)" in line
+
+
+def test_a_whole_model_is_no_activity(tmp_path):
+    run = make_run(tmp_path)
+    set_status(run.world_model("abcdef1234567890"), "trained")
+    assert "world model" not in Watch(run, 5, Console(), lambda: None)._line()
