@@ -67,7 +67,7 @@ def test_h_below_t_whatever_they_are(horizon: int, length: int) -> None:
     if horizon < length:
         assert base().with_values(values).synthesis.horizon == horizon
     else:
-        with pytest.raises(ValidationError, match="must be below world_model.sequence_length"):
+        with pytest.raises(ValidationError, match=r"must be below world_model\.sequence_length"):
             base().with_values(values)
 
 

@@ -1,4 +1,4 @@
-"""Who may import whom: import-linter's contracts (pyproject.toml) hold, and Ray stays where it belongs."""
+"""Who may import whom: import-linter's contracts (.importlinter) hold, and Ray stays where it belongs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def test_ray_is_imported_in_distributed_only(path: Path) -> None:
 
 
 def test_the_scan_sees_imports_of_every_form() -> None:
-    source = "import ray.tune as t\ndef f():\n    from ray.train import Checkpoint\n    import numpy as np\nfrom . import ray"
+    source = (
+        "import ray.tune as t\ndef f():\n  from ray.train import Checkpoint\n  import numpy as np\nfrom . import ray"
+    )
     assert sorted(imported(source)) == ["numpy", "ray", "ray"]
     assert len(OUTSIDE) > 50
 

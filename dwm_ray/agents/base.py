@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from dwm_ray.config import PluginConfig, Share, TrainingConfig
+from dwm_ray.precision import Precision
 from dwm_ray.types import DataStats, Metrics, Policy, Segments, Spaces
 
 
@@ -22,9 +23,9 @@ class AgentConfig(PluginConfig):
     """kappa: weight of the model's disagreement, subtracted from each imagined reward."""
     target_clip: Literal["none", "data"] = "data"
     """Guard of the critic: 'data' clips targets to the range of discounted returns that the data allow."""
-    matmul_precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    matmul_precision: Precision = "fp32"
     """Arithmetic of the hidden layers' matrix products; weights, sums, first and last layers stay fp32. 'auto' is bf16
-    on a processor with instructions for it (AVX512-BF16 or AMX), fp32 elsewhere."""
+    where the device has instructions for it, else fp32."""
 
     @classmethod
     def small(cls) -> dict[str, Any]:

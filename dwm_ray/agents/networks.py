@@ -7,23 +7,14 @@ Initial weights follow torch's Linear (uniform within 1 / sqrt(inputs)), which t
 from __future__ import annotations
 
 import math
-from functools import cache
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from dwm_ray.normalizers import ZScore
+from dwm_ray.precision import Precision, product_dtype
 from dwm_ray.types import DataStats, Spaces
-
-
-@cache
-def hidden_dtype(precision: str, device_type: str) -> torch.dtype:
-    """What `AgentConfig.matmul_precision` means on a device."""
-    if precision != "auto":
-        return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-    able = torch.cpu.get_capabilities() if device_type == "cpu" else {}
-    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
 
 
 class StackedMLP(nn.Module):
@@ -32,7 +23,7 @@ class StackedMLP(nn.Module):
     `precision` is that of the products between hidden layers, which are nine tenths of the work.
     """
 
-    def __init__(self, num: int, sizes: list[int], precision: str) -> None:
+    def __init__(self, num: int, sizes: list[int], precision: Precision) -> None:
         super().__init__()
         self.precision = precision
         pairs = list(pairwise(sizes))
@@ -43,7 +34,7 @@ class StackedMLP(nn.Module):
         """[B, in] -> [num, B, out], the first `num` members' outputs, or all members'."""
         first, *hidden, last = self._layers(num)
         y = torch.baddbmm(first[1], x.expand(len(first[0]), -1, -1), first[0]).relu_()
-        dtype = hidden_dtype(self.precision, x.device.type)
+        dtype = product_dtype(self.precision, x.device.type)
         for weight, bias in hidden:
             y = torch.baddbmm(bias.to(dtype), y.to(dtype), weight.to(dtype)).relu_().float()
         return _narrow(y, *last)
@@ -68,7 +59,7 @@ def _narrow(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 class TwinCritic(nn.Module):
     """Two Q networks."""
 
-    def __init__(self, spaces: Spaces, hidden: list[int], precision: str) -> None:
+    def __init__(self, spaces: Spaces, hidden: list[int], precision: Precision) -> None:
         super().__init__()
         self.body = StackedMLP(2, [spaces.obs_size + spaces.act_size, *hidden, 1], precision)
 
@@ -80,7 +71,7 @@ class TwinCritic(nn.Module):
 class ValueNet(nn.Module):
     """V."""
 
-    def __init__(self, spaces: Spaces, hidden: list[int], precision: str) -> None:
+    def __init__(self, spaces: Spaces, hidden: list[int], precision: Precision) -> None:
         super().__init__()
         self.body = StackedMLP(1, [spaces.obs_size, *hidden, 1], precision)
 
@@ -92,7 +83,7 @@ class ValueNet(nn.Module):
 class TanhActor(nn.Module):
     """Deterministic policy; also the mean of a Gaussian one."""
 
-    def __init__(self, spaces: Spaces, hidden: list[int], precision: str) -> None:
+    def __init__(self, spaces: Spaces, hidden: list[int], precision: Precision) -> None:
         super().__init__()
         self.body = StackedMLP(1, [spaces.obs_size, *hidden, spaces.act_size], precision)
 
@@ -106,7 +97,7 @@ class GaussianActor(nn.Module):
 
     LOG_STD_RANGE = (-20.0, 2.0)
 
-    def __init__(self, spaces: Spaces, hidden: list[int], precision: str) -> None:
+    def __init__(self, spaces: Spaces, hidden: list[int], precision: Precision) -> None:
         super().__init__()
         self.mean = TanhActor(spaces, hidden, precision)
         self.log_std = nn.Parameter(torch.zeros(spaces.act_size))

@@ -24,10 +24,9 @@ from dwm_ray.diffusion.guidance import guided
 from dwm_ray.diffusion.schedules import Schedule, alpha_bars
 from dwm_ray.diffusion.solvers import DDPMStride, posterior_jumps, stride_steps
 from dwm_ray.normalizers import CDFNormalizer, MinMaxNormalizer
+from dwm_ray.precision import Precision, reduced
 from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
 from dwm_ray.world_models.base import WorldModel, WorldModelConfig
-
-Precision = Literal["fp32", "bf16"]
 
 
 class DWMConfig(WorldModelConfig):
@@ -80,8 +79,8 @@ class DWMConfig(WorldModelConfig):
             "batch_size": 256,
             "learning_rate": 1e-3,
             "final_learning_rate": 0.05,
-            "training_precision": "bf16",
-            "sampling_precision": "bf16",
+            "training_precision": "auto",
+            "sampling_precision": "auto",
         }
 
     @model_validator(mode="after")
@@ -135,7 +134,7 @@ class DWM(WorldModel):
         noisy = signal.sqrt() * clean + (1 - signal).sqrt() * noise
         noisy[:, 0, :-1] = clean[:, 0, :-1]
         condition = Condition(self.act_normalizer(windows.act[:, 0]), windows.rtg, has_rtg)
-        with torch.autocast(clean.device.type, torch.bfloat16, self.config.training_precision == "bf16"):
+        with reduced(self.config.training_precision, clean.device):
             predicted = self.denoiser(noisy, step, condition).float()
         error = (predicted - (noise if self.config.prediction == "noise" else clean)).square()
         mask = _learned_entries(windows)
@@ -188,7 +187,7 @@ class DWM(WorldModel):
 
         def estimate(x: Tensor, step: int) -> Tensor:
             steps = torch.full((len(x),), step, device=x.device)
-            with torch.autocast(x.device.type, torch.bfloat16, self.config.sampling_precision == "bf16"):
+            with reduced(self.config.sampling_precision, x.device):
                 predicted = guided(self.denoiser, x, steps, condition, self.config.guidance_scale).float()
             if self.config.prediction == "sample":
                 return predicted

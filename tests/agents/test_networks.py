@@ -5,7 +5,7 @@ import torch
 from problems import SPACES, STATS
 from torch import nn
 
-from dwm_ray.agents.networks import GaussianActor, Scaling, StackedMLP, hidden_dtype
+from dwm_ray.agents.networks import GaussianActor, Scaling, StackedMLP
 
 
 def member(stack: StackedMLP, index: int) -> nn.Sequential:
@@ -41,14 +41,6 @@ def test_bf16_is_close_to_fp32_and_its_gradients_are_fp32() -> None:
     for grad, truth in zip(grads, torch.autograd.grad(exact(x).mean(), list(exact.parameters())), strict=True):
         assert grad.dtype == torch.float32
         assert (grad - truth).norm() < 0.05 * truth.norm() + 1e-6
-
-
-def test_precision_follows_the_processor() -> None:
-    assert hidden_dtype("auto", "cuda") == hidden_dtype("fp32", "cpu") == torch.float32
-    assert hidden_dtype("bf16", "cuda") == torch.bfloat16
-    able = torch.cpu.get_capabilities()
-    expected = torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
-    assert hidden_dtype("auto", "cpu") == expected
 
 
 def test_initial_weights_lie_within_those_of_linear_layers() -> None:

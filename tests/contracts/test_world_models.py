@@ -89,7 +89,7 @@ def other_value(value: Any) -> Any:
     if isinstance(value, bool):
         return not value
     if isinstance(value, str):
-        return {"fp32": "bf16", "bf16": "fp32"}[value]
+        return {"fp32": "bf16", "bf16": "fp32", "auto": "fp32"}[value]
     return value - 1 if isinstance(value, int) and value > 1 else value + 1 if isinstance(value, int) else value / 2
 
 
