@@ -6,19 +6,16 @@ from which it goes on after a crash.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ray.train
 import torch
-from ray.train import Checkpoint
 
-from dwm_ray import checkpoint
 from dwm_ray.config import RunConfig
+from dwm_ray.distributed.checkpoints import report, resume
 from dwm_ray.distributed.feed import BlockFeed
 from dwm_ray.distributed.gauges import Gauges
 from dwm_ray.problem import default_device, load_problem, new_agent
@@ -57,11 +54,11 @@ def learner_loop(loop_config: dict[str, Any]) -> None:
     agent = new_agent(config, problem, device)
     with _imagined(job, config, model, device) as (ring, numbers):
         trainer = agent_trainer(config, problem, agent, model, ring)
-        seconds = _resume(trainer)
-        report = _reporter(trainer, job.trial_id)
+        seconds = resume(trainer)
+        tell = _reporter(trainer, job.trial_id)
         folder = run.trial(job.trial_id)
         try:
-            learn_trial(trainer, config, problem, folder, report, numbers, seconds)
+            learn_trial(trainer, config, problem, folder, tell, numbers, seconds)
         except NonFiniteLoss as error:  # to try again would diverge again
             set_status(folder, "failed", error=str(error), updates=trainer.update)
 
@@ -80,25 +77,12 @@ def _imagined(
         yield feed.ready(), feed.gauges
 
 
-def _resume(trainer: AgentTrainer) -> float:
-    """Load the last reported checkpoint, if there is one; returns the seconds already spent."""
-    reported = ray.train.get_checkpoint()
-    if reported is None:
-        return 0.0
-    with reported.as_directory() as folder:
-        tensors, meta = checkpoint.load(Path(folder), "trainer")
-    trainer.load_state_dict(tensors)
-    return float(meta["seconds"])
-
-
 def _reporter(trainer: AgentTrainer, trial_id: str) -> Callable[[dict[str, Any]], None]:
     gauges = Gauges("learner", {"trial": trial_id})
 
-    def report(row: dict[str, Any]) -> None:
+    def tell(row: dict[str, Any]) -> None:
         numbers = {name: value for name, value in row.items() if isinstance(value, int | float)}
         gauges.set(numbers)
-        with tempfile.TemporaryDirectory() as folder:
-            checkpoint.save(Path(folder), "trainer", trainer.state_dict(), numbers)
-            ray.train.report(numbers, checkpoint=Checkpoint.from_directory(folder))
+        report(trainer, numbers)
 
-    return report
+    return tell

@@ -6,18 +6,18 @@ step. Rank 0 writes the log and the checkpoints that a restart goes on from.
 
 from __future__ import annotations
 
-import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import ray.train
 import torch
 import torch.distributed
-from ray.train import Checkpoint, FailureConfig, ScalingConfig
+from ray.train import FailureConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from dwm_ray import checkpoint
 from dwm_ray.config import RunConfig
+from dwm_ray.distributed.checkpoints import report, resume
 from dwm_ray.distributed.cluster import Placement
 from dwm_ray.problem import default_device, load_problem
 from dwm_ray.run import world_model_trainer
@@ -61,15 +61,12 @@ def _loop(job: dict[str, Any]) -> None:
     problem = load_problem(config, job["data"])
     averaging = average_over_workers if world > 1 else None
     trainer = world_model_trainer(config, problem, default_device(), rank, world, averaging)
-    seconds = _resume(trainer)
+    seconds = resume(trainer)
+    if rank > 0:
+        trainer.reseed(rank)
     folder = run.world_model(job["name"])
-    with MetricsWriter(folder, trainer.update) if rank == 0 else _Silent() as writer:
-        seconds = fit(
-            trainer,
-            model_options(config).num_updates,
-            lambda row: _report(trainer, writer, row),
-            seconds,
-        )
+    with MetricsWriter(folder, trainer.update) if rank == 0 else nullcontext() as writer:
+        seconds = fit(trainer, model_options(config).num_updates, lambda row: _report(trainer, writer, row), seconds)
     if rank == 0:
         publish(folder, trainer.averaged, config, problem, seconds)
 
@@ -84,32 +81,9 @@ def average_over_workers(parameters: list[torch.nn.Parameter]) -> None:
         gradient.copy_(mean.view_as(gradient))
 
 
-def _resume(trainer: WorldModelTrainer) -> float:
-    """Load the last reported checkpoint, if there is one; returns the seconds already spent."""
-    reported = ray.train.get_checkpoint()
-    if reported is None:
-        return 0.0
-    with reported.as_directory() as folder:
-        tensors, meta = checkpoint.load(Path(folder), "trainer")
-    trainer.load_state_dict(tensors)
-    return float(meta["seconds"])
-
-
 def _report(trainer: WorldModelTrainer, writer: Any, row: dict[str, float]) -> None:
     if ray.train.get_context().get_world_rank() != 0:
         ray.train.report(row)
         return
     log_row(writer, row)
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoint.save(Path(folder), "trainer", trainer.state_dict(), row)
-        ray.train.report(row, checkpoint=Checkpoint.from_directory(folder))
-
-
-class _Silent:
-    """Stands for the writer on workers that write nothing."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        return None
+    report(trainer, row)

@@ -59,19 +59,21 @@ def run_trial(trial: Trial, plant: Plant, callbacks: list[Any]) -> str:
     model = None
     if trial.config.world_model is not None:
         model = ensure_world_model(trial.config, plant.run, plant.data, plant.claims, plant.placement)
+    folder = plant.run.trial(trial.id)
+    try:
+        _learner(trial, plant, model, callbacks).fit()
+    except TrainingFailedError as error:
+        set_status(folder, "failed", error=cause(str(error)))
+        raise RunFailed(f"trial {trial.id}: {cause(str(error))}") from error
+    return status_of(folder)
+
+
+def _learner(trial: Trial, plant: Plant, world_model: str | None, callbacks: list[Any]) -> TorchTrainer:
     config, placement = trial.config, plant.placement
-    job = Job(
-        trial.id,
-        config.model_dump_json(),
-        str(plant.run.root),
-        plant.data.fingerprint,
-        model,
-        plant.buffer,
-        placement.learner_threads,
-    )
-    trainer = TorchTrainer(
+    about = (trial.id, config.model_dump_json(), str(plant.run.root), plant.data.fingerprint, world_model)
+    return TorchTrainer(
         learner_loop,
-        train_loop_config={"job": job},
+        train_loop_config={"job": Job(*about, plant.buffer, placement.learner_threads)},
         scaling_config=ScalingConfig(num_workers=1, use_gpu=placement.use_gpu, resources_per_worker=placement.learner),
         run_config=ray.train.RunConfig(
             name=f"learner-{trial.id}",
@@ -81,13 +83,6 @@ def run_trial(trial: Trial, plant: Plant, callbacks: list[Any]) -> str:
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
         ),
     )
-    folder = plant.run.trial(trial.id)
-    try:
-        trainer.fit()
-    except TrainingFailedError as error:
-        set_status(folder, "failed", error=cause(str(error)))
-        raise RunFailed(f"trial {trial.id}: {cause(str(error))}") from error
-    return status_of(folder)
 
 
 def cause(text: str) -> str:

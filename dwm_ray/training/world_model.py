@@ -119,6 +119,10 @@ class WorldModelTrainer:
             "update": torch.tensor(self.update),
         }
 
+    def reseed(self, rank: int) -> None:
+        """Draw other windows than the worker whose state was loaded: only rank 0's randomness is in a checkpoint."""
+        self._generator.manual_seed(hash((self.model.config.seed, rank, self.update)) % 2**63)
+
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Inverse of `state_dict`."""
         self.model.load_state_dict(unprefixed("model", state))
