@@ -75,7 +75,7 @@ class DWMConfig(WorldModelConfig):
             "prediction": "sample",
             "dim": 128,
             "multipliers": (4, 4, 4),
-            "num_updates": 8000,
+            "num_updates": 6000,
             "batch_size": 256,
             "learning_rate": 1e-3,
             "final_learning_rate": 0.05,

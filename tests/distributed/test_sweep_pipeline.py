@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from tiny_problem import NUM_SEGMENTS
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]  # the machine may be busy
 
 SWEEP = Path(__file__).parents[2] / "pipelines" / "sweep.py"
 NUM_UPDATES = 300
@@ -39,7 +39,7 @@ def start(folder: Path, *args: object, address: str | None = None) -> subprocess
 
 def finish(process: subprocess.Popen[str]) -> Path:
     """Wait for the end; the run folder, which is the last line of what it printed."""
-    out, err = process.communicate(timeout=250)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 0, out[-3000:] + err[-3000:]
     return Path(out.strip().splitlines()[-1])
 
@@ -58,7 +58,7 @@ def stamps(*folders: Path) -> dict[str, int]:
 
 
 def wait_until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     while not true():
         assert process.poll() is None, f"the sweep ended early: {process.communicate()}"
         assert time.monotonic() < deadline, "the sweep does not get on"
@@ -114,25 +114,21 @@ def test_resuming_a_finished_sweep_does_nothing_again(finished: Path, cluster: s
 
 def test_a_killed_sweep_goes_on_without_what_is_done(file: Path, cluster: str, tmp_path: Path) -> None:
     """One trial at a time: the first that is done is kept, the one that runs is cut off by SIGKILL."""
-    more = ["--agents", "td3_bc", "--cluster.learner-cpus", 2.5]
+    more = ["--agents", "td3_bc", "--no-baselines", "--cluster.learner-cpus", 2.5]
     data = ["--task", "pendulum", "--data", file, "--output", tmp_path / "runs"]
     sweep = start(tmp_path, *OPTIONS.split(), *data, *more, address=cluster)
     runs = tmp_path / "runs"
-    wait_until(lambda: any("done" in states(run).values() for run in runs.glob("*")), sweep)
+    wait_until(lambda: any(sorted(states(run).values()) == ["done", "running"] for run in runs.glob("*")), sweep)
     [run] = runs.iterdir()
-    wait_until(lambda: any(run.glob("world_models/*/status.json")) and "running" in states(run).values(), sweep)
     sweep.send_signal(signal.SIGKILL)
     sweep.communicate()
     done = [run / "trials" / name for name, status in states(run).items() if status == "done"]
-    assert 1 <= len(done) < 3
+    assert len(done) == 1
     before = stamps(run / "world_models", *done)
 
     assert finish(start(tmp_path, "--resume", run, address=cluster)) == run
     results = read(run / "results.json")
-    assert (
-        sorted((t["world_model"], t["status"]) for t in results["trials"] if t["world_model"]) == [("dwm", "done")] * 2
-    )
-    assert [t["status"] for t in results["trials"]] == ["done"] * 3
+    assert [t["status"] for t in results["trials"]] == ["done"] * 2
     assert all(t["learning"]["update"] == [100, 200, 300] for t in results["trials"])
     assert stamps(run / "world_models", *done) == before
     assert (results["counters"]["world_models_trained"], results["counters"]["streams_drawn"]) == (1, 1)
