@@ -39,6 +39,7 @@ def run(
     """
     if num_episodes < 1:
         raise ValueError(f"--num-episodes {num_episodes}: at least one episode is needed")
+    torch.set_num_threads(1)  # a policy this small waits for a second thread more than it gains
     console = Console()
     for trial in trial_folders(folder):
         row = reevaluate(trial, num_episodes, seed, task)

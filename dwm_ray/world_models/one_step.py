@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dwm_ray.config import PositiveInt
 from dwm_ray.normalizers import ZScore
+from dwm_ray.precision import Precision, reduced
 from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
 from dwm_ray.world_models.base import WorldModel, WorldModelConfig
 from dwm_ray.world_models.ensemble import EnsembleMLP, largest_distance
@@ -30,7 +31,7 @@ VARIANCE_FLOOR = 1e-4  # of standardised targets: what float32 data and a finite
 class OneStepConfig(WorldModelConfig):
     """Options of the one-step ensemble; the defaults are DWM's network with DyDiff's ensemble."""
 
-    SAMPLING: ClassVar[frozenset[str]] = frozenset({"sample", "rollout_limit"})
+    SAMPLING: ClassVar[frozenset[str]] = frozenset({"sample", "rollout_limit", "sampling_precision"})
 
     num_updates: PositiveInt = 1_000_000
     ensemble_size: PositiveInt = 7
@@ -46,6 +47,9 @@ class OneStepConfig(WorldModelConfig):
     sample: bool = False
     """Draw next states and rewards from the predicted Gaussian; otherwise take its mean."""
 
+    sampling_precision: Precision = "fp32"
+    """Arithmetic of matrix products in imagining: a rollout is part of every update of a learner."""
+
     @classmethod
     def small(cls) -> dict[str, Any]:
         return {
@@ -57,6 +61,7 @@ class OneStepConfig(WorldModelConfig):
             "num_elites": 2,
             "width": 200,
             "num_layers": 3,
+            "sampling_precision": "auto",
         }
 
     @model_validator(mode="after")
@@ -154,7 +159,8 @@ class OneStep(WorldModel):
 
     def _step(self, obs: Tensor, act: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """(change of state [B, O], reward [B], penalty [B]) by a random elite for each row."""
-        mean, variance = (part[self.elite] for part in self._predict(obs, act))
+        with reduced(self.config.sampling_precision, obs.device):
+            mean, variance = (part[self.elite].float() for part in self._predict(obs, act))
         rows = torch.arange(len(obs), device=obs.device)
         member = torch.randint(len(self.elite), (len(obs),), generator=generator, device=obs.device)
         target = mean[member, rows]
