@@ -44,7 +44,7 @@ class Placement:
 
 def connect() -> str:
     """Join the cluster of RAY_ADDRESS (set by `ray job submit` and on a cluster's nodes), else start one here. Returns
-    where its dashboard is and how to get in."""
+    where its dashboard is and how to get in. ValueError for a cluster without one: its sweeps would wait for ever."""
     options: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": logging.WARNING,
@@ -55,8 +55,13 @@ def connect() -> str:
         context = ray.init(address=address, **options)
     else:
         context = ray.init(address="local", include_dashboard=True, dashboard_host="127.0.0.1", **options)
+    if not context.dashboard_url:
+        raise ValueError(
+            "the Ray cluster runs without its dashboard, which Ray Train needs to free the resources of ended trials; "
+            "install ray[default] on the head and start it with --include-dashboard=true"
+        )
     token = " (it asks for the token in ~/.ray/auth_token)" if os.environ["RAY_AUTH_MODE"] == "token" else ""
-    return f"Ray dashboard: http://{context.dashboard_url}{token}" if context.dashboard_url else "no Ray dashboard"
+    return f"Ray dashboard: http://{context.dashboard_url}{token}"
 
 
 def place(config: ClusterConfig) -> Placement:
