@@ -63,12 +63,14 @@ def test_the_first_two_blocks_are_one_line_each() -> None:
 
 
 @pytest.mark.parametrize("code", [0, 7])
-def test_ci_runs_the_second_block_and_ends_with_its_code(tmp_path: Path, code: int) -> None:
+def test_ci_runs_the_second_block_then_the_checks_and_ends_with_its_code(tmp_path: Path, code: int) -> None:
     shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
+    (tmp_path / ".ci" / "check").write_text("#!/bin/sh\ntouch checked\n")
     blocks = f"```bash\ntouch first\n```\ntext\n```bash\ntouch second && exit {code}\n```\n```\ntouch third\n```\n"
     (tmp_path / "README.md").write_text(blocks)
     assert subprocess.run([tmp_path / ".ci" / "run"], check=False, capture_output=True).returncode == code
-    assert {path.name for path in tmp_path.iterdir()} == {".ci", "README.md", "second"}
+    checked = {"checked"} if code == 0 else set()
+    assert {path.name for path in tmp_path.iterdir()} == {".ci", "README.md", "second", *checked}
 
 
 def test_ci_says_what_is_wrong_with_a_readme_without_commands(tmp_path: Path) -> None:

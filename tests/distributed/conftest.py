@@ -15,7 +15,7 @@ import dwm_ray.distributed  # noqa: F401 - makes Ray's settings
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
-    """Address of a cluster of four (logical) CPUs that this process is connected to. Ray Train asks the dashboard whether
+    """Address of a cluster of four (logical) CPUs that this process is connected to. Ray Train asks the dashboard if
     a trial is over before it frees the trial's resources: without one, the next trial would wait for ever."""
     quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
     context = ray.init(address="local", num_cpus=4, include_dashboard=True, dashboard_host="127.0.0.1", **quiet)
