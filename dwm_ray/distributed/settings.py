@@ -28,6 +28,8 @@ def apply() -> None:
     """Set what the user has not set."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    if "RAY_ADDRESS" not in os.environ:  # a machine of one's own is not taken away: one process less a trial
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     if "RAY_AUTH_MODE" not in os.environ:
         os.environ["RAY_AUTH_MODE"] = "token"
         if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
