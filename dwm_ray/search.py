@@ -13,7 +13,6 @@ import pkgutil
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -117,8 +116,3 @@ def random_points(axes: dict[str, tuple[Value, ...]], num_samples: int, seed: in
 def describe(point: Point) -> str:
     """A point as a person reads it: 'horizon=5 target_rtg=0.4'."""
     return " ".join(f"{name}={value}" for name, value in point.items())
-
-
-def as_json(plan: Plan) -> list[dict[str, Any]]:
-    """The plan's trials as they stand in a sweep's record."""
-    return [{"id": trial.id, "values": trial.values} for trial in plan.trials]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dwm_ray.config import PluginConfig, Share, TrainingConfig
 from dwm_ray.precision import Precision
-from dwm_ray.types import DataStats, Metrics, Policy, Segments, Spaces
+from dwm_ray.types import DataStats, Metrics, Segments, Spaces
 
 
 class AgentConfig(PluginConfig):
@@ -66,7 +66,3 @@ class Agent(nn.Module):
     @abstractmethod
     def load_optimizer_state(self, state: dict[str, Tensor]) -> None:
         """Inverse of `optimizer_state`."""
-
-    def policy(self) -> Policy:
-        """The greedy policy as a function of (obs, step)."""
-        return lambda obs, step: self.act(obs)

@@ -61,7 +61,6 @@ def test_actions_are_greedy_and_within_bounds(name: str) -> None:
     assert act.shape == (64, 2)
     assert ((act >= LOW) & (act <= HIGH)).all()
     assert torch.equal(act, agent.act(obs))
-    assert torch.equal(act, agent.policy()(obs, 5))
     explored = agent.explore(obs, generator())
     assert ((explored >= LOW) & (explored <= HIGH)).all()
     assert torch.equal(explored, agent.explore(obs, generator()))
