@@ -29,14 +29,15 @@ from dwm_ray.diffusion.denoisers import DenoiserKind
 from dwm_ray.diffusion.edm import SIGMA_MAX, SIGMA_MIN
 from dwm_ray.precision import Precision
 from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
-from dwm_ray.world_models.base import WorldModel, WorldModelConfig
+from dwm_ray.world_models.base import WorldModel
+from dwm_ray.world_models.ending import ContinuationConfig, Ending
 from dwm_ray.world_models.one_step import OneStep, OneStepConfig
 from dwm_ray.world_models.refinement import refined
 from dwm_ray.world_models.reward import RewardNetwork
 from dwm_ray.world_models.trajectory import Network, TrajectoryDiffusion
 
 
-class DyDiffConfig(WorldModelConfig):
+class DyDiffConfig(ContinuationConfig):
     """Options of DyDiff; the defaults are the paper's."""
 
     SAMPLING: ClassVar[frozenset[str]] = frozenset(
@@ -155,6 +156,7 @@ class DyDiff(WorldModel):
             torch.manual_seed(config.seed)
             self.trajectory = TrajectoryDiffusion(spaces, config.sequence_length, config.network, config.faithful)
             self.reward = RewardNetwork(spaces, config.reward_width)
+            self.ending = Ending(spaces, config)
 
     @property
     def sequence_length(self) -> int:
@@ -168,6 +170,7 @@ class DyDiff(WorldModel):
         self.one_step.fit_normalizers(episodes)
         self.trajectory.fit_normalizers(episodes)
         self.reward.fit_normalizers(episodes)
+        self.ending.fit_normalizers(episodes)
 
     @property
     def windows_per_update(self) -> int:
@@ -182,10 +185,10 @@ class DyDiff(WorldModel):
         whole, pairs = (windows[: max(1, int(share * size))] for size in sizes)
         diffusion = self.trajectory.loss(whole, generator, self.config.training_precision)
         one_step, metrics = self.one_step.loss(pairs, generator)
-        rew = self.reward.loss(pairs)
-        loss = diffusion + one_step + rew
-        parts = {"diffusion_loss": diffusion, "rew_loss": rew, "loss": loss}
-        return loss, {"one_step_mse": metrics["mse"], **{name: value.detach() for name, value in parts.items()}}
+        rew, ending = self.reward.loss(pairs), self.ending.loss(pairs)
+        loss = diffusion + one_step + rew + ending
+        parts = {"diffusion_loss": diffusion.detach(), "rew_loss": rew.detach(), "loss": loss.detach()}
+        return loss, {"one_step_mse": metrics["mse"], **parts, **self.ending.metrics(ending)}
 
     def observe(self, holdout: Windows) -> bool:
         """Keep the one-step networks' best weights; the diffusion, which takes longest, never ends training early."""
@@ -235,7 +238,7 @@ class DyDiff(WorldModel):
             obs=states,
             act=actions,
             rew=rew,
-            discount=torch.ones_like(rew),
+            discount=self.ending.discount(states),
             penalty=one_step.disagreement(obs, act).view_as(rew),
             source=rew.new_ones(len(rew)),
         )
@@ -246,6 +249,7 @@ def _one_step_options(config: DyDiffConfig) -> OneStepConfig:
         seed=config.seed,
         ensemble_size=config.ensemble_size,
         num_elites=config.num_elites,
+        continuation="off",  # the rollouts that it begins end where the refined states do
         width=config.ensemble_width,
         num_layers=config.ensemble_layers,
         rollout_limit=config.sequence_length,

@@ -23,13 +23,14 @@ from dwm_ray.config import PositiveInt
 from dwm_ray.normalizers import ZScore
 from dwm_ray.precision import Precision, reduced
 from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
-from dwm_ray.world_models.base import WorldModel, WorldModelConfig
+from dwm_ray.world_models.base import WorldModel
+from dwm_ray.world_models.ending import ContinuationConfig, Ending
 from dwm_ray.world_models.ensemble import BestMembers, EnsembleMLP, largest_distance
 
 VARIANCE_FLOOR = 1e-4  # of standardised targets: what float32 data and a finite network cannot resolve
 
 
-class OneStepConfig(WorldModelConfig):
+class OneStepConfig(ContinuationConfig):
     """Options of the one-step ensemble; the defaults are DWM's network with DyDiff's ensemble."""
 
     SAMPLING: ClassVar[frozenset[str]] = frozenset({"sample", "rollout_limit", "sampling_precision"})
@@ -99,6 +100,7 @@ class OneStep(WorldModel):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.net = EnsembleMLP(config.ensemble_size, [spaces.obs_size + spaces.act_size, *hidden, size_out])
+            self.ending = Ending(spaces, config)
         self.best = BestMembers(self.net)
 
     @property
@@ -114,15 +116,17 @@ class OneStep(WorldModel):
         self.act_normalizer.fit(episodes.act)
         targets = np.concatenate([episodes.next_obs - episodes.obs, episodes.rew[:, None]], 1)
         self.target_normalizer.fit(targets[episodes.known_next])
+        self.ending.fit_normalizers(episodes)
 
     def loss(self, windows: Windows, generator: torch.Generator) -> tuple[Tensor, Metrics]:
-        """Negative log-likelihood (without its constant), mean over members and recorded entries."""
+        """Negative log-likelihood (without its constant), mean over members and recorded entries; and that of ends."""
         mean, variance = self._predict(windows.obs[:, 0], windows.act[:, 0])
         squared = (self._target(windows) - mean).square()
         mask = _known_rows(windows)
-        loss = _masked_mean(0.5 * (squared / variance + variance.log()), mask).mean()
+        ending = self.ending.loss(windows)
+        loss = _masked_mean(0.5 * (squared / variance + variance.log()), mask).mean() + ending
         mse = _masked_mean(squared.detach(), mask).mean()
-        return loss, {"loss": loss.detach(), "mse": mse}
+        return loss, {"loss": loss.detach(), "mse": mse, **self.ending.metrics(ending)}
 
     @torch.no_grad()
     def observe(self, holdout: Windows) -> bool:
@@ -169,12 +173,12 @@ class OneStep(WorldModel):
             states.append(states[-1] + change)
             rews.append(rew)
             penalties.append(penalty)
-        rew = torch.stack(rews, 1)
+        rew, path = torch.stack(rews, 1), torch.stack(states, 1)
         return Segments(
-            obs=torch.stack(states, 1),
+            obs=path,
             act=torch.stack(actions, 1),
             rew=rew,
-            discount=torch.ones_like(rew),
+            discount=self.ending.discount(path),
             penalty=torch.stack(penalties, 1),
             source=rew.new_ones(len(rew)),
         )

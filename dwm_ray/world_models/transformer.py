@@ -23,7 +23,8 @@ from dwm_ray.config import PositiveInt
 from dwm_ray.normalizers import ZScore
 from dwm_ray.precision import Precision, reduced
 from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
-from dwm_ray.world_models.base import WorldModel, WorldModelConfig
+from dwm_ray.world_models.base import WorldModel
+from dwm_ray.world_models.ending import ContinuationConfig, Ending
 
 VARIANCE_FLOOR = 1e-4  # of standardised targets, as in the one-step model
 NUM_PROMPT = 3  # tokens of return-to-go, state and action
@@ -32,7 +33,7 @@ Past = tuple[Tensor, Tensor]
 """Keys and values [B, heads, tokens, width / heads] of the tokens that a layer has seen."""
 
 
-class TransformerConfig(WorldModelConfig):
+class TransformerConfig(ContinuationConfig):
     """Options of the transformer; layers and heads are the paper's."""
 
     SAMPLING: ClassVar[frozenset[str]] = frozenset({"temperature", "sampling_precision"})
@@ -139,6 +140,7 @@ class Transformer(WorldModel):
             self.step_token = nn.Linear(spaces.obs_size + 1, config.width)
             self.network = CausalNetwork(config.width, config.num_layers, config.num_heads, num_tokens)
             self.head = nn.Linear(config.width, 2 * (spaces.obs_size + 1))
+            self.ending = Ending(spaces, config)
 
     @property
     def sequence_length(self) -> int:
@@ -153,16 +155,20 @@ class Transformer(WorldModel):
         self.act_normalizer.fit(episodes.act)
         self.rew_normalizer.fit(episodes.rew[:, None])
         self.change_normalizer.fit((episodes.next_obs - episodes.obs)[episodes.known_next])
+        self.ending.fit_normalizers(episodes)
 
     def loss(self, windows: Windows, generator: torch.Generator) -> tuple[Tensor, Metrics]:
-        """Negative log-likelihood (without its constant), mean over recorded entries. Nothing is drawn."""
+        """Negative log-likelihood (without its constant), mean over recorded entries; and that of ends. Nothing is
+        drawn."""
         with reduced(self.config.training_precision, windows.obs.device):
             mean, variance = self._teacher_forced(windows)
         change = self.change_normalizer(windows.obs[:, 1:] - windows.obs[:, :-1])
         squared = (torch.cat([change, self.rew_normalizer(windows.rew[:, :-1, None])], -1) - mean).square()
         mask = _recorded(windows)
-        loss = _masked_mean(0.5 * (squared / variance + variance.log()), mask)
-        return loss, {"loss": loss.detach(), "mse": _masked_mean(squared.detach(), mask)}
+        ending = self.ending.loss(windows)
+        loss = _masked_mean(0.5 * (squared / variance + variance.log()), mask) + ending
+        mse = _masked_mean(squared.detach(), mask)
+        return loss, {"loss": loss.detach(), "mse": mse, **self.ending.metrics(ending)}
 
     def _teacher_forced(self, windows: Windows) -> tuple[Tensor, Tensor]:
         """Mean and variance [B, T - 1, O + 1] of each step, given the recorded steps before it."""
@@ -208,12 +214,12 @@ class Transformer(WorldModel):
                 states.append(states[-1] + change)
                 rews.append(rew)
                 tokens = self._step_tokens(states[-1][:, None], rew[:, None])
-        rew = torch.stack(rews, 1)
+        rew, path = torch.stack(rews, 1), torch.stack(states, 1)
         return Segments(
-            obs=torch.stack(states, 1),
+            obs=path,
             act=act[:, None],
             rew=rew,
-            discount=torch.ones_like(rew),
+            discount=self.ending.discount(path),
             penalty=torch.zeros_like(rew),
             source=rew.new_ones(len(rew)),
         )

@@ -13,10 +13,10 @@ from dwm_ray.config import PositiveInt, Share
 from dwm_ray.diffusion.denoisers import DenoiserKind
 from dwm_ray.diffusion.schedules import Schedule
 from dwm_ray.precision import Precision
-from dwm_ray.world_models.base import WorldModelConfig
+from dwm_ray.world_models.ending import ContinuationConfig
 
 
-class WindowModelConfig(WorldModelConfig):
+class WindowModelConfig(ContinuationConfig):
     """Network, diffusion process and sampling of a window."""
 
     SAMPLING: ClassVar[frozenset[str]] = frozenset(
@@ -41,9 +41,6 @@ class WindowModelConfig(WorldModelConfig):
     """Return-to-go labels sum rewards to the end of the episode, or of the window (the paper's algorithm 17)."""
     condition_dropout: Share = 0.25
     """Share of training windows whose return-to-go is hidden."""
-    continuation: Literal["auto", "on", "off"] = "auto"
-    """Learn with every reward whether the task goes on after it, and end imagined segments by that; 'auto' does where
-    the data have terminations and no rule of the task tells them."""
     training_precision: Precision = "fp32"
     """Arithmetic of matrix products in training; weights and sums stay in float32."""
     solver_steps: PositiveInt = 3
