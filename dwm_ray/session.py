@@ -75,7 +75,7 @@ def divided(console: Console, config: RunConfig) -> Iterator[Placement]:
     afterwards."""
     dashboard = connect()
     with provisioned(config.cluster, lambda line: console.print(line, highlight=False, soft_wrap=True)) as placement:
-        console.print(f"cluster: {placement.describe()}; {dashboard}", highlight=False)
+        console.print(f"cluster: {placement.describe()}; {dashboard}", highlight=False, soft_wrap=True)
         yield placement
 
 
