@@ -81,14 +81,17 @@ def given_paths(argv: Sequence[str]) -> frozenset[str]:
     return frozenset(flag.removeprefix("--").replace("-", "_") for flag in flags)
 
 
-def parse(command: type[Command], argv: Sequence[str], description: str) -> tuple[Command, RunConfig, Profile]:
+def parse(
+    command: type[Command], argv: Sequence[str], description: str, gpus_elsewhere: Callable[[], bool] = lambda: False
+) -> tuple[Command, RunConfig, Profile]:
     """Parse a command line into the command's own options, the run's options, and the resolved profile's name.
+    `gpus_elsewhere` is asked where the profile is `auto` and this process sees no GPU.
 
     ValueError for values out of range; a flag that does not exist, or a value of the wrong type, ends the program with
     code 2 and says so.
     """
     chosen, rest = read_choices(expanded(argv))
-    profile = profiles.resolve(chosen.profile)
+    profile = profiles.resolve(chosen.profile, gpus_elsewhere)
     base = profiles.run_config(profile, chosen.world_model, chosen.agent, chosen.filter)
     own = _mirrored(command, command.model_construct())
     flags = make_dataclass("Options", [*own, *_mirrored(RunConfig, base)], kw_only=True)
@@ -136,7 +139,8 @@ def _describe(description: str, chosen: argparse.Namespace, profile: str) -> str
         f"  --{flag} {{{','.join(names)}}} (now: {_current(chosen, flag, profile)})" for flag, names in known.items()
     ]
     lines.append(
-        "    laptop: minutes on two cores; paper: the papers' sizes, for GPUs; auto: paper where there is a GPU"
+        "    laptop: minutes on two cores; paper: the papers' sizes, for GPUs; auto: paper where there is a GPU, "
+        "here or on the cluster of RAY_ADDRESS"
     )
     short = "Short for often used options: " + ", ".join(f"{name} = {flag}" for name, flag in SHORT.items())
     return "\n".join([description, "", "Choices that decide the options below and their defaults:", *lines, "", short])

@@ -146,6 +146,13 @@ class EvaluationConfig(Frozen):
 class ClusterConfig(Frozen):
     """Who works where."""
 
+    roles: Literal["auto", "on", "off"] = "auto"
+    """on: samplers only on nodes that offer the custom resource sampler_node, trials, learners and world models only on
+    those with learner_node; off: anywhere; auto: on where the cluster has, or may get, nodes with such a name."""
+    wait_for_nodes_s: Annotated[float, Field(ge=0)] = 900.0
+    """Seconds to wait for room for num_samplers and min_learners on a cluster of `ray up`, which is asked for it."""
+    min_learners: PositiveInt = 1
+    """Learners that must fit at once before work begins; where there is room for more, more trials run at once."""
     num_samplers: PositiveInt = 2
     """Sampler actors in the pool that fills the streams."""
     sampler_gpus: Annotated[float, Field(ge=0)] = 0.25

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
 import torch
@@ -26,10 +26,11 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-def resolve(name: str) -> Profile:
-    """'auto' is 'paper' where this process sees a GPU, else 'laptop'."""
+def resolve(name: str, gpus_elsewhere: Callable[[], bool] = lambda: False) -> Profile:
+    """'auto' is 'paper' where this process sees a GPU, or there are some on the cluster that it will join; else
+    'laptop'."""
     if name == "auto":
-        return "paper" if torch.cuda.is_available() else "laptop"
+        return "paper" if torch.cuda.is_available() or gpus_elsewhere() else "laptop"
     if name not in OPTIONS:
         raise ValueError(f"--profile: {name!r} is none of auto, {', '.join(OPTIONS)}")
     return name  # type: ignore[return-value]

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from pydantic import BaseModel
 from rich.console import Console
 
 from dwm_ray.checkpoint import write_json
+from dwm_ray.cli import parse
 from dwm_ray.config import RunConfig
 from dwm_ray.data.load import describe_line, summary
-from dwm_ray.distributed.cluster import connect, place
+from dwm_ray.distributed.cluster import Placement, connect, gpus_to_come
+from dwm_ray.distributed.provision import provisioned
 from dwm_ray.distributed.trial import Plant
 from dwm_ray.problem import Problem, load_problem, new_agent
+from dwm_ray.profiles import Profile
 from dwm_ray.report.collect import collect_results
 from dwm_ray.report.page import write_report
 from dwm_ray.report.table import result_table
 from dwm_ray.run_folder import RunFolder, read_json
+
+Command = TypeVar("Command", bound=BaseModel)
 
 
 def begin(console: Console, config: RunConfig, output: Path, record: dict[str, Any]) -> tuple[RunFolder, Problem]:
@@ -57,13 +63,27 @@ def announce(console: Console, run: RunFolder, problem: Problem, record: dict[st
     console.print(f"profile: {record['profile']}; run folder: {run.root}", highlight=False, soft_wrap=True)
 
 
-def start(console: Console, config: RunConfig, run: RunFolder, problem: Problem) -> Plant:
-    """Join or start the cluster and start buffer and samplers."""
+def options(command: type[Command], words: Sequence[str], description: str) -> tuple[Command, RunConfig, Profile]:
+    """Parse a program's command line; `--profile auto` goes by the GPUs of the cluster that the program will join."""
+    alone = {"--in-process", "--resume", "--help", "-h"} & set(words)
+    return parse(command, words, description, lambda: not alone and gpus_to_come())
+
+
+@contextmanager
+def divided(console: Console, config: RunConfig) -> Iterator[Placement]:
+    """Join or start the cluster, wait for its nodes, and say what there is; nodes that were asked for are given back
+    afterwards."""
     dashboard = connect()
-    placement = place(config.cluster)
-    hardware = f"{placement.cpus:g} CPUs, {placement.gpus:g} GPUs"
-    console.print(f"cluster: {hardware}; {placement.concurrent_trials} trials at once; {dashboard}", highlight=False)
-    return Plant.build(config, run, problem.identity, placement)
+    with provisioned(config.cluster, lambda line: console.print(line, highlight=False, soft_wrap=True)) as placement:
+        console.print(f"cluster: {placement.describe()}; {dashboard}", highlight=False, soft_wrap=True)
+        yield placement
+
+
+@contextmanager
+def started(console: Console, config: RunConfig, run: RunFolder, problem: Problem) -> Iterator[Plant]:
+    """The plant on a divided cluster: buffer, samplers and claims."""
+    with divided(console, config) as placement:
+        yield Plant.build(config, run, problem.identity, placement)
 
 
 @contextmanager

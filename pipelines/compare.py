@@ -17,7 +17,7 @@ from rich.console import Console
 
 from dwm_ray import session
 from dwm_ray.checkpoint import write_json
-from dwm_ray.cli import given_paths, main_guard, parse
+from dwm_ray.cli import given_paths, main_guard
 from dwm_ray.comparison import (
     ComparisonConfig,
     Entry,
@@ -55,7 +55,7 @@ class Command(ComparisonConfig):
 @main_guard
 def main(argv: list[str] | None = None) -> int:
     console, words = Console(), sys.argv[1:] if argv is None else argv
-    own, config, profile = parse(Command, words, f"{__doc__}\n{methods_help()}")
+    own, config, profile = session.options(Command, words, f"{__doc__}\n{methods_help()}")
     root = own.resume or begin(console, own, config, profile, sorted(given_paths(words)))
     runs = run_folders(root)
     if runs == [root]:
@@ -115,8 +115,10 @@ def execute(console: Console, root: Path) -> None:
     todo = unfinished(trials, run)
     console.print(f"{len(entries)} methods, {len(trials)} trials, {len(todo)} to run", highlight=False)
     if todo:
-        with session.resumable(console, run, "pipelines/compare.py"):
-            plant = session.start(console, config, run, problem)
+        with (
+            session.resumable(console, run, "pipelines/compare.py"),
+            session.started(console, config, run, problem) as plant,
+        ):
             counters = Counters(plant)
             with Watch(run, len(trials), console, counters.write):
                 run_sweep(todo, plant, SweepConfig(), config)

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from dwm_ray import session
 from dwm_ray.checkpoint import write_json
-from dwm_ray.cli import given_paths, main_guard, parse
+from dwm_ray.cli import given_paths, main_guard
 from dwm_ray.config import RunConfig
 from dwm_ray.distributed.counters import Counters
 from dwm_ray.distributed.optuna_search import FeasibleOptuna
@@ -42,7 +42,7 @@ class Command(SweepConfig):
 def main(argv: list[str] | None = None) -> int:
     console, seconds = Console(), session.stopwatch()
     words = sys.argv[1:] if argv is None else argv
-    own, config, profile = parse(Command, words, f"{__doc__}\n{axes_help()}")
+    own, config, profile = session.options(Command, words, f"{__doc__}\n{axes_help()}")
     given = sorted(given_paths(words))
     sweep = SweepConfig(**{name: getattr(own, name) for name in SweepConfig.model_fields})
     if own.resume is None:
@@ -60,8 +60,10 @@ def main(argv: list[str] | None = None) -> int:
         profile, given = resolve(record["profile"]), record.get("given", [])
         plan = checked_plan(sweep, config, profile, given)
     announce(console, plan, run)
-    with session.resumable(console, run, "pipelines/sweep.py"):
-        plant = session.start(console, config, run, problem)
+    with (
+        session.resumable(console, run, "pipelines/sweep.py"),
+        session.started(console, config, run, problem) as plant,
+    ):
         execute(console, plan, plant, sweep, config, profile, given)
     write_json(run.sweep, {**(read_json(run.sweep) or {}), "dropped": dict(plan.dropped)})
     results = session.conclude(console, run, seconds())

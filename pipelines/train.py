@@ -16,10 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 from dwm_ray import session
-from dwm_ray.cli import main_guard, parse
+from dwm_ray.cli import main_guard
 from dwm_ray.config import Frozen, RunConfig
 from dwm_ray.distributed.check import Node, inspect_cluster
-from dwm_ray.distributed.cluster import connect, place
 from dwm_ray.distributed.counters import Counters
 from dwm_ray.distributed.sweep import record_trial
 from dwm_ray.distributed.trial import Plant, run_trial
@@ -45,7 +44,7 @@ class Command(Frozen):
 @main_guard
 def main(argv: list[str] | None = None) -> int:
     console, seconds = Console(), session.stopwatch()
-    own, config, profile = parse(Command, sys.argv[1:] if argv is None else argv, __doc__ or "")
+    own, config, profile = session.options(Command, sys.argv[1:] if argv is None else argv, __doc__ or "")
     if own.check_cluster:
         return check_nodes(console, own, config)
     if own.resume is None:
@@ -62,22 +61,24 @@ def main(argv: list[str] | None = None) -> int:
         elif own.in_process:
             run_here(console, config, run)
         else:
-            run_on_ray(console, trial, session.start(console, config, run, problem))
+            with session.started(console, config, run, problem) as plant:
+                run_on_ray(console, trial, plant)
     session.conclude(console, run, seconds())
     return 0 if status_of(run.trial(trial.id)) == "done" else 1
 
 
 def check_nodes(console: Console, own: Command, config: RunConfig) -> int:
-    """Join or start the cluster as a run would and look at its nodes; 1 where one of them would break a run."""
+    """Join or start the cluster as a run would, with the nodes that it would wait for, and look at them; 1 where one of
+    them would break a run."""
     if own.in_process or own.resume is not None:
         raise ValueError("--check-cluster: makes no run, so it goes with neither --in-process nor --resume")
-    console.print(connect(), highlight=False)
-    driver, nodes = inspect_cluster(own.output)
+    with session.divided(console, config) as placement:
+        driver, nodes = inspect_cluster(own.output)
     console.print(node_table(nodes))
     problems = [f"{node.name} ({node.address}): {problem}" for node in nodes for problem in node.problems(driver)]
     for line in problems:
         console.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
-    fitting = place(config.cluster).concurrent_trials
+    fitting = placement.concurrent_trials
     console.print(f"{len(nodes)} nodes, {fitting} trials at once, {len(problems)} problems", highlight=False)
     return 1 if problems else 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,23 @@ def test_samplers_are_spot_and_learners_are_not() -> None:
     types = load(AWS)["available_node_types"]
     market = {name: kind["node_config"].get("InstanceMarketOptions") for name, kind in types.items()}
     assert market == {"head": None, "learner": None, "sampler": {"MarketType": "spot"}}
+
+
+def test_each_worker_type_offers_its_role_only() -> None:
+    types = load(AWS)["available_node_types"]
+    offered = {name: {key for key in kind["resources"] if key.endswith("_node")} for name, kind in types.items()}
+    assert offered == {"head": set(), "learner": {"learner_node"}, "sampler": {"sampler_node"}}
+
+
+@pytest.mark.parametrize(("file", "offered"), [('{"sampler_node": 1}', '{"sampler_node": 1}'), (None, "{}")])
+def test_a_machine_of_ones_own_offers_what_its_file_says(file: str | None, offered: str, tmp_path: Path) -> None:
+    [command] = [text for text in load(LOCAL)["worker_start_ray_commands"] if "ray start" in text]
+    if file:
+        (tmp_path / ".dwm_ray_role").write_text(file + "\n")
+    option = command[command.index("--resources=") :]
+    shell = ["bash", "-c", f"printf %s {option}"]
+    said = subprocess.run(shell, env={"HOME": str(tmp_path)}, capture_output=True, text=True, check=True).stdout
+    assert said == f"--resources={offered}"
 
 
 def test_the_head_offers_nothing_and_is_alone() -> None:

@@ -1,6 +1,7 @@
 """The pipeline on Ray: the only package that imports it.
 
 cluster.py     find or start a cluster; who gets which resources
+nodes.py       nodes that are there, and may come         provision.py  asks for nodes, waits, gives back
 sampler.py     actors that draw blocks                    buffer.py   the actor that owns and hands out blocks
 feed.py        a learner's thread that fetches blocks     learner.py  Ray Train loop of an agent
 modeler.py     Ray Train loop of a world model            artifacts.py  one builder per world model

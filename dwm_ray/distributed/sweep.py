@@ -18,7 +18,6 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from dwm_ray.checkpoint import write_json
 from dwm_ray.config import RunConfig
-from dwm_ray.distributed.cluster import TRIAL_CPUS
 from dwm_ray.distributed.optuna_search import FeasibleOptuna
 from dwm_ray.distributed.trial import Plant, cause, run_trial
 from dwm_ray.plan import SweepConfig
@@ -52,7 +51,8 @@ def run_sweep(
     space = {} if search else {"trial": tune.grid_search([as_params(trial) for trial in trials])}
     Tuner(
         tune.with_resources(
-            lambda params: _trainable(params["trial"], plant), tune.PlacementGroupFactory([{"CPU": TRIAL_CPUS}])
+            lambda params: _trainable(params["trial"], plant),
+            tune.PlacementGroupFactory([plant.placement.shares.trial]),
         ),
         param_space=space,
         tune_config=TuneConfig(

@@ -13,12 +13,14 @@ import ray
 import ray.train
 from ray.train import FailureConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dwm_ray.config import RunConfig
 from dwm_ray.distributed.artifacts import Claims, ensure_world_model
 from dwm_ray.distributed.buffer import SyntheticReplayBuffer
 from dwm_ray.distributed.cluster import Placement
 from dwm_ray.distributed.learner import Job, learner_loop
+from dwm_ray.distributed.nodes import Resources
 from dwm_ray.distributed.sampler import Sampler
 from dwm_ray.problem import DataIdentity
 from dwm_ray.run_folder import RunFailed, RunFolder, set_status, status_of
@@ -39,19 +41,27 @@ class Plant:
 
     @staticmethod
     def build(config: RunConfig, run: RunFolder, data: DataIdentity, placement: Placement) -> Plant:
-        """Start buffer, samplers and claims; they live as long as the process that calls this."""
+        """Start buffer, samplers and claims; they live as long as the process that calls this. Buffer and claims stay
+        on its node: the others may be taken away."""
         cluster = config.cluster
-        needs = {"num_cpus": placement.sampler["CPU"], "num_gpus": placement.sampler.get("GPU", 0)}
+        needs = actor_options(placement.sampler)
         names = tuple(f"sampler-{number}" for number in range(cluster.num_samplers))
         about = (config.model_dump_json(), str(run.root), data.fingerprint, placement.sampler_threads)
         samplers = tuple(
             ray.remote(Sampler).options(name=name, max_restarts=-1, **needs).remote(*about) for name in names
         )
-        keep = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        keep = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
         limits = (cluster.lead_blocks, cluster.buffer_bytes)
         buffer = ray.remote(SyntheticReplayBuffer).options(**keep).remote(str(run.root), *limits, list(names))
-        claims = ray.remote(Claims).options(num_cpus=0).remote()
+        claims = ray.remote(Claims).options(num_cpus=0, scheduling_strategy=here).remote()
         return Plant(run, data, placement, buffer, claims, samplers, names)
+
+
+def actor_options(needs: Resources) -> dict[str, Any]:
+    """Resources as an actor's options name them."""
+    named = {name: amount for name, amount in needs.items() if name not in ("CPU", "GPU")}
+    return {"num_cpus": needs["CPU"], "num_gpus": needs.get("GPU", 0), "resources": named}
 
 
 def run_trial(trial: Trial, plant: Plant, callbacks: list[Any]) -> str:

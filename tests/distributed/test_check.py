@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -151,8 +152,7 @@ def checked(train: ModuleType, monkeypatch: pytest.MonkeyPatch, output: Path, *n
     class Fitting:
         concurrent_trials = 3
 
-    monkeypatch.setattr(train, "connect", lambda: "Ray dashboard: none")
-    monkeypatch.setattr(train, "place", lambda config: Fitting)
+    monkeypatch.setattr(train.session, "divided", lambda console, config: nullcontext(Fitting))
     monkeypatch.setattr(train, "inspect_cluster", lambda output: (GOOD, list(nodes)))
     return train.main(["--check-cluster", "--output", str(output)])
 

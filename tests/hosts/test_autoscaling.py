@@ -1,0 +1,191 @@
+"""cluster.yaml's node types under Ray's fake provider: nodes come when a program asks for them, and go when it ends.
+
+The head, the autoscaler (version 2, as `ray up cluster.yaml` has it), programs and requests are real; a "machine" is a
+raylet more in the same namespace, whose GPU is only a number. Changed for the test: the provider, and idle times.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from machines import NEW, Space, wait_until
+
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).parents[2]
+IDLE_S = 10
+HEAD_ID = "fffffffffffffffffffffffffffffffffffffffffffffffffff00000"
+PLACEMENT_GROUP = """
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+
+ray.init("auto", log_to_driver=False)
+group = placement_group([{"CPU": 4, "GPU": 1, "learner_node": 1}] + [{"CPU": 4, "GPU": 1, "sampler_node": 1}] * 2)
+ray.get(group.ready(), timeout=200)
+nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+for role in ("learner", "sampler"):
+    print(role, sum(f"{role}_node" in node for node in nodes))
+remove_placement_group(group)
+"""
+
+
+@dataclass
+class Cloud:
+    """A head whose autoscaler can start nodes."""
+
+    space: Space
+    folder: Path
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "HOME": str(self.folder),
+            "PATH": f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PYTHONPATH": str(ROOT),
+            "RAY_AUTH_MODE": "disabled",
+            "RAY_ADDRESS": "127.0.0.1:6379",
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+
+    def begin(self, *words: str, **env: str) -> subprocess.Popen[str]:
+        """Start a Python program beside the head."""
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        inside = [f"--wd={self.folder}", sys.executable, *words]
+        entered = self.space.enter()
+        return subprocess.Popen([*entered, *inside], env={**self.env, **env}, **pipes)
+
+    def run(self, *words: str, code: int = 0, **env: str) -> str:
+        process = self.begin(*words, **env)
+        out = str(process.communicate(timeout=400)[0])
+        assert process.returncode == code, out[-6000:]
+        return out
+
+    def nodes(self) -> int:
+        """Raylets, the head's too."""
+        return sum("/raylet/raylet " in line for line in self.space.processes())
+
+    def wait_for(self, nodes: int) -> float:
+        return wait_until(lambda: self.nodes() == nodes, f"{nodes} nodes", 240)
+
+
+def fake(file: dict[str, Any]) -> dict[str, Any]:
+    """cluster.yaml with Ray's fake provider in place of AWS."""
+    types = dict(file["available_node_types"])
+    types["ray.head.default"] = types.pop(file["head_node_type"])
+    for kind in types.values():
+        kind.update(node_config={}, idle_timeout_s=IDLE_S)
+    provider = {
+        "type": "external",
+        "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+        "use_node_id_as_ip": True,
+        "disable_node_updaters": True,
+        "disable_launch_config_check": True,
+        "launch_multiple": True,
+        "head_node_id": HEAD_ID,
+    }
+    kept = {name: file[name] for name in ("cluster_name", "max_workers", "upscaling_speed", "idle_timeout_minutes")}
+    return {**kept, "provider": provider, "available_node_types": types, "head_node_type": "ray.head.default"}
+
+
+@pytest.fixture(scope="module")
+def cloud(namespaces: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    folder = tmp_path_factory.mktemp("cloud")
+    folder.chmod(0o755)
+    mounts = "mkdir -p /tmp/ray && mount -t tmpfs tmpfs /tmp/ray && mount -t tmpfs -o size=1g tmpfs /dev/shm"
+    init = f"{mounts} && ip link set lo up && exec sleep infinity"
+    cloud = Cloud(Space([*NEW, "bash", "-c", init], folder / "space.log"), folder)
+    try:
+        (folder / "ray_bootstrap_config.yaml").write_text(
+            yaml.safe_dump(fake(yaml.safe_load((ROOT / "cluster.yaml").read_text())))
+        )
+        start = (
+            "start --head --num-cpus=0 --num-gpus=0 --port=6379 --dashboard-host=127.0.0.1 --node-ip-address=127.0.0.1"
+        )
+        cloud.run(
+            "-m",
+            "ray.scripts.scripts",
+            *start.split(),
+            f"--autoscaling-config={folder}/ray_bootstrap_config.yaml",
+            "--object-store-memory=100000000",
+            RAY_FAKE_CLUSTER="1",
+            AUTOSCALER_UPDATE_INTERVAL_S="1",
+            RAY_enable_autoscaler_v2="1",
+            RAY_CLOUD_INSTANCE_ID=HEAD_ID,
+            RAY_OVERRIDE_NODE_ID_FOR_TESTING=HEAD_ID,
+            RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES="100000000",
+        )
+        yield cloud
+    finally:
+        cloud.space.end()
+
+
+def check(*more: str) -> list[str]:
+    return [str(ROOT / "pipelines" / "train.py"), "--check-cluster", "--output", "runs", *more]
+
+
+def test_a_placement_group_brings_nodes_of_both_types_and_takes_them_away(
+    cloud: Cloud, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cloud.wait_for(1)
+    started = time.monotonic()
+    assert "learner 1\nsampler 2\n" in cloud.run("-c", PLACEMENT_GROUP)
+    up = time.monotonic() - started
+    down = cloud.wait_for(1)
+    with capsys.disabled():
+        print(f"\nplacement group: up and seen in {up:.0f} s, back to the head {down:.0f} s after it was removed")
+
+
+def test_a_program_on_a_bare_head_gets_its_nodes_and_gives_them_back(
+    cloud: Cloud, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--profile auto` goes by the GPUs to come: two samplers and a learner of a quarter of a GPU each."""
+    cloud.wait_for(1)
+    started = time.monotonic()
+    out = cloud.run(*check(), code=1)  # for the GPUs that are only numbers
+    took = time.monotonic() - started
+    assert "nodes: waiting for room, 0 of at most 900 s; 1 are there" in out
+    assert "16 CPUs, 2 GPUs; roles on" in out
+    assert "3 nodes, 4 trials at once, 2 problems" in out
+    assert len(re.findall("Ray counts 1 GPUs, torch can use 0", out)) == 2
+    assert "nodes: the request is withdrawn" in out
+    back = cloud.wait_for(1)
+    with capsys.disabled():
+        print(f"\nprogram: {took:.0f} s with waiting for nodes, back to the head {back:.0f} s after its end")
+
+
+@pytest.mark.parametrize("signal_sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_program_that_is_stopped_gives_its_nodes_back(cloud: Cloud, signal_sent: int) -> None:
+    """More learners than the file's one node of that kind can hold would end at once, so samplers fill time here."""
+    cloud.wait_for(1)
+    process = cloud.begin(*check("--cluster.num-samplers", "16"))
+    cloud.wait_for(3)
+    [program] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(program), signal_sent)
+    out = process.communicate(timeout=120)[0]
+    assert process.returncode != 0
+    assert "nodes: the request is withdrawn" in out, out[-3000:]
+    cloud.wait_for(1)
+
+
+def test_what_the_file_can_never_give_is_refused_at_once(cloud: Cloud) -> None:
+    out = cloud.run(*check("--cluster.num-samplers", "17"), code=2)
+    assert "too few for 17 samplers" in out
+    assert cloud.nodes() == 1
+
+
+def test_nodes_that_do_not_come_in_time_end_the_program(cloud: Cloud) -> None:
+    out = cloud.run(*check("--cluster.wait-for-nodes-s", "0"), code=1)
+    assert "no room on the cluster's 1 nodes after cluster.wait_for_nodes_s = 0 s" in out
+    assert "nodes: the request is withdrawn" in out

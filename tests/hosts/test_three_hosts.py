@@ -1,0 +1,203 @@
+"""`ray up cluster-local.yaml` against three hosts, a sweep as a job that outlives one of them, and all taken down.
+
+The tests are steps of one story and run in this order; figures that they measure are printed at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from local_cluster import Operator, stage, write_file
+from machines import Network, wait_until
+from tiny_problem import recording
+
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(900)]  # the machine may be busy
+
+API = "http://127.0.0.1:8265"
+NUM_SEGMENTS, BLOCK_ROWS = 60_000, 1024
+NUM_BLOCKS = -(-NUM_SEGMENTS // BLOCK_ROWS)
+SWEEP = f"""
+    --profile laptop --task pendulum --data /mnt/runs/pendulum.hdf5 --output /mnt/runs/out
+    --world-model dwm --dimensions horizon --agents td3_bc --no-baselines
+    --world-model.denoiser mlp --world-model.dim 64 --world-model.multipliers 2 --world-model.num-updates 60
+    --world-model.batch-size 32 --world-model.diffusion-steps 100 --world-model.solver-steps 100
+    --synthesis.num-segments {NUM_SEGMENTS} --synthesis.block-rows {BLOCK_ROWS}
+    --replay.min-synthetic {NUM_SEGMENTS} --replay.patience-s 400
+    --training.num-updates 300 --training.log-every 100 --training.checkpoint-every 100
+    --evaluation.every 1000 --evaluation.num-episodes 1 --evaluation.curve-episodes 1
+"""
+"""Learning starts only with the whole stream: no trial can end without the samplers that are lost in the middle."""
+ON_HEAD = {"SyntheticReplayBuffer", "Claims"}
+ON_LEARNERS = {"ImplicitFunc", "RayTrainWorker", "TrainController"}
+
+
+@dataclass
+class Site:
+    """The three hosts and who types the commands."""
+
+    network: Network
+    operator: Operator
+    file: Path
+    figures: dict[str, float] = field(default_factory=dict)
+    seen: dict[str, set[str]] = field(default_factory=dict)
+    """Host -> Ray's processes that were seen there, by class."""
+
+    def look(self) -> dict[str, set[str]]:
+        """Host -> Ray's processes there now."""
+        found = {}
+        for name, host in self.network.hosts.items():
+            titles = (re.match(r"ray::(\w+)", line) for line in host.space.processes())
+            found[name] = {title[1] for title in titles if title}
+            self.seen.setdefault(name, set()).update(found[name])
+        return found
+
+    def blocks(self) -> int:
+        return len(list(self.network.share.glob("out/*/streams/*/block-*.parquet")))
+
+    def timed(self, name: str, started: float) -> None:
+        self.figures[name] = round(time.monotonic() - started, 1)
+
+
+@pytest.fixture(scope="module")
+def site(ssh: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A head and two workers, one for each role; `ray up` has returned."""
+    folder = tmp_path_factory.mktemp("hosts")
+    secret = folder / "secret"
+    secret.mkdir(mode=0o700)
+    (secret / "token").write_text(secrets.token_hex(32))
+    stage(folder / "build")
+    with Network(folder) as network:
+        recording(network.share / "pendulum.hdf5")
+        for number, (name, role) in enumerate(ROLES.items()):
+            network.boot(name, number, role)
+        operator = Operator(network, secret / "token", folder / "operator.log")
+        site = Site(network, operator, write_file(network, folder / "build", secret))
+        started = time.monotonic()
+        operator.ray("up", "-y", "--no-config-cache", str(site.file))
+        site.timed("ray_up_s", started)
+        tunnel = operator.begin("dashboard", str(site.file))
+        wait_until(lambda: "8265" in network.sh("ss -tln").stdout, "the tunnel to the dashboard", 60)
+        yield site
+    tunnel.wait(timeout=20)
+
+
+ROLES = {"head": None, "learner": '{"learner_node": 1}', "sampler": '{"sampler_node": 1}'}
+
+
+def job(site: Site, *words: str, code: int = 0) -> str:
+    return site.operator.ray("job", "submit", "--address", API, "--", *words, code=code)
+
+
+def test_workers_join_with_their_roles(site: Site) -> None:
+    def joined() -> bool:
+        status = site.operator.ray("exec", str(site.file), "ray status")
+        return bool(re.search(r"/1\.0 learner_node", status) and re.search(r"/1\.0 sampler_node", status))
+
+    started = time.monotonic()
+    wait_until(joined, "both workers", 240, 3)
+    site.timed("join_after_up_s", started)
+
+
+def test_without_the_token_nobody_gets_in(site: Site) -> None:
+    out = site.operator.ray("job", "list", "--address", API, code=1, RAY_AUTH_MODE="disabled")
+    assert re.search("401|[Uu]nauth|token", out), out
+
+
+def test_the_dashboard_answers_on_the_heads_loopback_only(site: Site) -> None:
+    head = site.network.hosts["head"]
+    listening = site.network.ssh("head", "ss -tln")
+    assert "127.0.0.1:8265" in listening
+    assert not re.search(rf"({re.escape(head.address)}|0\.0\.0\.0|\*):8265", listening)
+
+
+def test_the_cluster_is_checked_host_by_host(site: Site) -> None:
+    started = time.monotonic()
+    check = ("python", "dwm_ray/pipelines/train.py", "--check-cluster", "--output", "/mnt/runs")
+    out = job(site, *check)
+    site.timed("check_cluster_s", started)
+    assert "3 nodes, 2 trials at once, 0 problems" in out
+    assert "roles on: samplers on nodes with sampler_node, learners on those with learner_node" in out
+    host = site.network.hosts["sampler"].space
+    site.network.sh(" ".join([*host.enter("mount"), "umount", "/mnt/runs"]))
+    out = job(site, *check, code=1)
+    assert re.search(r"sampler \(10\.77\.0\.12\): storage: /mnt/runs is another folder than the driver's", out), out
+    assert "3 nodes, 2 trials at once, 1 problems" in out
+    site.network.sh(" ".join([*host.enter("mount"), "mount", "--bind", str(site.network.share), "/mnt/runs"]))
+    assert [path.name for path in site.network.share.iterdir()] == ["pendulum.hdf5"], "a check leaves nothing"
+
+
+def test_a_sweep_outlives_the_host_of_its_sampler(site: Site) -> None:
+    started = time.monotonic()
+    submitted = site.operator.begin(
+        "job", "submit", "--address", API, "--", "python", "dwm_ray/pipelines/sweep.py", *SWEEP.split()
+    )
+
+    def drawing() -> bool:
+        assert submitted.poll() is None, submitted.communicate()[0][-6000:]
+        site.look()
+        return site.blocks() >= NUM_BLOCKS // 6
+
+    wait_until(drawing, "the first blocks", 240)
+    site.timed("job_until_kill_s", started)
+    before = site.look()
+    site.network.hosts["sampler"].kill()
+    killed, left = time.monotonic(), site.blocks()
+    assert left < NUM_BLOCKS, "it was to be killed in the middle"
+    site.network.boot("sampler", 2, ROLES["sampler"])
+    wait_until(lambda: site.look()["sampler"] & {"Sampler"}, "a sampler on the host that came back", 240, 1)
+    wait_until(lambda: site.blocks() > left + 1, "new blocks", 120, 0.2)
+    site.timed("kill_until_new_blocks_s", killed)
+    out = submitted.communicate(timeout=400)[0]
+    assert submitted.returncode == 0, out[-6000:]
+    site.timed("job_s", started)
+    assert "Sampler" in before["sampler"]
+    assert_results(site, out)
+
+
+def assert_results(site: Site, out: str) -> None:
+    [run] = (site.network.share / "out").iterdir()
+    results = json.loads((run / "results.json").read_text())
+    assert [trial["status"] for trial in results["trials"]] == ["done", "done"]
+    assert results["counters"]["segments_consumed"] == 2 * NUM_SEGMENTS
+    assert (results["counters"]["world_models_trained"], results["counters"]["streams_drawn"]) == (1, 1)
+    assert site.blocks() == NUM_BLOCKS
+    assert "roles on" in out
+
+
+def test_samplers_and_learners_worked_on_different_hosts(site: Site) -> None:
+    assert site.seen["head"] >= ON_HEAD
+    assert site.seen["learner"] >= ON_LEARNERS
+    assert not site.seen["head"] & (ON_LEARNERS | {"Sampler"}), site.seen
+    assert not site.seen["sampler"] & (ON_LEARNERS | ON_HEAD), site.seen
+    assert not site.seen["learner"] & {"Sampler", *ON_HEAD}, site.seen
+
+
+def test_all_is_taken_down_without_a_process_left(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    started = time.monotonic()
+    site.operator.ray("down", "-y", str(site.file))
+    for name in ("learner", "sampler"):  # as the README says: `ray down` stops the head only
+        site.network.ssh(name, "ray stop")
+    site.timed("down_s", started)
+    left = {name: running(site, name) for name in site.network.hosts}
+    site.figures["processes_left"] = sum(map(len, left.values()))
+    with capsys.disabled():
+        print(f"\nthree hosts: {json.dumps(site.figures)}")
+    assert not any(left.values()), left
+
+
+def running(site: Site, name: str) -> list[str]:
+    """Processes of a host that are not sshd's; those that are just ending have a moment."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        left = [line for line in site.network.hosts[name].space.processes() if "sshd" not in line]
+        if not left:
+            break
+        time.sleep(0.5)
+    return left
