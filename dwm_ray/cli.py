@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
+import select
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, field, make_dataclass
@@ -28,13 +31,20 @@ Command = TypeVar("Command", bound=BaseModel)
 
 
 def main_guard(main: Callable[P, int | None]) -> Callable[P, int]:
-    """Bad input becomes one line and exit code 2, a failed run one line and 1, Ctrl-C 130; any other exception stays a
-    traceback."""
+    """Bad input becomes one line and exit code 2, a failed run one line and 1, Ctrl-C 130, a reader of our output that
+    went away (`| head`) 141; any other exception stays a traceback."""
 
     @functools.wraps(main)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> int:
         try:
-            return main(*args, **kwargs) or 0
+            try:
+                return main(*args, **kwargs) or 0
+            finally:
+                sys.stdout.flush()  # here, for at the interpreter's end it could not be handled
+        except BrokenPipeError:
+            if not _output_is_closed():
+                raise
+            return 128 + signal.SIGPIPE
         except KeyboardInterrupt:
             print("\nstopped", file=sys.stderr)
             return 130
@@ -46,6 +56,16 @@ def main_guard(main: Callable[P, int | None]) -> Callable[P, int]:
             return 2
 
     return guarded
+
+
+def _output_is_closed() -> bool:
+    """Does nobody read our output any more? What is left of it goes nowhere then."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    if not poll.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 SHORT = {

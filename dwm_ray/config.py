@@ -167,6 +167,8 @@ class ClusterConfig(Frozen):
     """Blocks that a stream may run ahead of its foremost reader: the bound on imagined rows in flight."""
     buffer_bytes: PositiveInt = 2_000_000_000
     """Bytes of blocks that the buffer keeps in the object store; older ones stay on disk and come back on demand."""
+    buffer_shards: PositiveInt = 1
+    """Actors that share out the buffer's streams; one is enough for hundreds of blocks per second."""
     max_failures: Annotated[int, Field(ge=0)] = 2
     """Restarts of a trial or learner from its last checkpoint."""
 

@@ -8,7 +8,7 @@ same rows, and a block that was lost is drawn again.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -48,7 +48,7 @@ class StreamSpec:
             synthesis.seed,
         )
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         return fingerprint(asdict(self))
 

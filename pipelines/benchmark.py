@@ -1,15 +1,16 @@
-"""Measure rates and their ratios on this machine: learner, sampler, world-model training, or a learner as a whole.
+"""Measure rates and their ratios on this machine: learner, sampler, world-model training, or a learner as a whole; and
+how much load the buffer's index bears.
 
 Everything is timed in turns and repeated; a table of medians and paired ratios is printed, and the rates go to a JSON
 file. --peer NAME=COMMAND times an outside command in turn with ours and reads the last number that it prints.
-docs/performance.md says what each ratio means.
+docs/performance.md says what each figure means.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,9 +18,11 @@ import torch
 import tyro
 from rich.console import Console
 
+from dwm_ray.benchmark import load
+from dwm_ray.benchmark.load import Load
 from dwm_ray.benchmark.measure import Clock, Stopwatch, Work
 from dwm_ray.benchmark.peers import Peer
-from dwm_ray.benchmark.result import machine, markdown_table, run_works, terminal_table
+from dwm_ray.benchmark.result import as_markdown, as_table, machine, markdown_table, run_works, terminal_table
 from dwm_ray.benchmark.suites import Suite
 from dwm_ray.benchmark.suites.learner import Learner
 from dwm_ray.benchmark.suites.sampler import Sampler
@@ -65,11 +68,48 @@ Chosen = (
     | Annotated[Sampler, tyro.conf.subcommand(Sampler.name)]
     | Annotated[WorldModels, tyro.conf.subcommand(WorldModels.name)]
     | Annotated[Whole, tyro.conf.subcommand(Whole.name)]
+    | Annotated[Load, tyro.conf.subcommand(Load.name)]
 )
 
 
 def run(suite: Chosen, options: Options) -> None:
     """Measure one suite."""
+    if isinstance(suite, Load):
+        run_load(suite, options)
+    else:
+        run_suite(suite, options)
+
+
+def run_load(suite: Load, options: Options) -> None:
+    """Measure the index: the floor of Ray's calls first, then each number of actors."""
+    suite.check()
+    unused = [f.name for f in fields(Options) if f.name not in ("output", "markdown")]
+    if given := [name for name in unused if getattr(options, name) != getattr(Options(), name)]:
+        raise ValueError(f"--{given[0].replace('_', '-')}: has no meaning for the load on the buffer")
+    from dwm_ray.distributed import load as site  # the other suites need no Ray
+
+    rows, windows, path = [], [], options.output or default_path(suite)
+    about = (suite.samplers, suite.readers, suite.streams, suite.processes, suite.lead_blocks)
+    with Console(stderr=True).status("starting Ray") as status, site.cluster():
+        for shards in (0, *suite.shards):
+            for draw_s in suite.draw_s:
+                name = f"{shards} of the buffer" if shards else "bare calls"
+                status.update(f"{name}, {draw_s:g} s a block")
+                measure = site.measure if shards else site.measure_bare
+                window = asdict(measure(site.Crowd(*about, shards), draw_s, suite.warmup_s, suite.seconds))
+                windows.append({"shards": shards, "draw_s": draw_s, **window})
+                rows.append(load.cells(name, draw_s, window))
+    settings = {**asdict(suite), "output": str(path)}
+    write_json(path, {"suite": suite.name, "windows": windows, "machine": machine(torch.device("cpu")), **settings})
+    if options.markdown:
+        print(as_markdown(load.HEADERS, rows))
+    else:
+        Console().print(as_table(suite.name, load.HEADERS, rows))
+    print(path)
+
+
+def run_suite(suite: Learner | Sampler | WorldModels | Whole, options: Options) -> None:
+    """Measure rates in turns."""
     check(options)
     torch.set_num_threads(options.threads)
     device, path = torch.device(options.device), options.output or default_path(suite)
@@ -89,7 +129,7 @@ def run(suite: Chosen, options: Options) -> None:
     print(path)
 
 
-def default_path(suite: Suite) -> Path:
+def default_path(suite: Suite | Load) -> Path:
     return Path("runs/benchmark") / f"{suite.name}-{time.strftime('%Y%m%d-%H%M%S')}.json"
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -100,17 +100,25 @@ def run_works(
 
 def terminal_table(result: Measured) -> Table:
     """For a terminal."""
-    table = Table(title=f"{result.suite}: {result.unit}", title_justify="left", box=box.SIMPLE_HEAD)
-    for header in HEADERS:
+    return as_table(f"{result.suite}: {result.unit}", HEADERS, result.rows())
+
+
+def as_table(title: str, headers: Sequence[str], rows: list[list[str]]) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for header in headers:
         table.add_column(header)
-    for row in result.rows():
+    for row in rows:
         table.add_row(*row)
     return table
 
 
 def markdown_table(result: Measured) -> str:
     """For a document."""
-    lines = [HEADERS, ["---"] * len(HEADERS), *result.rows()]
+    return as_markdown(HEADERS, result.rows())
+
+
+def as_markdown(headers: Sequence[str], rows: list[list[str]]) -> str:
+    lines = [headers, ["---"] * len(headers), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

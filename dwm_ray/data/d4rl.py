@@ -34,7 +34,13 @@ def read(path: Path, name: str, source: str, env_id: str | None) -> Episodes:
 
 
 def environment(path: Path, named: str | None, asked: str | None) -> str:
-    """The environment id of a file that names `named` itself while `asked` is the user's `data.env`."""
+    """The environment id of a file that names `named` itself while `asked` is the user's `data.env`. Gymnasium imports
+    the module of an id 'MODULE:NAME': what code runs here, a file does not decide."""
+    if named and ":" in named and named != asked:
+        raise ValueError(
+            f"{path}: names {named!r}, which would import the module {named.partition(':')[0]!r}; where you trust it, "
+            f"say so by --data.env {named}"
+        )
     if named and asked and named != asked:
         raise ValueError(f"{path}: was recorded in {named}, but data.env asks for {asked}; leave data.env out")
     own = OWN_NAME.fullmatch(path.stem)
@@ -72,10 +78,18 @@ def _contents(path: Path) -> tuple[Arrays, str | None]:
     try:
         with h5py.File(path, "r") as file:
             found = [key for key in (*REQUIRED, *OPTIONAL) if isinstance(file.get(key), h5py.Dataset)]
+            _check_own(path, file, found)
             named = file.attrs.get("env_id")
             return {key: file[key][()] for key in found}, named.decode() if isinstance(named, bytes) else named
     except (OSError, RuntimeError, KeyError) as error:
         raise ValueError(f"{path}: cannot be read as HDF5, is it complete? ({error})") from error
+
+
+def _check_own(path: Path, file: h5py.File, keys: list[str]) -> None:
+    """ValueError where an array lies in another file, which HDF5 would open wherever on this machine it is."""
+    for key in keys:
+        if file[key].file.filename != file.filename or file[key].external or file[key].is_virtual:
+            raise ValueError(f"{path}: {key!r} is kept in another file; expected all arrays in this one")
 
 
 def _drop_dead_contacts(arrays: Arrays, env_id: str) -> None:

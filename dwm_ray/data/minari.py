@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import minari
@@ -13,6 +14,8 @@ from dwm_ray.environments import as_vector
 from dwm_ray.types import DataCard, Episodes, Spaces
 
 SOURCE = "Minari"
+ID = re.compile(r"[\w-]+(/[\w-]+)*-v\d+", re.ASCII)
+"""Minari joins an id to its folder unread: another would name a place outside it."""
 
 
 def read(dataset_id: str, download: bool, env_id: str | None = None) -> Episodes:
@@ -36,6 +39,8 @@ def read(dataset_id: str, download: bool, env_id: str | None = None) -> Episodes
 
 def _open(dataset_id: str, download: bool) -> Any:
     where = f"minari:{dataset_id}"
+    if not ID.fullmatch(dataset_id):
+        raise ValueError(f"{where}: is no id of a Minari data set; expected one like mujoco/halfcheetah/medium-v0")
     try:
         return minari.load_dataset(dataset_id, download=download)
     except FileNotFoundError as error:
@@ -46,6 +51,8 @@ def _open(dataset_id: str, download: bool) -> Any:
 
 def _environment(dataset: Any, where: str, asked: str | None) -> str:
     named = dataset.env_spec.id if dataset.env_spec is not None else None
+    if named and ":" in named and named != asked:  # as in d4rl: what code runs here, data do not decide
+        raise ValueError(f"{where}: names {named!r}, a module to import; where you trust it: --data.env {named}")
     if named and asked and named != asked:
         raise ValueError(f"{where}: was recorded in {named}, but data.env asks for {asked}; leave data.env out")
     if not (named or asked):

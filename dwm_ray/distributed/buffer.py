@@ -13,6 +13,8 @@ their sampler. Learners take references, never data, through here. A block is on
 |----------------|-------------------------------------|-------------------------------------------------|
 | sampler task   | a wanted block (lead not used up)    | a reader that opens or advances its cursor      |
 | reader's fetch | a block beyond its cursor            | an accepted block, the stream's end or failure  |
+
+Who waited is answered `GATHER_S` after the block came, with all that came meanwhile.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,11 +33,16 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 from dwm_ray.checkpoint import write_json
 from dwm_ray.distributed import spill
 from dwm_ray.distributed.gauges import Gauges
+from dwm_ray.distributed.waking import Bell, Desk, Soon
 from dwm_ray.replay.streams import Ledger
 from dwm_ray.synthesis import StreamSpec
 from dwm_ray.types import SegmentShape
 
 RETRY_PAUSE_S = 1.0
+GATHER_S = 0.02
+"""Where blocks come fast, an answer holds several: it costs as much as one with a single block."""
+GAUGES_EVERY_S = 1.0
+"""To set the gauges costs more than to book a block, and Ray exports them every few seconds."""
 MOST_FAILURES = 5
 """Failures in a row after which a stream is given up and its readers are told why."""
 
@@ -70,8 +77,11 @@ class SyntheticReplayBuffer:
         self._sampler_names = sampler_names
         self._streams: dict[str, _Stream] = {}
         self._resident: OrderedDict[tuple[str, int], int] = OrderedDict()
-        self._changed = asyncio.Condition()
+        self._resident_bytes = 0
+        self._desk = Desk(self._next_wanted)
+        self._bells: defaultdict[str, Bell] = defaultdict(lambda: Bell(GATHER_S))
         self._gauges = Gauges("buffer", {"run": self._run.name})
+        self._tell = Soon(lambda: self._gauges.set({**self.counters(), **self._levels()}), GAUGES_EVERY_S)
         self._pulls: set[asyncio.Task[None]] = set()
         self._fault: str | None = None
 
@@ -107,7 +117,7 @@ class SyntheticReplayBuffer:
         """A reader found the block gone with the node that held it: the next one gets it from disk."""
         if (stream := self._streams.get(spec.fingerprint)) is not None:
             stream.refs.pop(index, None)
-            self._resident.pop((spec.fingerprint, index), None)
+            self._resident_bytes -= self._resident.pop((spec.fingerprint, index), 0)
 
     async def close(self, spec: StreamSpec, cursor: str) -> None:
         """A reader is done."""
@@ -118,16 +128,17 @@ class SyntheticReplayBuffer:
         """Up to `most` blocks beyond the cursor; waits up to `wait_s` for the first. ValueError when the stream was
         given up."""
         stream = self._open(spec, cursor)
-        await self._notify()
+        self._desk.hand_out()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(wait_s), self._changed:
-                await self._changed.wait_for(lambda: self._ready(stream, cursor))
+            async with asyncio.timeout(wait_s):
+                await self._bells[spec.fingerprint].wait(lambda: self._ready(stream, cursor))
         if stream.error:
             raise ValueError(f"stream {spec.fingerprint} cannot be drawn: {stream.error}")
         taken = stream.ledger.take(cursor, most)
         blocks = [(index, self._reference(stream, index)) for index in taken]
         self._evict()
-        await self._notify()
+        self._desk.hand_out()
+        self._tell()
         return Delivery(blocks, stream.shape, stream.ledger.finished(cursor))
 
     @staticmethod
@@ -147,11 +158,13 @@ class SyntheticReplayBuffer:
     def _keep(self, stream: _Stream, index: int, ref: Any, num_bytes: int) -> None:
         stream.refs[index] = [ref]
         self._resident[(stream.spec.fingerprint, index)] = num_bytes
+        self._resident_bytes += num_bytes
 
     def _evict(self) -> None:
         """Let go of the references used longest ago until the rest fits; Ray frees a block when no reader holds it."""
-        while sum(self._resident.values()) > self._limit and len(self._resident) > 1:
-            (name, index), _ = self._resident.popitem(last=False)
+        while self._resident_bytes > self._limit and len(self._resident) > 1:
+            (name, index), num_bytes = self._resident.popitem(last=False)
+            self._resident_bytes -= num_bytes
             del self._streams[name].refs[index]
 
     async def _pull_or_give_up(self, sampler_name: str) -> None:
@@ -160,23 +173,34 @@ class SyntheticReplayBuffer:
             await self._pull(sampler_name)
         except Exception as error:
             self._give_up(f"the buffer failed: {error!r}")
-            await self._notify()
             raise
 
     async def _pull(self, sampler_name: str) -> None:
         """Keep one sampler busy while any stream wants a block; ends when the sampler is gone for good."""
         sampler, alive = ray.get_actor(sampler_name), True
         while alive:
-            async with self._changed:
-                await self._changed.wait_for(lambda: any(self._wants(stream) for stream in self._streams.values()))
-                stream = min(filter(self._wants, self._streams.values()), key=lambda s: len(s.ledger.arrived))
-                index = stream.ledger.next_wanted()
-            assert index is not None
+            stream, index = await self._desk.errand()
             alive = await self._draw(sampler, stream, index)
-            await self._notify()
+            self._booked(stream)
         self._sampler_names.remove(sampler_name)
         if not self._sampler_names:
             self._give_up("all samplers died; see their logs in the Ray dashboard")
+
+    def _next_wanted(self) -> tuple[_Stream, int] | None:
+        """A block to draw, claimed: of those streams that want one, the one that has least."""
+        wanting = [stream for stream in self._streams.values() if self._wants(stream)]
+        if not wanting:
+            return None
+        stream = min(wanting, key=lambda s: len(s.ledger.arrived))
+        index = stream.ledger.next_wanted()
+        assert index is not None
+        return stream, index
+
+    def _booked(self, stream: _Stream) -> None:
+        """A block of the stream came, or was given back, or will not come."""
+        self._bells[stream.spec.fingerprint].ring_soon()
+        self._desk.hand_out()
+        self._tell()
 
     @staticmethod
     def _wants(stream: _Stream) -> bool:
@@ -216,11 +240,7 @@ class SyntheticReplayBuffer:
         for stream in self._streams.values():
             if not stream.ledger.complete:
                 stream.error = why
-
-    async def _notify(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
-        self._gauges.set({**self.counters(), **self._levels()})
+                self._bells[stream.spec.fingerprint].ring()
 
     @staticmethod
     def _describe(stream: _Stream) -> dict[str, Any]:
@@ -238,7 +258,7 @@ class SyntheticReplayBuffer:
         ledgers = [stream.ledger for stream in self._streams.values()]
         return {
             "segments_held": sum(ledger.rows_accepted for ledger in ledgers),
-            "resident_bytes": sum(self._resident.values()),
+            "resident_bytes": self._resident_bytes,
             "lead_blocks": max((ledger.ahead for ledger in ledgers if ledger.cursors), default=0),
             "blocks_in_flight": sum(len(ledger.in_flight) for ledger in ledgers),
             "readers": sum(len(ledger.cursors) for ledger in ledgers),

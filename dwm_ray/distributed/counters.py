@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ray
-
 from dwm_ray.checkpoint import write_json
 from dwm_ray.distributed.trial import Plant
 from dwm_ray.run_folder import RunFolder, read_json
@@ -17,7 +15,7 @@ class Counters:
         self._before: dict[str, int] = read_json(plant.run.counters) or {}
 
     def write(self) -> None:
-        now: dict[str, int] = ray.get(self._buffer.counters.remote())
+        now = self._buffer.counters()
         both = {name: self._before.get(name, 0) + value for name, value in now.items()}
         write_json(self._run.counters, {**both, **shared_parts(self._run)})
 

@@ -19,6 +19,7 @@ from dwm_ray.distributed.checkpoints import report, resume
 from dwm_ray.distributed.feed import BlockFeed
 from dwm_ray.distributed.gauges import Gauges
 from dwm_ray.distributed.rounds import SamplerDrawer
+from dwm_ray.distributed.shards import Shards
 from dwm_ray.problem import default_device, load_problem
 from dwm_ray.replay.ring import Ring
 from dwm_ray.run import agent_trainer, learn_trial, ready_agent, trained_model
@@ -39,7 +40,7 @@ class Job:
     """Fingerprint of the data."""
     world_model: str | None
     """Fingerprint of the trained world model."""
-    buffer: Any
+    buffer: Shards
     samplers: tuple[str, ...]
     """Names of the sampler actors."""
     num_threads: int
@@ -72,7 +73,7 @@ def _imagined(
         return
     assert job.world_model is not None
     spec = StreamSpec.of(config, job.world_model)
-    with BlockFeed(job.buffer, spec, admission(config), config.replay, job.trial_id, device) as feed:
+    with BlockFeed(job.buffer.of(spec), spec, admission(config), config.replay, job.trial_id, device) as feed:
         yield feed.ready(), feed.gauges
 
 

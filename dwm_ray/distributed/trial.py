@@ -17,11 +17,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dwm_ray.config import RunConfig
 from dwm_ray.distributed.artifacts import Claims, ensure_world_model
-from dwm_ray.distributed.buffer import SyntheticReplayBuffer
 from dwm_ray.distributed.cluster import Placement
 from dwm_ray.distributed.learner import Job, learner_loop
 from dwm_ray.distributed.nodes import Resources
 from dwm_ray.distributed.sampler import Sampler
+from dwm_ray.distributed.shards import Shards
 from dwm_ray.problem import DataIdentity
 from dwm_ray.run_folder import RunFailed, RunFolder, set_status, status_of
 from dwm_ray.search import Trial
@@ -34,7 +34,7 @@ class Plant:
     run: RunFolder
     data: DataIdentity
     placement: Placement
-    buffer: Any
+    buffer: Shards
     claims: Any
     samplers: tuple[Any, ...]
     sampler_names: tuple[str, ...]
@@ -51,9 +51,7 @@ class Plant:
             ray.remote(Sampler).options(name=name, max_restarts=-1, **needs).remote(*about) for name in names
         )
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        keep = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "scheduling_strategy": here}
-        limits = (cluster.lead_blocks, cluster.buffer_bytes)
-        buffer = ray.remote(SyntheticReplayBuffer).options(**keep).remote(str(run.root), *limits, list(names))
+        buffer = Shards.build(str(run.root), cluster, list(names), here)
         claims = ray.remote(Claims).options(num_cpus=0, scheduling_strategy=here).remote()
         return Plant(run, data, placement, buffer, claims, samplers, names)
 

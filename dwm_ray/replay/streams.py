@@ -20,6 +20,9 @@ class Ledger:
     rows: dict[int, int] = field(default_factory=dict)
     in_flight: set[int] = field(default_factory=set)
     cursors: dict[str, int] = field(default_factory=dict)
+    foremost: int = 0
+    """Where the cursor stands that read most."""
+    rows_accepted: int = 0
     rows_generated: int = 0
     rows_dropped: int = 0
     rows_consumed: int = 0
@@ -36,13 +39,9 @@ class Ledger:
         return self.complete and self.cursors[cursor] == self.num_blocks
 
     @property
-    def rows_accepted(self) -> int:
-        return sum(self.rows.values())
-
-    @property
     def ahead(self) -> int:
         """Blocks accepted or in flight beyond the foremost cursor."""
-        return len(self.arrived) + len(self.in_flight) - max(self.cursors.values(), default=0)
+        return len(self.arrived) + len(self.in_flight) - self.foremost
 
     def restore(self, index: int, rows: int) -> None:
         """A block that an earlier session spilled: accepted without being drawn."""
@@ -80,19 +79,23 @@ class Ledger:
 
     def open_cursor(self, name: str) -> None:
         """Start (or, after a learner's restart, start again) reading from the first block."""
+        self.close_cursor(name)
         self.cursors[name] = 0
 
     def close_cursor(self, name: str) -> None:
-        self.cursors.pop(name, None)
+        if self.cursors.pop(name, 0) == self.foremost:
+            self.foremost = max(self.cursors.values(), default=0)
 
     def take(self, name: str, most: int) -> list[int]:
         """Advance a cursor over up to `most` blocks; [] where nothing new has arrived."""
         position = self.cursors[name]
         taken = self.arrived[position : position + most]
         self.cursors[name] = position + len(taken)
+        self.foremost = max(self.foremost, self.cursors[name])
         self.rows_consumed += sum(self.rows[index] for index in taken)
         return taken
 
     def _arrive(self, index: int, rows: int) -> None:
         self.arrived.append(index)
         self.rows[index] = rows
+        self.rows_accepted += rows

@@ -114,3 +114,33 @@ COMMANDS = [
 def test_documented_commands_parse(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert program(*words, "--device", "cpu", "--repeats", "0") == 2  # the first thing that is checked
     assert "--repeats" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--repeats", "3"], "--repeats: has no meaning for the load on the buffer"),
+        (["--samplers", "0"], "--samplers: expected a positive number, not 0"),
+        (["--streams", "65"], "--streams and --processes: expected no more"),
+        (["--draw-s", "-1"], "--draw-s and --warmup-s: expected 0 or more"),
+    ],
+)
+def test_a_load_that_cannot_be_made_is_refused_before_ray_starts(
+    words: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert program("load", *words) == 2
+    assert text in capsys.readouterr().err
+
+
+def test_a_row_of_the_load_tells_rates_and_quantiles() -> None:
+    from dwm_ray.benchmark.load import HEADERS, cells
+
+    window = {
+        "seconds": 2.0, "accepted": 100, "delivered": 300, "cpu_s": [0.5, 1.5], "rss_bytes": [1e6, 2e6],
+        "delays": {"fetch": [0.001, 0.003], "delivery": []},
+    }  # fmt: skip
+    row = cells("2 of the buffer", 0.5, window)
+    assert len(row) == len(HEADERS)
+    assert row[:6] == ["2 of the buffer", "0.5", "50", "150", "0.25, 0.75", "50"]
+    assert row[6].startswith("2, 2.9")
+    assert row[7:] == ["–", "–", "1, 2"]

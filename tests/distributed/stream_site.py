@@ -41,7 +41,8 @@ class Site:
         return Plant.build(config, self.run, self.problem.identity, place(config.cluster))
 
     def feed(self, plant: Plant, cursor: str, spec: StreamSpec | None = None) -> BlockFeed:
-        return BlockFeed(plant.buffer, spec or self.spec, admission(self.config), self.config.replay, cursor, CPU)
+        spec = spec or self.spec
+        return BlockFeed(plant.buffer.of(spec), spec, admission(self.config), self.config.replay, cursor, CPU)
 
     def all_rows(self, plant: Plant, cursor: str) -> np.ndarray:
         with self.feed(plant, cursor) as feed:
@@ -72,7 +73,7 @@ def make_site(root: Path, file: Path) -> Site:
 
 def stop(plant: Plant) -> None:
     """Kill a plant and wait until its names are free."""
-    for actor in (*plant.samplers, plant.buffer, plant.claims):
+    for actor in (*plant.samplers, *plant.buffer.actors, plant.claims):
         ray.kill(actor)
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:

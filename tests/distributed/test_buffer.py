@@ -94,6 +94,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setattr(module, "ray", stand_in)
     monkeypatch.setattr(module, "Gauges", NoGauges)
     monkeypatch.setattr(module, "RETRY_PAUSE_S", 0.0)
+    monkeypatch.setattr(module, "GAUGES_EVERY_S", 0.0)
     return stand_in
 
 
@@ -130,6 +131,7 @@ def test_each_reader_gets_each_block_once_and_it_is_drawn_once(tmp_path: Path, s
     async def scenario() -> None:
         for blocks in await asyncio.gather(*(read(buffer, name, spec()) for name in ("a", "b"))):
             assert_whole(blocks, spec())
+        await asyncio.sleep(0.01)  # gauges are set a little later
 
     asyncio.run(scenario())
     assert sorted(samplers[0].asked + samplers[1].asked) == list(range(NUM_BLOCKS))

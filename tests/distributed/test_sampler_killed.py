@@ -26,7 +26,7 @@ def test_a_sampler_killed_in_the_middle_loses_and_repeats_nothing(cluster: str, 
     deadline = time.monotonic() + 100
     while len(blocks) < NUM_BLOCKS:
         assert time.monotonic() < deadline, "the stream does not go on"
-        delivery = ray.get(plant.buffer.fetch.remote(site.spec, "reader", 1, 5.0))
+        delivery = ray.get(plant.buffer.of(site.spec).fetch.remote(site.spec, "reader", 1, 5.0))
         for index, [ref] in delivery.blocks:
             assert index not in blocks
             blocks[index] = np.array(ray.get(ref))

@@ -33,8 +33,7 @@ def plant(site: Site) -> Iterator[Plant]:
 def test_every_reader_gets_the_rows_that_one_process_draws(site: Site, plant: Plant) -> None:
     for cursor in ("first", "second"):
         np.testing.assert_allclose(site.all_rows(plant, cursor), site.expected, rtol=1e-6, atol=1e-6)
-    counters = ray.get(plant.buffer.counters.remote())
-    assert counters == {
+    assert plant.buffer.counters() == {
         "streams_drawn": 1,
         "segments_sampled": NUM_SEGMENTS,
         "segments_dropped": 0,
@@ -47,7 +46,7 @@ def test_a_learner_that_starts_again_gets_every_row(site: Site, plant: Plant) ->
     """Its worker was killed in the middle: nobody closed its cursor."""
     other = replace(site.spec, seed=1)
     gone = site.feed(plant, "trial", other)
-    ray.get(plant.buffer.fetch.remote(other, gone._cursor, 2, 10.0))
+    ray.get(plant.buffer.of(other).fetch.remote(other, gone._cursor, 2, 10.0))
     with site.feed(plant, "trial", other) as feed:
         ring = feed.ready()
         while not feed._complete:
@@ -73,7 +72,7 @@ def test_a_later_session_with_a_tiny_buffer_draws_nothing_again(site: Site, plan
     again = site.plant(buffer_bytes=1)
     for cursor in ("third", "fourth"):
         np.testing.assert_allclose(site.all_rows(again, cursor), site.expected, rtol=1e-6, atol=1e-6)
-    counters = ray.get(again.buffer.counters.remote())
+    counters = again.buffer.counters()
     stop(again)
     assert (counters["segments_sampled"], counters["segments_restored"]) == (0, NUM_SEGMENTS)
     assert counters["segments_consumed"] == 2 * NUM_SEGMENTS
