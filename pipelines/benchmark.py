@@ -1,4 +1,5 @@
-"""Measure rates and their ratios on this machine: learner, sampler, world-model training, or a learner as a whole.
+"""Measure rates and their ratios on this machine: learner, sampler, world-model training, or a learner as a whole; or
+provoke faults, and see what a sweep makes of them.
 
 Everything is timed in turns and repeated; a table of medians and paired ratios is printed, and the rates go to a JSON
 file. --peer NAME=COMMAND times an outside command in turn with ours and reads the last number that it prints.
@@ -7,10 +8,12 @@ docs/performance.md says what each ratio means.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
 import torch
@@ -21,6 +24,7 @@ from dwm_ray.benchmark.measure import Clock, Stopwatch, Work
 from dwm_ray.benchmark.peers import Peer
 from dwm_ray.benchmark.result import machine, markdown_table, run_works, terminal_table
 from dwm_ray.benchmark.suites import Suite
+from dwm_ray.benchmark.suites.faults import Faults
 from dwm_ray.benchmark.suites.learner import Learner
 from dwm_ray.benchmark.suites.sampler import Sampler
 from dwm_ray.benchmark.suites.whole import Whole
@@ -29,6 +33,8 @@ from dwm_ray.benchmark.workbench import Workbench
 from dwm_ray.checkpoint import write_json
 from dwm_ray.cli import main_guard
 from dwm_ray.config import DataConfig
+
+SWEEP = Path(__file__).parent / "sweep.py"
 
 
 @dataclass(frozen=True)
@@ -66,9 +72,44 @@ Chosen = (
     | Annotated[WorldModels, tyro.conf.subcommand(WorldModels.name)]
     | Annotated[Whole, tyro.conf.subcommand(Whole.name)]
 )
+AnySuite = Chosen | Annotated[Faults, tyro.conf.subcommand(Faults.name)]
+RATES_ONLY = ("device", "threads", "repeats", "burst_s", "clock", "only", "peer")
+"""Options that faults have no use for."""
 
 
-def run(suite: Chosen, options: Options) -> None:
+def run(suite: AnySuite, options: Options) -> None:
+    """Measure one suite, or provoke faults."""
+    if isinstance(suite, Faults):
+        provoke(suite, options)
+    else:
+        measure(suite, options)
+
+
+def provoke(suite: Faults, options: Options) -> None:
+    """Every fault in turn, its line as soon as it is over; ValueError for options that say how to time."""
+    given = [name for name in RATES_ONLY if getattr(options, name) != getattr(Options(), name)]
+    if given:
+        raise ValueError(f"--{given[0].replace('_', '-')}: says how rates are timed; faults are provoked once each")
+    if "RAY_ADDRESS" in os.environ:
+        raise ValueError("RAY_ADDRESS: faults start a cluster of their own on this machine; expected it unset")
+    from dwm_ray.distributed.faults import arena, outcome  # the other suites need no Ray
+    from dwm_ray.distributed.faults import suite as faults
+
+    path = options.output or default_path(suite)
+    console = Console(stderr=True)
+    with TemporaryDirectory() as folder, arena.own_cluster() as address:
+        place = arena.Arena(address, Path(folder), SWEEP, faults.words(options.task, options.data), console.print)
+        lines = []
+        for line in faults.provoke_all(place, options.task, options.data, suite.updates):
+            lines.append(line)
+            console.print(" | ".join(line.cells()), highlight=False)
+            about = {**machine(torch.device("cpu")), "cpus": os.cpu_count()}
+            write_json(path, {"faults": [one.to_json() for one in lines], "machine": about})
+    print(outcome.markdown_table(lines))
+    print(path)
+
+
+def measure(suite: Chosen, options: Options) -> None:
     """Measure one suite."""
     check(options)
     torch.set_num_threads(options.threads)
@@ -89,7 +130,7 @@ def run(suite: Chosen, options: Options) -> None:
     print(path)
 
 
-def default_path(suite: Suite) -> Path:
+def default_path(suite: Suite | Faults) -> Path:
     return Path("runs/benchmark") / f"{suite.name}-{time.strftime('%Y%m%d-%H%M%S')}.json"
 
 

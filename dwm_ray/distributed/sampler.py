@@ -8,6 +8,7 @@ very same rows.
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from functools import lru_cache
@@ -67,6 +68,10 @@ class Sampler:
         self._gauges.drew(len(rows), seconds)
         halvings = self._halving.count - halvings
         return rows, {"rows": len(rows), "shape": shape, "seconds": seconds, "oom_halvings": halvings}
+
+    def pid(self) -> int:
+        """Of its process."""
+        return os.getpid()
 
     def idle(self) -> None:
         """Answers when all that was asked before is done."""
