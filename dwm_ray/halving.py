@@ -23,8 +23,8 @@ LOG = logging.getLogger(__name__)
 FEWEST_ROWS = 16
 """Where even so few rows do not fit, something else fills the memory."""
 RANDOM = (torch.rand, torch.randn, torch.randint)
-SIGNS = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-"""What torch says of an allocation that failed, where it has no type of its own for it."""
+SIGNS = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "could not create a primitive")
+"""What torch says of an allocation that failed, where it has no type of its own for it; the last is oneDNN's word."""
 
 
 class Imaginer(Protocol):

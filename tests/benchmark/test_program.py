@@ -114,3 +114,13 @@ COMMANDS = [
 def test_documented_commands_parse(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert program(*words, "--device", "cpu", "--repeats", "0") == 2  # the first thing that is checked
     assert "--repeats" in capsys.readouterr().err
+
+
+def test_faults_refuse_options_of_rates_and_a_cluster_of_others(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert program("faults", "--repeats", "3") == 2
+    assert "--repeats: says how rates are timed" in capsys.readouterr().err
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    assert program("faults") == 2
+    assert "RAY_ADDRESS" in capsys.readouterr().err

@@ -33,7 +33,9 @@ SAMPLER, BUFFER, LEARNER, TRIAL = "Sampler", "SyntheticReplayBuffer", "RayTrainW
 
 @contextmanager
 def own_cluster() -> Iterator[str]:
-    """Address of a cluster that lives as long as this."""
+    """Address of a cluster that lives as long as this. Its processes give freed memory back to the kernel at once, so
+    that a limit on a process is one on what it uses, not on what it has ever used."""
+    os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**20))
     about: dict[str, Any] = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "log_to_driver": False}
     hook = {"worker_process_setup_hook": f"{settings.__name__}.{settings.name_own_cluster.__name__}"}
     context = ray.init(address="local", num_cpus=NUM_CPUS, logging_level=logging.WARNING, runtime_env=hook, **about)
@@ -95,8 +97,14 @@ class Arena:
     words: tuple[str, ...]
     tell: Callable[[str], None] = lambda text: None
     _count: int = 0
+    _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     _pids: dict[int, str] = field(default_factory=dict)
     """Processes of actors that were seen, and what they were."""
+    _before: set[str] = field(default_factory=set)
+    """Actors and placement groups that were there first."""
+
+    def __post_init__(self) -> None:
+        self._before = set(self._actors()) | set(self._groups())
 
     def sweep(self, *words: str, output: Path | None = None) -> Sweep:
         """Start one and wait for its run folder."""
@@ -116,13 +124,23 @@ class Arena:
         with output.open("w") as file:
             command = [sys.executable, str(self.program), *words]
             process = subprocess.Popen(command, stdout=file, stderr=file, env=env, start_new_session=True)
+        self._processes.append(process)
         return Sweep(process, Path(), output)
 
+    def end_all(self) -> None:
+        """Kill what a scenario that broke off has left running."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
     def pids(self, actor_class: str, name: str = "") -> list[int]:
-        """Processes of the alive actors of a class; their sweep is the only one that runs."""
+        """Processes of the alive actors of a class; their sweep is the only one that runs. They must descend from this
+        process, which has started the cluster: no others are ever touched."""
         found = list_actors(address=self.address, filters=[("state", "=", "ALIVE")], detail=True, limit=1000)
-        self._pids |= {actor.pid: actor.class_name for actor in found if actor.pid}
-        return [a.pid for a in found if actor_class in a.class_name and a.pid and (not name or a.name == name)]
+        found = [a for a in found if a.actor_id not in self._before and a.pid and _below(a.pid, os.getpid())]
+        self._pids |= {actor.pid: actor.class_name for actor in found}
+        return [a.pid for a in found if actor_class in a.class_name and (not name or a.name == name)]
 
     def kill(self, actor_class: str, name: str = "") -> float:
         """SIGKILL one of these processes; returns when."""
@@ -139,12 +157,28 @@ class Arena:
         return found
 
     def _left_now(self) -> tuple[str, ...]:
-        alive = ("ALIVE", "PENDING_CREATION", "RESTARTING", "DEPENDENCIES_UNREADY")
-        actors = [a.class_name for a in list_actors(address=self.address, limit=10_000) if a.state in alive]
-        groups = list_placement_groups(address=self.address, limit=10_000)
-        found = [f"actor {name}" for name in actors if name not in RAYS_OWN]
-        found += [f"placement group {group.state.lower()}" for group in groups if group.state != "REMOVED"]
-        return (*found, *(f"process of {name}" for pid, name in self._pids.items() if _works(pid, name)))
+        there = self._actors() | self._groups()
+        processes = (f"process of {name}" for pid, name in self._pids.items() if _works(pid, name))
+        return (*(what for key, what in there.items() if key not in self._before), *processes)
+
+    def _actors(self) -> dict[str, str]:
+        """Those that are not dead."""
+        found = list_actors(address=self.address, filters=[("state", "!=", "DEAD")], limit=1000)
+        return {actor.actor_id: f"actor {actor.class_name}" for actor in found if actor.class_name not in RAYS_OWN}
+
+    def _groups(self) -> dict[str, str]:
+        found = list_placement_groups(address=self.address, filters=[("state", "!=", "REMOVED")], limit=1000)
+        return {group.placement_group_id: f"placement group ({group.state.lower()})" for group in found}
+
+
+def _below(pid: int, ancestor: int) -> bool:
+    """Does the process descend from the other one?"""
+    while pid > 1 and pid != ancestor:
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            return False
+    return pid == ancestor
 
 
 def _works(pid: int, name: str) -> bool:
