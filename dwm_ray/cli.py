@@ -7,6 +7,7 @@ defaults follow from that choice, so they are read first and `--help` shows what
 from __future__ import annotations
 
 import argparse
+import errno
 import functools
 import os
 import select
@@ -26,13 +27,15 @@ from dwm_ray.profiles import Profile
 from dwm_ray.run_folder import RunFailed
 from dwm_ray.search import reason
 
+STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
+"""Full, over quota, read-only, broken, gone."""
 P = ParamSpec("P")
 Command = TypeVar("Command", bound=BaseModel)
 
 
 def main_guard(main: Callable[P, int | None]) -> Callable[P, int]:
-    """Bad input becomes one line and exit code 2, a failed run one line and 1, Ctrl-C 130, a reader of our output that
-    went away (`| head`) 141; any other exception stays a traceback."""
+    """Bad input becomes one line and exit code 2, a failed run or storage one line and 1, Ctrl-C 130, a reader of our
+    output that went away (`| head`) 141; any other exception stays a traceback."""
 
     @functools.wraps(main)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> int:
@@ -54,6 +57,11 @@ def main_guard(main: Callable[P, int | None]) -> Callable[P, int]:
         except ValueError as error:
             print(f"error: {reason(error)}", file=sys.stderr)
             return 2
+        except OSError as error:
+            if error.errno not in STORAGE_ERRORS:
+                raise
+            print(f"failed: storage: {error}", file=sys.stderr)
+            return 1
 
     return guarded
 

@@ -25,12 +25,12 @@ from torch import Tensor
 from dwm_ray.agents.base import Agent
 from dwm_ray.config import RunConfig, fingerprint
 from dwm_ray.filters.base import FilterConfig, num_kept
+from dwm_ray.halving import Imaginer
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.source import BatchSource
 from dwm_ray.synthesis import Admission, end_imagined_episodes
 from dwm_ray.types import Segments, SegmentShape, Termination
-from dwm_ray.world_models.base import WorldModel
 
 
 def starts_per_part(config: RunConfig) -> int:
@@ -65,7 +65,7 @@ class Part:
 class Ground:
     """What rounds are imagined with, beside the policy."""
 
-    model: WorldModel
+    model: Imaginer
     starts: Segments
     """Recorded transitions, in whose first states rollouts begin."""
     rule: Termination

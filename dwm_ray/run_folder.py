@@ -6,6 +6,7 @@ The only place that knows the names of files in a run folder. A folder that exis
 from __future__ import annotations
 
 import json
+import logging
 import platform
 import time
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import torch
 
 from dwm_ray.checkpoint import write_json
 
+LOG = logging.getLogger(__name__)
 LIBRARIES = ("dwm-ray", "ray", "torch", "numpy", "gymnasium", "mujoco", "minari", "pyarrow", "pydantic", "h5py")
 
 
@@ -92,8 +94,14 @@ def _version(library: str) -> str | None:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file of a run folder; None where there is none."""
-    return json.loads(path.read_text()) if path.is_file() else None
+    """A JSON file of a run folder; None where there is none, or only a part that a crash of the machine left."""
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        LOG.warning("%s is no whole JSON file and passed over (%s)", path, error)
+        return None
 
 
 def set_status(folder: Path, status: str, **more: Any) -> None:

@@ -45,6 +45,8 @@ def reopen(console: Console, root: Path) -> tuple[RunFolder, Problem, dict[str, 
     """A run folder to go on with, its data checked against what the run was started with, and its record."""
     run = RunFolder.open(root)
     record = read_json(run.config)
+    if record is None:
+        raise ValueError(f"{run.config}: expected the JSON that a run writes at its start")
     seen = read_json(run.root / "data.json") or {}
     problem = load_problem(RunConfig.model_validate(record["run"]), seen.get("fingerprint"))
     announce(console, run, problem, record)

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from dwm_ray.config import RunConfig, fingerprint
 from dwm_ray.filters.base import Filter
+from dwm_ray.halving import Imaginer
 from dwm_ray.types import Segments, SegmentShape, Termination
-from dwm_ray.world_models.base import WorldModel, sampling_options
+from dwm_ray.world_models.base import sampling_options
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def end_imagined_episodes(segments: Segments, rule: Termination, discount: float
     return replace(segments, discount=discount * alive)
 
 
-def draw_block(spec: StreamSpec, index: int, model: WorldModel, starts: Segments, rule: Termination) -> Segments:
+def draw_block(spec: StreamSpec, index: int, model: Imaginer, starts: Segments, rule: Termination) -> Segments:
     """Block `index` of a stream: the model's longest segments from its start pairs (real segments' first states and
     actions), on the model's device."""
     device = starts.rew.device

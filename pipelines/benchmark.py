@@ -1,5 +1,5 @@
-"""Measure rates and their ratios on this machine: learner, sampler, world-model training, or a learner as a whole; and
-how much load the buffer's index bears.
+"""Measure rates and their ratios on this machine: learner, sampler, world-model training, or a learner as a whole; how
+much load the buffer's index bears; or provoke faults, and see what a sweep makes of them.
 
 Everything is timed in turns and repeated; a table of medians and paired ratios is printed, and the rates go to a JSON
 file. --peer NAME=COMMAND times an outside command in turn with ours and reads the last number that it prints.
@@ -8,10 +8,12 @@ docs/performance.md says what each figure means.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
 import torch
@@ -24,6 +26,7 @@ from dwm_ray.benchmark.measure import Clock, Stopwatch, Work
 from dwm_ray.benchmark.peers import Peer
 from dwm_ray.benchmark.result import as_markdown, as_table, machine, markdown_table, run_works, terminal_table
 from dwm_ray.benchmark.suites import Suite
+from dwm_ray.benchmark.suites.faults import Faults
 from dwm_ray.benchmark.suites.learner import Learner
 from dwm_ray.benchmark.suites.sampler import Sampler
 from dwm_ray.benchmark.suites.whole import Whole
@@ -32,6 +35,8 @@ from dwm_ray.benchmark.workbench import Workbench
 from dwm_ray.checkpoint import write_json
 from dwm_ray.cli import main_guard
 from dwm_ray.config import DataConfig
+
+SWEEP = Path(__file__).parent / "sweep.py"
 
 
 @dataclass(frozen=True)
@@ -63,29 +68,62 @@ class Options:
     """Print the table as Markdown."""
 
 
+Rates = Learner | Sampler | WorldModels | Whole
 Chosen = (
     Annotated[Learner, tyro.conf.subcommand(Learner.name)]
     | Annotated[Sampler, tyro.conf.subcommand(Sampler.name)]
     | Annotated[WorldModels, tyro.conf.subcommand(WorldModels.name)]
     | Annotated[Whole, tyro.conf.subcommand(Whole.name)]
     | Annotated[Load, tyro.conf.subcommand(Load.name)]
+    | Annotated[Faults, tyro.conf.subcommand(Faults.name)]
 )
+USED_BY_LOAD = ("output", "markdown")
+USED_BY_FAULTS = (*USED_BY_LOAD, "task", "data")
 
 
-def run(suite: Chosen, options: Options) -> None:
-    """Measure one suite."""
-    if isinstance(suite, Load):
-        run_load(suite, options)
+def run(suite: Rates | Load | Faults, options: Options) -> None:
+    """Measure one suite, or provoke faults."""
+    if isinstance(suite, Faults):
+        provoke(suite, options)
+    elif isinstance(suite, Load):
+        burden(suite, options)
     else:
-        run_suite(suite, options)
+        measure(suite, options)
 
 
-def run_load(suite: Load, options: Options) -> None:
+def refuse_others(options: Options, used: tuple[str, ...], why: str) -> None:
+    """ValueError for options that were given and would not be read."""
+    others = [field.name for field in fields(Options) if field.name not in used]
+    if given := [name for name in others if getattr(options, name) != getattr(Options(), name)]:
+        raise ValueError(f"--{given[0].replace('_', '-')}: {why}")
+
+
+def provoke(suite: Faults, options: Options) -> None:
+    """Every fault in turn, its line as soon as it is over."""
+    refuse_others(options, USED_BY_FAULTS, "says how rates are timed; faults are provoked once each")
+    if "RAY_ADDRESS" in os.environ:
+        raise ValueError("RAY_ADDRESS: faults start a cluster of their own on this machine; expected it unset")
+    from dwm_ray.distributed.faults import arena, outcome  # the other suites need no Ray
+    from dwm_ray.distributed.faults import suite as faults
+
+    path = options.output or default_path(suite)
+    console = Console(stderr=True)
+    with TemporaryDirectory() as folder, arena.own_cluster() as address:
+        place = arena.Arena(address, Path(folder), SWEEP, faults.words(options.task, options.data), console.print)
+        lines = []
+        for line in faults.provoke_all(place, options.task, options.data, suite.updates):
+            lines.append(line)
+            console.print(" | ".join(line.cells()), highlight=False)
+            about = {**machine(torch.device("cpu")), "cpus": os.cpu_count()}
+            write_json(path, {"faults": [one.to_json() for one in lines], "machine": about})
+    print(outcome.markdown_table(lines))
+    print(path)
+
+
+def burden(suite: Load, options: Options) -> None:
     """Measure the index: the floor of Ray's calls first, then each number of actors."""
     suite.check()
-    unused = [f.name for f in fields(Options) if f.name not in ("output", "markdown")]
-    if given := [name for name in unused if getattr(options, name) != getattr(Options(), name)]:
-        raise ValueError(f"--{given[0].replace('_', '-')}: has no meaning for the load on the buffer")
+    refuse_others(options, USED_BY_LOAD, "has no meaning for the load on the buffer")
     from dwm_ray.distributed import load as site  # the other suites need no Ray
 
     rows, windows, path = [], [], options.output or default_path(suite)
@@ -108,7 +146,7 @@ def run_load(suite: Load, options: Options) -> None:
     print(path)
 
 
-def run_suite(suite: Learner | Sampler | WorldModels | Whole, options: Options) -> None:
+def measure(suite: Rates, options: Options) -> None:
     """Measure rates in turns."""
     check(options)
     torch.set_num_threads(options.threads)
@@ -129,7 +167,7 @@ def run_suite(suite: Learner | Sampler | WorldModels | Whole, options: Options) 
     print(path)
 
 
-def default_path(suite: Suite | Load) -> Path:
+def default_path(suite: Suite | Load | Faults) -> Path:
     return Path("runs/benchmark") / f"{suite.name}-{time.strftime('%Y%m%d-%H%M%S')}.json"
 
 

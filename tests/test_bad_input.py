@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import h5py
 import pytest
 from tiny_problem import recording, tiny_config
 
+from dwm_ray.cli import main_guard
 from dwm_ray.run import run
 from dwm_ray.run_folder import RunFolder
 
@@ -202,3 +205,21 @@ class TestEvaluate:
         row = json.loads((trial / "reevaluation.json").read_text())
         assert len(row["returns"]) == 1
         assert row["score_unit"] == "raw return"
+
+
+@pytest.mark.parametrize(("error", "stays"), [(errno.ENOSPC, False), (errno.ENOENT, True)])
+def test_storage_that_fails_is_one_line_and_other_errors_of_files_stay_tracebacks(
+    error: int, stays: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @main_guard
+    def main() -> None:
+        raise OSError(error, os.strerror(error), "/mnt/runs/counters.json")
+
+    if stays:
+        with pytest.raises(OSError, match="No such file"):
+            main()
+    else:
+        assert main() == 1
+        assert (
+            "failed: storage: [Errno 28] No space left on device: '/mnt/runs/counters.json'" in capsys.readouterr().err
+        )

@@ -10,6 +10,7 @@ import pytest
 
 from dwm_ray.checkpoint import write_json
 from dwm_ray.run_folder import RunFolder, read_json, set_status, status_of
+from dwm_ray.training.fit import is_trained
 
 
 def test_runs_of_one_second_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,3 +70,15 @@ def test_the_environment_is_recorded(tmp_path: Path) -> None:
     facts = json.loads((tmp_path / "environment.json").read_text())
     assert {"python", "platform", "cpus", "gpus", "dwm_ray", "ray", "torch", "mujoco"} <= facts.keys()
     assert facts["torch"]
+
+
+def test_a_file_that_was_cut_off_counts_as_not_there_and_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    set_status(tmp_path, "running", updates=3)
+    path = tmp_path / "status.json"
+    path.write_text(path.read_text()[:-9])
+    assert read_json(path) is None
+    assert status_of(tmp_path) == "pending"
+    assert not is_trained(tmp_path)
+    assert str(path) in caplog.text

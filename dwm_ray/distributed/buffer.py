@@ -8,6 +8,8 @@
 It pulls: one task per sampler asks for the next wanted block, so the buffer owns what comes back and blocks survive
 their sampler. Learners take references, never data, through here. A block is on disk before it is accepted; beyond
 `buffer_bytes` the references of blocks handed out longest ago are let go, and read back from disk when wanted again.
+A buffer that was killed starts again from the disk: blocks from their files, their order, totals and how far each
+cursor stood from the stream's account (`accounts`).
 
 | waits          | for                                 | unblocked by                                    |
 |----------------|-------------------------------------|-------------------------------------------------|
@@ -21,20 +23,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections import OrderedDict, defaultdict
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 
-from dwm_ray.checkpoint import write_json
 from dwm_ray.distributed import spill
+from dwm_ray.distributed.accounts import Account, accounts_of, totals
 from dwm_ray.distributed.gauges import Gauges
+from dwm_ray.distributed.stream import Stream
 from dwm_ray.distributed.waking import Bell, Desk, Soon
-from dwm_ray.replay.streams import Ledger
 from dwm_ray.synthesis import StreamSpec
 from dwm_ray.types import SegmentShape
 
@@ -43,21 +45,8 @@ GATHER_S = 0.02
 """Where blocks come fast, an answer holds several: it costs as much as one with a single block."""
 GAUGES_EVERY_S = 1.0
 """To set the gauges costs more than to book a block, and Ray exports them every few seconds."""
-MOST_FAILURES = 5
-"""Failures in a row after which a stream is given up and its readers are told why."""
-
-
-@dataclass
-class _Stream:
-    spec: StreamSpec
-    ledger: Ledger
-    shape: SegmentShape | None = None
-    failures: int = 0
-    error: str | None = None
-    seconds: float = 0.0
-    """Time that samplers spent on it."""
-    restored: int = 0
-    refs: dict[int, list[Any]] = field(default_factory=dict)
+SETTLE_S = 60.0
+"""Most that a restarted buffer waits for blocks that are being drawn."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +61,19 @@ class Delivery:
 class SyntheticReplayBuffer:
     """See the module. All methods run on one event loop, so no lock is needed."""
 
-    def __init__(self, run: str, lead_blocks: int, buffer_bytes: int, sampler_names: list[str]) -> None:
+    def __init__(
+        self,
+        run: str,
+        lead_blocks: int,
+        buffer_bytes: int,
+        sampler_names: list[str],
+        is_mine: Callable[[str], bool] = lambda stream: True,
+    ) -> None:
+        """`is_mine` tells by a stream's name whether it is this actor's, where the run has several (`shards`)."""
         self._run, self._lead, self._limit = Path(run), lead_blocks, buffer_bytes
         self._sampler_names = sampler_names
-        self._streams: dict[str, _Stream] = {}
+        self._streams: dict[str, Stream] = {}
+        self._accounts = accounts_of(self._run, is_mine)
         self._resident: OrderedDict[tuple[str, int], int] = OrderedDict()
         self._resident_bytes = 0
         self._desk = Desk(self._next_wanted)
@@ -84,34 +82,37 @@ class SyntheticReplayBuffer:
         self._tell = Soon(lambda: self._gauges.set({**self.counters(), **self._levels()}), GAUGES_EVERY_S)
         self._pulls: set[asyncio.Task[None]] = set()
         self._fault: str | None = None
+        self._settled = not ray.get_runtime_context().was_current_actor_reconstructed
 
-    def _open(self, spec: StreamSpec, cursor: str) -> _Stream:
+    async def _settle(self) -> None:
+        """After a restart, wait until the samplers have done what the buffer before had asked for: their blocks are on
+        disk then, and are found there instead of drawn twice."""
+        if not self._settled:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SETTLE_S):
+                    await asyncio.gather(*(_idle(ray.get_actor(name)) for name in self._sampler_names))
+            self._settled = True
+
+    def _open(self, spec: StreamSpec, cursor: str) -> Stream:
         """The stream of a specification, with a cursor at its first block if the reader has none yet. A restarted
-        buffer knows no stream: the first fetch opens it again from disk."""
+        buffer knows no stream: the first fetch opens it again from disk, and cursors stand where they stood."""
         name = spec.fingerprint
         if name not in self._streams:
             self._streams[name] = self._load(spec)
-        if cursor not in self._streams[name].ledger.cursors:
-            self._streams[name].ledger.open_cursor(cursor)
+        stream = self._streams[name]
+        stream.open(cursor)
         if not self._pulls:
             self._pulls = {asyncio.create_task(self._pull_or_give_up(name)) for name in self._sampler_names}
         return self._streams[name]
 
-    def _load(self, spec: StreamSpec) -> _Stream:
-        """A new stream, with the blocks that an earlier session left on disk."""
-        stream = _Stream(spec, Ledger(spec.num_blocks, self._lead))
-        for index, rows in spill.blocks_on_disk(self._run, spec).items():
-            stream.ledger.restore(index, rows)
-        if stream.ledger.arrived:
-            stream.shape, stream.restored = spill.read_shape(self._run, spec), stream.ledger.rows_accepted
+    def _load(self, spec: StreamSpec) -> Stream:
+        name = spec.fingerprint
+        if name not in self._accounts:
+            self._accounts[name] = Account(spill.stream_folder(self._run, spec))
+        stream = Stream.load(self._run, spec, self._lead, self._accounts[name])
         if not stream.ledger.complete:
             stream.error = self._fault
-        elif not self._description(spec).exists():  # the session that drew the last block ended there
-            write_json(self._description(spec), self._describe(stream))
         return stream
-
-    def _description(self, spec: StreamSpec) -> Path:
-        return spill.stream_folder(self._run, spec) / "stream.json"
 
     async def forget(self, spec: StreamSpec, index: int) -> None:
         """A reader found the block gone with the node that held it: the next one gets it from disk."""
@@ -121,13 +122,21 @@ class SyntheticReplayBuffer:
 
     async def close(self, spec: StreamSpec, cursor: str) -> None:
         """A reader is done."""
-        if spec.fingerprint in self._streams:
-            self._streams[spec.fingerprint].ledger.close_cursor(cursor)
+        stream = self._streams.get(spec.fingerprint)
+        if stream is not None and cursor in stream.ledger.cursors:
+            stream.record(cursor, is_open=False)
+            stream.ledger.close_cursor(cursor)
 
-    async def fetch(self, spec: StreamSpec, cursor: str, most: int, wait_s: float) -> Delivery:
-        """Up to `most` blocks beyond the cursor; waits up to `wait_s` for the first. ValueError when the stream was
-        given up."""
+    async def fetch(
+        self, spec: StreamSpec, cursor: str, most: int, wait_s: float, position: int | None = None
+    ) -> Delivery:
+        """Up to `most` blocks beyond the cursor; waits up to `wait_s` for the first. `position` is how many blocks the
+        reader has: what an earlier answer held beyond them was lost with the buffer that gave it. ValueError when the
+        stream was given up."""
+        await self._settle()
         stream = self._open(spec, cursor)
+        if position is not None:
+            stream.ledger.stand_at(cursor, position)
         self._desk.hand_out()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
@@ -135,6 +144,8 @@ class SyntheticReplayBuffer:
         if stream.error:
             raise ValueError(f"stream {spec.fingerprint} cannot be drawn: {stream.error}")
         taken = stream.ledger.take(cursor, most)
+        if taken:
+            stream.record(cursor)
         blocks = [(index, self._reference(stream, index)) for index in taken]
         self._evict()
         self._desk.hand_out()
@@ -142,11 +153,11 @@ class SyntheticReplayBuffer:
         return Delivery(blocks, stream.shape, stream.ledger.finished(cursor))
 
     @staticmethod
-    def _ready(stream: _Stream, cursor: str) -> bool:
+    def _ready(stream: Stream, cursor: str) -> bool:
         ledger = stream.ledger
         return bool(stream.error) or ledger.complete or ledger.cursors[cursor] < len(ledger.arrived)
 
-    def _reference(self, stream: _Stream, index: int) -> list[Any]:
+    def _reference(self, stream: Stream, index: int) -> list[Any]:
         """[ref] of a block, from the object store or again from disk; in a list, so that Ray hands on the ref."""
         name = stream.spec.fingerprint
         if index not in stream.refs:
@@ -155,7 +166,7 @@ class SyntheticReplayBuffer:
         self._resident.move_to_end((name, index))
         return stream.refs[index]
 
-    def _keep(self, stream: _Stream, index: int, ref: Any, num_bytes: int) -> None:
+    def _keep(self, stream: Stream, index: int, ref: Any, num_bytes: int) -> None:
         stream.refs[index] = [ref]
         self._resident[(stream.spec.fingerprint, index)] = num_bytes
         self._resident_bytes += num_bytes
@@ -180,15 +191,15 @@ class SyntheticReplayBuffer:
         sampler, alive = ray.get_actor(sampler_name), True
         while alive:
             stream, index = await self._desk.errand()
-            alive = await self._draw(sampler, stream, index)
+            alive = await self._draw(sampler_name, sampler, stream, index)
             self._booked(stream)
         self._sampler_names.remove(sampler_name)
         if not self._sampler_names:
             self._give_up("all samplers died; see their logs in the Ray dashboard")
 
-    def _next_wanted(self) -> tuple[_Stream, int] | None:
+    def _next_wanted(self) -> tuple[Stream, int] | None:
         """A block to draw, claimed: of those streams that want one, the one that has least."""
-        wanting = [stream for stream in self._streams.values() if self._wants(stream)]
+        wanting = [stream for stream in self._streams.values() if stream.wants_block]
         if not wanting:
             return None
         stream = min(wanting, key=lambda s: len(s.ledger.arrived))
@@ -196,43 +207,33 @@ class SyntheticReplayBuffer:
         assert index is not None
         return stream, index
 
-    def _booked(self, stream: _Stream) -> None:
+    def _booked(self, stream: Stream) -> None:
         """A block of the stream came, or was given back, or will not come."""
         self._bells[stream.spec.fingerprint].ring_soon()
         self._desk.hand_out()
         self._tell()
 
-    @staticmethod
-    def _wants(stream: _Stream) -> bool:
-        return stream.error is None and stream.ledger.wants_block
-
-    async def _draw(self, sampler: Any, stream: _Stream, index: int) -> bool:
+    async def _draw(self, name: str, sampler: Any, stream: Stream, index: int) -> bool:
         """Have a block drawn; False when the sampler will never answer again. A failed block is wanted again: a
         restarted or another sampler draws the very same rows."""
         try:
             ref, meta_ref = sampler.draw.remote(stream.spec, index)
-            self._accept(stream, index, ref, await meta_ref)
+            self._accept(stream, index, ref, await meta_ref, name)
         except ActorUnavailableError:
-            stream.ledger.give_back(index)
+            stream.lost(index)
             await asyncio.sleep(RETRY_PAUSE_S)
         except RayActorError:
-            stream.ledger.give_back(index)
+            stream.lost(index)
             return False
         except RayTaskError as error:
-            stream.ledger.give_back(index)
-            stream.failures += 1
-            if stream.failures >= MOST_FAILURES:
-                stream.error = str(error.cause)
+            stream.failed(index, error.cause)
+            await asyncio.sleep(0.0 if stream.error else RETRY_PAUSE_S)
         return True
 
-    def _accept(self, stream: _Stream, index: int, ref: Any, meta: dict[str, Any]) -> None:
-        stream.failures, stream.shape = 0, meta["shape"]
-        stream.seconds += meta["seconds"]
-        if stream.ledger.accept(index, meta["rows"]):
+    def _accept(self, stream: Stream, index: int, ref: Any, meta: dict[str, Any], sampler: str) -> None:
+        if stream.accept(index, meta, sampler):
             self._keep(stream, index, ref, meta["rows"] * meta["shape"].width * 4)
             self._evict()
-        if stream.ledger.complete:
-            write_json(self._description(stream.spec), self._describe(stream))
 
     def _give_up(self, why: str) -> None:
         """Tell the readers of all streams that are not whole, and those that come later."""
@@ -241,17 +242,6 @@ class SyntheticReplayBuffer:
             if not stream.ledger.complete:
                 stream.error = why
                 self._bells[stream.spec.fingerprint].ring()
-
-    @staticmethod
-    def _describe(stream: _Stream) -> dict[str, Any]:
-        ledger = stream.ledger
-        return {
-            **asdict(stream.spec),
-            "rows": ledger.rows_accepted,
-            "blocks": len(ledger.arrived),
-            "seconds": stream.seconds,
-            "finished": time.time(),
-        }
 
     def _levels(self) -> dict[str, float]:
         """How full and how busy it is now; see `gauges.FAMILIES`."""
@@ -263,16 +253,15 @@ class SyntheticReplayBuffer:
             "blocks_in_flight": sum(len(ledger.in_flight) for ledger in ledgers),
             "readers": sum(len(ledger.cursors) for ledger in ledgers),
             "samplers_alive": len(self._sampler_names),
-            "drawing_s": sum(stream.seconds for stream in self._streams.values()),
+            "drawing_s": sum(account.seconds for account in self._accounts.values()),
         }
 
     def counters(self) -> dict[str, int]:
-        """Rows in and out, over all streams."""
-        ledgers = [stream.ledger for stream in self._streams.values()]
-        return {
-            "streams_drawn": sum(ledger.rows_generated > 0 for ledger in ledgers),
-            "segments_sampled": sum(ledger.rows_generated for ledger in ledgers),
-            "segments_dropped": sum(ledger.rows_dropped for ledger in ledgers),
-            "segments_restored": sum(stream.restored for stream in self._streams.values()),
-            "segments_consumed": sum(ledger.rows_consumed for ledger in ledgers),
-        }
+        """Rows in and out, over all streams and sessions of the run."""
+        return totals(list(self._accounts.values()))
+
+
+async def _idle(sampler: Any) -> None:
+    """Ends when the sampler has done all that it was asked for so far, or is dead."""
+    with contextlib.suppress(RayActorError):
+        await sampler.idle.remote()

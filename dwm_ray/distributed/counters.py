@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 from dwm_ray.checkpoint import write_json
 from dwm_ray.distributed.trial import Plant
-from dwm_ray.run_folder import RunFolder, read_json
+from dwm_ray.run_folder import RunFolder
+
+LOG = logging.getLogger(__name__)
 
 
 class Counters:
@@ -12,12 +16,14 @@ class Counters:
 
     def __init__(self, plant: Plant) -> None:
         self._run, self._buffer = plant.run, plant.buffer
-        self._before: dict[str, int] = read_json(plant.run.counters) or {}
+        self._halvings = 0
 
     def write(self) -> None:
         now = self._buffer.counters()
-        both = {name: self._before.get(name, 0) + value for name, value in now.items()}
-        write_json(self._run.counters, {**both, **shared_parts(self._run)})
+        if now["oom_halvings"] > self._halvings:
+            self._halvings = now["oom_halvings"]
+            LOG.warning("samplers ran out of memory %d times and draw fewer rows at once now", self._halvings)
+        write_json(self._run.counters, {**now, **shared_parts(self._run)})
 
 
 def shared_parts(run: RunFolder) -> dict[str, int]:

@@ -42,11 +42,12 @@ class BlockFeed:
     ) -> None:
         self._buffer, self._spec, self._admission, self._config = buffer, spec, admission, config
         # A learner that starts again has an empty ring: its cursor is a new one, at the first block.
-        self._name, self._cursor, self._device = cursor, f"{cursor}-{uuid4().hex[:8]}", device
+        self._cursor, self._device = f"{cursor}-{uuid4().hex[:8]}", device
         self._ring: Ring | None = None
         self._error: Exception | None = None
         self._complete = False
         self._seen: set[int] = set()
+        self._position = 0
         self._stop = threading.Event()
         self._progress = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="block-feed", daemon=True)
@@ -96,7 +97,8 @@ class BlockFeed:
     def _run(self) -> None:
         try:
             while not (self._stop.is_set() or self._complete):
-                self._take(ray.get(self._buffer.fetch.remote(self._spec, self._cursor, BLOCKS_A_FETCH, FETCH_WAIT_S)))
+                limits = (BLOCKS_A_FETCH, FETCH_WAIT_S, self._position)
+                self._take(ray.get(self._buffer.fetch.remote(self._spec, self._cursor, *limits)))
             self._buffer.close.remote(self._spec, self._cursor)
         except RayTaskError as error:  # what the buffer raised, without its traceback
             self._error = error.cause
@@ -106,15 +108,17 @@ class BlockFeed:
             self._progress.notify_all()
 
     def _take(self, delivery: Delivery) -> None:
-        """Copy new blocks into the ring. After a block that was lost with its owner or its node comes a new cursor: the
-        buffer reads it from disk, and blocks that are in the ring already are passed over."""
+        """Copy new blocks into the ring. From a block on that was lost with its owner or its node, blocks are asked for
+        again: the buffer reads them from disk, and those that are in the ring already are passed over."""
         new = [(index, ref) for index, [ref] in delivery.blocks if index not in self._seen]
         lost = [index for index, ref in new if not self._ingested(index, ref, delivery.shape)]
         if lost:
             ray.get([self._buffer.forget.remote(self._spec, index) for index in lost])
-            self._buffer.close.remote(self._spec, self._cursor)
-            self._cursor = f"{self._name}-{uuid4().hex[:8]}"
+        order = [index for index, _ in delivery.blocks]
+        self._position += min([order.index(index) for index in lost], default=len(order))
         self._complete = delivery.complete and not lost
+        if self._complete and len(self._seen) < self._spec.num_blocks:  # a buffer that came back in another order
+            self._position, self._complete = 0, False
         with self._progress:
             self._progress.notify_all()
 

@@ -15,11 +15,12 @@ from ray.util.metrics import Gauge
 
 FAMILIES: dict[str, dict[str, str]] = {
     "buffer": {
-        "streams_drawn": "Streams of which this session has drawn rows",
-        "segments_sampled": "Segments that samplers have drawn, in total",
-        "segments_dropped": "Segments that came twice and were dropped, in total",
-        "segments_restored": "Segments found on disk from earlier sessions",
-        "segments_consumed": "Segments handed to learners, in total; one that two learners read counts twice",
+        "streams_drawn": "Streams of which rows were drawn, over all sessions of the run",
+        "segments_sampled": "Segments that samplers have drawn, over all sessions",
+        "segments_dropped": "Segments that came twice and were dropped, over all sessions",
+        "segments_restored": "Segments found on disk and not drawn again, over all sessions and restarts",
+        "segments_consumed": "Segments handed to learners, over all sessions; one that two learners read counts twice",
+        "oom_halvings": "Times that a sampler ran out of memory and went on with half as many rows at once",
         "segments_held": "Segments of all streams that can be read now, in memory or from disk",
         "resident_bytes": "Bytes of blocks that the buffer keeps in the object store; bound: cluster.buffer_bytes",
         "lead_blocks": "Blocks drawn or being drawn beyond the foremost reader, of the stream furthest ahead; bound: "
@@ -33,6 +34,7 @@ FAMILIES: dict[str, dict[str, str]] = {
         "segments": "Segments drawn, in total",
         "segments_per_s": "Segments per second of the last block or part of a round",
         "busy_share": "Share of the time since its first block or part that it was drawing",
+        "oom_halvings": "Times that memory was too small and it went on with half as many rows at once",
         "gpu_bytes": "GPU memory that torch holds in this process",
     },
     "learner": {
@@ -111,7 +113,7 @@ class SamplerGauges:
 
     def __init__(self, run: str, sampler: str) -> None:
         self._gauges = Gauges("sampler", {"run": run, "sampler": sampler})
-        self._segments, self._drawing_s = 0, 0.0
+        self._segments, self._drawing_s, self._halvings = 0, 0.0, 0
         self._started: float | None = None
 
     def drew(self, segments: int, seconds: float) -> None:
@@ -121,4 +123,9 @@ class SamplerGauges:
         self._segments, self._drawing_s = self._segments + segments, self._drawing_s + seconds
         share = self._drawing_s / max(now - self._started, 1e-9)
         row = {"segments": self._segments, "segments_per_s": segments / max(seconds, 1e-9), "busy_share": share}
-        self._gauges.tell(row)
+        self._gauges.tell({**row, "oom_halvings": self._halvings})
+
+    def halved(self) -> None:
+        """Memory was too small just now."""
+        self._halvings += 1
+        self._gauges.set({"oom_halvings": self._halvings})

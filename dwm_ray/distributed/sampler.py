@@ -8,6 +8,7 @@ very same rows.
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from functools import lru_cache
@@ -25,6 +26,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.transitions import real_segments
 from dwm_ray.distributed.gauges import SamplerGauges
 from dwm_ray.distributed.spill import write_block
+from dwm_ray.halving import Halving
 from dwm_ray.problem import default_device, load_problem, new_agent
 from dwm_ray.run_folder import RunFolder
 from dwm_ray.sources import admission
@@ -47,6 +49,7 @@ class Sampler:
         self._model = lru_cache(maxsize=4)(self._load)
         self._agent = lru_cache(maxsize=8)(self._new_agent)
         self._gauges = SamplerGauges(self._run.root.name, ray.get_runtime_context().get_actor_name() or "")
+        self._halving = Halving(self._gauges.halved)
 
     def _load(self, fingerprint: str) -> WorldModel:
         return load_model(self._run.world_model(fingerprint), self._device)
@@ -55,15 +58,23 @@ class Sampler:
     def draw(self, spec: StreamSpec, index: int) -> tuple[np.ndarray, dict[str, Any]]:
         """Block `index` as fused rows [rows, width] and what is to be known of it. The block is on disk when this
         returns, so that no accepted block is ever lost. The caller owns both values: they survive this actor."""
-        started = time.perf_counter()
-        model = self._model(spec.world_model).with_options(spec.sampling)
+        started, halvings = time.perf_counter(), self._halving.count
+        model = self._halving.of(self._model(spec.world_model).with_options(spec.sampling))
         segments = draw_block(spec, index, model, self._starts, self._problem.task.termination)
         shape = SegmentShape.of(segments)
         rows = shape.fuse(segments).cpu().numpy()
         write_block(self._run.root, spec, index, rows, shape)
         seconds = time.perf_counter() - started
         self._gauges.drew(len(rows), seconds)
-        return rows, {"rows": len(rows), "shape": shape, "seconds": seconds}
+        halvings = self._halving.count - halvings
+        return rows, {"rows": len(rows), "shape": shape, "seconds": seconds, "oom_halvings": halvings}
+
+    def pid(self) -> int:
+        """Of its process."""
+        return os.getpid()
+
+    def idle(self) -> None:
+        """Answers when all that was asked before is done."""
 
     def draw_part(
         self, config: str, world_model: str, weights: dict[str, Tensor], version: int, part: int
@@ -71,7 +82,7 @@ class Sampler:
         """One part of a learner's round, imagined with the policy's weights of that version; rows on the CPU."""
         options, agent = self._agent(config)
         agent.load_state_dict(weights)
-        model = self._model(world_model).with_options(sampling_options(options))
+        model = self._halving.of(self._model(world_model).with_options(sampling_options(options)))
         ground = rounds.Ground(model, self._starts, self._problem.task.termination, admission(options))
         drawn = rounds.draw_part(options, ground, agent, version, part)
         self._gauges.drew(drawn.num_segments, drawn.seconds)

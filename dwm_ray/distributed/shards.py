@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ray
@@ -19,6 +20,16 @@ from dwm_ray.distributed.buffer import SyntheticReplayBuffer
 from dwm_ray.synthesis import StreamSpec
 
 ALWAYS_THERE = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
+
+
+def owner(stream: str, num_shards: int) -> int:
+    """Which actor a stream's name belongs to."""
+    return int(stream, 16) % num_shards
+
+
+def belongs(number: int, num_shards: int, stream: str) -> bool:
+    """Is the stream that actor's?"""
+    return owner(stream, num_shards) == number
 
 
 @dataclass(frozen=True)
@@ -33,11 +44,12 @@ class Shards:
         num_bytes = max(1, config.buffer_bytes // config.buffer_shards)
         start = ray.remote(SyntheticReplayBuffer).options(**ALWAYS_THERE, scheduling_strategy=where).remote
         about = (run, config.lead_blocks, num_bytes, sampler_names)
-        return Shards(tuple(start(*about) for _ in range(config.buffer_shards)))
+        parts = (partial(belongs, number, config.buffer_shards) for number in range(config.buffer_shards))
+        return Shards(tuple(start(*about, part) for part in parts))
 
     def of(self, spec: StreamSpec) -> Any:
         """The actor that a stream belongs to: the same for all who ask, also in a later session."""
-        return self.actors[int(spec.fingerprint, 16) % len(self.actors)]
+        return self.actors[owner(spec.fingerprint, len(self.actors))]
 
     def counters(self) -> dict[str, int]:
         """Rows in and out, over all actors."""

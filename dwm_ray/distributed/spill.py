@@ -53,5 +53,11 @@ def blocks_on_disk(run: Path, spec: StreamSpec) -> dict[int, int]:
     return {int(path.stem.removeprefix("block-")): pq.read_metadata(path).num_rows for path in paths}
 
 
+def rows_on_disk(run: Path, spec: StreamSpec, index: int) -> int | None:
+    """Number of rows of a whole block; None where it is not there."""
+    path = _path(stream_folder(run, spec), index)
+    return pq.read_metadata(path).num_rows if path.exists() else None
+
+
 def _path(folder: Path, index: int) -> Path:
     return folder / f"block-{index:06d}.parquet"

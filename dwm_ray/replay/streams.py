@@ -22,6 +22,8 @@ class Ledger:
     cursors: dict[str, int] = field(default_factory=dict)
     foremost: int = 0
     """Where the cursor stands that read most."""
+    consumed: dict[str, int] = field(default_factory=dict)
+    """Rows handed to each cursor, those closed since included."""
     rows_accepted: int = 0
     rows_generated: int = 0
     rows_dropped: int = 0
@@ -77,23 +79,34 @@ class Ledger:
         if index not in self.rows:
             self._wanted.appendleft(index)
 
-    def open_cursor(self, name: str) -> None:
-        """Start (or, after a learner's restart, start again) reading from the first block."""
+    def open_cursor(self, name: str, position: int = 0) -> None:
+        """Start (or, after a learner's restart, start again) reading from the first block, or from where it stood."""
         self.close_cursor(name)
-        self.cursors[name] = 0
+        self.cursors[name] = position
+        self.foremost = max(self.foremost, position)
 
     def close_cursor(self, name: str) -> None:
         if self.cursors.pop(name, 0) == self.foremost:
             self.foremost = max(self.cursors.values(), default=0)
 
+    def stand_at(self, name: str, position: int) -> None:
+        """The reader says how many blocks it has: those handed out beyond them did not reach it and do not count."""
+        self._move(name, min(position, len(self.arrived)))
+
     def take(self, name: str, most: int) -> list[int]:
         """Advance a cursor over up to `most` blocks; [] where nothing new has arrived."""
         position = self.cursors[name]
         taken = self.arrived[position : position + most]
-        self.cursors[name] = position + len(taken)
-        self.foremost = max(self.foremost, self.cursors[name])
-        self.rows_consumed += sum(self.rows[index] for index in taken)
+        self._move(name, position + len(taken))
         return taken
+
+    def _move(self, name: str, position: int) -> None:
+        stood, self.cursors[name] = self.cursors[name], position
+        blocks = self.arrived[min(stood, position) : max(stood, position)]
+        rows = sum(self.rows[index] for index in blocks) * (1 if position > stood else -1)
+        self.consumed[name] = self.consumed.get(name, 0) + rows
+        self.rows_consumed += rows
+        self.foremost = max(self.foremost, position) if position >= stood else max(self.cursors.values())
 
     def _arrive(self, index: int, rows: int) -> None:
         self.arrived.append(index)

@@ -14,6 +14,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.evaluation.model_error import prediction_error
 from dwm_ray.problem import Problem, window_sets
+from dwm_ray.run_folder import read_json
 from dwm_ray.training.world_model import WorldModelTrainer
 from dwm_ray.training.writers import MetricsWriter
 from dwm_ray.world_models.base import WorldModel
@@ -70,4 +71,4 @@ def measure_error(model: WorldModel, holdout: WindowSet, problem: Problem) -> di
 
 def is_trained(folder: Path) -> bool:
     """Does the folder hold a whole world model?"""
-    return (folder / "status.json").is_file()
+    return read_json(folder / "status.json") is not None

@@ -1,7 +1,8 @@
 """Metrics on disk: one JSON line a row, and the same numbers for TensorBoard.
 
 The only place that turns metrics into files. A writer that is opened again after a crash drops the rows beyond the
-checkpoint that the run goes on from, so that no update stands there twice.
+checkpoint that the run goes on from, so that no update stands there twice. A crash may leave half of a last row behind
+and nothing worse.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from torch.utils.tensorboard import SummaryWriter
 
@@ -22,7 +23,9 @@ class RowLog:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = [row for row in read_rows(path) if row["update"] <= resume_at]
-        path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        part = path.with_name(path.name + ".part")
+        part.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        part.replace(path)
 
     def append(self, row: dict[str, Any]) -> None:
         with self.path.open("a") as file:
@@ -35,6 +38,15 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         return []
     lines = path.read_text().splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n") and line.strip()]
+
+
+def open_to_append(path: Path) -> TextIO:
+    """A JSON-lines file, made where there is none; a half-written last row is cut off: the next stands alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+    return path.open("a")
 
 
 class MetricsWriter:

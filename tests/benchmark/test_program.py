@@ -144,3 +144,13 @@ def test_a_row_of_the_load_tells_rates_and_quantiles() -> None:
     assert row[:6] == ["2 of the buffer", "0.5", "50", "150", "0.25, 0.75", "50"]
     assert row[6].startswith("2, 2.9")
     assert row[7:] == ["–", "–", "1, 2"]
+
+
+def test_faults_refuse_options_of_rates_and_a_cluster_of_others(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert program("faults", "--repeats", "3") == 2
+    assert "--repeats: says how rates are timed" in capsys.readouterr().err
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    assert program("faults") == 2
+    assert "RAY_ADDRESS" in capsys.readouterr().err

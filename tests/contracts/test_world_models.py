@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dwm_ray.config import RunConfig
 from dwm_ray.data.windows import WindowSet
+from dwm_ray.halving import Halving
 from dwm_ray.registry import find, plugins
 from dwm_ray.types import DataCard, Episodes, Segments, Spaces, Windows
 from dwm_ray.world_models.base import WorldModel
@@ -296,3 +297,24 @@ def test_initial_weights_follow_from_the_seed(name: str) -> None:
     pairs = list(zip(first.parameters(), again.parameters(), strict=True))
     assert all(torch.equal(*pair) for pair in pairs)
     assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
+
+
+def test_parts_of_a_batch_are_what_the_whole_would_be(name: str) -> None:
+    """`halving`: a sampler short of memory draws the rows that it would draw with enough."""
+    model, (obs, act) = build(name), starts(100)
+    halving = Halving()
+    halving.most_rows = 37
+    actions = torch.tensor(SPACES.act_low) + torch.rand(2, generator=torch.Generator().manual_seed(9))
+    whole, parts = (
+        imaginer.imagine(
+            obs,
+            act,
+            policy=(lambda obs, step: actions.expand(len(obs), 2)) if model.follows_policy else None,
+            horizon=horizon_of(model),
+            rtg=torch.linspace(0, 1, 100),
+            generator=torch.Generator().manual_seed(0),
+        )
+        for imaginer in (model, halving.of(model))
+    )
+    for key, value in vars(whole).items():
+        assert torch.allclose(getattr(parts, key), value, rtol=0, atol=5e-3), key

@@ -7,7 +7,7 @@ from typing import Any
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dwm_ray.training.writers import MetricsWriter, RowLog, read_rows
+from dwm_ray.training.writers import MetricsWriter, RowLog, open_to_append, read_rows
 
 
 def test_rows_come_back_in_order(tmp_path: Path) -> None:
@@ -43,6 +43,14 @@ def test_a_row_that_was_cut_off_is_passed_over_and_goes_when_the_log_is_opened_a
     path.write_text('{"update": 1}\n{"update": 2, "lo')
     assert read_rows(path) == [{"update": 1}]
     RowLog(path, resume_at=5).append({"update": 2})
+    assert read_rows(path) == [{"update": 1}, {"update": 2}]
+
+
+def test_what_is_appended_to_a_file_that_was_cut_off_stands_alone(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "account.jsonl"
+    for text in ('{"update": 1}\n{"upda', '{"update": 2}\n'):
+        with open_to_append(path) as file:
+            file.write(text)
     assert read_rows(path) == [{"update": 1}, {"update": 2}]
 
 

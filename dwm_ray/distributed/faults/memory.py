@@ -1,0 +1,91 @@
+"""A sampler whose memory is too small: the kernel refuses, it goes on with half as many rows at once."""
+
+from __future__ import annotations
+
+import resource
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import ray
+import torch
+
+from dwm_ray.config import RunConfig
+from dwm_ray.data.transitions import real_segments
+from dwm_ray.distributed.accounts import Account
+from dwm_ray.distributed.cluster import place
+from dwm_ray.distributed.faults.arena import Arena
+from dwm_ray.distributed.faults.outcome import Outcome
+from dwm_ray.distributed.spill import stream_folder
+from dwm_ray.distributed.trial import Plant
+from dwm_ray.problem import Problem, load_problem, new_model
+from dwm_ray.run_folder import RunFolder
+from dwm_ray.synthesis import StreamSpec, draw_block
+from dwm_ray.types import SegmentShape
+from dwm_ray.world_models.store import load_model, save_model
+
+ALLOWED_BYTES = 100_000_000
+"""What the sampler may take beyond what it holds before its first block: a third of what a block takes."""
+BLOCK_ROWS = 16_384
+OPTIONS = {
+    "world_model.denoiser": "mlp",
+    "world_model.dim": 64,
+    "synthesis.block_rows": BLOCK_ROWS,
+    "synthesis.num_segments": 2 * BLOCK_ROWS,
+    "cluster.num_samplers": 1,
+    "cluster.learner_cpus": 0.5,
+}
+MODEL = "faults"
+
+
+def sampler_memory(arena: Arena, base: RunConfig) -> Outcome:
+    """Two blocks through a real buffer and sampler; the first must be the one that enough memory gives."""
+    config = base.with_values(OPTIONS)
+    run, problem = RunFolder(arena.folder / "memory"), load_problem(config)
+    save_model(run.world_model(MODEL), new_model(config, problem, torch.device("cpu")), {})
+    plant = Plant.build(config, run, problem.identity, place(config.cluster))
+    try:
+        found = _drawn(plant, config, run, problem)
+    finally:
+        for actor in (*plant.samplers, *plant.buffer.actors, plant.claims):
+            ray.kill(actor)
+    return replace(found, left=arena.left())
+
+
+def _drawn(plant: Plant, config: RunConfig, run: RunFolder, problem: Problem) -> Outcome:
+    _limit(ray.get(plant.samplers[0].pid.remote()))
+    spec, started = StreamSpec.of(config, MODEL), time.time()
+    blocks = _all_blocks(plant, spec)
+    seconds = time.time() - started
+    halvings = Account(stream_folder(run.root, spec)).oom_halvings
+    same = np.allclose(blocks[0], _expected(config, run, problem, spec), rtol=0, atol=1e-3)
+    rows = "as" if same else "OTHER than"
+    survived = f"halved {halvings} times and drew both blocks in {seconds:.0f} s; rows {rows} with enough memory"
+    exact = sum(map(len, blocks.values())) == spec.num_segments
+    return Outcome("a sampler out of memory", survived, None, "no row", exact, (), same and halvings > 0)
+
+
+def _limit(pid: int) -> None:
+    """RLIMIT_DATA: the kernel refuses what goes beyond."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    held = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData"))
+    resource.prlimit(pid, resource.RLIMIT_DATA, (held + ALLOWED_BYTES, resource.RLIM_INFINITY))
+
+
+def _all_blocks(plant: Plant, spec: StreamSpec) -> dict[int, np.ndarray]:
+    blocks: dict[int, np.ndarray] = {}
+    while True:
+        delivery = ray.get(plant.buffer.of(spec).fetch.remote(spec, "reader", 1, 5.0, len(blocks)))
+        blocks |= {index: np.array(ray.get(ref)) for index, [ref] in delivery.blocks}
+        if delivery.complete:
+            return blocks
+
+
+def _expected(config: RunConfig, run: RunFolder, problem: Problem, spec: StreamSpec) -> np.ndarray:
+    device = torch.device("cpu")
+    model = load_model(run.world_model(MODEL), device).with_options(spec.sampling)
+    starts = real_segments(problem.episodes, config.training.discount, device)
+    segments = draw_block(spec, 0, model, starts, problem.task.termination)
+    rows: np.ndarray = SegmentShape.of(segments).fuse(segments).numpy()
+    return rows

@@ -1,0 +1,90 @@
+"""What a run folder says of a fault: how far learners are, which blocks came when, whether every row is accounted for.
+
+Rows are checked against witnesses that know nothing of the account: the blocks' files, and the options of the stream.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from dwm_ray.distributed.accounts import FILE, Account
+from dwm_ray.run_folder import read_json
+from dwm_ray.training.writers import read_rows
+
+
+def statuses(run: Path) -> dict[str, str]:
+    """Trial -> status."""
+    found = {path.name: read_json(path / "status.json") for path in sorted((run / "trials").glob("*"))}
+    return {name: (status or {"status": "pending"})["status"] for name, status in found.items()}
+
+
+def running(run: Path) -> list[str]:
+    return [name for name, status in statuses(run).items() if status == "running"]
+
+
+def updates(run: Path) -> dict[str, int]:
+    """Trial -> last update in its log."""
+    logs = {path.parent.name: read_rows(path) for path in sorted((run / "trials").glob("*/metrics.jsonl"))}
+    return {name: rows[-1]["update"] if rows else 0 for name, rows in logs.items()}
+
+
+@dataclass(frozen=True)
+class Restart:
+    """A learner's start, as its trial's folder tells it."""
+
+    trial: str
+    update: int
+    """Where it went on from."""
+    at: float
+
+
+def starts(run: Path, since: float) -> list[Restart]:
+    """Learners that have started since."""
+    found = []
+    for path in sorted((run / "trials").glob("*/status.json")):
+        status, at = read_json(path) or {}, path.stat().st_mtime
+        if at > since and status.get("status") == "running":
+            found.append(Restart(path.parent.name, status["updates"], at))
+    return found
+
+
+def draws(run: Path) -> list[dict[str, Any]]:
+    """Blocks in the order of their arrival, of all streams."""
+    lines = [row for path in run.glob(f"streams/*/{FILE}") for row in read_rows(path) if "block" in row]
+    return sorted(lines, key=lambda line: line["time"])
+
+
+def cursors(run: Path) -> set[str]:
+    """All that ever read."""
+    return {name for path in run.glob(f"streams/*/{FILE}") for name in Account(path.parent).consumed}
+
+
+def longest_gap(times: list[float]) -> float:
+    """Between neighbours."""
+    return max((after - before for before, after in pairwise(times)), default=0.0)
+
+
+def rows_exact(run: Path) -> bool:
+    """Of every stream: drawn = on disk + dropped; nobody was handed more than there is, and what the run counted is
+    what the accounts say."""
+    folders = [path.parent for path in run.glob(f"streams/*/{FILE}")]
+    accounts = [Account(folder) for folder in folders]
+    for folder, account in zip(folders, accounts, strict=True):
+        on_disk = {_index(path): pq.read_metadata(path).num_rows for path in folder.glob("block-*.parquet")}
+        if account.kept != on_disk or account.drawn != sum(on_disk.values()) + account.dropped:
+            return False
+        if any(rows > sum(on_disk.values()) for rows in account.consumed.values()):
+            return False
+    counters = json.loads((run / "counters.json").read_text())
+    drawn, handed_out = (sum(a.drawn for a in accounts), sum(sum(a.consumed.values()) for a in accounts))
+    return bool((counters["segments_sampled"], counters["segments_consumed"]) == (drawn, handed_out))
+
+
+def _index(path: Path) -> int:
+    return int(path.stem.removeprefix("block-"))

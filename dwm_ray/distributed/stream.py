@@ -1,0 +1,104 @@
+"""One stream inside the buffer: its ledger in memory, its account on disk, and what a restart finds of both."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dwm_ray.checkpoint import write_json
+from dwm_ray.distributed import spill
+from dwm_ray.distributed.accounts import Account
+from dwm_ray.replay.streams import Ledger
+from dwm_ray.run_folder import read_json
+from dwm_ray.synthesis import StreamSpec
+from dwm_ray.types import SegmentShape
+
+MOST_FAILURES = 5
+"""Failures in a row after which a stream is given up and its readers are told why."""
+STORAGE_PATIENCE_S = 60.0
+"""But so long blocks are tried again where storage fails."""
+
+
+@dataclass
+class Stream:
+    """See the module."""
+
+    run: Path
+    spec: StreamSpec
+    ledger: Ledger
+    account: Account
+    shape: SegmentShape | None = None
+    failures: int = 0
+    """In a row."""
+    failing_since: float = 0.0
+    error: str | None = None
+    refs: dict[int, list[Any]] = field(default_factory=dict)
+
+    @staticmethod
+    def load(run: Path, spec: StreamSpec, lead: int, account: Account) -> Stream:
+        """With the blocks that an earlier session, or the buffer before it was killed, left on disk, in their order."""
+        stream = Stream(run, spec, Ledger(spec.num_blocks, lead), account)
+        there = spill.blocks_on_disk(run, spec)
+        for index in sorted(there.keys() - account.kept.keys()):
+            account.drew(index, there[index], kept=True, found=True)
+        for index in account.kept:
+            if index in there:
+                stream.ledger.restore(index, there[index])
+        if stream.ledger.arrived:
+            stream.shape = spill.read_shape(run, spec)
+            account.found(stream.ledger.rows_accepted)
+        stream._describe()
+        return stream
+
+    @property
+    def wants_block(self) -> bool:
+        return self.error is None and self.ledger.wants_block
+
+    def open(self, cursor: str) -> None:
+        """A reader comes: a new one, or one that the buffer before a restart knew."""
+        if cursor not in self.ledger.cursors:
+            self.ledger.open_cursor(cursor, self.account.positions.get(cursor, 0))
+            self.ledger.consumed.setdefault(cursor, self.account.consumed.get(cursor, 0))
+
+    def record(self, cursor: str, is_open: bool = True) -> None:
+        """Write down where a cursor stands."""
+        self.account.read(cursor, self.ledger.cursors[cursor], self.ledger.consumed.get(cursor, 0), is_open)
+
+    def accept(self, index: int, meta: dict[str, Any], sampler: str) -> bool:
+        """A sampler answered; False where the block was here already."""
+        self.failures, self.shape = 0, meta["shape"]
+        costs = {"seconds": meta["seconds"], "oom_halvings": meta["oom_halvings"]}
+        self.account.drew(index, meta["rows"], kept=index not in self.ledger.rows, **costs, sampler=sampler)
+        is_new = self.ledger.accept(index, meta["rows"])
+        self._describe()
+        return is_new
+
+    def lost(self, index: int) -> None:
+        """A sampler died before it answered. A block that it had written by then was drawn; else it is wanted again."""
+        rows = spill.rows_on_disk(self.run, self.spec, index)
+        if rows is None or index in self.ledger.rows:
+            self.ledger.give_back(index)
+            return
+        self.shape = spill.read_shape(self.run, self.spec)
+        self.account.drew(index, rows, kept=True, found=True)
+        self.ledger.accept(index, rows)
+        self._describe()
+
+    def failed(self, index: int, cause: BaseException) -> None:
+        """A sampler could not draw or write a block. Storage that fails may come back; what else fails will again."""
+        self.ledger.give_back(index)
+        self.failures += 1
+        self.failing_since = time.monotonic() if self.failures == 1 else self.failing_since
+        hopeful = isinstance(cause, OSError) and time.monotonic() - self.failing_since < STORAGE_PATIENCE_S
+        if self.failures >= MOST_FAILURES and not hopeful:
+            self.error = str(cause)
+
+    def _describe(self) -> None:
+        """`stream.json`, once all blocks are there; the session that drew the last one may have ended before it."""
+        path = spill.stream_folder(self.run, self.spec) / "stream.json"
+        if not self.ledger.complete or read_json(path) is not None:
+            return
+        about = {"rows": self.ledger.rows_accepted, "blocks": len(self.ledger.arrived)}
+        write_json(path, {**asdict(self.spec), **about, "seconds": self.account.seconds, "finished": time.time()})
