@@ -81,7 +81,7 @@ USED_BY_LOAD = ("output", "markdown")
 USED_BY_FAULTS = (*USED_BY_LOAD, "task", "data")
 
 
-def run(suite: Rates | Load | Faults, options: Options) -> None:
+def run(suite: Chosen, options: Options) -> None:
     """Measure one suite, or provoke faults."""
     if isinstance(suite, Faults):
         provoke(suite, options)

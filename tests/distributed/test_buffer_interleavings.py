@@ -13,6 +13,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 from test_buffer import NUM_BLOCKS, NoGauges, Sampler, Store, assert_whole, build, spec
 
 from dwm_ray.distributed import buffer as module
+from dwm_ray.distributed import stream as stream_module
 from dwm_ray.distributed.buffer import SyntheticReplayBuffer
 
 ERRORS = {
@@ -64,9 +65,8 @@ def test_nothing_is_lost_and_nothing_comes_twice(
 
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch.multiple(
-            module, ray=(store := Store()), Gauges=NoGauges, RETRY_PAUSE_S=0.0, GATHER_S=0.0, MOST_FAILURES=100
-        ),
+        mock.patch.multiple(module, ray=(store := Store()), Gauges=NoGauges, RETRY_PAUSE_S=0.0, GATHER_S=0.0),
+        mock.patch.object(stream_module, "MOST_FAILURES", 100),
     ):
         run = Path(folder)
         honest = Sampler(run)

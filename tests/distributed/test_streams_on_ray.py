@@ -69,7 +69,7 @@ def test_a_stream_that_cannot_be_drawn_ends_the_learner_with_the_reason(site: Si
 
 def test_a_later_session_with_a_tiny_buffer_draws_nothing_again(site: Site, plant: Plant) -> None:
     site.all_rows(plant, "before")  # whole on disk, whichever tests ran
-    before = ray.get(plant.buffer.counters.remote())
+    before = plant.buffer.counters()
     stop(plant)
     again = site.plant(buffer_bytes=1)
     for cursor in ("third", "fourth"):
