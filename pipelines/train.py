@@ -18,7 +18,7 @@ from rich.table import Table
 from dwm_ray import session
 from dwm_ray.cli import main_guard
 from dwm_ray.config import Frozen, RunConfig
-from dwm_ray.distributed.check import Node, inspect_cluster
+from dwm_ray.distributed.check import Facts, Node, inspect_cluster
 from dwm_ray.distributed.counters import Counters
 from dwm_ray.distributed.sweep import record_trial
 from dwm_ray.distributed.trial import Plant, run_trial
@@ -74,7 +74,9 @@ def check_nodes(console: Console, own: Command, config: RunConfig) -> int:
         raise ValueError("--check-cluster: makes no run, so it goes with neither --in-process nor --resume")
     with session.divided(console, config) as placement:
         driver, nodes = inspect_cluster(own.output)
-    console.print(node_table(nodes))
+    versions = ", ".join(f"{name} {version}" for name, version in driver.versions.items())
+    console.print(f"here: {versions}", highlight=False, soft_wrap=True)
+    console.print(node_table(nodes, driver))
     problems = [f"{node.name} ({node.address}): {problem}" for node in nodes for problem in node.problems(driver)]
     for line in problems:
         console.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
@@ -83,9 +85,11 @@ def check_nodes(console: Console, own: Command, config: RunConfig) -> int:
     return 1 if problems else 0
 
 
-def node_table(nodes: list[Node]) -> Table:
-    """A row per node."""
-    table = Table("node", "IP", "versions", "CPUs", "GPUs", "free disk", "clock", "storage", box=box.SIMPLE_HEAD)
+def node_table(nodes: list[Node], driver: Facts) -> Table:
+    """A row per node, narrow enough for the log of a job; versions only where they are not those of the driver."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in ("node", "IP", "versions", "CPUs", "GPUs", "free disk", "clock", "storage"):
+        table.add_column(title, overflow="fold")
     for node in nodes:
         known, facts = (node.name, node.address), node.facts
         if facts is None:
@@ -93,7 +97,7 @@ def node_table(nodes: list[Node]) -> Table:
             continue
         table.add_row(
             *known,
-            "\n".join(f"{name} {version}" for name, version in facts.versions.items()),
+            "as here" if facts.versions == driver.versions else "others",
             f"{node.cpus:g}",
             "\n".join([f"{node.gpus:g}", *facts.gpus]),
             f"{facts.free_bytes / 2**30:.0f} GiB",

@@ -25,6 +25,8 @@ class Growth:
 
     types: tuple[tuple[Resources, int], ...] = ()
     """(resources of one node, most nodes) of every type whose resources are known; a `local` provider's are not."""
+    most: int = 0
+    """Nodes that there can be in all."""
 
     def nodes(self) -> list[Resources]:
         """All of them at once."""
@@ -50,8 +52,8 @@ def growth_of(file: dict[str, Any]) -> Growth:
     types = dict(file.get("available_node_types") or {})
     types.pop(file.get("head_node_type"), None)
     most = file.get("max_workers", 0)
-    known = [(kind["resources"], min(kind.get("max_workers", most), most)) for kind in types.values()]
-    return Growth(tuple((dict(resources), count) for resources, count in known if resources and count > 0))
+    known = [(kind.get("resources"), min(kind.get("max_workers", most), most)) for kind in types.values()]
+    return Growth(tuple((dict(resources), count) for resources, count in known if resources and count > 0), most)
 
 
 def offering(nodes: list[Resources], name: str) -> list[Resources]:

@@ -75,6 +75,8 @@ def _wait(config: ClusterConfig, shares: Shares | None, growth: Growth, say: Say
         try:
             return place(config, nodes, shares)
         except TooFew as error:
+            if len(nodes) > growth.most:  # the head and all others are there
+                raise
             if waited > config.wait_for_nodes_s:
                 raise RunFailed(
                     f"no room on the cluster's {len(nodes)} nodes after cluster.wait_for_nodes_s = "

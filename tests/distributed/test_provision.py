@@ -90,7 +90,7 @@ def test_a_request_that_cannot_be_withdrawn_is_told(stage: Stage, monkeypatch: p
 
 
 def test_machines_of_ones_own_are_waited_for_without_a_request(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provision, "growth_here", Growth)
+    monkeypatch.setattr(provision, "growth_here", lambda: Growth(most=2))
     looks = iter([[HEAD], [HEAD, SAMPLER], [HEAD, SAMPLER, LEARNER]])
     current: list[Resources] = []
     monkeypatch.setattr(provision, "nodes_here", lambda: current)
@@ -98,6 +98,16 @@ def test_machines_of_ones_own_are_waited_for_without_a_request(stage: Stage, mon
     with provisioned(stage) as placement:
         assert placement.shares.roles
     assert stage.requests == []
+
+
+def test_more_than_all_machines_of_ones_own_can_hold_is_bad_input(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provision, "growth_here", lambda: Growth(most=2))
+    stage.nodes = [HEAD, SAMPLER, LEARNER]
+    with pytest.raises(ValueError, match="too few for 17 samplers"), provisioned(stage, num_samplers=17):
+        pass
+    assert stage.now == 0.0
 
 
 def test_a_cluster_that_does_not_grow_is_not_waited_for(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,9 @@ environment has in place of `pip install`, and small object stores."""
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -71,7 +73,7 @@ class Operator:
             "RAY_UP_enable_autoscaler_v2": "0",
         }
 
-    def ray(self, *words: str, code: int = 0, timeout_s: float = 400, **env: str) -> str:
+    def ray(self, *words: str, code: int = 0, timeout_s: float = 900, **env: str) -> str:
         """Run `ray WORDS`; what it printed."""
         process = self.begin(*words, **env)
         out = process.communicate(timeout=timeout_s)[0]
@@ -80,8 +82,20 @@ class Operator:
         assert process.returncode == code, f"ray {' '.join(words)}: code {process.returncode}\n{out[-6000:]}"
         return str(out)
 
+    def interrupt(self, process: subprocess.Popen[str]) -> None:
+        """Ctrl-C for a command that runs: it, and the ssh that it started."""
+        for pid in reversed(_family(process.pid)):
+            os.kill(pid, signal.SIGINT)
+        process.wait(timeout=60)
+
     def begin(self, *words: str, **env: str) -> subprocess.Popen[str]:
         """Start `ray WORDS`."""
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         command = [*self._network.space.enter(), sys.executable, "-m", "ray.scripts.scripts", *words]
         return subprocess.Popen(command, env={**self._env, **env}, stdin=subprocess.DEVNULL, **pipes)
+
+
+def _family(pid: int) -> list[int]:
+    """A process and its descendants."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(each for child in children for each in _family(int(child)))]
