@@ -1,7 +1,7 @@
 """Ray's settings, made before Ray is imported: it reads them only then. What the user has set stays.
 
 Authentication is explicit: where the user has not set RAY_AUTH_MODE, a cluster started here demands a token, kept in a
-file that only the user can read.
+file that only the user can read; and it cannot be reached from another machine.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ def apply() -> None:
         os.environ.setdefault(name, value)
     if "RAY_ADDRESS" not in os.environ:  # a machine of one's own is not taken away: one process less a trial
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+        # One machine's cluster listens on loopback only. Ray has this for systems on which it builds no clusters, and
+        # looks at no system but only at this name; it turns an address 127.0.0.1 that it is given into a public one.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     if "RAY_AUTH_MODE" not in os.environ:
         os.environ["RAY_AUTH_MODE"] = "token"
         if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):

@@ -43,3 +43,13 @@ def test_the_users_mode_stays(home, monkeypatch, mode):
     settings.apply()
     assert os.environ["RAY_AUTH_MODE"] == mode
     assert not (home / ".ray").exists()
+
+
+@pytest.mark.parametrize(("address", "mode"), [(None, "0"), ("192.0.2.1:6379", None)])
+def test_only_a_cluster_of_one_machine_is_kept_on_loopback(home, monkeypatch, address, mode):
+    monkeypatch.delenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", raising=False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    settings.apply()
+    assert os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") == mode
