@@ -10,6 +10,7 @@ import logging
 import platform
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -100,8 +101,14 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except ValueError as error:
-        LOG.warning("%s is no whole JSON file and passed over (%s)", path, error)
+        _tell_once(f"{path} is no whole JSON file and passed over ({error})")
         return None
+
+
+@lru_cache
+def _tell_once(warning: str) -> None:
+    """A file is looked at again and again while a run is watched."""
+    LOG.warning(warning)
 
 
 def set_status(folder: Path, status: str, **more: Any) -> None:

@@ -114,7 +114,7 @@ def provoke(suite: Faults, options: Options) -> None:
         for line in faults.provoke_all(place, options.task, options.data, suite.updates):
             lines.append(line)
             console.print(" | ".join(line.cells()), highlight=False)
-            about = {**machine(torch.device("cpu")), "cpus": os.cpu_count()}
+            about = {**machine(torch.device("cpu")), "cpus": os.cpu_count(), "load": os.getloadavg()[1]}
             write_json(path, {"faults": [one.to_json() for one in lines], "machine": about})
     print(outcome.markdown_table(lines))
     print(path)

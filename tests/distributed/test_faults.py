@@ -29,7 +29,7 @@ def test_a_sweep_outlives_its_processes_and_its_driver_and_counts_every_row(
     """Sampler, buffer, storage, learner, trial; the driver and torn files; Ctrl-C; NaN; nothing is left behind."""
     arena = Arena(cluster, tmp_path, SWEEP, suite.words("pendulum", str(file)))
     try:
-        found = list(suite.in_one_sweep(arena, 5000))
+        found = list(suite.in_one_sweep(arena, suite.NUM_UPDATES))
     finally:
         arena.end_all()
     assert [line.fault for line in found] == [
@@ -50,7 +50,7 @@ def test_a_sweep_outlives_its_processes_and_its_driver_and_counts_every_row(
             assert line.expected, line
 
 
-def a_run(run: Path, told: int, counted: int) -> Path:
+def a_run(run: Path, told: int, counted: int, whole: bool = True) -> Path:
     """Two blocks of four rows on disk, of which the account has been told so many, and rows drawn as counted."""
     for index in range(2):
         spill.write_block(run, SPEC, index, np.zeros((4, SHAPE.width), np.float32), SHAPE)
@@ -58,17 +58,25 @@ def a_run(run: Path, told: int, counted: int) -> Path:
     for index in range(told):
         account.drew(index, 4, kept=True)
     account.read("a", told, 4 * told)
-    (run / "counters.json").write_text(json.dumps({"segments_sampled": counted, "segments_consumed": 4 * told}))
+    counters = {"segments_sampled": counted, "segments_consumed": 4 * told, "segments_dropped": 0}
+    (run / "counters.json").write_text(json.dumps(counters))
+    if whole:
+        (spill.stream_folder(run, SPEC) / "stream.json").write_text("{}")
     return run
 
 
 def test_rows_are_exact_only_where_files_account_and_counters_agree(tmp_path: Path) -> None:
     assert witness.rows_exact(a_run(tmp_path / "right", told=2, counted=8))
+    assert witness.rows_exact(a_run(tmp_path / "cut off", told=1, counted=0, whole=False))
     assert not witness.rows_exact(a_run(tmp_path / "untold", told=1, counted=4))
-    assert not witness.rows_exact(a_run(tmp_path / "miscounted", told=2, counted=12))
+    assert not witness.rows_exact(a_run(tmp_path / "miscounted", told=2, counted=4))
+    assert not witness.rows_exact(a_run(tmp_path / "too many", told=1, counted=8, whole=False))
     twice = a_run(tmp_path / "twice", told=2, counted=8)
     Account(spill.stream_folder(twice, SPEC)).read("a", 2, 16)
     assert not witness.rows_exact(twice)
+    gone = a_run(tmp_path / "gone", told=2, counted=8)
+    (spill.stream_folder(gone, SPEC) / "block-000001.parquet").unlink()
+    assert not witness.rows_exact(gone)
 
 
 def test_the_table_says_what_was_not_run_and_what_was_not_as_expected() -> None:

@@ -13,5 +13,5 @@ class Faults:
 
     name: ClassVar[str] = "faults"
 
-    updates: int = 5000
+    updates: int = 4000
     """Updates of each learner: enough that it still learns when the last of the kills comes."""

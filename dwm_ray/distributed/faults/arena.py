@@ -121,6 +121,8 @@ class Arena:
         self._count += 1
         output = self.folder / f"sweep-{self._count}.txt"
         env = {**os.environ, "RAY_ADDRESS": self.address}
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a background job, whose children would inherit it
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         with output.open("w") as file:
             command = [sys.executable, str(self.program), *words]
             process = subprocess.Popen(command, stdout=file, stderr=file, env=env, start_new_session=True)

@@ -23,7 +23,7 @@ def driver(arena: Arena, sweep: Sweep) -> tuple[Outcome, Sweep]:
     os.kill(sweep.process.pid, signal.SIGKILL)
     sweep.ended()
     left, run = arena.left(), sweep.run
-    running, done = witness.running(run), _done(run)
+    running, done, exact = witness.running(run), _done(run), witness.rows_exact(run)
     kept, before = _stamps(run, done), witness.updates(run)
     for trial in running:
         _tear(run / "trials" / trial)
@@ -32,12 +32,11 @@ def driver(arena: Arena, sweep: Sweep) -> tuple[Outcome, Sweep]:
     ours = again.wait(lambda: [x for x in witness.starts(run, started) if x.trial in running], "a resumed trial")
     untouched = _stamps(run, done) == kept
     lost = max((before[start.trial] - start.update for start in ours), default=-1)
-    survived = f"{len(done)} finished trials and the world model untouched; {len(ours)} went on from a checkpoint"
+    kept_words = "untouched" if untouched else "WRITTEN AGAIN"
+    survived = f"{len(done)} finished trials and the world model {kept_words}; {len(ours)} went on from a checkpoint"
     good = untouched and 0 <= lost <= CHECKPOINT + LOG
     gap = ours[0].at - started
-    return Outcome(
-        "the driver (--resume)", survived, gap, f"{lost} updates", witness.rows_exact(run), left, good
-    ), again
+    return Outcome("the driver (--resume)", survived, gap, f"{lost} updates", exact, left, good), again
 
 
 def ctrl_c(arena: Arena, sweep: Sweep) -> Outcome:

@@ -15,7 +15,7 @@ from dwm_ray.distributed.faults.arena import Arena
 from dwm_ray.distributed.faults.outcome import NotRun, Outcome
 from dwm_ray.run_folder import RunFailed
 
-NUM_UPDATES = 5000
+NUM_UPDATES = 4000
 NAN = ["--agent", "iql", "--agent.learning-rate", "1e30", "--agents", "td3_bc", "iql"]
 """Two trials of TD3+BC, and two of IQL whose learning diverges."""
 Line = Outcome | NotRun
