@@ -62,14 +62,16 @@ class TemporalConv(nn.Module):
         return self._dense(x) if x.shape[1] <= DENSE_LENGTH else self._library(x)
 
     def _dense(self, x: Tensor) -> Tensor:
-        batch, length, size_in = x.shape
-        taps, length_out = _taps(length, self.kernel, self.stride, self.padding, self.transposed, x.device)
-        size_out = len(self.bias)
+        matrix, bias = self.matrix(x.shape[1])
+        return F.linear(x.flatten(1), matrix, bias).view(len(x), -1, len(self.bias))
+
+    def matrix(self, length: int) -> tuple[Tensor, Tensor]:
+        """[T' * C_out, T * C_in] and [T' * C_out]: weights and bias of the same map of a flattened window."""
+        taps, length_out = _taps(length, self.kernel, self.stride, self.padding, self.transposed, self.weight.device)
+        _, size_in, size_out = self.weight.shape
         matrix = F.pad(self.weight, (0, 0, 0, 0, 0, 1)).index_select(0, taps)  # [T * T', C_in, C_out]
         matrix = matrix.view(length, length_out, size_in, size_out).permute(1, 3, 0, 2)
-        matrix = matrix.reshape(length_out * size_out, length * size_in)
-        out = F.linear(x.reshape(batch, length * size_in), matrix, self.bias.repeat(length_out))
-        return out.view(batch, length_out, size_out)
+        return matrix.reshape(length_out * size_out, length * size_in), self.bias.repeat(length_out)
 
     def _library(self, x: Tensor) -> Tensor:
         image = x.transpose(1, 2).unsqueeze(2)  # [B, C, 1, T]

@@ -24,11 +24,12 @@ from torch import Tensor
 from dwm_ray.config import PositiveInt, RunConfig
 from dwm_ray.diffusion.conditioning import Condition, ConditionEncoder
 from dwm_ray.diffusion.denoisers import Denoiser, ResidualMLP, TemporalUNet
+from dwm_ray.diffusion.frozen import can_freeze, frozen
 from dwm_ray.diffusion.guidance import guided
 from dwm_ray.diffusion.schedules import alpha_bars
-from dwm_ray.diffusion.solvers import DDPMStride, posterior_jumps, stride_steps
+from dwm_ray.diffusion.solvers import DDPMStride, Estimate, posterior_jumps, stride_steps
 from dwm_ray.normalizers import CDFNormalizer, MinMaxNormalizer
-from dwm_ray.precision import reduced
+from dwm_ray.precision import product_dtype, reduced
 from dwm_ray.registry import find
 from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
 from dwm_ray.world_models.base import WorldModel
@@ -165,12 +166,10 @@ class DWM(WorldModel):
         config, num_pairs = self.config, len(obs)
         obs, act, rtg = (part.repeat_interleave(config.segments_per_pair, 0) for part in (obs, act, rtg))
         known = self.obs_normalizer(obs)
-        condition = self._condition(act, rtg, torch.ones_like(rtg, dtype=torch.bool))
+        predict = self._predictor(self._condition(act, rtg, torch.ones_like(rtg, dtype=torch.bool)))
 
         def estimate(x: Tensor, step: int) -> Tensor:
-            steps = torch.full((len(x),), step, device=x.device)
-            with reduced(config.sampling_precision, x.device):
-                predicted = guided(self.denoiser, x, steps, condition, config.guidance_scale).float()
+            predicted = predict(x, step)
             if config.prediction == "sample":
                 return predicted
             signal = self.signal[step]
@@ -182,6 +181,22 @@ class DWM(WorldModel):
         solver = DDPMStride(jumps, config.temperature)
         windows = solver.sample(estimate, lambda x: self.layout.impose(x, known), shape, generator)
         return windows.unflatten(0, (num_pairs, config.segments_per_pair))
+
+    def _predictor(self, condition: Condition) -> Estimate:
+        """The network's guided prediction for these start pairs; frozen where that form exists."""
+        config, net = self.config, self.denoiser
+        if can_freeze(net, config.sequence_length):
+            dtype = product_dtype(config.sampling_precision, condition.rtg.device.type)
+            fast = frozen(net, config.sequence_length, dtype)
+            given = fast.given(condition, guided=config.guidance_scale != 1)
+            return lambda x, step: fast.guided(x, step, given, config.guidance_scale)
+
+        def predict(x: Tensor, step: int) -> Tensor:
+            steps = torch.full((len(x),), step, device=x.device)
+            with reduced(config.sampling_precision, x.device):
+                return guided(net, x, steps, condition, config.guidance_scale).float()
+
+        return predict
 
 
 def _denoiser(config: DWMConfig, spaces: Spaces, size: int) -> TemporalUNet | ResidualMLP:
