@@ -22,6 +22,7 @@ from dwm_ray.config import PluginConfig, RunConfig
 from dwm_ray.profiles import Profile
 from dwm_ray.run_folder import RunFailed
 from dwm_ray.search import reason
+from dwm_ray.storage import StorageFailed
 
 P = ParamSpec("P")
 Command = TypeVar("Command", bound=BaseModel)
@@ -38,7 +39,7 @@ def main_guard(main: Callable[P, int | None]) -> Callable[P, int]:
         except KeyboardInterrupt:
             print("\nstopped", file=sys.stderr)
             return 130
-        except RunFailed as error:
+        except (RunFailed, StorageFailed) as error:
             print(f"failed: {error}", file=sys.stderr)
             return 1
         except ValueError as error:

@@ -6,8 +6,9 @@
                     rows, meta (refs)    refs, counters          [refs], done?
 
 It pulls: one task per sampler asks for the next wanted block, so the buffer owns what comes back and blocks survive
-their sampler. Learners take references, never data, through here. A block is on disk before it is accepted; beyond
-`buffer_bytes` the references of blocks handed out longest ago are let go, and read back from disk when wanted again.
+their sampler. Learners take references, never data, through here. A block is stored, in the run's folder or storage,
+before it is accepted; beyond `buffer_bytes` the references of blocks handed out longest ago are let go, and read back
+when wanted again.
 
 | waits          | for                                 | unblocked by                                    |
 |----------------|-------------------------------------|-------------------------------------------------|
@@ -22,16 +23,16 @@ import contextlib
 import time
 from collections import OrderedDict
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 
-from dwm_ray.checkpoint import write_json
 from dwm_ray.distributed import spill
 from dwm_ray.distributed.gauges import Gauges
+from dwm_ray.distributed.sending import count_traffic
 from dwm_ray.replay.streams import Ledger
+from dwm_ray.run_folder import RunFolder
 from dwm_ray.synthesis import StreamSpec
 from dwm_ray.types import SegmentShape
 
@@ -66,21 +67,24 @@ class SyntheticReplayBuffer:
     """See the module. All methods run on one event loop, so no lock is needed."""
 
     def __init__(self, run: str, lead_blocks: int, buffer_bytes: int, sampler_names: list[str]) -> None:
-        self._run, self._lead, self._limit = Path(run), lead_blocks, buffer_bytes
+        folder = RunFolder.at(run)
+        self._run, self._lead, self._limit = folder.shared, lead_blocks, buffer_bytes
         self._sampler_names = sampler_names
         self._streams: dict[str, _Stream] = {}
         self._resident: OrderedDict[tuple[str, int], int] = OrderedDict()
-        self._changed = asyncio.Condition()
-        self._gauges = Gauges("buffer", {"run": self._run.name})
+        self._changed, self._opening = asyncio.Condition(), asyncio.Lock()
+        self._gauges = Gauges("buffer", {"run": folder.name})
+        count_traffic(folder, "buffer")
         self._pulls: set[asyncio.Task[None]] = set()
         self._fault: str | None = None
 
-    def _open(self, spec: StreamSpec, cursor: str) -> _Stream:
+    async def _open(self, spec: StreamSpec, cursor: str) -> _Stream:
         """The stream of a specification, with a cursor at its first block if the reader has none yet. A restarted
-        buffer knows no stream: the first fetch opens it again from disk."""
+        buffer knows no stream: the first fetch opens it again from what is stored."""
         name = spec.fingerprint
-        if name not in self._streams:
-            self._streams[name] = self._load(spec)
+        async with self._opening:
+            if name not in self._streams:
+                self._streams[name] = await asyncio.to_thread(self._load, spec)
         if cursor not in self._streams[name].ledger.cursors:
             self._streams[name].ledger.open_cursor(cursor)
         if not self._pulls:
@@ -88,7 +92,7 @@ class SyntheticReplayBuffer:
         return self._streams[name]
 
     def _load(self, spec: StreamSpec) -> _Stream:
-        """A new stream, with the blocks that an earlier session left on disk."""
+        """A new stream, with the blocks that an earlier session stored."""
         stream = _Stream(spec, Ledger(spec.num_blocks, self._lead))
         for index, rows in spill.blocks_on_disk(self._run, spec).items():
             stream.ledger.restore(index, rows)
@@ -96,15 +100,12 @@ class SyntheticReplayBuffer:
             stream.shape, stream.restored = spill.read_shape(self._run, spec), stream.ledger.rows_accepted
         if not stream.ledger.complete:
             stream.error = self._fault
-        elif not self._description(spec).exists():  # the session that drew the last block ended there
-            write_json(self._description(spec), self._describe(stream))
+        elif not spill.has_end(self._run, spec):  # the session that drew the last block ended there
+            spill.write_end(self._run, spec, self._describe(stream))
         return stream
 
-    def _description(self, spec: StreamSpec) -> Path:
-        return spill.stream_folder(self._run, spec) / "stream.json"
-
     async def forget(self, spec: StreamSpec, index: int) -> None:
-        """A reader found the block gone with the node that held it: the next one gets it from disk."""
+        """A reader found the block gone with the node that held it: the next one gets it from where it is stored."""
         if (stream := self._streams.get(spec.fingerprint)) is not None:
             stream.refs.pop(index, None)
             self._resident.pop((spec.fingerprint, index), None)
@@ -117,7 +118,7 @@ class SyntheticReplayBuffer:
     async def fetch(self, spec: StreamSpec, cursor: str, most: int, wait_s: float) -> Delivery:
         """Up to `most` blocks beyond the cursor; waits up to `wait_s` for the first. ValueError when the stream was
         given up."""
-        stream = self._open(spec, cursor)
+        stream = await self._open(spec, cursor)
         await self._notify()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s), self._changed:
@@ -125,7 +126,7 @@ class SyntheticReplayBuffer:
         if stream.error:
             raise ValueError(f"stream {spec.fingerprint} cannot be drawn: {stream.error}")
         taken = stream.ledger.take(cursor, most)
-        blocks = [(index, self._reference(stream, index)) for index in taken]
+        blocks = [(index, await self._reference(stream, index)) for index in taken]
         self._evict()
         await self._notify()
         return Delivery(blocks, stream.shape, stream.ledger.finished(cursor))
@@ -135,11 +136,11 @@ class SyntheticReplayBuffer:
         ledger = stream.ledger
         return bool(stream.error) or ledger.complete or ledger.cursors[cursor] < len(ledger.arrived)
 
-    def _reference(self, stream: _Stream, index: int) -> list[Any]:
-        """[ref] of a block, from the object store or again from disk; in a list, so that Ray hands on the ref."""
+    async def _reference(self, stream: _Stream, index: int) -> list[Any]:
+        """[ref] of a block, from the object store or as it is stored; in a list, so that Ray hands on the ref."""
         name = stream.spec.fingerprint
         if index not in stream.refs:
-            rows = spill.read_block(self._run, stream.spec, index)
+            rows = await asyncio.to_thread(spill.read_block, self._run, stream.spec, index)
             self._keep(stream, index, ray.put(rows), rows.nbytes)
         self._resident.move_to_end((name, index))
         return stream.refs[index]
@@ -187,7 +188,7 @@ class SyntheticReplayBuffer:
         restarted or another sampler draws the very same rows."""
         try:
             ref, meta_ref = sampler.draw.remote(stream.spec, index)
-            self._accept(stream, index, ref, await meta_ref)
+            await self._accept(stream, index, ref, await meta_ref)
         except ActorUnavailableError:
             stream.ledger.give_back(index)
             await asyncio.sleep(RETRY_PAUSE_S)
@@ -201,14 +202,14 @@ class SyntheticReplayBuffer:
                 stream.error = str(error.cause)
         return True
 
-    def _accept(self, stream: _Stream, index: int, ref: Any, meta: dict[str, Any]) -> None:
+    async def _accept(self, stream: _Stream, index: int, ref: Any, meta: dict[str, Any]) -> None:
         stream.failures, stream.shape = 0, meta["shape"]
         stream.seconds += meta["seconds"]
         if stream.ledger.accept(index, meta["rows"]):
             self._keep(stream, index, ref, meta["rows"] * meta["shape"].width * 4)
             self._evict()
         if stream.ledger.complete:
-            write_json(self._description(stream.spec), self._describe(stream))
+            await asyncio.to_thread(spill.write_end, self._run, stream.spec, self._describe(stream))
 
     def _give_up(self, why: str) -> None:
         """Tell the readers of all streams that are not whole, and those that come later."""

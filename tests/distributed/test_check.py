@@ -153,7 +153,7 @@ def checked(train: ModuleType, monkeypatch: pytest.MonkeyPatch, output: Path, *n
 
     monkeypatch.setattr(train, "connect", lambda: "Ray dashboard: none")
     monkeypatch.setattr(train, "place", lambda config: Fitting)
-    monkeypatch.setattr(train, "inspect_cluster", lambda output: (GOOD, list(nodes)))
+    monkeypatch.setattr(train, "inspect_cluster", lambda output, storage: (GOOD, list(nodes)))
     return train.main(["--check-cluster", "--output", str(output)])
 
 
