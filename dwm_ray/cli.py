@@ -26,6 +26,7 @@ from dwm_ray.config import PluginConfig, RunConfig
 from dwm_ray.profiles import Profile
 from dwm_ray.run_folder import RunFailed
 from dwm_ray.search import reason
+from dwm_ray.storage import StorageFailed
 
 STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
 """Full, over quota, read-only, broken, gone."""
@@ -51,7 +52,7 @@ def main_guard(main: Callable[P, int | None]) -> Callable[P, int]:
         except KeyboardInterrupt:
             print("\nstopped", file=sys.stderr)
             return 130
-        except RunFailed as error:
+        except (RunFailed, StorageFailed) as error:
             print(f"failed: {error}", file=sys.stderr)
             return 1
         except ValueError as error:

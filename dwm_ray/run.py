@@ -45,17 +45,21 @@ def run(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
     agent = ready_agent(config, problem, model, device)
     ring = imagined_ring(config, problem, model, device) if model and supply(config) == "stream" else None
     trainer = agent_trainer(config, problem, agent, model, ring)
-    return learn_trial(trainer, config, problem, trial, on_checkpoint=lambda row: None)
+    try:
+        return learn_trial(trainer, config, problem, trial, on_checkpoint=lambda row: folder.push(trial))
+    finally:
+        folder.push(trial)
 
 
 def world_model(config: RunConfig, problem: Problem, folder: RunFolder, device: torch.device) -> WorldModel:
     """The run's world model: found whole in the run folder, or trained here."""
-    path = folder.world_model(model_fingerprint(config, problem.identity))
+    path = folder.fetched(folder.world_model(model_fingerprint(config, problem.identity)))
     if not is_trained(path):
         trainer = world_model_trainer(config, problem, device)
         with MetricsWriter(path) as writer:
             seconds = fit(trainer, model_options(config).num_updates, lambda row: log_row(writer, row))
         publish(path, trainer.averaged, config, problem, trainer.update, seconds)
+    folder.push(path)
     return trained_model(config, path, device)
 
 

@@ -8,6 +8,7 @@ the trials' options tell it: their names are fingerprints of these.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -116,7 +117,7 @@ def look(run: RunFolder) -> RunState:
     plan = _plan(run, options)
     trials = [_trial(folder, options["training"]["num_updates"]) for folder in run.trials()]
     models = [_model(folder, plan) for folder in _folders(run.root / "world_models")]
-    streams = [_stream(folder, plan) for folder in _folders(run.root / "streams")]
+    streams = [_stream(run, folder, plan) for folder in _folders(run.root / "streams")]
     changed = _changed(run)
     written = _modified(run.sweep) if (read_json(run.sweep) or {}).get("wall_s") else 0.0
     concluded = written >= changed and all(trial.status != "running" for trial in trials)
@@ -209,22 +210,25 @@ def _model(folder: Path, plan: _Plan) -> ModelState:
     return ModelState(folder, name, trained, total, rows[-1] if rows else {})
 
 
-def _stream(folder: Path, plan: _Plan) -> StreamState:
+def _stream(run: RunFolder, folder: Path, plan: _Plan) -> StreamState:
     spec, end = plan.streams.get(folder.name), read_json(folder / "stream.json")
-    blocks = sorted(folder.glob("block-*.parquet"))
     if end is not None:
         rate = end["rows"] / end["seconds"] if end["seconds"] else None
         return StreamState(folder, spec, True, end["blocks"], end["rows"], rate)
-    rows = None if spec is None else [len(spec.rows_of(int(path.stem.removeprefix("block-")))) for path in blocks]
+    blocks = [
+        entry
+        for entry in run.shared.child(f"streams/{folder.name}").files()
+        if re.match(r"block-\d+\.parquet$", entry.name)
+    ]
+    rows = None if spec is None else [len(spec.rows_of(int(block.name[6:-8]))) for block in blocks]
     total = None if rows is None else sum(rows)
-    return StreamState(folder, spec, False, len(blocks), total, _rate(blocks, rows or []))
+    return StreamState(folder, spec, False, len(blocks), total, _rate([block.changed for block in blocks], rows or []))
 
 
-def _rate(blocks: list[Path], rows: list[int]) -> float | None:
+def _rate(times: list[float], rows: list[int]) -> float | None:
     """Rows a second between the first block's arrival and the last one's; None before the second block."""
     if len(rows) < 2:
         return None
-    times = [_modified(path) for path in blocks]
     seconds = max(times) - min(times)
     return (sum(rows) - rows[times.index(min(times))]) / seconds if seconds > 0 else None
 

@@ -25,25 +25,44 @@ from dwm_ray.report.collect import collect_results
 from dwm_ray.report.page import write_report
 from dwm_ray.report.table import result_table
 from dwm_ray.run_folder import RunFolder, read_json
+from dwm_ray.storage import Storage, StorageFailed
 
 Command = TypeVar("Command", bound=BaseModel)
 
 
-def begin(console: Console, config: RunConfig, output: Path, record: dict[str, Any]) -> tuple[RunFolder, Problem]:
-    """Load the data - before anything is written - and make a new run folder that says what will be done."""
+def begin(
+    console: Console, config: RunConfig, output: Path, record: dict[str, Any], storage: str | None = None
+) -> tuple[RunFolder, Problem]:
+    """Look at the storage, load the data - before anything is written - and make a new run folder that says what will
+    be done."""
+    kept = None if storage is None else checked_storage(Storage.parse(storage))
     problem = load_problem(config)
     new_agent(config, problem, torch.device("cpu"))  # refuses data that it cannot learn from
-    run = RunFolder.create(output, config.task)
+    run = RunFolder.create(output, config.task, kept)
     write_json(run.config, record)
     write_json(run.root / "data.json", summary(problem.episodes, problem.task))
     run.record_environment()
+    run.push_record()
     announce(console, run, problem, record)
     return run, problem
 
 
-def reopen(console: Console, root: Path) -> tuple[RunFolder, Problem, dict[str, Any]]:
-    """A run folder to go on with, its data checked against what the run was started with, and its record."""
-    run = RunFolder.open(root)
+def checked_storage(storage: Storage) -> Storage:
+    """A storage that can be written, read and cleaned up from here. ValueError where it cannot."""
+    try:
+        storage.probe()
+    except (StorageFailed, OSError) as error:
+        raise ValueError(f"--storage: {error}") from error
+    return storage
+
+
+def reopen(console: Console, where: str, output: Path) -> tuple[RunFolder, Problem, dict[str, Any]]:
+    """A run to go on with, its data checked against what it was started with, and its record. One in a storage is
+    mirrored in `output`."""
+    run = RunFolder.open(where, output)
+    if run.storage:
+        checked_storage(run.storage)
+        run.pull()
     record = read_json(run.config)
     if record is None:
         raise ValueError(f"{run.config}: expected the JSON that a run writes at its start")
@@ -63,6 +82,8 @@ def announce(console: Console, run: RunFolder, problem: Problem, record: dict[st
             highlight=False,
         )
     console.print(f"profile: {record['profile']}; run folder: {run.root}", highlight=False, soft_wrap=True)
+    if run.storage:
+        console.print(f"storage: {run.where}", highlight=False, soft_wrap=True)
 
 
 def options(command: type[Command], words: Sequence[str], description: str) -> tuple[Command, RunConfig, Profile]:
@@ -94,19 +115,23 @@ def resumable(console: Console, run: RunFolder, command: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        console.print(f"\nstopped; go on with: python {command} --resume {run.root}", highlight=False, soft_wrap=True)
+        console.print(f"\nstopped; go on with: python {command} --resume {run.where}", highlight=False, soft_wrap=True)
         raise
 
 
 def conclude(console: Console, run: RunFolder, wall_s: float) -> dict[str, Any]:
     """Write `results.json` and `report.html`, print the table and, last, the run folder."""
+    run.pull()
     record = read_json(run.sweep) or {}
     write_json(run.sweep, {**record, "wall_s": record.get("wall_s", 0.0) + wall_s})
     results = collect_results(run.root)
     write_json(run.root / "results.json", results)
     write_report(run.root)
+    run.push_record()
     console.print(result_table(results))
     console.print(f"report: {run.root / 'report.html'}", highlight=False, soft_wrap=True)
+    if run.storage:
+        console.print(f"storage: {run.where}", highlight=False, soft_wrap=True)
     console.print(str(run.root), highlight=False, soft_wrap=True)
     return results
 

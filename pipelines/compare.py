@@ -106,7 +106,7 @@ def tasks_of(tasks: tuple[str, ...], config: RunConfig) -> list[RunConfig]:
 def execute(console: Console, root: Path) -> None:
     """Run what is not finished of one task's comparison, on Ray."""
     seconds = session.stopwatch()
-    run, problem, record = session.reopen(console, root)
+    run, problem, record = session.reopen(console, str(root), root.parent)
     config, profile = RunConfig.model_validate(record["run"]), resolve(record["profile"])
     options = ComparisonConfig.model_validate(record["comparison"])
     entries = make_comparison(options, config, profile, record.get("given", []))
@@ -120,7 +120,7 @@ def execute(console: Console, root: Path) -> None:
             session.started(console, config, run, problem) as plant,
         ):
             counters = Counters(plant)
-            with Watch(run, len(trials), console, counters.write):
+            with Watch(run, len(trials), console, counters.look):
                 run_sweep(todo, plant, SweepConfig(), config)
             counters.write()
     session.conclude(console, run, seconds())

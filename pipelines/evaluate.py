@@ -1,7 +1,7 @@
 """Evaluate the trained policies of a run again, with any number of episodes.
 
-RUN is a run's folder (all its finished trials) or one trial's folder. The scores are printed and written, with every
-episode's return, to reevaluation.json in each trial's folder.
+RUN is a run's folder or address in a storage (all its finished trials), or one trial's folder. The scores are printed
+and written, with every episode's return, to reevaluation.json in each trial's folder, here and in the storage.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from dwm_ray.tasks import task_for
 from dwm_ray.training.policy_store import load_agent
 
 
-def run(
-    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+def rescore(
+    folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
     num_episodes: int = 100,
     seed: int = 1_000_000,
     task: str | None = None,
@@ -32,7 +32,7 @@ def run(
     """Evaluate the policies of RUN.
 
     Args:
-        folder: A run's folder, or one trial's.
+        folder: A run's folder or address in a storage, or one trial's folder.
         num_episodes: Episodes per policy.
         seed: Seed of the first episode; the others follow.
         task: Refuse checkpoints of any other task.
@@ -41,9 +41,12 @@ def run(
         raise ValueError(f"--num-episodes {num_episodes}: at least one episode is needed")
     torch.set_num_threads(1)  # a policy this small waits for a second thread more than it gains
     console = Console()
-    for trial in trial_folders(folder):
+    run, trials = trial_folders(folder)
+    for trial in trials:
         row = reevaluate(trial, num_episodes, seed, task)
         write_json(trial / "reevaluation.json", row)
+        if run:
+            run.push(trial / "reevaluation.json")
         console.print(
             f"{trial.name}: {row['score_mean']:.2f} ± {row['score_std']:.2f} ({row['score_unit']}, {num_episodes} "
             f"episodes from seed {seed}, checkpoint after {row['update']} updates)",
@@ -52,14 +55,16 @@ def run(
     return 0
 
 
-def trial_folders(folder: Path) -> list[Path]:
-    """Folders with a checkpoint: `folder` itself, or the trials of the run that it is."""
-    if (folder / "checkpoint" / "agent.json").is_file():
-        return [folder]
-    found = [trial for trial in RunFolder.open(folder).trials() if (trial / "checkpoint" / "agent.json").is_file()]
+def trial_folders(where: str) -> tuple[RunFolder | None, list[Path]]:
+    """(None, the folder itself) where it has a checkpoint, else the run that it is and its trials that have one."""
+    if (Path(where) / "checkpoint" / "agent.json").is_file():
+        return None, [Path(where)]
+    run = RunFolder.open(where)
+    run.pull(run.root / "trials", weights=True)
+    found = [trial for trial in run.trials() if (trial / "checkpoint" / "agent.json").is_file()]
     if not found:
-        raise ValueError(f"{folder}: no trial of this run has a checkpoint yet")
-    return found
+        raise ValueError(f"{where}: no trial of this run has a checkpoint yet")
+    return run, found
 
 
 def reevaluate(trial: Path, num_episodes: int, seed: int, task_name: str | None) -> dict[str, Any]:
@@ -81,7 +86,7 @@ def reevaluate(trial: Path, num_episodes: int, seed: int, task_name: str | None)
 
 @main_guard
 def main(argv: list[str] | None = None) -> int:
-    return tyro.cli(run, args=sys.argv[1:] if argv is None else argv, description=__doc__)
+    return tyro.cli(rescore, args=sys.argv[1:] if argv is None else argv, description=__doc__)
 
 
 if __name__ == "__main__":

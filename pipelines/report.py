@@ -15,23 +15,27 @@ from dwm_ray.report.loops import loop_markdown
 from dwm_ray.report.page import write_report
 from dwm_ray.report.summary import markdown_summary
 from dwm_ray.report.table import result_table
+from dwm_ray.run_folder import RunFolder
 
 
-def report(run: Annotated[Path, tyro.conf.Positional], out: Path | None = None, markdown: bool = False) -> None:
+def report(run: Annotated[str, tyro.conf.Positional], out: Path | None = None, markdown: bool = False) -> None:
     """Collect a run's results, print them and write its report.
 
     Args:
-        run: Run folder, finished or still going on.
+        run: Run folder, or address in a storage, finished or still going on.
         out: Where the page goes; RUN/report.html if not given.
         markdown: Print one row per method, over seeds, as Markdown.
     """
-    results = collect_results(run)
-    write_json(run / "results.json", results)
+    folder = RunFolder.open(run)
+    folder.pull()
+    results = collect_results(folder.root)
+    write_json(folder.root / "results.json", results)
     if markdown:
         print("\n\n".join(filter(None, [markdown_summary(results), loop_markdown(results)])))
     else:
         Console().print(result_table(results))
-    print(f"results {run / 'results.json'}\nreport  {write_report(run, out)}")
+    print(f"results {folder.root / 'results.json'}\nreport  {write_report(folder.root, out)}")
+    folder.push_record()
 
 
 @main_guard

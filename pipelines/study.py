@@ -36,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0 if argv else 2
     study = find_study(argv[0])
     options, config, profile = parse(study.options, argv[1:], f"{study.name}: {study.help}.\n\n{listed()}")
+    options = with_run_here(options)
     config, profile = of_run(options, config, profile)
     torch.set_num_threads(1)  # networks this small run slower on two threads as soon as another process wants a core
     investigate(Console(), study, options, config, profile)
@@ -45,6 +46,15 @@ def main(argv: list[str] | None = None) -> int:
 def listed() -> str:
     """The studies, one line each."""
     return "\n".join(["Studies:", *(f"  {study.name}: {study.help}" for study in studies().values())])
+
+
+def with_run_here(options: StudyOptions) -> StudyOptions:
+    """The options with --run as a folder of this machine that holds the run's world models."""
+    if options.run is None:
+        return options
+    run = RunFolder.open(options.run)
+    run.fetched(run.root / "world_models")
+    return options.model_copy(update={"run": str(run.root)})
 
 
 def of_run(options: StudyOptions, config: RunConfig, profile: Profile) -> tuple[RunConfig, Profile]:
@@ -57,7 +67,7 @@ def of_run(options: StudyOptions, config: RunConfig, profile: Profile) -> tuple[
 
 def investigate(console: Console, study: Study, options: StudyOptions, config: RunConfig, profile: Profile) -> None:
     """Load the data, do the study, show and write what it found."""
-    known = read_json(options.run / "data.json") if options.run else None
+    known = read_json(Path(options.run) / "data.json") if options.run else None
     problem, store = load_problem(config, (known or {}).get("fingerprint")), store_in(options.output)
     facts = summary(problem.episodes, problem.task)
     console.print(describe_line(facts), highlight=False)

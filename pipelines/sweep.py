@@ -19,7 +19,7 @@ from dwm_ray.cli import given_paths, main_guard
 from dwm_ray.config import RunConfig
 from dwm_ray.distributed.counters import Counters
 from dwm_ray.distributed.optuna_search import FeasibleOptuna
-from dwm_ray.distributed.sweep import as_params, record_trial, run_sweep, unfinished
+from dwm_ray.distributed.sweep import as_params, record_trials, run_sweep, unfinished
 from dwm_ray.distributed.trial import Plant
 from dwm_ray.plan import SweepConfig, axes_of, bases_of, make_plan
 from dwm_ray.profiles import Profile, resolve
@@ -33,9 +33,12 @@ class Command(SweepConfig):
     """The sweep's own options."""
 
     output: Path = Path("runs")
-    """Folder that the run's folder is made in."""
-    resume: Path | None = None
-    """Go on with this run folder: what is done is kept, and all other options are taken from it."""
+    """Folder that the run's folder is made in; without --storage, on a path that all nodes see."""
+    storage: str | None = None
+    """Keep the run in a folder of its name at s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a path; --output is then this
+    machine's mirror of it. Credentials come from the environment or the machines' role."""
+    resume: str | None = None
+    """Go on with this run folder, or address in a storage: what is done is kept, other options are taken from it."""
 
 
 @main_guard
@@ -53,9 +56,9 @@ def main(argv: list[str] | None = None) -> int:
             "run": config.model_dump(mode="json"),
             "given": given,
         }
-        run, problem = session.begin(console, config, own.output, record)
+        run, problem = session.begin(console, config, own.output, record, own.storage)
     else:
-        run, problem, record = session.reopen(console, own.resume)
+        run, problem, record = session.reopen(console, own.resume, own.output)
         sweep, config = SweepConfig.model_validate(record["sweep"]), RunConfig.model_validate(record["run"])
         profile, given = resolve(record["profile"]), record.get("given", [])
         plan = checked_plan(sweep, config, profile, given)
@@ -109,7 +112,7 @@ def execute(
     """Run what is not finished, with the progress on show."""
     counters = Counters(plant)
     expected = len(plan.trials) + (sweep.num_samples if sweep.search == "optuna" else 0)
-    with Watch(plant.run, expected, console, counters.write):
+    with Watch(plant.run, expected, console, counters.look):
         todo = unfinished(plan.trials, plant.run)
         if todo:
             run_sweep(todo, plant, sweep, config)
@@ -122,7 +125,7 @@ def execute(
 
 def optuna(plan: Plan, plant: Plant, sweep: SweepConfig, bases: list[RunConfig], profile: Profile) -> FeasibleOptuna:
     def launch(trial: Trial) -> dict[str, object]:
-        record_trial(trial, plant.run)
+        record_trials([trial], plant.run)
         return as_params(trial)
 
     named = {method_name(base.model_dump(mode="json")): base for base in bases}

@@ -20,7 +20,7 @@ from dwm_ray.cli import main_guard
 from dwm_ray.config import Frozen, RunConfig
 from dwm_ray.distributed.check import Facts, Node, inspect_cluster
 from dwm_ray.distributed.counters import Counters
-from dwm_ray.distributed.sweep import record_trial
+from dwm_ray.distributed.sweep import record_trials
 from dwm_ray.distributed.trial import Plant, run_trial
 from dwm_ray.progress import Watch
 from dwm_ray.run import run as run_in_process
@@ -32,13 +32,17 @@ class Command(Frozen):
     """The run's own options."""
 
     output: Path = Path("runs")
-    """Folder that the run's folder is made in."""
-    resume: Path | None = None
-    """Go on with this run folder: what is done is kept, and all other options are taken from it."""
+    """Folder that the run's folder is made in; without --storage, on a path that all nodes see."""
+    storage: str | None = None
+    """Keep the run in a folder of its name at s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a path; --output is then this
+    machine's mirror of it. Credentials come from the environment or the machines' role."""
+    resume: str | None = None
+    """Go on with this run folder, or address in a storage: what is done is kept, other options are taken from it."""
     in_process: bool = False
     """Do everything in this process, without Ray."""
     check_cluster: bool = False
-    """Look at every node of the cluster - versions, GPUs, clock, --output - print what was found, and make no run."""
+    """Look at every node of the cluster - versions, GPUs, clock, --output or --storage - and print what was found; no
+    run is made."""
 
 
 @main_guard
@@ -49,12 +53,12 @@ def main(argv: list[str] | None = None) -> int:
         return check_nodes(console, own, config)
     if own.resume is None:
         record = {"profile": profile, "run": config.model_dump(mode="json")}
-        run, problem = session.begin(console, config, own.output, record)
+        run, problem = session.begin(console, config, own.output, record, own.storage)
     else:
-        run, problem, record = session.reopen(console, own.resume)
+        run, problem, record = session.reopen(console, own.resume, own.output)
         config = RunConfig.model_validate(record["run"])
     trial = Trial(config, {})
-    record_trial(trial, run)
+    record_trials([trial], run)
     with session.resumable(console, run, "pipelines/train.py"):
         if status_of(run.trial(trial.id)) == "done":
             console.print("this run is done already")
@@ -73,7 +77,7 @@ def check_nodes(console: Console, own: Command, config: RunConfig) -> int:
     if own.in_process or own.resume is not None:
         raise ValueError("--check-cluster: makes no run, so it goes with neither --in-process nor --resume")
     with session.divided(console, config) as placement:
-        driver, nodes = inspect_cluster(own.output)
+        driver, nodes = inspect_cluster(own.output, own.storage)
     versions = ", ".join(f"{name} {version}" for name, version in driver.versions.items())
     console.print(f"here: {versions}", highlight=False, soft_wrap=True)
     console.print(node_table(nodes, driver))
@@ -102,9 +106,16 @@ def node_table(nodes: list[Node], driver: Facts) -> Table:
             "\n".join([f"{node.gpus:g}", *facts.gpus]),
             f"{facts.free_bytes / 2**30:.0f} GiB",
             f"{1000 * node.skew_s:+.1f} ms\n± {1000 * node.error_s:.1f}",
-            "shared" if facts.storage is None else "not shared",
+            storage_cell(facts),
         )
     return table
+
+
+def storage_cell(facts: Facts) -> str:
+    """Whether a node reaches the storage, and what a small file there and back took."""
+    if facts.storage is not None:
+        return "not shared"
+    return "shared" if facts.storage_s is None else f"shared, {facts.storage_s:.2f} s"
 
 
 def run_here(console: Console, config: RunConfig, run: RunFolder) -> None:
@@ -118,7 +129,7 @@ def run_here(console: Console, config: RunConfig, run: RunFolder) -> None:
 def run_on_ray(console: Console, trial: Trial, plant: Plant) -> None:
     """One trial on the plant, with the progress on show."""
     counters = Counters(plant)
-    with Watch(plant.run, 1, console, counters.write):
+    with Watch(plant.run, 1, console, counters.look):
         run_trial(trial, plant, [])
     counters.write()
 

@@ -1,7 +1,8 @@
 """Watch a run from its folder: trials, world models, streams, counters, failures; of this machine's run or another's.
 
 In a terminal the view is drawn again every few seconds, elsewhere a line is printed every half minute. The program
-ends with the run: code 0 when its results are written, 1 when no trial is left and none came. Only the folder is read.
+ends with the run: code 0 when its results are written, 1 when no trial is left and none came. Only the folder, or the
+storage that the run is kept in, is read.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -37,7 +37,7 @@ MOST_CAUSES = 4
 
 
 def watch(
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
     once: bool = False,
     failed: bool = False,
     trial: str | None = None,
@@ -46,7 +46,7 @@ def watch(
     """Watch RUN.
 
     Args:
-        run: Run folder.
+        run: Run folder, or address in a storage.
         once: Print one view, with every trial, and end.
         failed: Show why the trial that failed last did: cause, last rows of its log, end of its traceback; and end.
         trial: The trial to show in that way, by its id.
@@ -55,40 +55,43 @@ def watch(
     if every_s is not None and every_s <= 0:
         raise ValueError(f"--every-s {every_s:g}: expected a positive number of seconds")
     folder, console = RunFolder.open(run), Console()
+    fetch = folder.pull if "://" in run else (lambda: None)  # a folder here is kept up to date by its driver
     if failed or trial:
         console.print(failure(look(folder), trial, console.height))
         return 0
     if once:
         console.print(overview(folder, look(folder)))
         return 0
-    return follow(folder, console, every_s)
+    return follow(folder, console, every_s, fetch)
 
 
-def follow(run: RunFolder, console: Console, every_s: float | None) -> int:
+def follow(run: RunFolder, console: Console, every_s: float | None, fetch: Callable[[], None]) -> int:
     """Show the run until it is over, then its last view."""
     if console.is_terminal:
         with Live(console=console, screen=True, auto_refresh=False) as live:
             state = until_over(
-                run, every_s or VIEW_S, lambda now: live.update(overview(run, now, console.height), refresh=True)
+                run, every_s or VIEW_S, lambda now: live.update(overview(run, now, console.height), refresh=True), fetch
             )
     else:
         started = time.perf_counter()
-        state = until_over(
-            run,
-            every_s or LINE_S,
-            lambda now: print(line(now, len(now.trials), time.perf_counter() - started), flush=True),
-        )
+
+        def show(now: RunState) -> None:
+            print(line(now, len(now.trials), time.perf_counter() - started), flush=True)
+
+        state = until_over(run, every_s or LINE_S, show, fetch)
     console.print(overview(run, state))
     if not state.concluded:
-        console.print(
-            f"the run ended without results; `pipelines/watch.py {run.root} --failed` says more", soft_wrap=True
-        )
+        hint = f"the run ended without results; `pipelines/watch.py {run.where} --failed` says more"
+        console.print(hint, soft_wrap=True)
     return 0 if state.concluded else 1
 
 
-def until_over(run: RunFolder, every_s: float, show: Callable[[RunState], None]) -> RunState:
+def until_over(
+    run: RunFolder, every_s: float, show: Callable[[RunState], None], fetch: Callable[[], None] = lambda: None
+) -> RunState:
     """Look and show until results are written, or no trial is left and the driver gives no sign of life."""
     while True:
+        fetch()
         state = look(run)
         show(state)
         if state.concluded or (state.over and age(state) > QUIET_S):

@@ -82,6 +82,10 @@ def refused(pipeline: str, args: list[str], capsys: pytest.CaptureFixture[str]) 
         ("--training.num-updates 0", "training.num_updates"),
         ("--world-model.solver-steps 9", "solver_steps 9 must not exceed diffusion_steps 5"),
         ("--resume absent", "absent is no run folder: it has no config.json"),
+        ("--storage ftp://host/runs", "--storage ftp://...: expected s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a path"),
+        ("--storage s3://KEY:SECRET@bucket/runs", "--storage: credentials do not belong into the address"),
+        ("--storage /dev/null/runs", "--storage: storage /dev/null/runs: cannot write"),
+        ("--resume file:///absent/run", "/absent/run is no run folder: it has no config.json"),
         ("--agent", "--agent"),
     ],
 )

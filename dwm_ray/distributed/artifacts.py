@@ -21,7 +21,6 @@ from dwm_ray.distributed.cluster import Placement
 from dwm_ray.distributed.modeler import train_world_model
 from dwm_ray.problem import DataIdentity, model_fingerprint
 from dwm_ray.run_folder import RunFolder
-from dwm_ray.training.fit import is_trained
 
 LEASE_S = 20.0
 POLL_S = 1.0
@@ -45,7 +44,7 @@ class Claims:
 def ensure_world_model(config: RunConfig, run: RunFolder, data: DataIdentity, claims: Any, placement: Placement) -> str:
     """Name of the run's world model, which is whole when this returns: found, waited for or built."""
     name, owner = model_fingerprint(config, data), uuid4().hex
-    while not is_trained(run.world_model(name)):
+    while not run.has(run.world_model(name) / "status.json"):
         if ray.get(claims.claim.remote(name, owner)):
             with _renewing(claims, name, owner):
                 train_world_model(config, run, name, data.fingerprint, placement)

@@ -6,10 +6,10 @@
                     rows, meta (refs)    refs, counters          [refs], done?
 
 It pulls: one task per sampler asks for the next wanted block, so the buffer owns what comes back and blocks survive
-their sampler. Learners take references, never data, through here. A block is on disk before it is accepted; beyond
-`buffer_bytes` the references of blocks handed out longest ago are let go, and read back from disk when wanted again.
-A buffer that was killed starts again from the disk: blocks from their files, their order, totals and how far each
-cursor stood from the stream's account (`accounts`).
+their sampler. Learners take references, never data, through here. A block is stored, in the run's folder or storage,
+before it is accepted; beyond `buffer_bytes` references of blocks are let go (`shelf`). A buffer that was killed starts
+again from what is stored: blocks from their files, their order, totals and how far each cursor stood from the stream's
+account (`accounts`), which lies beside the buffer and is sent to the storage now and then.
 
 | waits          | for                                 | unblocked by                                    |
 |----------------|-------------------------------------|-------------------------------------------------|
@@ -23,10 +23,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -35,8 +34,11 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 from dwm_ray.distributed import spill
 from dwm_ray.distributed.accounts import Account, accounts_of, totals
 from dwm_ray.distributed.gauges import Gauges
+from dwm_ray.distributed.sending import Sender, count_traffic
+from dwm_ray.distributed.shelf import Shelf
 from dwm_ray.distributed.stream import Stream
 from dwm_ray.distributed.waking import Bell, Desk, Soon
+from dwm_ray.run_folder import RunFolder
 from dwm_ray.synthesis import StreamSpec
 from dwm_ray.types import SegmentShape
 
@@ -69,36 +71,42 @@ class SyntheticReplayBuffer:
         sampler_names: list[str],
         is_mine: Callable[[str], bool] = lambda stream: True,
     ) -> None:
-        """`is_mine` tells by a stream's name whether it is this actor's, where the run has several (`shards`)."""
-        self._run, self._lead, self._limit = Path(run), lead_blocks, buffer_bytes
+        """`run` is its address. `is_mine` tells by a stream's name whether it is this actor's, where a run has several
+        (`shards`)."""
+        folder = RunFolder.at(run)
+        self._run, self._here, self._lead = folder.shared, folder.root, lead_blocks
         self._sampler_names = sampler_names
         self._streams: dict[str, Stream] = {}
-        self._accounts = accounts_of(self._run, is_mine)
-        self._resident: OrderedDict[tuple[str, int], int] = OrderedDict()
-        self._resident_bytes = 0
+        self._sender = Sender(folder, folder.root / "streams")
+        folder.pull(folder.root / "streams")
+        self._accounts = accounts_of(folder.root, is_mine)
+        self._shelf = Shelf(folder.shared, buffer_bytes)
+        self._opening = asyncio.Lock()
         self._desk = Desk(self._next_wanted)
         self._bells: defaultdict[str, Bell] = defaultdict(lambda: Bell(GATHER_S))
-        self._gauges = Gauges("buffer", {"run": self._run.name})
+        self._gauges = Gauges("buffer", {"run": folder.name})
         self._tell = Soon(lambda: self._gauges.set({**self.counters(), **self._levels()}), GAUGES_EVERY_S)
+        count_traffic(folder, "buffer")
         self._pulls: set[asyncio.Task[None]] = set()
         self._fault: str | None = None
         self._settled = not ray.get_runtime_context().was_current_actor_reconstructed
 
     async def _settle(self) -> None:
-        """After a restart, wait until the samplers have done what the buffer before had asked for: their blocks are on
-        disk then, and are found there instead of drawn twice."""
+        """After a restart, wait until the samplers have done what the buffer before had asked for: their blocks are
+        stored then, and are found there instead of drawn twice."""
         if not self._settled:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SETTLE_S):
                     await asyncio.gather(*(_idle(ray.get_actor(name)) for name in self._sampler_names))
             self._settled = True
 
-    def _open(self, spec: StreamSpec, cursor: str) -> Stream:
+    async def _open(self, spec: StreamSpec, cursor: str) -> Stream:
         """The stream of a specification, with a cursor at its first block if the reader has none yet. A restarted
-        buffer knows no stream: the first fetch opens it again from disk, and cursors stand where they stood."""
+        buffer knows no stream: the first fetch opens it again from what is stored; cursors stand where they stood."""
         name = spec.fingerprint
-        if name not in self._streams:
-            self._streams[name] = self._load(spec)
+        async with self._opening:
+            if name not in self._streams:
+                self._streams[name] = await asyncio.to_thread(self._load, spec)
         stream = self._streams[name]
         stream.open(cursor)
         if not self._pulls:
@@ -108,17 +116,16 @@ class SyntheticReplayBuffer:
     def _load(self, spec: StreamSpec) -> Stream:
         name = spec.fingerprint
         if name not in self._accounts:
-            self._accounts[name] = Account(spill.stream_folder(self._run, spec))
+            self._accounts[name] = Account(spill.stream_folder(self._here, spec))
         stream = Stream.load(self._run, spec, self._lead, self._accounts[name])
         if not stream.ledger.complete:
             stream.error = self._fault
         return stream
 
     async def forget(self, spec: StreamSpec, index: int) -> None:
-        """A reader found the block gone with the node that held it: the next one gets it from disk."""
+        """A reader found the block gone with the node that held it: the next one gets it from where it is stored."""
         if (stream := self._streams.get(spec.fingerprint)) is not None:
-            stream.refs.pop(index, None)
-            self._resident_bytes -= self._resident.pop((spec.fingerprint, index), 0)
+            self._shelf.remove(stream, index)
 
     async def close(self, spec: StreamSpec, cursor: str) -> None:
         """A reader is done."""
@@ -134,7 +141,7 @@ class SyntheticReplayBuffer:
         reader has: what an earlier answer held beyond them was lost with the buffer that gave it. ValueError when the
         stream was given up."""
         await self._settle()
-        stream = self._open(spec, cursor)
+        stream = await self._open(spec, cursor)
         if position is not None:
             stream.ledger.stand_at(cursor, position)
         self._desk.hand_out()
@@ -146,8 +153,8 @@ class SyntheticReplayBuffer:
         taken = stream.ledger.take(cursor, most)
         if taken:
             stream.record(cursor)
-        blocks = [(index, self._reference(stream, index)) for index in taken]
-        self._evict()
+        blocks = [(index, await self._shelf.take(stream, index)) for index in taken]
+        self._shelf.tidy()
         self._desk.hand_out()
         self._tell()
         return Delivery(blocks, stream.shape, stream.ledger.finished(cursor))
@@ -156,27 +163,6 @@ class SyntheticReplayBuffer:
     def _ready(stream: Stream, cursor: str) -> bool:
         ledger = stream.ledger
         return bool(stream.error) or ledger.complete or ledger.cursors[cursor] < len(ledger.arrived)
-
-    def _reference(self, stream: Stream, index: int) -> list[Any]:
-        """[ref] of a block, from the object store or again from disk; in a list, so that Ray hands on the ref."""
-        name = stream.spec.fingerprint
-        if index not in stream.refs:
-            rows = spill.read_block(self._run, stream.spec, index)
-            self._keep(stream, index, ray.put(rows), rows.nbytes)
-        self._resident.move_to_end((name, index))
-        return stream.refs[index]
-
-    def _keep(self, stream: Stream, index: int, ref: Any, num_bytes: int) -> None:
-        stream.refs[index] = [ref]
-        self._resident[(stream.spec.fingerprint, index)] = num_bytes
-        self._resident_bytes += num_bytes
-
-    def _evict(self) -> None:
-        """Let go of the references used longest ago until the rest fits; Ray frees a block when no reader holds it."""
-        while self._resident_bytes > self._limit and len(self._resident) > 1:
-            (name, index), num_bytes = self._resident.popitem(last=False)
-            self._resident_bytes -= num_bytes
-            del self._streams[name].refs[index]
 
     async def _pull_or_give_up(self, sampler_name: str) -> None:
         """A fault in the buffer itself reaches the readers: they would wait for ever otherwise."""
@@ -218,22 +204,30 @@ class SyntheticReplayBuffer:
         restarted or another sampler draws the very same rows."""
         try:
             ref, meta_ref = sampler.draw.remote(stream.spec, index)
-            self._accept(stream, index, ref, await meta_ref, name)
+            await self._accept(stream, index, ref, await meta_ref, name)
         except ActorUnavailableError:
-            stream.lost(index)
+            await self._lost(stream, index)
             await asyncio.sleep(RETRY_PAUSE_S)
         except RayActorError:
-            stream.lost(index)
+            await self._lost(stream, index)
             return False
         except RayTaskError as error:
             stream.failed(index, error.cause)
             await asyncio.sleep(0.0 if stream.error else RETRY_PAUSE_S)
         return True
 
-    def _accept(self, stream: Stream, index: int, ref: Any, meta: dict[str, Any], sampler: str) -> None:
+    async def _accept(self, stream: Stream, index: int, ref: Any, meta: dict[str, Any], sampler: str) -> None:
         if stream.accept(index, meta, sampler):
-            self._keep(stream, index, ref, meta["rows"] * meta["shape"].width * 4)
-            self._evict()
+            self._shelf.put(stream, index, ref, meta["rows"] * meta["shape"].width * 4)
+            self._shelf.tidy()
+        if stream.ledger.complete:
+            await asyncio.to_thread(stream.describe)
+
+    async def _lost(self, stream: Stream, index: int) -> None:
+        """A sampler died before it answered; it may have stored the block by then."""
+        stream.lost(index, await asyncio.to_thread(spill.rows_on_disk, self._run, stream.spec, index))
+        if stream.ledger.complete:
+            await asyncio.to_thread(stream.describe)
 
     def _give_up(self, why: str) -> None:
         """Tell the readers of all streams that are not whole, and those that come later."""
@@ -248,7 +242,7 @@ class SyntheticReplayBuffer:
         ledgers = [stream.ledger for stream in self._streams.values()]
         return {
             "segments_held": sum(ledger.rows_accepted for ledger in ledgers),
-            "resident_bytes": self._resident_bytes,
+            "resident_bytes": self._shelf.num_bytes,
             "lead_blocks": max((ledger.ahead for ledger in ledgers if ledger.cursors), default=0),
             "blocks_in_flight": sum(len(ledger.in_flight) for ledger in ledgers),
             "readers": sum(len(ledger.cursors) for ledger in ledgers),
@@ -259,6 +253,10 @@ class SyntheticReplayBuffer:
     def counters(self) -> dict[str, int]:
         """Rows in and out, over all streams and sessions of the run."""
         return totals(list(self._accounts.values()))
+
+    async def save(self) -> None:
+        """Send the accounts to the run's storage if the last time is a while ago."""
+        await asyncio.to_thread(self._sender.now_and_then)
 
 
 async def _idle(sampler: Any) -> None:

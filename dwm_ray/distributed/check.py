@@ -3,7 +3,8 @@
 One small actor is pinned to each alive node. Storage is the run's --output: the driver puts a file with a random text
 there, and a node must read that text at the same path and be able to write beside it; so a folder of the same name that
 is another one is found out. Clocks are compared as NTP does: a node's time belongs to the middle of the question's
-round trip, and of several questions the fastest counts.
+round trip, and of several questions the fastest counts. With --storage the text is put there, and each node writes,
+reads and deletes a small file of its own.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import dwm_ray
+from dwm_ray.storage import Storage, StorageFailed
 
 ANSWER_S = 90.0
 """Patience with a node: its first worker process imports Ray and torch, from a share perhaps."""
@@ -45,7 +47,9 @@ class Facts:
     free_bytes: int
     """On the disk of temporary files, where Ray puts logs and what does not fit in memory."""
     storage: str | None
-    """Why the run's folder is no good here; None where it is the driver's and can be written."""
+    """Why the run's folder or storage is no good here; None where it is the driver's and can be written."""
+    storage_s: float | None = None
+    """Seconds to write, read back and delete a small file there; None for a folder."""
 
 
 @dataclass(frozen=True)
@@ -84,17 +88,17 @@ class Inspector:
     """Lives on the node that it looks at."""
 
     def facts(self, meeting: str, token: str) -> Facts:
-        return facts_here(Path(meeting), token)
+        return facts_here(meeting, token)
 
     def clock(self) -> float:
         return time.time()
 
 
-def inspect_cluster(output: Path) -> tuple[Facts, list[Node]]:
+def inspect_cluster(output: Path, storage: str | None = None) -> tuple[Facts, list[Node]]:
     """(the driver's facts, every alive node) of the cluster that this process is connected to. ValueError where the
-    driver itself cannot write `output`."""
+    driver itself cannot write `output`, or `storage` where there is one."""
     alive = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: str(node["NodeManagerHostname"]))
-    with meeting_place(output) as (meeting, token):
+    with meeting_place(output) if storage is None else meeting_in(storage) as (meeting, token):
         inspectors = [_inspector(node["NodeID"]) for node in alive]
         answers = [inspector.facts.remote(str(meeting), token) for inspector in inspectors]
         ray.wait(answers, num_returns=len(answers), timeout=ANSWER_S)  # for all nodes together, not one after another
@@ -103,7 +107,7 @@ def inspect_cluster(output: Path) -> tuple[Facts, list[Node]]:
 
 
 @contextmanager
-def meeting_place(output: Path) -> Iterator[tuple[Path, str]]:
+def meeting_place(output: Path) -> Iterator[tuple[str, str]]:
     """(folder, token): a folder below `output` that holds the token; all that was made is gone afterwards. ValueError
     where it cannot be made."""
     missing = [path for path in (output, *output.parents) if not path.exists()]
@@ -116,7 +120,7 @@ def meeting_place(output: Path) -> Iterator[tuple[Path, str]]:
     token = secrets.token_hex(16)
     (meeting / TOKEN).write_text(token)
     try:
-        yield meeting, token
+        yield str(meeting), token
     finally:
         shutil.rmtree(meeting)
         with suppress(OSError):  # somebody else has begun to use it
@@ -124,11 +128,42 @@ def meeting_place(output: Path) -> Iterator[tuple[Path, str]]:
                 path.rmdir()
 
 
-def facts_here(meeting: Path, token: str) -> Facts:
+@contextmanager
+def meeting_in(address: str) -> Iterator[tuple[str, str]]:
+    """(address of a file, token) in a storage that holds the token meanwhile. ValueError where it cannot be written."""
+    name, token = f".check-{secrets.token_hex(8)}", secrets.token_hex(16)
+    try:
+        storage = Storage.parse(address)
+        storage.write(name, token.encode())
+    except StorageFailed as error:
+        raise ValueError(f"--storage: {error}") from error
+    try:
+        yield storage.child(name).address, token
+    finally:
+        storage.delete(name)
+
+
+def facts_here(meeting: str, token: str) -> Facts:
     """What this process sees."""
+    problem, seconds = reach(meeting, token)
     gpus = tuple(_gpu(index) for index in range(torch.cuda.device_count()))
     free = shutil.disk_usage(tempfile.gettempdir()).free
-    return Facts(versions_here(), gpus, free, storage_problem(meeting, token))
+    return Facts(versions_here(), gpus, free, problem, seconds)
+
+
+def reach(meeting: str, token: str) -> tuple[str | None, float | None]:
+    """(why this process does not reach the driver's folder or storage, seconds of a round trip to a storage)."""
+    if "://" not in meeting:
+        return storage_problem(Path(meeting), token), None
+    place = Storage.parse(meeting)
+    try:
+        if place.parent.read(place.name).decode() != token:
+            return f"{place.parent} is another storage than the driver's", None
+        return None, place.parent.probe()
+    except FileNotFoundError:
+        return f"{place.parent} is another storage than the driver's: what the driver wrote is not there", None
+    except StorageFailed as error:
+        return str(error), None
 
 
 def versions_here() -> dict[str, str]:

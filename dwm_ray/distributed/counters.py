@@ -3,27 +3,47 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from dwm_ray.checkpoint import write_json
+from dwm_ray.distributed.sending import count_traffic
 from dwm_ray.distributed.trial import Plant
 from dwm_ray.run_folder import RunFolder
+from dwm_ray.storage import StorageFailed
 
+STORAGE_LOOK_S = 10.0
 LOG = logging.getLogger(__name__)
 
 
 class Counters:
-    """`counters.json`: what this and earlier sessions of the run drew and consumed; written again at every look."""
+    """`counters.json`: what this and earlier sessions of the run drew and consumed; written again at every look, or as
+    often as a storage is to be asked what its nodes have left there."""
 
     def __init__(self, plant: Plant) -> None:
         self._run, self._buffer = plant.run, plant.buffer
-        self._halvings = 0
+        self._halvings, self._looked = 0, 0.0
+        count_traffic(plant.run, "driver")
+
+    def look(self) -> None:
+        """Write them if it is time; a storage that fails is asked again later."""
+        if self._run.storage:
+            if time.monotonic() - self._looked < STORAGE_LOOK_S:
+                return
+            self._looked = time.monotonic()
+        try:
+            self.write()
+        except StorageFailed as error:
+            LOG.warning("%s; the progress shown is old", error)
 
     def write(self) -> None:
+        self._buffer.save()
+        self._run.pull()
         now = self._buffer.counters()
         if now["oom_halvings"] > self._halvings:
             self._halvings = now["oom_halvings"]
             LOG.warning("samplers ran out of memory %d times and draw fewer rows at once now", self._halvings)
-        write_json(self._run.counters, {**now, **shared_parts(self._run)})
+        with self._run.writing(self._run.counters):
+            write_json(self._run.counters, {**now, **shared_parts(self._run)})
 
 
 def shared_parts(run: RunFolder) -> dict[str, int]:

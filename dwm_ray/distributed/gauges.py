@@ -66,6 +66,13 @@ FAMILIES: dict[str, dict[str, str]] = {
         "seconds": "Seconds of work, those before a restart included",
         "gpu_bytes": "GPU memory that torch holds in this process",
     },
+    "storage": {
+        "written_bytes": "Bytes written to the run's storage by this process, in total",
+        "read_bytes": "Bytes read from the run's storage by this process, in total",
+        "seconds": "Seconds that this process spent in requests to the storage that succeeded, in total",
+        "retries": "Requests to the storage that failed and were tried again, in total",
+        "failures": "Requests to the storage that were given up, in total",
+    },
 }
 """Family -> name -> what it says; the text goes to Prometheus as help."""
 LABELS = {
@@ -73,6 +80,7 @@ LABELS = {
     "sampler": ("run", "sampler"),
     "learner": ("run", "trial"),
     "world_model": ("run", "model"),
+    "storage": ("run", "process"),
 }
 """What tells the processes of a family apart; a run is named by its folder."""
 

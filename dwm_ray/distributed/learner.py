@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from dwm_ray.distributed.checkpoints import report, resume
 from dwm_ray.distributed.feed import BlockFeed
 from dwm_ray.distributed.gauges import Gauges
 from dwm_ray.distributed.rounds import SamplerDrawer
+from dwm_ray.distributed.sending import Sender, sending
 from dwm_ray.distributed.shards import Shards
 from dwm_ray.problem import default_device, load_problem
 from dwm_ray.replay.ring import Ring
@@ -50,17 +50,22 @@ def learner_loop(loop_config: dict[str, Any]) -> None:
     """Ray Train's loop: one worker, one agent."""
     job: Job = loop_config["job"]
     torch.set_num_threads(job.num_threads)
-    config, run = RunConfig.model_validate_json(job.config), RunFolder(Path(job.run))
+    config, run = RunConfig.model_validate_json(job.config), RunFolder.at(job.run)
     problem, device = load_problem(config, job.data), default_device()
-    model = trained_model(config, run.world_model(job.world_model), device) if job.world_model else None
+    model = trained_model(config, run.fetched(run.world_model(job.world_model)), device) if job.world_model else None
     agent = ready_agent(config, problem, model, device)
-    with _imagined(job, config, device) as (ring, numbers):
+    folder = run.trial(job.trial_id)
+    with _imagined(job, config, device) as (ring, numbers), sending(run, folder, f"learner-{job.trial_id}") as sender:
         trainer = agent_trainer(config, problem, agent, model, ring, _drawer(job, config))
         seconds = resume(trainer)
-        gauges = Gauges("learner", {"run": run.root.name, "trial": job.trial_id})
-        tell, folder = _reporter(trainer), run.trial(job.trial_id)
+        gauges = Gauges("learner", {"run": run.name, "trial": job.trial_id})
+
+        def on_row(row: dict[str, Any]) -> None:
+            gauges.tell(row)
+            sender.now_and_then()
+
         with suppress(NonFiniteLoss):  # recorded in the trial's folder; to try again would diverge again
-            learn_trial(trainer, config, problem, folder, tell, numbers, seconds, gauges.tell)
+            learn_trial(trainer, config, problem, folder, _reporter(trainer, sender), numbers, seconds, on_row)
 
 
 @contextmanager
@@ -85,10 +90,12 @@ def _drawer(job: Job, config: RunConfig) -> SamplerDrawer | None:
     return SamplerDrawer(config, job.world_model, list(job.samplers))
 
 
-def _reporter(trainer: AgentTrainer) -> Callable[[dict[str, Any]], None]:
-    """Tells Ray Train of checkpoints; rows of metrics go to the gauges, for a report waits for Ray Train's poll."""
+def _reporter(trainer: AgentTrainer, sender: Sender) -> Callable[[dict[str, Any]], None]:
+    """Tells Ray Train of checkpoints, once the log up to them is stored; rows of metrics go to the gauges, for a report
+    waits for Ray Train's poll."""
 
     def tell(row: dict[str, Any]) -> None:
+        sender.now()
         report(trainer, {name: value for name, value in row.items() if isinstance(value, int | float)})
 
     return tell

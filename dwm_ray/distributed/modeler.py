@@ -6,8 +6,6 @@ step. Rank 0 writes the log and the checkpoints that a restart goes on from.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import ray.train
@@ -20,6 +18,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.distributed.checkpoints import report, resume
 from dwm_ray.distributed.cluster import Placement
 from dwm_ray.distributed.gauges import Gauges
+from dwm_ray.distributed.sending import Sender, ray_storage, sending
 from dwm_ray.problem import default_device, load_problem
 from dwm_ray.run import world_model_trainer
 from dwm_ray.run_folder import RunFolder
@@ -35,7 +34,7 @@ def train_world_model(config: RunConfig, run: RunFolder, name: str, data: str, p
         _loop,
         train_loop_config={
             "config": config.model_dump_json(),
-            "run": str(run.root),
+            "run": run.address,
             "name": name,
             "data": data,
             "num_threads": placement.learner_threads,
@@ -47,7 +46,7 @@ def train_world_model(config: RunConfig, run: RunFolder, name: str, data: str, p
         ),
         run_config=ray.train.RunConfig(
             name=f"world-model-{name}",
-            storage_path=str(run.ray),
+            **ray_storage(run),
             failure_config=FailureConfig(max_failures=config.cluster.max_failures, controller_failure_limit=5),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
         ),
@@ -56,7 +55,7 @@ def train_world_model(config: RunConfig, run: RunFolder, name: str, data: str, p
 
 def _loop(job: dict[str, Any]) -> None:
     torch.set_num_threads(job["num_threads"])
-    config, run = RunConfig.model_validate_json(job["config"]), RunFolder(Path(job["run"]))
+    config, run = RunConfig.model_validate_json(job["config"]), RunFolder.at(job["run"])
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     problem = load_problem(config, job["data"])
@@ -65,10 +64,14 @@ def _loop(job: dict[str, Any]) -> None:
     seconds = resume(trainer)
     if rank > 0:
         trainer.reseed(rank)
-    folder, gauges = run.world_model(job["name"]), Gauges("world_model", {"run": run.root.name, "model": job["name"]})
-    with MetricsWriter(folder, trainer.update, gauges.tell) if rank == 0 else nullcontext() as writer:
-        seconds = fit(trainer, model_options(config).num_updates, lambda row: _report(trainer, writer, row), seconds)
-    if rank == 0:
+    num_updates = model_options(config).num_updates
+    if rank > 0:
+        fit(trainer, num_updates, ray.train.report, seconds)
+        return
+    folder, gauges = run.world_model(job["name"]), Gauges("world_model", {"run": run.name, "model": job["name"]})
+    with sending(run, folder, f"model-{job['name']}") as sender:
+        with MetricsWriter(folder, trainer.update, gauges.tell) as writer:
+            seconds = fit(trainer, num_updates, lambda row: _report(trainer, writer, sender, row), seconds)
         publish(folder, trainer.averaged, config, problem, trainer.update, seconds)
 
 
@@ -82,9 +85,7 @@ def average_over_workers(parameters: list[torch.nn.Parameter]) -> None:
         gradient.copy_(mean.view_as(gradient))
 
 
-def _report(trainer: WorldModelTrainer, writer: Any, row: dict[str, float]) -> None:
-    if ray.train.get_context().get_world_rank() != 0:
-        ray.train.report(row)
-        return
+def _report(trainer: WorldModelTrainer, writer: MetricsWriter, sender: Sender, row: dict[str, float]) -> None:
     log_row(writer, row)
+    sender.now_and_then()
     report(trainer, row)

@@ -12,7 +12,6 @@ import os
 import time
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from dwm_ray.agents.base import Agent
 from dwm_ray.config import RunConfig
 from dwm_ray.data.transitions import real_segments
 from dwm_ray.distributed.gauges import SamplerGauges
+from dwm_ray.distributed.sending import count_traffic
 from dwm_ray.distributed.spill import write_block
 from dwm_ray.halving import Halving
 from dwm_ray.problem import default_device, load_problem, new_agent
@@ -41,29 +41,31 @@ class Sampler:
 
     def __init__(self, config: str, run: str, data_fingerprint: str, num_threads: int) -> None:
         torch.set_num_threads(num_threads)
-        self._run = RunFolder(Path(run))
+        self._run = RunFolder.at(run)
         self._device = default_device()
         options = RunConfig.model_validate_json(config)
         self._problem = load_problem(options, data_fingerprint)
         self._starts = real_segments(self._problem.episodes, options.training.discount, self._device)
         self._model = lru_cache(maxsize=4)(self._load)
         self._agent = lru_cache(maxsize=8)(self._new_agent)
-        self._gauges = SamplerGauges(self._run.root.name, ray.get_runtime_context().get_actor_name() or "")
+        name = ray.get_runtime_context().get_actor_name() or ""
+        self._gauges = SamplerGauges(self._run.name, name)
         self._halving = Halving(self._gauges.halved)
+        count_traffic(self._run, name)
 
     def _load(self, fingerprint: str) -> WorldModel:
-        return load_model(self._run.world_model(fingerprint), self._device)
+        return load_model(self._run.fetched(self._run.world_model(fingerprint)), self._device)
 
     @ray.method(num_returns=2)
     def draw(self, spec: StreamSpec, index: int) -> tuple[np.ndarray, dict[str, Any]]:
-        """Block `index` as fused rows [rows, width] and what is to be known of it. The block is on disk when this
+        """Block `index` as fused rows [rows, width] and what is to be known of it. The block is stored when this
         returns, so that no accepted block is ever lost. The caller owns both values: they survive this actor."""
         started, halvings = time.perf_counter(), self._halving.count
         model = self._halving.of(self._model(spec.world_model).with_options(spec.sampling))
         segments = draw_block(spec, index, model, self._starts, self._problem.task.termination)
         shape = SegmentShape.of(segments)
         rows = shape.fuse(segments).cpu().numpy()
-        write_block(self._run.root, spec, index, rows, shape)
+        write_block(self._run.shared, spec, index, rows, shape)
         seconds = time.perf_counter() - started
         self._gauges.drew(len(rows), seconds)
         halvings = self._halving.count - halvings

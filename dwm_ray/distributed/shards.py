@@ -51,6 +51,10 @@ class Shards:
         """The actor that a stream belongs to: the same for all who ask, also in a later session."""
         return self.actors[owner(spec.fingerprint, len(self.actors))]
 
+    def save(self) -> None:
+        """Have the accounts sent to the run's storage, if it has one."""
+        ray.get([actor.save.remote() for actor in self.actors])
+
     def counters(self) -> dict[str, int]:
         """Rows in and out, over all actors."""
         totals: Counter[str] = Counter()

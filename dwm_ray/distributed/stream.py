@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from dwm_ray.checkpoint import write_json
 from dwm_ray.distributed import spill
 from dwm_ray.distributed.accounts import Account
 from dwm_ray.replay.streams import Ledger
-from dwm_ray.run_folder import read_json
+from dwm_ray.storage import StorageFailed
 from dwm_ray.synthesis import StreamSpec
 from dwm_ray.types import SegmentShape
 
@@ -25,7 +23,7 @@ STORAGE_PATIENCE_S = 60.0
 class Stream:
     """See the module."""
 
-    run: Path
+    run: spill.Run
     spec: StreamSpec
     ledger: Ledger
     account: Account
@@ -34,10 +32,9 @@ class Stream:
     """In a row."""
     failing_since: float = 0.0
     error: str | None = None
-    refs: dict[int, list[Any]] = field(default_factory=dict)
 
     @staticmethod
-    def load(run: Path, spec: StreamSpec, lead: int, account: Account) -> Stream:
+    def load(run: spill.Run, spec: StreamSpec, lead: int, account: Account) -> Stream:
         """With the blocks that an earlier session, or the buffer before it was killed, left on disk, in their order."""
         stream = Stream(run, spec, Ledger(spec.num_blocks, lead), account)
         there = spill.blocks_on_disk(run, spec)
@@ -49,7 +46,7 @@ class Stream:
         if stream.ledger.arrived:
             stream.shape = spill.read_shape(run, spec)
             account.found(stream.ledger.rows_accepted)
-        stream._describe()
+        stream.describe()
         return stream
 
     @property
@@ -71,34 +68,33 @@ class Stream:
         self.failures, self.shape = 0, meta["shape"]
         costs = {"seconds": meta["seconds"], "oom_halvings": meta["oom_halvings"]}
         self.account.drew(index, meta["rows"], kept=index not in self.ledger.rows, **costs, sampler=sampler)
-        is_new = self.ledger.accept(index, meta["rows"])
-        self._describe()
-        return is_new
+        return self.ledger.accept(index, meta["rows"])
 
-    def lost(self, index: int) -> None:
-        """A sampler died before it answered. A block that it had written by then was drawn; else it is wanted again."""
-        rows = spill.rows_on_disk(self.run, self.spec, index)
+    def lost(self, index: int, rows: int | None) -> None:
+        """A sampler died before it answered. A block that it had stored by then, of `rows` rows, was drawn; else it is
+        wanted again."""
         if rows is None or index in self.ledger.rows:
             self.ledger.give_back(index)
             return
-        self.shape = spill.read_shape(self.run, self.spec)
+        self.shape = self.shape or spill.read_shape(self.run, self.spec)
         self.account.drew(index, rows, kept=True, found=True)
         self.ledger.accept(index, rows)
-        self._describe()
 
     def failed(self, index: int, cause: BaseException) -> None:
         """A sampler could not draw or write a block. Storage that fails may come back; what else fails will again."""
         self.ledger.give_back(index)
         self.failures += 1
         self.failing_since = time.monotonic() if self.failures == 1 else self.failing_since
-        hopeful = isinstance(cause, OSError) and time.monotonic() - self.failing_since < STORAGE_PATIENCE_S
+        hopeful = (
+            isinstance(cause, OSError | StorageFailed) and time.monotonic() - self.failing_since < STORAGE_PATIENCE_S
+        )
         if self.failures >= MOST_FAILURES and not hopeful:
             self.error = str(cause)
 
-    def _describe(self) -> None:
+    def describe(self) -> None:
         """`stream.json`, once all blocks are there; the session that drew the last one may have ended before it."""
-        path = spill.stream_folder(self.run, self.spec) / "stream.json"
-        if not self.ledger.complete or read_json(path) is not None:
+        if not self.ledger.complete or spill.has_end(self.run, self.spec):
             return
         about = {"rows": self.ledger.rows_accepted, "blocks": len(self.ledger.arrived)}
-        write_json(path, {**asdict(self.spec), **about, "seconds": self.account.seconds, "finished": time.time()})
+        ended = {"seconds": self.account.seconds, "finished": time.time()}
+        spill.write_end(self.run, self.spec, {**asdict(self.spec), **about, **ended})

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -19,6 +23,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from dwm_ray.checkpoint import write_json
 from dwm_ray.config import RunConfig
 from dwm_ray.distributed.optuna_search import FeasibleOptuna
+from dwm_ray.distributed.sending import ray_storage
 from dwm_ray.distributed.trial import Plant, cause, run_trial
 from dwm_ray.plan import SweepConfig
 from dwm_ray.run_folder import RunFolder, read_json, set_status, status_of
@@ -31,15 +36,17 @@ FINISHED = ("done", "stopped")
 def unfinished(trials: list[Trial], run: RunFolder) -> list[Trial]:
     """The trials that a sweep still has to run; each gets its folder, with what it is."""
     todo = [trial for trial in trials if status_of(run.trial(trial.id)) not in FINISHED]
-    for trial in todo:
-        record_trial(trial, run)
+    record_trials(todo, run)
     return todo
 
 
-def record_trial(trial: Trial, run: RunFolder) -> None:
-    """`config.json` and `values.json` of a trial's folder."""
-    write_json(run.trial(trial.id) / "config.json", trial.config.model_dump(mode="json"))
-    write_json(run.trial(trial.id) / "values.json", trial.values)
+def record_trials(trials: list[Trial], run: RunFolder) -> None:
+    """`config.json` and `values.json` in each trial's folder."""
+    files = {run.trial(trial.id) / "config.json": trial.config.model_dump(mode="json") for trial in trials}
+    files |= {run.trial(trial.id) / "values.json": trial.values for trial in trials}
+    with run.writing(*files):
+        for path, value in files.items():
+            write_json(path, value)
 
 
 def run_sweep(
@@ -67,7 +74,7 @@ def run_sweep(
         ),
         run_config=tune.RunConfig(
             name=time.strftime("tune-%Y%m%d-%H%M%S"),
-            storage_path=str(plant.run.ray),
+            **ray_storage(plant.run),
             failure_config=FailureConfig(max_failures=config.cluster.max_failures),
             callbacks=[_StatusRecorder(plant.run)],
             verbose=0,
@@ -82,7 +89,7 @@ def as_params(trial: Trial) -> dict[str, Any]:
 
 def _trainable(params: dict[str, Any], plant: Plant) -> None:
     trial = Trial(RunConfig.model_validate_json(params["config"]), params["values"])
-    run_trial(trial, plant, [TuneReportCallback()])
+    run_trial(trial, replace(plant, run=RunFolder.at(plant.run.address)), [TuneReportCallback()])
 
 
 def _name(trial: Any) -> str:
@@ -104,19 +111,25 @@ class _StatusRecorder(Callback):
         self._run = run
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        known = read_json(self._folder(trial) / "status.json") or {}
-        why = known.get("error") or cause(str(trial.get_error()))
-        set_status(self._folder(trial), "failed", error=why, **self._so_far(trial))
+        with self._changing(trial) as folder:
+            known = read_json(folder / "status.json") or {}
+            why = known.get("error") or cause(str(trial.get_error()))
+            set_status(folder, "failed", error=why, **_so_far(folder))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        if status_of(self._folder(trial)) not in ("done", "failed"):
-            set_status(self._folder(trial), "stopped", **self._so_far(trial))
+        with self._changing(trial) as folder:
+            if status_of(folder) not in ("done", "failed"):
+                set_status(folder, "stopped", **_so_far(folder))
 
-    def _folder(self, trial: Any) -> Any:
-        return self._run.trial(trial.config["trial"]["id"])
+    @contextmanager
+    def _changing(self, trial: Any) -> Iterator[Path]:
+        """The trial's folder as its learner left it, whose status is about to change."""
+        folder = self._run.trial(trial.config["trial"]["id"])
+        with self._run.writing(folder / "status.json"):
+            self._run.pull(folder)
+            yield folder
 
-    def _so_far(self, trial: Any) -> dict[str, Any]:
-        rows = read_rows(self._folder(trial) / "metrics.jsonl")
-        return (
-            {"updates": rows[-1]["update"], "seconds": rows[-1]["seconds"]} if rows else {"updates": 0, "seconds": 0.0}
-        )
+
+def _so_far(folder: Path) -> dict[str, Any]:
+    rows = read_rows(folder / "metrics.jsonl")
+    return {"updates": rows[-1]["update"], "seconds": rows[-1]["seconds"]} if rows else {"updates": 0, "seconds": 0.0}

@@ -21,6 +21,7 @@ from dwm_ray.distributed.cluster import Placement
 from dwm_ray.distributed.learner import Job, learner_loop
 from dwm_ray.distributed.nodes import Resources
 from dwm_ray.distributed.sampler import Sampler
+from dwm_ray.distributed.sending import ray_storage
 from dwm_ray.distributed.shards import Shards
 from dwm_ray.problem import DataIdentity
 from dwm_ray.run_folder import RunFailed, RunFolder, set_status, status_of
@@ -46,12 +47,12 @@ class Plant:
         cluster = config.cluster
         needs = actor_options(placement.sampler)
         names = tuple(f"sampler-{number}" for number in range(cluster.num_samplers))
-        about = (config.model_dump_json(), str(run.root), data.fingerprint, placement.sampler_threads)
+        about = (config.model_dump_json(), run.address, data.fingerprint, placement.sampler_threads)
         samplers = tuple(
             ray.remote(Sampler).options(name=name, max_restarts=-1, **needs).remote(*about) for name in names
         )
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        buffer = Shards.build(str(run.root), cluster, list(names), here)
+        buffer = Shards.build(run.address, cluster, list(names), here)
         claims = ray.remote(Claims).options(num_cpus=0, scheduling_strategy=here).remote()
         return Plant(run, data, placement, buffer, claims, samplers, names)
 
@@ -69,25 +70,28 @@ def run_trial(trial: Trial, plant: Plant, callbacks: list[Any]) -> str:
     if trial.config.world_model is not None:
         model = ensure_world_model(trial.config, plant.run, plant.data, plant.claims, plant.placement)
     folder = plant.run.trial(trial.id)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         _learner(trial, plant, model, callbacks).fit()
     except TrainingFailedError as error:
-        (folder / "failure.txt").write_text(str(error))
-        set_status(folder, "failed", error=cause(str(error)))
+        with plant.run.writing(folder / "failure.txt", folder / "status.json"):
+            (folder / "failure.txt").write_text(str(error))
+            set_status(folder, "failed", error=cause(str(error)))
         raise RunFailed(f"trial {trial.id}: {cause(str(error))}") from error
+    plant.run.pull(folder)
     return status_of(folder)
 
 
 def _learner(trial: Trial, plant: Plant, world_model: str | None, callbacks: list[Any]) -> TorchTrainer:
     config, placement = trial.config, plant.placement
-    about = (trial.id, config.model_dump_json(), str(plant.run.root), plant.data.fingerprint, world_model)
+    about = (trial.id, config.model_dump_json(), plant.run.address, plant.data.fingerprint, world_model)
     return TorchTrainer(
         learner_loop,
         train_loop_config={"job": Job(*about, plant.buffer, plant.sampler_names, placement.learner_threads)},
         scaling_config=ScalingConfig(num_workers=1, use_gpu=placement.use_gpu, resources_per_worker=placement.learner),
         run_config=ray.train.RunConfig(
             name=f"learner-{trial.id}",
-            storage_path=str(plant.run.ray),
+            **ray_storage(plant.run),
             callbacks=callbacks,
             failure_config=FailureConfig(max_failures=config.cluster.max_failures, controller_failure_limit=5),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),

@@ -40,8 +40,9 @@ class StudyOptions(Frozen):
     """World models to study, or 'all'. The one of --world-model takes its flags, others their presets."""
     model_updates: PositiveInt | None = None
     """Gradient steps of every world model; None is what the profile says."""
-    run: Path | None = None
-    """Take the trained world models, the task, the data and all run options of this run folder; nothing is trained."""
+    run: str | None = None
+    """Take the trained world models, the task, the data and all run options of this run folder, or address in a
+    storage; nothing is trained."""
     output: Path = Path("runs/studies")
     """Folder for the study's folder, and for the world models that are trained for it."""
     study_seed: Annotated[int, Field(ge=0)] = 0

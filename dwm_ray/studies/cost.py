@@ -61,7 +61,7 @@ class Cost:
 
 def measure(lab: Lab, options: CostOptions) -> Findings:
     """See the module."""
-    costs = _of_bursts(lab, options) if options.run is None else of_run(options.run)
+    costs = _of_bursts(lab, options) if options.run is None else of_run(Path(options.run))
     return Findings(
         title=f"Cost: {lab.config.task}",
         summary=[_how(lab, options)],

@@ -17,6 +17,7 @@ import torch
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
 from dwm_ray.distributed import buffer as module
+from dwm_ray.distributed import shelf as shelf_module
 from dwm_ray.distributed import spill
 from dwm_ray.distributed.buffer import SyntheticReplayBuffer
 from dwm_ray.distributed.gauges import FAMILIES, LABELS
@@ -117,6 +118,7 @@ class Store:
 def store(monkeypatch: pytest.MonkeyPatch) -> Store:
     stand_in = Store()
     monkeypatch.setattr(module, "ray", stand_in)
+    monkeypatch.setattr(shelf_module, "ray", stand_in)
     monkeypatch.setattr(module, "Gauges", NoGauges)
     monkeypatch.setattr(module, "RETRY_PAUSE_S", 0.0)
     monkeypatch.setattr(module, "GAUGES_EVERY_S", 0.0)
@@ -211,7 +213,7 @@ def test_beyond_its_bytes_blocks_come_back_from_disk(tmp_path: Path, store: Stor
         late = await read(buffer, "late", spec())
         assert_whole(late, spec())
         assert store.puts - before >= NUM_BLOCKS - 2
-        assert [index for _, index in buffer._resident] == list(late)[-2:]  # those handed out last stay
+        assert [index for _, index in buffer._shelf._refs] == list(late)[-2:]  # those handed out last stay
 
     asyncio.run(scenario())
 

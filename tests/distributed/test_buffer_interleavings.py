@@ -13,6 +13,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 from test_buffer import NUM_BLOCKS, NoGauges, Sampler, Store, assert_whole, build, spec
 
 from dwm_ray.distributed import buffer as module
+from dwm_ray.distributed import shelf as shelf_module
 from dwm_ray.distributed import stream as stream_module
 from dwm_ray.distributed.buffer import SyntheticReplayBuffer
 
@@ -66,6 +67,7 @@ def test_nothing_is_lost_and_nothing_comes_twice(
     with (
         tempfile.TemporaryDirectory() as folder,
         mock.patch.multiple(module, ray=(store := Store()), Gauges=NoGauges, RETRY_PAUSE_S=0.0, GATHER_S=0.0),
+        mock.patch.object(shelf_module, "ray", store),
         mock.patch.object(stream_module, "MOST_FAILURES", 100),
     ):
         run = Path(folder)
@@ -80,4 +82,4 @@ def test_nothing_is_lost_and_nothing_comes_twice(
         assert sorted(stream.ledger.arrived) == list(range(NUM_BLOCKS))
         assert not stream.ledger.in_flight
         assert not stream.ledger.cursors
-    assert buffer._resident_bytes == sum(buffer._resident.values())
+    assert buffer._shelf.num_bytes == sum(num_bytes for _, num_bytes in buffer._shelf._refs.values())

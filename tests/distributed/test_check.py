@@ -79,8 +79,8 @@ def test_the_fastest_round_trip_counts() -> None:
 
 def test_the_meeting_place_leaves_nothing(tmp_path: Path) -> None:
     with meeting_place(tmp_path / "a" / "runs") as (meeting, token):
-        assert meeting.parent == tmp_path / "a" / "runs"
-        assert storage_problem(meeting, token) is None
+        assert Path(meeting).parent == tmp_path / "a" / "runs"
+        assert storage_problem(Path(meeting), token) is None
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ZeroDivisionError), meeting_place(tmp_path):
         _ = 1 / 0
@@ -101,7 +101,7 @@ def test_an_output_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_folders_that_are_not_the_drivers_are_told_apart(tmp_path: Path) -> None:
     with meeting_place(tmp_path / "runs") as (meeting, token):
-        assert "is another folder than the driver's" in (storage_problem(meeting, "other") or "")
+        assert "is another folder than the driver's" in (storage_problem(Path(meeting), "other") or "")
         empty = storage_problem(tmp_path / "runs" / ".check-elsewhere", token)
         assert empty is not None
         assert empty.endswith("what the driver wrote is not there")
@@ -115,7 +115,7 @@ def test_a_share_that_is_read_only_is_told(tmp_path: Path, monkeypatch: pytest.M
 
     with meeting_place(tmp_path) as (meeting, token):
         monkeypatch.setattr("dwm_ray.distributed.check.tempfile.NamedTemporaryFile", refuse)
-        assert storage_problem(meeting, token) == f"{tmp_path}: Read-only file system"
+        assert storage_problem(Path(meeting), token) == f"{tmp_path}: Read-only file system"
 
 
 def test_code_that_differs_has_another_fingerprint(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def checked(train: ModuleType, monkeypatch: pytest.MonkeyPatch, output: Path, *n
         concurrent_trials = 3
 
     monkeypatch.setattr(train.session, "divided", lambda console, config: nullcontext(Fitting))
-    monkeypatch.setattr(train, "inspect_cluster", lambda output: (GOOD, list(nodes)))
+    monkeypatch.setattr(train, "inspect_cluster", lambda output, storage: (GOOD, list(nodes)))
     return train.main(["--check-cluster", "--output", str(output)])
 
 

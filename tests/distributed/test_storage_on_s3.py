@@ -1,0 +1,132 @@
+"""Runs that are kept in S3 (moto on loopback): nothing is made twice; what fails for good ends a run and says so."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from s3_server import ENVIRONMENT, S3
+from test_sweep_pipeline import OPTIONS, SWEEP, finish, read, start
+from tiny_problem import NUM_SEGMENTS
+
+from dwm_ray.distributed.check import inspect_cluster
+from dwm_ray.mirror import work_folder
+from dwm_ray.storage import Storage, StorageFailed
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]  # the machine may be busy
+
+TRAIN = SWEEP.with_name("train.py")
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    os.environ.update(ENVIRONMENT)
+    with S3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+def of_task(file: Path, folder: Path) -> list[object]:
+    more = ["--cluster.learner-cpus", 0.5, "--cluster.num-samplers", 1]
+    return [*OPTIONS.split(), "--task", "pendulum", "--data", file, "--output", folder / "runs", *more]
+
+
+def changed(storage: Storage) -> dict[str, float]:
+    """When everything but Ray's files was last written, by the server's clock."""
+    parts = ("world_models/", "streams/", "trials/")
+    return {file.name: file.changed for file in storage.files() if file.name.startswith(parts)}
+
+
+def test_a_fresh_machine_goes_on_with_a_sweep(s3: S3, file: Path, cluster: str, tmp_path: Path) -> None:
+    """A storage that fails now and then meanwhile is no more than slow."""
+    s3.fail(3, "/streams/")
+    more = ["--storage", s3.address("runs"), "--agents", "td3_bc", "--no-baselines"]
+    mirror = finish(start(tmp_path, *of_task(file, tmp_path / "first"), *more, address=cluster))
+    kept = Storage.parse(s3.address(f"runs/{mirror.name}"))
+    first = read(mirror / "results.json")
+    assert [trial["status"] for trial in first["trials"]] == ["done", "done"]
+    names = changed(kept).keys()
+    assert {"model.safetensors", "status.json", "stream.json", "agent.safetensors"} <= {n.split("/")[-1] for n in names}
+    assert sum(name.endswith(".parquet") for name in names) == 5
+    assert not list(mirror.rglob("*.parquet"))
+
+    lost = first["trials"][0]["id"]
+    for name in [name for name in names if name.startswith(f"trials/{lost}/")]:
+        kept.delete(name)
+    shutil.rmtree(mirror)
+    shutil.rmtree(work_folder(kept))
+    before = changed(kept)
+    fresh = tmp_path / "second" / "runs"
+    again = finish(start(tmp_path, "--resume", kept.address, "--output", fresh, address=cluster))
+    assert again == fresh / mirror.name
+    after = changed(kept)
+    assert {name: after[name] for name in before} == before, "what was there was not made again"
+    results = read(again / "results.json")
+    assert {trial["id"]: trial["status"] for trial in results["trials"]} == {t["id"]: "done" for t in first["trials"]}
+    counters = results["counters"]
+    assert (counters["segments_sampled"], counters["segments_restored"]) == (NUM_SEGMENTS, NUM_SEGMENTS)
+    assert json.loads(kept.read("results.json")) == results
+
+
+def test_a_storage_that_stays_broken_ends_the_run_with_what_failed(
+    s3: S3, file: Path, cluster: str, tmp_path: Path
+) -> None:
+    more = ["--storage", s3.address("broken"), "--cluster.max-failures", 0]
+    s3.fail(-1, "/streams/")
+    try:
+        run = start(tmp_path, *of_task(file, tmp_path), *more, address=cluster, program=TRAIN)
+        out, err = run.communicate(timeout=1200)
+    finally:
+        s3.fail(0)
+    assert run.returncode == 1, out + err
+    line = err.strip().splitlines()[-1]
+    assert line.startswith("failed: trial ")
+    assert "storage s3://bucket/broken/" in line
+    assert "cannot" in line
+    [status] = [
+        f for f in Storage.parse(s3.address("broken")).files() if f.name.endswith("status.json") and "trials/" in f.name
+    ]
+    assert json.loads(Storage.parse(s3.address("broken")).read(status.name))["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [(("bucket/", "absent/"), "NO_SUCH_BUCKET"), (("scheme=http", "scheme=http&secret_key=X"), "secret_key")],
+)
+def test_a_storage_that_is_none_is_refused_before_anything_starts(
+    s3: S3, file: Path, tmp_path: Path, change: tuple[str, str], says: str
+) -> None:
+    address = s3.address("runs").replace(*change)
+    run = start(tmp_path, *of_task(file, tmp_path), "--storage", address, program=TRAIN)
+    _, err = run.communicate(timeout=600)
+    assert run.returncode == 2
+    [line] = err.strip().splitlines()
+    assert line.startswith("error: --storage")
+    assert says in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_every_node_reaches_the_storage(s3: S3, cluster: str, tmp_path: Path) -> None:
+    address = s3.address("checked")
+    driver, nodes = inspect_cluster(tmp_path, address)
+    for node in nodes:
+        assert node.problems(driver) == []
+        assert node.facts is not None
+        assert (node.facts.storage_s or 0) > 0
+    assert Storage.parse(address).files() == []
+
+
+def test_what_breaks_off_within_a_large_file_is_no_file(s3: S3) -> None:
+    """It goes in parts of 10 MB: the second is refused, and closing must not make a file of the first."""
+    storage = Storage.parse(s3.address("parts"))
+    storage.write("whole", os.urandom(25_000_000))
+    s3.fail(-1, "partNumber=2")
+    try:
+        with pytest.raises(StorageFailed, match="cannot write cut"):
+            storage.write("cut", os.urandom(25_000_000))
+    finally:
+        s3.fail(0)
+    assert [(file.name, file.size) for file in storage.files()] == [("whole", 25_000_000)]
