@@ -140,7 +140,7 @@ def test_a_machine_of_ones_own_offers_what_its_file_says(file: str | None, offer
     [command] = [text for text in load(LOCAL)["worker_start_ray_commands"] if "ray start" in text]
     if file:
         (tmp_path / ".dwm_ray_role").write_text(file + "\n")
-    option = command[command.index("--resources=") :]
+    option = re.search(r'--resources="\$\(.*?\)"', command)[0]
     shell = ["bash", "-c", f"printf %s {option}"]
     said = subprocess.run(shell, env={"HOME": str(tmp_path)}, capture_output=True, text=True, check=True).stdout
     assert said == f"--resources={offered}"

@@ -1,9 +1,12 @@
 """Nodes for a program: asked for when it starts, waited for in sight of the user, given back when it ends.
 
 A cluster that scaled down to its head has nothing to divide. So a program asks the autoscaler for room for its samplers
-and learners, once and for all of its time: nodes that it works on do not leave between two trials, and one that is
-taken away is replaced. The request belongs to the cluster, not to the program: the next program's takes its place, and
-it outlives a program that is killed with SIGKILL. Every end that Python sees, Ctrl-C and SIGTERM too, withdraws it.
+and learners. Then the work itself keeps the nodes: samplers hold theirs all the time, Ray Train asks for its learners,
+and what was on a node that is taken away waits for the next.
+
+A cluster has one request, whoever makes it, and keeps it. Ray Train's coordinator puts its own in the place of ours
+every 20 s, long after its run; so ours is made again at every look. Every end of the program that Python sees, Ctrl-C
+and SIGTERM too, withdraws it; only SIGKILL while it waits leaves it standing.
 """
 
 from __future__ import annotations
@@ -36,8 +39,11 @@ def provisioned(config: ClusterConfig, say: Say) -> Iterator[Placement]:
     shares = divide(config, ground)
     if growth.types:
         place(config, ground, shares)  # too few even then: say so now
-    with _requested(bundles(config, shares) if growth.types else [], say):
-        yield _wait(config, shares if growth.types else None, growth, say)
+    if not growth.types:
+        yield _wait(config, None, growth, [], say)
+        return
+    with _withdrawn(say):
+        yield _wait(config, shares, growth, bundles(config, shares), say)
 
 
 def bundles(config: ClusterConfig, shares: Shares) -> list[Resources]:
@@ -46,12 +52,8 @@ def bundles(config: ClusterConfig, shares: Shares) -> list[Resources]:
 
 
 @contextmanager
-def _requested(wanted: list[Resources], say: Say) -> Iterator[None]:
-    """The request stands while the body runs."""
-    if not wanted:
-        yield
-        return
-    sdk.request_resources(bundles=wanted)
+def _withdrawn(say: Say) -> Iterator[None]:
+    """No request stands afterwards."""
     try:
         yield
     finally:
@@ -67,10 +69,12 @@ def _withdraw(say: Say) -> None:
         say(f"nodes: the request could not be withdrawn ({error!r}); see that no node stays")
 
 
-def _wait(config: ClusterConfig, shares: Shares | None, growth: Growth, say: Say) -> Placement:
-    """Look until there is room; tell every half minute."""
+def _wait(config: ClusterConfig, shares: Shares | None, growth: Growth, wanted: list[Resources], say: Say) -> Placement:
+    """Ask and look until there is room; tell every half minute."""
     started, told = time.monotonic(), -LINE_S
     while True:
+        if wanted:
+            sdk.request_resources(bundles=wanted)
         nodes, waited = nodes_here(), time.monotonic() - started
         try:
             return place(config, nodes, shares)

@@ -56,7 +56,7 @@ def write_file(network: Network, build: Path, token_folder: Path) -> Path:
 
 def _small(command: str) -> str:
     """Sizes for hosts that share one machine with other work."""
-    return command.replace("ray start", "export RAY_worker_niceness=0; ray start --object-store-memory=150000000")
+    return command.replace("ray start", "RAY_worker_niceness=0 ray start --object-store-memory=150000000")
 
 
 class Operator:

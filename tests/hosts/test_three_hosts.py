@@ -31,7 +31,7 @@ SWEEP = f"""
     --profile laptop --task pendulum --data /mnt/runs/pendulum.hdf5 --output /mnt/runs/out
     --world-model dwm --dimensions horizon --agents td3_bc --no-baselines
     --world-model.denoiser mlp --world-model.dim 64 --world-model.multipliers 2 --world-model.num-updates 60
-    --world-model.batch-size 32 --world-model.diffusion-steps 100 --world-model.solver-steps 100
+    --world-model.batch-size 32 --world-model.diffusion-steps 20 --world-model.solver-steps 20
     --synthesis.num-segments {NUM_SEGMENTS} --synthesis.block-rows {BLOCK_ROWS}
     --replay.min-synthetic {NUM_SEGMENTS} --replay.patience-s 1200
     --training.num-updates 300 --training.log-every 100 --training.checkpoint-every 100
