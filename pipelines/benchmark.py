@@ -113,7 +113,7 @@ def provoke(suite: Faults, options: Options) -> None:
         lines = []
         for line in faults.provoke_all(place, options.task, options.data, suite.updates):
             lines.append(line)
-            console.print(" | ".join(line.cells()), highlight=False)
+            console.print(" | ".join(line.cells()), highlight=False, soft_wrap=True)
             about = {**machine(torch.device("cpu")), "cpus": os.cpu_count(), "load": os.getloadavg()[1]}
             write_json(path, {"faults": [one.to_json() for one in lines], "machine": about})
     print(outcome.markdown_table(lines))

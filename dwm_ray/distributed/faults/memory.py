@@ -25,12 +25,12 @@ from dwm_ray.synthesis import StreamSpec, draw_block
 from dwm_ray.types import SegmentShape
 from dwm_ray.world_models.store import load_model, save_model
 
-ALLOWED_BYTES = 100_000_000
-"""What the sampler may take beyond what it holds before its first block: a third of what a block takes."""
-BLOCK_ROWS = 16_384
+ALLOWED_BYTES = 150_000_000
+"""What the sampler may take beyond what it holds before its first block: weights, and half of what a block takes."""
+BLOCK_ROWS = 8192
 OPTIONS = {
     "world_model.denoiser": "mlp",
-    "world_model.dim": 64,
+    "world_model.dim": 128,
     "synthesis.block_rows": BLOCK_ROWS,
     "synthesis.num_segments": 2 * BLOCK_ROWS,
     "cluster.num_samplers": 1,

@@ -37,7 +37,8 @@ def _guarded(arena: Arena, faults: str, provoke: Callable[[], Iterable[Line]]) -
     try:
         yield from provoke()
     except (RunFailed, ValueError, OSError) as error:
-        yield Outcome(faults, f"broke off: {error}", None, "–", None, (), False)
+        last = (str(error).strip().splitlines() or ["unknown"])[-1]
+        yield Outcome(faults, f"broke off: {last}", None, "–", None, (), False)
     finally:
         arena.end_all()
 
