@@ -82,6 +82,7 @@ class FrozenUNet:
         self._conditions.append((weight, bias))
         return _Block(self.layout, block, length, parts)
 
+    @torch.no_grad()
     def given(self, condition: Condition, guided: bool) -> list[Tensor]:
         """What action and return-to-go add in every block, by pieces [rows, sum of widths]; guided, a second time
         without the latter below."""
@@ -95,6 +96,7 @@ class FrozenUNet:
             pieces.append(torch.cat([full, null]) if guided else full)
         return pieces
 
+    @torch.no_grad()
     def guided(self, x: Tensor, step: int, given: list[Tensor], scale: float) -> Tensor:
         """The prediction [B, T, D] as `guidance.guided` gives it; `given` is guided unless `scale` is 1."""
         predicted = [self(rows, step, known) for rows, known in zip(x.split(PIECE), given, strict=True)]

@@ -83,6 +83,12 @@ def test_changed_weights_are_noticed_and_unchanged_ones_are_not_frozen_twice() -
     torch.testing.assert_close(got, expected(net, x, 3, given, 1.0), rtol=1e-4, atol=1e-5)
 
 
+def test_a_network_in_training_is_drawn_from_without_gradients() -> None:
+    net = build(NARROW).requires_grad_(True)
+    x, given = problem()
+    assert not drawn(net, x, 3, given, 1.2, torch.float32).requires_grad
+
+
 def test_the_form_follows_the_width() -> None:
     kinds = [type(frozen(build(dim), 8, torch.float32).layout) for dim in (NARROW, WIDE)]
     assert kinds == [GroupMajor, TimeMajor]
