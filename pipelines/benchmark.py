@@ -24,7 +24,7 @@ from dwm_ray.benchmark import load
 from dwm_ray.benchmark.load import Load
 from dwm_ray.benchmark.measure import Clock, Stopwatch, Work
 from dwm_ray.benchmark.peers import Peer
-from dwm_ray.benchmark.result import as_markdown, as_table, machine, markdown_table, run_works, terminal_table
+from dwm_ray.benchmark.result import Measured, as_markdown, as_table, machine, markdown_table, run_works, terminal_table
 from dwm_ray.benchmark.suites import Suite
 from dwm_ray.benchmark.suites.faults import Faults
 from dwm_ray.benchmark.suites.learner import Learner
@@ -156,15 +156,22 @@ def measure(suite: Rates, options: Options) -> None:
         works, peers = chosen_works(suite, bench, options.only), [Peer.parse(text) for text in options.peer]
         watch = Stopwatch(device, options.burst_s, options.clock)
         result = run_works(suite.name, suite.unit, works, peers, watch, options.repeats, status.update)
+        roofline = suite.roofline(bench, medians(result), options.clock) if isinstance(suite, Sampler) else []
     settings = {**asdict(options), "output": str(path), **asdict(suite)}
-    write_json(path, {**result.to_json(), "machine": machine(device), "options": settings})
+    write_json(path, {**result.to_json(), "roofline": roofline, "machine": machine(device), "options": settings})
     if options.markdown:
         print(markdown_table(result))
     else:
         Console().print(terminal_table(result))
+    for line in roofline:
+        print(line)
     for what, why in result.skipped.items():
         print(f"not measured: {what} ({why})")
     print(path)
+
+
+def medians(result: Measured) -> dict[str, float]:
+    return {name: result.spread(name).median for name in result.rates}
 
 
 def default_path(suite: Suite | Load | Faults) -> Path:

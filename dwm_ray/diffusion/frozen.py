@@ -91,9 +91,11 @@ class FrozenUNet:
         hidden = mish(self._encoder.act_mlp(condition.act))
         pieces = []
         for told, known in zip(shown.split(PIECE), hidden.split(PIECE), strict=True):
-            null = F.linear(known, act)
-            full = torch.addmm(null, told, rtg.T)
-            pieces.append(torch.cat([full, null]) if guided else full)
+            rows = len(told)
+            piece = known.new_empty(2 * rows if guided else rows, len(act))
+            torch.mm(known, act.T, out=piece[-rows:])
+            torch.addmm(piece[-rows:], told, rtg.T, out=piece[:rows])
+            pieces.append(piece)
         return pieces
 
     @torch.no_grad()

@@ -1,7 +1,7 @@
 """Segments per second that DWM imagines: its denoisers in sizes and variants, from few start pairs to many.
 
-plain: the denoiser as it is usually written, in float32 (`benchmark.plain`), within the same sampler. fp32: ours. auto:
-ours in the machine's reduced precision.
+plain: the denoiser as it is usually written, in float32 (`benchmark.plain`), within the same sampler. fp32: ours,
+U-Nets in their frozen form. auto: ours in the machine's reduced precision.
 """
 
 from __future__ import annotations
@@ -10,11 +10,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from dwm_ray.benchmark.measure import Call, Work
+import torch
+
+from dwm_ray.benchmark.measure import Call, Clock, Work
 from dwm_ray.benchmark.plain import plain_denoiser
+from dwm_ray.benchmark.roofline import peak_flops
 from dwm_ray.benchmark.sizes import VARIANTS, Size, Variant, options, reference
 from dwm_ray.benchmark.workbench import Workbench
+from dwm_ray.evaluation.flops import count_flops
+from dwm_ray.precision import product_dtype
 from dwm_ray.world_models.dwm import DWM
+
+COUNTED = 2
+"""Segments that are drawn once to count operations."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,22 @@ class Sampler:
         return [
             self._work(bench, size, batch, v) for size in self.sizes for batch in self.batch_sizes for v in VARIANTS
         ]
+
+    def roofline(self, bench: Workbench, medians: dict[str, float], clock: Clock) -> list[str]:
+        """What each entrant multiplies, and its share of what the device can, in the entrant's own type."""
+        lines = []
+        for variant in VARIANTS:
+            peak = peak_flops(bench.device, dtype_of(variant, bench.device), clock)
+            for size in self.sizes:
+                rates = {name: medians.get(name) for name in (f"{size}-{variant}-{b}" for b in self.batch_sizes)}
+                timed = {name: rate for name, rate in rates.items() if rate is not None}
+                flops = count_flops(imagining(bench, size, COUNTED, variant)) / COUNTED if timed else 0
+                lines += [
+                    f"{name}: {flops / 1e6:.4g} MFLOP a segment, {100 * rate * flops / peak:.0f} % of "
+                    f"{peak / 1e12:.3g} TFLOP/s"
+                    for name, rate in timed.items()
+                ]
+        return lines
 
     def _work(self, bench: Workbench, size: Size, batch: int, variant: Variant) -> Work:
         against = reference(size, variant)
@@ -55,3 +79,8 @@ def imagining(bench: Workbench, size: Size, batch: int, variant: Variant) -> Cal
     obs, act = starts.obs[:, 0], starts.act[:, 0]
     horizon, rtg = model.max_horizon, config.synthesis.target_rtg
     return lambda: model.imagine(obs, act, policy=None, horizon=horizon, rtg=rtg, generator=generator)
+
+
+def dtype_of(variant: Variant, device: torch.device) -> torch.dtype:
+    """What a variant's products are computed in."""
+    return product_dtype("auto" if variant == "auto" else "fp32", device.type)
