@@ -37,6 +37,9 @@ PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 TRIES = len(PAUSES_S) + 1
 """After so many it is an error."""
 CONNECT_S, REQUEST_S = 5.0, 30.0
+SMALL_BYTES = 5_000_000
+"""A file up to this size is one request of its own, if the upload is begun at its end. A larger one goes in parts and
+must be begun first: where that fails at the end, Arrow would leave an empty file."""
 FINAL = (
     "ACCESS_DENIED",
     "AccessDenied",
@@ -119,7 +122,7 @@ class Storage:
 
     def filesystem(self) -> fs.FileSystem:
         """pyarrow's own, with its own retries: for others, such as Ray, that take one together with `path`."""
-        return _filesystem(self.scheme, self.path.split("/")[0], self.query, sdk_tries=3)
+        return self._filesystem(sdk_tries=3)
 
     def write(self, name: str, content: bytes | pa.Buffer, tries: int = TRIES) -> None:
         """Put a file there, in the place of one that is there already."""
@@ -159,7 +162,10 @@ class Storage:
 
     @property
     def _fs(self) -> fs.FileSystem:
-        return _filesystem(self.scheme, self.path.split("/")[0], self.query, sdk_tries=1)
+        return self._filesystem()
+
+    def _filesystem(self, at_end: bool = False, sdk_tries: int = 1) -> fs.FileSystem:
+        return _filesystem(self.scheme, self.path.split("/")[0], self.query, at_end, sdk_tries)
 
     def _at(self, name: str) -> str:
         if not _is_safe(name):
@@ -173,7 +179,7 @@ class Storage:
 
     def _write(self, path: str, content: bytes | pa.Buffer) -> None:
         if self.scheme != "file":
-            out = self._fs.open_output_stream(path)
+            out = self._filesystem(at_end=len(content) <= SMALL_BYTES).open_output_stream(path)
             out.write(content)  # in one piece; see the module
             out.close()
             return
@@ -235,7 +241,7 @@ def _refuse_credentials(scheme: str, netloc: str, query: str) -> None:
 
 
 @lru_cache(maxsize=16)
-def _filesystem(scheme: str, bucket: str, query: str, sdk_tries: int) -> fs.FileSystem:
+def _filesystem(scheme: str, bucket: str, query: str, at_end: bool, sdk_tries: int) -> fs.FileSystem:
     given: dict[str, Any] = dict(parse_qsl(query))
     if scheme == "file":
         return fs.LocalFileSystem()
@@ -248,6 +254,6 @@ def _filesystem(scheme: str, bucket: str, query: str, sdk_tries: int) -> fs.File
         region=region or (None if elsewhere else fs.resolve_s3_region(bucket)),
         connect_timeout=CONNECT_S,
         request_timeout=REQUEST_S,
-        allow_delayed_open=True,  # a small file is one request, not three
+        allow_delayed_open=at_end,
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=sdk_tries),
     )

@@ -156,12 +156,12 @@ def trials_table(trials: list[TrialState]) -> Table:
             f"{describe(point)}{seed}".strip(),
             trial.status,
             format_count(trial.update),
-            percent(trial.update / trial.total),
+            number(trial.update / trial.total, ".0%"),
             number(row.get("updates_per_s"), ".0f"),
             number(trial.evaluation.get("score_mean"), ".1f"),
             number(row.get("q_mean"), ".4g"),
             number(row.get("staleness"), ".0f"),
-            percent(trial.waiting_share),
+            number(trial.waiting_share, ".0%"),
             style=STATUSES[trial.status],
         )
     return table
@@ -177,7 +177,7 @@ def models_table(models: list[ModelState]) -> Table:
             model.name or NOTHING,
             "trained" if model.trained else "training",
             format_count(update),
-            percent(update / model.total if model.total else None),
+            number(update / model.total if model.total else None, ".0%"),
             number(rate, ".0f"),
             number(model.row.get("loss"), ".4g"),
             number(model.row.get("holdout_loss"), ".4g"),
@@ -243,10 +243,6 @@ def grid(*headers: str, left: int = 1) -> Table:
     for place, header in enumerate(headers):
         table.add_column(header, justify="left" if place < left else "right", no_wrap=True)
     return table
-
-
-def percent(share: float | None) -> str:
-    return number(share, ".0%")
 
 
 def number(value: float | None, layout: str) -> str:

@@ -25,7 +25,6 @@ import asyncio
 import contextlib
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -36,11 +35,10 @@ from dwm_ray.distributed.accounts import Account, accounts_of, totals
 from dwm_ray.distributed.gauges import Gauges
 from dwm_ray.distributed.sending import Sender, count_traffic
 from dwm_ray.distributed.shelf import Shelf
-from dwm_ray.distributed.stream import Stream
+from dwm_ray.distributed.stream import Delivery, Stream
 from dwm_ray.distributed.waking import Bell, Desk, Soon
 from dwm_ray.run_folder import RunFolder
 from dwm_ray.synthesis import StreamSpec
-from dwm_ray.types import SegmentShape
 
 RETRY_PAUSE_S = 1.0
 GATHER_S = 0.02
@@ -49,15 +47,6 @@ GAUGES_EVERY_S = 1.0
 """To set the gauges costs more than to book a block, and Ray exports them every few seconds."""
 SETTLE_S = 60.0
 """Most that a restarted buffer waits for blocks that are being drawn."""
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """What a fetch brings: blocks as (index, [ref to rows]), their shape, and whether that was all."""
-
-    blocks: list[tuple[int, list[Any]]]
-    shape: SegmentShape | None
-    complete: bool
 
 
 class SyntheticReplayBuffer:

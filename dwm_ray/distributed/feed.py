@@ -18,7 +18,7 @@ import torch
 from ray.exceptions import ObjectLostError, RayTaskError
 
 from dwm_ray.config import ReplayConfig
-from dwm_ray.distributed.buffer import Delivery
+from dwm_ray.distributed.stream import Delivery
 from dwm_ray.replay.ring import Ring
 from dwm_ray.sources import stream_capacity
 from dwm_ray.synthesis import Admission, StreamSpec

@@ -19,6 +19,15 @@ STORAGE_PATIENCE_S = 60.0
 """But so long blocks are tried again where storage fails."""
 
 
+@dataclass(frozen=True)
+class Delivery:
+    """What a fetch brings: blocks as (index, [ref to rows]), their shape, and whether that was all."""
+
+    blocks: list[tuple[int, list[Any]]]
+    shape: SegmentShape | None
+    complete: bool
+
+
 @dataclass
 class Stream:
     """See the module."""

@@ -13,8 +13,8 @@ from ray.exceptions import ObjectLostError
 
 from dwm_ray.config import ReplayConfig
 from dwm_ray.distributed import feed as module
-from dwm_ray.distributed.buffer import Delivery
 from dwm_ray.distributed.feed import BlockFeed
+from dwm_ray.distributed.stream import Delivery
 from dwm_ray.filters.keep_all import KeepAll, KeepAllConfig
 from dwm_ray.synthesis import Admission, StreamSpec
 from dwm_ray.types import SegmentShape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -30,8 +31,18 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
 
 
 def of_task(file: Path, folder: Path) -> list[object]:
+    """Options of `train.py`."""
     more = ["--cluster.learner-cpus", 0.5, "--cluster.num-samplers", 1]
-    return [*OPTIONS.split(), "--task", "pendulum", "--data", file, "--output", folder / "runs", *more]
+    return [
+        *OPTIONS.replace("--dimensions horizon", "").split(),
+        "--task",
+        "pendulum",
+        "--data",
+        file,
+        "--output",
+        folder / "runs",
+        *more,
+    ]
 
 
 def changed(storage: Storage) -> dict[str, float]:
@@ -43,7 +54,7 @@ def changed(storage: Storage) -> dict[str, float]:
 def test_a_fresh_machine_goes_on_with_a_sweep(s3: S3, file: Path, cluster: str, tmp_path: Path) -> None:
     """A storage that fails now and then meanwhile is no more than slow."""
     s3.fail(3, "/streams/")
-    more = ["--storage", s3.address("runs"), "--agents", "td3_bc", "--no-baselines"]
+    more = ["--storage", s3.address("runs"), "--dimensions", "horizon", "--agents", "td3_bc", "--no-baselines"]
     mirror = finish(start(tmp_path, *of_task(file, tmp_path / "first"), *more, address=cluster))
     kept = Storage.parse(s3.address(f"runs/{mirror.name}"))
     first = read(mirror / "results.json")
@@ -92,6 +103,27 @@ def test_a_storage_that_stays_broken_ends_the_run_with_what_failed(
     assert json.loads(Storage.parse(s3.address("broken")).read(status.name))["status"] == "failed"
 
 
+def test_without_ray_too(s3: S3, file: Path, tmp_path: Path) -> None:
+    """Weights of the world model cannot be sent: exit code 1, one line, and nothing says that the model is whole."""
+    s3.fail(-1, ".safetensors")
+    try:
+        more = ["--storage", s3.address("alone"), "--in-process"]
+        run = start(tmp_path, *of_task(file, tmp_path), *more, program=TRAIN)
+        out, err = run.communicate(timeout=1200)
+    finally:
+        s3.fail(0)
+    assert run.returncode == 1, out + err
+    assert "failed: storage s3://bucket/alone/" in err.splitlines()[-1]
+    assert "model.safetensors" in err.splitlines()[-1]
+    kept = [entry.name for entry in Storage.parse(s3.address("alone")).files()]
+    assert not [name for name in kept if "world_models/" in name and name.endswith("status.json")]
+    mirror = tmp_path / "runs" / next(name.split("/")[0] for name in kept)
+    again = start(tmp_path, "--resume", mirror, "--in-process", program=TRAIN)
+    assert finish(again) == mirror
+    kept = [entry.name for entry in Storage.parse(s3.address("alone")).files()]
+    assert {"model.safetensors", "status.json"} <= {n.split("/")[-1] for n in kept if "world_models/" in n}
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [(("bucket/", "absent/"), "NO_SUCH_BUCKET"), (("scheme=http", "scheme=http&secret_key=X"), "secret_key")],
@@ -119,14 +151,23 @@ def test_every_node_reaches_the_storage(s3: S3, cluster: str, tmp_path: Path) ->
     assert Storage.parse(address).files() == []
 
 
-def test_what_breaks_off_within_a_large_file_is_no_file(s3: S3) -> None:
-    """It goes in parts of 10 MB: the second is refused, and closing must not make a file of the first."""
-    storage = Storage.parse(s3.address("parts"))
-    storage.write("whole", os.urandom(25_000_000))
-    s3.fail(-1, "partNumber=2")
-    try:
-        with pytest.raises(StorageFailed, match="cannot write cut"):
-            storage.write("cut", os.urandom(25_000_000))
-    finally:
-        s3.fail(0)
-    assert [(file.name, file.size) for file in storage.files()] == [("whole", 25_000_000)]
+@pytest.mark.parametrize(
+    ("size", "request_that_fails"),
+    [
+        (20, "PUT"),
+        (6_000_000, "POST"),
+        *((25_000_000, which) for which in ("POST", "Number=1", "Number=2", "?uploadId")),
+    ],
+)
+def test_a_file_whose_upload_breaks_off_is_no_file(s3: S3, size: int, request_that_fails: str) -> None:
+    """Large ones go in parts of 10 MB. Arrow closes a stream that failed when it forgets it, and closing completes."""
+    storage = Storage.parse(s3.address(f"cut-{size}"))
+    s3.fail(1, request_that_fails)
+    with pytest.raises(StorageFailed, match="cannot write file"):
+        storage.write("file", os.urandom(size), tries=1)
+    gc.collect()
+    s3.fail(0)
+    assert storage.files() == []
+    storage.write("file", os.urandom(size))
+    assert [file.size for file in storage.files()] == [size]
+    storage.delete("file")
