@@ -90,9 +90,9 @@ def check_nodes(console: Console, own: Command, config: RunConfig) -> int:
 
 
 def node_table(nodes: list[Node], driver: Facts) -> Table:
-    """A row per node, narrow enough for the log of a job: names and addresses are never cut."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for title in ("node", "IP", "versions", "CPUs", "GPUs", "disk", "clock", "storage"):
+    """A row per node; names and addresses stay whole also in the log of a job, which is 80 columns wide."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("node", "IP", "versions", "CPUs", "GPUs", "free disk", "clock", "storage"):
         table.add_column(title, overflow="fold", no_wrap=title in ("node", "IP"))
     for node in nodes:
         known, facts = (node.name, node.address), node.facts

@@ -24,6 +24,7 @@ from machines import NEW, Space, wait_until
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
+ADDRESS = "10.78.0.1"
 IDLE_S = 10
 HEAD_ID = "fffffffffffffffffffffffffffffffffffffffffffffffffff00000"
 PLACEMENT_GROUP = """
@@ -55,7 +56,7 @@ class Cloud:
             "PATH": f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin",
             "PYTHONPATH": str(ROOT),
             "RAY_AUTH_MODE": "disabled",
-            "RAY_ADDRESS": "127.0.0.1:6379",
+            "RAY_ADDRESS": f"{ADDRESS}:6379",
             "RAY_USAGE_STATS_ENABLED": "0",
         }
 
@@ -96,7 +97,10 @@ def fake(file: dict[str, Any]) -> dict[str, Any]:
         "head_node_id": HEAD_ID,
     }
     kept = {name: file[name] for name in ("cluster_name", "max_workers", "upscaling_speed", "idle_timeout_minutes")}
-    return {**kept, "provider": provider, "available_node_types": types, "head_node_type": "ray.head.default"}
+    parts = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
+    nothing = {f"{part}_commands": [] for part in parts} | {"cluster_synced_files": [], "file_mounts": {}}
+    named = {"available_node_types": types, "head_node_type": "ray.head.default"}
+    return {**kept, **nothing, **named, "provider": provider, "auth": {"ssh_user": "nobody"}}
 
 
 @pytest.fixture(scope="module")
@@ -104,15 +108,17 @@ def cloud(namespaces: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = tmp_path_factory.mktemp("cloud")
     folder.chmod(0o755)
     mounts = "mkdir -p /tmp/ray && mount -t tmpfs tmpfs /tmp/ray && mount -t tmpfs -o size=1g tmpfs /dev/shm"
-    init = f"{mounts} && ip link set lo up && exec sleep infinity"
+    card = f"ip link add eth0 type veth peer name other && ip addr add {ADDRESS}/24 dev eth0 && ip link set other up"
+    route = (
+        "ip link set eth0 up && ip link set lo up && ip route add default via 10.78.0.2"  # Ray looks for its way out
+    )
+    init = f"{mounts} && {card} && {route} && exec sleep infinity"
     cloud = Cloud(Space([*NEW, "bash", "-c", init], folder / "space.log"), folder)
     try:
         (folder / "ray_bootstrap_config.yaml").write_text(
             yaml.safe_dump(fake(yaml.safe_load((ROOT / "cluster.yaml").read_text())))
         )
-        start = (
-            "start --head --num-cpus=0 --num-gpus=0 --port=6379 --dashboard-host=127.0.0.1 --node-ip-address=127.0.0.1"
-        )
+        start = "start --head --num-cpus=0 --num-gpus=0 --port=6379 --dashboard-host=127.0.0.1"
         cloud.run(
             "-m",
             "ray.scripts.scripts",
