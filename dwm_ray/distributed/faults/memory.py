@@ -26,8 +26,9 @@ from dwm_ray.types import SegmentShape
 from dwm_ray.world_models.store import load_model, save_model
 
 ALLOWED_BYTES = 150_000_000
-"""What the sampler may take beyond what it holds before its first block: weights, and half of what a block takes."""
+"""What the sampler may take beyond what it holds with its model loaded: half of what a block takes."""
 BLOCK_ROWS = 8192
+FEW = 64
 OPTIONS = {
     "world_model.denoiser": "mlp",
     "world_model.dim": 128,
@@ -54,8 +55,11 @@ def sampler_memory(arena: Arena, base: RunConfig) -> Outcome:
 
 
 def _drawn(plant: Plant, config: RunConfig, run: RunFolder, problem: Problem) -> Outcome:
-    _limit(ray.get(plant.samplers[0].pid.remote()))
-    spec, started = StreamSpec.of(config, MODEL), time.time()
+    spec, [sampler] = StreamSpec.of(config, MODEL), plant.samplers
+    warm = replace(spec, num_segments=FEW, block_rows=FEW)  # loads the model, and what libraries load at first use
+    ray.get(sampler.draw.remote(warm, 0)[1])
+    _limit(ray.get(sampler.pid.remote()))
+    started = time.time()
     blocks = _all_blocks(plant, spec)
     seconds = time.time() - started
     halvings = Account(stream_folder(run.root, spec)).oom_halvings

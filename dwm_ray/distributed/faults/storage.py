@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from dwm_ray.distributed.faults import witness
@@ -14,7 +15,8 @@ from dwm_ray.distributed.faults.arena import Arena, Sweep
 from dwm_ray.distributed.faults.killed import ENDLESS, SMALL
 from dwm_ray.distributed.faults.outcome import NotRun, Outcome
 
-SIZE_MB = 256
+SIZE_MB = 2048
+"""More than the endless stream fills until the sweep is over; the file takes up what is written."""
 STILL_S = 6.0
 TOOLS = ("mkfs.ext4", "mount", "umount", "fsfreeze")
 
@@ -28,8 +30,8 @@ def slow_and_full(arena: Arena) -> list[Outcome | NotRun]:
         sizes = ["--training.num-updates", "1500", "--training.log-every", "100", "--training.checkpoint-every", "400"]
         sweep = arena.sweep(*SMALL, *ENDLESS, *sizes, "--agents", "td3_bc", "--cluster.max-failures", "1", output=disk)
         sweep.wait(lambda: min(witness.updates(sweep.run).values(), default=0) > 0, "learners at work")
-        still = _still(disk, sweep)
-        return [still, _full(arena, disk, sweep)]
+        still, full = _still(disk, sweep), _full(arena, disk, sweep)
+        return [replace(still, exact=full.exact), full]
 
 
 def _cannot() -> str | None:
@@ -72,8 +74,9 @@ def _full(arena: Arena, disk: Path, sweep: Sweep) -> Outcome:
     """It ends with the reason; with room again, `--resume` finishes it."""
     ballast = disk / "ballast"
     with ballast.open("wb") as file:
-        while _written(file.fileno()):
-            pass
+        for size in (2**24, 2**20, 2**12):
+            while _taken(file.fileno(), size):
+                pass
     started = time.time()
     code, seconds = sweep.ended(), time.time() - started
     told = "No space left" in sweep.said()
@@ -89,11 +92,13 @@ def _full(arena: Arena, disk: Path, sweep: Sweep) -> Outcome:
     return Outcome("storage that is full", survived, None, "–", witness.rows_exact(sweep.run), left, good)
 
 
-def _written(file: int) -> bool:
+def _taken(file: int, size: int) -> bool:
+    """Make a file longer by so many bytes, all of them on the disk; False where there is no room."""
     try:
-        return os.write(file, bytes(2**20)) > 0
+        os.posix_fallocate(file, os.fstat(file).st_size, size)
     except OSError:
         return False
+    return True
 
 
 def _do(*command: str) -> None:
