@@ -82,6 +82,17 @@ class Operator:
         assert process.returncode == code, f"ray {' '.join(words)}: code {process.returncode}\n{out[-6000:]}"
         return str(out)
 
+    def up(self, file: Path, most: int = 3) -> int:
+        """`ray up`, again where the head's `ray start` gave up after its 30 s; how often it was tried."""
+        for attempt in range(1, most):
+            process = self.begin("up", "-y", "--no-config-cache", str(file))
+            out = process.communicate(timeout=900)[0]
+            if process.returncode == 0:
+                return attempt
+            assert "timed out during startup" in out, out[-6000:]
+        self.ray("up", "-y", "--no-config-cache", str(file))
+        return most
+
     def interrupt(self, process: subprocess.Popen[str]) -> None:
         """Ctrl-C for a command that runs: it, and the ssh that it started."""
         for pid in reversed(_family(process.pid)):

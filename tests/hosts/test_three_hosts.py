@@ -86,7 +86,7 @@ def site(ssh: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         operator = Operator(network, secret / "token", folder / "operator.log")
         site = Site(network, operator, write_file(network, folder / "build", secret))
         started = time.monotonic()
-        operator.ray("up", "-y", "--no-config-cache", str(site.file))
+        site.figures["ray_up_attempts"] = operator.up(site.file)
         site.timed("ray_up_s", started)
         site.tunnel = operator.begin("dashboard", str(site.file))
         wait_until(lambda: "8265" in network.sh("ss -tln").stdout, "the tunnel to the dashboard", 60)
