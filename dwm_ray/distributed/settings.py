@@ -14,7 +14,6 @@ SETTINGS = {
     "RAY_worker_niceness": "0",  # Ray's default of nice 15 starves beside other work
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a report to Ray Train lasts as long as this poll (default 2 s)
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
-    "RAY_raylet_start_wait_time_s": "120",  # on a busy machine Ray's 30 s are too few to start in
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # checkpoints before the first evaluation have no score
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our own writers are the only ones
