@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from dwm_ray.types import Policy, Segments
+from dwm_ray.types import Segments
 
 LOG = logging.getLogger(__name__)
 FEWEST_ROWS = 16
@@ -33,16 +33,10 @@ class Imaginer(Protocol):
     @property
     def max_horizon(self) -> int: ...
 
-    def imagine(
-        self,
-        obs: Tensor,
-        act: Tensor,
-        *,
-        policy: Policy | None,
-        horizon: int,
-        rtg: float | Tensor,
-        generator: torch.Generator,
-    ) -> Segments: ...
+    @property
+    def imagine(self) -> Callable[..., Segments]:
+        """As `WorldModel.imagine`."""
+        ...
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -5,16 +5,17 @@ Reading the folder costs the run nothing, works from any process and shows what 
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from threading import Event
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from dwm_ray.background import in_background
 from dwm_ray.run_folder import RunFolder
 from dwm_ray.run_state import OVER, RunState, TrialState, look
 
@@ -42,39 +43,26 @@ class Activity:
         return f"{self.done} updates" if self.total is None else f"{100 * self.done // self.total} %"
 
 
-class Watch:
-    """Shows a run folder's progress while the work goes on in the same process; a context manager."""
+def watched(
+    run: RunFolder, num_trials: int, console: Console, every_look: Callable[[], None]
+) -> AbstractContextManager[None]:
+    """Shows a run folder's progress while the work goes on in the same process."""
+    started = time.perf_counter()
 
-    def __init__(self, run: RunFolder, num_trials: int, console: Console, every_look: Callable[[], None]) -> None:
-        self._run, self._num_trials, self._console, self._every_look = run, num_trials, console, every_look
-        self._started = time.perf_counter()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="progress", daemon=True)
+    def lines(stop: Event) -> None:
+        while not stop.wait(LINE_S):
+            every_look()
+            seconds = time.perf_counter() - started
+            console.print(line(look(run), num_trials, seconds), highlight=False, soft_wrap=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
+    def bars(stop: Event) -> None:
+        with _bars(console) as progress:
+            shown = _Bars(progress, num_trials)
+            while not stop.wait(LOOK_S):
+                every_look()
+                shown.show(look(run))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _loop(self) -> None:
-        if not self._console.is_terminal:
-            while not self._stop.wait(LINE_S):
-                self._every_look()
-                self._console.print(self._line(), highlight=False, soft_wrap=True)
-            return
-        with _bars(self._console) as progress:
-            bars = _Bars(progress, self._num_trials)
-            while not self._stop.wait(LOOK_S):
-                self._every_look()
-                bars.show(look(self._run))
-
-    def _line(self) -> str:
-        return line(look(self._run), self._num_trials, time.perf_counter() - self._started)
+    return in_background("progress", bars if console.is_terminal else lines)
 
 
 def line(state: RunState, num_trials: int, seconds: float) -> str:

@@ -32,7 +32,7 @@ from dwm_ray.distributed.sweep import run_sweep, unfinished
 from dwm_ray.plan import SweepConfig
 from dwm_ray.problem import Problem
 from dwm_ray.profiles import Profile, resolve
-from dwm_ray.progress import Watch
+from dwm_ray.progress import watched
 from dwm_ray.report.comparison import METHODS, run_folders
 from dwm_ray.report.comparison_page import write_comparison
 from dwm_ray.report.comparison_table import failures, markdown, terminal_tables
@@ -120,7 +120,7 @@ def execute(console: Console, root: Path) -> None:
             session.started(console, config, run, problem) as plant,
         ):
             counters = Counters(plant)
-            with Watch(run, len(trials), console, counters.look):
+            with watched(run, len(trials), console, counters.look):
                 run_sweep(todo, plant, SweepConfig(), config)
             counters.write()
     session.conclude(console, run, seconds())

@@ -23,7 +23,7 @@ from dwm_ray.distributed.sweep import as_params, record_trials, run_sweep, unfin
 from dwm_ray.distributed.trial import Plant
 from dwm_ray.plan import SweepConfig, axes_of, bases_of, make_plan
 from dwm_ray.profiles import Profile, resolve
-from dwm_ray.progress import Watch
+from dwm_ray.progress import watched
 from dwm_ray.report.names import method_name
 from dwm_ray.run_folder import RunFolder, read_json
 from dwm_ray.search import Plan, Trial, dimensions
@@ -112,7 +112,7 @@ def execute(
     """Run what is not finished, with the progress on show."""
     counters = Counters(plant)
     expected = len(plan.trials) + (sweep.num_samples if sweep.search == "optuna" else 0)
-    with Watch(plant.run, expected, console, counters.look):
+    with watched(plant.run, expected, console, counters.look):
         todo = unfinished(plan.trials, plant.run)
         if todo:
             run_sweep(todo, plant, sweep, config)

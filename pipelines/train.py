@@ -22,7 +22,7 @@ from dwm_ray.distributed.check import Facts, Node, inspect_cluster
 from dwm_ray.distributed.counters import Counters
 from dwm_ray.distributed.sweep import record_trials
 from dwm_ray.distributed.trial import Plant, run_trial
-from dwm_ray.progress import Watch
+from dwm_ray.progress import watched
 from dwm_ray.run import run as run_in_process
 from dwm_ray.run_folder import RunFolder, status_of
 from dwm_ray.search import Trial
@@ -122,14 +122,14 @@ def run_here(console: Console, config: RunConfig, run: RunFolder) -> None:
     """The whole run in this process, with the progress on show."""
     # Networks this small run ten times slower on two threads as soon as another process wants a core.
     torch.set_num_threads(1)
-    with Watch(run, 1, console, lambda: None):
+    with watched(run, 1, console, lambda: None):
         run_in_process(config, run)
 
 
 def run_on_ray(console: Console, trial: Trial, plant: Plant) -> None:
     """One trial on the plant, with the progress on show."""
     counters = Counters(plant)
-    with Watch(plant.run, 1, console, counters.look):
+    with watched(plant.run, 1, console, counters.look):
         run_trial(trial, plant, [])
     counters.write()
 

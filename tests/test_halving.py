@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from dwm_ray.halving import FEWEST_ROWS, Halving, out_of_memory
 from dwm_ray.synthesis import StreamSpec, draw_block
 from dwm_ray.tasks import never
-from dwm_ray.types import Policy, Segments, Spaces
+from dwm_ray.types import Segments, Spaces
 from dwm_ray.world_models.base import WorldModelConfig
 
 NUM = 101
@@ -29,17 +30,8 @@ class Small(Walk):
     most = NUM
     error: Exception = REFUSALS[0]
 
-    def imagine(
-        self,
-        obs: Tensor,
-        act: Tensor,
-        *,
-        policy: Policy | None,
-        horizon: int,
-        rtg: float | Tensor,
-        generator: torch.Generator,
-    ) -> Segments:
-        drawn = super().imagine(obs, act, policy=policy, horizon=horizon, rtg=rtg, generator=generator)
+    def imagine(self, obs: Tensor, act: Tensor, **how: Any) -> Segments:
+        drawn = super().imagine(obs, act, **how)
         if len(obs) > self.most:
             raise self.error
         return drawn

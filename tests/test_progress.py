@@ -2,11 +2,10 @@
 
 import json
 
-from rich.console import Console
-
 from dwm_ray.checkpoint import write_json
-from dwm_ray.progress import Watch
+from dwm_ray.progress import line
 from dwm_ray.run_folder import RunFolder, set_status
+from dwm_ray.run_state import look
 
 
 def make_run(tmp_path):
@@ -25,14 +24,13 @@ def make_run(tmp_path):
 
 
 def test_line_counts_trials_and_shows_shares(tmp_path):
-    watch = Watch(make_run(tmp_path), 5, Console(), lambda: None)
-    line = watch._line()
-    assert "2 of 5 trials finished (1 failed)" in line
-    assert "world model abcdef12 25 % (holdout_loss 0.25)" in line
-    assert "trial busy1 25 % (q_mean 3.5, 100 updates/s)" in line
+    told = line(look(make_run(tmp_path)), 5, 3.0)
+    assert "[    3 s] 2 of 5 trials finished (1 failed)" in told
+    assert "world model abcdef12 25 % (holdout_loss 0.25)" in told
+    assert "trial busy1 25 % (q_mean 3.5, 100 updates/s)" in told
 
 
 def test_a_whole_model_is_no_activity(tmp_path):
     run = make_run(tmp_path)
     set_status(run.world_model("abcdef1234567890"), "trained")
-    assert "world model" not in Watch(run, 5, Console(), lambda: None)._line()
+    assert "world model" not in line(look(run), 5, 3.0)

@@ -7,15 +7,15 @@ last checkpoint. A model that an earlier session finished is simply found.
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
 import ray
 
+from dwm_ray.background import in_background
 from dwm_ray.config import RunConfig
 from dwm_ray.distributed.cluster import Placement
 from dwm_ray.distributed.modeler import train_world_model
@@ -53,16 +53,9 @@ def ensure_world_model(config: RunConfig, run: RunFolder, data: DataIdentity, cl
     return name
 
 
-@contextmanager
-def _renewing(claims: Any, name: str, owner: str) -> Iterator[None]:
-    done = threading.Event()
-
-    def renew() -> None:
-        while not done.wait(LEASE_S / 4):
+def _renewing(claims: Any, name: str, owner: str) -> AbstractContextManager[None]:
+    def renew(stop: Event) -> None:
+        while not stop.wait(LEASE_S / 4):
             claims.claim.remote(name, owner)
 
-    threading.Thread(target=renew, name="claim", daemon=True).start()
-    try:
-        yield
-    finally:
-        done.set()
+    return in_background("claim", renew)

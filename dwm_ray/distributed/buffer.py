@@ -9,7 +9,7 @@ It pulls: one task per sampler asks for the next wanted block, so the buffer own
 their sampler. Learners take references, never data, through here. A block is stored, in the run's folder or storage,
 before it is accepted; beyond `buffer_bytes` references of blocks are let go (`shelf`). A buffer that was killed starts
 again from what is stored: blocks from their files, their order, totals and how far each cursor stood from the stream's
-account (`accounts`), which lies beside the buffer and is sent to the storage now and then.
+account (`accounts`), which lies beside the buffer and is sent to the storage now and then and at the end.
 
 | waits          | for                                 | unblocked by                                    |
 |----------------|-------------------------------------|-------------------------------------------------|
@@ -95,6 +95,8 @@ class SyntheticReplayBuffer:
         name = spec.fingerprint
         async with self._opening:
             if name not in self._streams:
+                if name not in self._accounts:
+                    self._accounts[name] = Account(spill.stream_folder(self._here, spec))
                 self._streams[name] = await asyncio.to_thread(self._load, spec)
         stream = self._streams[name]
         stream.open(cursor)
@@ -103,10 +105,7 @@ class SyntheticReplayBuffer:
         return self._streams[name]
 
     def _load(self, spec: StreamSpec) -> Stream:
-        name = spec.fingerprint
-        if name not in self._accounts:
-            self._accounts[name] = Account(spill.stream_folder(self._here, spec))
-        stream = Stream.load(self._run, spec, self._lead, self._accounts[name])
+        stream = Stream.load(self._run, spec, self._lead, self._accounts[spec.fingerprint])
         if not stream.ledger.complete:
             stream.error = self._fault
         return stream
@@ -243,9 +242,9 @@ class SyntheticReplayBuffer:
         """Rows in and out, over all streams and sessions of the run."""
         return totals(list(self._accounts.values()))
 
-    async def save(self) -> None:
-        """Send the accounts to the run's storage if the last time is a while ago."""
-        await asyncio.to_thread(self._sender.now_and_then)
+    async def save(self, at_once: bool) -> None:
+        """Send the accounts to the run's storage, or only if the last time is a while ago. StorageFailed at once."""
+        await asyncio.to_thread(self._sender.now if at_once else self._sender.now_and_then)
 
 
 async def _idle(sampler: Any) -> None:

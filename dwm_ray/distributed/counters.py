@@ -31,12 +31,16 @@ class Counters:
                 return
             self._looked = time.monotonic()
         try:
-            self.write()
+            self._write(at_once=False)
         except StorageFailed as error:
             LOG.warning("%s; the progress shown is old", error)
 
     def write(self) -> None:
-        self._buffer.save()
+        """At the end: what they count lies in the storage then. StorageFailed where it does not take it."""
+        self._write(at_once=True)
+
+    def _write(self, at_once: bool) -> None:
+        self._buffer.save(at_once)
         self._run.pull()
         now = self._buffer.counters()
         if now["oom_halvings"] > self._halvings:

@@ -17,6 +17,7 @@ import ray
 import torch
 from ray.exceptions import ObjectLostError, RayTaskError
 
+from dwm_ray.background import in_background
 from dwm_ray.config import ReplayConfig
 from dwm_ray.distributed.stream import Delivery
 from dwm_ray.replay.ring import Ring
@@ -48,21 +49,19 @@ class BlockFeed:
         self._complete = False
         self._seen: set[int] = set()
         self._position = 0
-        self._stop = threading.Event()
         self._progress = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="block-feed", daemon=True)
+        self._work = in_background("block-feed", self._run, 2 * FETCH_WAIT_S)
         self.rows_fetched = 0
         self.waited_s = 0.0
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._work.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        self._thread.join(timeout=2 * FETCH_WAIT_S)
+        self._work.__exit__(kind, value, trace)
 
     def ready(self) -> Ring:
         """Wait until the ring holds `min_synthetic` rows, or all that the stream gives. RuntimeError when that takes
@@ -94,9 +93,9 @@ class BlockFeed:
         held = self._ring.num_added if self._ring else 0
         return self._error is not None or self._complete or held >= self._config.min_synthetic
 
-    def _run(self) -> None:
+    def _run(self, stop: threading.Event) -> None:
         try:
-            while not (self._stop.is_set() or self._complete):
+            while not (stop.is_set() or self._complete):
                 limits = (BLOCKS_A_FETCH, FETCH_WAIT_S, self._position)
                 self._take(ray.get(self._buffer.fetch.remote(self._spec, self._cursor, *limits)))
             self._buffer.close.remote(self._spec, self._cursor)

@@ -51,9 +51,9 @@ class Shards:
         """The actor that a stream belongs to: the same for all who ask, also in a later session."""
         return self.actors[owner(spec.fingerprint, len(self.actors))]
 
-    def save(self) -> None:
-        """Have the accounts sent to the run's storage, if it has one."""
-        ray.get([actor.save.remote() for actor in self.actors])
+    def save(self, at_once: bool) -> None:
+        """Have the accounts sent to the run's storage, if it has one; not at once, it may be a while."""
+        ray.get([actor.save.remote(at_once) for actor in self.actors])
 
     def counters(self) -> dict[str, int]:
         """Rows in and out, over all actors."""

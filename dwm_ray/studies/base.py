@@ -27,7 +27,7 @@ from dwm_ray.report.findings import Findings
 from dwm_ray.report.names import world_model_label
 from dwm_ray.run import world_model
 from dwm_ray.run_folder import RunFolder
-from dwm_ray.studies.ticker import Ticker
+from dwm_ray.studies.ticker import ticking
 from dwm_ray.training.fit import is_trained
 from dwm_ray.world_models.base import WorldModel, model_options
 from dwm_ray.world_models.store import load_model
@@ -88,7 +88,7 @@ class Lab:
             self.say(f"world model {options.plugin_name()}: found in {path}")
             return world_model(config, self.problem, self.store, self.device)
         self.say(f"world model {options.plugin_name()}: training, {options.num_updates} updates")
-        with Ticker(path, options.num_updates, self.say):
+        with ticking(path, options.num_updates, self.say):
             return world_model(config, self.problem, self.store, self.device)
 
     def windows(self, config: RunConfig, length: int) -> WindowSet:

@@ -14,6 +14,7 @@ from s3_server import ENVIRONMENT, S3
 from test_sweep_pipeline import OPTIONS, SWEEP, finish, read, start
 from tiny_problem import NUM_SEGMENTS
 
+from dwm_ray.distributed.accounts import FILE
 from dwm_ray.distributed.check import inspect_cluster
 from dwm_ray.mirror import work_folder
 from dwm_ray.storage import Storage, StorageFailed
@@ -51,6 +52,12 @@ def changed(storage: Storage) -> dict[str, float]:
     return {file.name: file.changed for file in storage.files() if file.name.startswith(parts)}
 
 
+def one_account(storage: Storage) -> str:
+    """Of the run's only stream."""
+    [name] = [file.name for file in storage.files() if file.name.endswith(FILE)]
+    return storage.read(name).decode()
+
+
 def test_a_fresh_machine_goes_on_with_a_sweep(s3: S3, file: Path, cluster: str, tmp_path: Path) -> None:
     """A storage that fails now and then meanwhile is no more than slow."""
     s3.fail(3, "/streams/")
@@ -69,12 +76,15 @@ def test_a_fresh_machine_goes_on_with_a_sweep(s3: S3, file: Path, cluster: str, 
         kept.delete(name)
     shutil.rmtree(mirror)
     shutil.rmtree(work_folder(kept))
-    before = changed(kept)
+    before, account = changed(kept), one_account(kept)
     fresh = tmp_path / "second" / "runs"
     again = finish(start(tmp_path, "--resume", kept.address, "--output", fresh, address=cluster))
     assert again == fresh / mirror.name
     after = changed(kept)
-    assert {name: after[name] for name in before} == before, "what was there was not made again"
+    untouched = {name: when for name, when in before.items() if not name.endswith(FILE)}
+    assert {name: after[name] for name in untouched} == untouched, "what was there was not made again"
+    assert one_account(kept).startswith(account)
+    assert one_account(kept).count('"open": false') == 2, "one reader a trial, each to its end"
     results = read(again / "results.json")
     assert {trial["id"]: trial["status"] for trial in results["trials"]} == {t["id"]: "done" for t in first["trials"]}
     counters = results["counters"]
