@@ -73,8 +73,23 @@ class RunFolder:
         root = Path(where)
         if not (root / "config.json").is_file():
             raise ValueError(f"{root} is no run folder: it has no config.json")
+        return RunFolder.remembered(root)
+
+    @staticmethod
+    def remembered(root: Path) -> RunFolder:
+        """A folder of this machine, and what it is a mirror of."""
         known = read_json(root / KEPT)
         return RunFolder(root.resolve(), Storage.parse(known["storage"]) if known else None)
+
+    @staticmethod
+    def mirroring(storage: Storage, root: Path) -> RunFolder:
+        """A folder as a mirror of a storage, with nothing fetched yet. ValueError where it holds something else."""
+        if root.exists() and any(root.iterdir()) and RunFolder.remembered(root).storage != storage:
+            raise ValueError(f"{root} is there and no mirror of {storage}; choose another --output")
+        root.mkdir(parents=True, exist_ok=True)
+        run = RunFolder(root.resolve(), storage)
+        run._remember_storage()
+        return run
 
     @staticmethod
     def at(address: str) -> RunFolder:
@@ -181,13 +196,7 @@ def _mirrored(storage: Storage, parent: Path | None) -> RunFolder:
     """The mirror of a run in a storage, with all but weights and blocks. ValueError where there is no run."""
     if not storage.exists("config.json"):
         raise ValueError(f"{storage} is no run folder: it has no config.json")
-    root = parent / storage.name if parent else work_folder(storage.child("seen"))
-    known = (read_json(root / KEPT) or {}).get("storage")
-    if parent and root.exists() and known != storage.address:
-        raise ValueError(f"{root} is there and no mirror of {storage}; choose another --output")
-    root.mkdir(parents=True, exist_ok=True)
-    run = RunFolder(root.resolve(), storage)
-    run._remember_storage()
+    run = RunFolder.mirroring(storage, parent / storage.name if parent else work_folder(storage.child("seen")))
     run.pull()
     return run
 

@@ -33,10 +33,11 @@ from dwm_ray.plan import SweepConfig
 from dwm_ray.problem import Problem
 from dwm_ray.profiles import Profile, resolve
 from dwm_ray.progress import watched
-from dwm_ray.report.comparison import METHODS, run_folders
+from dwm_ray.report.comparison import METHODS, open_comparison, run_folders
 from dwm_ray.report.comparison_page import write_comparison
 from dwm_ray.report.comparison_table import failures, markdown, terminal_tables
 from dwm_ray.run_folder import RunFolder, read_json
+from dwm_ray.storage import Storage
 
 
 class Command(ComparisonConfig):
@@ -45,9 +46,12 @@ class Command(ComparisonConfig):
     tasks: tuple[str, ...] = ()
     """Several tasks, each TASK or TASK=FILE with its recording; none given: the one of --task."""
     output: Path = Path("runs")
-    """Folder that the comparison's folder is made in."""
-    resume: Path | None = None
-    """Go on with this folder: what is done is kept, and all other options are taken from it."""
+    """Folder that the comparison's folder is made in; without --storage, on a path that all nodes see."""
+    storage: str | None = None
+    """Keep it in a folder of its name at s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a path; --output is then this
+    machine's mirror of it. Credentials come from the environment or the machines' role."""
+    resume: str | None = None
+    """Go on with this folder, or address in a storage: what is done is kept, other options are taken from it."""
     markdown: bool = False
     """Print the tables as Markdown, ready for a README."""
 
@@ -56,7 +60,10 @@ class Command(ComparisonConfig):
 def main(argv: list[str] | None = None) -> int:
     console, words = Console(), sys.argv[1:] if argv is None else argv
     own, config, profile = session.options(Command, words, f"{__doc__}\n{methods_help()}")
-    root = own.resume or begin(console, own, config, profile, sorted(given_paths(words)))
+    if own.resume is None:
+        root = begin(console, own, config, profile, sorted(given_paths(words)))
+    else:
+        root = open_comparison(own.resume, own.output)
     runs = run_folders(root)
     if runs == [root]:
         execute(console, root)
@@ -64,6 +71,7 @@ def main(argv: list[str] | None = None) -> int:
         for run in runs:
             execute_apart(run)
     comparison = write_comparison(root)
+    RunFolder.remembered(root).push_record()
     show(console, comparison, own.markdown)
     console.print(f"comparison: {root / 'comparison.html'}\n{root}", highlight=False, soft_wrap=True)
     return 1 if failures(comparison) else 0
@@ -80,7 +88,7 @@ def begin(console: Console, own: Command, config: RunConfig, profile: Profile, g
     configs = tasks_of(own.tasks, config)
     # Bad input ends before anything is written.
     plans = [make_comparison(options, each, profile, given) for each in configs]
-    output = own.output if len(configs) == 1 else RunFolder.create(own.output, "comparison").root
+    output, storage = (own.output, own.storage) if len(configs) == 1 else folder_of_several(own)
     for each, entries in zip(configs, plans, strict=True):
         record = {
             "profile": profile,
@@ -88,9 +96,17 @@ def begin(console: Console, own: Command, config: RunConfig, profile: Profile, g
             "run": each.model_dump(mode="json"),
             "given": given,
         }
-        run, problem = session.begin(console, each, output, record)
-        write_json(run.root / METHODS, describe_entries(entries, problem.identity))
+        run, problem = session.begin(console, each, output, record, storage)
+        with run.writing(run.root / METHODS):
+            write_json(run.root / METHODS, describe_entries(entries, problem.identity))
     return run.root if len(configs) == 1 else output
+
+
+def folder_of_several(own: Command) -> tuple[Path, str | None]:
+    """Where the tasks' run folders are made, and in what storage they are kept."""
+    storage = None if own.storage is None else session.checked_storage(Storage.parse(own.storage))
+    folder = RunFolder.create(own.output, "comparison", storage)
+    return folder.root, folder.storage.address if folder.storage else None
 
 
 def tasks_of(tasks: tuple[str, ...], config: RunConfig) -> list[RunConfig]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
+import shutil
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from programs import load_program
 from tiny_problem import recording
 
 from dwm_ray import profiles, registry
@@ -28,7 +28,7 @@ from dwm_ray.comparison import (
 )
 from dwm_ray.config import RunConfig
 from dwm_ray.problem import DataIdentity, model_fingerprint
-from dwm_ray.run_folder import set_status
+from dwm_ray.run_folder import RunFolder, set_status
 
 DATA = DataIdentity("0123456789abcdef", 1200.0)
 
@@ -152,21 +152,20 @@ def test_methods_name_the_parts_that_they_share() -> None:
 
 
 @pytest.fixture
-def pipeline(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    path = Path(__file__).parents[1] / "pipelines" / "compare.py"
-    spec = importlib.util.spec_from_file_location("compare_pipeline", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)  # its annotations are looked up there
-    spec.loader.exec_module(module)
-    return module
+def pipeline() -> ModuleType:
+    return load_program("pipelines/compare.py")
 
 
+@pytest.mark.parametrize("stored", [False, True])
 def test_a_finished_comparison_is_shown_again_without_a_cluster(
-    pipeline: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    pipeline: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stored: bool,
 ) -> None:
-    """Two tasks: one run folder each; trials count as done by their status, so nothing is left to run."""
+    """Two tasks: one run folder each; trials count as done by their status, so nothing is left to run. Of a stored one
+    another machine needs no more than the address."""
 
     def stop(*args: Any) -> None:
         raise AssertionError("a cluster was started")
@@ -181,22 +180,31 @@ def test_a_finished_comparison_is_shown_again_without_a_cluster(
                 set_status(folder, "done", updates=30, seconds=1.0)
                 config = {"world_model": None, "agent": {"name": "iql"}, "seed": seed}
                 (folder / "config.json").write_text(json.dumps(config))
+        RunFolder.remembered(root).push(root / "trials")
         pipeline.execute(pipeline.Console(), root)
 
     monkeypatch.setattr(pipeline.session, "started", stop)
     monkeypatch.setattr(pipeline, "execute_apart", apart)
     file = recording(tmp_path / "pendulum.hdf5")
     words = f"--profile laptop --methods td3bc iql --seeds 2 --updates 30 --tasks a={file} b={file}"
-    assert pipeline.main([*words.split(), "--output", str(tmp_path)]) == 0
+    kept = ["--storage", str(tmp_path / "kept")] if stored else []
+    assert pipeline.main([*words.split(), "--output", str(tmp_path / "runs"), *kept]) == 0
     root = Path(capsys.readouterr().out.strip().splitlines()[-1])
     comparison = json.loads((root / "comparison.json").read_text())
     assert [task["task"] for task in comparison["tasks"]] == ["a", "b"]
     assert comparison["all_tasks"][1]["improvement"]["value"] == 0.5
     monkeypatch.setattr(pipeline, "execute_apart", lambda root: pipeline.execute(pipeline.Console(), root))
-    assert pipeline.main(["--resume", str(root), "--markdown"]) == 0
+    where = RunFolder.remembered(root).where
+    assert ("://" in where) == stored
+    if stored:
+        shutil.rmtree(root)
+    assert pipeline.main(["--resume", where, "--output", str(tmp_path / "runs"), "--markdown"]) == 0
     out = capsys.readouterr().out
     assert "| IQL | 2 | 5.5 | 5.5 | [5.0, 6.0] | 0.50 |" in out
     assert out.strip().splitlines()[-1] == str(root)
+    if stored:
+        kept_there = json.loads((tmp_path / "kept" / root.name / "comparison.json").read_text())
+        assert kept_there["all_tasks"] == comparison["all_tasks"]
 
 
 @pytest.mark.parametrize(

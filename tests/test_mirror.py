@@ -137,7 +137,7 @@ def test_what_one_side_writes_the_other_fetches_again_and_again(run: RunFolder, 
 def test_a_mirror_knows_its_storage_and_other_folders_are_left_alone(run: RunFolder, tmp_path: Path) -> None:
     assert RunFolder.open(run.root) == run
     assert not run.has(run.root / KEPT)
-    (tmp_path / "elsewhere" / run.name).mkdir(parents=True)
+    (tmp_path / "elsewhere" / run.name / "mine").mkdir(parents=True)
     with pytest.raises(ValueError, match="is there and no mirror of"):
         elsewhere(run, tmp_path)
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from programs import load_program
 
 from dwm_ray import registry
 from dwm_ray.cli import parse
@@ -31,22 +30,6 @@ COMMANDS = [
     for line in block.splitlines()
     if re.match(r"python pipelines/", line)
 ]
-
-
-@pytest.fixture
-def program(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
-    """Load a program by its path."""
-
-    def load(path: str) -> ModuleType:
-        spec = importlib.util.spec_from_file_location(f"readme_{Path(path).stem}", ROOT / path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-        spec.loader.exec_module(module)
-        return module
-
-    return load
 
 
 def table(first_cell: str) -> list[list[str]]:
@@ -81,9 +64,9 @@ def test_ci_says_what_is_wrong_with_a_readme_without_commands(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if re.search(r"pipelines/(train|sweep|compare)\.py", line)])
-def test_commands_parse(line: str, program: Callable[[str], ModuleType]) -> None:
+def test_commands_parse(line: str) -> None:
     words = shlex.split(line, comments=True)
-    own, config, _ = parse(program(words[1]).Command, words[2:], "")
+    own, config, _ = parse(load_program(words[1]).Command, words[2:], "")
     assert own.output == Path("runs") or "--output" in words
     assert config.task
 
@@ -92,16 +75,13 @@ def test_commands_parse(line: str, program: Callable[[str], ModuleType]) -> None
     "path", [f"pipelines/{name}.py" for name in ("collect", "evaluate", "report", "methods", "watch")]
 )
 def test_flags_of_the_other_programs_exist(
-    path: str,
-    program: Callable[[str], ModuleType],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    path: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = [line for line in COMMANDS if path in line]
     used = {word for line in lines for word in shlex.split(line, comments=True) if word.startswith("--")}
     monkeypatch.setattr(sys, "argv", [path, "--help"])
     with pytest.raises(SystemExit):
-        program(path).main()
+        load_program(path).main()
     shown = capsys.readouterr().out
     assert lines
     assert not [flag for flag in used if flag not in shown]

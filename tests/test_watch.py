@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import time
@@ -11,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from programs import load_program
 from rich.console import Console
 
 from dwm_ray.checkpoint import write_json
@@ -22,13 +22,7 @@ RUN = {**RUN, "training": {"num_updates": 1000}}
 
 @pytest.fixture(scope="module")
 def program() -> ModuleType:
-    path = Path(__file__).parents[1] / "pipelines" / "watch.py"
-    spec = importlib.util.spec_from_file_location("watch_program", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_program("pipelines/watch.py")
 
 
 @pytest.fixture(autouse=True)

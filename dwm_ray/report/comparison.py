@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,35 @@ import numpy as np
 from dwm_ray.evaluation import stats
 from dwm_ray.report.collect import collect_results
 from dwm_ray.report.comparison_costs import costs, final_evaluation
+from dwm_ray.run_folder import RunFolder
+from dwm_ray.storage import Storage
 
 Json = dict[str, Any]
 
 METHODS = "methods.json"
 """File of a run folder that makes it a comparison: names of methods, their trials and shared parts."""
 NORMALISED = "normalised score"
+
+
+def open_comparison(where: str, parent: Path) -> Path:
+    """The folder of a comparison at a path or at an address in a storage, of which `parent` gets a mirror. ValueError
+    where there is none."""
+    if "://" not in where:
+        return Path(where)
+    storage = Storage.parse(where)
+    if storage.exists("config.json"):
+        return RunFolder.open(where, parent).root
+    tasks = [name.parent for entry in storage.files() if (name := PurePosixPath(entry.name)).match(f"*/{METHODS}")]
+    if not tasks:
+        raise ValueError(f"{storage} is no comparison: it has no {METHODS}")
+    return _mirror_of_several(storage, [task.name for task in tasks], parent)
+
+
+def _mirror_of_several(storage: Storage, tasks: list[str], parent: Path) -> Path:
+    root = RunFolder.mirroring(storage, parent / storage.name).root
+    for task in tasks:
+        RunFolder.open(storage.child(task).address, root)
+    return root
 
 
 def run_folders(root: Path) -> list[Path]:

@@ -1,6 +1,5 @@
 """Recordings of a pendulum whose episodes end after 20 steps."""
 
-import importlib.util
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from programs import load_program
 
 from dwm_ray.data import d4rl, minari, parquet
 from dwm_ray.data.collection import Collection, Plan, Report
@@ -24,14 +24,7 @@ PLAN = Plan(ENV, "random", 70, seed=1, train_steps=130, stop_score=None, checkpo
 
 @pytest.fixture(scope="module")
 def collect() -> ModuleType:
-    path = Path(__file__).parents[2] / "pipelines" / "collect.py"
-    spec = importlib.util.spec_from_file_location("pipelines_collect", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return load_program("pipelines/collect.py")
 
 
 def silent(stage: str, done: int, total: int) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -12,6 +10,7 @@ from types import ModuleType
 
 import pytest
 import ray
+from programs import load_program
 
 from dwm_ray.distributed.check import (
     Facts,
@@ -137,15 +136,8 @@ def test_the_drivers_own_facts(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def train(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    path = Path(__file__).parents[2] / "pipelines" / "train.py"
-    spec = importlib.util.spec_from_file_location("train_to_check", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    spec.loader.exec_module(module)
-    return module
+def train() -> ModuleType:
+    return load_program("pipelines/train.py")
 
 
 def checked(train: ModuleType, monkeypatch: pytest.MonkeyPatch, output: Path, *nodes: Node) -> int:

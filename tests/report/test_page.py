@@ -1,10 +1,9 @@
-import importlib.util
 import json
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
+from programs import load_program
 
 from dwm_ray.report.collect import collect_results
 from dwm_ray.report.page import headline, render, write_report
@@ -73,11 +72,7 @@ def test_run_without_any_score_has_a_page(tmp_path):
 
 @pytest.fixture
 def pipeline():
-    path = Path(__file__).parents[2] / "pipelines" / "report.py"
-    spec = importlib.util.spec_from_file_location("report_pipeline", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_program("pipelines/report.py")
 
 
 def test_pipeline_rebuilds_results_and_page(run, pipeline, monkeypatch, capsys):
