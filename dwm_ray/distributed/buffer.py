@@ -59,9 +59,10 @@ class SyntheticReplayBuffer:
         buffer_bytes: int,
         sampler_names: list[str],
         is_mine: Callable[[str], bool] = lambda stream: True,
+        shard: int = 0,
     ) -> None:
-        """`run` is its address. `is_mine` tells by a stream's name whether it is this actor's, where a run has several
-        (`shards`)."""
+        """`run` is its address. Where it has several actors (`shards`), `is_mine` tells by a stream's name whether it
+        is this one's, which is number `shard`."""
         folder = RunFolder.at(run)
         self._run, self._here, self._lead = folder.shared, folder.root, lead_blocks
         self._sampler_names = sampler_names
@@ -73,9 +74,9 @@ class SyntheticReplayBuffer:
         self._opening = asyncio.Lock()
         self._desk = Desk(self._next_wanted)
         self._bells: defaultdict[str, Bell] = defaultdict(lambda: Bell(GATHER_S))
-        self._gauges = Gauges("buffer", {"run": folder.name})
+        self._gauges = Gauges("buffer", {"run": folder.name, "shard": str(shard)})
         self._tell = Soon(lambda: self._gauges.set({**self.counters(), **self._levels()}), GAUGES_EVERY_S)
-        count_traffic(folder, "buffer")
+        count_traffic(folder, f"buffer {shard}")
         self._pulls: set[asyncio.Task[None]] = set()
         self._fault: str | None = None
         self._settled = not ray.get_runtime_context().was_current_actor_reconstructed

@@ -12,6 +12,7 @@ import ray
 from dwm_ray.config import ClusterConfig
 from dwm_ray.distributed import settings
 from dwm_ray.distributed.nodes import Resources, growth_here, nodes_here, offering, total
+from dwm_ray.run_folder import RunFailed
 
 TRIAL_CPUS = 0.1
 """CPUs that Tune's trial process holds: it only waits for its learner."""
@@ -19,6 +20,8 @@ SAMPLER_CPUS = 0.1
 """CPUs that a sampler holds on a machine without GPUs: it works in bursts, before the learners need the cores."""
 LEARNER_NODE, SAMPLER_NODE = "learner_node", "sampler_node"
 """Custom resources that a node offers to be known by its role; see `ClusterConfig.roles`."""
+STARTED_TOO_SLOWLY = "timed out during startup"
+"""In the text of Ray's error, which has no class of its own."""
 TOKEN = 0.001
 """How much of its node's name a process holds: enough to be kept there, too little ever to be short of."""
 
@@ -83,21 +86,12 @@ class Placement:
 def connect() -> str:
     """Join the cluster of RAY_ADDRESS (set by `ray job submit`), else start one here; again is no harm. Returns where
     its dashboard is and how to get in. ValueError where none answers, and for one without a dashboard: its sweeps would
-    wait for ever."""
+    wait for ever. RunFailed where this machine is too busy for Ray to start."""
     address = os.environ.get("RAY_ADDRESS")
     where: dict[str, Any] = {"address": address}
     if not address:
         where = {"address": "local", "include_dashboard": True, "dashboard_host": "127.0.0.1"}
-    try:
-        context = ray.init(
-            **where,
-            ignore_reinit_error=True,
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-            runtime_env={"worker_process_setup_hook": f"{settings.__name__}.{settings.name_own_cluster.__name__}"},
-        )
-    except ConnectionError as error:
-        raise ValueError(f"RAY_ADDRESS {address}: no Ray cluster answers there, or not to this token") from error
+    context = _join(where)
     if not context.dashboard_url:
         raise ValueError(
             "the Ray cluster runs without its dashboard, which Ray Train needs to free the resources of ended trials; "
@@ -105,6 +99,28 @@ def connect() -> str:
         )
     token = f" (it asks for the token in {_token_file()})" if os.environ["RAY_AUTH_MODE"] == "token" else ""
     return f"Ray dashboard: http://{context.dashboard_url}{token}"
+
+
+def _join(where: dict[str, Any]) -> Any:
+    try:
+        return ray.init(
+            **where,
+            ignore_reinit_error=True,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            runtime_env={"worker_process_setup_hook": f"{settings.__name__}.{settings.name_own_cluster.__name__}"},
+        )
+    except ConnectionError as error:
+        message = f"RAY_ADDRESS {where['address']}: no Ray cluster answers there, or not to this token"
+        raise ValueError(message) from error
+    except Exception as error:
+        if STARTED_TOO_SLOWLY not in str(error):
+            raise
+        load = os.getloadavg()[0]
+        raise RunFailed(
+            f"Ray did not start within the 30 s that it gives itself (load of this machine: {load:.0f} on "
+            f"{os.cpu_count()} CPUs); begin again, or go on with --resume, when it is less busy"
+        ) from error
 
 
 def _token_file() -> str:

@@ -76,7 +76,7 @@ FAMILIES: dict[str, dict[str, str]] = {
 }
 """Family -> name -> what it says; the text goes to Prometheus as help."""
 LABELS = {
-    "buffer": ("run",),
+    "buffer": ("run", "shard"),
     "sampler": ("run", "sampler"),
     "learner": ("run", "trial"),
     "world_model": ("run", "model"),

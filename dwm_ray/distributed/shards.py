@@ -44,8 +44,8 @@ class Shards:
         num_bytes = max(1, config.buffer_bytes // config.buffer_shards)
         start = ray.remote(SyntheticReplayBuffer).options(**ALWAYS_THERE, scheduling_strategy=where).remote
         about = (run, config.lead_blocks, num_bytes, sampler_names)
-        parts = (partial(belongs, number, config.buffer_shards) for number in range(config.buffer_shards))
-        return Shards(tuple(start(*about, part) for part in parts))
+        numbers = range(config.buffer_shards)
+        return Shards(tuple(start(*about, partial(belongs, number, len(numbers)), number) for number in numbers))
 
     def of(self, spec: StreamSpec) -> Any:
         """The actor that a stream belongs to: the same for all who ask, also in a later session."""
