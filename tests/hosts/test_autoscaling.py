@@ -50,8 +50,10 @@ class Cloud:
 
     @property
     def env(self) -> dict[str, str]:
+        # Other tests' settings of Ray, such as to listen on loopback only, are not for this head.
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
         return {
-            **os.environ,
+            **kept,
             "HOME": str(self.folder),
             "PATH": f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin",
             "PYTHONPATH": str(ROOT),
@@ -69,9 +71,20 @@ class Cloud:
 
     def run(self, *words: str, code: int = 0, **env: str) -> str:
         process = self.begin(*words, **env)
-        out = str(process.communicate(timeout=400)[0])
-        assert process.returncode == code, out[-6000:]
+        try:
+            out = str(process.communicate(timeout=300)[0])
+        except subprocess.TimeoutExpired as slow:
+            process.kill()
+            pytest.fail(f"{words} did not end: {slow.output!r}\n{self.logs()}")
+        assert process.returncode == code, f"{out[-6000:]}\n{self.logs()}"
         return out
+
+    def logs(self) -> str:
+        """The ends of what the head wrote: they are gone with it."""
+        names = "gcs_server.out gcs_server.err raylet.out raylet.err monitor.out monitor.log autoscaler.log"
+        inside = ["bash", "-c", f"cd /tmp/ray/session_latest/logs && tail -n 12 {names}; df -h /tmp/ray /dev/shm"]
+        done = subprocess.run([*self.space.enter(), *inside], capture_output=True, text=True, check=False)
+        return done.stdout + done.stderr
 
     def nodes(self) -> int:
         """Raylets, the head's too."""
