@@ -84,7 +84,7 @@ def test_a_fresh_machine_goes_on_with_a_sweep(s3: S3, file: Path, cluster: str, 
     untouched = {name: when for name, when in before.items() if not name.endswith(FILE)}
     assert {name: after[name] for name in untouched} == untouched, "what was there was not made again"
     assert one_account(kept).startswith(account)
-    assert one_account(kept).count('"open": false') == 2, "one reader a trial, each to its end"
+    assert one_account(kept).count('"open": false') == 3, "two trials and one again, each to its end"
     results = read(again / "results.json")
     assert {trial["id"]: trial["status"] for trial in results["trials"]} == {t["id"]: "done" for t in first["trials"]}
     counters = results["counters"]
