@@ -2,33 +2,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from random_walks import SPACES, episodes
 from torch import nn
 
 from dwm_ray import checkpoint
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.training.world_model import WorldModelTrainer
-from dwm_ray.types import DataCard, Episodes, Spaces
 from dwm_ray.world_models.dwm import DWM, DWMConfig
 from dwm_ray.world_models.one_step import OneStep, OneStepConfig
-
-SPACES = Spaces(2, 1, (-1.0,), (1.0,))
-
-
-def episodes(seed: int) -> Episodes:
-    generator = torch.Generator().manual_seed(seed)
-    obs = torch.rand(201, 2, generator=generator)
-    last = torch.arange(200) % 20 == 19
-    return Episodes(
-        obs=obs[:-1].numpy(),
-        act=obs[:-1, :1].numpy() * 2 - 1,
-        rew=obs[:-1].sum(1).numpy(),
-        next_obs=obs[1:].numpy(),
-        terminated=torch.zeros(200).bool().numpy(),
-        truncated=last.numpy(),
-        known_next=torch.ones(200).bool().numpy(),
-        card=DataCard("toy", "made by a test", "", "Toy-v0", "0" * 16),
-        spaces=SPACES,
-    )
 
 
 def trainer(kind: str = "dwm", average_gradients: object = None, **options: object) -> WorldModelTrainer:

@@ -3,11 +3,9 @@ from dataclasses import replace
 import pytest
 import torch
 from pydantic import ValidationError
-from torch import Tensor
-from toy import SPACES, toy_episodes
+from toy import SPACES, generator, starts, toy_episodes, windows
 
-from dwm_ray.data.windows import WindowSet
-from dwm_ray.types import Segments, Windows
+from dwm_ray.types import Segments
 from dwm_ray.world_models.dawm import DAWM, DAWMConfig
 from dwm_ray.world_models.dwm import DWM, dwm_options
 
@@ -20,21 +18,8 @@ def build(**options: object) -> DAWM:
     return model
 
 
-def windows(rows: int = 64) -> Windows:
-    return WindowSet(toy_episodes(), 4, 0.99, 10.0).sample(rows, torch.Generator().manual_seed(0))
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def starts(rows: int = 8) -> tuple[Tensor, Tensor]:
-    batch = windows(rows)
-    return batch.obs[:, 0], batch.act[:, 0]
-
-
 def imagined(model: DAWM | DWM, horizon: int = 3) -> Segments:
-    return model.imagine(*starts(), policy=None, horizon=horizon, rtg=0.5, generator=generator())
+    return model.imagine(*starts(8), policy=None, horizon=horizon, rtg=0.5, generator=generator())
 
 
 def dwm_of(model: DAWM) -> DWM:

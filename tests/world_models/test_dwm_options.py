@@ -5,10 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
-from toy import SPACES, toy_episodes
+from toy import SPACES, generator, starts, toy_episodes, windows
 
 from dwm_ray.data.windows import WindowSet
-from dwm_ray.types import Windows
 from dwm_ray.world_models.dwm import DWM, DWMConfig
 
 TINY = {"dim": 8, "multipliers": (1, 2), "sequence_length": 4}
@@ -18,19 +17,6 @@ def build(**options: object) -> DWM:
     model = DWM(DWMConfig.model_validate({**TINY, **options}), SPACES)
     model.fit_normalizers(toy_episodes())
     return model
-
-
-def windows(rows: int = 64) -> Windows:
-    return WindowSet(toy_episodes(), 4, 0.99, 10.0).sample(rows, torch.Generator().manual_seed(0))
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def starts(rows: int = 16) -> tuple[Tensor, Tensor]:
-    batch = windows(rows)
-    return batch.obs[:, 0], batch.act[:, 0]
 
 
 def test_numbers_of_a_fixed_seed_stay_what_they_were() -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
-from toy import SPACES, toy_episodes
+from toy import SPACES, generator, toy_episodes
 
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.types import Policy, Segments, Windows
@@ -34,10 +34,6 @@ def build(**options: object) -> DyDiff:
 
 def windows(rows: int = 16, seed: int = 0, length: int = 8) -> Windows:
     return WindowSet(toy_episodes(), length, 0.99, 10.0).sample(rows, generator(seed))
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def linear(obs: Tensor, step: int) -> Tensor:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from toy import toy_episodes
+from toy import generator, toy_episodes
 
 from dwm_ray.types import Spaces
 from dwm_ray.world_models.inverse_dynamics import InverseDynamics
@@ -19,10 +19,6 @@ def build(spaces: Spaces = SPACES, dropout: float = 0.0, width: int = 8) -> Inve
 
 def pairs(rows: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(TOY.obs[:rows]), torch.from_numpy(TOY.next_obs[:rows])
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def test_each_member_is_a_network_of_the_state_and_its_change() -> None:

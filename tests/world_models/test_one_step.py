@@ -4,7 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
-from toy import SPACES, toy_episodes
+from toy import SPACES, generator, toy_episodes
 
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.types import Windows
@@ -22,10 +22,6 @@ def build(**options: object) -> OneStep:
 
 def windows(rows: int = 64, seed: int = 0) -> Windows:
     return WindowSet(toy_episodes(), 2, 0.99, 10.0).sample(rows, torch.Generator().manual_seed(seed))
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from toy import SPACES, next_obs, toy_episodes
+from toy import SPACES, generator, next_obs, toy_episodes
 
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.types import Episodes, Segments, Windows
@@ -29,10 +29,6 @@ def build(**options: object) -> SynthER:
 
 def windows(rows: int = 64, seed: int = 0) -> Windows:
     return WindowSet(episodes(), 2, 0.99, 10.0).sample(rows, torch.Generator().manual_seed(seed))
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def drawn(model: SynthER, rows: int = 64, seed: int = 0) -> Segments:

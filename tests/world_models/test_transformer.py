@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import Tensor
-from toy import SPACES, toy_episodes
+from toy import SPACES, generator, toy_episodes
 
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.types import Windows
@@ -23,10 +23,6 @@ def build(**options: object) -> Transformer:
 
 def windows(rows: int = 64, seed: int = 0) -> Windows:
     return WindowSet(toy_episodes(), 5, 0.99, 10.0).sample(rows, torch.Generator().manual_seed(seed))
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def steered_windows(num: int, seed: int) -> Windows:

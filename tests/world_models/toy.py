@@ -1,8 +1,11 @@
 """A task that a network of a few hundred weights can learn: s' = .9 s + .3 a, reward s_0 + a, random actions."""
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from dwm_ray.types import DataCard, Episodes, Spaces
+from dwm_ray.data.windows import WindowSet
+from dwm_ray.types import DataCard, Episodes, Spaces, Windows
 
 SPACES = Spaces(obs_size=3, act_size=1, act_low=(-1.0,), act_high=(1.0,))
 
@@ -32,3 +35,17 @@ def toy_episodes(num_episodes: int = 40, length: int = 25, seed: int = 0) -> Epi
         card=DataCard("toy", "made by a test", "", "Toy-v0", "0" * 16),
         spaces=SPACES,
     )
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def windows(rows: int = 64, length: int = 4, seed: int = 0) -> Windows:
+    return WindowSet(toy_episodes(), length, 0.99, 10.0).sample(rows, generator(seed))
+
+
+def starts(rows: int = 16) -> tuple[Tensor, Tensor]:
+    """Pairs that a model is asked to go on from."""
+    batch = windows(rows)
+    return batch.obs[:, 0], batch.act[:, 0]
