@@ -127,7 +127,8 @@ class Segments:
     """Real or imagined continuations of start pairs (s_t, a_t).
 
     A real transition is a segment of length 1. Padding a segment to a longer horizon with reward 0, discount 1 and
-    the last state repeated leaves every return unchanged, so real and imagined rows share one batch.
+    the last state repeated leaves every return unchanged, so real and imagined rows share one batch. A batch of a
+    population (`agents.population`) has an axis of P members before B.
     """
 
     obs: Tensor  # [B, H + 1, O]
@@ -139,7 +140,7 @@ class Segments:
 
     @property
     def horizon(self) -> int:
-        return self.rew.shape[1]
+        return self.rew.shape[-1]
 
     def __len__(self) -> int:
         return self.rew.shape[0]
@@ -239,13 +240,13 @@ class SegmentShape:
         return torch.cat([part.reshape(len(segments), -1).float() for part in parts], dim=1)
 
     def split(self, rows: Tensor) -> Segments:
-        """Rows [B, width] -> Segments (views, no copy)."""
-        obs, act, rew, discount, penalty, source = rows.split(self.parts, dim=1)
+        """Rows [..., B, width] -> Segments (views, no copy)."""
+        obs, act, rew, discount, penalty, source = rows.split(self.parts, dim=-1)
         return Segments(
-            obs.unflatten(1, (self.horizon + 1, self.obs_size)),
-            act.unflatten(1, (self.num_actions, self.act_size)),
+            obs.unflatten(-1, (self.horizon + 1, self.obs_size)),
+            act.unflatten(-1, (self.num_actions, self.act_size)),
             rew,
             discount,
             penalty,
-            source.squeeze(1),
+            source.squeeze(-1),
         )

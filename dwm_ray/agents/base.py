@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from types import SimpleNamespace
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -50,11 +51,16 @@ class Agent(nn.Module):
     """False where nothing bootstraps: imagined rewards and horizons change nothing."""
     plans: ClassVar[bool] = False
     """True where acting samples the run's world model, which `attach` hands over; learning is from real data alone."""
+    member_options: ClassVar[dict[str, int] | None] = None
+    """None: cannot learn as a population (`agents.population`). Else `update` takes [P, B, ...] too, and these are the
+    options in which members may differ, with the number of axes behind P that each is broadcast over."""
 
     def __init__(self, config: AgentConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:
         super().__init__()
         self.config = config
         self.spaces = spaces
+        self.own = SimpleNamespace(**{name: getattr(config, name) for name in self.member_options or ()})
+        """The `member_options`: numbers, or tensors [P, 1, ...] in a population whose members differ in them."""
 
     def attach(self, model: nn.Module, target_rtg: float) -> None:
         """Take the trained world model and the return-to-go to ask it for, for agents that plan; the model becomes part

@@ -7,7 +7,7 @@ SynthER), its action is cloned too.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from dwm_ray.agents.base import Agent, AgentConfig
 from dwm_ray.agents.networks import Scaling, TanhActor
+from dwm_ray.agents.noise import Generators
 from dwm_ray.agents.optimizer import adam_tensors, descend, fused_adam, load_adam_tensors
 from dwm_ray.config import PositiveInt, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
@@ -36,6 +37,7 @@ class BC(Agent):
 
     Config = BCConfig
     has_critic = False
+    member_options: ClassVar[dict[str, int] | None] = {}
     config: BCConfig
 
     def __init__(self, config: BCConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:
@@ -44,9 +46,9 @@ class BC(Agent):
         self.actor = TanhActor(spaces, [config.hidden_size] * config.num_hidden, config.matmul_precision)
         self.optimizer = fused_adam(config.learning_rate, self.actor)
 
-    def update(self, segments: Segments, generator: torch.Generator) -> Metrics:
-        obs, act = self.scaling.obs(segments.obs[:, 0]), self.scaling.unit(segments.act[:, 0])
-        loss = F.mse_loss(self.actor(obs), act)
+    def update(self, segments: Segments, generator: Generators) -> Metrics:
+        obs, act = self.scaling.obs(segments.obs[..., 0, :]), self.scaling.unit(segments.act[..., 0, :])
+        loss = F.mse_loss(self.actor(obs), act, reduction="none").mean((-2, -1))
         descend(self.optimizer, loss)
         return {"bc_loss": loss.detach()}
 

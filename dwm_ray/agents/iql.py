@@ -10,7 +10,7 @@ may be scaled to 1000 / (best - worst return), the field's habit for locomotion.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from dwm_ray.agents.base import Agent, CriticConfig
 from dwm_ray.agents.networks import GaussianActor, Scaling, TwinCritic, ValueNet
+from dwm_ray.agents.noise import Generators
 from dwm_ray.agents.optimizer import adam_tensors, descend, frozen_copy, fused_adam, load_adam_tensors, track
 from dwm_ray.agents.targets import TargetRule
 from dwm_ray.config import PositiveInt, PositiveShare, Share, TrainingConfig
@@ -53,6 +54,7 @@ class IQL(Agent):
     """The agent; see the module."""
 
     Config = IQLConfig
+    member_options: ClassVar[dict[str, int] | None] = {"expectile": 1, "beta": 1, "max_weight": 1}
     config: IQLConfig
 
     def __init__(self, config: IQLConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:
@@ -68,25 +70,25 @@ class IQL(Agent):
         self.optimizer = fused_adam(config.learning_rate, self.value, self.critic, policy)
         self.num_updates, self.total_updates = 0, training.num_updates
 
-    def update(self, segments: Segments, generator: torch.Generator) -> Metrics:
-        obs, act = self.scaling.obs(segments.obs[:, 0]), self.scaling.unit(segments.act[:, 0])
+    def update(self, segments: Segments, generator: Generators) -> Metrics:
+        obs, act = self.scaling.obs(segments.obs[..., 0, :]), self.scaling.unit(segments.act[..., 0, :])
         states = self.rule.bootstrap_obs(segments)
-        v, next_v = self._values(obs, self.scaling.obs(states.flatten(0, 1)))
-        target, clipped = self.rule(segments, next_v.view(states.shape[:2]))
+        v, next_v = self._values(obs, self.scaling.obs(states.flatten(-3, -2)))
+        target, clipped = self.rule(segments, next_v.view(states.shape[:-1]))
         with torch.no_grad():
-            low_q = self.target_critic(obs, act).amin(0)
+            low_q = self.target_critic(obs, act).amin(-2)
         q = self.critic(obs, act)
-        value_loss = expectile_loss(low_q - v, self.config.expectile)
-        critic_loss = (q - target).square().mean()
+        value_loss = expectile_loss(low_q - v, self.own.expectile)
+        critic_loss = (q - target.unsqueeze(-2)).square().mean((-2, -1))
         actor_loss = self._actor_loss(obs, act, low_q - v.detach())
         self._step(value_loss + critic_loss + actor_loss)
         return {
             "critic_loss": critic_loss.detach(),
             "value_loss": value_loss.detach(),
             "actor_loss": actor_loss.detach(),
-            "q_mean": q.detach().mean(),
-            "q_max": q.detach().max(),
-            "target_mean": target.mean(),
+            "q_mean": q.detach().mean((-2, -1)),
+            "q_max": q.detach().amax((-2, -1)),
+            "target_mean": target.mean(-1),
             "target_clipped": clipped,
         }
 
@@ -97,12 +99,12 @@ class IQL(Agent):
         return self.value(obs), next_v
 
     def _actor_loss(self, obs: Tensor, act: Tensor, advantage: Tensor) -> Tensor:
-        weight = (self.config.beta * advantage).exp().clamp(max=self.config.max_weight)
+        weight = (self.own.beta * advantage).exp().clamp(max=self.own.max_weight)
         if self.config.deterministic:
-            error = (self.actor.mean(obs) - act).square().sum(1)
+            error = (self.actor.mean(obs) - act).square().sum(-1)
         else:
             error = self.actor.negative_log_prob(obs, act)
-        return (weight * error).mean()
+        return (weight * error).mean(-1)
 
     def _step(self, loss: Tensor) -> None:
         progress = min(self.num_updates / self.total_updates, 1.0)
@@ -126,9 +128,9 @@ class IQL(Agent):
         load_adam_tensors("adam", self.optimizer, state)
 
 
-def expectile_loss(error: Tensor, expectile: float) -> Tensor:
-    """Mean of |expectile - 1[error < 0]| * error^2 over errors [B] = target - prediction."""
-    return (torch.where(error < 0, 1 - expectile, expectile) * error.square()).mean()
+def expectile_loss(error: Tensor, expectile: float | Tensor) -> Tensor:
+    """Mean [...] of |expectile - 1[error < 0]| * error^2 over errors [..., B] = target - prediction."""
+    return (torch.where(error < 0, 1 - expectile, expectile) * error.square()).mean(-1)
 
 
 def reward_scale(config: IQLConfig, stats: DataStats) -> float:

@@ -1,6 +1,9 @@
 """The agents' networks: stacks of equal MLPs, one [num, in, out] parameter a layer, so that twin critics are one
 batched matrix product instead of two; Gaussian policies for IQL and CQL; and what lies between raw units and networks.
 
+Networks of a population (`population`) have a leading axis of P members in every parameter; observations, actions and
+results then have it too, written as [..., B, O].
+
 Initial weights follow torch's Linear (uniform within 1 / sqrt(inputs)), which the reference agents use.
 """
 
@@ -37,17 +40,28 @@ class StackedMLP(nn.Module):
         self.biases = nn.ParameterList([_uniform(num, 1, fan_out, fan_in) for fan_in, fan_out in pairs])
 
     def forward(self, x: Tensor, num: int | None = None) -> Tensor:
-        """[B, in] -> [num, B, out], the first `num` members' outputs, or all members'."""
+        """[..., B, in] -> [..., num, B, out], the first `num` networks' outputs, or all networks'."""
         first, *hidden, last = self._layers(num)
-        y = self.activation(torch.baddbmm(first[1], x.expand(len(first[0]), -1, -1), first[0]))
+        y = self.activation(torch.baddbmm(first[1], _for_each(x, len(first[0])), first[0]))
         dtype = product_dtype(self.precision, x.device.type)
         for weight, bias in hidden:
             y = self.activation(torch.baddbmm(bias.to(dtype), y.to(dtype), weight.to(dtype)))
-        return _narrow(y.float(), *last)
+        y = _narrow(y.float(), *last)
+        return y if x.ndim == 2 else y.unflatten(0, (len(x), -1))
 
     def _layers(self, num: int | None) -> list[tuple[Tensor, Tensor]]:
+        """Weights [n, in, out] and biases [n, 1, out] of the networks to evaluate, member by member."""
         layers: list[tuple[Tensor, Tensor]] = list(zip(self.weights, self.biases, strict=True))
-        return layers if num is None else [(weight[:num], bias[:num]) for weight, bias in layers]
+        if num is not None:
+            layers = [(weight[..., :num, :, :], bias[..., :num, :, :]) for weight, bias in layers]
+        if layers[0][0].ndim == 3:
+            return layers
+        return [(weight.flatten(0, 1), bias.flatten(0, 1)) for weight, bias in layers]
+
+
+def _for_each(x: Tensor, num: int) -> Tensor:
+    """Inputs [B, in] of one agent or [P, B, in] of a population, once for each of `num` networks: [num, B, in]."""
+    return x.expand(num, -1, -1) if x.ndim == 2 else x.unsqueeze(1).expand(-1, num // len(x), -1, -1).flatten(0, 1)
 
 
 def _uniform(num: int, rows: int, columns: int, fan_in: int) -> nn.Parameter:
@@ -72,8 +86,9 @@ class TwinCritic(nn.Module):
         self.body = StackedMLP(2, [spaces.obs_size + spaces.act_size, *hidden, 1], precision, activation)
 
     def forward(self, obs: Tensor, act: Tensor, num: int | None = None) -> Tensor:
-        """Standardised [B, O] and unit actions [B, A] -> [2, B], or [num, B] of the first `num` networks only."""
-        return self.body(torch.cat([obs, act], 1), num).squeeze(2)
+        """Standardised [..., B, O] and unit actions [..., B, A] -> [..., 2, B], or [..., num, B] of the first `num`
+        networks only."""
+        return self.body(torch.cat([obs, act], -1), num).squeeze(-1)
 
     def of_each(self, obs: Tensor, act: Tensor) -> Tensor:
         """Several actions a state: standardised [B, O] and unit [B, N, A] -> [2, B, N], in one pass."""
@@ -90,8 +105,8 @@ class ValueNet(nn.Module):
         self.body = StackedMLP(1, [spaces.obs_size, *hidden, 1], precision)
 
     def forward(self, obs: Tensor) -> Tensor:
-        """Standardised [B, O] -> [B]."""
-        return self.body(obs).flatten()
+        """Standardised [..., B, O] -> [..., B]."""
+        return self.body(obs).squeeze((-3, -1))
 
 
 class TanhActor(nn.Module):
@@ -102,8 +117,8 @@ class TanhActor(nn.Module):
         self.body = StackedMLP(1, [spaces.obs_size, *hidden, spaces.act_size], precision)
 
     def forward(self, obs: Tensor) -> Tensor:
-        """Standardised [B, O] -> unit actions [B, A]."""
-        return torch.tanh(self.body(obs).squeeze(0))
+        """Standardised [..., B, O] -> unit actions [..., B, A]."""
+        return torch.tanh(self.body(obs).squeeze(-3))
 
 
 class GaussianActor(nn.Module):
@@ -117,10 +132,10 @@ class GaussianActor(nn.Module):
         self.log_std = nn.Parameter(torch.zeros(spaces.act_size))
 
     def negative_log_prob(self, obs: Tensor, act: Tensor) -> Tensor:
-        """[B] for unit actions [B, A]."""
-        log_std = self.log_std.clamp(*self.LOG_STD_RANGE)
+        """[..., B] for unit actions [..., B, A]."""
+        log_std = self.log_std.unsqueeze(-2).clamp(*self.LOG_STD_RANGE)
         z = (act - self.mean(obs)) * torch.exp(-log_std)
-        return (0.5 * z.square() + log_std + 0.5 * math.log(2 * math.pi)).sum(1)
+        return (0.5 * z.square() + log_std + 0.5 * math.log(2 * math.pi)).sum(-1)
 
 
 class SquashedActor(nn.Module):

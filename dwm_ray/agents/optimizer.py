@@ -17,10 +17,11 @@ def fused_adam(learning_rate: float, *groups: nn.Module) -> torch.optim.Adam:
 
 
 def descend(optimizer: torch.optim.Adam, loss: Tensor) -> None:
-    """One step down a loss. Only the optimiser's own parameters get gradients: an actor's loss that runs through a
-    critic costs no gradient of the critic's weights."""
+    """One step down a loss [], or of a population [P]: members share no weights, so each goes down its own. Only the
+    optimiser's own parameters get gradients: an actor's loss that runs through a critic costs no gradient of the
+    critic's weights."""
     params = _params(optimizer)
-    for param, grad in zip(params, torch.autograd.grad(loss, params), strict=True):
+    for param, grad in zip(params, torch.autograd.grad(loss, params, torch.ones_like(loss)), strict=True):
         param.grad = grad
     optimizer.step()
 

@@ -13,15 +13,15 @@ from dwm_ray.types import Metrics
 def regress(
     critic: TwinCritic, optimizer: torch.optim.Adam, obs: Tensor, act: Tensor, target: Tensor, clipped: Tensor
 ) -> Metrics:
-    """One step down the summed squared errors of both critics at start pairs [B]; `clipped` is the share of targets
-    [B] that the guard moved."""
+    """One step down the summed squared errors of both critics at start pairs [..., B]; `clipped` [...] is the share of
+    targets [..., B] that the guard moved."""
     q = critic(obs, act)
-    loss = (q - target).square().mean(1).sum()
+    loss = (q - target.unsqueeze(-2)).square().mean(-1).sum(-1)
     descend(optimizer, loss)
     return {
         "critic_loss": loss.detach(),
-        "q_mean": q.detach().mean(),
-        "q_max": q.detach().max(),
-        "target_mean": target.mean(),
+        "q_mean": q.detach().mean((-2, -1)),
+        "q_max": q.detach().amax((-2, -1)),
+        "target_mean": target.mean(-1),
         "target_clipped": clipped,
     }

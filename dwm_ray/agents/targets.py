@@ -19,19 +19,19 @@ from dwm_ray.types import DataStats, Segments
 
 
 def bootstrap_obs(segments: Segments, lam: float) -> Tensor:
-    """[B, H, O] the states whose values `lambda_return` needs; [B, 1, O], the last one, when lam == 1."""
-    return segments.obs[:, -1:] if lam == 1 else segments.obs[:, 1:]
+    """[..., B, H, O] the states whose values `lambda_return` needs; [..., B, 1, O], the last one, when lam == 1."""
+    return segments.obs[..., -1:, :] if lam == 1 else segments.obs[..., 1:, :]
 
 
 def lambda_return(rew: Tensor, discount: Tensor, values: Tensor, lam: float) -> Tensor:
-    """Target [B] from rewards and discounts [B, H] and values [B, H] of the states after each step; with lam == 1
-    the values may be [B, 1], those of the last states. ValueError for another shape."""
-    if values.shape != rew.shape and not (lam == 1 and values.shape == rew[:, :1].shape):
+    """Target [..., B] from rewards and discounts [..., B, H] and values [..., B, H] of the states after each step; with
+    lam == 1 the values may be [..., B, 1], those of the last states. ValueError for another shape."""
+    if values.shape != rew.shape and not (lam == 1 and values.shape == rew[..., :1].shape):
         raise ValueError(f"values are {list(values.shape)}, expected {list(rew.shape)} (or [B, 1] when lambda is 1)")
-    decay = torch.cumprod(lam * discount, dim=1)
+    decay = torch.cumprod(lam * discount, dim=-1)
     stepwise = rew + (1 - lam) * discount * values
-    tail = decay[:, -1] * values[:, -1]
-    return stepwise[:, 0] + (decay[:, :-1] * stepwise[:, 1:]).sum(1) + tail
+    tail = decay[..., -1] * values[..., -1]
+    return stepwise[..., 0] + (decay[..., :-1] * stepwise[..., 1:]).sum(-1) + tail
 
 
 def target_range(stats: DataStats, discount: float) -> tuple[float, float]:
@@ -62,12 +62,13 @@ class TargetRule:
         return TargetRule(config.return_lambda, config.penalty_weight, reward_scale, *scaled)
 
     def bootstrap_obs(self, segments: Segments) -> Tensor:
-        """[B, N, O] raw; N is 1 or H."""
+        """[..., B, N, O] raw; N is 1 or H."""
         return bootstrap_obs(segments, self.lam)
 
     def __call__(self, segments: Segments, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Targets [B] from values [B, N] of the bootstrap states, and the share of them that the guard clipped."""
+        """Targets [..., B] from values [..., B, N] of the bootstrap states, and the share [...] of them that the guard
+        clipped."""
         rew = self.reward_scale * (segments.rew - self.penalty_weight * segments.penalty)
         target = lambda_return(rew, segments.discount, values, self.lam)
         kept = target.clamp(self.low, self.high)
-        return kept, (kept != target).float().mean()
+        return kept, (kept != target).float().mean(-1)

@@ -9,7 +9,7 @@ targets may be clipped (`target_clip`).
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from dwm_ray.agents.base import Agent, CriticConfig
 from dwm_ray.agents.networks import Scaling, TanhActor, TwinCritic
+from dwm_ray.agents.noise import Generators, normal_like
 from dwm_ray.agents.optimizer import adam_tensors, descend, frozen_copy, fused_adam, load_adam_tensors, track
 from dwm_ray.agents.regression import regress
 from dwm_ray.agents.targets import TargetRule
@@ -49,6 +50,7 @@ class TD3BC(Agent):
     """The agent; see the module."""
 
     Config = TD3BCConfig
+    member_options: ClassVar[dict[str, int] | None] = {"alpha": 0, "policy_noise": 2, "noise_clip": 2}
     config: TD3BCConfig
 
     def __init__(self, config: TD3BCConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:
@@ -64,8 +66,8 @@ class TD3BC(Agent):
         self.actor_optimizer = fused_adam(config.learning_rate, self.actor)
         self.num_updates = 0
 
-    def update(self, segments: Segments, generator: torch.Generator) -> Metrics:
-        obs, act = self.scaling.obs(segments.obs[:, 0]), self.scaling.unit(segments.act[:, 0])
+    def update(self, segments: Segments, generator: Generators) -> Metrics:
+        obs, act = self.scaling.obs(segments.obs[..., 0, :]), self.scaling.unit(segments.act[..., 0, :])
         self.num_updates += 1
         metrics = self._update_critic(segments, obs, act, generator)
         if self.num_updates % self.config.policy_delay == 0:
@@ -74,28 +76,28 @@ class TD3BC(Agent):
             track(self.target_critic, self.critic, self.config.tau)
         return metrics
 
-    def _update_critic(self, segments: Segments, obs: Tensor, act: Tensor, generator: torch.Generator) -> Metrics:
+    def _update_critic(self, segments: Segments, obs: Tensor, act: Tensor, generator: Generators) -> Metrics:
         target, clipped = self._targets(segments, generator)
         return regress(self.critic, self.critic_optimizer, obs, act, target, clipped)
 
     @torch.no_grad()
-    def _targets(self, segments: Segments, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _targets(self, segments: Segments, generator: Generators) -> tuple[Tensor, Tensor]:
         states = self.rule.bootstrap_obs(segments)
-        obs = self.scaling.obs(states.flatten(0, 1))
-        q = self.target_critic(obs, self._smoothed(obs, generator)).amin(0)
-        return self.rule(segments, q.view(states.shape[:2]))
+        obs = self.scaling.obs(states.flatten(-3, -2))
+        q = self.target_critic(obs, self._smoothed(obs, generator)).amin(-2)
+        return self.rule(segments, q.view(states.shape[:-1]))
 
-    def _smoothed(self, obs: Tensor, generator: torch.Generator) -> Tensor:
+    def _smoothed(self, obs: Tensor, generator: Generators) -> Tensor:
         """The target actor's unit action with clipped noise."""
         act = self.target_actor(obs)
-        noise = torch.randn(act.shape, generator=generator, device=act.device) * self.config.policy_noise
-        return (act + noise.clamp_(-self.config.noise_clip, self.config.noise_clip)).clamp_(-1, 1)
+        noise = normal_like(act, generator) * self.own.policy_noise
+        return (act + noise.clamp_(-self.own.noise_clip, self.own.noise_clip)).clamp_(-1, 1)
 
     def _update_actor(self, obs: Tensor, act: Tensor) -> Metrics:
         chosen = self.actor(obs)
         q = self.critic(obs, chosen, num=1)
-        bc_loss = F.mse_loss(chosen, act)
-        loss = bc_loss - self.config.alpha * q.mean() / q.detach().abs().mean()
+        bc_loss = F.mse_loss(chosen, act, reduction="none").mean((-2, -1))
+        loss = bc_loss - self.own.alpha * q.mean((-2, -1)) / q.detach().abs().mean((-2, -1))
         descend(self.actor_optimizer, loss)
         return {"actor_loss": loss.detach(), "bc_loss": bc_loss.detach()}
 
