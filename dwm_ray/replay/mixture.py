@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.source import BatchSource
-from dwm_ray.types import Segments
+from dwm_ray.types import Segments, SegmentShape
 
 
 class Mixture(BatchSource):
@@ -22,7 +23,7 @@ class Mixture(BatchSource):
         """ValueError where the real segments are longer than the imagined ones or have other sizes. Rows that are
         added to the real ring later are not seen where it had to be padded."""
         self._num_real = batch_size if synthetic is None else self.num_real(real_ratio, batch_size)
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._real = real if synthetic is None else real.reshaped(synthetic.shape)
         self._synthetic = synthetic
 
@@ -34,13 +35,25 @@ class Mixture(BatchSource):
     def next_batch(self, generator: torch.Generator) -> Segments:
         """The next batch, on the device of the rings and the generator. ValueError while imagined rows are wanted and
         there are none: real data never take their place."""
-        shape = self._real.shape
-        out = torch.empty(self._batch_size, shape.width, device=self._real.device)
+        out = torch.empty(self.batch_size, self.shape.width, device=self.device)
+        self.draw_into(out, generator)
+        return self.shape.split(out)
+
+    @property
+    def shape(self) -> SegmentShape:
+        """Of all rows."""
+        return self._real.shape
+
+    @property
+    def device(self) -> torch.device:
+        return self._real.device
+
+    def draw_into(self, out: Tensor, generator: torch.Generator) -> None:
+        """The next batch as fused rows, into `out` [B, width]; see `next_batch`."""
         if self._num_real > 0:
             self._real.gather_into(out[: self._num_real], generator)
-        if self._synthetic is not None and self._num_real < self._batch_size:
+        if self._synthetic is not None and self._num_real < self.batch_size:
             self._synthetic.gather_into(out[self._num_real :], generator)
-        return shape.split(out)
 
     def gauges(self) -> dict[str, float]:
         return {} if self._synthetic is None else {"consumed_share": self._synthetic.consumed_share}

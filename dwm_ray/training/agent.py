@@ -33,21 +33,13 @@ class AgentTrainer:
     def run(self, num_updates: int) -> dict[str, float]:
         """Make that many updates; returns each metric's mean over the updates that reported it, and the source's
         gauges. NonFiniteLoss where a metric is not finite."""
-        means = _Means()
+        means = Means()
         self.source.begin(self.update)
         for _ in range(num_updates):
             means.add(self.agent.update(self.source.next_batch(self.generator), self.generator))
         self.update += num_updates
-        return self._finite(means.read()) | self.source.gauges()
-
-    def _finite(self, metrics: dict[str, float]) -> dict[str, float]:
-        broken = [name for name, value in metrics.items() if not math.isfinite(value)]
-        if broken:
-            raise NonFiniteLoss(
-                f"learning diverged before update {self.update}: {', '.join(broken)} not finite; look at q_mean in the "
-                "rows before it, then try agent.target_clip data, a longer synthesis.horizon or a lower learning rate"
-            )
-        return metrics
+        (metrics,) = means.read()
+        return finite(metrics, self.update) | self.source.gauges()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that a resume needs beside the source's contents, as one flat dict."""
@@ -66,7 +58,18 @@ class AgentTrainer:
         self.agent.load_optimizer_state(unprefixed("optimizer", state))
 
 
-class _Means:
+def finite(metrics: dict[str, float], update: int) -> dict[str, float]:
+    """The metrics; NonFiniteLoss where one of them, read at `update`, is infinite or not a number."""
+    broken = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if broken:
+        raise NonFiniteLoss(
+            f"learning diverged before update {update}: {', '.join(broken)} not finite; look at q_mean in the "
+            "rows before it, then try agent.target_clip data, a longer synthesis.horizon or a lower learning rate"
+        )
+    return metrics
+
+
+class Means:
     """Running sums on the device; actor metrics come more seldom than critic metrics, so each has its own count."""
 
     def __init__(self) -> None:
@@ -78,9 +81,9 @@ class _Means:
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + 1
 
-    def read(self) -> dict[str, float]:
-        """The one host read."""
+    def read(self) -> list[dict[str, float]]:
+        """The one host read: the means of each member of a population, or of the one agent."""
         if not self._sums:
-            return {}
-        sums = torch.stack([value.double() for value in self._sums.values()]).tolist()
-        return {name: total / self._counts[name] for name, total in zip(self._sums, sums, strict=True)}
+            return [{}]
+        rows = torch.stack([value.double().reshape(-1) for value in self._sums.values()], 1).tolist()
+        return [{name: total / self._counts[name] for name, total in zip(self._sums, row, strict=True)} for row in rows]

@@ -1,7 +1,7 @@
 """The learner's loop: update, log, evaluate, checkpoint - until the last update is made.
 
 The loop is the same in one process and under Ray Train; what differs is where batches come from (the trainer's source)
-and who is told (`on_checkpoint`).
+and who is told (`on_checkpoint`). A population's loop (`population`) takes each member through a `Course` of its own.
 """
 
 from __future__ import annotations
@@ -41,27 +41,49 @@ def learn(
     `on_checkpoint` gets {update, seconds, ...latest evaluation} whenever a checkpoint or an evaluation is due;
     `gauges` adds the source's numbers (rows in the ring, time waited) to every row of metrics.
     """
-    clock = _Clock(seconds_before)
-    latest: dict[str, Any] = {}
+    course = Course(config, writer, evaluate, on_checkpoint, Clock(seconds_before))
     for mark in (m for m in milestones(config) if m > trainer.update):
         started, done = time.perf_counter(), mark - trainer.update
         row = trainer.run(done)
         rate = done / (time.perf_counter() - started)
-        costs = {"updates_per_s": rate, "max_rss_bytes": peak_memory(), "seconds": clock.seconds}
-        writer.metrics(mark, {**row, **gauges(), **costs})
-        last = mark == config.training.num_updates
-        if last or mark % config.evaluation.every == 0:
-            latest = _evaluated(evaluate, config, last, clock)
-            writer.evaluation(mark, latest)
-        if last or mark % config.evaluation.every == 0 or mark % config.training.checkpoint_every == 0:
-            on_checkpoint({"update": mark, **latest, "seconds": clock.seconds})
-    # Cut off after its last checkpoint: the final row stands in the log already, the caller still needs it.
-    return latest or _evaluated(evaluate, config, True, clock)
+        course.reached(mark, {**row, **gauges(), "updates_per_s": rate})
+    return course.final()
 
 
-def _evaluated(evaluate: Evaluate, config: RunConfig, last: bool, clock: _Clock) -> dict[str, Any]:
-    episodes = config.evaluation.num_episodes if last else config.evaluation.curve_episodes
-    return {**evaluate(episodes), "final": last, "seconds": clock.seconds}
+class Course:
+    """One trial on its way: what is written, scored and told at each milestone."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        writer: MetricsWriter,
+        evaluate: Evaluate,
+        on_checkpoint: Callable[[dict[str, Any]], None],
+        clock: Clock,
+    ) -> None:
+        self._config, self._writer, self._evaluate, self._clock = config, writer, evaluate, clock
+        self._on_checkpoint = on_checkpoint
+        self._latest: dict[str, Any] = {}
+
+    def reached(self, mark: int, row: dict[str, float]) -> None:
+        """A milestone, with the row of metrics since the one before."""
+        self._writer.metrics(mark, {**row, "max_rss_bytes": peak_memory(), "seconds": self._clock.seconds})
+        last, every = mark == self._config.training.num_updates, self._config.evaluation.every
+        if last or mark % every == 0:
+            self._latest = self._scored(last)
+            self._writer.evaluation(mark, self._latest)
+        if last or mark % every == 0 or mark % self._config.training.checkpoint_every == 0:
+            self._on_checkpoint({"update": mark, **self._latest, "seconds": self._clock.seconds})
+
+    def final(self) -> dict[str, Any]:
+        """The row of the final evaluation. A run that was cut off after its last checkpoint has that row in its log
+        already; the caller still needs it."""
+        return self._latest or self._scored(True)
+
+    def _scored(self, last: bool) -> dict[str, Any]:
+        options = self._config.evaluation
+        scores = self._evaluate(options.num_episodes if last else options.curve_episodes)
+        return {**scores, "final": last, "seconds": self._clock.seconds}
 
 
 def peak_memory() -> int:
@@ -69,12 +91,12 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts KiB
 
 
-class _Clock:
-    """Seconds of work, those of earlier incarnations of the run included."""
+class Clock:
+    """Seconds of work, those of earlier incarnations of the run included; the members of a population share theirs."""
 
-    def __init__(self, before: float) -> None:
-        self._before, self._start = before, time.perf_counter()
+    def __init__(self, before: float = 0.0, num_members: int = 1) -> None:
+        self._before, self._num_members, self._start = before, num_members, time.perf_counter()
 
     @property
     def seconds(self) -> float:
-        return self._before + time.perf_counter() - self._start
+        return self._before + (time.perf_counter() - self._start) / self._num_members

@@ -1,0 +1,51 @@
+"""The loop of a population: one gradient step of all members, each from batches that its own generator draws."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+
+from dwm_ray.agents.population import Population
+from dwm_ray.replay.mixture import Mixture
+from dwm_ray.training.agent import Means
+from dwm_ray.types import Metrics, Segments
+
+
+class PopulationTrainer:
+    """`AgentTrainer` for P agents: member p learns what it would alone from `sources[p]` and `generators[p]`. Members
+    may share a source: it has no state that a draw depends on."""
+
+    def __init__(
+        self, population: Population, sources: Sequence[Mixture], generators: tuple[torch.Generator, ...]
+    ) -> None:
+        """ValueError for batches of different shapes."""
+        self.population, self.sources, self.generators = population, tuple(sources), generators
+        self.update = 0
+        first = self.sources[0]
+        if len({(source.shape, source.batch_size) for source in sources}) > 1:
+            raise ValueError("training.batch_size, synthesis.horizon: expected batches of one shape for all members")
+        self._rows = torch.empty(len(self.sources), first.batch_size, first.shape.width, device=first.device)
+
+    def run(self, num_updates: int) -> list[dict[str, float]]:
+        """Make that many updates of every member; returns a row per member: each metric's mean over the updates that
+        reported it - not checked, for one member's divergence does not concern the others -, the gauges of its source,
+        and updates per second, summed over members."""
+        means, started = Means(), time.perf_counter()
+        for _ in range(num_updates):
+            means.add(self.step())
+        self.update += num_updates
+        rows = means.read()
+        shared = {"num_members": len(rows), "updates_per_s": len(rows) * num_updates / (time.perf_counter() - started)}
+        return [{**row, **source.gauges(), **shared} for row, source in zip(rows, self.sources, strict=True)]
+
+    def step(self) -> Metrics:
+        """One update of every member; metrics [P] are on the device."""
+        return self.population.update(self._next_batch(), self.generators)
+
+    def _next_batch(self) -> Segments:
+        """[P, B] segments, in memory that the next batch overwrites."""
+        for source, rows, generator in zip(self.sources, self._rows, self.generators, strict=True):
+            source.draw_into(rows, generator)
+        return self.sources[0].shape.split(self._rows)

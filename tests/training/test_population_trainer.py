@@ -1,0 +1,37 @@
+"""A population's loop: each member has its batches and its noise from its own generator, as in a loop of its own."""
+
+import pytest
+import torch
+from test_agent_trainer import mixture, real_agent
+
+from dwm_ray.agents.population import Population
+from dwm_ray.replay.mixture import Mixture
+from dwm_ray.replay.ring import Ring
+from dwm_ray.training.population import PopulationTrainer
+from dwm_ray.types import SegmentShape
+
+
+@pytest.mark.parametrize("name", ["td3_bc", "iql"])
+def test_rows_are_those_of_loops_of_their_own(name: str) -> None:
+    alone, members = ([real_agent(name, seed) for seed in (0, 1, 2)] for _ in range(2))
+    generators = tuple(trainer.generator for trainer in members)
+    population = Population([trainer.agent for trainer in members])
+    trainer = PopulationTrainer(population, [mixture()] * 3, generators)
+    for num_updates in (5, 6):
+        for row, single in zip(trainer.run(num_updates), alone, strict=True):
+            assert row.pop("num_members") == 3
+            assert row.pop("updates_per_s") > 0
+            assert row == pytest.approx(single.run(num_updates), rel=1e-3, abs=1e-4)
+    assert trainer.update == 11
+    for single, own in zip(alone, generators, strict=True):
+        assert torch.equal(single.generator.get_state(), own.get_state())
+
+
+def test_batches_of_different_shapes_are_refused() -> None:
+    shape = SegmentShape(horizon=1, obs_size=3, act_size=2, num_actions=1)
+    ring = Ring(5, shape)
+    ring.add(torch.rand(5, shape.width))
+    members = [real_agent("td3_bc", seed) for seed in (0, 1)]
+    sources, generators = [mixture(), Mixture(ring, None, 1.0, 8)], tuple(member.generator for member in members)
+    with pytest.raises(ValueError, match=r"training\.batch_size, synthesis\.horizon: expected batches of one shape"):
+        PopulationTrainer(Population([member.agent for member in members]), sources, generators)
