@@ -60,7 +60,7 @@ class Workbench:
     def starts(self, config: RunConfig) -> Segments:
         return real_segments(self.problem.episodes, config.training.discount, self.device)
 
-    def real(self, config: RunConfig) -> BatchSource:
+    def real(self, config: RunConfig) -> Mixture:
         """Recorded transitions: model-free learning."""
         return Mixture(real_ring(config, self.problem, self.device), None, 1.0, config.training.batch_size)
 

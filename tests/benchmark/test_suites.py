@@ -15,7 +15,7 @@ from dwm_ray.config import DataConfig
 from dwm_ray.types import Segments
 
 SUITES = [
-    Learner(agents=("td3_bc",), batch_size=16),
+    Learner(agents=("td3_bc",), batch_size=16, hidden_size=32, populations=(2, 3)),
     Sampler(sizes=("mlp", "unet_small"), batch_sizes=(2, 4)),
     WorldModels(sizes=("mlp", "unet_small"), batch_size=4),
     Whole(agents=("iql",)),

@@ -2,8 +2,8 @@
 
 fp32, auto: recorded transitions, matrix products in float32 and in the machine's reduced precision. segments: the
 latter on imagined segments that were drawn ahead. inline: the same with the segments imagined within the update, as in
-DWM's paper. compiled: torch.compile of what `auto` runs; where that breaks the update into pieces it says so by its
-rate.
+DWM's paper. population-P: what `auto` runs, P agents learning as one; updates are summed over them. compiled:
+torch.compile of what `auto` runs; where that breaks the update into pieces it says so by its rate.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from typing import Annotated, ClassVar
 import torch
 import tyro
 
+from dwm_ray.agents.population import Population, stackable_agents
 from dwm_ray.benchmark.measure import Call, Work
 from dwm_ray.benchmark.workbench import Workbench
 from dwm_ray.config import RunConfig
 from dwm_ray.registry import find
+from dwm_ray.training.population import PopulationTrainer
 
 COMPILING_CALLS = 20
 """First calls of a compiled update, not counted: torch compiles it anew up to 8 times, as counters and delayed updates
@@ -28,7 +30,7 @@ show it other values, and then gives that part up."""
 
 @dataclass(frozen=True)
 class Learner:
-    """Updates/s of agents: fp32, reduced precision, imagined segments, imagined within the update."""
+    """Updates/s of agents: fp32, reduced precision, populations, imagined segments, imagined within the update."""
 
     name: ClassVar[str] = "learner"
     unit: ClassVar[str] = "updates/s"
@@ -39,11 +41,15 @@ class Learner:
     """H of the imagined segments."""
     batch_size: int = 256
     """Segments per update."""
+    hidden_size: int = 256
+    """Units of each hidden layer; the smaller the networks, the more a population gains."""
+    populations: tuple[int, ...] = (8,)
+    """Members of populations, for agents that can learn as one."""
     compiled: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Also torch.compile; its compilation takes a minute or more on one core, and needs a C++ compiler."""
 
     def work(self, bench: Workbench) -> list[Work]:
-        """Up to five pieces per agent."""
+        """Four pieces per agent with a critic, one per population, one compiled."""
         return [work for name in self.agents for work in self._of_agent(name, bench)]
 
     def _of_agent(self, name: str, bench: Workbench) -> list[Work]:
@@ -51,6 +57,7 @@ class Learner:
 
         def config(precision: str, world_model: str) -> RunConfig:
             values = {"agent.matmul_precision": precision, "training.batch_size": self.batch_size}
+            values["agent.hidden_size"] = self.hidden_size
             return bench.config(world_model, name, **values, **{"synthesis.horizon": self.horizon})
 
         own = "dwm" if cls.plans else "none"
@@ -58,6 +65,15 @@ class Learner:
         works = [
             Work(f"{name}-fp32", partial(on_real, bench, config("fp32", own))),
             Work(f"{name}-auto", partial(on_real, bench, config("auto", own)), reference=f"{name}-fp32"),
+        ]
+        works += [
+            Work(
+                f"{name}-population-{num}",
+                partial(in_population, bench, config("auto", own), num),
+                units=num,
+                reference=f"{name}-auto",
+            )
+            for num in (self.populations if name in stackable_agents() else ())
         ]
         if self.compiled:
             works.append(
@@ -76,6 +92,13 @@ def on_real(bench: Workbench, config: RunConfig) -> Call:
     """Updates on recorded transitions."""
     agent, source, generator = bench.agent(config), bench.real(config), bench.generator()
     return lambda: agent.update(source.next_batch(generator), generator)
+
+
+def in_population(bench: Workbench, config: RunConfig, num_members: int) -> Call:
+    """Updates of so many agents at once, on recorded transitions, each with its own seed."""
+    agents = [bench.agent(config.with_values({"seed": seed})) for seed in range(num_members)]
+    generators = tuple(bench.generator() for _ in agents)
+    return PopulationTrainer(Population(agents), [bench.real(config)] * num_members, generators).step
 
 
 def on_stream(bench: Workbench, config: RunConfig) -> Call:
