@@ -157,9 +157,16 @@ def learn_trial(
         except NonFiniteLoss as error:
             set_status(folder, "failed", error=str(error), updates=trainer.update)
             raise
-    save_agent(folder / "checkpoint", agent, config, problem, trainer.update)
-    set_status(folder, "done", updates=trainer.update, seconds=final["seconds"])
+    conclude_trial(folder, agent, config, problem, trainer.update, final)
     return final
+
+
+def conclude_trial(
+    folder: Path, agent: Agent, config: RunConfig, problem: Problem, update: int, final: dict[str, Any]
+) -> None:
+    """A trial's last checkpoint and the status `done`."""
+    save_agent(folder / "checkpoint", agent, config, problem, update)
+    set_status(folder, "done", updates=update, seconds=final["seconds"])
 
 
 def evaluator(agent: Agent, config: RunConfig, problem: Problem) -> Callable[[int], dict[str, Any]]:

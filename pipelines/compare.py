@@ -2,7 +2,8 @@
 
 World models and streams are made once and shared by all runs that can share them. Results lie in a new folder under
 --output: comparison.json, comparison.html and, as of every sweep, results.json, report.html and a folder per trial
-(with several tasks, one such run folder per task). --resume DIR goes on with a comparison.
+(with several tasks, one such run folder per task). --resume DIR goes on with a comparison. --population N does all in
+one process, without Ray, and trains up to N runs of an agent as one.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from dwm_ray.comparison import (
 from dwm_ray.config import RunConfig
 from dwm_ray.distributed.counters import Counters
 from dwm_ray.distributed.sweep import run_sweep, unfinished
+from dwm_ray.in_process import Together, run_here
 from dwm_ray.plan import SweepConfig
 from dwm_ray.problem import Problem
 from dwm_ray.profiles import Profile, resolve
@@ -40,7 +42,7 @@ from dwm_ray.run_folder import RunFolder, read_json
 from dwm_ray.storage import Storage
 
 
-class Command(ComparisonConfig):
+class Command(ComparisonConfig, Together):
     """The comparison's own options."""
 
     tasks: tuple[str, ...] = ()
@@ -66,10 +68,10 @@ def main(argv: list[str] | None = None) -> int:
         root = open_comparison(own.resume, own.output)
     runs = run_folders(root)
     if runs == [root]:
-        execute(console, root)
+        execute(console, root, own.population)
     else:
         for run in runs:
-            execute_apart(run)
+            execute_apart(run, own.population)
     comparison = write_comparison(root)
     RunFolder.remembered(root).push_record()
     show(console, comparison, own.markdown)
@@ -119,8 +121,8 @@ def tasks_of(tasks: tuple[str, ...], config: RunConfig) -> list[RunConfig]:
     return [config.with_values({"task": name, "data.file": file or None}) for name, _, file in pairs]
 
 
-def execute(console: Console, root: Path) -> None:
-    """Run what is not finished of one task's comparison, on Ray."""
+def execute(console: Console, root: Path, population: int) -> None:
+    """Run what is not finished of one task's comparison, on Ray or in this process."""
     seconds = session.stopwatch()
     run, problem, record = session.reopen(console, str(root), root.parent)
     config, profile = RunConfig.model_validate(record["run"]), resolve(record["profile"])
@@ -130,22 +132,22 @@ def execute(console: Console, root: Path) -> None:
     trials = trials_of(entries)
     todo = unfinished(trials, run)
     console.print(f"{len(entries)} methods, {len(trials)} trials, {len(todo)} to run", highlight=False)
-    if todo:
-        with (
-            session.resumable(console, run, "pipelines/compare.py"),
-            session.started(console, config, run, problem) as plant,
-        ):
-            counters = Counters(plant)
-            with watched(run, len(trials), console, counters.look):
-                run_sweep(todo, plant, SweepConfig(), config)
-            counters.write()
+    with session.resumable(console, run, "pipelines/compare.py"):
+        if todo and population:
+            run_here(console, todo, run, population)
+        elif todo:
+            with session.started(console, config, run, problem) as plant:
+                counters = Counters(plant)
+                with watched(run, len(trials), console, counters.look):
+                    run_sweep(todo, plant, SweepConfig(), config)
+                counters.write()
     session.conclude(console, run, seconds())
 
 
-def execute_apart(root: Path) -> None:
+def execute_apart(root: Path, population: int) -> None:
     """One task of several, in a process of its own: its plant and its cluster end with it. What fails is told by what
     it leaves."""
-    task = subprocess.Popen([sys.executable, __file__, "--resume", str(root)])
+    task = subprocess.Popen([sys.executable, __file__, "--resume", str(root), f"--population={population}"])
     try:
         task.wait()
     except KeyboardInterrupt:  # it got the signal too, and says how to go on

@@ -2,6 +2,7 @@
 
 World models and streams of imagined segments are made once and shared by all trials that can share them. Results lie
 in a new folder under --output: results.json, report.html, and a folder per trial. --resume DIR goes on with a sweep.
+--population N does the same in one process, without Ray, and trains up to N trials of an agent as one.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dwm_ray.distributed.counters import Counters
 from dwm_ray.distributed.optuna_search import FeasibleOptuna
 from dwm_ray.distributed.sweep import as_params, record_trials, run_sweep, unfinished
 from dwm_ray.distributed.trial import Plant
+from dwm_ray.in_process import Together, run_here
 from dwm_ray.plan import SweepConfig, axes_of, bases_of, make_plan
 from dwm_ray.profiles import Profile, resolve
 from dwm_ray.progress import watched
@@ -29,7 +31,7 @@ from dwm_ray.run_folder import RunFolder, read_json
 from dwm_ray.search import Plan, Trial, dimensions
 
 
-class Command(SweepConfig):
+class Command(SweepConfig, Together):
     """The sweep's own options."""
 
     output: Path = Path("runs")
@@ -49,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     given = sorted(given_paths(words))
     sweep = SweepConfig(**{name: getattr(own, name) for name in SweepConfig.model_fields})
     if own.resume is None:
-        plan = checked_plan(sweep, config, profile, given)
+        plan = checked_plan(sweep, config, profile, given, own.population)
         record: dict[str, Any] = {
             "profile": profile,
             "sweep": sweep.model_dump(mode="json"),
@@ -61,13 +63,14 @@ def main(argv: list[str] | None = None) -> int:
         run, problem, record = session.reopen(console, own.resume, own.output)
         sweep, config = SweepConfig.model_validate(record["sweep"]), RunConfig.model_validate(record["run"])
         profile, given = resolve(record["profile"]), record.get("given", [])
-        plan = checked_plan(sweep, config, profile, given)
+        plan = checked_plan(sweep, config, profile, given, own.population)
     announce(console, plan, run)
-    with (
-        session.resumable(console, run, "pipelines/sweep.py"),
-        session.started(console, config, run, problem) as plant,
-    ):
-        execute(console, plan, plant, sweep, config, profile, given)
+    with session.resumable(console, run, "pipelines/sweep.py"):
+        if own.population:
+            run_here(console, unfinished(plan.trials, run), run, own.population)
+        else:
+            with session.started(console, config, run, problem) as plant:
+                execute(console, plan, plant, sweep, config, profile, given)
     write_json(run.sweep, {**(read_json(run.sweep) or {}), "dropped": dict(plan.dropped)})
     results = session.conclude(console, run, seconds())
     return 0 if any(trial["status"] == "done" for trial in results["trials"]) else 1
@@ -81,8 +84,13 @@ def axes_help() -> str:
     return "\n".join(["Axes for --dimensions:", *axes])
 
 
-def checked_plan(sweep: SweepConfig, config: RunConfig, profile: Profile, given: list[str]) -> Plan:
-    """The sweep's trials; ValueError where not one can run."""
+def checked_plan(
+    sweep: SweepConfig, config: RunConfig, profile: Profile, given: list[str], population: int = 0
+) -> Plan:
+    """The sweep's trials; ValueError where not one can run, or where they would begin or end at times of their own and
+    are to learn in step."""
+    if population and (sweep.search == "optuna" or sweep.scheduler == "asha"):
+        raise ValueError("--population: trials learn in step; expected --search grid or random and --scheduler fifo")
     plan = make_plan(sweep, config, profile, given)
     if not plan.trials and sweep.search != "optuna":
         raise ValueError(f"no combination of this sweep can run: {reasons(plan.dropped)}")

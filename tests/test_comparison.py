@@ -170,7 +170,7 @@ def test_a_finished_comparison_is_shown_again_without_a_cluster(
     def stop(*args: Any) -> None:
         raise AssertionError("a cluster was started")
 
-    def apart(root: Path) -> None:
+    def apart(root: Path, population: int) -> None:
         for about in json.loads((root / "methods.json").read_text()):
             for seed, trial in enumerate(about["trials"]):
                 folder = root / "trials" / trial
@@ -181,7 +181,7 @@ def test_a_finished_comparison_is_shown_again_without_a_cluster(
                 config = {"world_model": None, "agent": {"name": "iql"}, "seed": seed}
                 (folder / "config.json").write_text(json.dumps(config))
         RunFolder.remembered(root).push(root / "trials")
-        pipeline.execute(pipeline.Console(), root)
+        pipeline.execute(pipeline.Console(), root, population)
 
     monkeypatch.setattr(pipeline.session, "started", stop)
     monkeypatch.setattr(pipeline, "execute_apart", apart)
@@ -193,7 +193,7 @@ def test_a_finished_comparison_is_shown_again_without_a_cluster(
     comparison = json.loads((root / "comparison.json").read_text())
     assert [task["task"] for task in comparison["tasks"]] == ["a", "b"]
     assert comparison["all_tasks"][1]["improvement"]["value"] == 0.5
-    monkeypatch.setattr(pipeline, "execute_apart", lambda root: pipeline.execute(pipeline.Console(), root))
+    monkeypatch.setattr(pipeline, "execute_apart", lambda *about: pipeline.execute(pipeline.Console(), *about))
     where = RunFolder.remembered(root).where
     assert ("://" in where) == stored
     if stored:
