@@ -59,17 +59,14 @@ def learn_together(members: list[Agent], horizon: int) -> list[dict[str, float]]
     return told
 
 
-CASES = [
-    ("td3_bc", [{}, {}, {}]),
+CASES: list[tuple[str, list[dict[str, Any]]]] = [
+    *((name, [{}, {}, {}]) for name in stackable_agents()),
     ("td3_bc", [{"alpha": 2.5}, {"alpha": 0.5}, {"alpha": 0.0}]),
     ("td3_bc", [{"policy_noise": 0.1, "noise_clip": 0.2}, {"policy_noise": 0.6, "noise_clip": 0.9}]),
     ("td3_bc", [{}]),
-    ("iql", [{}, {}, {}]),
     ("iql", [{"expectile": 0.7}, {"expectile": 0.9}]),
     ("iql", [{"beta": 3.0, "max_weight": 100.0}, {"beta": 10.0, "max_weight": 1.5}]),
     ("iql", [{"deterministic": True, "return_lambda": 1.0}] * 2),
-    ("pql", [{}, {}]),
-    ("bc", [{}, {}]),
 ]
 
 
