@@ -75,7 +75,7 @@ class Stream:
     def accept(self, index: int, meta: dict[str, Any], sampler: str) -> bool:
         """A sampler answered; False where the block was here already."""
         self.failures, self.shape = 0, meta["shape"]
-        costs = {"seconds": meta["seconds"], "oom_halvings": meta["oom_halvings"]}
+        costs = {name: meta[name] for name in ("seconds", "cpu_s", "oom_halvings")}
         self.account.drew(index, meta["rows"], kept=index not in self.ledger.rows, **costs, sampler=sampler)
         return self.ledger.accept(index, meta["rows"])
 
@@ -105,5 +105,5 @@ class Stream:
         if not self.ledger.complete or spill.has_end(self.run, self.spec):
             return
         about = {"rows": self.ledger.rows_accepted, "blocks": len(self.ledger.arrived)}
-        ended = {"seconds": self.account.seconds, "finished": time.time()}
+        ended = {"seconds": self.account.seconds, "cpu_s": self.account.cpu_s, "finished": time.time()}
         spill.write_end(self.run, self.spec, {**asdict(self.spec), **about, **ended})
