@@ -5,7 +5,7 @@ every row accounted for: drawn = kept + dropped, and what was handed to each cur
 line was drawn, and its answer was lost with the buffer that had asked for it: it is `found`, and counts as drawn.
 Not counted is a block that a sampler draws while it cannot be reached and another one has drawn since.
 
-    {"block": 3, "rows": 4096, "kept": true, "seconds": 0.4, "cpu_s": 0.4, "oom_halvings": 0, "sampler": "sampler-0", ...}
+    {"block": 3, "rows": 4096, "kept": true, "seconds": 0.4, "cpu_s": 0.4, "sampler": "sampler-0", ...}
     {"block": 4, "rows": 4096, "kept": true, "found": true, ...}
     {"restored": 8192}                                a buffer found so many rows on disk and did not draw them again
     {"cursor": "a1b2-c3", "position": 5, "rows": 20480, "open": true}
@@ -36,7 +36,7 @@ class Account:
         self.kept: dict[int, int] = {}
         """Block -> rows, in the order of their arrival."""
         self.drawn = self.dropped = self.restored = self.oom_halvings = 0
-        self.seconds = self.cpu_s = 0.0
+        self.seconds = 0.0
         self.consumed: dict[str, int] = {}
         """Cursor -> rows handed to it."""
         self.positions: dict[str, int] = {}
@@ -84,7 +84,6 @@ class Account:
     def _add_block(self, line: dict[str, Any]) -> None:
         self.drawn += line["rows"]
         self.seconds += line.get("seconds", 0.0)
-        self.cpu_s += line.get("cpu_s", 0.0)
         self.oom_halvings += line.get("oom_halvings", 0)
         if line["kept"]:
             self.dropped += self.kept.pop(line["block"], 0)  # it was there once, and its file has gone

@@ -105,5 +105,5 @@ class Stream:
         if not self.ledger.complete or spill.has_end(self.run, self.spec):
             return
         about = {"rows": self.ledger.rows_accepted, "blocks": len(self.ledger.arrived)}
-        ended = {"seconds": self.account.seconds, "cpu_s": self.account.cpu_s, "finished": time.time()}
+        ended = {"seconds": self.account.seconds, "finished": time.time()}
         spill.write_end(self.run, self.spec, {**asdict(self.spec), **about, **ended})

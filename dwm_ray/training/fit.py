@@ -33,8 +33,8 @@ def fit(
     seconds_before: float = 0.0,
 ) -> float:
     """Run the trainer to `num_updates`, or until the model says that more would not pay: the row of that update then
-    has `stopped_early`. After every 1/40 `on_log` gets a row {update, loss, holdout_loss, seconds, cpu_s, max_rss_bytes}.
-    Returns the seconds, those before a restart included."""
+    has `stopped_early`. After every 1/40 `on_log` gets a row {update, loss, holdout_loss, seconds, ...}. Returns the
+    seconds, those before a restart included."""
     clock = Clock(seconds_before)
     chunk = max(1, num_updates // LOGS)
     while trainer.update < num_updates and not trainer.stopped:
