@@ -22,7 +22,7 @@ from rich.console import Console
 
 from dwm_ray.benchmark import load
 from dwm_ray.benchmark.load import Load
-from dwm_ray.benchmark.observed import observe
+from dwm_ray.benchmark.observed import Observed, observe
 from dwm_ray.benchmark.options import Options
 from dwm_ray.benchmark.rates import measure
 from dwm_ray.benchmark.result import Grid, machine
@@ -143,10 +143,19 @@ def watch(suite: Sweep, options: Options) -> None:
     path, data = options.path(suite.name), options.data_words()
     with Console(stderr=True).status("the sweep") as status, TemporaryDirectory() as folder:
         seen = observe(SWEEP, (*data, *suite.together()), Path(folder) / "sweep")
-        alone = []
+        alone: list[Observed] = []
+        keep_sweep(path, suite, seen, alone)
         for number, words in enumerate(suite.by_themselves()):
             status.update(f"trial {number + 1} of {suite.alone} by itself")
             alone.append(observe(TRAIN, (*data, *words), Path(folder) / f"alone-{number}"))
+            keep_sweep(path, suite, seen, alone)
+    for grid in grids(seen, alone):
+        grid.show(options.markdown)
+    print(path)
+
+
+def keep_sweep(path: Path, suite: Sweep, seen: Observed, alone: list[Observed]) -> None:
+    """What has been measured so far: the sweep stays, should a later run fail."""
     found: dict[str, Any] = {
         "factors": [asdict(factor) for factor in factors(seen, alone)],
         "cpu_s": cpu_seconds(seen),
@@ -155,9 +164,6 @@ def watch(suite: Sweep, options: Options) -> None:
         "alone": [asdict(run) for run in alone],
     }
     write_json(path, {"suite": suite.name, **found, "machine": busy_machine(), "options": asdict(suite)})
-    for grid in grids(seen, alone):
-        grid.show(options.markdown)
-    print(path)
 
 
 def expect_own_cluster(what: str) -> None:

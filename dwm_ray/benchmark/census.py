@@ -19,16 +19,18 @@ from dwm_ray.processes import Stat, all_stats, below, status_bytes, title_of
 LOOK_S = 0.5
 PROGRAM, WORKER, SAMPLER, TRIAL, RAYLET = "the program", "worker of Ray Train", "sampler", "trial (Tune)", "raylet"
 UNUSED, HELPER, SERVICE = "unused worker of Ray", "controller or helper of Ray Train", "service of Ray"
+ACTOR = r"ray::([\w-]+:)?"
+"""Ray puts the name of an actor that has one before its class."""
 KINDS = {
-    r"ray::RayTrainWorker": WORKER,
-    r"ray::Sampler": SAMPLER,
-    r"ray::SyntheticReplayBuffer": "buffer",
-    r"ray::Claims": "claims",
-    r"ray::ImplicitFunc": TRIAL,
-    r"ray::IDLE|\S+python\S* .*default_worker\.py": UNUSED,
+    r"\S*/raylet\b": RAYLET,
+    rf"{ACTOR}RayTrainWorker": WORKER,
+    rf"{ACTOR}Sampler": SAMPLER,
+    rf"{ACTOR}SyntheticReplayBuffer": "buffer",
+    rf"{ACTOR}Claims": "claims",
+    rf"{ACTOR}ImplicitFunc": TRIAL,
+    r"ray::IDLE|\S*python\S* .*default_worker\.py": UNUSED,
     r"ray::\w*Agent\b": SERVICE,
     r"ray::": HELPER,
-    r"\S*/raylet\b": RAYLET,
 }
 """What a title begins with -> kind of process; the first that fits."""
 PASSING = (UNUSED, SERVICE, RAYLET)
