@@ -51,7 +51,8 @@ class Process:
     peak_bytes: int = 0
     """Most memory that it held; what it shares with others counts for each."""
     shared_bytes: int = 0
-    """Most shared memory that it held: of a raylet, what was ever used of the object store."""
+    """Most shared memory that it held: what it has ever written to or read from the object store, as far as that does
+    not lie at the same place. Who writes all blocks has touched all that was ever in use."""
 
 
 class Census:

@@ -88,11 +88,12 @@ def memory_rows(seen: Observed) -> list[list[str]]:
         if process.kind != WORKER:
             peaks.setdefault(process.kind, []).append(process.peak_bytes)
     rings = [(learner.ring_bytes, learner.ring_limit_bytes) for learner in learners if learner.imagines]
-    stores = [(raylet.shared_bytes, store_limit(raylet)) for raylet in seen.of_kind(RAYLET)]
+    touched = max(process.shared_bytes for process in seen.processes)  # the raylet itself reads no blocks
+    limits = [store_limit(raylet) for raylet in seen.of_kind(RAYLET)]
     return [
         *([kind, str(len(sizes)), _mb(max(sizes)), "–"] for kind, sizes in peaks.items() if sizes),
         *(["a learner's ring", str(len(rings)), *map(_mb, max(rings))] for _ in rings[:1]),
-        *(["object store", str(len(stores)), *map(_mb, max(stores))] for _ in stores[:1]),
+        *(["object store, touched by one process", "1", _mb(touched), _mb(limit)] for limit in limits),
     ]
 
 

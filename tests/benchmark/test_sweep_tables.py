@@ -99,7 +99,7 @@ def test_memory_is_told_beside_its_bounds() -> None:
     assert rows["world model's training"] == ["1", "400", "–"]
     assert rows[SAMPLER] == ["1", "600", "–"]
     assert rows["a learner's ring"] == ["1", "1", "3"]
-    assert rows["object store"] == ["1", "2", "4"]
+    assert rows["object store, touched by one process"] == ["1", "2", "4"]
     assert WORKER not in rows
     assert store_limit(process(RAYLET, 0.0)) == 0
 
