@@ -28,7 +28,8 @@ from dwm_ray.run_folder import RunFolder, set_status
 from dwm_ray.search import Trial
 from dwm_ray.sources import admission, mixture, real_ring, supply
 from dwm_ray.training.agent import NonFiniteLoss, finite
-from dwm_ray.training.learn import Clock, Course, milestones
+from dwm_ray.training.clock import Clock
+from dwm_ray.training.learn import Course, milestones
 from dwm_ray.training.population import PopulationTrainer
 from dwm_ray.training.writers import MetricsWriter
 

@@ -1,7 +1,8 @@
-"""Measure rates and their ratios on this machine: learner, sampler, world-model training, or a learner as a whole; how
-much load the buffer's index bears; or provoke faults, and see what a sweep makes of them.
+"""Measure rates and their ratios on this machine: learner, sampler, world-model training, or a learner as a whole; a
+sweep's cost, CPU time and memory; how samplers add up, how much load the buffer's index bears; or provoke faults, and
+see what a sweep makes of them.
 
-Everything is timed in turns and repeated; a table of medians and paired ratios is printed, and the rates go to a JSON
+Rates are timed in turns and repeated; a table of medians and paired ratios is printed, and the rates go to a JSON
 file. --peer NAME=COMMAND times an outside command in turn with ours and reads the last number that it prints.
 docs/performance.md says what each figure means.
 """
@@ -10,11 +11,10 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import torch
 import tyro
@@ -22,100 +22,70 @@ from rich.console import Console
 
 from dwm_ray.benchmark import load
 from dwm_ray.benchmark.load import Load
-from dwm_ray.benchmark.measure import Clock, Stopwatch, Work
-from dwm_ray.benchmark.peers import Peer
-from dwm_ray.benchmark.result import Measured, as_markdown, as_table, machine, markdown_table, run_works, terminal_table
-from dwm_ray.benchmark.suites import Suite
+from dwm_ray.benchmark.observed import Observed, observe
+from dwm_ray.benchmark.options import Options
+from dwm_ray.benchmark.rates import measure
+from dwm_ray.benchmark.result import Grid, machine
+from dwm_ray.benchmark.suites import scaling
 from dwm_ray.benchmark.suites.faults import Faults
 from dwm_ray.benchmark.suites.learner import Learner
 from dwm_ray.benchmark.suites.sampler import Sampler
+from dwm_ray.benchmark.suites.scaling import Scaling
+from dwm_ray.benchmark.suites.sweep import Sweep
 from dwm_ray.benchmark.suites.whole import Whole
 from dwm_ray.benchmark.suites.world_model import WorldModels
-from dwm_ray.benchmark.workbench import Workbench
+from dwm_ray.benchmark.sweep_factors import factors
+from dwm_ray.benchmark.sweep_tables import cpu_seconds, grids, trial_seconds
 from dwm_ray.checkpoint import write_json
 from dwm_ray.cli import main_guard
-from dwm_ray.config import DataConfig
 
-SWEEP = Path(__file__).parent / "sweep.py"
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to measure, the same for all suites."""
-
-    device: Literal["cpu", "cuda"] = "cpu"
-    """What to measure on."""
-    threads: int = 1
-    """Threads of torch on the CPU."""
-    repeats: int = 7
-    """How often everything is timed, in turns."""
-    burst_s: float = 0.5
-    """Seconds of one timing of one thing, about."""
-    clock: Clock = "wall"
-    """wall is what a run waits for; cpu counts only the seconds that this process has a core, which is steadier where
-    others use the machine too. Peers time themselves."""
-    only: str = ""
-    """Time only what has this text in its name, and the references of that."""
-    peer: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """NAME=COMMAND: an outside command that prints its rate as the last number; may be repeated."""
-    task: str = "halfcheetah-medium-replay"
-    """Whose data and sizes."""
-    data: str | None = None
-    """A file of data, as in training."""
-    output: Path | None = None
-    """JSON file to write; runs/benchmark/SUITE-TIME.json if not given."""
-    markdown: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print the table as Markdown."""
-
-
-Rates = Learner | Sampler | WorldModels | Whole
+HERE = Path(__file__).parent
+SWEEP, TRAIN = HERE / "sweep.py", HERE / "train.py"
 Chosen = (
     Annotated[Learner, tyro.conf.subcommand(Learner.name)]
     | Annotated[Sampler, tyro.conf.subcommand(Sampler.name)]
     | Annotated[WorldModels, tyro.conf.subcommand(WorldModels.name)]
     | Annotated[Whole, tyro.conf.subcommand(Whole.name)]
+    | Annotated[Sweep, tyro.conf.subcommand(Sweep.name)]
+    | Annotated[Scaling, tyro.conf.subcommand(Scaling.name)]
     | Annotated[Load, tyro.conf.subcommand(Load.name)]
     | Annotated[Faults, tyro.conf.subcommand(Faults.name)]
 )
-USED_BY_LOAD = ("output", "markdown")
-USED_BY_FAULTS = (*USED_BY_LOAD, "task", "data")
+SHOWN = ("output", "markdown")
+WITH_DATA = (*SHOWN, "task", "data")
 
 
 def run(suite: Chosen, options: Options) -> None:
     """Measure one suite, or provoke faults."""
-    if isinstance(suite, Faults):
-        provoke(suite, options)
-    elif isinstance(suite, Load):
-        burden(suite, options)
-    else:
-        measure(suite, options)
-
-
-def refuse_others(options: Options, used: tuple[str, ...], why: str) -> None:
-    """ValueError for options that were given and would not be read."""
-    others = [field.name for field in fields(Options) if field.name not in used]
-    if given := [name for name in others if getattr(options, name) != getattr(Options(), name)]:
-        raise ValueError(f"--{given[0].replace('_', '-')}: {why}")
+    match suite:
+        case Faults():
+            provoke(suite, options)
+        case Load():
+            burden(suite, options)
+        case Scaling():
+            scale(suite, options)
+        case Sweep():
+            watch(suite, options)
+        case _:
+            measure(suite, options)
 
 
 def provoke(suite: Faults, options: Options) -> None:
     """Every fault in turn, its line as soon as it is over."""
-    refuse_others(options, USED_BY_FAULTS, "says how rates are timed; faults are provoked once each")
-    if "RAY_ADDRESS" in os.environ:
-        raise ValueError("RAY_ADDRESS: faults start a cluster of their own on this machine; expected it unset")
+    options.refuse_others(WITH_DATA, "says how rates are timed; faults are provoked once each")
+    expect_own_cluster("faults")
     from dwm_ray.distributed.faults import arena, outcome  # the other suites need no Ray
     from dwm_ray.distributed.faults import suite as faults
 
-    path = options.output or default_path(suite)
+    path = options.path(suite.name)
     console = Console(stderr=True)
     with TemporaryDirectory() as folder, arena.own_cluster() as address:
-        place = arena.Arena(address, Path(folder), SWEEP, faults.words(options.task, options.data), console.print)
+        place = arena.Arena(address, Path(folder), SWEEP, options.data_words(), console.print)
         lines = []
         for line in faults.provoke_all(place, options.task, options.data, suite.updates):
             lines.append(line)
             console.print(" | ".join(line.cells()), highlight=False, soft_wrap=True)
-            about = {**machine(torch.device("cpu")), "cpus": os.cpu_count(), "load": os.getloadavg()[1]}
-            write_json(path, {"faults": [one.to_json() for one in lines], "machine": about})
+            write_json(path, {"faults": [one.to_json() for one in lines], "machine": busy_machine()})
     print(outcome.markdown_table(lines))
     print(path)
 
@@ -123,79 +93,87 @@ def provoke(suite: Faults, options: Options) -> None:
 def burden(suite: Load, options: Options) -> None:
     """Measure the index: the floor of Ray's calls first, then each number of actors."""
     suite.check()
-    refuse_others(options, USED_BY_LOAD, "has no meaning for the load on the buffer")
-    from dwm_ray.distributed import load as site  # the other suites need no Ray
+    options.refuse_others(SHOWN, "has no meaning for the load on the buffer")
+    from dwm_ray.distributed import load as place  # the other suites need no Ray
 
-    rows, windows, path = [], [], options.output or default_path(suite)
+    rows, windows, path = [], [], options.path(suite.name)
     about = (suite.samplers, suite.readers, suite.streams, suite.processes, suite.lead_blocks)
-    with Console(stderr=True).status("starting Ray") as status, site.cluster():
+    with Console(stderr=True).status("starting Ray") as status, place.cluster():
         for shards in (0, *suite.shards):
             for draw_s in suite.draw_s:
                 name = f"{shards} of the buffer" if shards else "bare calls"
                 status.update(f"{name}, {draw_s:g} s a block")
-                measure = site.measure if shards else site.measure_bare
-                window = asdict(measure(site.Crowd(*about, shards), draw_s, suite.warmup_s, suite.seconds))
+                measured = place.measure if shards else place.measure_bare
+                window = asdict(measured(place.Crowd(*about, shards), draw_s, suite.warmup_s, suite.seconds))
                 windows.append({"shards": shards, "draw_s": draw_s, **window})
                 rows.append(load.cells(name, draw_s, window))
     settings = {**asdict(suite), "output": str(path)}
     write_json(path, {"suite": suite.name, "windows": windows, "machine": machine(torch.device("cpu")), **settings})
-    if options.markdown:
-        print(as_markdown(load.HEADERS, rows))
-    else:
-        Console().print(as_table(suite.name, load.HEADERS, rows))
+    Grid(suite.name, load.HEADERS, rows).show(options.markdown)
     print(path)
 
 
-def measure(suite: Rates, options: Options) -> None:
-    """Measure rates in turns."""
-    check(options)
-    torch.set_num_threads(options.threads)
-    device, path = torch.device(options.device), options.output or default_path(suite)
-    with Console(stderr=True).status("loading data") as status:
-        bench = Workbench.load(options.task, DataConfig(file=options.data), device)
-        works, peers = chosen_works(suite, bench, options.only), [Peer.parse(text) for text in options.peer]
-        watch = Stopwatch(device, options.burst_s, options.clock)
-        result = run_works(suite.name, suite.unit, works, peers, watch, options.repeats, status.update)
-        roofline = suite.roofline(bench, medians(result), options.clock) if isinstance(suite, Sampler) else []
-    settings = {**asdict(options), "output": str(path), **asdict(suite)}
-    write_json(path, {**result.to_json(), "roofline": roofline, "machine": machine(device), "options": settings})
-    if options.markdown:
-        print(markdown_table(result))
-    else:
-        Console().print(terminal_table(result))
-    for line in roofline:
-        print(line)
-    for what, why in result.skipped.items():
-        print(f"not measured: {what} ({why})")
+def scale(suite: Scaling, options: Options) -> None:
+    """Draw streams with each number of samplers, in turns."""
+    suite.check()
+    options.refuse_others((*WITH_DATA, "repeats"), "has no meaning for samplers that are timed by their blocks")
+    options.check()
+    from dwm_ray.distributed import load as place  # the other suites need no Ray
+    from dwm_ray.distributed import throughput
+
+    path, config = options.path(suite.name), suite.config(options.task, options.data)
+    with (
+        Console(stderr=True).status("starting Ray") as status,
+        TemporaryDirectory() as folder,
+        place.cluster(),
+        throughput.site(config, Path(folder), suite.samplers) as site,
+    ):
+        seen = site.in_turns(options.repeats, status.update)
+    drawn = {count: [asdict(one) for one in of] for count, of in seen.items()}
+    write_json(path, {"suite": suite.name, "drawn": drawn, "machine": busy_machine(), "options": asdict(suite)})
+    Grid(suite.name, scaling.HEADERS, scaling.cells(seen)).show(options.markdown)
     print(path)
 
 
-def medians(result: Measured) -> dict[str, float]:
-    return {name: result.spread(name).median for name in result.rates}
+def watch(suite: Sweep, options: Options) -> None:
+    """Run a sweep, then some of its trials alone, and look at all of their processes."""
+    suite.check()
+    options.refuse_others(WITH_DATA, "has no meaning for a sweep, which is run once")
+    expect_own_cluster("the sweep")
+    path, data = options.path(suite.name), options.data_words()
+    with Console(stderr=True).status("the sweep") as status, TemporaryDirectory() as folder:
+        seen = observe(SWEEP, (*data, *suite.together()), Path(folder) / "sweep")
+        alone: list[Observed] = []
+        keep_sweep(path, suite, seen, alone)
+        for number, words in enumerate(suite.by_themselves()):
+            status.update(f"trial {number + 1} of {suite.alone} by itself")
+            alone.append(observe(TRAIN, (*data, *words), Path(folder) / f"alone-{number}"))
+            keep_sweep(path, suite, seen, alone)
+    for grid in grids(seen, alone):
+        grid.show(options.markdown)
+    print(path)
 
 
-def default_path(suite: Suite | Load | Faults) -> Path:
-    return Path("runs/benchmark") / f"{suite.name}-{time.strftime('%Y%m%d-%H%M%S')}.json"
+def keep_sweep(path: Path, suite: Sweep, seen: Observed, alone: list[Observed]) -> None:
+    """What has been measured so far: the sweep stays, should a later run fail."""
+    found: dict[str, Any] = {
+        "factors": [asdict(factor) for factor in factors(seen, alone)],
+        "cpu_s": cpu_seconds(seen),
+        "trial_s": trial_seconds(seen),
+        "sweep": asdict(seen),
+        "alone": [asdict(run) for run in alone],
+    }
+    write_json(path, {"suite": suite.name, **found, "machine": busy_machine(), "options": asdict(suite)})
 
 
-def check(options: Options) -> None:
-    """ValueError for options that this machine or a table has no use for."""
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: torch sees no GPU here")
-    if options.threads < 1 or options.repeats < 1 or options.burst_s <= 0:
-        raise ValueError("--threads, --repeats and --burst-s: expected positive numbers")
-    if options.clock == "cpu" and (options.device != "cpu" or options.threads != 1):
-        raise ValueError("--clock cpu: counts one thread of the processor; expected --device cpu and --threads 1")
+def expect_own_cluster(what: str) -> None:
+    if "RAY_ADDRESS" in os.environ:
+        raise ValueError(f"RAY_ADDRESS: {what} needs a cluster of its own on this machine; expected it unset")
 
 
-def chosen_works(suite: Suite, bench: Workbench, only: str) -> list[Work]:
-    """The suite's pieces of work whose names hold the text, with their references."""
-    works = suite.work(bench)
-    wanted = {work.name for work in works if only in work.name}
-    wanted |= {work.reference for work in works if work.name in wanted and work.reference}
-    if not wanted:
-        raise ValueError(f"--only {only!r}: none of {', '.join(work.name for work in works)}")
-    return [work for work in works if work.name in wanted]
+def busy_machine() -> dict[str, Any]:
+    """Where it was measured, and how busy it is."""
+    return {**machine(torch.device("cpu")), "cpus": os.cpu_count(), "load": os.getloadavg()}
 
 
 @main_guard

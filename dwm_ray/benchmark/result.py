@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
 from dwm_ray.benchmark.measure import Entrant, Stopwatch, Timed, Work, interleaved
@@ -98,28 +99,37 @@ def run_works(
     return Measured(suite, unit, rates, [(of, to) for of, to in pairs if to is not None], skipped)
 
 
-def terminal_table(result: Measured) -> Table:
-    """For a terminal."""
-    return as_table(f"{result.suite}: {result.unit}", HEADERS, result.rows())
+@dataclass(frozen=True)
+class Grid:
+    """Cells with a title, as they are shown."""
+
+    title: str
+    headers: Sequence[str]
+    rows: list[list[str]]
+
+    def show(self, as_markdown: bool) -> None:
+        """Print it, for a document or for a terminal."""
+        if as_markdown:
+            print(self.markdown())
+        else:
+            Console().print(self._table())
+
+    def markdown(self) -> str:
+        lines = [self.headers, ["---"] * len(self.headers), *self.rows]
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+    def _table(self) -> Table:
+        table = Table(title=self.title, title_justify="left", box=box.SIMPLE_HEAD)
+        for header in self.headers:
+            table.add_column(header)
+        for row in self.rows:
+            table.add_row(*row)
+        return table
 
 
-def as_table(title: str, headers: Sequence[str], rows: list[list[str]]) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for header in headers:
-        table.add_column(header)
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
-def markdown_table(result: Measured) -> str:
-    """For a document."""
-    return as_markdown(HEADERS, result.rows())
-
-
-def as_markdown(headers: Sequence[str], rows: list[list[str]]) -> str:
-    lines = [headers, ["---"] * len(headers), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def grid(result: Measured) -> Grid:
+    """The table of a measurement."""
+    return Grid(f"{result.suite}: {result.unit}", HEADERS, result.rows())
 
 
 def machine(device: torch.device) -> dict[str, Any]:

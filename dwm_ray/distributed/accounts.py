@@ -5,7 +5,7 @@ every row accounted for: drawn = kept + dropped, and what was handed to each cur
 line was drawn, and its answer was lost with the buffer that had asked for it: it is `found`, and counts as drawn.
 Not counted is a block that a sampler draws while it cannot be reached and another one has drawn since.
 
-    {"block": 3, "rows": 4096, "kept": true, "seconds": 0.4, "oom_halvings": 0, "sampler": "sampler-0", "time": ...}
+    {"block": 3, "rows": 4096, "kept": true, "seconds": 0.4, "cpu_s": 0.4, "sampler": "sampler-0", ...}
     {"block": 4, "rows": 4096, "kept": true, "found": true, ...}
     {"restored": 8192}                                a buffer found so many rows on disk and did not draw them again
     {"cursor": "a1b2-c3", "position": 5, "rows": 20480, "open": true}

@@ -17,28 +17,13 @@ import ray
 
 from dwm_ray.background import in_background
 from dwm_ray.config import RunConfig
+from dwm_ray.distributed.claims import LEASE_S
 from dwm_ray.distributed.cluster import Placement
 from dwm_ray.distributed.modeler import train_world_model
 from dwm_ray.problem import DataIdentity, model_fingerprint
 from dwm_ray.run_folder import RunFolder
 
-LEASE_S = 20.0
 POLL_S = 1.0
-
-
-class Claims:
-    """Who builds what; a claim lapses unless it is renewed."""
-
-    def __init__(self) -> None:
-        self._holders: dict[str, tuple[str, float]] = {}
-
-    def claim(self, name: str, owner: str) -> bool:
-        """Take or renew the claim; False while another owner's is fresh."""
-        holder, since = self._holders.get(name, (owner, 0.0))
-        if holder != owner and time.monotonic() - since < LEASE_S:
-            return False
-        self._holders[name] = (owner, time.monotonic())
-        return True
 
 
 def ensure_world_model(config: RunConfig, run: RunFolder, data: DataIdentity, claims: Any, placement: Placement) -> str:

@@ -129,7 +129,7 @@ class FakeSamplers:
         now = time.time()
         self._idle.append(now)
         rows = np.full((BLOCK_ROWS, SHAPE.width), now)  # float64, for the clock
-        return rows, {"rows": BLOCK_ROWS, "shape": SHAPE, "seconds": self._draw_s, "oom_halvings": 0}
+        return rows, {"rows": BLOCK_ROWS, "shape": SHAPE, "seconds": self._draw_s, "cpu_s": 0.0, "oom_halvings": 0}
 
     async def delays(self) -> dict[str, list[float]]:
         """Since the last call."""

@@ -9,7 +9,6 @@ very same rows.
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -31,6 +30,7 @@ from dwm_ray.problem import default_device, load_problem, new_agent
 from dwm_ray.run_folder import RunFolder
 from dwm_ray.sources import admission
 from dwm_ray.synthesis import StreamSpec, draw_block
+from dwm_ray.training.clock import Clock
 from dwm_ray.types import SegmentShape
 from dwm_ray.world_models.base import WorldModel, sampling_options
 from dwm_ray.world_models.store import load_model
@@ -60,16 +60,16 @@ class Sampler:
     def draw(self, spec: StreamSpec, index: int) -> tuple[np.ndarray, dict[str, Any]]:
         """Block `index` as fused rows [rows, width] and what is to be known of it. The block is stored when this
         returns, so that no accepted block is ever lost. The caller owns both values: they survive this actor."""
-        started, halvings = time.perf_counter(), self._halving.count
+        clock, halvings = Clock(), self._halving.count
         model = self._halving.of(self._model(spec.world_model).with_options(spec.sampling))
         segments = draw_block(spec, index, model, self._starts, self._problem.task.termination)
         shape = SegmentShape.of(segments)
         rows = shape.fuse(segments).cpu().numpy()
         write_block(self._run.shared, spec, index, rows, shape)
-        seconds = time.perf_counter() - started
+        seconds = clock.seconds
         self._gauges.drew(len(rows), seconds)
-        halvings = self._halving.count - halvings
-        return rows, {"rows": len(rows), "shape": shape, "seconds": seconds, "oom_halvings": halvings}
+        costs = {"seconds": seconds, "cpu_s": clock.cpu_s, "oom_halvings": self._halving.count - halvings}
+        return rows, {"rows": len(rows), "shape": shape, **costs}
 
     def pid(self) -> int:
         """Of its process."""

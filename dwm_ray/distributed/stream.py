@@ -75,7 +75,7 @@ class Stream:
     def accept(self, index: int, meta: dict[str, Any], sampler: str) -> bool:
         """A sampler answered; False where the block was here already."""
         self.failures, self.shape = 0, meta["shape"]
-        costs = {"seconds": meta["seconds"], "oom_halvings": meta["oom_halvings"]}
+        costs = {name: meta[name] for name in ("seconds", "cpu_s", "oom_halvings")}
         self.account.drew(index, meta["rows"], kept=index not in self.ledger.rows, **costs, sampler=sampler)
         return self.ledger.accept(index, meta["rows"])
 

@@ -16,7 +16,8 @@ from ray.train.torch import TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dwm_ray.config import RunConfig
-from dwm_ray.distributed.artifacts import Claims, ensure_world_model
+from dwm_ray.distributed.artifacts import ensure_world_model
+from dwm_ray.distributed.claims import Claims
 from dwm_ray.distributed.cluster import Placement
 from dwm_ray.distributed.learner import Job, learner_loop
 from dwm_ray.distributed.nodes import Resources

@@ -8,7 +8,7 @@ at most.
 
 from __future__ import annotations
 
-import re
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from statistics import median
 import torch
 
 from dwm_ray.evaluation.flops import count_flops
+from dwm_ray.processes import status_bytes
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,4 @@ def peak_bytes(device: torch.device) -> int | None:
     """The highest memory use since."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status")
-    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
-    return None if found is None else int(found[1]) * 1024
+    return status_bytes(os.getpid(), "VmHWM").get("VmHWM")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from dwm_ray.data.windows import WindowSet
 from dwm_ray.evaluation.model_error import prediction_error
 from dwm_ray.problem import Problem, window_sets
 from dwm_ray.run_folder import read_json
+from dwm_ray.training.clock import Clock
 from dwm_ray.training.world_model import WorldModelTrainer
 from dwm_ray.training.writers import MetricsWriter
 from dwm_ray.world_models.base import WorldModel
@@ -33,18 +33,17 @@ def fit(
     seconds_before: float = 0.0,
 ) -> float:
     """Run the trainer to `num_updates`, or until the model says that more would not pay: the row of that update then
-    has `stopped_early`. After every 1/40 `on_log` gets a row {update, loss, holdout_loss, seconds}. Returns the
+    has `stopped_early`. After every 1/40 `on_log` gets a row {update, loss, holdout_loss, seconds, ...}. Returns the
     seconds, those before a restart included."""
-    started = time.perf_counter() - seconds_before
+    clock = Clock(seconds_before)
     chunk = max(1, num_updates // LOGS)
     while trainer.update < num_updates and not trainer.stopped:
         row = trainer.run(min(chunk, num_updates - trainer.update))
         if trainer.observe() and trainer.update < num_updates:
             row["stopped_early"] = 1.0
-        seconds = time.perf_counter() - started
-        on_log({"update": trainer.update, **row, "holdout_loss": trainer.holdout_loss(), "seconds": seconds})
+        on_log({"update": trainer.update, **row, "holdout_loss": trainer.holdout_loss(), **clock.costs()})
     trainer.finish()
-    return time.perf_counter() - started
+    return clock.seconds
 
 
 def log_row(writer: MetricsWriter, row: dict[str, float]) -> None:

@@ -6,13 +6,13 @@ and who is told (`on_checkpoint`). A population's loop (`population`) takes each
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable
 from typing import Any
 
 from dwm_ray.config import RunConfig
 from dwm_ray.training.agent import AgentTrainer
+from dwm_ray.training.clock import Clock
 from dwm_ray.training.writers import MetricsWriter
 
 Evaluate = Callable[[int], dict[str, Any]]
@@ -67,7 +67,7 @@ class Course:
 
     def reached(self, mark: int, row: dict[str, float]) -> None:
         """A milestone, with the row of metrics since the one before."""
-        self._writer.metrics(mark, {**row, "max_rss_bytes": peak_memory(), "seconds": self._clock.seconds})
+        self._writer.metrics(mark, {**row, **self._clock.costs()})
         last, every = mark == self._config.training.num_updates, self._config.evaluation.every
         if last or mark % every == 0:
             self._latest = self._scored(last)
@@ -83,20 +83,4 @@ class Course:
     def _scored(self, last: bool) -> dict[str, Any]:
         options = self._config.evaluation
         scores = self._evaluate(options.num_episodes if last else options.curve_episodes)
-        return {**scores, "final": last, "seconds": self._clock.seconds}
-
-
-def peak_memory() -> int:
-    """Most bytes that this process has held in memory so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts KiB
-
-
-class Clock:
-    """Seconds of work, those of earlier incarnations of the run included; the members of a population share theirs."""
-
-    def __init__(self, before: float = 0.0, num_members: int = 1) -> None:
-        self._before, self._num_members, self._start = before, num_members, time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        return self._before + (time.perf_counter() - self._start) / self._num_members
+        return {**scores, "final": last, "cpu_s": self._clock.cpu_s, "seconds": self._clock.seconds}

@@ -94,7 +94,7 @@ def test_a_gpu_that_is_not_there_is_refused(
     assert "--device cuda: torch sees no GPU here" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("suite", ["learner", "sampler", "world_model", "whole"])
+@pytest.mark.parametrize("suite", ["learner", "sampler", "world_model", "whole", "sweep", "scaling"])
 def test_every_suite_has_help(suite: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         program(suite, "--help")
@@ -154,3 +154,28 @@ def test_faults_refuse_options_of_rates_and_a_cluster_of_others(
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
     assert program("faults") == 2
     assert "RAY_ADDRESS" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["sweep", "--clock", "cpu"], "--clock: has no meaning for a sweep"),
+        (["sweep", "--updates", "0"], "--updates: expected at least 1, not 0"),
+        (["sweep", "--alone", "-1"], "--alone: expected 0 or more trials, not -1"),
+        (["scaling", "--threads", "2"], "--threads: has no meaning for samplers"),
+        (["scaling", "--samplers", "1", "0"], "--samplers: expected positive numbers"),
+    ],
+)
+def test_a_sweep_or_samplers_that_cannot_be_measured_are_refused_before_ray_starts(
+    words: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert program(*words) == 2
+    assert text in capsys.readouterr().err
+
+
+def test_a_sweep_is_not_measured_on_a_cluster_of_others(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    assert program("sweep") == 2
+    assert "RAY_ADDRESS: the sweep needs a cluster of its own" in capsys.readouterr().err

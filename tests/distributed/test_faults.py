@@ -27,7 +27,7 @@ def test_a_sweep_outlives_its_processes_and_its_driver_and_counts_every_row(
     cluster: str, file: Path, tmp_path: Path
 ) -> None:
     """Sampler, buffer, storage, learner, trial; the driver and torn files; Ctrl-C; NaN; nothing is left behind."""
-    arena = Arena(cluster, tmp_path, SWEEP, suite.words("pendulum", str(file)))
+    arena = Arena(cluster, tmp_path, SWEEP, ("--task", "pendulum", "--data", str(file)))
     try:
         found = list(suite.in_one_sweep(arena, suite.NUM_UPDATES))
     finally:

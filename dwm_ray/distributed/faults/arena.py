@@ -18,6 +18,7 @@ import ray
 from ray.util.state import list_actors, list_placement_groups
 
 from dwm_ray.distributed import settings
+from dwm_ray.processes import below, title_of
 from dwm_ray.run_folder import RunFailed
 
 NUM_CPUS = 2
@@ -140,7 +141,7 @@ class Arena:
         """Processes of the alive actors of a class; their sweep is the only one that runs. They must descend from this
         process, which has started the cluster: no others are ever touched."""
         found = list_actors(address=self.address, filters=[("state", "=", "ALIVE")], detail=True, limit=1000)
-        found = [a for a in found if a.actor_id not in self._before and a.pid and _below(a.pid, os.getpid())]
+        found = [a for a in found if a.actor_id not in self._before and a.pid and below(a.pid, os.getpid())]
         self._pids |= {actor.pid: actor.class_name for actor in found}
         return [a.pid for a in found if actor_class in a.class_name and (not name or a.name == name)]
 
@@ -173,20 +174,7 @@ class Arena:
         return {group.placement_group_id: f"placement group ({group.state.lower()})" for group in found}
 
 
-def _below(pid: int, ancestor: int) -> bool:
-    """Does the process descend from the other one?"""
-    while pid > 1 and pid != ancestor:
-        try:
-            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            return False
-    return pid == ancestor
-
-
 def _works(pid: int, name: str) -> bool:
     """Is the process still the actor's? Ray gives none back to the pool, so it must be gone."""
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return False
+    words = title_of(pid)
     return name not in RAYS_OWN and words.startswith("ray::") and "IDLE" not in words

@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import ray
@@ -20,6 +19,7 @@ from dwm_ray.distributed.faults.outcome import Outcome
 from dwm_ray.distributed.spill import stream_folder
 from dwm_ray.distributed.trial import Plant
 from dwm_ray.problem import Problem, load_problem, new_model
+from dwm_ray.processes import status_bytes
 from dwm_ray.run_folder import RunFolder
 from dwm_ray.synthesis import StreamSpec, draw_block
 from dwm_ray.types import SegmentShape
@@ -72,8 +72,7 @@ def _drawn(plant: Plant, config: RunConfig, run: RunFolder, problem: Problem) ->
 
 def _limit(pid: int) -> None:
     """RLIMIT_DATA: the kernel refuses what goes beyond."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    held = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData"))
+    held = status_bytes(pid, "VmData")["VmData"]
     resource.prlimit(pid, resource.RLIMIT_DATA, (held + ALLOWED_BYTES, resource.RLIM_INFINITY))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
@@ -66,8 +65,3 @@ def in_one_sweep(arena: Arena, num_updates: int) -> Iterator[Line]:
 def _base(task: str, data: str | None) -> RunConfig:
     config = profiles.run_config("laptop", "dwm", "td3_bc")
     return config.model_copy(update={"task": task, "data": DataConfig(file=data)})
-
-
-def words(task: str, data: str | None) -> tuple[str, ...]:
-    """The data as a program's options."""
-    return ("--task", task, *(("--data", str(Path(data).resolve())) if data else ()))
