@@ -107,11 +107,23 @@ def canvas(width: float, height: float) -> Iterator[PlotFigure]:
 
 
 def legend_above(figure: PlotFigure, handles: Sequence[Any], columns: int = 4) -> None:
-    """A legend that covers no data; the figure grows by its rows beyond the first, so that the axes keep their size."""
-    columns = min(columns, len(handles))
+    """A legend that covers no data and is no wider than the figure, of at most so many columns; the figure grows by its
+    rows beyond the first, so that the axes keep their size."""
+    columns = _fitting(figure, handles, min(columns, len(handles)))
     rows = -(-len(handles) // columns)
     figure.set_figheight(figure.get_figheight() + LEGEND_ROW * (rows - 1))
     figure.legend(handles=handles, loc="outside upper left", ncols=columns, borderaxespad=0.2)
+
+
+def _fitting(figure: PlotFigure, handles: Sequence[Any], most: int) -> int:
+    """Most columns of a legend that the figure is wide enough for; at least 1."""
+    for columns in range(most, 1, -1):
+        legend = figure.legend(handles=handles, ncols=columns)
+        width = legend.get_window_extent().width
+        legend.remove()
+        if width <= figure.bbox.width:
+            return columns
+    return 1
 
 
 def to_svg(figure: PlotFigure, name: str, alt: str) -> str:
