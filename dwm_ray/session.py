@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from dwm_ray.cli import parse
 from dwm_ray.config import RunConfig
 from dwm_ray.data.load import describe_line, summary
 from dwm_ray.distributed.cluster import Placement, connect, gpus_to_come
-from dwm_ray.distributed.leftovers import free_leftovers
+from dwm_ray.distributed.leftovers import free_leftovers, leaving_nothing
 from dwm_ray.distributed.provision import provisioned
 from dwm_ray.distributed.trial import Plant
 from dwm_ray.problem import Problem, load_problem, new_agent
@@ -102,7 +103,8 @@ def divided(console: Console, config: RunConfig) -> Iterator[Placement]:
     dashboard = connect()
     if "RAY_ADDRESS" in os.environ and (freed := free_leftovers()):
         console.print(f"freed {freed} placement groups that ended programs had left in the cluster", highlight=False)
-    with provisioned(config.cluster, lambda line: console.print(line, highlight=False, soft_wrap=True)) as placement:
+    tell = partial(console.print, highlight=False, soft_wrap=True)
+    with leaving_nothing(), provisioned(config.cluster, tell) as placement:
         console.print(f"cluster: {placement.describe()}; {dashboard}", highlight=False, soft_wrap=True)
         yield placement
 

@@ -27,3 +27,40 @@ def test_only_leftovers_of_ended_jobs_are_removed(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(leftovers, "remove_placement_group", lambda one: removed.append(one.id.hex()))
     assert leftovers.free_leftovers() == 1
     assert removed == [LEFT]
+
+
+def test_a_stopped_program_frees_its_own_until_nothing_of_it_acts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group is made while the job's last actor dies."""
+    groups = [group(OTHERS[0], "01")]
+    acting = [[object()], []]
+    removed: list[str] = []
+
+    def actors(filters: object, limit: int) -> list[object]:
+        if len(acting) == 1:
+            groups.append(group(LEFT, "02"))
+        return acting.pop(0)
+
+    monkeypatch.setattr(leftovers, "list_actors", actors)
+    monkeypatch.setattr(leftovers, "list_placement_groups", lambda detail, limit: groups)
+    monkeypatch.setattr(leftovers, "remove_placement_group", lambda one: removed.append(one.id.hex()))
+    monkeypatch.setattr(leftovers, "LOOK_S", 0.0)
+    leftovers.free_job("02")
+    assert removed == [LEFT]
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_only_a_stopped_program_on_a_living_cluster_joins_it_again(
+    monkeypatch: pytest.MonkeyPatch, joined: bool
+) -> None:
+    seen: list[str] = []
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if joined:
+        monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    monkeypatch.setattr(leftovers.ray, "get_runtime_context", lambda: SimpleNamespace(get_job_id=lambda: "07"))
+    monkeypatch.setattr(leftovers, "_free_job_left", seen.append)
+    with pytest.raises(ValueError, match="bad input"), leftovers.leaving_nothing():
+        raise ValueError("bad input")
+    assert seen == []
+    with pytest.raises(KeyboardInterrupt), leftovers.leaving_nothing():
+        raise KeyboardInterrupt
+    assert seen == (["07"] if joined else [])
