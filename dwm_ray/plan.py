@@ -11,7 +11,7 @@ from dwm_ray import profiles
 from dwm_ray.config import Frozen, PositiveInt, RunConfig, fingerprint
 from dwm_ray.profiles import Profile
 from dwm_ray.registry import find
-from dwm_ray.search import Dimension, Plan, Point, Trial, Value, find_dimension, grid, random_points
+from dwm_ray.search import Dimension, Plan, Point, Trial, Value, find_dimension, grid, parse_dimension, random_points
 from dwm_ray.world_models.base import model_options
 
 
@@ -19,7 +19,8 @@ class SweepConfig(Frozen):
     """What is searched, and how."""
 
     dimensions: tuple[str, ...] = ("horizon", "target_rtg")
-    """Axes of the search, from the list above."""
+    """Axes of the search, from the list above; NAME=V1,V2 gives one other values, and PATH=V1,V2 makes an axis of any
+    option (agent.alpha=1,2.5)."""
     agents: tuple[str, ...] = ("td3_bc", "iql")
     """Agents that every point of the search is tried with."""
     world_models: tuple[str, ...] = ()
@@ -42,8 +43,8 @@ class SweepConfig(Frozen):
 
 def axes_of(sweep: SweepConfig, profile: Profile) -> dict[str, tuple[Dimension, tuple[Value, ...]]]:
     """The axes of a sweep with the values that its profile gives them."""
-    found = {name: find_dimension(name) for name in sweep.dimensions}
-    return {name: (axis, axis.for_profile(profile)) for name, axis in found.items()}
+    found = [parse_dimension(text) for text in sweep.dimensions]
+    return {axis.name: (axis, axis.for_profile(profile)) for axis in found}
 
 
 def bases_of(sweep: SweepConfig, run: RunConfig, profile: Profile, given: Collection[str] = ()) -> list[RunConfig]:
@@ -72,22 +73,17 @@ def effective(base: RunConfig, point: Point) -> Point:
 
 def with_required(run: RunConfig, sweep: SweepConfig, profile: Profile) -> RunConfig:
     """The run with the plug-ins that its axes need (keep_ratio needs a filter that has one)."""
-    for name in sweep.dimensions:
-        axis = find_dimension(name)
-        group = axis.path.split(".")[0]
-        if (
-            axis.requires
-            and group not in sweep.dimensions
-            and not hasattr(getattr(run, group), axis.path.split(".")[1])
-        ):
+    for axis, _ in axes_of(sweep, profile).values():
+        group, _, leaf = axis.path.partition(".")
+        if axis.requires and not hasattr(getattr(run, group), leaf):
             kind, plugin = axis.requires
             run = run.model_copy(update={kind: profiles.plugin(f"{kind}s", plugin, profile)})
     return run
 
 
-def seed_points(sweep: SweepConfig) -> list[Point]:
+def seed_points(sweep: SweepConfig, axes: Collection[str]) -> list[Point]:
     """One point per seed; none of its own where seeds are an axis already."""
-    return [{}] if "seed" in sweep.dimensions else [{"seed": seed} for seed in range(sweep.seeds)]
+    return [{}] if "seed" in axes else [{"seed": seed} for seed in range(sweep.seeds)]
 
 
 def make_plan(sweep: SweepConfig, run: RunConfig, profile: Profile, given: Collection[str] = ()) -> Plan:
@@ -100,7 +96,7 @@ def make_plan(sweep: SweepConfig, run: RunConfig, profile: Profile, given: Colle
     if sweep.search == "random":
         points = random_points(values, sweep.num_samples, sweep.search_seed)
     for base in bases_of(sweep, with_required(run, sweep, profile), profile, given):
-        for seed in seed_points(sweep):
+        for seed in seed_points(sweep, axes):
             if sweep.baselines and (baseline := baseline_of(base, profile, given)):
                 plan.add(baseline, seed, known)
             for point in points if sweep.search != "optuna" else []:

@@ -1,18 +1,19 @@
 """Search spaces: axes of a sweep, their combinations, and which of these can run at all.
 
-An axis is one file in `tune_spaces/` with a `DIMENSION`. A point maps axis names to values; a trial is a point applied
-to a base `RunConfig`. Infeasible points (H >= T, an option that the chosen plug-in does not have) are dropped before
-anything is launched, with their reasons counted.
+An axis is one file in `tune_spaces/` with a `DIMENSION`, or any option by its dotted path. A point maps axis names to
+values; a trial is a point applied to a base `RunConfig`. Infeasible points (H >= T, an option that the chosen plug-in
+does not have) are dropped before anything is launched, with their reasons counted.
 """
 
 from __future__ import annotations
 
 import importlib
 import itertools
+import json
 import pkgutil
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from pydantic import ValidationError
@@ -50,12 +51,36 @@ def dimensions() -> dict[str, Dimension]:
     return {module.DIMENSION.name: module.DIMENSION for module in modules}
 
 
-def find_dimension(name: str) -> Dimension:
-    """The axis called `name`; ValueError with the nearest names where there is none."""
+def find_dimension(name: str, option: str = "--dimensions") -> Dimension:
+    """The axis called `name`; ValueError, which says what option it came from, with the nearest names where there is
+    none."""
     known = dimensions()
     if name not in known:
-        raise ValueError(f"--dimensions: unknown axis {name!r}{suggest(name, list(known))}")
+        raise ValueError(f"{option}: unknown axis {name!r}{suggest(name, list(known))}")
     return known[name]
+
+
+def parse_dimension(text: str, option: str = "--dimensions") -> Dimension:
+    """An axis by name, with its own values or, as in 'horizon=1,3', with these; or 'agent.alpha=1,2.5' for an option
+    that has no axis. ValueError for an unknown name, and for a dotted path or an '=' without values."""
+    name, equals, given = text.partition("=")
+    values = tuple(parse_value(word) for word in given.split(",") if word)
+    axis = {axis.path: axis for axis in dimensions().values()}.get(name)
+    if not values and (equals or (axis is None and "." in name)):
+        raise ValueError(f"{option} {text}: expected values, as in {name}=1,2")
+    if axis is None and "." in name:
+        return Dimension(name, name, values, values)
+    axis = axis or find_dimension(name, option)
+    return replace(axis, values=values, small=values) if values else axis
+
+
+def parse_value(word: str) -> Value:
+    """A number where it is one, else the word."""
+    try:
+        value = json.loads(word)
+    except ValueError:
+        return word
+    return value if isinstance(value, float | int) else word
 
 
 @dataclass(frozen=True)

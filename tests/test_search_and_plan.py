@@ -170,6 +170,36 @@ def test_unknown_axes_are_named_with_their_neighbours() -> None:
         plan_of(dimensions=("horizn",))
 
 
+def test_an_axis_takes_other_values_and_any_option_makes_one() -> None:
+    plan = plan_of(dimensions=("horizon=1,7", "agent.alpha=1,2.5"), agents=("td3_bc",), baselines=False)
+    found = [(v["horizon"], v["agent.alpha"]) for v in values(plan)]
+    assert found == [(1, 1), (1, 2.5), (7, 1), (7, 2.5)]
+    assert [t.config.agent.model_dump()["alpha"] for t in plan.trials] == [1, 2.5, 1, 2.5]
+    words = plan_of(dimensions=("filter=hardmax,softmax",), agents=("td3_bc",), baselines=False)
+    assert [trial.config.filter.plugin_name() for trial in words.trials] == ["hardmax", "softmax"]
+
+
+def test_an_axis_named_by_its_path_is_that_axis() -> None:
+    by_path, by_name = (plan_of(dimensions=(name,), agents=("iql",)) for name in ("synthesis.horizon", "horizon"))
+    assert [trial.id for trial in by_path.trials] == [trial.id for trial in by_name.trials]
+    assert plan_of(dimensions=("seed=5,6",), agents=("td3_bc",), baselines=False).trials[1].config.seed == 6
+
+
+@pytest.mark.parametrize(
+    ("axis", "why"),
+    [("horizon=", "expected values, as in horizon=1,2"), ("agent.alpha", "expected values, as in agent.alpha=1,2")],
+)
+def test_an_axis_without_values_is_refused(axis: str, why: str) -> None:
+    with pytest.raises(ValueError, match=rf"--dimensions {axis}: {why}"):
+        plan_of(dimensions=(axis,))
+
+
+def test_values_that_cannot_be_are_dropped_with_their_reason() -> None:
+    plan = plan_of(dimensions=("horizon=3,9,far", "agent.alhpa=1"), agents=("td3_bc",), baselines=False)
+    assert not plan.trials
+    assert any("alhpa" in reason for reason in plan.dropped)
+
+
 class Sweep:
     """Optuna with a stand-in for Tune: the score of a trial is its horizon."""
 

@@ -12,7 +12,8 @@ from statistics import mean
 from dwm_ray.benchmark.observed import Observed
 
 WHOLE = 24
-"""Trials of 2 agents, 4 horizons and 3 seeds at one return-to-go: one world model, one stream."""
+"""Trials of 2 agents, 4 horizons and 3 seeds at one return-to-go: one world model, one stream. Computed for sweeps
+that had another number."""
 MEASURED = "measured"
 
 
@@ -30,52 +31,78 @@ class Factor:
 
 def factors(seen: Observed, alone: list[Observed]) -> list[Factor]:
     """Those of a sweep, and those that runs of single trials allow."""
-    parts, one = seen.parts, imagining_cpu_s(seen)
-    rest = f"computed: shared parts and the learners' mean as measured, {WHOLE} imagining trials"
+    found = [*_cost(seen), *_sharing(seen), *(_beside(seen, alone) if alone else [])]
+    if num_imagining(seen) != WHOLE:
+        found += [*_whole(seen), *(_whole_beside(seen, alone) if alone else [])]
+    return found
+
+
+def _cost(seen: Observed) -> list[Factor]:
+    parts = seen.parts
     return [
         Factor("useful work / all processes", parts.cpu_s / seen.cpu_s, MEASURED),
         Factor("useful work / learners", parts.cpu_s / parts.learners_cpu_s, MEASURED),
         Factor("all processes / learners", seen.cpu_s / parts.learners_cpu_s, MEASURED),
-        Factor(f"useful work / learners, {WHOLE} trials", 1 + parts.shared_cpu_s / (WHOLE * one), rest),
-        Factor(
-            f"all processes / learners, {WHOLE} trials",
-            whole_cpu_s(seen) / (WHOLE * one),
-            f"{rest}, all else a trial as here",
-        ),
+    ]
+
+
+def _sharing(seen: Observed) -> list[Factor]:
+    parts, number = seen.parts, num_imagining(seen)
+    factor = (number * parts.shared_cpu_s + parts.learners_cpu_s) / parts.cpu_s
+    return [
         Factor(
             "one by one / shared, useful work",
-            (num_imagining(seen) * parts.shared_cpu_s + parts.learners_cpu_s) / parts.cpu_s,
-            f"computed: each of {num_imagining(seen)} imagining trials pays the shared parts",
-        ),
+            factor,
+            f"computed: each of {number} imagining trials pays the shared parts",
+        )
+    ]
+
+
+def _whole(seen: Observed) -> list[Factor]:
+    shared, learners = seen.parts.shared_cpu_s, WHOLE * imagining_cpu_s(seen)
+    rest = f"computed: shared parts and the learners' mean as measured, {WHOLE} imagining trials"
+    alone = WHOLE * shared + learners
+    return [
+        Factor(f"useful work / learners, {WHOLE} trials", 1 + shared / learners, rest),
         Factor(
-            f"one by one / shared, useful work, {WHOLE} trials",
-            WHOLE * (parts.shared_cpu_s + one) / (parts.shared_cpu_s + WHOLE * one),
-            rest,
+            f"all processes / learners, {WHOLE} trials",
+            whole_cpu_s(seen) / learners,
+            f"{rest}, all else a trial as here",
         ),
-        *(_beside(seen, alone) if alone else []),
+        Factor(f"one by one / shared, useful work, {WHOLE} trials", alone / (shared + learners), rest),
     ]
 
 
 def _beside(seen: Observed, alone: list[Observed]) -> list[Factor]:
     """Against trials that were really run by themselves."""
-    each, useful = mean(run.cpu_s for run in alone), mean(run.parts.cpu_s for run in alone)
+    useful = mean(run.parts.cpu_s for run in alone)
     learning = mean(run.parts.learners_cpu_s for run in alone)
-    how = f"{len(alone)} measured alone, their mean taken for"
     free = sum(learner.cpu_s + other_cpu_s(seen) for learner in seen.parts.learners if not learner.imagines)
-    together = num_imagining(seen) * each + free
+    together = num_imagining(seen) * _each(alone) + free
     return [
         Factor("one trial's useful work, alone / as computed", useful / (seen.parts.shared_cpu_s + learning), MEASURED),
         Factor(
             "one by one / shared, all processes",
             together / seen.cpu_s,
-            f"{how} all {num_imagining(seen)} imagining trials; model-free ones as here",
-        ),
-        Factor(
-            f"one by one / shared, all processes, {WHOLE} trials",
-            WHOLE * each / whole_cpu_s(seen),
-            f"{how} all {WHOLE}; the sweep computed as above",
+            f"{len(alone)} measured alone, their mean taken for all {num_imagining(seen)} imagining trials; model-free "
+            "ones as here",
         ),
     ]
+
+
+def _whole_beside(seen: Observed, alone: list[Observed]) -> list[Factor]:
+    return [
+        Factor(
+            f"one by one / shared, all processes, {WHOLE} trials",
+            WHOLE * _each(alone) / whole_cpu_s(seen),
+            f"{len(alone)} measured alone, their mean taken for all {WHOLE}; the sweep computed as above",
+        )
+    ]
+
+
+def _each(alone: list[Observed]) -> float:
+    """CPU seconds of all processes of a run of one trial."""
+    return mean(run.cpu_s for run in alone)
 
 
 def num_imagining(seen: Observed) -> int:

@@ -6,7 +6,6 @@ as world_model.num_refinements=1,2 varies an option that has no axis.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from pydantic import ValidationError
 
 from dwm_ray.config import RunConfig
 from dwm_ray.profiles import Profile
-from dwm_ray.search import Point, Value, find_dimension, grid, reason
+from dwm_ray.search import Point, Value, grid, parse_dimension, reason
 
 
 @dataclass(frozen=True)
@@ -28,23 +27,8 @@ class Axis:
 
 def parse_axis(text: str, profile: Profile) -> Axis:
     """See the module. ValueError for an unknown name, or a path without values."""
-    name, _, given = text.partition("=")
-    values = tuple(_value(word) for word in given.split(",") if word)
-    if "." in name:
-        if not values:
-            raise ValueError(f"--axes {text}: expected values, as in {name}=1,2")
-        return Axis(name, name, values)
-    dimension = find_dimension(name)
-    return Axis(name, dimension.path, values or dimension.for_profile(profile))
-
-
-def _value(word: str) -> Value:
-    """A number where it is one, else the word."""
-    try:
-        value: Value = json.loads(word)
-    except json.JSONDecodeError:
-        return word
-    return value
+    dimension = parse_dimension(text, "--axes")
+    return Axis(dimension.name, dimension.path, dimension.for_profile(profile))
 
 
 def points_of(axes: list[Axis], together: bool) -> list[Point]:

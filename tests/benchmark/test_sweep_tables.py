@@ -76,6 +76,12 @@ def test_factors_are_what_they_say() -> None:
     )
 
 
+def test_nothing_is_computed_that_was_measured() -> None:
+    whole = dataclasses.replace(SEEN.parts, learners=[learner(True, 16.0, 60.0)] * 24)
+    found = factors(dataclasses.replace(SEEN, parts=whole), [ALONE])
+    assert not [factor.what for factor in found if "24 trials" in factor.what]
+
+
 def test_trials_that_were_run_alone_are_measured_against() -> None:
     found = {factor.what: factor for factor in factors(SEEN, [ALONE, ALONE])}
     assert found["one trial's useful work, alone / as computed"].value == pytest.approx(1.0)
@@ -130,6 +136,7 @@ def test_a_program_is_run_and_its_folder_read(tmp_path: Path) -> None:
 def test_the_words_of_a_sweep_and_of_its_trials() -> None:
     suite = Sweep(agents=("bc", "iql"), seeds=2, alone=3, updates=7)
     words = suite.together()
-    assert words[:7] == ["--dimensions", "horizon", "--agents", "bc", "iql", "--seeds", "2"]
+    assert words[:8] == ["--dimensions", "horizon=3,5", "--baselines", "--agents", "bc", "iql", "--seeds", "2"]
+    assert Sweep(horizons=(1, 7), baselines=False).together()[1:3] == ["horizon=1,7", "--no-baselines"]
     assert words[words.index("--training.num-updates") + 1] == "7"
     assert [tuple(of[1:4:2]) for of in suite.by_themselves()] == [("bc", "0"), ("iql", "0"), ("bc", "1")]

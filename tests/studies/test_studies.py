@@ -117,7 +117,7 @@ def test_sensitivity_with_scores_keeps_its_trials(lab: Lab) -> None:
 
 @pytest.mark.parametrize(
     ("axes", "message"),
-    [(("horizn",), "unknown axis 'horizn'; did you mean horizon"), (("world_model.dim",), "expected values")],
+    [(("horizn",), "--axes: unknown axis 'horizn'; did you mean horizon"), (("world_model.dim",), "expected values")],
 )
 def test_an_axis_that_cannot_be_read_is_refused(lab: Lab, axes: tuple[str, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):

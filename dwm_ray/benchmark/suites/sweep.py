@@ -18,7 +18,11 @@ class Sweep:
     name: ClassVar[str] = "sweep"
 
     agents: tuple[str, ...] = ("td3_bc", "iql")
-    """Agents, each with two horizons and model-free."""
+    """Agents, each with all horizons and model-free."""
+    horizons: tuple[int, ...] = (3, 5)
+    """Horizons of the trials that imagine."""
+    baselines: bool = True
+    """Model-free trials too, one for each agent and seed."""
     seeds: int = 1
     """Seeds of each of these."""
     alone: int = 1
@@ -33,7 +37,7 @@ class Sweep:
     def check(self) -> None:
         """ValueError for what cannot be run."""
         counts = {
-            "agents": len(self.agents), "seeds": self.seeds, "updates": self.updates,
+            "agents": len(self.agents), "horizons": len(self.horizons), "seeds": self.seeds, "updates": self.updates,
             "world-model-updates": self.world_model_updates, "num-segments": self.num_segments,
         }  # fmt: skip
         for option, value in counts.items():
@@ -44,7 +48,9 @@ class Sweep:
 
     def together(self) -> list[str]:
         """Words for `pipelines/sweep.py`."""
-        return ["--dimensions", "horizon", "--agents", *self.agents, "--seeds", str(self.seeds), *self._sizes()]
+        axis = f"horizon={','.join(map(str, self.horizons))}"
+        free = "--baselines" if self.baselines else "--no-baselines"
+        return ["--dimensions", axis, free, "--agents", *self.agents, "--seeds", str(self.seeds), *self._sizes()]
 
     def by_themselves(self) -> list[list[str]]:
         """Words for `pipelines/train.py`, once for each trial that is run alone: agents in turn, seed after seed."""
