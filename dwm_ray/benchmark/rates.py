@@ -32,7 +32,9 @@ def measure(suite: Rates, options: Options) -> None:
         works, peers = chosen_works(suite, bench, options.only), [Peer.parse(text) for text in options.peer]
         watch = Stopwatch(device, options.burst_s, options.clock)
         result = run_works(suite.name, suite.unit, works, peers, watch, options.repeats, status.update)
-        roofline = suite.roofline(bench, medians(result), options.clock) if isinstance(suite, Sampler) else []
+        roofline = (
+            suite.roofline(bench, medians(result), options.clock) if isinstance(suite, Sampler | WorldModels) else []
+        )
     settings = {**asdict(options), "output": str(path), **asdict(suite)}
     write_json(path, {**result.to_json(), "roofline": roofline, "machine": machine(device), "options": settings})
     grid(result).show(options.markdown)

@@ -8,7 +8,9 @@ from tiny_problem import recording
 
 from dwm_ray.benchmark.roofline import peak_flops
 from dwm_ray.benchmark.suites import sampler as module
+from dwm_ray.benchmark.suites import world_model as training
 from dwm_ray.benchmark.suites.sampler import Sampler
+from dwm_ray.benchmark.suites.world_model import WorldModels
 from dwm_ray.benchmark.workbench import Workbench
 from dwm_ray.config import DataConfig
 
@@ -37,3 +39,14 @@ def test_the_frozen_form_multiplies_less_than_the_plain_one(tmp_path: Path, monk
     lines = Sampler(sizes=("unet_small",), batch_sizes=(4,)).roofline(bench, names, "wall")
     plain, ours = (float(line.split(": ")[1].split(" MFLOP")[0]) for line in lines)
     assert 0.5 * plain < ours < 0.9 * plain
+
+
+def test_training_is_counted_with_its_gradients_and_projected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Workbench.load("pendulum", DataConfig(file=str(recording(tmp_path / "pendulum.hdf5"))), torch.device("cpu"))
+    monkeypatch.setattr(training, "peak_flops", lambda device, dtype, clock: 1e9)
+    found = [
+        WorldModels(sizes=("mlp",), batch_size=batch).roofline(bench, {"mlp-fp32": 100.0}, "wall") for batch in (4, 8)
+    ]
+    flops = [float(line.split(": ")[1].split(" MFLOP")[0]) for (line,) in found]
+    assert flops[1] == pytest.approx(2 * flops[0], rel=0.01)
+    assert found[0][0].endswith("the paper's 2 million updates: 5.56 h")

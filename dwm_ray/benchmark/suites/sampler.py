@@ -10,15 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-import torch
-
 from dwm_ray.benchmark.measure import Call, Clock, Work
 from dwm_ray.benchmark.plain import plain_denoiser
-from dwm_ray.benchmark.roofline import peak_flops
+from dwm_ray.benchmark.roofline import dtype_of, peak_flops, share
 from dwm_ray.benchmark.sizes import VARIANTS, Size, Variant, options, reference
 from dwm_ray.benchmark.workbench import Workbench
 from dwm_ray.evaluation.flops import count_flops
-from dwm_ray.precision import product_dtype
 from dwm_ray.world_models.dwm import DWM
 
 COUNTED = 2
@@ -52,11 +49,7 @@ class Sampler:
                 rates = {name: medians.get(name) for name in (f"{size}-{variant}-{b}" for b in self.batch_sizes)}
                 timed = {name: rate for name, rate in rates.items() if rate is not None}
                 flops = count_flops(imagining(bench, size, COUNTED, variant)) / COUNTED if timed else 0
-                lines += [
-                    f"{name}: {flops / 1e6:.4g} MFLOP a segment, {100 * rate * flops / peak:.0f} % of "
-                    f"{peak / 1e12:.3g} TFLOP/s"
-                    for name, rate in timed.items()
-                ]
+                lines += [share(name, rate, flops, "a segment", peak) for name, rate in timed.items()]
         return lines
 
     def _work(self, bench: Workbench, size: Size, batch: int, variant: Variant) -> Work:
@@ -79,8 +72,3 @@ def imagining(bench: Workbench, size: Size, batch: int, variant: Variant) -> Cal
     obs, act = starts.obs[:, 0], starts.act[:, 0]
     horizon, rtg = model.max_horizon, config.synthesis.target_rtg
     return lambda: model.imagine(obs, act, policy=None, horizon=horizon, rtg=rtg, generator=generator)
-
-
-def dtype_of(variant: Variant, device: torch.device) -> torch.dtype:
-    """What a variant's products are computed in."""
-    return product_dtype("auto" if variant == "auto" else "fp32", device.type)

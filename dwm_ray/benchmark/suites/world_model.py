@@ -9,16 +9,21 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from dwm_ray.benchmark.measure import Call, Work
+from dwm_ray.benchmark.measure import Call, Clock, Work
 from dwm_ray.benchmark.plain import plain_denoiser
+from dwm_ray.benchmark.roofline import dtype_of, peak_flops, share
 from dwm_ray.benchmark.sizes import VARIANTS, Size, Variant, options, reference
 from dwm_ray.benchmark.workbench import Workbench
 from dwm_ray.config import RunConfig
+from dwm_ray.evaluation.flops import count_flops
 from dwm_ray.problem import new_model, window_sets
 from dwm_ray.registry import find
 from dwm_ray.training.world_model import WorldModelTrainer
 from dwm_ray.world_models.base import WorldModel
 from dwm_ray.world_models.dwm import DWM
+
+PAPER_UPDATES = 2_000_000
+"""Updates of DWM in its paper."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +45,25 @@ class WorldModels:
         sized = [self._sized(bench, size, variant) for size in self.sizes for variant in VARIANTS]
         return sized + [self._other(bench, name) for name in self.others]
 
+    def roofline(self, bench: Workbench, medians: dict[str, float], clock: Clock) -> list[str]:
+        """What DWM's entrants multiply and their share of what the device can, in the entrant's own type; and how long
+        the paper's training would take."""
+        lines = []
+        for variant in VARIANTS:
+            peak = peak_flops(bench.device, dtype_of(variant, bench.device), clock)
+            for size in self.sizes:
+                name = f"{size}-{variant}"
+                if name in medians:
+                    flops = count_flops(self._call(bench, size, variant))
+                    lines.append(share(name, medians[name], flops, "an update", peak) + _projected(medians[name]))
+        return lines
+
     def _sized(self, bench: Workbench, size: Size, variant: Variant) -> Work:
+        return Work(f"{size}-{variant}", partial(self._call, bench, size, variant), reference=reference(size, variant))
+
+    def _call(self, bench: Workbench, size: Size, variant: Variant) -> Call:
         values = {**options(size, variant), "world_model.batch_size": self.batch_size}
-        return Work(
-            f"{size}-{variant}",
-            partial(training, bench, bench.config("dwm", "td3_bc", **values), plain=variant == "plain"),
-            reference=reference(size, variant),
-        )
+        return training(bench, bench.config("dwm", "td3_bc", **values), plain=variant == "plain")
 
     def _other(self, bench: Workbench, name: str) -> Work:
         find("world_models", name)
@@ -63,3 +80,7 @@ def training(bench: Workbench, config: RunConfig, plain: bool) -> Call:
     sets = window_sets(config, bench.problem, model.sequence_length, bench.device)
     trainer = WorldModelTrainer(model, *sets, bench.generator())
     return lambda: trainer.run(1)
+
+
+def _projected(rate: float) -> str:
+    return f"; the paper's {PAPER_UPDATES // 10**6} million updates: {PAPER_UPDATES / rate / 3600:.3g} h"

@@ -109,7 +109,7 @@ def _restarted(arena: Arena, sweep: Sweep, actor_class: str, fault: str) -> Outc
     killed = arena.kill(actor_class)
     restart = sweep.wait(lambda: witness.starts(sweep.run, killed), "a learner that starts again")[0]
     lost = max(0, before[restart.trial] - restart.update)
-    survived = f"went on from update {restart.update} of about {before[restart.trial]}; {others} others undisturbed"
+    survived = f"went on from update {restart.update} of about {before[restart.trial]}; others undisturbed: {others}"
     good = restart.update > 0 and lost <= CHECKPOINT
     return Outcome(fault, survived, restart.at - killed, f"{lost} to {lost + LOG} updates", None, (), good)
 

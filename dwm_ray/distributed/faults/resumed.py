@@ -33,7 +33,7 @@ def driver(arena: Arena, sweep: Sweep) -> tuple[Outcome, Sweep]:
     untouched = _stamps(run, done) == kept
     lost = max((before[start.trial] - start.update for start in ours), default=-1)
     kept_words = "untouched" if untouched else "WRITTEN AGAIN"
-    survived = f"{len(done)} finished trials and the world model {kept_words}; {len(ours)} went on from a checkpoint"
+    survived = f"finished trials ({len(done)}) and the world model {kept_words}; went on from a checkpoint: {len(ours)}"
     good = untouched and 0 <= lost <= CHECKPOINT + LOG
     gap = ours[0].at - started
     return Outcome("the driver (--resume)", survived, gap, f"{lost} updates", exact, left, good), again
