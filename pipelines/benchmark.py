@@ -95,6 +95,7 @@ def burden(suite: Load, options: Options) -> None:
     suite.check()
     options.refuse_others(SHOWN, "has no meaning for the load on the buffer")
     from dwm_ray.distributed import load as place  # the other suites need no Ray
+    from dwm_ray.distributed.crowd import Crowd
 
     rows, windows, path = [], [], options.path(suite.name)
     about = (suite.samplers, suite.readers, suite.streams, suite.processes, suite.lead_blocks)
@@ -104,7 +105,7 @@ def burden(suite: Load, options: Options) -> None:
                 name = f"{shards} of the buffer" if shards else "bare calls"
                 status.update(f"{name}, {draw_s:g} s a block")
                 measured = place.measure if shards else place.measure_bare
-                window = asdict(measured(place.Crowd(*about, shards), draw_s, suite.warmup_s, suite.seconds))
+                window = asdict(measured(Crowd(*about, shards), draw_s, suite.warmup_s, suite.seconds))
                 windows.append({"shards": shards, "draw_s": draw_s, **window})
                 rows.append(load.cells(name, draw_s, window))
     settings = {**asdict(suite), "output": str(path)}

@@ -1,9 +1,7 @@
 """The buffer under many samplers and readers that only pretend: where does its index saturate?
 
-The buffer actor is the real one, and so are the calls that reach it. A fake sampler sleeps for `draw_s` and returns a
-tiny block; a few processes stand for all of them, since the buffer asks by name and knows no processes. A fake reader
-fetches and closes as a feed does and looks at every block, without a ring. Blocks are not written: the disk is the
-samplers' part, not the index's. So `buffer_bytes` is large, and nothing is read back.
+The buffer actor is the real one, and so are the calls that reach it; the `crowd` is not. Blocks are not written: the
+disk is the samplers' part, not the index's. So `buffer_bytes` is large, and nothing is read back.
 
 What is timed in a window of seconds:
 
@@ -22,46 +20,21 @@ import asyncio
 import resource
 import tempfile
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import numpy as np
 import ray
 
 from dwm_ray.distributed.buffer import SyntheticReplayBuffer
 from dwm_ray.distributed.cluster import connect
-from dwm_ray.distributed.feed import BLOCKS_A_FETCH, FETCH_WAIT_S
+from dwm_ray.distributed.crowd import BLOCK_ROWS, Crowd, FakeReaders, as_actor, fake_samplers, fake_spec
 from dwm_ray.distributed.shards import Shards
 from dwm_ray.synthesis import StreamSpec
-from dwm_ray.types import SegmentShape
 
-SHAPE = SegmentShape(horizon=1, obs_size=1, act_size=1, num_actions=1)
-BLOCK_ROWS = 1
-LONGEST = 200_000
-"""Blocks of a fake stream: more than a window lasts."""
-PROBE_PAUSE_S = 0.05
 NO_LIMIT = 10**12
-
-
-@dataclass(frozen=True)
-class Crowd:
-    """Who takes part."""
-
-    samplers: int
-    readers: int
-    streams: int
-    """The readers share them evenly."""
-    processes: int
-    """That stand for all samplers, and as many for all readers."""
-    lead_blocks: int
-    """Of each stream."""
-    shards: int = 1
-    """Actors that share out the streams (`cluster.buffer_shards`)."""
 
 
 @dataclass(frozen=True)
@@ -113,70 +86,6 @@ class BareCaller(Usage):
         return {"segments_sampled": self._drawn, "segments_consumed": 0}
 
 
-class FakeSamplers:
-    """One process that stands for many samplers."""
-
-    def __init__(self, draw_s: float) -> None:
-        self._draw_s = draw_s
-        self._idle: deque[float] = deque()
-        self._turnarounds: list[float] = []
-
-    @ray.method(num_returns=2)
-    async def draw(self, spec: StreamSpec, index: int) -> tuple[np.ndarray, dict[str, Any]]:
-        if self._idle:
-            self._turnarounds.append(time.time() - self._idle.popleft())
-        await asyncio.sleep(self._draw_s)
-        now = time.time()
-        self._idle.append(now)
-        rows = np.full((BLOCK_ROWS, SHAPE.width), now)  # float64, for the clock
-        return rows, {"rows": BLOCK_ROWS, "shape": SHAPE, "seconds": self._draw_s, "cpu_s": 0.0, "oom_halvings": 0}
-
-    async def delays(self) -> dict[str, list[float]]:
-        """Since the last call."""
-        seen, self._turnarounds = self._turnarounds, []
-        return {"turnaround": seen}
-
-
-class FakeReaders:
-    """One process that stands for many readers, and for one after another that comes late."""
-
-    def __init__(self, shards: Shards) -> None:
-        self._shards = shards
-        self._delays: dict[str, list[float]] = {"delivery": [], "fetch": []}
-        self._tasks: list[asyncio.Task[None]] = []
-
-    async def begin(self, specs: list[StreamSpec]) -> None:
-        """One reader a specification. A feed has asked for the name, too, before its second fetch."""
-        assert all(spec.fingerprint for spec in specs)
-        self._tasks = [asyncio.create_task(self._read(spec)) for spec in specs]
-        self._tasks.append(asyncio.create_task(self._come_late(specs[0])))
-
-    async def _read(self, spec: StreamSpec) -> None:
-        cursor, buffer = uuid4().hex, self._shards.of(spec)
-        while True:
-            answer = await buffer.fetch.remote(spec, cursor, BLOCKS_A_FETCH, FETCH_WAIT_S)
-            drawn = await asyncio.gather(*(ref for _, [ref] in answer.blocks))
-            now = time.time()
-            self._delays["delivery"] += [now - rows[0, 0] for rows in drawn]
-
-    async def _come_late(self, spec: StreamSpec) -> None:
-        buffer = self._shards.of(spec)
-        while True:
-            cursor, started = uuid4().hex, time.time()
-            answer = await buffer.fetch.remote(spec, cursor, BLOCKS_A_FETCH, FETCH_WAIT_S)
-            if answer.blocks:
-                self._delays["fetch"].append(time.time() - started)
-            await buffer.close.remote(spec, cursor)
-            await asyncio.sleep(PROBE_PAUSE_S)
-
-    async def delays(self) -> dict[str, list[float]]:
-        """Since the last call. Raises what ended a reader."""
-        for task in filter(asyncio.Task.done, self._tasks):
-            task.result()
-        seen, self._delays = self._delays, {name: [] for name in self._delays}
-        return seen
-
-
 @contextmanager
 def cluster() -> Iterator[None]:
     """The cluster of RAY_ADDRESS, or one here."""
@@ -189,10 +98,10 @@ def cluster() -> Iterator[None]:
 
 def measure(crowd: Crowd, draw_s: float, warmup_s: float, seconds: float) -> Window:
     """The buffer under a crowd whose samplers take `draw_s` a block."""
-    with tempfile.TemporaryDirectory() as run, _fake_samplers(crowd, draw_s) as (samplers, names):
-        start = _actor(WatchedBuffer).remote
+    with tempfile.TemporaryDirectory() as run, fake_samplers(crowd, draw_s) as (samplers, names):
+        start = as_actor(WatchedBuffer).remote
         shards = Shards(tuple(start(run, crowd.lead_blocks, NO_LIMIT, list(names)) for _ in range(crowd.shards)))
-        readers = [_actor(FakeReaders).remote(shards) for _ in range(crowd.processes)]
+        readers = [as_actor(FakeReaders).remote(shards) for _ in range(crowd.processes)]
         specs = [fake_spec(Path(run).name, number % crowd.streams) for number in range(crowd.readers)]
         ray.get([reader.begin.remote(specs[n :: crowd.processes]) for n, reader in enumerate(readers)])
         try:
@@ -204,17 +113,13 @@ def measure(crowd: Crowd, draw_s: float, warmup_s: float, seconds: float) -> Win
 
 def measure_bare(crowd: Crowd, draw_s: float, warmup_s: float, seconds: float) -> Window:
     """The floor of the same calls."""
-    with _fake_samplers(crowd, draw_s) as (samplers, names):
-        caller = _actor(BareCaller).remote(names)
+    with fake_samplers(crowd, draw_s) as (samplers, names):
+        caller = as_actor(BareCaller).remote(names)
         ray.get(caller.begin.remote(fake_spec("bare", 0)))
         try:
             return _watch([caller], samplers, warmup_s, seconds)
         finally:
             ray.kill(caller)
-
-
-def fake_spec(name: str, seed: int) -> StreamSpec:
-    return StreamSpec(name, {}, 0.5, 0.99, LONGEST * BLOCK_ROWS, BLOCK_ROWS, seed)
 
 
 def _watch(watched: list[Any], crowd: list[Any], warmup_s: float, seconds: float) -> Window:
@@ -241,20 +146,3 @@ class _Books:
 def _books(watched: list[Any]) -> _Books:
     usage = ray.get([actor.usage.remote() for actor in watched])
     return _Books(Shards(tuple(watched)).counters(), [cpu for cpu, _ in usage], [rss for _, rss in usage])
-
-
-@contextmanager
-def _fake_samplers(crowd: Crowd, draw_s: float) -> Iterator[tuple[list[Any], list[str]]]:
-    """The processes, and a name for each sampler."""
-    mark = uuid4().hex[:8]
-    shared = [f"fake-{mark}-{number}" for number in range(crowd.processes)]
-    actors = [_actor(FakeSamplers, name=name, max_concurrency=crowd.samplers).remote(draw_s) for name in shared]
-    try:
-        yield actors, [shared[number % crowd.processes] for number in range(crowd.samplers)]
-    finally:
-        for actor in actors:
-            ray.kill(actor)
-
-
-def _actor(kind: type, **options: Any) -> Any:
-    return ray.remote(kind).options(num_cpus=0, **options)

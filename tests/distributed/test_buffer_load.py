@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dwm_ray.distributed.load import Crowd, measure, measure_bare
+from dwm_ray.distributed.crowd import Crowd
+from dwm_ray.distributed.load import measure, measure_bare
 
 pytestmark = pytest.mark.cluster
 
