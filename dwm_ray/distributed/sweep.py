@@ -52,19 +52,21 @@ def record_trials(trials: list[Trial], run: RunFolder) -> None:
 def run_sweep(
     trials: list[Trial], plant: Plant, sweep: SweepConfig, config: RunConfig, search: FeasibleOptuna | None = None
 ) -> None:
-    """Run listed trials, or those that `search` suggests; one that fails is recorded and does not stop the rest."""
+    """Run listed trials, or those that `search` suggests; one that fails is recorded and does not stop the rest. Tune
+    hears of scores only where it decides by them: a queue is a process more for every trial."""
     # Our writers replace Tune's result files; its search for them would be reported as a failure.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
+    decides = search is not None or sweep.scheduler != "fifo"
     space = {} if search else {"trial": tune.grid_search([as_params(trial) for trial in trials])}
     Tuner(
         tune.with_resources(
-            lambda params: _trainable(params["trial"], plant),
+            lambda params: _trainable(params["trial"], plant, decides),
             tune.PlacementGroupFactory([plant.placement.shares.trial]),
         ),
         param_space=space,
         tune_config=TuneConfig(
-            metric="score_mean",
-            mode="max",
+            metric="score_mean" if decides else None,
+            mode="max" if decides else None,
             search_alg=search,
             num_samples=sweep.num_samples if search else 1,
             scheduler=_scheduler(sweep, config),
@@ -87,9 +89,10 @@ def as_params(trial: Trial) -> dict[str, Any]:
     return {"id": trial.id, "config": trial.config.model_dump_json(), "values": trial.values}
 
 
-def _trainable(params: dict[str, Any], plant: Plant) -> None:
+def _trainable(params: dict[str, Any], plant: Plant, reports: bool) -> None:
     trial = Trial(RunConfig.model_validate_json(params["config"]), params["values"])
-    run_trial(trial, replace(plant, run=RunFolder.at(plant.run.address)), [TuneReportCallback()])
+    callbacks = [TuneReportCallback()] if reports else []
+    run_trial(trial, replace(plant, run=RunFolder.at(plant.run.address)), callbacks)
 
 
 def _name(trial: Any) -> str:
