@@ -19,19 +19,23 @@ from rich.console import Console
 from dwm_ray.agents.base import Agent
 from dwm_ray.agents.population import Population
 from dwm_ray.config import Frozen, RunConfig, fingerprint
-from dwm_ray.problem import Problem, default_device, load_problem, new_agent
+from dwm_ray.problem import Problem, default_device, new_agent
 from dwm_ray.progress import watched
 from dwm_ray.registry import find
 from dwm_ray.replay.mixture import Mixture
-from dwm_ray.run import conclude_trial, evaluator, imagined_ring, run, world_model
+from dwm_ray.replay.ring import Ring
+from dwm_ray.run import conclude_trial, evaluator, run, world_model
 from dwm_ray.run_folder import RunFolder, set_status
 from dwm_ray.search import Trial
 from dwm_ray.sources import admission, mixture, real_ring, supply
+from dwm_ray.streams.counters import Counters
+from dwm_ray.streams.local import share_of, stored_rings, stream_of
 from dwm_ray.training.agent import NonFiniteLoss, finite
 from dwm_ray.training.clock import Clock
 from dwm_ray.training.learn import Course, milestones
 from dwm_ray.training.population import PopulationTrainer
 from dwm_ray.training.writers import MetricsWriter
+from dwm_ray.types import Episodes
 
 
 class Together(Frozen):
@@ -46,22 +50,28 @@ BATCHES = ("world_model", "synthesis", "filter", "replay")
 """Options that decide what a member's batches are made of."""
 
 
-def run_here(console: Console, trials: Sequence[Trial], run: RunFolder, most_members: int) -> None:
-    """Run trials, with the progress on show; see `run_all`."""
+def run_here(
+    console: Console, trials: Sequence[Trial], run: RunFolder, episodes: Episodes, most_members: int = 1
+) -> None:
+    """Run trials, with the progress on show and the run's counters kept; see `run_all`."""
     # Networks this small run ten times slower on two threads as soon as another process wants a core.
     torch.set_num_threads(1)
-    with watched(run, len(trials), console, lambda: None):
-        run_all([trial.config for trial in trials], run, most_members)
+    counters = Counters.here(run)
+    with watched(run, len(trials), console, counters.look):
+        run_all([trial.config for trial in trials], run, episodes, most_members)
+    counters.write()
 
 
-def run_all(configs: Sequence[RunConfig], folder: RunFolder, most_members: int) -> None:
-    """Run all configurations; one that diverges is recorded in its trial's folder and does not stop the rest."""
+def run_all(configs: Sequence[RunConfig], folder: RunFolder, episodes: Episodes, most_members: int) -> None:
+    """Run all configurations, which learn from the same episodes; one that diverges is recorded in its trial's folder
+    and does not stop the rest."""
     for group in groups(configs, most_members):
+        problem = Problem.of(group[0], episodes)
         if len(group) > 1:
-            run_population(group, folder)
+            run_population(group, folder, problem)
         else:
             with suppress(NonFiniteLoss):
-                run(group[0], folder)
+                run(group[0], folder, problem)
 
 
 def groups(configs: Sequence[RunConfig], most_members: int) -> list[list[RunConfig]]:
@@ -86,10 +96,10 @@ def _in_common(config: RunConfig) -> str:
     return fingerprint([tree, kind, kind == "stream" and admission(config).transitions])
 
 
-def run_population(configs: Sequence[RunConfig], folder: RunFolder) -> None:
+def run_population(configs: Sequence[RunConfig], folder: RunFolder, problem: Problem) -> None:
     """Train, imagine, learn and evaluate as `run` does, all configurations at once; a member that diverges is recorded
     as failed and the others go on."""
-    problem, device = load_problem(configs[0]), default_device()
+    device = default_device()
     agents = [new_agent(config, problem, device) for config in configs]
     sources = _sources(configs, problem, folder, device)
     generators = tuple(torch.Generator(device).manual_seed(config.seed) for config in configs)
@@ -110,18 +120,28 @@ def run_population(configs: Sequence[RunConfig], folder: RunFolder) -> None:
 
 
 def _sources(configs: Sequence[RunConfig], problem: Problem, folder: RunFolder, device: torch.device) -> list[Mixture]:
-    """Where each member's batches come from; members with the same options of them share one. Shorter segments are
-    padded to the longest horizon, which leaves every return as it is."""
+    """Where each member's batches come from; members that keep the same of a stream share its ring. Shorter segments
+    are padded to the longest horizon, which leaves every return as it is."""
     real = real_ring(configs[0], problem, device)
     if supply(configs[0]) == "real":
         return [mixture(configs[0], real, None)] * len(configs)
-    keys = [fingerprint([config.model_dump(mode="json")[name] for name in BATCHES]) for config in configs]
-    distinct = dict(zip(keys, configs, strict=True))
-    models = {key: world_model(config, problem, folder, device) for key, config in distinct.items()}
-    rings = {key: imagined_ring(config, problem, models[key], device) for key, config in distinct.items()}
+    rings = _rings(configs, problem, folder, device)
     longest = max((ring.shape for ring in rings.values()), key=lambda shape: shape.horizon)
-    mixtures = {key: mixture(config, real, rings[key].reshaped(longest)) for key, config in distinct.items()}
-    return [mixtures[key] for key in keys]
+    for share in rings:  # one by one: a ring as it was is let go before the next is padded
+        rings[share] = rings[share].reshaped(longest)
+    real = real.reshaped(longest)
+    return [mixture(config, real, rings[share_of(config, problem)]) for config in configs]
+
+
+def _rings(configs: Sequence[RunConfig], problem: Problem, folder: RunFolder, device: torch.device) -> dict[str, Ring]:
+    """What the members keep of their streams, by `share_of`."""
+    streams: dict[str, list[RunConfig]] = {}
+    for config in configs:
+        streams.setdefault(stream_of(config, problem).fingerprint, []).append(config)
+    rings: dict[str, Ring] = {}
+    for own in streams.values():
+        rings |= stored_rings(own, problem, world_model(own[0], problem, folder, device), folder, device)
+    return rings
 
 
 class _Member:
