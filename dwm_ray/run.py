@@ -31,6 +31,7 @@ from dwm_ray.training.agent import AgentTrainer, NonFiniteLoss
 from dwm_ray.training.fit import fit, is_trained, log_row, publish
 from dwm_ray.training.learn import learn
 from dwm_ray.training.policy_store import save_agent
+from dwm_ray.training.resume import load_state, resume_folder, save_state
 from dwm_ray.training.world_model import WorldModelTrainer
 from dwm_ray.training.writers import MetricsWriter
 from dwm_ray.types import SegmentShape
@@ -39,8 +40,8 @@ from dwm_ray.world_models.store import load_model
 
 
 def run(config: RunConfig, folder: RunFolder, problem: Problem | None = None) -> dict[str, Any]:
-    """Train, imagine, learn, evaluate; returns the row of the final evaluation. Results lie in the run folder. The
-    run's data are loaded where they are not given."""
+    """Train, imagine, learn, evaluate; returns the row of the final evaluation. Results lie in the run folder; what an
+    earlier try has left there is gone on with. The run's data are loaded where they are not given."""
     problem, device = problem or load_problem(config), default_device()
     model = None if config.world_model is None else world_model(config, problem, folder, device)
     trial = folder.trial(Trial(config, {}).id)
@@ -49,10 +50,29 @@ def run(config: RunConfig, folder: RunFolder, problem: Problem | None = None) ->
     if model and supply(config) == "stream":
         [ring] = stored_rings([config], problem, model, folder, device).values()
     trainer = agent_trainer(config, problem, agent, model, ring)
+    seconds = resume(trainer, folder.fetched(trial))
+
+    def keep(row: dict[str, Any]) -> None:
+        save_state(trial, trainer.state_dict(), row["seconds"])
+        folder.push(trial)
+
     try:
-        return learn_trial(trainer, config, problem, trial, on_checkpoint=lambda row: folder.push(trial))
+        final = learn_trial(trainer, config, problem, trial, keep, seconds_before=seconds)
     finally:
         folder.push(trial)
+    folder.remove(resume_folder(trial))
+    return final
+
+
+def resume(trainer: AgentTrainer, trial: Path) -> float:
+    """Load the state that an earlier try has kept in the trial's folder, if there is one; returns the seconds of work
+    already spent."""
+    kept = load_state(trial)
+    if kept is None:
+        return 0.0
+    state, seconds = kept
+    trainer.load_state_dict(state)
+    return seconds
 
 
 def world_model(config: RunConfig, problem: Problem, folder: RunFolder, device: torch.device) -> WorldModel:

@@ -90,6 +90,7 @@ def test_groups(file: Path) -> None:
     for option, value in others.items():
         assert len(groups([base, base.with_values({option: value})], 8)) == 2, option
     assert len(groups([base, tiny_config(file, None)], 8)) == 2
+    assert groups(seeds, 8, lambda config: 10 * (config.seed == 2)) == [[*seeds[:2], *seeds[3:]], [seeds[2]]]
     for lonely in (tiny_config(file, ONE_STEP), base.with_values({"agent": "cql"})):
         assert len(groups([lonely, lonely.with_values({"seed": 1})], 8)) == 2
 
