@@ -6,10 +6,13 @@ Nothing is ever unpickled: a checkpoint from anywhere can be opened safely.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -33,9 +36,22 @@ def save(folder: Path, name: str, tensors: dict[str, Tensor], meta: dict[str, An
 
 def load(folder: Path, name: str, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Inverse of `save`. ValueError where the folder holds no such checkpoint or a broken one."""
-    try:
+    with _reading(folder, name):
         meta = json.loads((folder / f"{name}.json").read_text())
         return load_file(folder / f"{name}.safetensors", device=str(device)), meta
+
+
+def load_one(folder: Path, name: str, key: str) -> Tensor:
+    """One tensor of a checkpoint, on the CPU; the others are not read. ValueError as of `load`."""
+    with _reading(folder, name), safe_open(folder / f"{name}.safetensors", "pt") as file:
+        tensor: Tensor = file.get_tensor(key)
+    return tensor
+
+
+@contextmanager
+def _reading(folder: Path, name: str) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:  # safetensors raises its own type for broken files
         raise ValueError(f"{folder}: no readable checkpoint {name!r} there ({error})") from error
 

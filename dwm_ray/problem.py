@@ -30,6 +30,13 @@ class Problem:
     task: TaskSpec
     stats: DataStats
 
+    @staticmethod
+    def of(config: RunConfig, episodes: Episodes) -> Problem:
+        """What a run has to do with episodes that are loaded already."""
+        stats = describe(episodes, config.training.discount)
+        return_scale = max(abs(stats.rtg_min), abs(stats.rtg_max))  # tasks without a printed scale: labels in -1..1
+        return Problem(episodes, task_for(config.task, episodes.card.env_id, return_scale), stats)
+
     @property
     def ends_unexplained(self) -> bool:
         """Do the data have terminations that no rule of the task tells?"""
@@ -56,9 +63,7 @@ def load_problem(config: RunConfig, expect: str | None = None) -> Problem:
             f"{episodes.card.path}: this machine holds other data (fingerprint {episodes.card.fingerprint}) than the "
             f"run was started with ({expect}); every node needs the same file"
         )
-    stats = describe(episodes, config.training.discount)
-    return_scale = max(abs(stats.rtg_min), abs(stats.rtg_max))  # labels of tasks without a printed scale: within -1..1
-    return Problem(episodes, task_for(config.task, episodes.card.env_id, return_scale), stats)
+    return Problem.of(config, episodes)
 
 
 def default_device() -> torch.device:

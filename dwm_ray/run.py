@@ -24,12 +24,14 @@ from dwm_ray.replay.source import BatchSource
 from dwm_ray.rounds import Drawer, Ground, LocalDrawer, Rounds
 from dwm_ray.run_folder import RunFolder, set_status
 from dwm_ray.search import Trial
-from dwm_ray.sources import Expansion, admission, mixture, real_ring, stream_capacity, supply
-from dwm_ray.synthesis import StreamSpec, draw_block
+from dwm_ray.sources import Expansion, Intake, admission, mixture, real_ring, supply
+from dwm_ray.streams.local import stored_rings, stream_of
+from dwm_ray.synthesis import draw_block
 from dwm_ray.training.agent import AgentTrainer, NonFiniteLoss
 from dwm_ray.training.fit import fit, is_trained, log_row, publish
 from dwm_ray.training.learn import learn
 from dwm_ray.training.policy_store import save_agent
+from dwm_ray.training.resume import load_state, resume_folder, save_state
 from dwm_ray.training.world_model import WorldModelTrainer
 from dwm_ray.training.writers import MetricsWriter
 from dwm_ray.types import SegmentShape
@@ -37,18 +39,40 @@ from dwm_ray.world_models.base import WorldModel, model_options, sampling_option
 from dwm_ray.world_models.store import load_model
 
 
-def run(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
-    """Train, imagine, learn, evaluate; returns the row of the final evaluation. Results lie in the run folder."""
-    problem, device = load_problem(config), default_device()
+def run(config: RunConfig, folder: RunFolder, problem: Problem | None = None) -> dict[str, Any]:
+    """Train, imagine, learn, evaluate; returns the row of the final evaluation. Results lie in the run folder; what an
+    earlier try has left there is gone on with. The run's data are loaded where they are not given."""
+    problem, device = problem or load_problem(config), default_device()
     model = None if config.world_model is None else world_model(config, problem, folder, device)
     trial = folder.trial(Trial(config, {}).id)
     agent = ready_agent(config, problem, model, device)
-    ring = imagined_ring(config, problem, model, device) if model and supply(config) == "stream" else None
+    ring = None
+    if model and supply(config) == "stream":
+        [ring] = stored_rings([config], problem, model, folder, device).values()
     trainer = agent_trainer(config, problem, agent, model, ring)
+    seconds = resume(trainer, folder.fetched(trial))
+
+    def keep(row: dict[str, Any]) -> None:
+        save_state(trial, trainer.state_dict(), row["seconds"])
+        folder.push(trial)
+
     try:
-        return learn_trial(trainer, config, problem, trial, on_checkpoint=lambda row: folder.push(trial))
+        final = learn_trial(trainer, config, problem, trial, keep, seconds_before=seconds)
     finally:
         folder.push(trial)
+    folder.remove(resume_folder(trial))
+    return final
+
+
+def resume(trainer: AgentTrainer, trial: Path) -> float:
+    """Load the state that an earlier try has kept in the trial's folder, if there is one; returns the seconds of work
+    already spent."""
+    kept = load_state(trial)
+    if kept is None:
+        return 0.0
+    state, seconds = kept
+    trainer.load_state_dict(state)
+    return seconds
 
 
 def world_model(config: RunConfig, problem: Problem, folder: RunFolder, device: torch.device) -> WorldModel:
@@ -95,18 +119,16 @@ def world_model_trainer(
 
 
 def imagined_ring(config: RunConfig, problem: Problem, model: WorldModel, device: torch.device) -> Ring:
-    """The run's whole stream, drawn here, as the learner keeps it."""
-    spec = StreamSpec.of(config, model_fingerprint(config, problem.identity))
+    """The run's whole stream, drawn here and stored nowhere, as the learner keeps it; `stored_rings` is for a run with
+    a folder."""
+    spec, rule = stream_of(config, problem), problem.task.termination
     starts = real_segments(problem.episodes, config.training.discount, device)
-    admit, ring = admission(config), None
+    intake = Intake(spec, admission(config), config.replay, device)
     for index in range(spec.num_blocks):
-        segments = draw_block(spec, index, model.with_options(spec.sampling), starts, problem.task.termination)
+        segments = draw_block(spec, index, model.with_options(spec.sampling), starts, rule)
         shape = SegmentShape.of(segments)
-        rows = admit.rows(spec, index, shape.fuse(segments), shape)
-        ring = ring or Ring(stream_capacity(config.replay, spec.num_segments, admit), admit.shape(shape), device)
-        ring.add(rows)
-    assert ring is not None
-    return ring
+        intake.take(index, shape.fuse(segments).cpu().numpy(), shape)
+    return intake.filled
 
 
 def agent_trainer(

@@ -12,6 +12,7 @@ import logging
 import platform
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -147,6 +148,13 @@ class RunFolder:
     def has(self, file: Path) -> bool:
         """Is this file where all nodes see it?"""
         return self.shared.exists(file.relative_to(self.root).as_posix())
+
+    def remove(self, folder: Path) -> None:
+        """Delete a folder, in the storage too."""
+        if self.storage:
+            for entry in self.storage.files(folder.relative_to(self.root).as_posix()):
+                self.storage.delete(entry.name)
+        shutil.rmtree(folder, ignore_errors=True)
 
     def fetched(self, folder: Path) -> Path:
         """A folder with all that the storage has of it, weights too."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 
 from dwm_ray.agents.base import Agent
@@ -22,7 +23,7 @@ from dwm_ray.registry import find
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.source import BatchSource
-from dwm_ray.synthesis import Admission, end_imagined_episodes
+from dwm_ray.synthesis import Admission, StreamSpec, end_imagined_episodes
 from dwm_ray.types import Segments, SegmentShape, Termination
 from dwm_ray.world_models.base import WorldModel
 
@@ -55,9 +56,27 @@ def admission(config: RunConfig) -> Admission:
     return Admission(cls(config.filter), config.synthesis.horizon, model.makes_transitions)
 
 
-def stream_capacity(replay: ReplayConfig, num_segments: int, admit: Admission) -> int:
-    """Rows that a learner's ring of a stream must hold: the option, or the whole stream where that is less."""
-    return min(replay.capacity, num_segments * admit.rows_a_segment)
+class Intake:
+    """What a learner keeps of its stream, block by block."""
+
+    def __init__(self, spec: StreamSpec, admit: Admission, replay: ReplayConfig, device: torch.device) -> None:
+        self._spec, self._admit, self._device = spec, admit, device
+        self._capacity = min(replay.capacity, spec.num_segments * admit.rows_a_segment)
+        self.ring: Ring | None = None
+        """Made when the first block tells its shape."""
+
+    @property
+    def filled(self) -> Ring:
+        """The ring of a stream that has begun."""
+        assert self.ring is not None
+        return self.ring
+
+    def take(self, index: int, block: np.ndarray, shape: SegmentShape) -> None:
+        """Keep of block `index`, fused rows [rows, width], what the filter lets through. Rows are copied."""
+        rows = self._admit.rows(self._spec, index, torch.tensor(block, device=self._device), shape)
+        if self.ring is None:
+            self.ring = Ring(self._capacity, self._admit.shape(shape), self._device)
+        self.ring.add(rows)
 
 
 def mixture(config: RunConfig, real: Ring, synthetic: Ring | None) -> Mixture:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from dwm_ray.comparison import (
     trials_of,
 )
 from dwm_ray.config import RunConfig
-from dwm_ray.distributed.counters import Counters
+from dwm_ray.distributed.counters import counters_of
 from dwm_ray.distributed.sweep import run_sweep, unfinished
 from dwm_ray.in_process import Together, run_here
 from dwm_ray.plan import SweepConfig
@@ -40,6 +41,9 @@ from dwm_ray.report.comparison_page import write_comparison
 from dwm_ray.report.comparison_table import failures, markdown, terminal_tables
 from dwm_ray.run_folder import RunFolder, read_json
 from dwm_ray.storage import Storage
+
+Opened = tuple[RunFolder, Problem, dict[str, Any]]
+"""A run, its data and its record."""
 
 
 class Command(ComparisonConfig, Together):
@@ -60,15 +64,17 @@ class Command(ComparisonConfig, Together):
 
 @main_guard
 def main(argv: list[str] | None = None) -> int:
-    console, words = Console(), sys.argv[1:] if argv is None else argv
+    console, seconds = Console(), session.stopwatch()
+    words = sys.argv[1:] if argv is None else argv
     own, config, profile = session.options(Command, words, f"{__doc__}\n{methods_help()}")
+    opened = None
     if own.resume is None:
-        root = begin(console, own, config, profile, sorted(given_paths(words)))
+        root, opened = begin(console, own, config, profile, sorted(given_paths(words)))
     else:
         root = open_comparison(own.resume, own.output)
     runs = run_folders(root)
     if runs == [root]:
-        execute(console, root, own.population)
+        execute(console, opened or session.reopen(console, str(root), root.parent), seconds, own.population)
     else:
         for run in runs:
             execute_apart(run, own.population)
@@ -84,8 +90,11 @@ def methods_help() -> str:
     return "Methods: " + textwrap.fill(", ".join(method_names()), 100, subsequent_indent="  ", break_on_hyphens=False)
 
 
-def begin(console: Console, own: Command, config: RunConfig, profile: Profile, given: list[str]) -> Path:
-    """Make the comparison's folder, with a run folder for every task, and return it."""
+def begin(
+    console: Console, own: Command, config: RunConfig, profile: Profile, given: list[str]
+) -> tuple[Path, Opened | None]:
+    """Make the comparison's folder, with a run folder for every task, and return it; where it is that of one task,
+    opened already."""
     options = ComparisonConfig(methods=own.methods, seeds=own.seeds)
     configs = tasks_of(own.tasks, config)
     # Bad input ends before anything is written.
@@ -101,7 +110,7 @@ def begin(console: Console, own: Command, config: RunConfig, profile: Profile, g
         run, problem = session.begin(console, each, output, record, storage)
         with run.writing(run.root / METHODS):
             write_json(run.root / METHODS, describe_entries(entries, problem.identity))
-    return run.root if len(configs) == 1 else output
+    return (run.root, (run, problem, record)) if len(configs) == 1 else (output, None)
 
 
 def folder_of_several(own: Command) -> tuple[Path, str | None]:
@@ -121,10 +130,9 @@ def tasks_of(tasks: tuple[str, ...], config: RunConfig) -> list[RunConfig]:
     return [config.with_values({"task": name, "data.file": file or None}) for name, _, file in pairs]
 
 
-def execute(console: Console, root: Path, population: int) -> None:
+def execute(console: Console, opened: Opened, seconds: Callable[[], float], population: int) -> None:
     """Run what is not finished of one task's comparison, on Ray or in this process."""
-    seconds = session.stopwatch()
-    run, problem, record = session.reopen(console, str(root), root.parent)
+    run, problem, record = opened
     config, profile = RunConfig.model_validate(record["run"]), resolve(record["profile"])
     options = ComparisonConfig.model_validate(record["comparison"])
     entries = make_comparison(options, config, profile, record.get("given", []))
@@ -134,10 +142,10 @@ def execute(console: Console, root: Path, population: int) -> None:
     console.print(f"{len(entries)} methods, {len(trials)} trials, {len(todo)} to run", highlight=False)
     with session.resumable(console, run, "pipelines/compare.py"):
         if todo and population:
-            run_here(console, todo, run, population)
+            run_here(console, todo, run, problem.episodes, population)
         elif todo:
             with session.started(console, config, run, problem) as plant:
-                counters = Counters(plant)
+                counters = counters_of(plant)
                 with watched(run, len(trials), console, counters.look):
                     run_sweep(todo, plant, SweepConfig(), config)
                 counters.write()

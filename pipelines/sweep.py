@@ -18,7 +18,7 @@ from dwm_ray import session
 from dwm_ray.checkpoint import write_json
 from dwm_ray.cli import given_paths, main_guard
 from dwm_ray.config import RunConfig
-from dwm_ray.distributed.counters import Counters
+from dwm_ray.distributed.counters import counters_of
 from dwm_ray.distributed.optuna_search import FeasibleOptuna
 from dwm_ray.distributed.sweep import as_params, record_trials, run_sweep, unfinished
 from dwm_ray.distributed.trial import Plant
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     announce(console, plan, run)
     with session.resumable(console, run, "pipelines/sweep.py"):
         if own.population:
-            run_here(console, unfinished(plan.trials, run), run, own.population)
+            run_here(console, unfinished(plan.trials, run), run, problem.episodes, own.population)
         else:
             with session.started(console, config, run, problem) as plant:
                 execute(console, plan, plant, sweep, config, profile, given)
@@ -118,7 +118,7 @@ def execute(
     given: list[str],
 ) -> None:
     """Run what is not finished, with the progress on show."""
-    counters = Counters(plant)
+    counters = counters_of(plant)
     expected = len(plan.trials) + (sweep.num_samples if sweep.search == "optuna" else 0)
     with watched(plant.run, expected, console, counters.look):
         todo = unfinished(plan.trials, plant.run)

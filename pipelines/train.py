@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -19,12 +18,12 @@ from dwm_ray import session
 from dwm_ray.cli import main_guard
 from dwm_ray.config import Frozen, RunConfig
 from dwm_ray.distributed.check import Facts, Node, inspect_cluster
-from dwm_ray.distributed.counters import Counters
+from dwm_ray.distributed.counters import counters_of
 from dwm_ray.distributed.sweep import record_trials
 from dwm_ray.distributed.trial import Plant, run_trial
+from dwm_ray.in_process import run_here
 from dwm_ray.progress import watched
-from dwm_ray.run import run as run_in_process
-from dwm_ray.run_folder import RunFolder, status_of
+from dwm_ray.run_folder import status_of
 from dwm_ray.search import Trial
 
 
@@ -63,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
         if status_of(run.trial(trial.id)) == "done":
             console.print("this run is done already")
         elif own.in_process:
-            run_here(console, config, run)
+            run_here(console, [trial], run, problem.episodes)
         else:
             with session.started(console, config, run, problem) as plant:
                 run_on_ray(console, trial, plant)
@@ -118,17 +117,9 @@ def storage_cell(facts: Facts) -> str:
     return "shared" if facts.storage_s is None else f"shared, {facts.storage_s:.2f} s"
 
 
-def run_here(console: Console, config: RunConfig, run: RunFolder) -> None:
-    """The whole run in this process, with the progress on show."""
-    # Networks this small run ten times slower on two threads as soon as another process wants a core.
-    torch.set_num_threads(1)
-    with watched(run, 1, console, lambda: None):
-        run_in_process(config, run)
-
-
 def run_on_ray(console: Console, trial: Trial, plant: Plant) -> None:
     """One trial on the plant, with the progress on show."""
-    counters = Counters(plant)
+    counters = counters_of(plant)
     with watched(plant.run, 1, console, counters.look):
         run_trial(trial, plant, [])
     counters.write()

@@ -12,7 +12,7 @@ from dwm_ray import in_process
 from dwm_ray.agents.base import Agent
 from dwm_ray.config import RunConfig
 from dwm_ray.in_process import groups, run_all
-from dwm_ray.problem import new_agent
+from dwm_ray.problem import load_problem, new_agent
 from dwm_ray.run import run
 from dwm_ray.run_folder import RunFolder, read_json, status_of
 from dwm_ray.search import Trial
@@ -71,7 +71,7 @@ def test_a_population_leaves_what_its_members_leave_alone(case: str, file: Path,
     configs = [config.with_values({**SMALL, **more}) for config, more in zip(configs, own, strict=True)]
     assert groups(configs, 8) == [configs]
     alone, together = RunFolder(tmp_path / "alone"), RunFolder(tmp_path / "together")
-    run_all(configs, together, 8)
+    run_all(configs, together, load_problem(configs[0]).episodes, 8)
     for config in configs:
         run(config, alone)
         assert_same_trial(trial_of(config, alone), trial_of(config, together))
@@ -90,6 +90,7 @@ def test_groups(file: Path) -> None:
     for option, value in others.items():
         assert len(groups([base, base.with_values({option: value})], 8)) == 2, option
     assert len(groups([base, tiny_config(file, None)], 8)) == 2
+    assert groups(seeds, 8, lambda config: 10 * (config.seed == 2)) == [[*seeds[:2], *seeds[3:]], [seeds[2]]]
     for lonely in (tiny_config(file, ONE_STEP), base.with_values({"agent": "cql"})):
         assert len(groups([lonely, lonely.with_values({"seed": 1})], 8)) == 2
 
@@ -106,7 +107,7 @@ def test_a_member_that_diverges_is_recorded_and_the_others_go_on(
 
     monkeypatch.setattr(in_process, "new_agent", broken)
     configs = [tiny_config(file, None, **SMALL, seed=seed) for seed in range(3)]
-    run_all(configs, RunFolder(tmp_path), 8)
+    run_all(configs, RunFolder(tmp_path), load_problem(configs[0]).episodes, 8)
     folders = [trial_of(config, RunFolder(tmp_path)) for config in configs]
     assert [status_of(folder) for folder in folders] == ["done", "failed", "done"]
     assert "learning diverged before update 10" in read_json(folders[1] / "status.json")["error"]

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from dwm_ray.agents.base import Agent, CriticConfig
 from dwm_ray.agents.networks import Scaling, SquashedActor, TwinCritic, squashed
-from dwm_ray.agents.optimizer import adam_tensors, descend, frozen_copy, fused_adam, load_adam_tensors, track
+from dwm_ray.agents.optimizer import adam_tensors, descend, fused_adam, load_adam_tensors, track, with_target
 from dwm_ray.agents.targets import TargetRule
 from dwm_ray.config import PositiveInt, PositiveShare, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
@@ -78,9 +78,8 @@ class CQL(Agent):
         hidden = [config.hidden_size] * config.num_hidden
         self.scaling = Scaling(spaces, stats)
         self.actor = SquashedActor(spaces, hidden, config.matmul_precision)
-        self.critic, self.target_critic = (TwinCritic(spaces, hidden, config.matmul_precision) for _ in range(2))
+        self.critic, self.target_critic = with_target(lambda: TwinCritic(spaces, hidden, config.matmul_precision))
         self.temperature = Temperature()
-        frozen_copy(self.critic, self.target_critic)
         self.rule = TargetRule.of(config, stats, training.discount)
         self.actor_optimizer = fused_adam(config.policy_learning_rate, self.actor, self.temperature)
         self.critic_optimizer = fused_adam(config.critic_learning_rate, self.critic)

@@ -21,7 +21,7 @@ from torch import Tensor
 from dwm_ray.agents.base import Agent, CriticConfig
 from dwm_ray.agents.diffusion_policy import DiffusionPolicy
 from dwm_ray.agents.networks import Scaling, TwinCritic
-from dwm_ray.agents.optimizer import adam_tensors, descend, frozen_copy, fused_adam, load_adam_tensors, track
+from dwm_ray.agents.optimizer import adam_tensors, descend, fused_adam, load_adam_tensors, track, with_target
 from dwm_ray.agents.regression import regress
 from dwm_ray.agents.targets import TargetRule
 from dwm_ray.config import PositiveInt, PositiveShare, TrainingConfig
@@ -73,12 +73,10 @@ class DiffusionQL(Agent):
         super().__init__(config, spaces, stats, training)
         hidden, precision = [config.hidden_size] * config.num_hidden, config.matmul_precision
         self.scaling = Scaling(spaces, stats)
-        self.actor, self.target_actor = (
-            DiffusionPolicy(spaces, hidden, config.diffusion_steps, precision) for _ in range(2)
+        self.actor, self.target_actor = with_target(
+            lambda: DiffusionPolicy(spaces, hidden, config.diffusion_steps, precision)
         )
-        self.critic, self.target_critic = (TwinCritic(spaces, hidden, precision, mish) for _ in range(2))
-        frozen_copy(self.actor, self.target_actor)
-        frozen_copy(self.critic, self.target_critic)
+        self.critic, self.target_critic = with_target(lambda: TwinCritic(spaces, hidden, precision, mish))
         self.rule = TargetRule.of(config, stats, training.discount)
         self.actor_optimizer = fused_adam(config.learning_rate, self.actor)
         self.critic_optimizer = fused_adam(config.learning_rate, self.critic)

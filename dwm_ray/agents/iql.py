@@ -19,7 +19,7 @@ from torch import Tensor
 from dwm_ray.agents.base import Agent, CriticConfig
 from dwm_ray.agents.networks import GaussianActor, Scaling, TwinCritic, ValueNet
 from dwm_ray.agents.noise import Generators
-from dwm_ray.agents.optimizer import adam_tensors, descend, frozen_copy, fused_adam, load_adam_tensors, track
+from dwm_ray.agents.optimizer import adam_tensors, descend, fused_adam, load_adam_tensors, track, with_target
 from dwm_ray.agents.targets import TargetRule
 from dwm_ray.config import PositiveInt, PositiveShare, Share, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
@@ -62,9 +62,8 @@ class IQL(Agent):
         hidden = [config.hidden_size] * config.num_hidden
         self.scaling = Scaling(spaces, stats)
         self.value = ValueNet(spaces, hidden, config.matmul_precision)
-        self.critic, self.target_critic = (TwinCritic(spaces, hidden, config.matmul_precision) for _ in range(2))
+        self.critic, self.target_critic = with_target(lambda: TwinCritic(spaces, hidden, config.matmul_precision))
         self.actor = GaussianActor(spaces, hidden, config.matmul_precision)
-        frozen_copy(self.critic, self.target_critic)
         self.rule = TargetRule.of(config, stats, training.discount, reward_scale(config, stats))
         policy = self.actor.mean if config.deterministic else self.actor
         self.optimizer = fused_adam(config.learning_rate, self.value, self.critic, policy)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+
+Network = TypeVar("Network", bound=nn.Module)
 
 STATE = ("step", "exp_avg", "exp_avg_sq")
 
@@ -32,10 +35,11 @@ def track(target: nn.Module, source: nn.Module, tau: float) -> None:
     torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), tau)
 
 
-def frozen_copy(source: nn.Module, into: nn.Module) -> nn.Module:
-    """`into` with the source's weights and without gradients: a target network."""
-    into.load_state_dict(source.state_dict())
-    return into.requires_grad_(False)
+def with_target(make: Callable[[], Network]) -> tuple[Network, Network]:
+    """A new network and its target: another one with the same weights and without gradients."""
+    network, target = make(), make()
+    target.load_state_dict(network.state_dict())
+    return network, target.requires_grad_(False)
 
 
 def adam_tensors(name: str, optimizer: torch.optim.Adam) -> dict[str, Tensor]:

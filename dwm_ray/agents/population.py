@@ -29,8 +29,8 @@ class Stackable(Protocol):
 
 
 class Population:
-    """Agents that learn as one from now on; none may have learned before. Their options are equal except for their
-    class's `member_options`."""
+    """Agents that learn as one from now on; what their own optimisers knew is left behind (`load_optimizer_states`).
+    Their options are equal except for their class's `member_options`."""
 
     def __init__(self, members: Sequence[Agent]) -> None:
         """ValueError for agents that cannot be stacked, or with options that differ elsewhere."""
@@ -56,6 +56,21 @@ class Population:
         """One gradient step of every member from batches [P, B, ...], with a generator each; metrics are [P], still on
         the device."""
         return cast(Stackable, self._stack).update(segments, generators)
+
+    def optimizer_states(self) -> list[dict[str, Tensor]]:
+        """`Agent.optimizer_state` of every member: its part of what is stacked; counters [] are the same for all."""
+        state = self._stack.optimizer_state()
+        return [
+            {key: value[member] if value.dim() else value for key, value in state.items()}
+            for member in range(len(self.members))
+        ]
+
+    def load_optimizer_states(self, states: Sequence[dict[str, Tensor]]) -> None:
+        """Inverse of `optimizer_states`, for members that have made equally many updates. Weights are loaded into the
+        members themselves."""
+        first = states[0]
+        stacked = {key: torch.stack([state[key] for state in states]) for key, value in first.items() if value.dim()}
+        self._stack.load_optimizer_state({**first, **stacked})
 
 
 def _check(members: Sequence[Agent]) -> None:

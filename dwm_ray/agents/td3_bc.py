@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from dwm_ray.agents.base import Agent, CriticConfig
 from dwm_ray.agents.networks import Scaling, TanhActor, TwinCritic
 from dwm_ray.agents.noise import Generators, normal_like
-from dwm_ray.agents.optimizer import adam_tensors, descend, frozen_copy, fused_adam, load_adam_tensors, track
+from dwm_ray.agents.optimizer import adam_tensors, descend, fused_adam, load_adam_tensors, track, with_target
 from dwm_ray.agents.regression import regress
 from dwm_ray.agents.targets import TargetRule
 from dwm_ray.config import PositiveInt, PositiveShare, TrainingConfig
@@ -57,10 +57,8 @@ class TD3BC(Agent):
         super().__init__(config, spaces, stats, training)
         hidden = [config.hidden_size] * config.num_hidden
         self.scaling = Scaling(spaces, stats)
-        self.actor, self.target_actor = (TanhActor(spaces, hidden, config.matmul_precision) for _ in range(2))
-        self.critic, self.target_critic = (TwinCritic(spaces, hidden, config.matmul_precision) for _ in range(2))
-        frozen_copy(self.actor, self.target_actor)
-        frozen_copy(self.critic, self.target_critic)
+        self.actor, self.target_actor = with_target(lambda: TanhActor(spaces, hidden, config.matmul_precision))
+        self.critic, self.target_critic = with_target(lambda: TwinCritic(spaces, hidden, config.matmul_precision))
         self.rule = TargetRule.of(config, stats, training.discount)
         self.critic_optimizer = fused_adam(config.learning_rate, self.critic)
         self.actor_optimizer = fused_adam(config.learning_rate, self.actor)

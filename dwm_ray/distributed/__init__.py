@@ -3,7 +3,7 @@
 cluster.py     find or start a cluster; who gets which resources
 nodes.py       nodes that are there, and may come         provision.py  asks for nodes, waits, gives back
 sampler.py     actors that draw blocks                    buffer.py   the actor that owns and hands out blocks
-stream.py      one stream inside the buffer               accounts.py  rows in and out, over restarts and sessions
+stream.py      one stream inside the buffer               shelf.py    its blocks in the object store
 feed.py        a learner's thread that fetches blocks     learner.py  Ray Train loop of an agent
 modeler.py     Ray Train loop of a world model            artifacts.py, claims.py  one builder per world model
 trial.py       one configuration, end to end              sweep.py    many of them under Ray Tune

@@ -30,14 +30,14 @@ from typing import Any
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 
-from dwm_ray.distributed import spill
-from dwm_ray.distributed.accounts import Account, accounts_of, totals
 from dwm_ray.distributed.gauges import Gauges
 from dwm_ray.distributed.sending import Sender, count_traffic
 from dwm_ray.distributed.shelf import Shelf
 from dwm_ray.distributed.stream import Delivery, Stream
 from dwm_ray.distributed.waking import Bell, Desk, Soon
 from dwm_ray.run_folder import RunFolder
+from dwm_ray.streams import spill
+from dwm_ray.streams.accounts import Account, accounts_of, totals
 from dwm_ray.synthesis import StreamSpec
 
 RETRY_PAUSE_S = 1.0

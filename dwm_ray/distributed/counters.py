@@ -1,58 +1,19 @@
-"""Rows in and out of a run, over all its sessions, kept in its folder."""
+"""Rows in and out of a run on Ray: what its buffer has counted."""
 
 from __future__ import annotations
 
-import logging
-import time
-
-from dwm_ray.checkpoint import write_json
 from dwm_ray.distributed.sending import count_traffic
 from dwm_ray.distributed.trial import Plant
-from dwm_ray.run_folder import RunFolder
-from dwm_ray.storage import StorageFailed
-
-STORAGE_LOOK_S = 10.0
-LOG = logging.getLogger(__name__)
+from dwm_ray.streams.counters import Counters
 
 
-class Counters:
-    """`counters.json`: what this and earlier sessions of the run drew and consumed; written again at every look, or as
-    often as a storage is to be asked what its nodes have left there."""
+def counters_of(plant: Plant) -> Counters:
+    """Those of the run that a plant works for; the driver's traffic with its storage is counted from now on."""
+    count_traffic(plant.run, "driver")
 
-    def __init__(self, plant: Plant) -> None:
-        self._run, self._buffer = plant.run, plant.buffer
-        self._halvings, self._looked = 0, 0.0
-        count_traffic(plant.run, "driver")
+    def count(at_once: bool) -> dict[str, int]:
+        plant.buffer.save(at_once)
+        plant.run.pull()
+        return plant.buffer.counters()
 
-    def look(self) -> None:
-        """Write them if it is time; a storage that fails is asked again later."""
-        if self._run.storage:
-            if time.monotonic() - self._looked < STORAGE_LOOK_S:
-                return
-            self._looked = time.monotonic()
-        try:
-            self._write(at_once=False)
-        except StorageFailed as error:
-            LOG.warning("%s; the progress shown is old", error)
-
-    def write(self) -> None:
-        """At the end: what they count lies in the storage then. StorageFailed where it does not take it."""
-        self._write(at_once=True)
-
-    def _write(self, at_once: bool) -> None:
-        self._buffer.save(at_once)
-        self._run.pull()
-        now = self._buffer.counters()
-        if now["oom_halvings"] > self._halvings:
-            self._halvings = now["oom_halvings"]
-            LOG.warning("samplers ran out of memory %d times and draw fewer rows at once now", self._halvings)
-        with self._run.writing(self._run.counters):
-            write_json(self._run.counters, {**now, **shared_parts(self._run)})
-
-
-def shared_parts(run: RunFolder) -> dict[str, int]:
-    """World models and streams that the run folder holds whole."""
-    return {
-        "world_models_trained": len(list(run.root.glob("world_models/*/status.json"))),
-        "streams_drawn": len(list(run.root.glob("streams/*/stream.json"))),
-    }
+    return Counters(plant.run, count)

@@ -1,7 +1,7 @@
 """A learner's thread that fetches blocks of its stream into the ring on its device.
 
 The learner never asks for a batch over the network: whole blocks arrive in the background, and batches are drawn from
-the ring. The ring is made when the first block tells its shape.
+the ring.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import threading
 import time
 from types import TracebackType
 from typing import Any, Self
-from uuid import uuid4
 
 import numpy as np
 import ray
@@ -21,7 +20,8 @@ from dwm_ray.background import in_background
 from dwm_ray.config import ReplayConfig
 from dwm_ray.distributed.stream import Delivery
 from dwm_ray.replay.ring import Ring
-from dwm_ray.sources import stream_capacity
+from dwm_ray.sources import Intake
+from dwm_ray.streams.accounts import new_cursor
 from dwm_ray.synthesis import Admission, StreamSpec
 from dwm_ray.types import SegmentShape
 
@@ -41,10 +41,9 @@ class BlockFeed:
         cursor: str,
         device: torch.device,
     ) -> None:
-        self._buffer, self._spec, self._admission, self._config = buffer, spec, admission, config
-        # A learner that starts again has an empty ring: its cursor is a new one, at the first block.
-        self._cursor, self._device = f"{cursor}-{uuid4().hex[:8]}", device
-        self._ring: Ring | None = None
+        self._buffer, self._spec, self._config = buffer, spec, config
+        self._cursor = new_cursor(cursor)
+        self._intake = Intake(spec, admission, config, device)
         self._error: Exception | None = None
         self._complete = False
         self._seen: set[int] = set()
@@ -71,12 +70,12 @@ class BlockFeed:
             enough = self._progress.wait_for(self._enough, timeout=self._config.patience_s)
         self.waited_s = time.perf_counter() - started
         self.check()
-        if not enough or self._ring is None:
+        if not enough or self._intake.ring is None:
             raise RuntimeError(
                 f"only {self.rows_fetched} imagined segments came within replay.patience_s = "
                 f"{self._config.patience_s:g} s, and replay.min_synthetic = {self._config.min_synthetic}"
             )
-        return self._ring
+        return self._intake.ring
 
     def check(self) -> None:
         """Raise what stopped the thread, if anything did."""
@@ -86,11 +85,11 @@ class BlockFeed:
     def gauges(self) -> dict[str, float]:
         """Numbers for the learner's rows of metrics."""
         self.check()
-        size = self._ring.size if self._ring else 0
+        size = self._intake.ring.size if self._intake.ring else 0
         return {"synthetic_rows": size, "rows_fetched": self.rows_fetched, "waited_for_segments_s": self.waited_s}
 
     def _enough(self) -> bool:
-        held = self._ring.num_added if self._ring else 0
+        held = self._intake.ring.num_added if self._intake.ring else 0
         return self._error is not None or self._complete or held >= self._config.min_synthetic
 
     def _run(self, stop: threading.Event) -> None:
@@ -131,13 +130,6 @@ class BlockFeed:
 
     def _ingest(self, index: int, block: np.ndarray, shape: SegmentShape | None) -> None:
         assert shape is not None
-        rows = torch.tensor(block, device=self._device)  # a copy: no view pins the object store
-        self._add(self._admission.rows(self._spec, index, rows, shape), self._admission.shape(shape))
+        self._intake.take(index, block, shape)  # copies: no view pins the object store
         self._seen.add(index)
-        self.rows_fetched += len(rows)
-
-    def _add(self, rows: torch.Tensor, shape: SegmentShape) -> None:
-        if self._ring is None:
-            capacity = stream_capacity(self._config, self._spec.num_segments, self._admission)
-            self._ring = Ring(capacity, shape, self._device)
-        self._ring.add(rows)
+        self.rows_fetched += len(block)

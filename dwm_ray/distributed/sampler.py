@@ -24,14 +24,12 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.transitions import real_segments
 from dwm_ray.distributed.gauges import SamplerGauges
 from dwm_ray.distributed.sending import count_traffic
-from dwm_ray.distributed.spill import write_block
 from dwm_ray.halving import Halving
 from dwm_ray.problem import default_device, load_problem, new_agent
 from dwm_ray.run_folder import RunFolder
 from dwm_ray.sources import admission
-from dwm_ray.synthesis import StreamSpec, draw_block
-from dwm_ray.training.clock import Clock
-from dwm_ray.types import SegmentShape
+from dwm_ray.streams.drawing import BlockDrawer
+from dwm_ray.synthesis import StreamSpec
 from dwm_ray.world_models.base import WorldModel, sampling_options
 from dwm_ray.world_models.store import load_model
 
@@ -51,6 +49,7 @@ class Sampler:
         name = ray.get_runtime_context().get_actor_name() or ""
         self._gauges = SamplerGauges(self._run.name, name)
         self._halving = Halving(self._gauges.halved)
+        self._drawer = BlockDrawer(self._run.shared, self._starts, self._problem.task.termination, self._halving)
         count_traffic(self._run, name)
 
     def _load(self, fingerprint: str) -> WorldModel:
@@ -58,18 +57,10 @@ class Sampler:
 
     @ray.method(num_returns=2)
     def draw(self, spec: StreamSpec, index: int) -> tuple[np.ndarray, dict[str, Any]]:
-        """Block `index` as fused rows [rows, width] and what is to be known of it. The block is stored when this
-        returns, so that no accepted block is ever lost. The caller owns both values: they survive this actor."""
-        clock, halvings = Clock(), self._halving.count
-        model = self._halving.of(self._model(spec.world_model).with_options(spec.sampling))
-        segments = draw_block(spec, index, model, self._starts, self._problem.task.termination)
-        shape = SegmentShape.of(segments)
-        rows = shape.fuse(segments).cpu().numpy()
-        write_block(self._run.shared, spec, index, rows, shape)
-        seconds = clock.seconds
-        self._gauges.drew(len(rows), seconds)
-        costs = {"seconds": seconds, "cpu_s": clock.cpu_s, "oom_halvings": self._halving.count - halvings}
-        return rows, {"rows": len(rows), "shape": shape, **costs}
+        """See `BlockDrawer.draw`. The caller owns both values: they survive this actor."""
+        rows, meta = self._drawer.draw(spec, index, lambda: self._model(spec.world_model))
+        self._gauges.drew(meta["rows"], meta["seconds"])
+        return rows, meta
 
     def pid(self) -> int:
         """Of its process."""

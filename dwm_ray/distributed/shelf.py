@@ -12,8 +12,8 @@ from typing import Any
 
 import ray
 
-from dwm_ray.distributed import spill
 from dwm_ray.distributed.stream import Stream
+from dwm_ray.streams import spill
 
 
 class Shelf:

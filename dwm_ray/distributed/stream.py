@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from dwm_ray.distributed import spill
-from dwm_ray.distributed.accounts import Account
 from dwm_ray.replay.streams import Ledger
 from dwm_ray.storage import StorageFailed
+from dwm_ray.streams import spill
+from dwm_ray.streams.accounts import Account
 from dwm_ray.synthesis import StreamSpec
 from dwm_ray.types import SegmentShape
 
@@ -46,15 +46,10 @@ class Stream:
     def load(run: spill.Run, spec: StreamSpec, lead: int, account: Account) -> Stream:
         """With the blocks that an earlier session, or the buffer before it was killed, left on disk, in their order."""
         stream = Stream(run, spec, Ledger(spec.num_blocks, lead), account)
-        there = spill.blocks_on_disk(run, spec)
-        for index in sorted(there.keys() - account.kept.keys()):
-            account.drew(index, there[index], kept=True, found=True)
-        for index in account.kept:
-            if index in there:
-                stream.ledger.restore(index, there[index])
+        for index, rows in account.reopened(spill.blocks_on_disk(run, spec)).items():
+            stream.ledger.restore(index, rows)
         if stream.ledger.arrived:
             stream.shape = spill.read_shape(run, spec)
-            account.found(stream.ledger.rows_accepted)
         stream.describe()
         return stream
 
@@ -102,8 +97,5 @@ class Stream:
 
     def describe(self) -> None:
         """`stream.json`, once all blocks are there; the session that drew the last one may have ended before it."""
-        if not self.ledger.complete or spill.has_end(self.run, self.spec):
-            return
-        about = {"rows": self.ledger.rows_accepted, "blocks": len(self.ledger.arrived)}
-        ended = {"seconds": self.account.seconds, "finished": time.time()}
-        spill.write_end(self.run, self.spec, {**asdict(self.spec), **about, **ended})
+        if self.ledger.complete:
+            spill.write_end(self.run, self.spec, self.account.seconds)

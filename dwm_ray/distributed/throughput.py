@@ -16,14 +16,14 @@ import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dwm_ray.config import RunConfig
-from dwm_ray.distributed.accounts import FILE
 from dwm_ray.distributed.cluster import place
 from dwm_ray.distributed.feed import BLOCKS_A_FETCH, FETCH_WAIT_S
 from dwm_ray.distributed.shards import Shards
-from dwm_ray.distributed.spill import stream_folder
 from dwm_ray.distributed.trial import Plant
 from dwm_ray.problem import load_problem, new_model
 from dwm_ray.run_folder import RunFolder
+from dwm_ray.streams.accounts import FILE
+from dwm_ray.streams.spill import stream_folder
 from dwm_ray.synthesis import StreamSpec
 from dwm_ray.training.writers import read_rows
 from dwm_ray.world_models.store import save_model

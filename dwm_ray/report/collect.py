@@ -124,8 +124,7 @@ def _stream(folder: Path) -> Json | None:
 
 
 def _counted(models: list[Json], streams: list[Json]) -> Json:
-    """Counters of a run that kept none, from what it left. A run in one process leaves no streams, and nothing tells
-    how much was consumed."""
+    """Counters of a run that kept none, from what it left; nothing tells how much was consumed."""
     return {
         "world_models_trained": sum(model["updates"] is not None for model in models),
         "streams_drawn": len(streams) if streams else None,

@@ -43,12 +43,7 @@ class AgentTrainer:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that a resume needs beside the source's contents, as one flat dict."""
-        return {
-            "update": torch.tensor(self.update),
-            "generator": self.generator.get_state(),
-            **prefixed("agent", self.agent.state_dict()),
-            **prefixed("optimizer", self.agent.optimizer_state()),
-        }
+        return trainer_state(self.update, self.generator, self.agent, self.agent.optimizer_state())
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Inverse of `state_dict`; the tensors may be on any device."""
@@ -56,6 +51,18 @@ class AgentTrainer:
         self.generator.set_state(state["generator"].cpu())
         self.agent.load_state_dict(unprefixed("agent", state))
         self.agent.load_optimizer_state(unprefixed("optimizer", state))
+
+
+def trainer_state(
+    update: int, generator: torch.Generator, agent: Agent, optimizer: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """The state of a trainer whose agent's `optimizer_state` is given."""
+    return {
+        "update": torch.tensor(update),
+        "generator": generator.get_state(),
+        **prefixed("agent", agent.state_dict()),
+        **prefixed("optimizer", optimizer),
+    }
 
 
 def finite(metrics: dict[str, float], update: int) -> dict[str, float]:

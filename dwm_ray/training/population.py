@@ -6,10 +6,12 @@ import time
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from dwm_ray.agents.population import Population
+from dwm_ray.checkpoint import unprefixed
 from dwm_ray.replay.mixture import Mixture
-from dwm_ray.training.agent import Means
+from dwm_ray.training.agent import Means, trainer_state
 from dwm_ray.types import Metrics, Segments
 
 
@@ -39,6 +41,23 @@ class PopulationTrainer:
         rows = means.read()
         shared = {"num_members": len(rows), "updates_per_s": len(rows) * num_updates / (time.perf_counter() - started)}
         return [{**row, **source.gauges(), **shared} for row, source in zip(rows, self.sources, strict=True)]
+
+    def state_dicts(self) -> list[dict[str, Tensor]]:
+        """Of every member, as `AgentTrainer.state_dict` would have it."""
+        parts = zip(self.generators, self.population.members, self.population.optimizer_states(), strict=True)
+        return [trainer_state(self.update, *part) for part in parts]
+
+    def load_state_dicts(self, states: Sequence[dict[str, Tensor]]) -> None:
+        """Inverse of `state_dicts`, also with states of trainers of single agents. ValueError where they are not all of
+        one update."""
+        updates = {int(state["update"]) for state in states}
+        if len(updates) > 1:
+            raise ValueError(f"members of a population stand at updates {sorted(updates)}; expected one update for all")
+        [self.update] = updates
+        for agent, generator, state in zip(self.population.members, self.generators, states, strict=True):
+            generator.set_state(state["generator"].cpu())
+            agent.load_state_dict(unprefixed("agent", state))
+        self.population.load_optimizer_states([unprefixed("optimizer", state) for state in states])
 
     def step(self) -> Metrics:
         """One update of every member; metrics [P] are on the device."""

@@ -11,10 +11,10 @@ import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 from test_buffer import BLOCK_ROWS, NUM_BLOCKS, SHAPE, Sampler, Store, assert_whole, build, rows_of, spec, store
 
-from dwm_ray.distributed import accounts as module
-from dwm_ray.distributed import spill
-from dwm_ray.distributed.accounts import Account, accounts_of, totals
 from dwm_ray.distributed.buffer import SyntheticReplayBuffer
+from dwm_ray.streams import accounts as module
+from dwm_ray.streams import spill
+from dwm_ray.streams.accounts import Account, accounts_of, totals
 
 __all__ = ["store"]
 NUM = spec().num_segments

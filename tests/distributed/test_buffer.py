@@ -18,9 +18,9 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
 from dwm_ray.distributed import buffer as module
 from dwm_ray.distributed import shelf as shelf_module
-from dwm_ray.distributed import spill
 from dwm_ray.distributed.buffer import SyntheticReplayBuffer
 from dwm_ray.distributed.gauges import FAMILIES, LABELS
+from dwm_ray.streams import spill
 from dwm_ray.synthesis import StreamSpec
 from dwm_ray.types import SegmentShape
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dwm_ray.distributed import spill
-from dwm_ray.distributed.accounts import Account
 from dwm_ray.distributed.faults import suite, witness
 from dwm_ray.distributed.faults.arena import Arena
 from dwm_ray.distributed.faults.outcome import NotRun, Outcome, markdown_table
+from dwm_ray.streams import spill
+from dwm_ray.streams.accounts import Account
 from dwm_ray.synthesis import StreamSpec
 from dwm_ray.types import SegmentShape
 

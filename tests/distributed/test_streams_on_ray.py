@@ -6,14 +6,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 import ray
-from stream_site import Site, make_site, stop
+from stream_site import CPU, Site, make_site, ordered, stop
 from tiny_problem import NUM_SEGMENTS
 
 from dwm_ray.distributed.trial import Plant
+from dwm_ray.streams.local import stored_rings
+from dwm_ray.world_models.base import WorldModel
 
 pytestmark = pytest.mark.cluster
 
@@ -41,6 +44,13 @@ def test_every_reader_gets_the_rows_that_one_process_draws(site: Site, plant: Pl
         "segments_consumed": 2 * NUM_SEGMENTS,
         "oom_halvings": 0,
     }
+
+
+def test_a_run_without_ray_finds_what_samplers_have_drawn(site: Site, plant: Plant) -> None:
+    rows = site.all_rows(plant, "third")
+    nothing_to_draw_with = cast(WorldModel, None)
+    [ring] = stored_rings([site.config], site.problem, nothing_to_draw_with, site.run, CPU).values()
+    np.testing.assert_array_equal(ordered(ring), rows)
 
 
 def test_a_learner_that_starts_again_gets_every_row(site: Site, plant: Plant) -> None:

@@ -7,6 +7,7 @@ from test_agent_trainer import mixture, real_agent
 from dwm_ray.agents.population import Population
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.replay.ring import Ring
+from dwm_ray.training.agent import AgentTrainer
 from dwm_ray.training.population import PopulationTrainer
 from dwm_ray.types import SegmentShape
 
@@ -35,3 +36,35 @@ def test_batches_of_different_shapes_are_refused() -> None:
     sources, generators = [mixture(), Mixture(ring, None, 1.0, 8)], tuple(member.generator for member in members)
     with pytest.raises(ValueError, match=r"training\.batch_size, synthesis\.horizon: expected batches of one shape"):
         PopulationTrainer(Population([member.agent for member in members]), sources, generators)
+
+
+@pytest.mark.parametrize("name", ["td3_bc", "iql"])
+def test_members_states_go_back_and_forth_between_populations_and_single_trainers(name: str) -> None:
+    alone, members, later = ([real_agent(name, seed) for seed in seeds] for seeds in ((0, 1), (0, 1), (8, 9)))
+    first, second = population_of(members), population_of(later)
+    for trainer in alone:
+        trainer.run(5)
+    first.load_state_dicts([trainer.state_dict() for trainer in alone])
+    first.run(6)
+    second.load_state_dicts(first.state_dicts())
+    assert second.update == 11
+    first.run(4), second.run(4)
+    for trainer, state, other in zip(alone, first.state_dicts(), second.state_dicts(), strict=True):
+        trainer.run(10)
+        expected = trainer.state_dict()
+        assert state.keys() == other.keys() == expected.keys()
+        for key, value in expected.items():
+            assert torch.equal(state[key], other[key]), key
+            torch.testing.assert_close(state[key], value, rtol=1e-3, atol=1e-4, msg=key)
+
+
+def test_states_of_different_updates_are_refused() -> None:
+    alone, members = ([real_agent("td3_bc", seed) for seed in (0, 1)] for _ in range(2))
+    alone[1].run(3)
+    with pytest.raises(ValueError, match=r"stand at updates \[0, 3\]; expected one update"):
+        population_of(members).load_state_dicts([trainer.state_dict() for trainer in alone])
+
+
+def population_of(members: list[AgentTrainer]) -> PopulationTrainer:
+    agents, generators = [member.agent for member in members], tuple(member.generator for member in members)
+    return PopulationTrainer(Population(agents), [mixture()] * len(members), generators)

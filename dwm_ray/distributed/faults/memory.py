@@ -12,15 +12,15 @@ import torch
 
 from dwm_ray.config import RunConfig
 from dwm_ray.data.transitions import real_segments
-from dwm_ray.distributed.accounts import Account
 from dwm_ray.distributed.cluster import place
 from dwm_ray.distributed.faults.arena import Arena
 from dwm_ray.distributed.faults.outcome import Outcome
-from dwm_ray.distributed.spill import stream_folder
 from dwm_ray.distributed.trial import Plant
 from dwm_ray.problem import Problem, load_problem, new_model
 from dwm_ray.processes import status_bytes
 from dwm_ray.run_folder import RunFolder
+from dwm_ray.streams.accounts import Account
+from dwm_ray.streams.spill import stream_folder
 from dwm_ray.synthesis import StreamSpec, draw_block
 from dwm_ray.types import SegmentShape
 from dwm_ray.world_models.store import load_model, save_model

@@ -13,8 +13,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from dwm_ray.distributed.accounts import FILE, Account, totals
 from dwm_ray.run_folder import read_json
+from dwm_ray.streams.accounts import FILE, Account, totals
 from dwm_ray.training.writers import read_rows
 
 COUNTED = ("segments_sampled", "segments_dropped", "segments_consumed")

@@ -1,13 +1,14 @@
 """A stream's account: what was drawn for it and who read it, one line an event, in `streams/FINGERPRINT/account.jsonl`.
 
-Only the buffer writes it, and before it acts on an event, so a buffer that starts again - or a later session - finds
-every row accounted for: drawn = kept + dropped, and what was handed to each cursor. A block that lies on disk without a
-line was drawn, and its answer was lost with the buffer that had asked for it: it is `found`, and counts as drawn.
+Only the buffer writes it - without Ray the one process there is, as `local` - and before it acts on an event, so who
+starts again after it - or a later session - finds every row accounted for: drawn = kept + dropped, and what was handed
+to each cursor. A block that lies on disk without a line was drawn, and its line was lost with the process that was to
+write it: it is `found`, and counts as drawn.
 Not counted is a block that a sampler draws while it cannot be reached and another one has drawn since.
 
     {"block": 3, "rows": 4096, "kept": true, "seconds": 0.4, "cpu_s": 0.4, "sampler": "sampler-0", ...}
     {"block": 4, "rows": 4096, "kept": true, "found": true, ...}
-    {"restored": 8192}                                a buffer found so many rows on disk and did not draw them again
+    {"restored": 8192}                                so many rows were on disk at the start and not drawn again
     {"cursor": "a1b2-c3", "position": 5, "rows": 20480, "open": true}
 """
 
@@ -16,9 +17,10 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
+from uuid import uuid4
 
 from dwm_ray.training.writers import open_to_append, read_rows
 
@@ -48,9 +50,14 @@ class Account:
         """A block came in; `kept` is False where it was here already."""
         self._tell({"block": block, "rows": rows, "kept": kept, **about, "time": time.time()})
 
-    def found(self, rows: int) -> None:
-        """A buffer found so many rows on disk when it opened the stream."""
-        self._tell({"restored": rows})
+    def reopened(self, there: Mapping[int, int]) -> dict[int, int]:
+        """The stream is opened and these blocks, index -> rows, lie on disk; they come back in the order of their
+        arrival. Those that no line tells of were drawn all the same."""
+        for index in sorted(there.keys() - self.kept.keys()):
+            self.drew(index, there[index], kept=True, found=True)
+        if there:
+            self._tell({"restored": sum(there.values())})
+        return {index: there[index] for index in self.kept if index in there}
 
     def read(self, cursor: str, position: int, rows: int, is_open: bool = True) -> None:
         """A cursor has been handed `position` blocks by now, `rows` rows in all."""
@@ -90,6 +97,11 @@ class Account:
             self.kept[line["block"]] = line["rows"]
         else:
             self.dropped += line["rows"]
+
+
+def new_cursor(trial: str) -> str:
+    """Name of a trial's cursor. A learner that starts again has an empty ring, and reads from the first block."""
+    return f"{trial}-{uuid4().hex[:8]}"
 
 
 def accounts_of(run: Path, wanted: Callable[[str], bool] = lambda stream: True) -> dict[str, Account]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -65,13 +66,12 @@ def rows_on_disk(run: Run, spec: StreamSpec, index: int) -> int | None:
     return _num_rows(stream, spec, index) if stream.exists(_name(index)) else None
 
 
-def write_end(run: Run, spec: StreamSpec, about: dict[str, Any]) -> None:
-    """`stream.json`, which says that all blocks are there."""
-    _write_json(_stream(run, spec), END, about)
-
-
-def has_end(run: Run, spec: StreamSpec) -> bool:
-    return _stream(run, spec).exists(END)
+def write_end(run: Run, spec: StreamSpec, seconds: float) -> None:
+    """`stream.json`, which says that all blocks are there and how long they were drawn; the first one stays."""
+    stream = _stream(run, spec)
+    if not stream.exists(END):
+        about = {"rows": spec.num_segments, "blocks": spec.num_blocks, "seconds": seconds, "finished": time.time()}
+        _write_json(stream, END, {**asdict(spec), **about})
 
 
 def _stream(run: Run, spec: StreamSpec) -> Storage:

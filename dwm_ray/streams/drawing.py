@@ -1,0 +1,34 @@
+"""Blocks drawn and stored, with what each has cost: by a sampler of Ray or by a run in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dwm_ray.halving import Halving
+from dwm_ray.streams.spill import Run, write_block
+from dwm_ray.synthesis import StreamSpec, draw_block
+from dwm_ray.training.clock import Clock
+from dwm_ray.types import Segments, SegmentShape, Termination
+from dwm_ray.world_models.base import WorldModel
+
+
+class BlockDrawer:
+    """Draws from recorded start pairs, on their device, as many rows at once as memory allows."""
+
+    def __init__(self, run: Run, starts: Segments, rule: Termination, halving: Halving) -> None:
+        self._run, self._starts, self._rule, self._halving = run, starts, rule, halving
+
+    def draw(self, spec: StreamSpec, index: int, model: Callable[[], WorldModel]) -> tuple[np.ndarray, dict[str, Any]]:
+        """Block `index` as fused rows [rows, width], and {rows, shape, seconds, cpu_s, oom_halvings}; loading the model
+        counts. The block is stored when this returns, so that no accepted block is ever lost."""
+        clock, halvings = Clock(), self._halving.count
+        imaginer = self._halving.of(model().with_options(spec.sampling))
+        segments = draw_block(spec, index, imaginer, self._starts, self._rule)
+        shape = SegmentShape.of(segments)
+        rows = shape.fuse(segments).cpu().numpy()
+        write_block(self._run, spec, index, rows, shape)
+        costs = {"seconds": clock.seconds, "cpu_s": clock.cpu_s, "oom_halvings": self._halving.count - halvings}
+        return rows, {"rows": len(rows), "shape": shape, **costs}
