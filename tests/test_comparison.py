@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -156,6 +157,12 @@ def pipeline() -> ModuleType:
     return load_program("pipelines/compare.py")
 
 
+def execute(pipeline: ModuleType, root: Path, population: int) -> None:
+    """One task's run folder, as the process of its own has it that it is given to."""
+    console = pipeline.Console()
+    pipeline.execute(console, pipeline.session.reopen(console, str(root), root.parent), lambda: 1.0, population)
+
+
 @pytest.mark.parametrize("stored", [False, True])
 def test_a_finished_comparison_is_shown_again_without_a_cluster(
     pipeline: ModuleType,
@@ -181,7 +188,7 @@ def test_a_finished_comparison_is_shown_again_without_a_cluster(
                 config = {"world_model": None, "agent": {"name": "iql"}, "seed": seed}
                 (folder / "config.json").write_text(json.dumps(config))
         RunFolder.remembered(root).push(root / "trials")
-        pipeline.execute(pipeline.Console(), root, population)
+        execute(pipeline, root, population)
 
     monkeypatch.setattr(pipeline.session, "started", stop)
     monkeypatch.setattr(pipeline, "execute_apart", apart)
@@ -193,7 +200,7 @@ def test_a_finished_comparison_is_shown_again_without_a_cluster(
     comparison = json.loads((root / "comparison.json").read_text())
     assert [task["task"] for task in comparison["tasks"]] == ["a", "b"]
     assert comparison["all_tasks"][1]["improvement"]["value"] == 0.5
-    monkeypatch.setattr(pipeline, "execute_apart", lambda *about: pipeline.execute(pipeline.Console(), *about))
+    monkeypatch.setattr(pipeline, "execute_apart", partial(execute, pipeline))
     where = RunFolder.remembered(root).where
     assert ("://" in where) == stored
     if stored:
@@ -221,7 +228,7 @@ def test_a_comparison_whose_defaults_have_changed_is_not_mixed(
 ) -> None:
     file = recording(tmp_path / "pendulum.hdf5")
     own = pipeline.Command(methods=("td3bc", "iql"), seeds=1, output=tmp_path)
-    root = pipeline.begin(
+    root, _ = pipeline.begin(
         pipeline.Console(), own, run_options(task="pendulum", **{"data.file": str(file)}), "laptop", []
     )
     methods = json.loads((root / "methods.json").read_text())

@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny_problem import DWM, ONE_STEP, recording, tiny_config
 
+from dwm_ray.config import RunConfig
 from dwm_ray.distributed import gauges as module
 from dwm_ray.distributed.feed import BlockFeed
 from dwm_ray.distributed.gauges import FAMILIES, Gauges, SamplerGauges
@@ -16,6 +17,8 @@ from dwm_ray.problem import load_problem
 from dwm_ray.replay.ring import Ring
 from dwm_ray.run import agent_trainer, imagined_ring, learn_trial, ready_agent, world_model, world_model_trainer
 from dwm_ray.run_folder import RunFolder
+from dwm_ray.sources import admission
+from dwm_ray.synthesis import StreamSpec
 from dwm_ray.training.fit import fit, log_row
 from dwm_ray.training.writers import MetricsWriter
 from dwm_ray.world_models.base import model_options
@@ -53,9 +56,9 @@ def names(family: str) -> set[str]:
     return {f"dwm_{family}_{name}" for name in FAMILIES[family]}
 
 
-def numbers_of_feed(ring: Ring) -> dict[str, float]:
-    feed = BlockFeed(None, None, None, None, "trial", CPU)  # type: ignore[arg-type]
-    feed._ring = ring
+def numbers_of_feed(config: RunConfig, ring: Ring) -> dict[str, float]:
+    feed = BlockFeed(None, StreamSpec.of(config, "model"), admission(config), config.replay, "trial", CPU)
+    feed._intake.ring = ring
     return feed.gauges()
 
 
@@ -69,7 +72,7 @@ def test_learners_export_the_catalogue_between_them(
     agent = ready_agent(config, problem, trained, CPU)
     ring = imagined_ring(config, problem, trained, CPU) if model is DWM else None
     trainer = agent_trainer(config, problem, agent, trained, ring)
-    numbers = (lambda: numbers_of_feed(ring)) if ring else dict
+    numbers = (lambda: numbers_of_feed(config, ring)) if ring else dict
     learn_trial(trainer, config, problem, tmp_path, lambda row: None, numbers, 0.0, Gauges("learner").tell)
     every = {f"dwm_learner_{name}" for name in ("update", "updates_per_s", "score_mean", "q_mean", "gpu_bytes")}
     assert every <= seen.keys()
