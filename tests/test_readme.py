@@ -22,10 +22,18 @@ from dwm_ray.types import Segments
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+DOCS = [path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(text: str) -> list[tuple[str, str]]:
+    """(language, text) of its fenced blocks."""
+    return re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+BLOCKS = blocks(TEXT)
 COMMANDS = [
     line
-    for language, block in BLOCKS
+    for language, block in [found for text in (TEXT, *DOCS) for found in blocks(text)]
     if language == "bash"
     for line in block.splitlines()
     if re.match(r"python pipelines/", line)
