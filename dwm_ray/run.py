@@ -64,10 +64,10 @@ def run(config: RunConfig, folder: RunFolder, problem: Problem | None = None) ->
     return final
 
 
-def resume(trainer: AgentTrainer, trial: Path) -> float:
-    """Load the state that an earlier try has kept in the trial's folder, if there is one; returns the seconds of work
-    already spent."""
-    kept = load_state(trial)
+def resume(trainer: AgentTrainer | WorldModelTrainer, path: Path) -> float:
+    """Load the state that an earlier try has kept in the folder of a trial or a world model, if there is one; returns
+    the seconds of work already spent."""
+    kept = load_state(path)
     if kept is None:
         return 0.0
     state, seconds = kept
@@ -79,12 +79,25 @@ def world_model(config: RunConfig, problem: Problem, folder: RunFolder, device: 
     """The run's world model: found whole in the run folder, or trained here."""
     path = folder.fetched(folder.world_model(model_fingerprint(config, problem.identity)))
     if not is_trained(path):
-        trainer = world_model_trainer(config, problem, device)
-        with MetricsWriter(path) as writer:
-            seconds = fit(trainer, model_options(config).num_updates, lambda row: log_row(writer, row))
-        publish(path, trainer.averaged, config, problem, trainer.update, seconds)
+        train_world_model(config, problem, folder, path, device)
     folder.push(path)
     return trained_model(config, path, device)
+
+
+def train_world_model(config: RunConfig, problem: Problem, folder: RunFolder, path: Path, device: torch.device) -> None:
+    """Train it and publish it at `path`; what an earlier try has left there is gone on with."""
+    trainer = world_model_trainer(config, problem, device)
+    seconds = resume(trainer, path)
+    with MetricsWriter(path, trainer.update) as writer:
+
+        def keep(row: dict[str, Any]) -> None:
+            log_row(writer, row)
+            save_state(path, trainer.state_dict(), row["seconds"])
+            folder.push(path)
+
+        seconds = fit(trainer, model_options(config).num_updates, keep, seconds)
+    publish(path, trainer.averaged, config, problem, trainer.update, seconds)
+    folder.remove(resume_folder(path))
 
 
 def trained_model(config: RunConfig, path: Path, device: torch.device) -> WorldModel:

@@ -9,9 +9,11 @@ import pytest
 import torch
 from tiny_problem import DWM, recording, tiny_config
 
+from dwm_ray import run
 from dwm_ray.config import RunConfig
 from dwm_ray.in_process import run_all
 from dwm_ray.problem import load_problem
+from dwm_ray.run import world_model
 from dwm_ray.run_folder import RunFolder, status_of
 from dwm_ray.search import Trial
 from dwm_ray.storage import Storage
@@ -145,3 +147,29 @@ def test_states_lie_in_the_storage_and_are_removed_there(num: int, file: Path, t
     assert [row["update"] for row in read_rows(trial_of(configs[0], fresh) / "metrics.jsonl")] == [10, 20, 30]
     assert not [path for path in kept.glob("trials/*/resume/*") if path.is_file()]
     assert len(list(kept.glob("trials/*/checkpoint/agent.safetensors"))) == num
+
+
+def test_a_world_model_that_was_cut_off_goes_on(file: Path, tmp_path: Path) -> None:
+    config = tiny_config(file, {**DWM, "num_updates": 40})
+    problem, cpu = load_problem(config), torch.device("cpu")
+    whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
+    expected = world_model(config, problem, whole, cpu).state_dict()
+    really, rows = run.save_state, []
+
+    def last(path: Path, state: dict[str, Any], seconds: float) -> None:
+        really(path, state, seconds)
+        rows.append(seconds)
+        if len(rows) == 25:
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "save_state", last)
+        with pytest.raises(Killed):
+            world_model(config, problem, cut, cpu)
+    found = world_model(config, problem, cut, cpu).state_dict()
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
+    [folder] = cut.root.glob("world_models/*")
+    log = read_rows(folder / "metrics.jsonl")
+    assert [row["update"] for row in log] == list(range(1, 41))
+    assert log[-1]["seconds"] > rows[-1], "those before the cut are counted"
+    assert not resume_folder(folder).exists()
