@@ -1,4 +1,4 @@
-"""What training without Ray goes on from: a trainer's state, in the folder of its trial or world model until it is done.
+"""What training goes on from without Ray: a trainer's state, in the folder of a trial or world model till that is done.
 
 All that counts is in one file, so that it is the old state or the new one whenever the process ends. (On Ray, Ray Train
 keeps the same state: `distributed/checkpoints`.)
