@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ from stream_site import CPU, Site, make_site, ordered, stop
 from tiny_problem import NUM_SEGMENTS
 
 from dwm_ray.distributed.trial import Plant
+from dwm_ray.run_folder import RunFolder
 from dwm_ray.streams.local import stored_rings
 from dwm_ray.world_models.base import WorldModel
 
@@ -46,10 +48,11 @@ def test_every_reader_gets_the_rows_that_one_process_draws(site: Site, plant: Pl
     }
 
 
-def test_a_run_without_ray_finds_what_samplers_have_drawn(site: Site, plant: Plant) -> None:
+def test_a_run_without_ray_finds_what_samplers_have_drawn(site: Site, plant: Plant, tmp_path: Path) -> None:
     rows = site.all_rows(plant, "third")
+    later = RunFolder(shutil.copytree(site.run.root, tmp_path / "run"))  # an account has one writer at a time
     nothing_to_draw_with = cast(WorldModel, None)
-    [ring] = stored_rings([site.config], site.problem, nothing_to_draw_with, site.run, CPU).values()
+    [ring] = stored_rings([site.config], site.problem, nothing_to_draw_with, later, CPU).values()
     np.testing.assert_array_equal(ordered(ring), rows)
 
 
