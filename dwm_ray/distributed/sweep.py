@@ -18,6 +18,7 @@ from typing import Any
 from ray import tune
 from ray.tune import Callback, FailureConfig, TuneConfig, Tuner
 from ray.tune.integration.ray_train import TuneReportCallback
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from dwm_ray.checkpoint import write_json
@@ -78,7 +79,7 @@ def run_sweep(
             name=time.strftime("tune-%Y%m%d-%H%M%S"),
             **ray_storage(plant.run),
             failure_config=FailureConfig(max_failures=config.cluster.max_failures),
-            callbacks=[_StatusRecorder(plant.run)],
+            callbacks=[_StatusRecorder(plant.run), _Silent()],
             verbose=0,
         ),
     ).fit()
@@ -131,6 +132,13 @@ class _StatusRecorder(Callback):
         with self._run.writing(folder / "status.json"):
             self._run.pull(folder)
             yield folder
+
+
+class _Silent(TrialProgressCallback):
+    """Takes the place of Tune's own, which would print of every trial's end that it has heard nothing of it."""
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        pass
 
 
 def _so_far(folder: Path) -> dict[str, Any]:
