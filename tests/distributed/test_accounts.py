@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from buffer_stand_ins import BLOCK_ROWS, NUM_BLOCKS, SHAPE, Sampler, Store, assert_whole, build, rows_of, spec, store
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
-from test_buffer import BLOCK_ROWS, NUM_BLOCKS, SHAPE, Sampler, Store, assert_whole, build, rows_of, spec, store
 
 from dwm_ray.distributed.buffer import SyntheticReplayBuffer
 from dwm_ray.streams import accounts as module

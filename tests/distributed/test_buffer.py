@@ -6,149 +6,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from buffer_stand_ins import (
+    BLOCK_ROWS,
+    NUM_BLOCKS,
+    SHAPE,
+    Failure,
+    NoGauges,
+    Sampler,
+    Store,
+    assert_whole,
+    build,
+    read,
+    rows_of,
+    spec,
+    store,
+)
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
-from dwm_ray.distributed import buffer as module
-from dwm_ray.distributed import shelf as shelf_module
-from dwm_ray.distributed.buffer import SyntheticReplayBuffer
-from dwm_ray.distributed.gauges import FAMILIES, LABELS
 from dwm_ray.streams import spill
 from dwm_ray.synthesis import StreamSpec
-from dwm_ray.types import SegmentShape
 
-SHAPE = SegmentShape(horizon=1, obs_size=1, act_size=1, num_actions=1)
-NUM_BLOCKS, BLOCK_ROWS = 6, 4
-Failure = Callable[[int], Exception | None]
-
-
-def spec(seed: int = 0) -> StreamSpec:
-    return StreamSpec("model", {}, 0.5, 0.9, NUM_BLOCKS * BLOCK_ROWS - 1, BLOCK_ROWS, seed)
-
-
-def rows_of(of: StreamSpec, index: int) -> np.ndarray:
-    return np.full((len(of.rows_of(index)), SHAPE.width), 100 * of.seed + index, np.float32)
-
-
-class Sampler:
-    """Draws blocks at once, unless `fails` says otherwise; counts what it was asked for."""
-
-    def __init__(self, run: Path, fails: Failure = lambda call: None, writes_first: bool = False) -> None:
-        self.run, self.fails, self.writes_first = run, fails, writes_first
-        self.asked: list[int] = []
-        self.written: list[int] = []
-        self.orphans: list[tuple[StreamSpec, int, np.ndarray]] = []
-        """What a buffer asked for that was killed before the answer: it is drawn all the same."""
-
-    @property
-    def draw(self) -> Sampler:
-        return self
-
-    @property
-    def idle(self) -> SimpleNamespace:
-        return SimpleNamespace(remote=self._finish)
-
-    async def _finish(self) -> None:
-        while self.orphans:
-            self._write(*self.orphans.pop())
-
-    def _write(self, of: StreamSpec, index: int, rows: np.ndarray) -> None:
-        spill.write_block(self.run, of, index, rows, SHAPE)
-        self.written.append(index)
-
-    def remote(self, of: StreamSpec, index: int) -> tuple[np.ndarray, Awaitable[dict[str, Any]]]:
-        self.asked.append(index)
-        rows = rows_of(of, index)
-        return rows, self._meta(of, index, rows, self.fails(len(self.asked)))
-
-    async def _meta(self, of: StreamSpec, index: int, rows: np.ndarray, error: Exception | None) -> dict[str, Any]:
-        try:
-            await asyncio.sleep(0)
-        except asyncio.CancelledError:
-            self.orphans.append((of, index, rows))
-            raise
-        if error is None or self.writes_first:
-            self._write(of, index, rows)
-        if error is not None:
-            raise error
-        return {"rows": len(rows), "shape": SHAPE, "seconds": 0.5, "cpu_s": 0.25, "oom_halvings": 0}
-
-
-class NoGauges:
-    """Keeps the last values."""
-
-    values: ClassVar[dict[str, float]] = {}
-
-    def __init__(self, family: str, labels: dict[str, str]) -> None:
-        assert (family, set(labels)) == ("buffer", set(LABELS["buffer"]))
-
-    def set(self, values: dict[str, float]) -> None:
-        assert all(np.isfinite(list(values.values())))
-        assert values.keys() == FAMILIES["buffer"].keys()
-        NoGauges.values = values
-
-
-class Store:
-    """What stands for Ray: named samplers, and an object store in which a reference is the object."""
-
-    def __init__(self) -> None:
-        self.samplers: dict[str, Sampler] = {}
-        self.puts = 0
-        self.restarted = False
-
-    def get_runtime_context(self) -> SimpleNamespace:
-        return SimpleNamespace(was_current_actor_reconstructed=self.restarted)
-
-    def get_actor(self, name: str) -> Sampler:
-        return self.samplers[name]
-
-    def put(self, rows: np.ndarray) -> np.ndarray:
-        self.puts += 1
-        return rows
-
-
-@pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Store:
-    stand_in = Store()
-    monkeypatch.setattr(module, "ray", stand_in)
-    monkeypatch.setattr(shelf_module, "ray", stand_in)
-    monkeypatch.setattr(module, "Gauges", NoGauges)
-    monkeypatch.setattr(module, "RETRY_PAUSE_S", 0.0)
-    monkeypatch.setattr(module, "GAUGES_EVERY_S", 0.0)
-    return stand_in
-
-
-def build(run: Path, store: Store, *samplers: Sampler, lead: int = 64, num_bytes: int = 10**9) -> SyntheticReplayBuffer:
-    store.samplers = {f"sampler-{i}": sampler for i, sampler in enumerate(samplers)}
-    return SyntheticReplayBuffer(str(run), lead, num_bytes, list(store.samplers))
-
-
-async def read(buffer: SyntheticReplayBuffer, cursor: str, of: StreamSpec, most: int = 2) -> dict[int, np.ndarray]:
-    """All blocks of a stream, as a reader gets them; each must come once."""
-    blocks: dict[int, np.ndarray] = {}
-    for _ in range(100):
-        delivery = await buffer.fetch(of, cursor, most, 1.0)
-        assert len(delivery.blocks) <= most
-        for index, [rows] in delivery.blocks:
-            assert index not in blocks, "a block came twice"
-            assert delivery.shape == SHAPE
-            blocks[index] = rows
-        if delivery.complete:
-            return blocks
-    raise AssertionError("the stream never ended")
-
-
-def assert_whole(blocks: dict[int, np.ndarray], of: StreamSpec) -> None:
-    assert sorted(blocks) == list(range(NUM_BLOCKS))
-    for index, rows in blocks.items():
-        np.testing.assert_array_equal(rows, rows_of(of, index))
+__all__ = ["store"]
 
 
 def test_each_reader_gets_each_block_once_and_it_is_drawn_once(tmp_path: Path, store: Store) -> None:

@@ -7,10 +7,10 @@ import tempfile
 from pathlib import Path
 from unittest import mock
 
+from buffer_stand_ins import NUM_BLOCKS, NoGauges, Sampler, Store, assert_whole, build, spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
-from test_buffer import NUM_BLOCKS, NoGauges, Sampler, Store, assert_whole, build, spec
 
 from dwm_ray.distributed import buffer as module
 from dwm_ray.distributed import shelf as shelf_module
