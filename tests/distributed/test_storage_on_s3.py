@@ -115,7 +115,7 @@ def test_a_storage_that_stays_broken_ends_the_run_with_what_failed(
 
 def test_without_ray_too(s3: S3, file: Path, tmp_path: Path) -> None:
     """Weights of the world model cannot be sent: exit code 1, one line, and nothing says that the model is whole."""
-    s3.fail(-1, ".safetensors")
+    s3.fail(-1, "model.safetensors")
     try:
         more = ["--storage", s3.address("alone"), "--in-process"]
         run = start(tmp_path, *of_task(file, tmp_path), *more, program=TRAIN)
