@@ -7,7 +7,6 @@ dwm-td3bc@horizon=3,target_rtg=0.7. Everything else is the method's own preset (
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Collection
@@ -22,7 +21,7 @@ from dwm_ray.problem import DataIdentity, model_fingerprint
 from dwm_ray.profiles import Profile
 from dwm_ray.registry import find, suggest
 from dwm_ray.report.names import method_name
-from dwm_ray.search import Point, Trial, Value, dimensions, reason
+from dwm_ray.search import Point, Trial, Value, dimensions, parse_value, reason
 from dwm_ray.sources import supply
 from dwm_ray.synthesis import StreamSpec
 from dwm_ray.world_models.base import model_options
@@ -110,10 +109,7 @@ def _option(text: str, part: str) -> tuple[str, Value]:
     name, equals, value = part.partition("=")
     if not equals or not name or not value:
         raise ValueError(f"--methods {text}: {part!r} is no option; expected NAME=VALUE, several joined by commas")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value  # a word, such as filter=softmax
+    return name, parse_value(value)
 
 
 def path_of(name: str) -> str:

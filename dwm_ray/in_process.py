@@ -141,8 +141,9 @@ def _learn(trainer: PopulationTrainer, members: Sequence[_Member], marks: Sequen
     for mark in marks:
         for member, row in zip(members, trainer.run(mark - trainer.update), strict=True):
             member.reached(mark, row)
-        for member, state in zip(members, trainer.state_dicts(), strict=True):
-            member.keep(state)
+        if any(member.due for member in members):
+            for member, state in zip(members, trainer.state_dicts(), strict=True):
+                member.keep(state)
         if not any(member.learns for member in members):
             break
 
@@ -186,6 +187,11 @@ class _Member:
     def learns(self) -> bool:
         """False where it has diverged, or has not begun."""
         return self._course is not None
+
+    @property
+    def due(self) -> bool:
+        """Is a checkpoint due?"""
+        return self._due is not None
 
     def begin(self, writer: MetricsWriter, clock: Clock, update: int) -> None:
         set_status(self.folder, "running", updates=update)

@@ -154,7 +154,8 @@ class RunFolder:
         if self.storage:
             for entry in self.storage.files(folder.relative_to(self.root).as_posix()):
                 self.storage.delete(entry.name)
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.is_dir():
+            shutil.rmtree(folder)
 
     def fetched(self, folder: Path) -> Path:
         """A folder with all that the storage has of it, weights too."""
