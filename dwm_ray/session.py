@@ -127,7 +127,7 @@ def resumable(console: Console, run: RunFolder, command: str) -> Iterator[None]:
 
 
 def conclude(console: Console, run: RunFolder, wall_s: float) -> dict[str, Any]:
-    """Write `results.json` and `report.html`, print the table and, last, the run folder."""
+    """Write `results.json` and `report.html`, print the table, why trials failed and, last, the run folder."""
     run.pull()
     record = read_json(run.sweep) or {}
     write_json(run.sweep, {**record, "wall_s": record.get("wall_s", 0.0) + wall_s})
@@ -136,6 +136,9 @@ def conclude(console: Console, run: RunFolder, wall_s: float) -> dict[str, Any]:
     write_report(run.root)
     run.push_record()
     console.print(result_table(results))
+    for trial in results["trials"]:
+        if trial["status"] == "failed":
+            console.print(f"trial {trial['id']} failed: {trial['error']}", style="red", highlight=False, soft_wrap=True)
     console.print(f"report: {run.root / 'report.html'}", highlight=False, soft_wrap=True)
     if run.storage:
         console.print(f"storage: {run.where}", highlight=False, soft_wrap=True)

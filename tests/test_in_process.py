@@ -119,6 +119,17 @@ def words(file: Path, output: Path) -> list[str]:
     return [*data, "--updates", "10", "--evaluation.num-episodes", "1"]
 
 
+def test_a_run_that_diverges_ends_with_its_cause(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = load_program("pipelines/train.py")
+    own = ["--world-model", "none", "--in-process", "--agent.learning-rate", "1e30", "--agent.target-clip", "none"]
+    assert train.main([*words(file, tmp_path), *own]) == 1
+    out = capsys.readouterr().out
+    assert "failed: learning diverged before update 10: critic_loss" in out
+    assert out.splitlines()[-1] == str(next(tmp_path.iterdir()))
+
+
 def test_a_sweep_in_one_process(file: Path, tmp_path: Path) -> None:
     sweep = load_program("pipelines/sweep.py")
     own = ["--world-model", "none", "--agents", "td3_bc", "--dimensions", "--seeds", "3", "--population", "2"]
