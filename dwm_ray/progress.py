@@ -21,6 +21,8 @@ from dwm_ray.run_state import OVER, RunState, TrialState, look
 
 LOOK_S = 1.0
 LINE_S = 30.0
+MOST_SHOWN = 6
+"""Activities by name: the members of a population all go on at once."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,10 @@ def line(state: RunState, num_trials: int, seconds: float) -> str:
     """All that goes on, on one line."""
     failed = f" ({state.count('failed')} failed)" if state.count("failed") else ""
     head = f"[{seconds:5.0f} s] {state.count(*OVER)} of {num_trials} trials finished{failed}"
-    return "; ".join([head, *(f"{act.name} {act.share} ({act.detail})" for act in activities(state))])
+    acts = activities(state)
+    shown = [f"{act.name} {act.share} ({act.detail})" for act in acts[:MOST_SHOWN]]
+    more = [f"and {len(acts) - MOST_SHOWN} more"] if len(acts) > MOST_SHOWN else []
+    return "; ".join([head, *shown, *more])
 
 
 def activities(state: RunState) -> list[Activity]:
@@ -111,7 +116,7 @@ class _Bars:
     def show(self, state: RunState) -> None:
         failed = f"{state.count('failed')} failed" if state.count("failed") else ""
         self._progress.update(self._all, completed=state.count(*OVER), detail=failed)
-        now = activities(state)
+        now = activities(state)[:MOST_SHOWN]
         for name in set(self._tasks) - {act.name for act in now}:
             self._progress.remove_task(self._tasks.pop(name))
         for act in now:

@@ -25,7 +25,8 @@ from dwm_ray.rounds import Drawer, Ground, LocalDrawer, Rounds
 from dwm_ray.run_folder import RunFolder, set_status
 from dwm_ray.search import Trial
 from dwm_ray.sources import Expansion, Intake, admission, mixture, real_ring, supply
-from dwm_ray.streams.local import stored_rings, stream_of
+from dwm_ray.streams.local import stored_rings
+from dwm_ray.streams.shares import stream_of
 from dwm_ray.synthesis import draw_block
 from dwm_ray.training.agent import AgentTrainer, NonFiniteLoss
 from dwm_ray.training.fit import fit, is_trained, log_row, publish

@@ -92,7 +92,7 @@ def announce(console: Console, run: RunFolder, problem: Problem, record: dict[st
 def options(command: type[Command], words: Sequence[str], description: str) -> tuple[Command, RunConfig, Profile]:
     """Parse a program's command line; `--profile auto` goes by the GPUs of the cluster that the program will join."""
     flags = {word.partition("=")[0] for word in words}
-    alone = {"--in-process", "--population", "--resume", "--help", "-h"} & flags
+    alone = {"--in-process", "--resume", "--help", "-h"} & flags
     return parse(command, words, description, lambda: not alone and gpus_to_come())
 
 

@@ -48,12 +48,12 @@ def real_ring(config: RunConfig, problem: Problem, device: torch.device) -> Ring
     return ring
 
 
-def admission(config: RunConfig) -> Admission:
-    """What a run keeps of its stream."""
+def admission(config: RunConfig, horizon: int = 0) -> Admission:
+    """What a run keeps of its stream, padded to `horizon` where that is longer than its own."""
     assert config.world_model is not None
     model = find("world_models", config.world_model.plugin_name())
     cls = find("filters", config.filter.plugin_name())
-    return Admission(cls(config.filter), config.synthesis.horizon, model.makes_transitions)
+    return Admission(cls(config.filter), config.synthesis.horizon, model.makes_transitions, horizon)
 
 
 class Intake:
@@ -62,6 +62,7 @@ class Intake:
     def __init__(self, spec: StreamSpec, admit: Admission, replay: ReplayConfig, device: torch.device) -> None:
         self._spec, self._admit, self._device = spec, admit, device
         self._capacity = min(replay.capacity, spec.num_segments * admit.rows_a_segment)
+        self._enough = replay.min_synthetic
         self.ring: Ring | None = None
         """Made when the first block tells its shape."""
 
@@ -70,6 +71,16 @@ class Intake:
         """The ring of a stream that has begun."""
         assert self.ring is not None
         return self.ring
+
+    @property
+    def size(self) -> int:
+        """Rows that can be drawn."""
+        return self.ring.size if self.ring else 0
+
+    @property
+    def is_enough(self) -> bool:
+        """Have `replay.min_synthetic` rows come?"""
+        return self.ring is not None and self.ring.num_added >= self._enough
 
     def take(self, index: int, block: np.ndarray, shape: SegmentShape) -> None:
         """Keep of block `index`, fused rows [rows, width], what the filter lets through. Rows are copied."""

@@ -115,6 +115,9 @@ class Admission:
     horizon: int
     transitions: bool
     """Every step of a kept segment becomes a row of its own (`WorldModel.makes_transitions`)."""
+    padded_to: int = 0
+    """Rows of fewer steps are padded to this horizon, which leaves every return as it is: all members of a population
+    learn from batches of one shape."""
 
     @property
     def rows_a_segment(self) -> int:
@@ -125,7 +128,8 @@ class Admission:
         """The shape of what is kept."""
         if self.transitions:
             return replace(block, horizon=1, num_actions=1)
-        return replace(block, horizon=self.horizon, num_actions=min(block.num_actions, self.horizon))
+        horizon = max(self.horizon, self.padded_to)
+        return replace(block, horizon=horizon, num_actions=min(block.num_actions, horizon))
 
     def kept(self, segments: Segments, generator: torch.Generator) -> Segments:
         """The rows that the filter chooses; a filter of transitions chooses among steps, any other among segments."""
@@ -139,4 +143,5 @@ class Admission:
         """Rows [kept, narrower width] of a stream's block [rows, width]; the same ones wherever it is called."""
         seed = int(fingerprint([spec.fingerprint, index, "admission"]), 16) % 2**63
         segments = self.kept(shape.split(block), torch.Generator(block.device).manual_seed(seed))
-        return self.shape(shape).fuse(segments)
+        kept = self.shape(shape)
+        return kept.fuse(segments.padded(kept.horizon))

@@ -173,6 +173,8 @@ class Segments:
         extra = horizon - self.horizon
         if extra < 0:
             raise ValueError(f"cannot pad segments of {self.horizon} steps to {horizon}")
+        if extra == 0:
+            return self
         tail = self.obs[:, -1:].expand(-1, extra, -1)
         zeros = self.rew.new_zeros(len(self), extra)
         act = self.act if self.act.shape[1] == 1 else torch.cat([self.act, self.act[:, -1:].expand(-1, extra, -1)], 1)

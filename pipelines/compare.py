@@ -2,8 +2,8 @@
 
 World models and streams are made once and shared by all runs that can share them. Results lie in a new folder under
 --output: comparison.json, comparison.html and, as of every sweep, results.json, report.html and a folder per trial
-(with several tasks, one such run folder per task). --resume DIR goes on with a comparison. --population N does all in
-one process, without Ray, and trains up to N runs of an agent as one.
+(with several tasks, one such run folder per task). --resume DIR goes on with a comparison. --population N trains up to
+N runs of an agent as one. --in-process does all in one process, without Ray.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from dwm_ray.comparison import (
 from dwm_ray.config import RunConfig
 from dwm_ray.distributed.counters import counters_of
 from dwm_ray.distributed.sweep import run_sweep, unfinished
-from dwm_ray.in_process import Together, run_here
+from dwm_ray.groups import Together
+from dwm_ray.in_process import run_here
 from dwm_ray.plan import SweepConfig
 from dwm_ray.problem import Problem
 from dwm_ray.profiles import Profile, resolve
@@ -74,10 +75,10 @@ def main(argv: list[str] | None = None) -> int:
         root = open_comparison(own.resume, own.output)
     runs = run_folders(root)
     if runs == [root]:
-        execute(console, opened or session.reopen(console, str(root), root.parent), seconds, own.population)
+        execute(console, opened or session.reopen(console, str(root), root.parent), seconds, own)
     else:
         for run in runs:
-            execute_apart(run, own.population)
+            execute_apart(run, own)
     comparison = write_comparison(root)
     RunFolder.remembered(root).push_record()
     show(console, comparison, own.markdown)
@@ -130,7 +131,7 @@ def tasks_of(tasks: tuple[str, ...], config: RunConfig) -> list[RunConfig]:
     return [config.with_values({"task": name, "data.file": file or None}) for name, _, file in pairs]
 
 
-def execute(console: Console, opened: Opened, seconds: Callable[[], float], population: int) -> None:
+def execute(console: Console, opened: Opened, seconds: Callable[[], float], own: Together) -> None:
     """Run what is not finished of one task's comparison, on Ray or in this process."""
     run, problem, record = opened
     config, profile = RunConfig.model_validate(record["run"]), resolve(record["profile"])
@@ -141,21 +142,23 @@ def execute(console: Console, opened: Opened, seconds: Callable[[], float], popu
     todo = unfinished(trials, run)
     console.print(f"{len(entries)} methods, {len(trials)} trials, {len(todo)} to run", highlight=False)
     with session.resumable(console, run, "pipelines/compare.py"):
-        if todo and population:
-            run_here(console, todo, run, problem.episodes, population)
+        if todo and own.in_process:
+            run_here(console, todo, run, problem.episodes, own.population)
         elif todo:
             with session.started(console, config, run, problem) as plant:
                 counters = counters_of(plant)
                 with watched(run, len(trials), console, counters.look):
-                    run_sweep(todo, plant, SweepConfig(), config)
+                    run_sweep(todo, plant, SweepConfig(), config, own.population)
                 counters.write()
     session.conclude(console, run, seconds())
 
 
-def execute_apart(root: Path, population: int) -> None:
+def execute_apart(root: Path, own: Together) -> None:
     """One task of several, in a process of its own: its plant and its cluster end with it. What fails is told by what
     it leaves."""
-    task = subprocess.Popen([sys.executable, __file__, "--resume", str(root), f"--population={population}"])
+    alone = ["--in-process"] if own.in_process else []
+    words = ["--resume", str(root), "--population", str(own.population), *alone]
+    task = subprocess.Popen([sys.executable, __file__, *words])
     try:
         task.wait()
     except KeyboardInterrupt:  # it got the signal too, and says how to go on

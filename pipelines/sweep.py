@@ -2,7 +2,7 @@
 
 World models and streams of imagined segments are made once and shared by all trials that can share them. Results lie
 in a new folder under --output: results.json, report.html, and a folder per trial. --resume DIR goes on with a sweep.
---population N does the same in one process, without Ray, and trains up to N trials of an agent as one.
+--population N trains up to N trials of an agent as one. --in-process does all in one process, without Ray.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from dwm_ray.distributed.counters import counters_of
 from dwm_ray.distributed.optuna_search import FeasibleOptuna
 from dwm_ray.distributed.sweep import as_params, record_trials, run_sweep, unfinished
 from dwm_ray.distributed.trial import Plant
-from dwm_ray.in_process import Together, run_here
+from dwm_ray.groups import Together
+from dwm_ray.in_process import run_here
 from dwm_ray.plan import SweepConfig, axes_of, bases_of, make_plan
 from dwm_ray.profiles import Profile, resolve
 from dwm_ray.progress import watched
@@ -51,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     given = sorted(given_paths(words))
     sweep = SweepConfig(**{name: getattr(own, name) for name in SweepConfig.model_fields})
     if own.resume is None:
-        plan = checked_plan(sweep, config, profile, given, own.population)
+        plan = checked_plan(sweep, config, profile, given, own)
         record: dict[str, Any] = {
             "profile": profile,
             "sweep": sweep.model_dump(mode="json"),
@@ -63,14 +64,14 @@ def main(argv: list[str] | None = None) -> int:
         run, problem, record = session.reopen(console, own.resume, own.output)
         sweep, config = SweepConfig.model_validate(record["sweep"]), RunConfig.model_validate(record["run"])
         profile, given = resolve(record["profile"]), record.get("given", [])
-        plan = checked_plan(sweep, config, profile, given, own.population)
+        plan = checked_plan(sweep, config, profile, given, own)
     announce(console, plan, run)
     with session.resumable(console, run, "pipelines/sweep.py"):
-        if own.population:
+        if own.in_process:
             run_here(console, unfinished(plan.trials, run), run, problem.episodes, own.population)
         else:
             with session.started(console, config, run, problem) as plant:
-                execute(console, plan, plant, sweep, config, profile, given)
+                execute(console, plan, plant, sweep, config, profile, given, own.population)
     write_json(run.sweep, {**(read_json(run.sweep) or {}), "dropped": dict(plan.dropped)})
     results = session.conclude(console, run, seconds())
     return 0 if any(trial["status"] == "done" for trial in results["trials"]) else 1
@@ -84,13 +85,15 @@ def axes_help() -> str:
     return "\n".join(["Axes for --dimensions:", *axes])
 
 
-def checked_plan(
-    sweep: SweepConfig, config: RunConfig, profile: Profile, given: list[str], population: int = 0
-) -> Plan:
-    """The sweep's trials; ValueError where not one can run, or where they would begin or end at times of their own and
-    are to learn in step."""
-    if population and (sweep.search == "optuna" or sweep.scheduler == "asha"):
-        raise ValueError("--population: trials learn in step; expected --search grid or random and --scheduler fifo")
+def checked_plan(sweep: SweepConfig, config: RunConfig, profile: Profile, given: list[str], together: Together) -> Plan:
+    """The sweep's trials; ValueError where not one can run, or where Tune is to decide by their scores when they begin
+    or end and they learn in step, or without Ray."""
+    if sweep.search == "optuna" or sweep.scheduler == "asha":
+        expected = "expected --search grid or random and --scheduler fifo"
+        if together.population > 1:
+            raise ValueError(f"--population: trials learn in step; {expected}")
+        if together.in_process:
+            raise ValueError(f"--in-process: nobody decides by scores without Ray; {expected}")
     plan = make_plan(sweep, config, profile, given)
     if not plan.trials and sweep.search != "optuna":
         raise ValueError(f"no combination of this sweep can run: {reasons(plan.dropped)}")
@@ -116,6 +119,7 @@ def execute(
     config: RunConfig,
     profile: Profile,
     given: list[str],
+    population: int,
 ) -> None:
     """Run what is not finished, with the progress on show."""
     counters = counters_of(plant)
@@ -123,18 +127,17 @@ def execute(
     with watched(plant.run, expected, console, counters.look):
         todo = unfinished(plan.trials, plant.run)
         if todo:
-            run_sweep(todo, plant, sweep, config)
+            run_sweep(todo, plant, sweep, config, population)
         if sweep.search == "optuna":
-            run_sweep(
-                [], plant, sweep, config, optuna(plan, plant, sweep, bases_of(sweep, config, profile, given), profile)
-            )
+            search = optuna(plan, plant, sweep, bases_of(sweep, config, profile, given), profile)
+            run_sweep([], plant, sweep, config, search=search)
     counters.write()
 
 
 def optuna(plan: Plan, plant: Plant, sweep: SweepConfig, bases: list[RunConfig], profile: Profile) -> FeasibleOptuna:
     def launch(trial: Trial) -> dict[str, object]:
         record_trials([trial], plant.run)
-        return as_params(trial)
+        return as_params([trial])
 
     named = {method_name(base.model_dump(mode="json")): base for base in bases}
     most = plant.placement.concurrent_trials

@@ -8,10 +8,11 @@ import torch
 from programs import load_program
 from tiny_problem import DWM, ONE_STEP, recording, tiny_config
 
-from dwm_ray import in_process
+from dwm_ray import populations
 from dwm_ray.agents.base import Agent
 from dwm_ray.config import RunConfig
-from dwm_ray.in_process import groups, run_all
+from dwm_ray.groups import groups
+from dwm_ray.in_process import run_all
 from dwm_ray.problem import load_problem, new_agent
 from dwm_ray.run import run
 from dwm_ray.run_folder import RunFolder, read_json, status_of
@@ -105,7 +106,7 @@ def test_a_member_that_diverges_is_recorded_and_the_others_go_on(
                 next(agent.parameters()).fill_(torch.inf)
         return agent
 
-    monkeypatch.setattr(in_process, "new_agent", broken)
+    monkeypatch.setattr(populations, "new_agent", broken)
     configs = [tiny_config(file, None, **SMALL, seed=seed) for seed in range(3)]
     run_all(configs, RunFolder(tmp_path), load_problem(configs[0]).episodes, 8)
     folders = [trial_of(config, RunFolder(tmp_path)) for config in configs]
@@ -130,9 +131,12 @@ def test_a_run_that_diverges_ends_with_its_cause(
     assert out.splitlines()[-1] == str(next(tmp_path.iterdir()))
 
 
+TOGETHER = ["--in-process", "--population", "2"]
+
+
 def test_a_sweep_in_one_process(file: Path, tmp_path: Path) -> None:
     sweep = load_program("pipelines/sweep.py")
-    own = ["--world-model", "none", "--agents", "td3_bc", "--dimensions", "--seeds", "3", "--population", "2"]
+    own = ["--world-model", "none", "--agents", "td3_bc", "--dimensions", "--seeds", "3", *TOGETHER]
     assert sweep.main([*words(file, tmp_path), *own]) == 0
     (folder,) = tmp_path.iterdir()
     before = {path: path.stat().st_mtime_ns for path in folder.glob("trials/*/status.json")}
@@ -141,14 +145,14 @@ def test_a_sweep_in_one_process(file: Path, tmp_path: Path) -> None:
     assert len(read_json(folder / "results.json")["trials"]) == 3
     first = next(iter(before))
     first.unlink()
-    assert sweep.main(["--resume", str(folder), "--population", "2"]) == 0
+    assert sweep.main(["--resume", str(folder), *TOGETHER]) == 0
     after = {path: path.stat().st_mtime_ns for path in before}
     assert {path for path in before if after[path] != before[path]} == {first}
 
 
 def test_a_comparison_in_one_process(file: Path, tmp_path: Path) -> None:
     compare = load_program("pipelines/compare.py")
-    own = ["--methods", "td3bc", "bc", "--seeds", "2", "--population", "4"]
+    own = ["--methods", "td3bc", "bc", "--seeds", "2", "--population", "4", "--in-process"]
     assert compare.main([*words(file, tmp_path), *own]) == 0
     (folder,) = tmp_path.iterdir()
     logs = [read_rows(path) for path in folder.glob("trials/*/metrics.jsonl")]

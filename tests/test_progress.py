@@ -3,7 +3,7 @@
 import json
 
 from dwm_ray.checkpoint import write_json
-from dwm_ray.progress import line
+from dwm_ray.progress import MOST_SHOWN, line
 from dwm_ray.run_folder import RunFolder, set_status
 from dwm_ray.run_state import look
 
@@ -34,3 +34,12 @@ def test_a_whole_model_is_no_activity(tmp_path):
     run = make_run(tmp_path)
     set_status(run.world_model("abcdef1234567890"), "trained")
     assert "world model" not in line(look(run), 5, 3.0)
+
+
+def test_of_many_trials_at_once_a_few_are_named(tmp_path):
+    run = make_run(tmp_path)
+    for number in range(9):
+        set_status(run.trial(f"member{number}"), "running")
+    told = line(look(run), 12, 3.0)
+    assert told.count("trial ") == MOST_SHOWN - 1, "and the world model"
+    assert told.endswith("; and 5 more")

@@ -1,28 +1,28 @@
-"""A learner's thread that fetches blocks of its stream into the ring on its device.
+"""A learner's thread that fetches blocks of its stream into the rings on its device.
 
 The learner never asks for a batch over the network: whole blocks arrive in the background, and batches are drawn from
-the ring.
+the ring. Members of a population that keep other rows of the same stream have rings of their own, and every block is
+fetched once for all of them.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 import ray
-import torch
 from ray.exceptions import ObjectLostError, RayTaskError
 
 from dwm_ray.background import in_background
-from dwm_ray.config import ReplayConfig
 from dwm_ray.distributed.stream import Delivery
 from dwm_ray.replay.ring import Ring
 from dwm_ray.sources import Intake
 from dwm_ray.streams.accounts import new_cursor
-from dwm_ray.synthesis import Admission, StreamSpec
+from dwm_ray.synthesis import StreamSpec
 from dwm_ray.types import SegmentShape
 
 BLOCKS_A_FETCH = 8
@@ -30,20 +30,14 @@ FETCH_WAIT_S = 5.0
 
 
 class BlockFeed:
-    """Opens a cursor, fills `ring`, closes the cursor; errors surface in `ready` and `check`."""
+    """Opens a cursor, fills the rings of its intakes, closes the cursor; errors surface in `ready` and `check`."""
 
     def __init__(
-        self,
-        buffer: Any,
-        spec: StreamSpec,
-        admission: Admission,
-        config: ReplayConfig,
-        cursor: str,
-        device: torch.device,
+        self, buffer: Any, spec: StreamSpec, intakes: Sequence[Intake], cursor: str, patience_s: float
     ) -> None:
-        self._buffer, self._spec, self._config = buffer, spec, config
+        self._buffer, self._spec, self._patience_s = buffer, spec, patience_s
         self._cursor = new_cursor(cursor)
-        self._intake = Intake(spec, admission, config, device)
+        self._intakes = tuple(intakes)
         self._error: Exception | None = None
         self._complete = False
         self._seen: set[int] = set()
@@ -62,35 +56,36 @@ class BlockFeed:
     ) -> None:
         self._work.__exit__(kind, value, trace)
 
-    def ready(self) -> Ring:
-        """Wait until the ring holds `min_synthetic` rows, or all that the stream gives. RuntimeError when that takes
-        longer than `patience_s` or the stream cannot be drawn; learning never starts on real data alone."""
+    def ready(self) -> list[Ring]:
+        """The rings of the intakes, once each of them holds `replay.min_synthetic` rows, or all that the stream gives.
+        RuntimeError when that takes longer than `patience_s` or the stream cannot be drawn; learning never starts on
+        real data alone."""
         started = time.perf_counter()
         with self._progress:
-            enough = self._progress.wait_for(self._enough, timeout=self._config.patience_s)
+            enough = self._progress.wait_for(self._enough, timeout=self._patience_s)
         self.waited_s = time.perf_counter() - started
         self.check()
-        if not enough or self._intake.ring is None:
+        rings = [intake.ring for intake in self._intakes if intake.ring is not None]
+        if not enough or len(rings) < len(self._intakes):
             raise RuntimeError(
-                f"only {self.rows_fetched} imagined segments came within replay.patience_s = "
-                f"{self._config.patience_s:g} s, and replay.min_synthetic = {self._config.min_synthetic}"
+                f"only {self.rows_fetched} imagined segments came within replay.patience_s = {self._patience_s:g} s, "
+                "fewer than replay.min_synthetic"
             )
-        return self._intake.ring
+        return rings
 
     def check(self) -> None:
         """Raise what stopped the thread, if anything did."""
         if self._error is not None:
             raise RuntimeError(f"the stream of imagined segments broke: {self._error}") from self._error
 
-    def gauges(self) -> dict[str, float]:
-        """Numbers for the learner's rows of metrics."""
+    def gauges(self, intake: Intake) -> dict[str, float]:
+        """Numbers for the rows of metrics of who learns from this intake's ring."""
         self.check()
-        size = self._intake.ring.size if self._intake.ring else 0
-        return {"synthetic_rows": size, "rows_fetched": self.rows_fetched, "waited_for_segments_s": self.waited_s}
+        fetched, waited = self.rows_fetched, self.waited_s
+        return {"synthetic_rows": intake.size, "rows_fetched": fetched, "waited_for_segments_s": waited}
 
     def _enough(self) -> bool:
-        held = self._intake.ring.num_added if self._intake.ring else 0
-        return self._error is not None or self._complete or held >= self._config.min_synthetic
+        return self._error is not None or self._complete or all(intake.is_enough for intake in self._intakes)
 
     def _run(self, stop: threading.Event) -> None:
         try:
@@ -106,8 +101,8 @@ class BlockFeed:
             self._progress.notify_all()
 
     def _take(self, delivery: Delivery) -> None:
-        """Copy new blocks into the ring. From a block on that was lost with its owner or its node, blocks are asked for
-        again: the buffer reads them from disk, and those that are in the ring already are passed over."""
+        """Copy new blocks into the rings. From a block on that was lost with its owner or its node, blocks are asked
+        for again: the buffer reads them from disk, and those that are in the rings already are passed over."""
         new = [(index, ref) for index, [ref] in delivery.blocks if index not in self._seen]
         lost = [index for index, ref in new if not self._ingested(index, ref, delivery.shape)]
         if lost:
@@ -121,7 +116,7 @@ class BlockFeed:
             self._progress.notify_all()
 
     def _ingested(self, index: int, ref: Any, shape: SegmentShape | None) -> bool:
-        """Is the block in the ring now? False where nobody holds it any more."""
+        """Is the block in the rings now? False where nobody holds it any more."""
         try:
             self._ingest(index, ray.get(ref), shape)
         except ObjectLostError:
@@ -130,6 +125,7 @@ class BlockFeed:
 
     def _ingest(self, index: int, block: np.ndarray, shape: SegmentShape | None) -> None:
         assert shape is not None
-        self._intake.take(index, block, shape)  # copies: no view pins the object store
+        for intake in self._intakes:
+            intake.take(index, block, shape)  # copies: no view pins the object store
         self._seen.add(index)
         self.rows_fetched += len(block)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from dwm_ray.problem import default_device, load_problem
 from dwm_ray.replay.ring import Ring
 from dwm_ray.run import agent_trainer, learn_trial, ready_agent, trained_model
 from dwm_ray.run_folder import RunFolder
-from dwm_ray.sources import admission, supply
+from dwm_ray.sources import Intake, admission, supply
 from dwm_ray.synthesis import StreamSpec
 from dwm_ray.training.agent import AgentTrainer, NonFiniteLoss
 
@@ -78,8 +79,10 @@ def _imagined(
         return
     assert job.world_model is not None
     spec = StreamSpec.of(config, job.world_model)
-    with BlockFeed(job.buffer.of(spec), spec, admission(config), config.replay, job.trial_id, device) as feed:
-        yield feed.ready(), feed.gauges
+    intake = Intake(spec, admission(config), config.replay, device)
+    with BlockFeed(job.buffer.of(spec), spec, [intake], job.trial_id, config.replay.patience_s) as feed:
+        [ring] = feed.ready()
+        yield ring, partial(feed.gauges, intake)
 
 
 def _drawer(job: Job, config: RunConfig) -> SamplerDrawer | None:

@@ -8,9 +8,9 @@ and needs no pickled state.
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from dwm_ray.checkpoint import write_json
 from dwm_ray.config import RunConfig
 from dwm_ray.distributed.optuna_search import FeasibleOptuna
 from dwm_ray.distributed.sending import ray_storage
-from dwm_ray.distributed.trial import Plant, cause, run_trial
+from dwm_ray.distributed.trial import Plant, cause, population_name, run_population, run_trial
+from dwm_ray.groups import can_learn_together, groups_of
 from dwm_ray.plan import SweepConfig
 from dwm_ray.run_folder import RunFolder, read_json, set_status, status_of
 from dwm_ray.search import Trial
@@ -51,14 +52,20 @@ def record_trials(trials: list[Trial], run: RunFolder) -> None:
 
 
 def run_sweep(
-    trials: list[Trial], plant: Plant, sweep: SweepConfig, config: RunConfig, search: FeasibleOptuna | None = None
+    trials: list[Trial],
+    plant: Plant,
+    sweep: SweepConfig,
+    config: RunConfig,
+    most_members: int = 1,
+    search: FeasibleOptuna | None = None,
 ) -> None:
-    """Run listed trials, or those that `search` suggests; one that fails is recorded and does not stop the rest. Tune
-    hears of scores only where it decides by them: a queue is a process more for every trial."""
+    """Run listed trials, up to `most_members` as one, or those that `search` suggests; one that fails is recorded and
+    does not stop the rest. Tune hears of scores only where it decides by them: a queue is a process more for every
+    trial."""
     # Our writers replace Tune's result files; its search for them would be reported as a failure.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     decides = search is not None or sweep.scheduler != "fifo"
-    space = {} if search else {"trial": tune.grid_search([as_params(trial) for trial in trials])}
+    space = {} if search else {"trial": tune.grid_search(parties_of(trials, plant, most_members))}
     Tuner(
         tune.with_resources(
             lambda params: _trainable(params["trial"], plant, decides),
@@ -85,19 +92,38 @@ def run_sweep(
     ).fit()
 
 
-def as_params(trial: Trial) -> dict[str, Any]:
-    """A trial as Tune's parameters."""
-    return {"id": trial.id, "config": trial.config.model_dump_json(), "values": trial.values}
+def parties_of(trials: list[Trial], plant: Plant, most_members: int) -> list[dict[str, Any]]:
+    """Tune's parameters: a trial by itself or, with `most_members`, as many that can learn as one as leave work for all
+    processes."""
+    together = [trial for trial in trials if most_members > 1 and can_learn_together(trial.config)]
+    alone = [as_params([trial]) for trial in trials if trial not in together]
+    most = min(most_members, math.ceil(len(trials) / plant.placement.concurrent_trials))
+    by_id = {trial.id: trial for trial in together}
+    groups = groups_of([trial.config for trial in together], plant.run, most)
+    return alone + [as_params([by_id[Trial(config, {}).id] for config in group], as_one=True) for group in groups]
+
+
+def as_params(party: Sequence[Trial], as_one: bool = False) -> dict[str, Any]:
+    """Trials of one process as Tune's parameters; `as_one` where they are a population, be it of one."""
+    each = [{"config": trial.config.model_dump_json(), "values": trial.values} for trial in party]
+    return {"name": population_name(party) if as_one else party[0].id, "trials": each, "as_one": as_one}
+
+
+def _party(params: dict[str, Any]) -> list[Trial]:
+    """Inverse of `as_params`."""
+    return [Trial(RunConfig.model_validate_json(each["config"]), each["values"]) for each in params["trials"]]
 
 
 def _trainable(params: dict[str, Any], plant: Plant, reports: bool) -> None:
-    trial = Trial(RunConfig.model_validate_json(params["config"]), params["values"])
-    callbacks = [TuneReportCallback()] if reports else []
-    run_trial(trial, replace(plant, run=RunFolder.at(plant.run.address)), callbacks)
+    party, here = _party(params), replace(plant, run=RunFolder.at(plant.run.address))
+    if params["as_one"]:
+        run_population(party, here)
+    else:
+        run_trial(party[0], here, [TuneReportCallback()] if reports else [])
 
 
 def _name(trial: Any) -> str:
-    return f"trial-{trial.config['trial']['id']}"
+    return f"trial-{trial.config['trial']['name']}"
 
 
 def _scheduler(sweep: SweepConfig, config: RunConfig) -> TrialScheduler:
@@ -115,23 +141,24 @@ class _StatusRecorder(Callback):
         self._run = run
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        with self._changing(trial) as folder:
-            known = read_json(folder / "status.json") or {}
-            why = known.get("error") or cause(str(trial.get_error()))
-            set_status(folder, "failed", error=why, **_so_far(folder))
+        for folder in self._changing(trial):
+            if status_of(folder) != "done":
+                known = read_json(folder / "status.json") or {}
+                why = known.get("error") or cause(str(trial.get_error()))
+                set_status(folder, "failed", error=why, **_so_far(folder))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        with self._changing(trial) as folder:
+        for folder in self._changing(trial):
             if status_of(folder) not in ("done", "failed"):
                 set_status(folder, "stopped", **_so_far(folder))
 
-    @contextmanager
     def _changing(self, trial: Any) -> Iterator[Path]:
-        """The trial's folder as its learner left it, whose status is about to change."""
-        folder = self._run.trial(trial.config["trial"]["id"])
-        with self._run.writing(folder / "status.json"):
-            self._run.pull(folder)
-            yield folder
+        """Folders of the trials of one process as their learner left them, whose status is about to change."""
+        for each in _party(trial.config["trial"]):
+            folder = self._run.trial(each.id)
+            with self._run.writing(folder / "status.json"):
+                self._run.pull(folder)
+                yield folder
 
 
 class _Silent(TrialProgressCallback):

@@ -1,12 +1,15 @@
-"""One configuration, end to end: its world model (found, waited for or built), then its learner under Ray Train.
+"""One trial, or several that learn as one, end to end: world models (found, waited for or built), then the learner
+under Ray Train.
 
-`pipelines/train.py` calls `run_trial` directly, the sweep calls it in every Tune trial.
+`pipelines/train.py` calls `run_trial` directly, the sweep calls one of the two in every Tune trial.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -15,12 +18,13 @@ from ray.train import FailureConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from dwm_ray.config import RunConfig
+from dwm_ray.config import RunConfig, fingerprint
 from dwm_ray.distributed.artifacts import ensure_world_model
 from dwm_ray.distributed.claims import Claims
 from dwm_ray.distributed.cluster import Placement
 from dwm_ray.distributed.learner import Job, learner_loop
 from dwm_ray.distributed.nodes import Resources
+from dwm_ray.distributed.population import PopulationJob, population_loop
 from dwm_ray.distributed.sampler import Sampler
 from dwm_ray.distributed.sending import ray_storage
 from dwm_ray.distributed.shards import Shards
@@ -67,31 +71,88 @@ def actor_options(needs: Resources) -> dict[str, Any]:
 def run_trial(trial: Trial, plant: Plant, callbacks: list[Any]) -> str:
     """Run one trial to its end; returns its status: done, or failed where learning diverged. RunFailed where its
     processes failed. A trial that was cut off goes on where its last checkpoint stands: its name is its content."""
-    model = None
-    if trial.config.world_model is not None:
-        model = ensure_world_model(trial.config, plant.run, plant.data, plant.claims, plant.placement)
-    folder = plant.run.trial(trial.id)
-    folder.mkdir(parents=True, exist_ok=True)
+    config = trial.config
+    model = _world_model(config, plant)
+    about = (trial.id, config.model_dump_json(), plant.run.address, plant.data.fingerprint, model)
+    job = Job(*about, plant.buffer, plant.sampler_names, plant.placement.learner_threads)
+    _fit(_trainer(learner_loop, job, trial.id, config, plant, callbacks), [trial], plant.run)
+    return status_of(plant.run.trial(trial.id))
+
+
+def run_population(trials: Sequence[Trial], plant: Plant) -> None:
+    """Run trials that can learn as one, each to its end or to where it diverges. RunFailed where their processes
+    failed. Those that were cut off go on where the states in their folders stand."""
+    name, configs = population_name(trials), [trial.config for trial in trials]
+    for config in configs:
+        _world_model(config, plant)
+    _begin_again(trials, plant.run)
+    texts = tuple(config.model_dump_json() for config in configs)
+    about = (plant.run.address, plant.data.fingerprint, plant.buffer, plant.placement.learner_threads)
+    job = PopulationJob(name, texts, *about)
+    _fit(_trainer(population_loop, job, name, configs[0], plant, []), trials, plant.run)
+
+
+def population_name(trials: Sequence[Trial]) -> str:
+    """A name by content, as a trial's is."""
+    return f"population-{fingerprint([trial.id for trial in trials])[:10]}"
+
+
+def _begin_again(trials: Sequence[Trial], run: RunFolder) -> None:
+    """A member that failed in an earlier try is tried again; a worker that starts again must not."""
+    for folder in (run.trial(trial.id) for trial in trials):
+        with run.writing(folder / "status.json"):
+            run.pull(folder)
+            if status_of(folder) == "failed":
+                set_status(folder, "pending")
+
+
+def _world_model(config: RunConfig, plant: Plant) -> str | None:
+    """The name of the run's world model, whole by then; None where it has none."""
+    if config.world_model is None:
+        return None
+    return ensure_world_model(config, plant.run, plant.data, plant.claims, plant.placement)
+
+
+def _fit(trainer: TorchTrainer, trials: Sequence[Trial], run: RunFolder) -> None:
+    """Have the worker do its trials, whose folders are up to date here afterwards. RunFailed where it failed for good;
+    it is recorded of those that had not come to their end."""
+    folders = [run.trial(trial.id) for trial in trials]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
     try:
-        _learner(trial, plant, model, callbacks).fit()
+        trainer.fit()
     except TrainingFailedError as error:
-        with plant.run.writing(folder / "failure.txt", folder / "status.json"):
-            (folder / "failure.txt").write_text(str(error))
-            set_status(folder, "failed", error=cause(str(error)))
-        raise RunFailed(f"trial {trial.id}: {cause(str(error))}") from error
-    plant.run.pull(folder)
-    return status_of(folder)
+        for folder in folders:
+            _record_failure(folder, run, str(error))
+        raise RunFailed(f"trial {', '.join(trial.id for trial in trials)}: {cause(str(error))}") from error
+    for folder in folders:
+        run.pull(folder)
 
 
-def _learner(trial: Trial, plant: Plant, world_model: str | None, callbacks: list[Any]) -> TorchTrainer:
-    config, placement = trial.config, plant.placement
-    about = (trial.id, config.model_dump_json(), plant.run.address, plant.data.fingerprint, world_model)
+def _record_failure(folder: Path, run: RunFolder, text: str) -> None:
+    with run.writing(folder / "failure.txt", folder / "status.json"):
+        run.pull(folder)
+        if status_of(folder) not in ("done", "failed"):
+            (folder / "failure.txt").write_text(text)
+            set_status(folder, "failed", error=cause(text))
+
+
+def _trainer(
+    loop: Callable[[dict[str, Any]], None],
+    job: Job | PopulationJob,
+    name: str,
+    config: RunConfig,
+    plant: Plant,
+    callbacks: list[Any],
+) -> TorchTrainer:
+    """One worker that goes through `loop`, and is started again where it dies."""
+    placement = plant.placement
     return TorchTrainer(
-        learner_loop,
-        train_loop_config={"job": Job(*about, plant.buffer, plant.sampler_names, placement.learner_threads)},
+        loop,
+        train_loop_config={"job": job},
         scaling_config=ScalingConfig(num_workers=1, use_gpu=placement.use_gpu, resources_per_worker=placement.learner),
         run_config=ray.train.RunConfig(
-            name=f"learner-{trial.id}",
+            name=f"learner-{name}",
             **ray_storage(plant.run),
             callbacks=callbacks,
             failure_config=FailureConfig(max_failures=config.cluster.max_failures, controller_failure_limit=5),

@@ -14,17 +14,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from dwm_ray.config import RunConfig, fingerprint
+from dwm_ray.config import RunConfig
 from dwm_ray.data.transitions import real_segments
 from dwm_ray.halving import Halving
-from dwm_ray.problem import Problem, model_fingerprint
+from dwm_ray.problem import Problem
 from dwm_ray.replay.ring import Ring
 from dwm_ray.run_folder import RunFolder
 from dwm_ray.search import Trial
-from dwm_ray.sources import Intake, admission
+from dwm_ray.sources import Intake
 from dwm_ray.streams import spill
 from dwm_ray.streams.accounts import Account, new_cursor
 from dwm_ray.streams.drawing import BlockDrawer
+from dwm_ray.streams.shares import intakes_of, stream_of
 from dwm_ray.synthesis import StreamSpec
 from dwm_ray.types import SegmentShape
 from dwm_ray.world_models.base import WorldModel
@@ -35,24 +36,16 @@ Draw = Callable[[int], tuple[np.ndarray, dict[str, Any]]]
 """Index -> a block that is stored by then, and what is to be known of it (`BlockDrawer.draw`)."""
 
 
-def stream_of(config: RunConfig, problem: Problem) -> StreamSpec:
-    """The stream that a run learns from."""
-    return StreamSpec.of(config, model_fingerprint(config, problem.identity))
-
-
-def share_of(config: RunConfig, problem: Problem) -> str:
-    """Equal for runs that keep the same rows of the same stream."""
-    kept = config.filter.model_dump(mode="json"), config.filter.plugin_name()
-    return fingerprint([stream_of(config, problem).fingerprint, kept, config.synthesis.horizon, config.replay.capacity])
-
-
 def stored_rings(
-    configs: Sequence[RunConfig], problem: Problem, model: WorldModel, run: RunFolder, device: torch.device
+    configs: Sequence[RunConfig],
+    problem: Problem,
+    model: WorldModel,
+    run: RunFolder,
+    device: torch.device,
+    horizon: int = 0,
 ) -> dict[str, Ring]:
-    """The rings of runs that learn from one stream, by `share_of`."""
-    spec, intakes = stream_of(configs[0], problem), dict[str, Intake]()
-    for config in configs:
-        intakes.setdefault(share_of(config, problem), Intake(spec, admission(config), config.replay, device))
+    """The rings of runs that learn from one stream, by `share_of`; rows are padded to `horizon`."""
+    spec, intakes = stream_of(configs[0], problem), intakes_of(configs, problem, device, horizon)
     starts = real_segments(problem.episodes, spec.discount, device)
     drawer = BlockDrawer(run.shared, starts, problem.task.termination, Halving())
     stream = LocalStream(run, spec, lambda index: drawer.draw(spec, index, lambda: model))

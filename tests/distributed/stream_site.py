@@ -20,7 +20,7 @@ from dwm_ray.problem import Problem, load_problem, model_fingerprint
 from dwm_ray.replay.ring import Ring
 from dwm_ray.run import imagined_ring, world_model
 from dwm_ray.run_folder import RunFolder
-from dwm_ray.sources import admission
+from dwm_ray.sources import Intake, admission
 from dwm_ray.synthesis import StreamSpec
 
 CPU = torch.device("cpu")
@@ -42,11 +42,12 @@ class Site:
 
     def feed(self, plant: Plant, cursor: str, spec: StreamSpec | None = None) -> BlockFeed:
         spec = spec or self.spec
-        return BlockFeed(plant.buffer.of(spec), spec, admission(self.config), self.config.replay, cursor, CPU)
+        intake = Intake(spec, admission(self.config), self.config.replay, CPU)
+        return BlockFeed(plant.buffer.of(spec), spec, [intake], cursor, self.config.replay.patience_s)
 
     def all_rows(self, plant: Plant, cursor: str) -> np.ndarray:
         with self.feed(plant, cursor) as feed:
-            ring = feed.ready()
+            [ring] = feed.ready()
             while feed.rows_fetched < NUM_SEGMENTS:
                 feed.check()
                 time.sleep(0.01)

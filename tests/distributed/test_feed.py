@@ -16,6 +16,7 @@ from dwm_ray.distributed import feed as module
 from dwm_ray.distributed.feed import BlockFeed
 from dwm_ray.distributed.stream import Delivery
 from dwm_ray.filters.keep_all import KeepAll, KeepAllConfig
+from dwm_ray.sources import Intake
 from dwm_ray.synthesis import Admission, StreamSpec
 from dwm_ray.types import SegmentShape
 
@@ -61,11 +62,13 @@ def _store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ray", Store)
 
 
-def feed(buffer: Buffer, horizon: int = 1, **options: Any) -> BlockFeed:
-    config = ReplayConfig(**{"min_synthetic": 100, "patience_s": 10.0, **options})
-    return BlockFeed(
-        buffer, SPEC, Admission(KeepAll(KeepAllConfig()), horizon, False), config, "trial", torch.device("cpu")
-    )
+def intake_of(horizon: int, padded_to: int = 0, min_synthetic: int = 100, **options: Any) -> Intake:
+    admission = Admission(KeepAll(KeepAllConfig()), horizon, False, padded_to)
+    return Intake(SPEC, admission, ReplayConfig(min_synthetic=min_synthetic, **options), torch.device("cpu"))
+
+
+def feed(buffer: Buffer, horizon: int = 1, patience_s: float = 10.0, **options: Any) -> BlockFeed:
+    return BlockFeed(buffer, SPEC, [intake_of(horizon, **options)], "trial", patience_s)
 
 
 def delivery(*indices: int, complete: bool = False) -> Delivery:
@@ -75,18 +78,18 @@ def delivery(*indices: int, complete: bool = False) -> Delivery:
 def test_all_rows_arrive_cut_to_the_horizon_and_the_cursor_is_closed() -> None:
     buffer = Buffer(lambda cursor, call: [delivery(1, 0), delivery(), delivery(2, complete=True)][call - 1])
     with feed(buffer) as running:
-        ring = running.ready()  # fewer rows than min_synthetic, but all that there are
+        [ring] = running.ready()  # fewer rows than min_synthetic, but all that there are
     assert (ring.num_added, ring.shape.horizon, running.rows_fetched) == (12, 1, 12)
     drawn = ring.sample(200, torch.Generator().manual_seed(0))
     assert set(drawn.rew.flatten().tolist()) == {0.0, 1.0, 2.0}
     assert buffer.closed == buffer.cursors[:1]
-    assert running.gauges()["synthetic_rows"] == 12
+    assert running.gauges(running._intakes[0])["synthetic_rows"] == 12
 
 
 def test_ready_as_soon_as_there_is_enough() -> None:
     buffer = Buffer(lambda cursor, call: delivery(0) if call == 1 else delivery())
     with feed(buffer, min_synthetic=4) as running:
-        assert running.ready().num_added == 4
+        assert running.ready()[0].num_added == 4
 
 
 def test_rows_that_do_not_come_in_time_are_an_error() -> None:
@@ -106,7 +109,7 @@ def test_a_lost_block_is_read_again_and_no_row_comes_twice() -> None:
 
     buffer = Buffer(answer)
     with feed(buffer) as running:
-        assert running.ready().num_added == 12
+        assert running.ready()[0].num_added == 12
     assert buffer.positions == [0, 1], "it has the first block and asks for those after it"
     assert buffer.forgotten == [1], "the buffer must not hand out the same dead reference again"
 
@@ -117,7 +120,7 @@ def test_a_buffer_that_lost_the_order_of_its_blocks_is_read_from_the_start() -> 
 
     buffer = Buffer(answer)
     with feed(buffer) as running:
-        assert running.ready().num_added == 12
+        assert running.ready()[0].num_added == 12
     assert buffer.positions == [0, 1, 0]
 
 
@@ -137,12 +140,35 @@ def test_what_stops_the_thread_reaches_the_learner_wherever_it_stands() -> None:
         with pytest.raises(RuntimeError, match="the stream of imagined segments broke: the disk is full"):
             running.ready()
         with pytest.raises(RuntimeError, match="the disk is full"):
-            running.gauges()
+            running.gauges(running._intakes[0])
 
 
 def test_the_ring_keeps_the_newest_rows_up_to_its_capacity() -> None:
     buffer = Buffer(lambda cursor, call: delivery(0, 1, 2, complete=True))
     with feed(buffer, capacity=4) as running:
-        ring = running.ready()
+        [ring] = running.ready()
     assert (ring.size, ring.num_added) == (4, 12)
     assert set(ring.sample(50, torch.Generator().manual_seed(0)).rew.flatten().tolist()) == {2.0}
+
+
+def test_one_fetch_fills_the_rings_of_all_members_padded_to_one_shape() -> None:
+    buffer = Buffer(lambda cursor, call: delivery(0, 1, 2, complete=True))
+    intakes = [intake_of(1, padded_to=2), intake_of(2, padded_to=2, capacity=8)]
+    with BlockFeed(buffer, SPEC, intakes, "trial", 10.0) as running:
+        short, long = running.ready()
+    assert (short.shape, long.shape) == (SHAPE, SHAPE)
+    assert (short.num_added, long.num_added, long.size) == (12, 12, 8)
+    assert (running.rows_fetched, len(buffer.closed)) == (12, 1)
+    steps = short.sample(50, torch.Generator().manual_seed(0))
+    assert (steps.rew[:, 0].max(), steps.rew[:, 1].abs().max(), steps.discount[:, 1].min()) == (2, 0, 1)
+    assert running.gauges(intakes[1])["synthetic_rows"] == 8
+
+
+def test_a_member_with_too_few_rows_holds_up_the_others() -> None:
+    buffer = Buffer(lambda cursor, call: delivery(0) if call == 1 else delivery())
+    intakes = [intake_of(1, min_synthetic=4), intake_of(1, min_synthetic=5)]
+    with (
+        BlockFeed(buffer, SPEC, intakes, "trial", 0.2) as running,
+        pytest.raises(RuntimeError, match="only 4 imagined segments"),
+    ):
+        running.ready()

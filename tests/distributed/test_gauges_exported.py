@@ -17,7 +17,7 @@ from dwm_ray.problem import load_problem
 from dwm_ray.replay.ring import Ring
 from dwm_ray.run import agent_trainer, imagined_ring, learn_trial, ready_agent, world_model, world_model_trainer
 from dwm_ray.run_folder import RunFolder
-from dwm_ray.sources import admission
+from dwm_ray.sources import Intake, admission
 from dwm_ray.synthesis import StreamSpec
 from dwm_ray.training.fit import fit, log_row
 from dwm_ray.training.writers import MetricsWriter
@@ -57,9 +57,10 @@ def names(family: str) -> set[str]:
 
 
 def numbers_of_feed(config: RunConfig, ring: Ring) -> dict[str, float]:
-    feed = BlockFeed(None, StreamSpec.of(config, "model"), admission(config), config.replay, "trial", CPU)
-    feed._intake.ring = ring
-    return feed.gauges()
+    spec = StreamSpec.of(config, "model")
+    intake = Intake(spec, admission(config), config.replay, CPU)
+    intake.ring = ring
+    return BlockFeed(None, spec, [intake], "trial", 1.0).gauges(intake)
 
 
 @pytest.mark.parametrize("model", [DWM, DYDIFF, ONE_STEP], ids=["stream", "rounds", "inline"])

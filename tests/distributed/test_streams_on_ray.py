@@ -62,7 +62,7 @@ def test_a_learner_that_starts_again_gets_every_row(site: Site, plant: Plant) ->
     gone = site.feed(plant, "trial", other)
     ray.get(plant.buffer.of(other).fetch.remote(other, gone._cursor, 2, 10.0))
     with site.feed(plant, "trial", other) as feed:
-        ring = feed.ready()
+        [ring] = feed.ready()
         while not feed._complete:
             feed.check()
             time.sleep(0.01)
@@ -77,7 +77,7 @@ def test_a_stream_that_cannot_be_drawn_ends_the_learner_with_the_reason(site: Si
     ):
         feed.ready()
     with pytest.raises(RuntimeError, match="no readable checkpoint"):
-        feed.gauges()
+        feed.check()
 
 
 def test_a_later_session_with_a_tiny_buffer_draws_nothing_again(site: Site, plant: Plant) -> None:

@@ -19,7 +19,8 @@ from dwm_ray.storage import Storage
 from dwm_ray.streams import drawing, spill
 from dwm_ray.streams.accounts import Account, accounts_of, totals
 from dwm_ray.streams.counters import Counters
-from dwm_ray.streams.local import share_of, stored_rings, stream_of
+from dwm_ray.streams.local import stored_rings
+from dwm_ray.streams.shares import share_of, stream_of
 from dwm_ray.synthesis import StreamSpec, draw_block
 from dwm_ray.types import Segments
 from dwm_ray.world_models.base import WorldModel
