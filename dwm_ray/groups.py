@@ -24,12 +24,18 @@ from dwm_ray.training.resume import update_kept
 class Together(Frozen):
     """Options of programs that run many trials."""
 
-    population: Annotated[int, Field(ge=1)] = 1
+    population: Annotated[int, Field(ge=1)] | None = None
     """Train up to this many trials of an agent as one, in one process: one set of matrix products an update, which
-    pays where those of one trial are too small for the machine. On Ray groups are made smaller where processes would
-    have nothing to do otherwise. 1: every trial on its own."""
+    pays where those of one trial are too small for the machine. On Ray groups are smaller where other processes would
+    have nothing to do. 1: every trial on its own. None: 8 with the profile laptop, 1 with paper, and 1 where trials
+    begin or end by others' scores (optuna, asha); of a run that is resumed, what it was begun with."""
     in_process: bool = False
     """Do everything in this process, without Ray."""
+
+
+def as_one(most_members: int) -> str:
+    """What a program says of it, behind the number of trials."""
+    return f"; up to {most_members} of an agent learn as one (--population)" if most_members > 1 else ""
 
 
 BATCHES = ("world_model", "synthesis", "filter", "replay")

@@ -31,11 +31,11 @@ from dwm_ray.comparison import (
 from dwm_ray.config import RunConfig
 from dwm_ray.distributed.counters import counters_of
 from dwm_ray.distributed.sweep import run_sweep, unfinished
-from dwm_ray.groups import Together
+from dwm_ray.groups import Together, as_one
 from dwm_ray.in_process import run_here
 from dwm_ray.plan import SweepConfig
 from dwm_ray.problem import Problem
-from dwm_ray.profiles import Profile, resolve
+from dwm_ray.profiles import MOST_MEMBERS, Profile, resolve
 from dwm_ray.progress import watched
 from dwm_ray.report.comparison import METHODS, open_comparison, run_folders
 from dwm_ray.report.comparison_page import write_comparison
@@ -104,6 +104,7 @@ def begin(
     for each, entries in zip(configs, plans, strict=True):
         record = {
             "profile": profile,
+            "population": own.population or MOST_MEMBERS[profile],
             "comparison": options.model_dump(mode="json"),
             "run": each.model_dump(mode="json"),
             "given": given,
@@ -140,15 +141,17 @@ def execute(console: Console, opened: Opened, seconds: Callable[[], float], own:
     check_unchanged(run, entries, problem)
     trials = trials_of(entries)
     todo = unfinished(trials, run)
-    console.print(f"{len(entries)} methods, {len(trials)} trials, {len(todo)} to run", highlight=False)
+    most = own.population or record.get("population", 1)
+    numbers = f"{len(entries)} methods, {len(trials)} trials, {len(todo)} to run{as_one(most)}"
+    console.print(numbers, highlight=False)
     with session.resumable(console, run, "pipelines/compare.py"):
         if todo and own.in_process:
-            run_here(console, todo, run, problem.episodes, own.population)
+            run_here(console, todo, run, problem.episodes, most)
         elif todo:
             with session.started(console, config, run, problem) as plant:
                 counters = counters_of(plant)
                 with watched(run, len(trials), console, counters.look):
-                    run_sweep(todo, plant, SweepConfig(), config, own.population)
+                    run_sweep(todo, plant, SweepConfig(), config, most)
                 counters.write()
     session.conclude(console, run, seconds())
 
@@ -156,8 +159,8 @@ def execute(console: Console, opened: Opened, seconds: Callable[[], float], own:
 def execute_apart(root: Path, own: Together) -> None:
     """One task of several, in a process of its own: its plant and its cluster end with it. What fails is told by what
     it leaves."""
-    alone = ["--in-process"] if own.in_process else []
-    words = ["--resume", str(root), "--population", str(own.population), *alone]
+    words = ["--resume", str(root), *(["--in-process"] if own.in_process else [])]
+    words += [f"--population={own.population}"] if own.population else []
     task = subprocess.Popen([sys.executable, __file__, *words])
     try:
         task.wait()

@@ -22,10 +22,10 @@ from dwm_ray.distributed.counters import counters_of
 from dwm_ray.distributed.optuna_search import FeasibleOptuna
 from dwm_ray.distributed.sweep import as_params, record_trials, run_sweep, unfinished
 from dwm_ray.distributed.trial import Plant
-from dwm_ray.groups import Together
+from dwm_ray.groups import Together, as_one
 from dwm_ray.in_process import run_here
 from dwm_ray.plan import SweepConfig, axes_of, bases_of, make_plan
-from dwm_ray.profiles import Profile, resolve
+from dwm_ray.profiles import MOST_MEMBERS, Profile, resolve
 from dwm_ray.progress import watched
 from dwm_ray.report.names import method_name
 from dwm_ray.run_folder import RunFolder, read_json
@@ -53,8 +53,10 @@ def main(argv: list[str] | None = None) -> int:
     sweep = SweepConfig(**{name: getattr(own, name) for name in SweepConfig.model_fields})
     if own.resume is None:
         plan = checked_plan(sweep, config, profile, given, own)
+        most = 1 if by_scores(sweep) else own.population or MOST_MEMBERS[profile]
         record: dict[str, Any] = {
             "profile": profile,
+            "population": most,
             "sweep": sweep.model_dump(mode="json"),
             "run": config.model_dump(mode="json"),
             "given": given,
@@ -64,14 +66,15 @@ def main(argv: list[str] | None = None) -> int:
         run, problem, record = session.reopen(console, own.resume, own.output)
         sweep, config = SweepConfig.model_validate(record["sweep"]), RunConfig.model_validate(record["run"])
         profile, given = resolve(record["profile"]), record.get("given", [])
+        most = own.population or record.get("population", 1)
         plan = checked_plan(sweep, config, profile, given, own)
-    announce(console, plan, run)
+    announce(console, plan, run, most)
     with session.resumable(console, run, "pipelines/sweep.py"):
         if own.in_process:
-            run_here(console, unfinished(plan.trials, run), run, problem.episodes, own.population)
+            run_here(console, unfinished(plan.trials, run), run, problem.episodes, most)
         else:
             with session.started(console, config, run, problem) as plant:
-                execute(console, plan, plant, sweep, config, profile, given, own.population)
+                execute(console, plan, plant, sweep, config, profile, given, most)
     write_json(run.sweep, {**(read_json(run.sweep) or {}), "dropped": dict(plan.dropped)})
     results = session.conclude(console, run, seconds())
     return 0 if any(trial["status"] == "done" for trial in results["trials"]) else 1
@@ -88,9 +91,9 @@ def axes_help() -> str:
 def checked_plan(sweep: SweepConfig, config: RunConfig, profile: Profile, given: list[str], together: Together) -> Plan:
     """The sweep's trials; ValueError where not one can run, or where Tune is to decide by their scores when they begin
     or end and they learn in step, or without Ray."""
-    if sweep.search == "optuna" or sweep.scheduler == "asha":
+    if by_scores(sweep):
         expected = "expected --search grid or random and --scheduler fifo"
-        if together.population > 1:
+        if (together.population or 1) > 1:
             raise ValueError(f"--population: trials learn in step; {expected}")
         if together.in_process:
             raise ValueError(f"--in-process: nobody decides by scores without Ray; {expected}")
@@ -100,13 +103,18 @@ def checked_plan(sweep: SweepConfig, config: RunConfig, profile: Profile, given:
     return plan
 
 
+def by_scores(sweep: SweepConfig) -> bool:
+    """Do trials begin or end by the scores so far?"""
+    return sweep.search == "optuna" or sweep.scheduler == "asha"
+
+
 def reasons(dropped: Counter[str]) -> str:
     return "; ".join(f"{count} x {why}" for why, count in dropped.items())
 
 
-def announce(console: Console, plan: Plan, run: RunFolder) -> None:
-    todo = unfinished(plan.trials, run)
-    console.print(f"{len(plan.trials)} trials, {len(todo)} to run", highlight=False)
+def announce(console: Console, plan: Plan, run: RunFolder, most_members: int) -> None:
+    todo, together = unfinished(plan.trials, run), as_one(most_members)
+    console.print(f"{len(plan.trials)} trials, {len(todo)} to run{together}", highlight=False)
     if plan.dropped:
         console.print(f"dropped before launch, as they cannot run: {reasons(plan.dropped)}", highlight=False)
 
@@ -119,7 +127,7 @@ def execute(
     config: RunConfig,
     profile: Profile,
     given: list[str],
-    population: int,
+    most_members: int,
 ) -> None:
     """Run what is not finished, with the progress on show."""
     counters = counters_of(plant)
@@ -127,7 +135,7 @@ def execute(
     with watched(plant.run, expected, console, counters.look):
         todo = unfinished(plan.trials, plant.run)
         if todo:
-            run_sweep(todo, plant, sweep, config, population)
+            run_sweep(todo, plant, sweep, config, most_members)
         if sweep.search == "optuna":
             search = optuna(plan, plant, sweep, bases_of(sweep, config, profile, given), profile)
             run_sweep([], plant, sweep, config, search=search)

@@ -119,10 +119,16 @@ def learned(run: Path, trial: Path) -> Learned:
 
 
 def split_cpu(rows: list[dict[str, Any]], scored: list[dict[str, Any]]) -> tuple[float, float]:
-    """CPU seconds of (updates, evaluations). Both logs count from the learner's start."""
+    """CPU seconds of (updates, evaluations). Both logs count from the learner's start; of a population's seconds, a
+    member's clock counts its part, and its evaluation is its own."""
     before = {row["update"]: row["cpu_s"] for row in rows}
-    evaluating = sum(row["cpu_s"] - before[row["update"]] for row in scored)
+    evaluating = num_members(rows) * sum(row["cpu_s"] - before[row["update"]] for row in scored)
     return scored[-1]["cpu_s"] - evaluating, evaluating
+
+
+def num_members(rows: list[dict[str, Any]]) -> int:
+    """With how many a trial learned, itself included."""
+    return int(rows[-1].get("num_members", 1))
 
 
 def split_seconds(rows: list[dict[str, Any]], scored: list[dict[str, Any]]) -> tuple[float, float, float]:
@@ -130,7 +136,7 @@ def split_seconds(rows: list[dict[str, Any]], scored: list[dict[str, Any]]) -> t
     before = {row["update"]: row["seconds"] for row in rows}
     starts = [0, *(row["update"] for row in rows)]
     updating = sum((row["update"] - start) / row["updates_per_s"] for start, row in zip(starts, rows, strict=False))
-    evaluating = sum(row["seconds"] - before[row["update"]] for row in scored)
+    evaluating = num_members(rows) * sum(row["seconds"] - before[row["update"]] for row in scored)
     return updating, evaluating, scored[-1]["seconds"] - updating - evaluating
 
 

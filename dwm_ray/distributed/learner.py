@@ -24,10 +24,12 @@ from dwm_ray.distributed.shards import Shards
 from dwm_ray.problem import default_device, load_problem
 from dwm_ray.replay.ring import Ring
 from dwm_ray.run import agent_trainer, learn_trial, ready_agent, trained_model
+from dwm_ray.run import resume as resume_kept
 from dwm_ray.run_folder import RunFolder
 from dwm_ray.sources import Intake, admission, supply
 from dwm_ray.synthesis import StreamSpec
 from dwm_ray.training.agent import AgentTrainer, NonFiniteLoss
+from dwm_ray.training.resume import resume_folder
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def learner_loop(loop_config: dict[str, Any]) -> None:
     folder = run.trial(job.trial_id)
     with _imagined(job, config, device) as (ring, numbers), sending(run, folder, f"learner-{job.trial_id}") as sender:
         trainer = agent_trainer(config, problem, agent, model, ring, _drawer(job, config))
-        seconds = resume(trainer)
+        seconds = resume(trainer) or resume_kept(trainer, run.fetched(folder))  # which a population has left
         gauges = Gauges("learner", {"run": run.name, "trial": job.trial_id})
 
         def on_row(row: dict[str, Any]) -> None:
@@ -67,6 +69,7 @@ def learner_loop(loop_config: dict[str, Any]) -> None:
 
         with suppress(NonFiniteLoss):  # recorded in the trial's folder; to try again would diverge again
             learn_trial(trainer, config, problem, folder, _reporter(trainer, sender), numbers, seconds, on_row)
+            run.remove(resume_folder(folder))
 
 
 @contextmanager

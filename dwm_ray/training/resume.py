@@ -1,7 +1,8 @@
-"""What training goes on from without Ray: a trainer's state, in the folder of a trial or world model till that is done.
+"""What training goes on from: a trainer's state, in the folder of a trial or world model till that is done.
 
-All that counts is in one file, so that it is the old state or the new one whenever the process ends. (On Ray, Ray Train
-keeps the same state: `distributed/checkpoints`.)
+All that counts is in one file, so that it is the old state or the new one whenever the process ends. It is what members
+of populations go on from, and all without Ray. (Of a trial alone on Ray, and a world model, Ray Train keeps the same
+state: `distributed/checkpoints`.)
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ def test_resuming_a_finished_sweep_does_nothing_again(finished: Path, cluster: s
 
 def test_a_killed_sweep_goes_on_without_what_is_done(file: Path, cluster: str, tmp_path: Path) -> None:
     """One trial at a time: the first that is done is kept, the one that runs is cut off by SIGKILL."""
-    more = ["--agents", "td3_bc", "--no-baselines", "--cluster.learner-cpus", 2.5]
+    more = ["--agents", "td3_bc", "--no-baselines", "--cluster.learner-cpus", 2.5, "--population", 1]
     data = ["--task", "pendulum", "--data", file, "--output", tmp_path / "runs"]
     sweep = start(tmp_path, *OPTIONS.split(), *data, *more, address=cluster)
     runs = tmp_path / "runs"

@@ -25,6 +25,8 @@ class Sweep:
     """Model-free trials too, one for each agent and seed."""
     seeds: int = 1
     """Seeds of each of these."""
+    population: int = 1
+    """Trials of an agent that may learn as one."""
     alone: int = 1
     """Imagining trials that are run by themselves too, each with its own world model and stream."""
     updates: int = 20_000
@@ -37,7 +39,8 @@ class Sweep:
     def check(self) -> None:
         """ValueError for what cannot be run."""
         counts = {
-            "agents": len(self.agents), "horizons": len(self.horizons), "seeds": self.seeds, "updates": self.updates,
+            "agents": len(self.agents), "horizons": len(self.horizons), "seeds": self.seeds,
+            "population": self.population, "updates": self.updates,
             "world-model-updates": self.world_model_updates, "num-segments": self.num_segments,
         }  # fmt: skip
         for option, value in counts.items():
@@ -50,7 +53,8 @@ class Sweep:
         """Words for `pipelines/sweep.py`."""
         axis = f"horizon={','.join(map(str, self.horizons))}"
         free = "--baselines" if self.baselines else "--no-baselines"
-        return ["--dimensions", axis, free, "--agents", *self.agents, "--seeds", str(self.seeds), *self._sizes()]
+        many = ["--seeds", str(self.seeds), "--population", str(self.population)]
+        return ["--dimensions", axis, free, "--agents", *self.agents, *many, *self._sizes()]
 
     def by_themselves(self) -> list[list[str]]:
         """Words for `pipelines/train.py`, once for each trial that is run alone: agents in turn, seed after seed."""

@@ -36,7 +36,12 @@ SIZES = {
     "cluster.learner-cpus": "0.7",
     "dimensions": "horizon",
 }
-SMALL = [*(word for name, value in SIZES.items() for word in (f"--{name}", value)), "--no-baselines"]
+SMALL = [
+    *(word for name, value in SIZES.items() for word in (f"--{name}", value)),
+    "--no-baselines",
+    "--population",
+    "1",
+]
 """A sweep of real parts at a size of seconds."""
 ENDLESS = ["--synthesis.num-segments", "10000000", "--cluster.lead-blocks", "8"]
 """A stream that is still being drawn whenever the fault comes."""
