@@ -130,6 +130,9 @@ class TrainingConfig(Frozen):
     """Updates between two rows of metrics."""
     checkpoint_every: PositiveInt = 50_000
     """Updates between two checkpoints; at most this much work is lost by a crash."""
+    cuda_graphs: bool = False
+    """On a GPU, record an update once and replay it with a single launch in place of hundreds; for recorded transitions
+    and for segments that are drawn ahead. Emulated on a CPU so far, never run on a GPU."""
 
 
 class EvaluationConfig(Frozen):
