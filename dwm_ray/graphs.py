@@ -100,8 +100,16 @@ class Graphs(Generic[T]):
     def _record(self, call: Callable[[], T]) -> tuple[T, Callable[[], None]]:
         try:
             return self._capture.record(call, self._generators)
-        except torch.OutOfMemoryError:
-            raise  # callers know what to do about it
         except RuntimeError as error:
-            cause = " ".join(str(error).split())
+            first = _first(error)
+            if isinstance(first, torch.OutOfMemoryError):
+                raise first  # callers know what to do about it
+            cause = " ".join(str(first).split())
             raise ValueError(f"{self._option}: this cannot be a CUDA graph ({cause}); expected False") from error
+
+
+def _first(error: BaseException) -> BaseException:
+    """What went wrong first: after an error torch ends the recording, which fails for that very reason."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error

@@ -68,13 +68,29 @@ def test_what_python_knows_is_recorded_with_it() -> None:
     assert not torch.equal(replayed, made)
 
 
-def test_running_out_of_memory_is_told_as_it_is() -> None:
-    class Full(EmulatedCapture):
-        def record(self, call: Any, generators: Any) -> Any:
-            raise torch.OutOfMemoryError
+class Broken(EmulatedCapture):
+    """Fails, and then fails to end the recording, as torch does."""
 
-    graphs: Graphs[Tensor] = Graphs(Full(), [], "x.y")
-    with pytest.raises(torch.OutOfMemoryError):
+    def __init__(self, error: RuntimeError) -> None:
+        super().__init__()
+        self._error = error
+
+    def record(self, call: Any, generators: Any) -> Any:
+        try:
+            raise self._error
+        finally:
+            raise RuntimeError("capture invalidated")
+
+
+def test_an_error_names_the_option_and_what_went_wrong_first() -> None:
+    graphs: Graphs[Tensor] = Graphs(Broken(RuntimeError("not\npermitted")), [], "x.y")
+    with pytest.raises(ValueError, match=r"^x\.y: this cannot be a CUDA graph \(not permitted\); expected False$"):
+        [graphs(0, Walk().step) for _ in range(WARM_UPS + 1)]
+
+
+def test_running_out_of_memory_is_told_as_it_is() -> None:
+    graphs: Graphs[Tensor] = Graphs(Broken(torch.OutOfMemoryError("full")), [], "x.y")
+    with pytest.raises(torch.OutOfMemoryError, match="full"):
         [graphs(0, Walk().step) for _ in range(WARM_UPS + 1)]
 
 
