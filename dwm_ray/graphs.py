@@ -103,7 +103,7 @@ class Graphs(Generic[T]):
         except RuntimeError as error:
             first = _first(error)
             if isinstance(first, torch.OutOfMemoryError):
-                raise first  # callers know what to do about it
+                raise first from None  # callers know what to do about it
             cause = " ".join(str(first).split())
             raise ValueError(f"{self._option}: this cannot be a CUDA graph ({cause}); expected False") from error
 

@@ -1,6 +1,7 @@
 """Blocks drawn as CUDA graphs, emulated: bit for bit those that are drawn as ever, for every world model that says it
 can."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def blocks(drawn_by: BlockDrawer, spec: StreamSpec, model: WorldModel) -> list[n
 def variants(name: str) -> list[WorldModel]:
     """A model in the forms that draw differently."""
     if name != "dwm":
-        return [build(name)]
+        return [copy.deepcopy(build(name))]  # it is kept for other tests
     cls = find("world_models", "dwm")
     unet = {"denoiser": "unet", "dim": 16, "multipliers": [1, 2], "guidance_scale": 1.5, "segments_per_pair": 2}
     noise = {"prediction": "noise", "continuation": "on", "temperature": 0.7, "solver_steps": 3}
