@@ -102,6 +102,9 @@ class SynthesisConfig(Frozen):
     """Versions whose rows a learner keeps (the public code's buffer holds 16); older rows follow a policy long gone."""
     max_staleness: Annotated[int, Field(ge=0)] = 1
     """Versions that the newest rows may lag behind the policy; 0 makes learner and samplers wait for each other."""
+    cuda_graphs: bool = False
+    """On a GPU, record the drawing of a block once and replay it with a single launch in place of some hundred a step;
+    the rows are the same. Emulated on a CPU so far, never run on a GPU."""
 
 
 class ReplayConfig(Frozen):
@@ -130,6 +133,9 @@ class TrainingConfig(Frozen):
     """Updates between two rows of metrics."""
     checkpoint_every: PositiveInt = 50_000
     """Updates between two checkpoints; at most this much work is lost by a crash."""
+    cuda_graphs: bool = False
+    """On a GPU, record an update once and replay it with a single launch in place of hundreds; for recorded transitions
+    and for segments that are drawn ahead. Emulated on a CPU so far, never run on a GPU."""
 
 
 class EvaluationConfig(Frozen):

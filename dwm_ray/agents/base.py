@@ -10,8 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from dwm_ray.config import PluginConfig, Share, TrainingConfig
+from dwm_ray.config import PluginConfig, RunConfig, Share, TrainingConfig
 from dwm_ray.precision import Precision
+from dwm_ray.registry import find
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
 
 
@@ -26,6 +27,21 @@ class AgentConfig(PluginConfig):
     def small(cls) -> dict[str, Any]:
         """1.8 times the updates a second on such a processor; learning curves agree with those of fp32."""
         return {"matmul_precision": "auto"}
+
+    def check(self, run: RunConfig) -> None:
+        """Updates can be CUDA graphs where the agent says so and batches are drawn ahead."""
+        if not run.training.cuda_graphs:
+            return
+        agent, model = find("agents", self.plugin_name()), run.world_model
+        if not agent.capturable:
+            raise ValueError(
+                f"training.cuda_graphs: agent {self.plugin_name()} does not say that it can; expected False"
+            )
+        if model and not agent.plans and find("world_models", model.plugin_name()).follows_policy:
+            raise ValueError(
+                f"training.cuda_graphs: world model {model.plugin_name()} imagines as learning goes on; expected False "
+                "or one whose segments are drawn ahead"
+            )
 
 
 class CriticConfig(AgentConfig):
@@ -55,10 +71,15 @@ class Agent(nn.Module):
     """None: cannot learn as a population (`agents.population`). Else `update` takes [P, B, ...] too, and these are the
     options in which members may differ, with the number of axes behind P that each is broadcast over."""
 
+    capturable: ClassVar[bool] = False
+    """True where `learn` can be recorded and replayed (`graphs`)."""
+
     def __init__(self, config: AgentConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:
         super().__init__()
         self.config = config
         self.spaces = spaces
+        self.cuda_graphs = training.cuda_graphs
+        """Do trainers replay its updates (`training.graphed`)?"""
         self.own = SimpleNamespace(**{name: getattr(config, name) for name in self.member_options or ()})
         """The `member_options`: numbers, or tensors [P, 1, ...] in a population whose members differ in them."""
 
@@ -67,9 +88,20 @@ class Agent(nn.Module):
         of `state_dict`."""
         raise AssertionError(f"{type(self).__name__} does not plan")
 
-    @abstractmethod
     def update(self, segments: Segments, generator: torch.Generator) -> Metrics:
-        """One gradient step from a batch. No host sync: metrics are 0-d tensors on the device."""
+        """One gradient step from a batch; see `learn`."""
+        return self.learn(segments, generator, self.next_phase())
+
+    def next_phase(self) -> int:
+        """Count the update that comes next and set its learning rates: all that Python knows of it. Returns what
+        decides its operations, such as whether a delayed policy moves."""
+        return 0
+
+    @abstractmethod
+    def learn(self, segments: Segments, generator: torch.Generator, phase: int) -> Metrics:
+        """The operations of an update. No host sync: metrics are 0-d tensors on the device. Of a `capturable` agent
+        they follow from the batch's shape and `phase` alone, and leave no other trace than in tensors that stay in
+        place."""
 
     @abstractmethod
     def act(self, obs: Tensor) -> Tensor:

@@ -71,6 +71,7 @@ class CQL(Agent):
     """The agent; see the module."""
 
     Config = CQLConfig
+    capturable = True
     config: CQLConfig
 
     def __init__(self, config: CQLConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:
@@ -84,7 +85,7 @@ class CQL(Agent):
         self.actor_optimizer = fused_adam(config.policy_learning_rate, self.actor, self.temperature)
         self.critic_optimizer = fused_adam(config.critic_learning_rate, self.critic)
 
-    def update(self, segments: Segments, generator: torch.Generator) -> Metrics:
+    def learn(self, segments: Segments, generator: torch.Generator, phase: int) -> Metrics:
         obs, act = self.scaling.obs(segments.obs[:, 0]), self.scaling.unit(segments.act[:, 0])
         policy = self.actor(obs)
         actor_loss, actor_metrics = self._actor_loss(obs, policy, generator)

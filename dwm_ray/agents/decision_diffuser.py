@@ -47,6 +47,7 @@ class DecisionDiffuserConfig(AgentConfig):
 
     def check(self, run: RunConfig) -> None:
         """Only a world model that is not told the action that is looked for can plan."""
+        super().check(run)
         given = "none" if run.world_model is None else run.world_model.plugin_name()
         steps = given != "none" and find("world_models", given).follows_policy
         if steps or getattr(run.world_model, "condition_on_action", True):
@@ -90,6 +91,7 @@ class DecisionDiffuser(Agent):
     Config = DecisionDiffuserConfig
     has_critic = False
     plans = True
+    capturable = True
     config: DecisionDiffuserConfig
     model: nn.Module | None
 
@@ -106,7 +108,7 @@ class DecisionDiffuser(Agent):
         """Plan with a trained world model from now on, for a return-to-go in units of the task's scale."""
         self.model, self.target_rtg = model.requires_grad_(False).eval(), target_rtg
 
-    def update(self, segments: Segments, generator: torch.Generator) -> Metrics:
+    def learn(self, segments: Segments, generator: torch.Generator, phase: int) -> Metrics:
         """One step of the inverse dynamics on the first transition of each row; later steps are not read."""
         obs, next_obs = self.scaling.obs(segments.obs[:, :2]).unbind(1)
         error = (self.inverse(obs, next_obs) - self.scaling.unit(segments.act[:, 0])).square().mean(1)

@@ -67,6 +67,7 @@ class DiffusionQL(Agent):
     """The agent; see the module."""
 
     Config = DiffusionQLConfig
+    capturable = True
     config: DiffusionQLConfig
 
     def __init__(self, config: DiffusionQLConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:
@@ -82,13 +83,18 @@ class DiffusionQL(Agent):
         self.critic_optimizer = fused_adam(config.learning_rate, self.critic)
         self.num_updates = 0
 
-    def update(self, segments: Segments, generator: torch.Generator) -> Metrics:
+    def next_phase(self) -> int:
+        """1 where the averaged policy moves."""
+        due = self.num_updates >= self.config.ema_start and self.num_updates % self.config.ema_every == 0
+        self.num_updates += 1
+        return int(due)
+
+    def learn(self, segments: Segments, generator: torch.Generator, phase: int) -> Metrics:
         obs, act = self.scaling.obs(segments.obs[:, 0]), self.scaling.unit(segments.act[:, 0])
         metrics = self._update_critic(segments, obs, act, generator) | self._update_actor(obs, act, generator)
         track(self.target_critic, self.critic, self.config.tau)
-        if self.num_updates >= self.config.ema_start and self.num_updates % self.config.ema_every == 0:
+        if phase:
             track(self.target_actor, self.actor, 1 - self.config.ema_decay)
-        self.num_updates += 1
         return metrics
 
     def _update_critic(self, segments: Segments, obs: Tensor, act: Tensor, generator: torch.Generator) -> Metrics:

@@ -19,7 +19,15 @@ from torch import Tensor
 from dwm_ray.agents.base import Agent, CriticConfig
 from dwm_ray.agents.networks import GaussianActor, Scaling, TwinCritic, ValueNet
 from dwm_ray.agents.noise import Generators
-from dwm_ray.agents.optimizer import adam_tensors, descend, fused_adam, load_adam_tensors, track, with_target
+from dwm_ray.agents.optimizer import (
+    adam_tensors,
+    descend,
+    fused_adam,
+    load_adam_tensors,
+    set_rate,
+    track,
+    with_target,
+)
 from dwm_ray.agents.targets import TargetRule
 from dwm_ray.config import PositiveInt, PositiveShare, Share, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
@@ -55,6 +63,7 @@ class IQL(Agent):
 
     Config = IQLConfig
     member_options: ClassVar[dict[str, int] | None] = {"expectile": 1, "beta": 1, "max_weight": 1}
+    capturable = True
     config: IQLConfig
 
     def __init__(self, config: IQLConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:
@@ -69,7 +78,13 @@ class IQL(Agent):
         self.optimizer = fused_adam(config.learning_rate, self.value, self.critic, policy)
         self.num_updates, self.total_updates = 0, training.num_updates
 
-    def update(self, segments: Segments, generator: Generators) -> Metrics:
+    def next_phase(self) -> int:
+        progress = min(self.num_updates / self.total_updates, 1.0)
+        set_rate(self.optimizer, 2, self.config.learning_rate * (1 + math.cos(math.pi * progress)) / 2)
+        self.num_updates += 1
+        return 0
+
+    def learn(self, segments: Segments, generator: Generators, phase: int) -> Metrics:
         obs, act = self.scaling.obs(segments.obs[..., 0, :]), self.scaling.unit(segments.act[..., 0, :])
         states = self.rule.bootstrap_obs(segments)
         v, next_v = self._values(obs, self.scaling.obs(states.flatten(-3, -2)))
@@ -80,7 +95,8 @@ class IQL(Agent):
         value_loss = expectile_loss(low_q - v, self.own.expectile)
         critic_loss = (q - target.unsqueeze(-2)).square().mean((-2, -1))
         actor_loss = self._actor_loss(obs, act, low_q - v.detach())
-        self._step(value_loss + critic_loss + actor_loss)
+        descend(self.optimizer, value_loss + critic_loss + actor_loss)
+        track(self.target_critic, self.critic, self.config.tau)
         return {
             "critic_loss": critic_loss.detach(),
             "value_loss": value_loss.detach(),
@@ -104,13 +120,6 @@ class IQL(Agent):
         else:
             error = self.actor.negative_log_prob(obs, act)
         return (weight * error).mean(-1)
-
-    def _step(self, loss: Tensor) -> None:
-        progress = min(self.num_updates / self.total_updates, 1.0)
-        self.optimizer.param_groups[2]["lr"] = self.config.learning_rate * (1 + math.cos(math.pi * progress)) / 2
-        descend(self.optimizer, loss)
-        track(self.target_critic, self.critic, self.config.tau)
-        self.num_updates += 1
 
     @torch.no_grad()
     def act(self, obs: Tensor) -> Tensor:

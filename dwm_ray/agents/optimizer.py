@@ -24,9 +24,29 @@ def descend(optimizer: torch.optim.Adam, loss: Tensor) -> None:
     optimiser's own parameters get gradients: an actor's loss that runs through a critic costs no gradient of the
     critic's weights."""
     params = _params(optimizer)
+    recorded = _is_recorded(loss)
+    for group in optimizer.param_groups:
+        group["capturable"] = recorded  # torch asks for it, and warns of it anywhere else
     for param, grad in zip(params, torch.autograd.grad(loss, params, torch.ones_like(loss)), strict=True):
         param.grad = grad
     optimizer.step()
+
+
+def _is_recorded(x: Tensor) -> bool:
+    """Is a CUDA graph being recorded where `x` was made?"""
+    return x.is_cuda and torch.cuda.is_current_stream_capturing()
+
+
+def set_rate(optimizer: torch.optim.Adam, group: int, rate: float) -> None:
+    """Set the learning rate of a parameter group that changes as learning goes on. It is kept in memory that stays in
+    place, for a CUDA graph reads it there: in the type of the device's kernel, which on a CPU makes the very steps that
+    the number itself would make."""
+    about = optimizer.param_groups[group]
+    device = about["params"][0].device
+    if isinstance(about["lr"], Tensor) and about["lr"].device == device:
+        about["lr"].fill_(rate)
+    else:
+        about["lr"] = torch.tensor(rate, dtype=torch.float64 if device.type == "cpu" else torch.float32, device=device)
 
 
 @torch.no_grad()

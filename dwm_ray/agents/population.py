@@ -24,8 +24,8 @@ from dwm_ray.types import Metrics, Segments
 class Stackable(Protocol):
     """An agent with `member_options`."""
 
-    def update(self, segments: Segments, generator: Generators) -> Metrics:
-        """See `Agent.update`; of a population segments are [P, B, ...], and metrics [P]."""
+    def learn(self, segments: Segments, generator: Generators, phase: int) -> Metrics:
+        """See `Agent.learn`; of a population segments are [P, B, ...], and metrics [P]."""
 
 
 class Population:
@@ -55,7 +55,15 @@ class Population:
     def update(self, segments: Segments, generators: tuple[torch.Generator, ...]) -> Metrics:
         """One gradient step of every member from batches [P, B, ...], with a generator each; metrics are [P], still on
         the device."""
-        return cast(Stackable, self._stack).update(segments, generators)
+        return self.learn(segments, generators, self.next_phase())
+
+    def next_phase(self) -> int:
+        """See `Agent.next_phase`."""
+        return self._stack.next_phase()
+
+    def learn(self, segments: Segments, generators: tuple[torch.Generator, ...], phase: int) -> Metrics:
+        """See `Agent.learn`."""
+        return cast(Stackable, self._stack).learn(segments, generators, phase)
 
     def optimizer_states(self) -> list[dict[str, Tensor]]:
         """`Agent.optimizer_state` of every member: its part of what is stacked; counters [] are the same for all."""

@@ -51,6 +51,7 @@ class TD3BC(Agent):
 
     Config = TD3BCConfig
     member_options: ClassVar[dict[str, int] | None] = {"alpha": 0, "policy_noise": 2, "noise_clip": 2}
+    capturable = True
     config: TD3BCConfig
 
     def __init__(self, config: TD3BCConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:
@@ -64,11 +65,15 @@ class TD3BC(Agent):
         self.actor_optimizer = fused_adam(config.learning_rate, self.actor)
         self.num_updates = 0
 
-    def update(self, segments: Segments, generator: Generators) -> Metrics:
-        obs, act = self.scaling.obs(segments.obs[..., 0, :]), self.scaling.unit(segments.act[..., 0, :])
+    def next_phase(self) -> int:
+        """1 where the actor and the targets move."""
         self.num_updates += 1
+        return int(self.num_updates % self.config.policy_delay == 0)
+
+    def learn(self, segments: Segments, generator: Generators, phase: int) -> Metrics:
+        obs, act = self.scaling.obs(segments.obs[..., 0, :]), self.scaling.unit(segments.act[..., 0, :])
         metrics = self._update_critic(segments, obs, act, generator)
-        if self.num_updates % self.config.policy_delay == 0:
+        if phase:
             metrics |= self._update_actor(obs, act)
             track(self.target_actor, self.actor, self.config.tau)
             track(self.target_critic, self.critic, self.config.tau)

@@ -42,6 +42,11 @@ class Workbench:
         problem = load_problem(profiles.run_config("laptop").model_copy(update={"task": task, "data": data}))
         return Workbench(problem, device, task, data)
 
+    def expect_gpu(self, option: str) -> None:
+        """ValueError, which names the option that asks for CUDA graphs, on any other device."""
+        if self.device.type != "cuda":
+            raise ValueError(f"{option}: CUDA graphs need a GPU; expected --device cuda, not {self.device}")
+
     def config(self, world_model: str, agent: str, **values: Any) -> RunConfig:
         """A run of the profile `laptop` on this data; `values` by dotted path, given as `**{"agent.x": 1}`."""
         config = profiles.run_config("laptop", world_model, agent)

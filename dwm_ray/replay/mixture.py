@@ -35,9 +35,13 @@ class Mixture(BatchSource):
     def next_batch(self, generator: torch.Generator) -> Segments:
         """The next batch, on the device of the rings and the generator. ValueError while imagined rows are wanted and
         there are none: real data never take their place."""
-        out = torch.empty(self.batch_size, self.shape.width, device=self.device)
+        out = self.new_batch()
         self.draw_into(out, generator)
         return self.shape.split(out)
+
+    def new_batch(self) -> Tensor:
+        """Memory [B, width] for `draw_into`."""
+        return torch.empty(self.batch_size, self.shape.width, device=self.device)
 
     @property
     def shape(self) -> SegmentShape:

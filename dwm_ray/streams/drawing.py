@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from dwm_ray.halving import Halving
+from dwm_ray.halving import Halving, Imaginer
+from dwm_ray.streams.graphed import GraphedImaginer
 from dwm_ray.streams.spill import Run, write_block
 from dwm_ray.synthesis import StreamSpec, draw_block
 from dwm_ray.training.clock import Clock
 from dwm_ray.types import Segments, SegmentShape, Termination
 from dwm_ray.world_models.base import WorldModel
+
+GRAPHED_STREAMS = 4
+"""Streams whose graphs a process keeps, each with all the memory that a block needs while it is drawn."""
 
 
 class BlockDrawer:
@@ -20,15 +24,27 @@ class BlockDrawer:
 
     def __init__(self, run: Run, starts: Segments, rule: Termination, halving: Halving) -> None:
         self._run, self._starts, self._rule, self._halving = run, starts, rule, halving
+        self._graphed: dict[str, GraphedImaginer] = {}
 
     def draw(self, spec: StreamSpec, index: int, model: Callable[[], WorldModel]) -> tuple[np.ndarray, dict[str, Any]]:
         """Block `index` as fused rows [rows, width], and {rows, shape, seconds, cpu_s, oom_halvings}; loading the model
         counts. The block is stored when this returns, so that no accepted block is ever lost."""
         clock, halvings = Clock(), self._halving.count
-        imaginer = self._halving.of(model().with_options(spec.sampling))
+        imaginer = self._halving.of(self._imaginer(spec, model().with_options(spec.sampling)))
         segments = draw_block(spec, index, imaginer, self._starts, self._rule)
         shape = SegmentShape.of(segments)
         rows = shape.fuse(segments).cpu().numpy()
         write_block(self._run, spec, index, rows, shape)
         costs = {"seconds": clock.seconds, "cpu_s": clock.cpu_s, "oom_halvings": self._halving.count - halvings}
         return rows, {"rows": len(rows), "shape": shape, **costs}
+
+    def _imaginer(self, spec: StreamSpec, model: WorldModel) -> Imaginer:
+        """The model, or its graphs where the stream asks for them: those of the last few streams are kept."""
+        if not spec.cuda_graphs:
+            return model
+        name = spec.fingerprint
+        if name not in self._graphed:
+            for oldest in list(self._graphed)[: max(0, len(self._graphed) - GRAPHED_STREAMS + 1)]:
+                del self._graphed[oldest]
+            self._graphed[name] = GraphedImaginer(model, spec.block_rows)
+        return self._graphed[name]

@@ -6,6 +6,7 @@ Metrics are summed on the device, and the host reads them once per `run`.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from dwm_ray.agents.base import Agent
 from dwm_ray.checkpoint import prefixed, unprefixed
 from dwm_ray.replay.source import BatchSource
 from dwm_ray.run_folder import RunFailed
+from dwm_ray.training.graphed import in_place, update_graphs
+from dwm_ray.types import Metrics
 
 
 class NonFiniteLoss(RunFailed):
@@ -25,10 +28,15 @@ class AgentTrainer:
     state and equal contents of the source give the same updates, bit for bit."""
 
     def __init__(self, agent: Agent, source: BatchSource, generator: torch.Generator) -> None:
+        """ValueError where the agent's updates are to be CUDA graphs and cannot."""
         self.agent = agent
         self.source = source
         self.generator = generator
         self.update = 0
+        self._graphs = update_graphs(agent, (generator,))
+        self._next_batch = (
+            partial(source.next_batch, generator) if self._graphs is None else in_place(source, generator)
+        )
 
     def run(self, num_updates: int) -> dict[str, float]:
         """Make that many updates; returns each metric's mean over the updates that reported it, and the source's
@@ -36,10 +44,18 @@ class AgentTrainer:
         means = Means()
         self.source.begin(self.update)
         for _ in range(num_updates):
-            means.add(self.agent.update(self.source.next_batch(self.generator), self.generator))
+            means.add(self.step())
         self.update += num_updates
         (metrics,) = means.read()
         return finite(metrics, self.update) | self.source.gauges()
+
+    def step(self) -> Metrics:
+        """One update; metrics are on the device, in memory that the next update may overwrite."""
+        batch = self._next_batch()
+        if self._graphs is None:
+            return self.agent.update(batch, self.generator)
+        phase = self.agent.next_phase()
+        return self._graphs(phase, partial(self.agent.learn, batch, self.generator, phase))
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that a resume needs beside the source's contents, as one flat dict."""
@@ -51,6 +67,8 @@ class AgentTrainer:
         self.generator.set_state(state["generator"].cpu())
         self.agent.load_state_dict(unprefixed("agent", state))
         self.agent.load_optimizer_state(unprefixed("optimizer", state))
+        if self._graphs is not None:
+            self._graphs.forget()
 
 
 def trainer_state(
@@ -84,8 +102,13 @@ class Means:
         self._counts: dict[str, int] = {}
 
     def add(self, metrics: dict[str, Tensor]) -> None:
+        """Take in an update's metrics; nothing of them is kept but the sums, in one launch on a GPU."""
+        known = [name for name in metrics if name in self._sums]
+        if known:
+            torch._foreach_add_([self._sums[name] for name in known], [metrics[name] for name in known])
         for name, value in metrics.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            if name not in self._sums:
+                self._sums[name] = value.clone()
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def read(self) -> list[dict[str, float]]:

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from dwm_ray.config import PluginConfig, PositiveInt, RunConfig
+from dwm_ray.registry import find
 from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
 
 
@@ -49,6 +50,10 @@ class WorldModelConfig(PluginConfig):
         if limit is not None and run.synthesis.horizon > limit - below:
             relation = "be below" if below else "not exceed"
             raise ValueError(f"synthesis.horizon {run.synthesis.horizon} must {relation} world_model.{option} {limit}")
+        if run.synthesis.cuda_graphs and not find("world_models", self.plugin_name()).capturable:
+            raise ValueError(
+                f"synthesis.cuda_graphs: world model {self.plugin_name()} does not say that it can; expected False"
+            )
 
     def training_options(self) -> dict[str, object]:
         """The options that decide the weights; they enter the model's fingerprint."""
@@ -81,6 +86,9 @@ class WorldModel(nn.Module):
     """False where segments begin in states of the model's own making instead of the start pairs."""
     uses_rtg: ClassVar[bool] = True
     """False where the return-to-go asked for changes nothing."""
+    capturable: ClassVar[bool] = False
+    """True where `imagine` can be recorded and replayed (`graphs`): without a policy, and given the return-to-go as a
+    tensor on the device, its operations follow from the number of rows and the horizon alone."""
 
     def __init__(self, config: WorldModelConfig, spaces: Spaces) -> None:
         super().__init__()

@@ -65,6 +65,7 @@ class DAWM(WorldModel):
 
     Config = DAWMConfig
     follows_policy = False
+    capturable = True
     makes_transitions = True
     config: DAWMConfig
 

@@ -16,6 +16,7 @@ task ends, which the paper does not model; `prediction="sample"` predicts the cl
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import ClassVar
 
 import torch
@@ -26,8 +27,8 @@ from dwm_ray.diffusion.conditioning import Condition, ConditionEncoder
 from dwm_ray.diffusion.denoisers import Denoiser, ResidualMLP, TemporalUNet
 from dwm_ray.diffusion.frozen import can_freeze, frozen
 from dwm_ray.diffusion.guidance import guided
-from dwm_ray.diffusion.schedules import alpha_bars
-from dwm_ray.diffusion.solvers import DDPMStride, Estimate, posterior_jumps, stride_steps
+from dwm_ray.diffusion.schedules import Schedule, alpha_bars
+from dwm_ray.diffusion.solvers import DDPMStride, Estimate, Jump, posterior_jumps, stride_steps
 from dwm_ray.normalizers import CDFNormalizer, MinMaxNormalizer
 from dwm_ray.precision import product_dtype, reduced
 from dwm_ray.registry import find
@@ -73,6 +74,7 @@ class DWM(WorldModel):
 
     Config = DWMConfig
     follows_policy = False
+    capturable = True
     config: DWMConfig
     signal: Tensor  # [K + 1] alpha_bar
 
@@ -175,8 +177,7 @@ class DWM(WorldModel):
             signal = self.signal[step]
             return (x - (1 - signal).sqrt() * predicted) / signal.sqrt()
 
-        signal = alpha_bars(config.schedule, config.diffusion_steps)  # on the CPU: no wait for a GPU
-        jumps = posterior_jumps(signal, stride_steps(config.diffusion_steps, config.solver_steps))
+        jumps = _jumps(config.schedule, config.diffusion_steps, config.solver_steps)
         shape = (len(obs), config.sequence_length, self.layout.size)
         solver = DDPMStride(jumps, config.temperature)
         windows = solver.sample(estimate, lambda x: self.layout.impose(x, known), shape, generator)
@@ -197,6 +198,12 @@ class DWM(WorldModel):
                 return guided(net, x, steps, condition, config.guidance_scale).float()
 
         return predict
+
+
+@lru_cache
+def _jumps(schedule: Schedule, diffusion_steps: int, solver_steps: int) -> list[Jump]:
+    """The solver's steps, as numbers of Python's: no wait for a GPU."""
+    return posterior_jumps(alpha_bars(schedule, diffusion_steps), stride_steps(diffusion_steps, solver_steps))
 
 
 def _denoiser(config: DWMConfig, spaces: Spaces, size: int) -> TemporalUNet | ResidualMLP:

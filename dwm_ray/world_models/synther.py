@@ -79,6 +79,7 @@ class SynthER(WorldModel):
 
     Config = SynthERConfig
     follows_policy = False
+    capturable = True
     makes_transitions = True
     keeps_start = False
     uses_rtg = False

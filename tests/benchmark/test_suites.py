@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from emulated_graphs import EmulatedCapture
 from tiny_problem import recording
 
 from dwm_ray.benchmark import workbench
@@ -12,6 +13,9 @@ from dwm_ray.benchmark.suites.whole import Whole
 from dwm_ray.benchmark.suites.world_model import WorldModels
 from dwm_ray.benchmark.workbench import Workbench
 from dwm_ray.config import DataConfig
+from dwm_ray.graphs import WARM_UPS
+from dwm_ray.streams import graphed as graphed_drawing
+from dwm_ray.training import graphed
 from dwm_ray.types import Segments
 
 SUITES = [
@@ -59,6 +63,46 @@ def test_the_sources_of_batches_are_what_they_are_called(bench: Workbench) -> No
     assert (batch(stream).horizon, batch(stream).source.all()) == (5, True)
     assert (batch(inline).horizon, batch(inline).source.all()) == (5, True)
     assert stream._synthetic.size == 64  # type: ignore[attr-defined]
+
+
+def test_updates_as_graphs_are_set_against_those_made_one_by_one(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = Learner(agents=("td3_bc", "cql"), batch_size=16, hidden_size=32, populations=(2,), graphed=True)
+    with pytest.raises(ValueError, match=r"^--graphed: CUDA graphs need a GPU; expected --device cuda, not cpu"):
+        suite.work(bench)
+    capture = EmulatedCapture()
+    monkeypatch.setattr(Workbench, "expect_gpu", lambda self, option: None)
+    monkeypatch.setattr(graphed, "capture_on", lambda device, option: capture)
+    works = {work.name: work for work in suite.work(bench)}
+    against = {name: work.reference for name, work in works.items() if "graphed" in name}
+    assert against == {
+        "td3_bc-graphed": "td3_bc-auto",
+        "td3_bc-graphed-population-2": "td3_bc-population-2",
+        "cql-graphed": "cql-auto",
+    }
+    for name in against:
+        before, call = len(capture.tapes), works[name].build()
+        for _ in range(2 * WARM_UPS + 2):
+            call()
+        assert len(capture.tapes) > before, name
+    assert works["td3_bc-graphed-population-2"].units == 2
+
+
+def test_drawing_as_graphs_is_set_against_drawing_as_ever(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = Sampler(sizes=("mlp", "unet_small"), batch_sizes=(2,), graphed=True)
+    with pytest.raises(ValueError, match=r"^--graphed: CUDA graphs need a GPU; expected --device cuda, not cpu"):
+        suite.work(bench)
+    capture = EmulatedCapture()
+    monkeypatch.setattr(Workbench, "expect_gpu", lambda self, option: None)
+    monkeypatch.setattr(graphed_drawing, "capture_on", lambda device, option: capture)
+    graphed = [work for work in suite.work(bench) if "graphed" in work.name]
+    against = [(work.name, work.reference, work.units) for work in graphed]
+    assert against == [("mlp-graphed-2", "mlp-auto-2", 2), ("unet_small-graphed-2", "unet_small-auto-2", 2)]
+    for number, work in enumerate(graphed):
+        call = work.build()
+        assert [len(call().rew) for _ in range(WARM_UPS + 1)] == [2] * (WARM_UPS + 1)  # type: ignore[attr-defined]
+        assert len(capture.tapes) == number + 1
 
 
 def test_batch_sizes_are_heard(bench: Workbench) -> None:

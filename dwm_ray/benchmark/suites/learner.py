@@ -3,7 +3,8 @@
 fp32, auto: recorded transitions, matrix products in float32 and in the machine's reduced precision. segments: the
 latter on imagined segments that were drawn ahead. inline: the same with the segments imagined within the update, as in
 DWM's paper. population-P: what `auto` runs, P agents learning as one; updates are summed over them. compiled:
-torch.compile of what `auto` runs; where that breaks the update into pieces it says so by its rate.
+torch.compile of what `auto` runs; where that breaks the update into pieces it says so by its rate. graphed,
+graphed-population-P: what `auto` and population-P run, replayed as CUDA graphs.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dwm_ray.benchmark.measure import Call, Work
 from dwm_ray.benchmark.workbench import Workbench
 from dwm_ray.config import RunConfig
 from dwm_ray.registry import find
+from dwm_ray.training.agent import AgentTrainer
 from dwm_ray.training.population import PopulationTrainer
 
 COMPILING_CALLS = 20
@@ -47,9 +49,14 @@ class Learner:
     """Members of populations, for agents that can learn as one."""
     compiled: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Also torch.compile; its compilation takes a minute or more on one core, and needs a C++ compiler."""
+    graphed: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Also CUDA graphs, of single agents and of populations; on a GPU only."""
 
     def work(self, bench: Workbench) -> list[Work]:
-        """Four pieces per agent with a critic, one per population, one compiled."""
+        """Four pieces per agent with a critic, one per population, one compiled, and those as CUDA graphs. ValueError
+        where these need a GPU that there is not."""
+        if self.graphed:
+            bench.expect_gpu("--graphed")
         return [work for name in self.agents for work in self._of_agent(name, bench)]
 
     def _of_agent(self, name: str, bench: Workbench) -> list[Work]:
@@ -73,8 +80,10 @@ class Learner:
                 units=num,
                 reference=f"{name}-auto",
             )
-            for num in (self.populations if name in stackable_agents() else ())
+            for num in self._populations_of(name)
         ]
+        if self.graphed:
+            works += self._as_graphs(name, bench, config("auto", own))
         if self.compiled:
             works.append(
                 Work(f"{name}-compiled", partial(compiled, bench, config("auto", own)), reference=f"{name}-auto")
@@ -87,11 +96,32 @@ class Learner:
             ]
         return works
 
+    def _populations_of(self, name: str) -> tuple[int, ...]:
+        return self.populations if name in stackable_agents() else ()
+
+    def _as_graphs(self, name: str, bench: Workbench, config: RunConfig) -> list[Work]:
+        config = config.with_values({"training.cuda_graphs": True})
+        single = Work(f"{name}-graphed", partial(replayed, bench, config), reference=f"{name}-auto")
+        return [single] + [
+            Work(
+                f"{name}-graphed-population-{num}",
+                partial(in_population, bench, config, num),
+                units=num,
+                reference=f"{name}-population-{num}",
+            )
+            for num in self._populations_of(name)
+        ]
+
 
 def on_real(bench: Workbench, config: RunConfig) -> Call:
     """Updates on recorded transitions."""
     agent, source, generator = bench.agent(config), bench.real(config), bench.generator()
     return lambda: agent.update(source.next_batch(generator), generator)
+
+
+def replayed(bench: Workbench, config: RunConfig) -> Call:
+    """Updates on recorded transitions as CUDA graphs; the first calls record them."""
+    return AgentTrainer(bench.agent(config), bench.real(config), bench.generator()).step
 
 
 def in_population(bench: Workbench, config: RunConfig, num_members: int) -> Call:

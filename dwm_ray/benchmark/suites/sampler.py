@@ -1,14 +1,17 @@
 """Segments per second that DWM imagines: its denoisers in sizes and variants, from few start pairs to many.
 
 plain: the denoiser as it is usually written, in float32 (`benchmark.plain`), within the same sampler. fp32: ours,
-U-Nets in their frozen form. auto: ours in the machine's reduced precision.
+U-Nets in their frozen form. auto: ours in the machine's reduced precision. graphed: what `auto` runs, replayed as CUDA
+graphs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+import tyro
 
 from dwm_ray.benchmark.measure import Call, Clock, Work
 from dwm_ray.benchmark.plain import plain_denoiser
@@ -16,6 +19,7 @@ from dwm_ray.benchmark.roofline import dtype_of, peak_flops, share
 from dwm_ray.benchmark.sizes import VARIANTS, Size, Variant, options, reference
 from dwm_ray.benchmark.workbench import Workbench
 from dwm_ray.evaluation.flops import count_flops
+from dwm_ray.streams.graphed import GraphedImaginer
 from dwm_ray.world_models.dwm import DWM
 
 COUNTED = 2
@@ -33,12 +37,22 @@ class Sampler:
     """mlp: the profile `laptop`'s; unet: the paper's temporal U-Net; unet_small: one for a laptop."""
     batch_sizes: tuple[int, ...] = (64,)
     """Segments imagined at once."""
+    graphed: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Also CUDA graphs; on a GPU only."""
 
     def work(self, bench: Workbench) -> list[Work]:
-        """Three pieces per size and batch."""
-        return [
-            self._work(bench, size, batch, v) for size in self.sizes for batch in self.batch_sizes for v in VARIANTS
-        ]
+        """Three pieces per size and batch, and one as a CUDA graph. ValueError where that needs a GPU that there is
+        not."""
+        if self.graphed:
+            bench.expect_gpu("--graphed")
+        return [work for size in self.sizes for batch in self.batch_sizes for work in self._of(bench, size, batch)]
+
+    def _of(self, bench: Workbench, size: Size, batch: int) -> list[Work]:
+        works = [self._work(bench, size, batch, variant) for variant in VARIANTS]
+        if not self.graphed:
+            return works
+        drawing = partial(imagining, bench, size, batch, "auto", graphed=True)
+        return [*works, Work(f"{size}-graphed-{batch}", drawing, units=batch, reference=f"{size}-auto-{batch}")]
 
     def roofline(self, bench: Workbench, medians: dict[str, float], clock: Clock) -> list[str]:
         """What each entrant multiplies, and its share of what the device can, in the entrant's own type."""
@@ -62,8 +76,8 @@ class Sampler:
         )
 
 
-def imagining(bench: Workbench, size: Size, batch: int, variant: Variant) -> Call:
-    """Draws a batch of the longest segments."""
+def imagining(bench: Workbench, size: Size, batch: int, variant: Variant, graphed: bool = False) -> Call:
+    """Draws a batch of the longest segments; the first calls record it where it is graphed."""
     config = bench.config("dwm", "td3_bc", **options(size, variant))
     model, starts, generator = bench.model(config), bench.starts(config)[:batch], bench.generator()
     assert isinstance(model, DWM)
@@ -71,4 +85,5 @@ def imagining(bench: Workbench, size: Size, batch: int, variant: Variant) -> Cal
         model.denoiser = plain_denoiser(model.denoiser)
     obs, act = starts.obs[:, 0], starts.act[:, 0]
     horizon, rtg = model.max_horizon, config.synthesis.target_rtg
-    return lambda: model.imagine(obs, act, policy=None, horizon=horizon, rtg=rtg, generator=generator)
+    drawer = GraphedImaginer(model, batch) if graphed else model
+    return lambda: drawer.imagine(obs, act, policy=None, horizon=horizon, rtg=rtg, generator=generator)

@@ -1,0 +1,185 @@
+"""Blocks drawn as CUDA graphs, emulated: bit for bit those that are drawn as ever, for every world model that says it
+can."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from emulated_graphs import EmulatedCapture
+from models_at_work import SPACES, build, episodes
+from torch import Tensor
+
+from dwm_ray import halving
+from dwm_ray.data.transitions import real_segments
+from dwm_ray.diffusion.denoisers import TemporalUNet
+from dwm_ray.diffusion.frozen import frozen
+from dwm_ray.graphs import WARM_UPS
+from dwm_ray.halving import Halving
+from dwm_ray.profiles import run_config
+from dwm_ray.registry import find, plugins
+from dwm_ray.streams import drawing, graphed
+from dwm_ray.streams.drawing import BlockDrawer
+from dwm_ray.streams.graphed import GraphedImaginer
+from dwm_ray.synthesis import StreamSpec
+from dwm_ray.types import Segments
+from dwm_ray.world_models.base import WorldModel
+from dwm_ray.world_models.dwm import DWM
+
+MODELS: dict[str, Any] = plugins("world_models")
+CAPTURABLE = [name for name, cls in MODELS.items() if cls.capturable]
+BLOCK_ROWS, NUM_BLOCKS = 32, WARM_UPS + 3
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def capture(monkeypatch: pytest.MonkeyPatch) -> EmulatedCapture:
+    found = EmulatedCapture()
+    monkeypatch.setattr(graphed, "capture_on", lambda device, option: found)
+    return found
+
+
+def spec_of(name: str, cuda_graphs: bool, seed: int = 0) -> StreamSpec:
+    """The last block is shorter."""
+    return StreamSpec(name, {}, 0.5, 0.99, BLOCK_ROWS * NUM_BLOCKS - 5, BLOCK_ROWS, seed, cuda_graphs)
+
+
+def never_ends(obs: Tensor) -> Tensor:
+    return torch.zeros(obs.shape[:-1], dtype=torch.bool)
+
+
+def drawer(folder: Path, halving: Halving | None = None) -> BlockDrawer:
+    return BlockDrawer(folder, real_segments(episodes(), 0.99, CPU), never_ends, halving or Halving())
+
+
+def blocks(drawn_by: BlockDrawer, spec: StreamSpec, model: WorldModel) -> list[np.ndarray]:
+    return [drawn_by.draw(spec, index, lambda: model)[0] for index in range(spec.num_blocks)]
+
+
+def variants(name: str) -> list[WorldModel]:
+    """A model in the forms that draw differently."""
+    if name != "dwm":
+        return [copy.deepcopy(build(name))]  # it is kept for other tests
+    cls = find("world_models", "dwm")
+    unet = {"denoiser": "unet", "dim": 16, "multipliers": [1, 2], "guidance_scale": 1.5, "segments_per_pair": 2}
+    noise = {"prediction": "noise", "continuation": "on", "temperature": 0.7, "solver_steps": 3}
+    options = [{}, unet, unet | {"sampling_precision": "bf16"}, noise]
+    models = [cls(cls.Config(**(cls.Config.preset("small").model_dump() | own)), SPACES) for own in options]
+    for model in models:
+        model.fit_normalizers(episodes())
+    return models
+
+
+def test_models_of_streams_are_capturable() -> None:
+    assert [name for name, cls in MODELS.items() if not cls.follows_policy] == CAPTURABLE
+
+
+@pytest.mark.parametrize("name", CAPTURABLE)
+def test_blocks_are_the_same(name: str, tmp_path: Path, capture: EmulatedCapture) -> None:
+    for number, model in enumerate(variants(name)):
+        model.requires_grad_(False).eval()
+        plain = blocks(drawer(tmp_path / f"plain{number}"), spec_of(name, False), model)
+        before = len(capture.tapes)
+        replayed = blocks(drawer(tmp_path / f"replayed{number}"), spec_of(name, True), model)
+        assert len(capture.tapes) == before + 1
+        assert len(plain) == len(replayed) == NUM_BLOCKS
+        for first, second in zip(plain, replayed, strict=True):
+            assert np.array_equal(first, second)
+        assert not np.array_equal(replayed[-2], replayed[-3])  # each replay draws anew
+
+
+def test_a_stream_has_its_name_whichever_way_it_is_drawn() -> None:
+    config = run_config("laptop", "dwm", "td3_bc")
+    graphed = StreamSpec.of(config.with_values({"synthesis.cuda_graphs": True}), "model")
+    assert graphed.cuda_graphs
+    assert graphed.fingerprint == StreamSpec.of(config, "model").fingerprint
+
+
+def test_streams_have_graphs_of_their_own_and_the_oldest_go(
+    tmp_path: Path, capture: EmulatedCapture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawing, "GRAPHED_STREAMS", 2)
+    model, both = build("dwm"), drawer(tmp_path / "both")
+    for seed, tapes in ((0, 1), (1, 2), (0, 2), (2, 3), (0, 4)):
+        plain = blocks(drawer(tmp_path / f"{seed}"), spec_of("dwm", False, seed), model)
+        for first, second in zip(plain, blocks(both, spec_of("dwm", True, seed), model), strict=True):
+            assert np.array_equal(first, second)
+        assert len(capture.tapes) == tapes
+
+
+@pytest.mark.usefixtures("capture")
+def test_the_generator_goes_on_as_if_the_model_had_drawn(tmp_path: Path) -> None:
+    model = build("dwm")
+    imaginer = GraphedImaginer(model, 8)
+    obs, act = torch.from_numpy(episodes().obs[:8]), torch.from_numpy(episodes().act[:8])
+    first, second = (torch.Generator().manual_seed(0) for _ in range(2))
+    for rtg in (0.5, 0.1, torch.full((8,), 0.9), 0.5, torch.tensor(0.2), 0.3):
+        kept = []
+        for one, generator in ((model, first), (imaginer, second)):
+            how: dict[str, Any] = {"policy": None, "horizon": 3, "rtg": rtg, "generator": generator}
+            kept.append(one.imagine(obs, act, **how))  # type: ignore[attr-defined]
+        assert all(torch.equal(a, b) for a, b in zip(vars(kept[0]).values(), vars(kept[1]).values(), strict=True))
+        assert torch.equal(first.get_state(), second.get_state())
+
+
+class Full(Halving):
+    """Memory is too small for a whole block, from the beginning."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most_rows = halving.FEWEST_ROWS
+
+
+@pytest.mark.usefixtures("capture")
+def test_parts_of_a_block_are_drawn_as_ever(tmp_path: Path) -> None:
+    model = build("dwm")
+    plain = blocks(drawer(tmp_path / "plain"), spec_of("dwm", False), model)
+    parts = blocks(drawer(tmp_path / "parts", Full()), spec_of("dwm", True), model)
+    for first, second in zip(plain, parts, strict=True):
+        np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.usefixtures("capture")
+def test_a_graph_does_not_share_memory_that_other_batches_would_move() -> None:
+    model = variants("dwm")[1]
+    assert isinstance(model, DWM)
+    own = GraphedImaginer(model, 8)._recorded
+    assert isinstance(own, DWM)
+    nets = [one.denoiser for one in (model, own)]
+    for net in nets:
+        assert isinstance(net, TemporalUNet)
+    first, second = (frozen(net, model.sequence_length, torch.float32) for net in nets)  # type: ignore[arg-type]
+    assert first.layout.scratch is not second.layout.scratch
+
+
+class Peeks(DWM):
+    """Reads what it has drawn."""
+
+    def imagine(self, *args: Any, **how: Any) -> Segments:
+        drawn = super().imagine(*args, **how)
+        assert drawn.rew.sum().item() != 0
+        return drawn
+
+
+@pytest.mark.usefixtures("capture")
+def test_a_model_that_cannot_be_recorded_is_an_error(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Peeks(DWM.Config.preset("small"), SPACES)
+    model.fit_normalizers(episodes())
+    with pytest.raises(ValueError, match=r"^synthesis\.cuda_graphs: this cannot be a CUDA graph \(.*_local_scalar"):
+        blocks(drawer(tmp_path), spec_of("dwm", True), model)
+
+
+def test_what_cannot_be_drawn_as_graphs_is_refused(tmp_path: Path, capture: EmulatedCapture) -> None:
+    with pytest.raises(ValueError, match=r"^synthesis\.cuda_graphs: world model one_step does not say that it can"):
+        blocks(drawer(tmp_path), spec_of("one_step", True), build("one_step"))
+    with pytest.raises(ValueError, match=r"synthesis\.cuda_graphs: world model one_step does not say that it can"):
+        run_config("laptop", "one_step", "td3_bc").with_values({"synthesis.cuda_graphs": True})
+    assert not capture.tapes
+
+
+def test_drawing_without_a_gpu_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^synthesis\.cuda_graphs: CUDA graphs need a GPU, .* device cpu; expected"):
+        blocks(drawer(tmp_path), spec_of("dwm", True), build("dwm"))

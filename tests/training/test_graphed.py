@@ -1,0 +1,290 @@
+"""Updates as CUDA graphs, emulated: bit for bit those that are made one by one, for every agent that says it can."""
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from emulated_graphs import EmulatedCapture
+from torch import Tensor
+
+from dwm_ray import graphs
+from dwm_ray.agents.base import Agent
+from dwm_ray.agents.bc import BC
+from dwm_ray.agents.population import Population, stackable_agents
+from dwm_ray.config import TrainingConfig
+from dwm_ray.profiles import run_config
+from dwm_ray.registry import find, plugins
+from dwm_ray.replay.mixture import Mixture
+from dwm_ray.replay.ring import Ring
+from dwm_ray.replay.source import BatchSource
+from dwm_ray.training import graphed
+from dwm_ray.training.agent import AgentTrainer
+from dwm_ray.training.population import PopulationTrainer
+from dwm_ray.types import DataStats, Metrics, Segments, SegmentShape, Spaces
+
+SPACES = Spaces(obs_size=3, act_size=2, act_low=(-1.0, -1.0), act_high=(1.0, 1.0))
+STATS = DataStats(np.zeros(3, np.float32), np.ones(3, np.float32), -1.0, 1.0, -9.0, 9.0, -5.0, 5.0)
+SMALL: dict[str, dict[str, Any]] = {
+    "diffusion_ql": {"ema_start": 2, "ema_every": 3},
+    "td3_bc": {"policy_delay": 3},
+    "cql": {"num_sampled_actions": 2, "entropy_backup": True},
+}
+PARTS = (11, 2, 9)
+"""Updates of three runs in a row: each kind is recorded in the first, and replayed in all."""
+
+AGENTS: dict[str, Any] = plugins("agents")
+every_agent = pytest.mark.parametrize("name", [name for name, cls in AGENTS.items() if cls.capturable])
+every_source = pytest.mark.parametrize("imagined", [False, True], ids=["real", "imagined"])
+
+
+@pytest.fixture
+def capture(monkeypatch: pytest.MonkeyPatch) -> EmulatedCapture:
+    found = EmulatedCapture()
+    monkeypatch.setattr(graphed, "capture_on", lambda device, option: found)
+    return found
+
+
+def agent_of(name: str, seed: int, cuda_graphs: bool, **options: Any) -> Agent:
+    cls = find("agents", name)
+    return built(cls, cls.Config(**{"hidden_size": 16, **SMALL.get(name, {}), **options}), seed, cuda_graphs)
+
+
+def built(cls: type[Agent], config: Any, seed: int, cuda_graphs: bool) -> Agent:
+    torch.manual_seed(seed)
+    return cls(config, SPACES, STATS, TrainingConfig(num_updates=30, cuda_graphs=cuda_graphs))
+
+
+def ring(horizon: int, seed: int) -> Ring:
+    shape = SegmentShape(horizon, SPACES.obs_size, SPACES.act_size, num_actions=1)
+    made = Ring(60, shape)
+    made.add(torch.rand(40, shape.width, generator=torch.Generator().manual_seed(seed)))
+    return made
+
+
+def mixture(imagined: bool) -> Mixture:
+    return Mixture(ring(1, 0), ring(3, 1) if imagined else None, 0.25, 8)
+
+
+def trainer_of(agent: Agent, imagined: bool = False, seed: int = 0) -> AgentTrainer:
+    return AgentTrainer(agent, mixture(imagined), torch.Generator().manual_seed(seed))
+
+
+def population_of(name: str, options: Sequence[dict[str, Any]], imagined: bool, cuda_graphs: bool) -> PopulationTrainer:
+    agents = [agent_of(name, seed, cuda_graphs, **own) for seed, own in enumerate(options)]
+    generators = tuple(torch.Generator().manual_seed(seed) for seed in range(len(agents)))
+    return PopulationTrainer(Population(agents), [mixture(imagined) for _ in agents], generators)
+
+
+def assert_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        assert torch.equal(value, second[key]), key
+
+
+def compare(make: Callable[[bool], AgentTrainer]) -> None:
+    """Metrics, and all that a resume would need, of updates made one by one and of replayed ones."""
+    plain, replayed = make(False), make(True)
+    for part in PARTS:
+        assert replayed.run(part) == plain.run(part)
+        assert_equal(plain.state_dict(), replayed.state_dict())
+
+
+def test_every_agent_is_capturable() -> None:
+    assert [name for name, cls in AGENTS.items() if not cls.capturable] == []
+
+
+@every_agent
+@every_source
+def test_replayed_updates_are_those_of_an_agent(name: str, imagined: bool, capture: EmulatedCapture) -> None:
+    compare(lambda cuda_graphs: trainer_of(agent_of(name, 0, cuda_graphs), imagined))
+    kinds = 2 if name in ("td3_bc", "diffusion_ql") else 1
+    assert len(capture.tapes) == kinds
+    assert capture.num_eager == kinds * graphs.WARM_UPS
+
+
+@every_source
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *((name, [{}, {}, {}]) for name in stackable_agents()),
+        ("td3_bc", [{"alpha": 2.5}, {"alpha": 0.5}]),
+        ("iql", [{"beta": 3.0}, {"beta": 10.0}]),
+    ],
+)
+def test_replayed_updates_are_those_of_a_population(
+    name: str, options: list[dict[str, Any]], imagined: bool, capture: EmulatedCapture
+) -> None:
+    plain, replayed = (population_of(name, options, imagined, cuda_graphs) for cuda_graphs in (False, True))
+    for part in PARTS:
+        for row, expected in zip(replayed.run(part), plain.run(part), strict=True):
+            assert {**row, "updates_per_s": 0} == {**expected, "updates_per_s": 0}
+        for state, expected_state in zip(replayed.state_dicts(), plain.state_dicts(), strict=True):
+            assert_equal(expected_state, state)
+    assert len(capture.tapes) == (2 if name == "td3_bc" else 1)
+
+
+@pytest.mark.usefixtures("capture")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_rows_that_come_while_learning_goes_on_are_drawn(precision: str) -> None:
+    plain, replayed = (trainer_of(agent_of("td3_bc", 0, on, matmul_precision=precision), True) for on in (False, True))
+    for part in (10, 10):
+        assert replayed.run(part) == plain.run(part)
+        for trainer in (plain, replayed):
+            imagined = trainer.source._synthetic  # type: ignore[attr-defined]
+            imagined.add(torch.rand(50, imagined.shape.width, generator=torch.Generator().manual_seed(7)))
+    assert_equal(plain.state_dict(), replayed.state_dict())
+
+
+@every_agent
+def test_a_resume_is_exact(name: str, capture: EmulatedCapture) -> None:
+    straight, first, later = (trainer_of(agent_of(name, seed, on)) for seed, on in ((0, False), (0, True), (5, True)))
+    expected = straight.run(11)
+    assert first.run(11) == expected
+    state = {key: value.clone() for key, value in first.state_dict().items()}
+    expected = straight.run(12)
+    first.run(4)  # to be forgotten
+    for trainer in (first, later):
+        trainer.load_state_dict(state)
+        before = len(capture.tapes)
+        assert trainer.run(12) == expected
+        assert len(capture.tapes) > before
+        assert_equal(straight.state_dict(), trainer.state_dict())
+
+
+def test_a_population_resumes_exactly(capture: EmulatedCapture) -> None:
+    straight, replayed = (population_of("td3_bc", [{}, {}], False, cuda_graphs) for cuda_graphs in (False, True))
+    straight.run(13), replayed.run(12)
+    assert len(capture.tapes) == 2
+    replayed.load_state_dicts([{k: v.clone() for k, v in state.items()} for state in straight.state_dicts()])
+    for _ in range(2):
+        straight.run(12), replayed.run(12)
+        for state, expected in zip(replayed.state_dicts(), straight.state_dicts(), strict=True):
+            assert_equal(expected, state)
+    assert len(capture.tapes) == 4
+
+
+class Reads(BC):
+    """Waits for the device."""
+
+    def learn(self, segments: Segments, generator: Any, phase: int) -> Metrics:
+        metrics = super().learn(segments, generator, phase)
+        return metrics if metrics["bc_loss"].item() > 0 else {}
+
+
+class Chooses(BC):
+    """Learns from as many rows as the data say."""
+
+    def learn(self, segments: Segments, generator: Any, phase: int) -> Metrics:
+        return super().learn(segments[segments.rew[:, 0] > 0.5], generator, phase)
+
+
+class FromHost(BC):
+    """Brings a number of Python's to the device."""
+
+    def learn(self, segments: Segments, generator: Any, phase: int) -> Metrics:
+        weight = torch.tensor(0.5)
+        return super().learn(segments.map(lambda x: x * weight), generator, phase)
+
+
+class OtherNoise(BC):
+    """Draws from a generator that nobody knows of."""
+
+    def learn(self, segments: Segments, generator: Any, phase: int) -> Metrics:
+        noise = torch.randn(segments.act.shape, generator=torch.Generator().manual_seed(0))
+        return super().learn(segments, generator, phase) | {"noise": noise.mean()}
+
+
+@pytest.mark.usefixtures("capture")
+@pytest.mark.parametrize(
+    ("cls", "cause"),
+    [
+        (Reads, "_local_scalar_dense"),
+        (Chooses, "mask as an index|nonzero"),
+        (FromHost, "lift_fresh"),
+        (OtherNoise, "not registered"),
+    ],
+)
+def test_an_agent_that_cannot_be_recorded_is_an_error(cls: type[Agent], cause: str) -> None:
+    trainer = trainer_of(built(cls, BC.Config(), 0, True))
+    trainer.run(graphs.WARM_UPS)
+    with pytest.raises(ValueError, match=rf"^training\.cuda_graphs: this cannot be a CUDA graph \(.*({cause})"):
+        trainer.run(1)
+
+
+class Counts(BC):
+    """Says nothing of a number that changes what it does."""
+
+    num_updates = 0
+
+    def learn(self, segments: Segments, generator: Any, phase: int) -> Metrics:
+        self.num_updates += 1
+        return super().learn(segments.map(lambda x: x * self.num_updates), generator, phase)
+
+
+class Keeps(BC):
+    """Keeps a result beyond its update."""
+
+    last: Tensor | None = None
+
+    def learn(self, segments: Segments, generator: Any, phase: int) -> Metrics:
+        metrics = super().learn(segments, generator, phase)
+        before, self.last = self.last, metrics["bc_loss"].clone()
+        return metrics if before is None else metrics | {"bc_change": metrics["bc_loss"] - before}
+
+
+@pytest.mark.usefixtures("capture")
+@pytest.mark.parametrize("cls", [Counts, Keeps])
+def test_the_comparison_sees_an_agent_that_breaks_the_rule(cls: type[Agent]) -> None:
+    """What a GPU would silently do wrong."""
+    with pytest.raises(AssertionError):
+        compare(lambda cuda_graphs: trainer_of(built(cls, BC.Config(), 0, cuda_graphs)))
+
+
+class Silent(BC):
+    capturable = False
+
+
+@pytest.mark.usefixtures("capture")
+def test_an_agent_that_does_not_say_that_it_can_is_refused() -> None:
+    agent = built(Silent, BC.Config(), 0, True)
+    with pytest.raises(ValueError, match=r"^training\.cuda_graphs: agent bc does not say that it can; expected False"):
+        trainer_of(agent)
+
+
+@pytest.mark.usefixtures("capture")
+def test_a_source_with_batches_of_its_own_is_refused() -> None:
+    class Own(BatchSource):
+        def next_batch(self, generator: torch.Generator) -> Segments:
+            raise AssertionError
+
+    with pytest.raises(ValueError, match=r"^training\.cuda_graphs: batches come from Own, which imagines"):
+        AgentTrainer(agent_of("bc", 0, True), Own(), torch.Generator())
+
+
+def test_a_learner_without_a_gpu_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^training\.cuda_graphs: CUDA graphs need a GPU, .* device cpu; expected"):
+        trainer_of(agent_of("bc", 0, True))
+    with pytest.raises(ValueError, match=r"^training\.cuda_graphs: CUDA graphs need a GPU"):
+        population_of("bc", [{}, {}], False, True)
+
+
+@pytest.mark.parametrize("model", ["one_step", "dydiff"])
+def test_runs_whose_batches_are_imagined_while_learning_are_refused(model: str) -> None:
+    config = run_config("laptop", model, "td3_bc")
+    with pytest.raises(ValueError, match=rf"training\.cuda_graphs: world model {model} imagines as learning goes on"):
+        config.with_values({"training.cuda_graphs": True})
+
+
+def test_runs_refuse_agents_that_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dwm_ray.agents.base.find", lambda kind, name: SimpleNamespace(capturable=False))
+    with pytest.raises(ValueError, match=r"training\.cuda_graphs: agent iql does not say that it can"):
+        run_config("laptop", "none", "iql").with_values({"training.cuda_graphs": True})
+
+
+@pytest.mark.parametrize(("model", "agent"), [("none", "td3_bc"), ("dwm", "iql"), ("dwm", "decision_diffuser")])
+def test_runs_whose_batches_are_drawn_ahead_are_not(model: str, agent: str) -> None:
+    config = run_config("laptop", model, agent).with_values({"training.cuda_graphs": True})
+    assert config.training.cuda_graphs
