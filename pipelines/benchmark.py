@@ -3,7 +3,7 @@ sweep's cost, CPU time and memory; how samplers add up, how much load the buffer
 see what a sweep makes of them.
 
 Rates are timed in turns and repeated; a table of medians and paired ratios is printed, and the rates go to a JSON
-file. --peer NAME=COMMAND times an outside command in turn with ours and reads the last number that it prints.
+file. --peer NAME=COMMAND times an outside command in turn with ours and reads the last word that it prints, its rate.
 docs/performance.md says what each figure means.
 """
 

@@ -31,7 +31,7 @@ class Options:
     only: str = ""
     """Time only what has this text in its name, and the references of that."""
     peer: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """NAME=COMMAND: an outside command that prints its rate as the last number; may be repeated."""
+    """NAME=COMMAND: an outside command that prints its rate as the last word; may be repeated."""
     task: str = "halfcheetah-medium-replay"
     """Whose data and sizes."""
     data: str | None = None

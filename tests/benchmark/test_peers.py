@@ -14,9 +14,14 @@ def printing(code: str) -> Peer:
 
 @pytest.mark.parametrize(
     ("text", "rate"),
-    [("'155.5'", 155.5), ("'warm-up 3\\nspeed: 1.5e2 updates/s'", 150.0), ("'7 of 9 done, 12it/s'", 12.0)],
+    [
+        ("'155.5'", 155.5),
+        ("'warm-up 3\\nupdates/s: 1.5e2'", 150.0),
+        ("'.5'", 0.5),
+        ("'7 of 9 done, 12 it/s\\n12'", 12.0),
+    ],
 )
-def test_the_last_number_is_the_rate(text: str, rate: float) -> None:
+def test_the_last_word_is_the_rate(text: str, rate: float) -> None:
     assert printing(f"print({text})").rate() == rate
 
 
@@ -36,8 +41,13 @@ def test_anything_but_name_and_command_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("code", "text"),
     [
-        ("print('done')", "other: printed no positive number"),
-        ("print(0)", "printed no positive number"),
+        ("print('done')", "other: printed 'done' last, expected its rate, a positive number"),
+        ("print(0)", "printed '0' last"),
+        ("print('1,234.5')", "printed '1,234.5' last"),
+        ("print('12.3 nan')", "printed '12.3 nan' last"),
+        ("print('1e400')", "printed '1e400' last"),
+        ("print('123 updates/s (float32)')", "expected its rate"),
+        ("pass", "printed 'nothing' last"),
         ("raise SystemExit('it broke')", r"other: ended with code 1 \(it broke\)"),
     ],
 )
