@@ -80,7 +80,7 @@ def test_a_residual_block_equals_plain_torch_modules() -> None:
     hidden = nn.Mish()(nn.functional.group_norm(convs[0](x.transpose(1, 2)), 8))
     hidden = hidden + block.condition(embedding)[:, :, None]
     expected = nn.Mish()(nn.functional.group_norm(convs[1](hidden), 8)) + convs[2](x.transpose(1, 2))
-    torch.testing.assert_close(block(x, embedding), expected.transpose(1, 2), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(block(x, block.condition(embedding)), expected.transpose(1, 2), rtol=1e-4, atol=1e-5)
 
 
 def test_guidance_is_the_linear_mix_of_two_passes(denoiser: nn.Module) -> None:
