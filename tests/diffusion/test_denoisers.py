@@ -100,6 +100,23 @@ def test_sinusoids_golden() -> None:
     assert torch.equal(features[0], torch.tensor([0.0, 0, 1, 1]))
 
 
+def test_steps_worked_out_once_give_what_each_row_by_itself_gives() -> None:
+    torch.manual_seed(0)
+    encoder = ConditionEncoder(ACT, 8, STEPS)
+    given, step = condition(40), torch.arange(40) % STEPS + 1
+    rows = [
+        encoder(step[i : i + 1], Condition(given.act[i : i + 1], given.rtg[i : i + 1], given.has_rtg[i : i + 1]))
+        for i in range(40)
+    ]
+    assert [len(step) >= len(encoder.features), len(step[:1]) >= len(encoder.features)] == [True, False]
+    weight = torch.randn(40, 24)
+    grads = []
+    for embedding in (encoder(step, given), torch.cat(rows)):
+        grads.append(torch.autograd.grad((embedding * weight).sum(), list(encoder.parameters())))
+        torch.testing.assert_close(embedding, torch.cat(rows), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(grads[0], grads[1], rtol=1e-4, atol=1e-5)
+
+
 def test_hidden_return_to_go_leaves_a_zero_third() -> None:
     encoder = ConditionEncoder(ACT, 8, STEPS)
     given = condition()
