@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -114,12 +115,14 @@ class Windows:
     step_mask: Tensor  # [B, T] bool: action and reward are recorded
     terminated: Tensor  # [B, T] bool: the transition from entry i ended the task
     rtg: Tensor  # [B]; in units of the task's scale
+    scaled: Tensor | None = None  # [B, T, O]; `obs` as the model normalises it, where the set keeps that
 
     def __len__(self) -> int:
         return self.rtg.shape[0]
 
     def __getitem__(self, rows: Tensor | slice) -> Windows:
-        return Windows(*(getattr(self, f.name)[rows] for f in fields(self)))
+        cut: dict[str, Any] = {name: None if part is None else part[rows] for name, part in vars(self).items()}
+        return Windows(**cut)
 
 
 @dataclass(frozen=True)

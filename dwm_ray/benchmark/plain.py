@@ -2,7 +2,8 @@
 layout work.
 
 The temporal U-Net is in channels-first memory with `nn.Conv1d`, `nn.GroupNorm` and `nn.Mish`, and every block applies
-Mish to the embedding for itself; the residual MLP differs by the library's Mish only.
+Mish to the embedding for itself; the residual MLP has the library's Mish. Both work out the diffusion step of each row.
+What is around the network in training is ours: public code (Diffuser's) normalises its data set once, too.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from dwm_ray.diffusion.activation import Mish
+from dwm_ray.diffusion.conditioning import Condition
 from dwm_ray.diffusion.denoisers import NUM_GROUPS, Denoiser, ResidualBlock, Stage, TemporalUNet
 from dwm_ray.diffusion.temporal import TemporalConv
 
@@ -21,8 +23,27 @@ from dwm_ray.diffusion.temporal import TemporalConv
 def plain_denoiser(net: Denoiser) -> Denoiser:
     """The plain form of a denoiser, with weights of its own."""
     assert isinstance(net, nn.Module)
-    plain: Denoiser = PlainUNet(net) if isinstance(net, TemporalUNet) else _with_library_mish(net)
-    return plain
+    if isinstance(net, TemporalUNet):
+        return PlainUNet(net)
+    plain: Any = _with_library_mish(net)
+    plain.encoder = _PlainEncoder(plain.encoder)
+    mlp: Denoiser = plain
+    return mlp
+
+
+class _PlainEncoder(nn.Module):
+    """Works out the diffusion step of each row."""
+
+    def __init__(self, encoder: Any) -> None:
+        super().__init__()
+        self.features = encoder.features
+        self.step_mlp, self.rtg_mlp, self.act_mlp = map(
+            _with_library_mish, (encoder.step_mlp, encoder.rtg_mlp, encoder.act_mlp)
+        )
+
+    def forward(self, step: Tensor, condition: Condition) -> Tensor:
+        rtg = self.rtg_mlp(condition.rtg[:, None]) * condition.has_rtg[:, None]
+        return torch.cat([self.step_mlp(self.features[step]), rtg, self.act_mlp(condition.act)], 1)
 
 
 class PlainUNet(nn.Module):
@@ -30,7 +51,7 @@ class PlainUNet(nn.Module):
 
     def __init__(self, net: TemporalUNet) -> None:
         super().__init__()
-        self.encoder = _with_library_mish(net.encoder)
+        self.encoder = _PlainEncoder(net.encoder)
         self.down = nn.ModuleList(_PlainStage(stage) for stage in net.down)
         self.shrink = nn.ModuleList(_conv(layer) for layer in net.shrink)
         self.middle = _PlainStage(net.middle)

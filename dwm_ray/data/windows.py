@@ -4,10 +4,15 @@ One window starts at every transition. States are stored in one table, episode a
 state after its last transition where that is known; a window is one gather from it, so nothing is materialised.
 Windows never cross an episode's end (DWM, arXiv 2402.03570, algorithm 17, prints the RTG label as the window's own sum;
 its scales only fit the sum to the episode's end, which is the default here).
+
+A dear normaliser, such as an empirical distribution function, need not run in every batch: `scaled` applies it once to
+all states and keeps a second table of them.
 """
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -18,6 +23,9 @@ from dwm_ray.data.statistics import return_to_go
 from dwm_ray.types import Episodes, Windows
 
 RtgKind = Literal["episode", "window"]
+
+SCALED_AT_ONCE = 65_536
+"""States that go through a normaliser together: what it needs on the way is several times their size."""
 
 
 class WindowSet:
@@ -44,13 +52,21 @@ class WindowSet:
         self._places = torch.from_numpy(places).to(device)
         self._rtg = torch.from_numpy(rtg.astype(np.float32)).to(device)
         self._steps = torch.arange(sequence_length, device=device)
+        self._scaled: Tensor | None = None
+
+    def scaled(self, normalizer: Callable[[Tensor], Tensor]) -> WindowSet:
+        """The same set, sharing this one's memory, with `Windows.scaled` as `normalizer` gives it of each state."""
+        other = copy.copy(self)
+        states = self._table[:, : self._parts[0]]
+        other._scaled = torch.cat([normalizer(part) for part in states.split(SCALED_AT_ONCE)])
+        return other
 
     def gather(self, starts: Tensor) -> Windows:
         """The windows that start at these rows [B] (int64, on the set's device)."""
         first, last_state, last_step = self._places[starts].unsqueeze(-1).unbind(1)
         entry = first + self._steps
-        rows = self._table[torch.minimum(entry, last_state)]
-        obs, act, rew, terminated = rows.split(self._parts, dim=-1)
+        places = torch.minimum(entry, last_state)
+        obs, act, rew, terminated = self._table[places].split(self._parts, dim=-1)
         step_mask = entry <= last_step
         return Windows(
             obs=obs,
@@ -60,6 +76,7 @@ class WindowSet:
             step_mask=step_mask,
             terminated=(terminated.squeeze(-1) > 0) & step_mask,
             rtg=self._rtg[starts],
+            scaled=None if self._scaled is None else self._scaled[places],
         )
 
     def sample(self, batch: int, generator: torch.Generator) -> Windows:

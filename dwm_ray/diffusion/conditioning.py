@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dwm_ray.diffusion.activation import Mish
@@ -70,7 +71,16 @@ class ConditionEncoder(Encoder):
 
     def forward(self, step: Tensor, condition: Condition) -> Tensor:
         rtg = self.rtg_mlp(condition.rtg[:, None]) * condition.has_rtg[:, None]
-        return torch.cat([self.step_mlp(self.features[step]), rtg, self.act_mlp(condition.act)], 1)
+        return torch.cat([self._of_step(step), rtg, self.act_mlp(condition.act)], 1)
+
+    def _of_step(self, step: Tensor) -> Tensor:
+        """[B, dim]. Where steps are few, each is worked out once and rows choose by a product with 0 and 1: exact, and
+        its gradient is a product too, which sums in float32."""
+        num_steps, dim = self.features.shape
+        if num_steps > min(len(step), dim):
+            return self.step_mlp(self.features[step])
+        table = self.step_mlp(self.features)
+        return F.one_hot(step, num_steps).to(table.dtype) @ table
 
 
 class LevelEncoder(Encoder):

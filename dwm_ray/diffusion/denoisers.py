@@ -9,11 +9,12 @@ embedding [B, size].
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Literal, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dwm_ray.diffusion.activation import Mish, mish
@@ -38,7 +39,7 @@ def conv_block(size_in: int, size_out: int) -> nn.Sequential:
 
 
 class ResidualBlock(nn.Module):
-    """[B, T, C_in], embedding [B, E] after its Mish (the same in all blocks) -> [B, T, C_out]."""
+    """[B, T, C_in], what `condition` makes of the embedding [B, C_out] -> [B, T, C_out]."""
 
     def __init__(self, size_in: int, size_out: int, embedding_size: int) -> None:
         super().__init__()
@@ -47,8 +48,8 @@ class ResidualBlock(nn.Module):
         self.condition = nn.Linear(embedding_size, size_out)
         self.skip = TemporalConv(size_in, size_out, kernel=1) if size_in != size_out else nn.Identity()
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        hidden = self.first(x) + self.condition(embedding)[:, None]
+    def forward(self, x: Tensor, told: Tensor) -> Tensor:
+        hidden = self.first(x) + told[:, None]
         return self.second(hidden) + self.skip(x)
 
 
@@ -60,8 +61,8 @@ class Stage(nn.Module):
         self.first = ResidualBlock(size_in, size_out, embedding_size)
         self.second = ResidualBlock(size_out, size_out, embedding_size)
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        return self.second(self.first(x, embedding), embedding)
+    def forward(self, x: Tensor, told: Iterator[Tensor]) -> Tensor:
+        return self.second(self.first(x, next(told)), next(told))
 
 
 class TemporalUNet(nn.Module):
@@ -82,19 +83,26 @@ class TemporalUNet(nn.Module):
         self.head = nn.Sequential(conv_block(sizes[1], sizes[1]), TemporalConv(sizes[1], size, kernel=1))
 
     def forward(self, x: Tensor, step: Tensor, condition: Any) -> Tensor:
-        embedding = mish(self.encoder(step, condition))
+        told = iter(self._told(mish(self.encoder(step, condition))))
         skips: list[Tensor] = []
         for stage, shrink in zip(self.down, self.shrink, strict=False):
-            x = stage(x, embedding)
+            x = stage(x, told)
             skips.append(x)
             x = shrink(x)
         # As in Decision Diffuser's code the finest skip is never used: there is one stage up less than down.
-        x = self.down[-1](x, embedding)
+        x = self.down[-1](x, told)
         skips.append(x)
-        x = self.middle(x, embedding)
+        x = self.middle(x, told)
         for stage, stretch in zip(self.up, self.stretch, strict=True):
-            x = stretch(stage(torch.cat([x, skips.pop()], -1), embedding))
+            x = stretch(stage(torch.cat([x, skips.pop()], -1), told))
         return self.head(x)
+
+    def _told(self, embedding: Tensor) -> Sequence[Tensor]:
+        """What each block's `condition` makes of the embedding, in one product: by themselves they are small."""
+        stages: list[Any] = [*self.down, self.middle, *self.up]
+        layers: list[nn.Linear] = [block.condition for stage in stages for block in (stage.first, stage.second)]
+        weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
+        return F.linear(embedding, weight, bias).split([layer.out_features for layer in layers], 1)
 
 
 class MLPBlock(nn.Module):

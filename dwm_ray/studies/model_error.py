@@ -113,12 +113,8 @@ def _reference(lab: Lab, clone: BehaviourClone, options: ModelErrorOptions) -> R
     except ValueError as error:
         return Reference(floor, None, None, unsimulated=f"Model error and randomness are not parted: {error}.")
     lab.say("the simulator, driven by the cloned behaviour")
-    windows = _first_rows(pair.start_from, options.num_simulated)
+    windows = pair.start_from[: options.num_simulated]
     return Reference(floor, _randomness(lab, windows, clone, options), _checked(lab, recorded_segments(windows)))
-
-
-def _first_rows(windows: Windows, count: int) -> Windows:
-    return Windows(*(part[:count] for part in vars(windows).values()))
 
 
 def _randomness(lab: Lab, windows: Windows, clone: BehaviourClone, options: ModelErrorOptions) -> list[float]:

@@ -40,7 +40,7 @@ class WorldModelTrainer:
     ) -> None:
         """Model, window sets and generator are on one device; `rank_batch` is this worker's share of the batch."""
         self.model, self.update, self.stopped = model, 0, False
-        self._train, self._holdout, self._generator = train, holdout, generator
+        self._train, self._holdout, self._generator = self._scaled(train), holdout, generator
         self._average_gradients = average_gradients
         self._batch_size = rank_batch or model.windows_per_update
         self._params = [param for param in model.parameters() if param.requires_grad]
@@ -78,6 +78,10 @@ class WorldModelTrainer:
             age = self.update // config.ema_every
             self._blend(min(config.ema_decay, (1 + age) / (10 + age)))
         return metrics
+
+    def _scaled(self, windows: WindowSet) -> WindowSet:
+        normalizer = self.model.state_normalizer
+        return windows if normalizer is None else windows.scaled(normalizer)
 
     def _learning_rate(self) -> float:
         config = self.model.config
@@ -144,5 +148,6 @@ class WorldModelTrainer:
             index, name = key.split(".")
             moments[int(index)][name] = value
         self._adam.load_state_dict({**self._adam.state_dict(), "state": dict(moments)})
+        self._train = self._scaled(self._train)  # by the normaliser that was loaded
         self._generator.set_state(state["generator"].cpu())
         self.update, self.stopped = int(state["update"]), bool(state["stopped"])

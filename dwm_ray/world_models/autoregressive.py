@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from dwm_ray.config import PositiveInt
+from dwm_ray.normalizers import CDFNormalizer
 from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
 from dwm_ray.world_models.base import WorldModel
 from dwm_ray.world_models.dwm import DWM, dwm_options
@@ -57,6 +58,10 @@ class Autoregressive(WorldModel):
     @property
     def sequence_length(self) -> int:
         return self.config.sequence_length
+
+    @property
+    def state_normalizer(self) -> CDFNormalizer:
+        return self.one_step.state_normalizer
 
     @property
     def max_horizon(self) -> int:

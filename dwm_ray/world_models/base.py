@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Self
 
 import torch
@@ -104,6 +105,12 @@ class WorldModel(nn.Module):
     def windows_per_update(self) -> int:
         """Windows that `loss` gets in an update, over all workers."""
         return self.config.batch_size
+
+    @property
+    def state_normalizer(self) -> Callable[[Tensor], Tensor] | None:
+        """What `loss` does to all raw states first, where that is dear: training then does it once and for all, and
+        windows bring the result as `scaled`."""
+        return None
 
     @property
     @abstractmethod

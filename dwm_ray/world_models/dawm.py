@@ -22,6 +22,7 @@ from pydantic import Field
 from torch import Tensor
 
 from dwm_ray.config import PositiveInt
+from dwm_ray.normalizers import CDFNormalizer
 from dwm_ray.precision import reduced
 from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
 from dwm_ray.world_models.base import WorldModel
@@ -79,6 +80,10 @@ class DAWM(WorldModel):
     @property
     def sequence_length(self) -> int:
         return self.dwm.sequence_length
+
+    @property
+    def state_normalizer(self) -> CDFNormalizer:
+        return self.dwm.state_normalizer
 
     @property
     def max_horizon(self) -> int:

@@ -94,6 +94,10 @@ class DWM(WorldModel):
         return self.config.sequence_length
 
     @property
+    def state_normalizer(self) -> CDFNormalizer:
+        return self.obs_normalizer
+
+    @property
     def max_horizon(self) -> int:
         return self.config.sequence_length - 1
 
@@ -103,9 +107,8 @@ class DWM(WorldModel):
         self.rew_normalizer.fit(episodes.rew[:, None])
 
     def loss(self, windows: Windows, generator: torch.Generator) -> tuple[Tensor, Metrics]:
-        clean = self.layout.join(
-            self.obs_normalizer(windows.obs), self.rew_normalizer(windows.rew[..., None]), windows.terminated
-        )
+        states = self.obs_normalizer(windows.obs) if windows.scaled is None else windows.scaled
+        clean = self.layout.join(states, self.rew_normalizer(windows.rew[..., None]), windows.terminated)
         step, has_rtg, noise = self._draw(clean, generator)
         signal = self.signal[step][:, None, None]
         noisy = signal.sqrt() * clean + (1 - signal).sqrt() * noise

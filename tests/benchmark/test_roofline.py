@@ -45,8 +45,10 @@ def test_training_is_counted_with_its_gradients_and_projected(tmp_path: Path, mo
     bench = Workbench.load("pendulum", DataConfig(file=str(recording(tmp_path / "pendulum.hdf5"))), torch.device("cpu"))
     monkeypatch.setattr(training, "peak_flops", lambda device, dtype, clock: 1e9)
     found = [
-        WorldModels(sizes=("mlp",), batch_size=batch).roofline(bench, {"mlp-fp32": 100.0}, "wall") for batch in (4, 8)
+        WorldModels(sizes=("mlp",), batch_size=batch).roofline(bench, {f"mlp-{variant}": 100.0}, "wall")
+        for variant, batch in (("plain", 4), ("plain", 8), ("fp32", 8))
     ]
     flops = [float(line.split(": ")[1].split(" MFLOP")[0]) for (line,) in found]
     assert flops[1] == pytest.approx(2 * flops[0], rel=0.01)
+    assert 0.9 * flops[1] < flops[2] < flops[1]  # ours works each of six diffusion steps out once
     assert found[0][0].endswith("the paper's 2 million updates: 5.56 h")

@@ -53,6 +53,20 @@ def test_loss_is_a_finite_scalar_that_reaches_the_weights(name: str) -> None:
     assert any(gradient.abs().sum() > 0 for gradient in reached)
 
 
+def test_states_normalised_ahead_are_what_the_loss_makes_of_raw_ones(name: str) -> None:
+    model = build(name)
+    normalizer, drawn = model.state_normalizer, windows(model)
+    if normalizer is None:
+        pytest.skip("normalises within its loss")
+    ahead = normalizer(drawn.obs)
+    raw, same, other = (
+        model.loss(replace(drawn, scaled=scaled), torch.Generator().manual_seed(0))[0]
+        for scaled in (None, ahead, ahead + 0.1)
+    )
+    assert torch.equal(raw, same)
+    assert not torch.allclose(raw, other)
+
+
 def test_loss_is_finite_where_almost_nothing_is_recorded(name: str) -> None:
     """The last window of a truncated episode has one state and no next one."""
     model = build(name)

@@ -67,6 +67,23 @@ def test_sample_repeats_with_its_seed_and_reaches_every_row() -> None:
     assert set(first.obs[:, 0, 0].tolist()) == set(range(10))
 
 
+def test_states_scaled_once_are_those_of_each_window_and_the_set_itself_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dwm_ray.data.windows.SCALED_AT_ONCE", 4)
+    plain = WindowSet(episodes([6, 4], [True, False]), 3, GAMMA, 1.0)
+    calls: list[int] = []
+
+    def squared(states: torch.Tensor) -> torch.Tensor:
+        calls.append(len(states))
+        return states.square()
+
+    windows = plain.scaled(squared).gather(torch.arange(10))
+    assert torch.equal(windows.scaled, windows.obs.square())
+    assert sum(calls) == 12
+    assert max(calls) == 4
+    assert torch.equal(windows[2:4].scaled, windows.scaled[2:4])
+    assert plain.gather(torch.arange(10)).scaled is None
+
+
 def test_bad_arguments_are_refused() -> None:
     data = episodes([3], [False])
     with pytest.raises(ValueError, match="sequence_length"):

@@ -80,7 +80,7 @@ def test_a_residual_block_equals_plain_torch_modules() -> None:
     hidden = nn.Mish()(nn.functional.group_norm(convs[0](x.transpose(1, 2)), 8))
     hidden = hidden + block.condition(embedding)[:, :, None]
     expected = nn.Mish()(nn.functional.group_norm(convs[1](hidden), 8)) + convs[2](x.transpose(1, 2))
-    torch.testing.assert_close(block(x, embedding), expected.transpose(1, 2), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(block(x, block.condition(embedding)), expected.transpose(1, 2), rtol=1e-4, atol=1e-5)
 
 
 def test_guidance_is_the_linear_mix_of_two_passes(denoiser: nn.Module) -> None:
@@ -98,6 +98,23 @@ def test_sinusoids_golden() -> None:
     angles = torch.tensor([2.0, 2e-4])
     torch.testing.assert_close(features[2], torch.cat([angles.sin(), angles.cos()]))
     assert torch.equal(features[0], torch.tensor([0.0, 0, 1, 1]))
+
+
+def test_steps_worked_out_once_give_what_each_row_by_itself_gives() -> None:
+    torch.manual_seed(0)
+    encoder = ConditionEncoder(ACT, 8, STEPS)
+    given, step = condition(40), torch.arange(40) % STEPS + 1
+    rows = [
+        encoder(step[i : i + 1], Condition(given.act[i : i + 1], given.rtg[i : i + 1], given.has_rtg[i : i + 1]))
+        for i in range(40)
+    ]
+    assert [len(step) >= len(encoder.features), len(step[:1]) >= len(encoder.features)] == [True, False]
+    weight = torch.randn(40, 24)
+    grads = []
+    for embedding in (encoder(step, given), torch.cat(rows)):
+        grads.append(torch.autograd.grad((embedding * weight).sum(), list(encoder.parameters())))
+        torch.testing.assert_close(embedding, torch.cat(rows), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(grads[0], grads[1], rtol=1e-4, atol=1e-5)
 
 
 def test_hidden_return_to_go_leaves_a_zero_third() -> None:
