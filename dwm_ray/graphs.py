@@ -65,10 +65,15 @@ class CudaCapture:
         return result, graph.replay
 
 
-def capture_on(device: torch.device, option: str) -> Capture:
-    """For graphs that an option asks for; ValueError where the device has none."""
+def expect_gpu(device: torch.device, option: str) -> None:
+    """ValueError, which names the option that asks for graphs, where the device has none."""
     if device.type != "cuda":
         raise ValueError(f"{option}: CUDA graphs need a GPU, and this is the device {device}; expected False")
+
+
+def capture_on(device: torch.device, option: str) -> Capture:
+    """For graphs that an option asks for; ValueError where the device has none."""
+    expect_gpu(device, option)
     return CudaCapture(device)
 
 

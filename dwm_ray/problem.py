@@ -16,6 +16,7 @@ from dwm_ray.data.load import load_episodes
 from dwm_ray.data.split import split_episodes
 from dwm_ray.data.statistics import describe
 from dwm_ray.data.windows import RtgKind, WindowSet
+from dwm_ray.graphs import expect_gpu
 from dwm_ray.registry import find
 from dwm_ray.tasks import TaskSpec, task_for
 from dwm_ray.types import DataStats, Episodes
@@ -70,6 +71,16 @@ def default_device() -> torch.device:
     """The first GPU that this process may use, else the CPU. Convolutions keep float32 there too, as options say."""
     torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_for(config: RunConfig) -> torch.device:
+    """The device of a run in this process; ValueError where its options ask for another, before anything is trained."""
+    device = default_device()
+    if config.training.cuda_graphs:
+        expect_gpu(device, "training.cuda_graphs")
+    if config.synthesis.cuda_graphs and config.world_model is not None:
+        expect_gpu(device, "synthesis.cuda_graphs")
+    return device
 
 
 def model_fingerprint(config: RunConfig, data: DataIdentity) -> str:

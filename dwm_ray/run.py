@@ -18,7 +18,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.transitions import real_segments
 from dwm_ray.evaluation.rollout import evaluate
 from dwm_ray.evaluation.scores import summarize
-from dwm_ray.problem import Problem, default_device, load_problem, model_fingerprint, new_agent, new_model, window_sets
+from dwm_ray.problem import Problem, device_for, load_problem, model_fingerprint, new_agent, new_model, window_sets
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.source import BatchSource
 from dwm_ray.rounds import Drawer, Ground, LocalDrawer, Rounds
@@ -43,7 +43,7 @@ from dwm_ray.world_models.store import load_model
 def run(config: RunConfig, folder: RunFolder, problem: Problem | None = None) -> dict[str, Any]:
     """Train, imagine, learn, evaluate; returns the row of the final evaluation. Results lie in the run folder; what an
     earlier try has left there is gone on with. The run's data are loaded where they are not given."""
-    problem, device = problem or load_problem(config), default_device()
+    problem, device = problem or load_problem(config), device_for(config)
     model = None if config.world_model is None else world_model(config, problem, folder, device)
     trial = folder.trial(Trial(config, {}).id)
     agent = ready_agent(config, problem, model, device)

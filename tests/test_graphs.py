@@ -4,15 +4,20 @@ stands in for a GPU."""
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from emulated_graphs import EmulatedCapture
+from tiny_problem import recording, tiny_config
 from torch import Tensor
 
 from dwm_ray.agents.optimizer import descend, fused_adam
 from dwm_ray.graphs import WARM_UPS, CudaCapture, Graphs, capture_on
+from dwm_ray.problem import device_for
+from dwm_ray.run import run
+from dwm_ray.run_folder import RunFolder
 
 
 class Walk:
@@ -111,6 +116,18 @@ def test_recording_does_nothing() -> None:
 def test_a_device_without_graphs_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^x\.y: CUDA graphs need a GPU, and this is the device cpu; expected False"):
         capture_on(torch.device("cpu"), "x.y")
+
+
+@pytest.mark.parametrize("option", ["training.cuda_graphs", "synthesis.cuda_graphs"])
+def test_a_run_without_a_gpu_is_refused_before_it_trains(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    config = tiny_config(recording(tmp_path / "pendulum.hdf5")).with_values({option: True})
+    with pytest.raises(ValueError, match=rf"^{option}: CUDA graphs need a GPU"):
+        run(config, RunFolder(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+    assert device_for(config.with_values({option: False})) == torch.device("cpu")
 
 
 class Cuda:

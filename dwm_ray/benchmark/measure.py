@@ -24,6 +24,18 @@ CALIBRATION_SHARE = 0.2
 """Share of a burst that the calls last whose time decides how many calls a burst has."""
 
 
+RECORDING_CALLS = 16
+"""First calls of what becomes a CUDA graph: enough for two kinds of call, every other one of each, to be recorded."""
+
+
+def recorded(call: Call) -> Call:
+    """The call, made often enough that its graphs are there: recording takes longer than many replays, and would
+    mislead the choice of how many calls a burst has."""
+    for _ in range(RECORDING_CALLS):
+        call()
+    return call
+
+
 class Entrant(Protocol):
     """What takes part in a measurement."""
 

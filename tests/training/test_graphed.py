@@ -57,25 +57,27 @@ def built(cls: type[Agent], config: Any, seed: int, cuda_graphs: bool) -> Agent:
     return cls(config, SPACES, STATS, TrainingConfig(num_updates=30, cuda_graphs=cuda_graphs))
 
 
-def ring(horizon: int, seed: int) -> Ring:
+def ring(horizon: int, seed: int, device: str) -> Ring:
     shape = SegmentShape(horizon, SPACES.obs_size, SPACES.act_size, num_actions=1)
-    made = Ring(60, shape)
+    made = Ring(60, shape, device)
     made.add(torch.rand(40, shape.width, generator=torch.Generator().manual_seed(seed)))
     return made
 
 
-def mixture(imagined: bool) -> Mixture:
-    return Mixture(ring(1, 0), ring(3, 1) if imagined else None, 0.25, 8)
+def mixture(imagined: bool, device: str) -> Mixture:
+    return Mixture(ring(1, 0, device), ring(3, 1, device) if imagined else None, 0.25, 8)
 
 
-def trainer_of(agent: Agent, imagined: bool = False, seed: int = 0) -> AgentTrainer:
-    return AgentTrainer(agent, mixture(imagined), torch.Generator().manual_seed(seed))
+def trainer_of(agent: Agent, imagined: bool = False, device: str = "cpu") -> AgentTrainer:
+    return AgentTrainer(agent.to(device), mixture(imagined, device), torch.Generator(device).manual_seed(0))
 
 
-def population_of(name: str, options: Sequence[dict[str, Any]], imagined: bool, cuda_graphs: bool) -> PopulationTrainer:
-    agents = [agent_of(name, seed, cuda_graphs, **own) for seed, own in enumerate(options)]
-    generators = tuple(torch.Generator().manual_seed(seed) for seed in range(len(agents)))
-    return PopulationTrainer(Population(agents), [mixture(imagined) for _ in agents], generators)
+def population_of(
+    name: str, options: Sequence[dict[str, Any]], imagined: bool, cuda_graphs: bool, device: str = "cpu"
+) -> PopulationTrainer:
+    agents = [agent_of(name, seed, cuda_graphs, **own).to(device) for seed, own in enumerate(options)]
+    generators = tuple(torch.Generator(device).manual_seed(seed) for seed in range(len(agents)))
+    return PopulationTrainer(Population(agents), [mixture(imagined, device) for _ in agents], generators)
 
 
 def assert_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:

@@ -18,7 +18,7 @@ import torch
 import tyro
 
 from dwm_ray.agents.population import Population, stackable_agents
-from dwm_ray.benchmark.measure import Call, Work
+from dwm_ray.benchmark.measure import Call, Work, recorded
 from dwm_ray.benchmark.workbench import Workbench
 from dwm_ray.config import RunConfig
 from dwm_ray.registry import find
@@ -105,7 +105,7 @@ class Learner:
         return [single] + [
             Work(
                 f"{name}-graphed-population-{num}",
-                partial(in_population, bench, config, num),
+                partial(replayed_population, bench, config, num),
                 units=num,
                 reference=f"{name}-population-{num}",
             )
@@ -120,8 +120,13 @@ def on_real(bench: Workbench, config: RunConfig) -> Call:
 
 
 def replayed(bench: Workbench, config: RunConfig) -> Call:
-    """Updates on recorded transitions as CUDA graphs; the first calls record them."""
-    return AgentTrainer(bench.agent(config), bench.real(config), bench.generator()).step
+    """Updates on recorded transitions as CUDA graphs."""
+    return recorded(AgentTrainer(bench.agent(config), bench.real(config), bench.generator()).step)
+
+
+def replayed_population(bench: Workbench, config: RunConfig, num_members: int) -> Call:
+    """`in_population` as CUDA graphs."""
+    return recorded(in_population(bench, config, num_members))
 
 
 def in_population(bench: Workbench, config: RunConfig, num_members: int) -> Call:

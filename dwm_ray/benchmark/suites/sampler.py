@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from dwm_ray.benchmark.measure import Call, Clock, Work
+from dwm_ray.benchmark.measure import Call, Clock, Work, recorded
 from dwm_ray.benchmark.plain import plain_denoiser
 from dwm_ray.benchmark.roofline import dtype_of, peak_flops, share
 from dwm_ray.benchmark.sizes import VARIANTS, Size, Variant, options, reference
@@ -51,7 +51,7 @@ class Sampler:
         works = [self._work(bench, size, batch, variant) for variant in VARIANTS]
         if not self.graphed:
             return works
-        drawing = partial(imagining, bench, size, batch, "auto", graphed=True)
+        drawing = partial(replayed, bench, size, batch)
         return [*works, Work(f"{size}-graphed-{batch}", drawing, units=batch, reference=f"{size}-auto-{batch}")]
 
     def roofline(self, bench: Workbench, medians: dict[str, float], clock: Clock) -> list[str]:
@@ -76,8 +76,13 @@ class Sampler:
         )
 
 
+def replayed(bench: Workbench, size: Size, batch: int) -> Call:
+    """Draws a batch as a CUDA graph."""
+    return recorded(imagining(bench, size, batch, "auto", graphed=True))
+
+
 def imagining(bench: Workbench, size: Size, batch: int, variant: Variant, graphed: bool = False) -> Call:
-    """Draws a batch of the longest segments; the first calls record it where it is graphed."""
+    """Draws a batch of the longest segments."""
     config = bench.config("dwm", "td3_bc", **options(size, variant))
     model, starts, generator = bench.model(config), bench.starts(config)[:batch], bench.generator()
     assert isinstance(model, DWM)
