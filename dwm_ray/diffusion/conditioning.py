@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dwm_ray.diffusion.activation import Mish
@@ -80,7 +79,8 @@ class ConditionEncoder(Encoder):
         if num_steps > min(len(step), dim):
             return self.step_mlp(self.features[step])
         table = self.step_mlp(self.features)
-        return F.one_hot(step, num_steps).to(table.dtype) @ table
+        chosen = step.unsqueeze(-1) == torch.arange(num_steps, device=step.device)  # one_hot would look at the steps
+        return chosen.to(table.dtype) @ table
 
 
 class LevelEncoder(Encoder):
