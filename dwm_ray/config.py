@@ -133,6 +133,10 @@ class TrainingConfig(Frozen):
     """Updates between two rows of metrics."""
     checkpoint_every: PositiveInt = 50_000
     """Updates between two checkpoints; at most this much work is lost by a crash."""
+    compiled: bool = False
+    """Have torch compile an update as a whole: 1.4 times the updates/s on one core. It takes 20 to 70 seconds at the
+    start of the first run and a third of it afterwards, so it pays for hundreds of thousands of updates; a node needs a
+    C++ compiler. Results differ in rounding. Tried on CPUs."""
     cuda_graphs: bool = False
     """On a GPU, record an update once and replay it with a single launch in place of hundreds; for recorded transitions
     and for segments that are drawn ahead. Emulated on a CPU so far, never run on a GPU."""

@@ -15,7 +15,7 @@ Precision = Literal["fp32", "bf16", "auto"]
 """'auto' is bf16 where the device has instructions for it (AVX512-BF16, AMX, a GPU since Ampere), else fp32."""
 
 
-@cache
+@torch.compiler.assume_constant_result
 def product_dtype(precision: Precision, device_type: str) -> torch.dtype:
     """The type that products are computed in on a device ('cpu', 'cuda')."""
     if precision != "auto":
@@ -23,6 +23,7 @@ def product_dtype(precision: Precision, device_type: str) -> torch.dtype:
     return torch.bfloat16 if _has_bf16(device_type) else torch.float32
 
 
+@cache
 def _has_bf16(device_type: str) -> bool:
     if device_type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)

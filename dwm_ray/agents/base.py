@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from dwm_ray.agents.noise import Generators, Noise
 from dwm_ray.config import PluginConfig, RunConfig, Share, TrainingConfig
 from dwm_ray.precision import Precision
 from dwm_ray.registry import find
@@ -29,10 +30,12 @@ class AgentConfig(PluginConfig):
         return {"matmul_precision": "auto"}
 
     def check(self, run: RunConfig) -> None:
-        """Updates can be CUDA graphs where the agent says so and batches are drawn ahead."""
+        """Updates can be compiled where the agent says so, and CUDA graphs where batches are drawn ahead, too."""
+        agent, model = find("agents", self.plugin_name()), run.world_model
+        if run.training.compiled and not agent.compilable:
+            raise ValueError(f"training.compiled: agent {self.plugin_name()} cannot be compiled; expected False")
         if not run.training.cuda_graphs:
             return
-        agent, model = find("agents", self.plugin_name()), run.world_model
         if not agent.capturable:
             raise ValueError(
                 f"training.cuda_graphs: agent {self.plugin_name()} does not say that it can; expected False"
@@ -73,13 +76,16 @@ class Agent(nn.Module):
 
     capturable: ClassVar[bool] = False
     """True where `learn` can be recorded and replayed (`graphs`)."""
+    compilable: ClassVar[bool] = False
+    """True where torch can compile `learn` as a whole: all its noise is what `draw_ahead` gives."""
 
     def __init__(self, config: AgentConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:
         super().__init__()
         self.config = config
         self.spaces = spaces
         self.cuda_graphs = training.cuda_graphs
-        """Do trainers replay its updates (`training.graphed`)?"""
+        self.compiled = training.compiled
+        """How do trainers make its updates (`training.updates`)?"""
         self.own = SimpleNamespace(**{name: getattr(config, name) for name in self.member_options or ()})
         """The `member_options`: numbers, or tensors [P, 1, ...] in a population whose members differ in them."""
 
@@ -96,6 +102,10 @@ class Agent(nn.Module):
         """Count the update that comes next and set its learning rates: all that Python knows of it. Returns what
         decides its operations, such as whether a delayed policy moves."""
         return 0
+
+    def draw_ahead(self, segments: Segments, generator: Generators) -> Noise:
+        """All noise of `learn`, which takes it in the generator's place; the generator itself where it needs none."""
+        return generator
 
     @abstractmethod
     def learn(self, segments: Segments, generator: torch.Generator, phase: int) -> Metrics:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from dwm_ray.agents.base import Agent, AgentConfig
 from dwm_ray.agents.networks import Scaling, TanhActor
-from dwm_ray.agents.noise import Generators
+from dwm_ray.agents.noise import Noise
 from dwm_ray.agents.optimizer import adam_tensors, descend, fused_adam, load_adam_tensors
 from dwm_ray.config import PositiveInt, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
@@ -39,6 +39,7 @@ class BC(Agent):
     has_critic = False
     member_options: ClassVar[dict[str, int] | None] = {}
     capturable = True
+    compilable = True
     config: BCConfig
 
     def __init__(self, config: BCConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:
@@ -47,7 +48,7 @@ class BC(Agent):
         self.actor = TanhActor(spaces, [config.hidden_size] * config.num_hidden, config.matmul_precision)
         self.optimizer = fused_adam(config.learning_rate, self.actor)
 
-    def learn(self, segments: Segments, generator: Generators, phase: int) -> Metrics:
+    def learn(self, segments: Segments, generator: Noise, phase: int) -> Metrics:
         obs, act = self.scaling.obs(segments.obs[..., 0, :]), self.scaling.unit(segments.act[..., 0, :])
         loss = F.mse_loss(self.actor(obs), act, reduction="none").mean((-2, -1))
         descend(self.optimizer, loss)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dwm_ray.agents.base import Agent, CriticConfig
 from dwm_ray.agents.networks import GaussianActor, Scaling, TwinCritic, ValueNet
-from dwm_ray.agents.noise import Generators
+from dwm_ray.agents.noise import Noise
 from dwm_ray.agents.optimizer import (
     adam_tensors,
     descend,
@@ -64,6 +64,7 @@ class IQL(Agent):
     Config = IQLConfig
     member_options: ClassVar[dict[str, int] | None] = {"expectile": 1, "beta": 1, "max_weight": 1}
     capturable = True
+    compilable = True
     config: IQLConfig
 
     def __init__(self, config: IQLConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:
@@ -84,7 +85,7 @@ class IQL(Agent):
         self.num_updates += 1
         return 0
 
-    def learn(self, segments: Segments, generator: Generators, phase: int) -> Metrics:
+    def learn(self, segments: Segments, generator: Noise, phase: int) -> Metrics:
         obs, act = self.scaling.obs(segments.obs[..., 0, :]), self.scaling.unit(segments.act[..., 0, :])
         states = self.rule.bootstrap_obs(segments)
         v, next_v = self._values(obs, self.scaling.obs(states.flatten(-3, -2)))

@@ -8,10 +8,14 @@ from torch import Tensor
 
 Generators = torch.Generator | tuple[torch.Generator, ...]
 """An agent's, or one per member of a population, all on the agent's device."""
+Noise = Generators | Tensor
+"""What noise is drawn from, or what was drawn ahead: a compiled update cannot draw."""
 
 
-def normal_like(x: Tensor, generator: Generators) -> Tensor:
+def normal_like(x: Tensor, generator: Noise) -> Tensor:
     """Standard normal numbers of the shape of `x`; with P generators `x` is [P, ...]."""
+    if isinstance(generator, Tensor):
+        return generator
     if isinstance(generator, torch.Generator):
         return torch.randn(x.shape, generator=generator, device=x.device)
     noise = torch.empty_like(x)

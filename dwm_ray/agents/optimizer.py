@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 import torch
@@ -24,12 +24,32 @@ def descend(optimizer: torch.optim.Adam, loss: Tensor) -> None:
     optimiser's own parameters get gradients: an actor's loss that runs through a critic costs no gradient of the
     critic's weights."""
     params = _params(optimizer)
+    grads = torch.autograd.grad(loss, params, torch.ones_like(loss))
+    if torch.compiler.is_compiling():
+        _step_of_operations(optimizer, grads)
+        return
     recorded = _is_recorded(loss)
     for group in optimizer.param_groups:
         group["capturable"] = recorded  # torch asks for it, and warns of it anywhere else
-    for param, grad in zip(params, torch.autograd.grad(loss, params, torch.ones_like(loss)), strict=True):
+    for param, grad in zip(params, grads, strict=True):
         param.grad = grad
     optimizer.step()
+
+
+@torch.no_grad()
+def _step_of_operations(optimizer: torch.optim.Adam, grads: Sequence[Tensor]) -> None:
+    """Adam's step written out, for a compiler that makes loops of it: the fused kernel is closed to it."""
+    rest = iter(grads)
+    for group in optimizer.param_groups:
+        beta1, beta2 = group["betas"]
+        for param in group["params"]:
+            step, mean, square = (optimizer.state[param][name] for name in STATE)
+            grad = next(rest)
+            step += 1
+            mean.lerp_(grad, 1 - beta1)
+            square.lerp_(grad * grad, 1 - beta2)
+            size = (square / (1 - beta2**step)).sqrt() + group["eps"]
+            param -= group["lr"] / (1 - beta1**step) * mean / size
 
 
 def _is_recorded(x: Tensor) -> bool:

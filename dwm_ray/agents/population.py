@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dwm_ray.agents.base import Agent
-from dwm_ray.agents.noise import Generators
+from dwm_ray.agents.noise import Noise
 from dwm_ray.registry import plugins
 from dwm_ray.types import Metrics, Segments
 
@@ -24,7 +24,7 @@ from dwm_ray.types import Metrics, Segments
 class Stackable(Protocol):
     """An agent with `member_options`."""
 
-    def learn(self, segments: Segments, generator: Generators, phase: int) -> Metrics:
+    def learn(self, segments: Segments, generator: Noise, phase: int) -> Metrics:
         """See `Agent.learn`; of a population segments are [P, B, ...], and metrics [P]."""
 
 
@@ -61,7 +61,11 @@ class Population:
         """See `Agent.next_phase`."""
         return self._stack.next_phase()
 
-    def learn(self, segments: Segments, generators: tuple[torch.Generator, ...], phase: int) -> Metrics:
+    def draw_ahead(self, segments: Segments, generators: tuple[torch.Generator, ...]) -> Noise:
+        """See `Agent.draw_ahead`."""
+        return self._stack.draw_ahead(segments, generators)
+
+    def learn(self, segments: Segments, generators: Noise, phase: int) -> Metrics:
         """See `Agent.learn`."""
         return cast(Stackable, self._stack).learn(segments, generators, phase)
 

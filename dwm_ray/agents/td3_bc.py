@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from dwm_ray.agents.base import Agent, CriticConfig
 from dwm_ray.agents.networks import Scaling, TanhActor, TwinCritic
-from dwm_ray.agents.noise import Generators, normal_like
+from dwm_ray.agents.noise import Generators, Noise, normal_like
 from dwm_ray.agents.optimizer import adam_tensors, descend, fused_adam, load_adam_tensors, track, with_target
 from dwm_ray.agents.regression import regress
 from dwm_ray.agents.targets import TargetRule
@@ -52,6 +52,7 @@ class TD3BC(Agent):
     Config = TD3BCConfig
     member_options: ClassVar[dict[str, int] | None] = {"alpha": 0, "policy_noise": 2, "noise_clip": 2}
     capturable = True
+    compilable = True
     config: TD3BCConfig
 
     def __init__(self, config: TD3BCConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:
@@ -70,7 +71,12 @@ class TD3BC(Agent):
         self.num_updates += 1
         return int(self.num_updates % self.config.policy_delay == 0)
 
-    def learn(self, segments: Segments, generator: Generators, phase: int) -> Metrics:
+    def draw_ahead(self, segments: Segments, generator: Generators) -> Noise:
+        """Of the target actions."""
+        states = self.rule.bootstrap_obs(segments).flatten(-3, -2)
+        return normal_like(states.new_empty(*states.shape[:-1], self.spaces.act_size), generator)
+
+    def learn(self, segments: Segments, generator: Noise, phase: int) -> Metrics:
         obs, act = self.scaling.obs(segments.obs[..., 0, :]), self.scaling.unit(segments.act[..., 0, :])
         metrics = self._update_critic(segments, obs, act, generator)
         if phase:
@@ -79,18 +85,18 @@ class TD3BC(Agent):
             track(self.target_critic, self.critic, self.config.tau)
         return metrics
 
-    def _update_critic(self, segments: Segments, obs: Tensor, act: Tensor, generator: Generators) -> Metrics:
+    def _update_critic(self, segments: Segments, obs: Tensor, act: Tensor, generator: Noise) -> Metrics:
         target, clipped = self._targets(segments, generator)
         return regress(self.critic, self.critic_optimizer, obs, act, target, clipped)
 
     @torch.no_grad()
-    def _targets(self, segments: Segments, generator: Generators) -> tuple[Tensor, Tensor]:
+    def _targets(self, segments: Segments, generator: Noise) -> tuple[Tensor, Tensor]:
         states = self.rule.bootstrap_obs(segments)
         obs = self.scaling.obs(states.flatten(-3, -2))
         q = self.target_critic(obs, self._smoothed(obs, generator)).amin(-2)
         return self.rule(segments, q.view(states.shape[:-1]))
 
-    def _smoothed(self, obs: Tensor, generator: Generators) -> Tensor:
+    def _smoothed(self, obs: Tensor, generator: Noise) -> Tensor:
         """The target actor's unit action with clipped noise."""
         act = self.target_actor(obs)
         noise = normal_like(act, generator) * self.own.policy_noise

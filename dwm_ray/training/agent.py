@@ -15,7 +15,8 @@ from dwm_ray.agents.base import Agent
 from dwm_ray.checkpoint import prefixed, unprefixed
 from dwm_ray.replay.source import BatchSource
 from dwm_ray.run_folder import RunFailed
-from dwm_ray.training.graphed import in_place, update_graphs
+from dwm_ray.training.graphed import in_place
+from dwm_ray.training.updates import updates_of
 from dwm_ray.types import Metrics
 
 
@@ -28,14 +29,14 @@ class AgentTrainer:
     state and equal contents of the source give the same updates, bit for bit."""
 
     def __init__(self, agent: Agent, source: BatchSource, generator: torch.Generator) -> None:
-        """ValueError where the agent's updates are to be CUDA graphs and cannot."""
+        """ValueError where updates cannot be made as options ask for."""
         self.agent = agent
         self.source = source
         self.generator = generator
         self.update = 0
-        self._graphs = update_graphs(agent, (generator,))
+        self._updates = updates_of(agent, agent, generator)
         self._next_batch = (
-            partial(source.next_batch, generator) if self._graphs is None else in_place(source, generator)
+            in_place(source, generator) if self._updates.in_place else partial(source.next_batch, generator)
         )
 
     def run(self, num_updates: int) -> dict[str, float]:
@@ -51,11 +52,7 @@ class AgentTrainer:
 
     def step(self) -> Metrics:
         """One update; metrics are on the device, in memory that the next update may overwrite."""
-        batch = self._next_batch()
-        if self._graphs is None:
-            return self.agent.update(batch, self.generator)
-        phase = self.agent.next_phase()
-        return self._graphs(phase, partial(self.agent.learn, batch, self.generator, phase))
+        return self._updates(self._next_batch())
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that a resume needs beside the source's contents, as one flat dict."""
@@ -67,8 +64,7 @@ class AgentTrainer:
         self.generator.set_state(state["generator"].cpu())
         self.agent.load_state_dict(unprefixed("agent", state))
         self.agent.load_optimizer_state(unprefixed("optimizer", state))
-        if self._graphs is not None:
-            self._graphs.forget()
+        self._updates.forget()
 
 
 def trainer_state(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from dwm_ray.agents.population import Population
 from dwm_ray.checkpoint import unprefixed
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.training.agent import Means, trainer_state
-from dwm_ray.training.graphed import update_graphs
+from dwm_ray.training.updates import updates_of
 from dwm_ray.types import Metrics, Segments
 
 
@@ -24,14 +23,14 @@ class PopulationTrainer:
     def __init__(
         self, population: Population, sources: Sequence[Mixture], generators: tuple[torch.Generator, ...]
     ) -> None:
-        """ValueError for batches of different shapes, and where updates are to be CUDA graphs and cannot."""
+        """ValueError for batches of different shapes, and where updates cannot be made as options ask for."""
         self.population, self.sources, self.generators = population, tuple(sources), generators
         self.update = 0
         first = self.sources[0]
         if len({(source.shape, source.batch_size) for source in sources}) > 1:
             raise ValueError("training.batch_size, synthesis.horizon: expected batches of one shape for all members")
         self._rows = torch.empty(len(self.sources), first.batch_size, first.shape.width, device=first.device)
-        self._graphs = update_graphs(population.members[0], generators)
+        self._updates = updates_of(population, population.members[0], generators)
 
     def run(self, num_updates: int) -> list[dict[str, float]]:
         """Make that many updates of every member; returns a row per member: each metric's mean over the updates that
@@ -61,16 +60,11 @@ class PopulationTrainer:
             generator.set_state(state["generator"].cpu())
             agent.load_state_dict(unprefixed("agent", state))
         self.population.load_optimizer_states([unprefixed("optimizer", state) for state in states])
-        if self._graphs is not None:
-            self._graphs.forget()
+        self._updates.forget()
 
     def step(self) -> Metrics:
         """One update of every member; metrics [P] are on the device, in memory that the next one may overwrite."""
-        batch = self._next_batch()
-        if self._graphs is None:
-            return self.population.update(batch, self.generators)
-        phase = self.population.next_phase()
-        return self._graphs(phase, partial(self.population.learn, batch, self.generators, phase))
+        return self._updates(self._next_batch())
 
     def _next_batch(self) -> Segments:
         """[P, B] segments, in memory that the next batch overwrites."""

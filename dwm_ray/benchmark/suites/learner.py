@@ -2,19 +2,17 @@
 
 fp32, auto: recorded transitions, matrix products in float32 and in the machine's reduced precision. segments: the
 latter on imagined segments that were drawn ahead. inline: the same with the segments imagined within the update, as in
-DWM's paper. population-P: what `auto` runs, P agents learning as one; updates are summed over them. compiled:
-torch.compile of what `auto` runs; where that breaks the update into pieces it says so by its rate. graphed,
-graphed-population-P: what `auto` and population-P run, replayed as CUDA graphs.
+DWM's paper. population-P: what `auto` runs, P agents learning as one; updates are summed over them. compiled,
+compiled-population-P, graphed, graphed-population-P: what `auto` and population-P run, compiled as a whole, or replayed
+as CUDA graphs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, ClassVar
 
-import torch
 import tyro
 
 from dwm_ray.agents.population import Population, stackable_agents
@@ -25,9 +23,8 @@ from dwm_ray.registry import find
 from dwm_ray.training.agent import AgentTrainer
 from dwm_ray.training.population import PopulationTrainer
 
-COMPILING_CALLS = 20
-"""First calls of a compiled update, not counted: torch compiles it anew up to 8 times, as counters and delayed updates
-show it other values, and then gives that part up."""
+MADE = {"graphed": "training.cuda_graphs", "compiled": "training.compiled"}
+"""Other ways to make updates, and the options that ask for them."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,8 @@ class Learner:
     populations: tuple[int, ...] = (8,)
     """Members of populations, for agents that can learn as one."""
     compiled: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Also torch.compile; its compilation takes a minute or more on one core, and needs a C++ compiler."""
+    """Also compiled updates, of single agents and of populations; each takes 20 to 70 seconds to compile, and needs a
+    C++ compiler."""
     graphed: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Also CUDA graphs, of single agents and of populations; on a GPU only."""
 
@@ -82,12 +80,8 @@ class Learner:
             )
             for num in self._populations_of(name)
         ]
-        if self.graphed:
-            works += self._as_graphs(name, bench, config("auto", own))
-        if self.compiled:
-            works.append(
-                Work(f"{name}-compiled", partial(compiled, bench, config("auto", own)), reference=f"{name}-auto")
-            )
+        for option, wanted in (("graphed", self.graphed), ("compiled", self.compiled and cls.compilable)):
+            works += self._made_otherwise(option, name, bench, config("auto", own)) if wanted else []
         if cls.has_critic:
             imagined = config("auto", "dwm")
             works += [
@@ -99,13 +93,14 @@ class Learner:
     def _populations_of(self, name: str) -> tuple[int, ...]:
         return self.populations if name in stackable_agents() else ()
 
-    def _as_graphs(self, name: str, bench: Workbench, config: RunConfig) -> list[Work]:
-        config = config.with_values({"training.cuda_graphs": True})
-        single = Work(f"{name}-graphed", partial(replayed, bench, config), reference=f"{name}-auto")
+    def _made_otherwise(self, option: str, name: str, bench: Workbench, config: RunConfig) -> list[Work]:
+        """Updates of an agent, and of populations of it, as CUDA graphs or compiled."""
+        config = config.with_values({MADE[option]: True})
+        single = Work(f"{name}-{option}", partial(trained, bench, config), reference=f"{name}-auto")
         return [single] + [
             Work(
-                f"{name}-graphed-population-{num}",
-                partial(replayed_population, bench, config, num),
+                f"{name}-{option}-population-{num}",
+                partial(trained_population, bench, config, num),
                 units=num,
                 reference=f"{name}-population-{num}",
             )
@@ -119,13 +114,13 @@ def on_real(bench: Workbench, config: RunConfig) -> Call:
     return lambda: agent.update(source.next_batch(generator), generator)
 
 
-def replayed(bench: Workbench, config: RunConfig) -> Call:
-    """Updates on recorded transitions as CUDA graphs."""
+def trained(bench: Workbench, config: RunConfig) -> Call:
+    """Updates on recorded transitions, made as the options ask for. ValueError where this machine cannot."""
     return recorded(AgentTrainer(bench.agent(config), bench.real(config), bench.generator()).step)
 
 
-def replayed_population(bench: Workbench, config: RunConfig, num_members: int) -> Call:
-    """`in_population` as CUDA graphs."""
+def trained_population(bench: Workbench, config: RunConfig, num_members: int) -> Call:
+    """`in_population`, made as the options ask for. ValueError where this machine cannot."""
     return recorded(in_population(bench, config, num_members))
 
 
@@ -147,15 +142,3 @@ def on_inline(bench: Workbench, config: RunConfig) -> Call:
     agent, generator = bench.agent(config), bench.generator()
     source = bench.inline(config, agent)
     return lambda: agent.update(source.next_batch(generator), generator)
-
-
-def compiled(bench: Workbench, config: RunConfig) -> Call:
-    """Updates on recorded transitions, compiled. ValueError where torch cannot compile here."""
-    agent, source, generator = bench.agent(config), bench.real(config), bench.generator()
-    update: Callable[..., object] = torch.compile(agent.update)
-    try:
-        for _ in range(COMPILING_CALLS):
-            update(source.next_batch(generator), generator)
-    except Exception as error:  # dynamo, inductor and the C++ compiler raise types of their own
-        raise ValueError(f"torch.compile: {type(error).__name__}") from error
-    return lambda: update(source.next_batch(generator), generator)

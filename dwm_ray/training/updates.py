@@ -1,0 +1,109 @@
+"""How the updates of an agent or a population are made: operation by operation, as CUDA graphs, or compiled.
+
+Whichever it is, an update is what `learn` says. In compiled ones (`training.compiled`) torch has made loops of all that
+is between the products, so they differ in rounding; noise is drawn before, for a compiler cannot see generators. The
+first update of each kind is made as it is: optimisers make their moments then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+
+from dwm_ray.agents.base import Agent
+from dwm_ray.agents.noise import Generators, Noise
+from dwm_ray.agents.population import Population
+from dwm_ray.graphs import Graphs
+from dwm_ray.training.graphed import update_graphs
+from dwm_ray.types import Metrics, Segments
+
+OPTION = "training.compiled"
+
+
+class Updates(Protocol):
+    """Makes updates."""
+
+    in_place: bool
+    """Does every batch have to lie where the first one lay?"""
+
+    def __call__(self, batch: Segments) -> Metrics:
+        """One update; metrics are on the device, in memory that the next update may overwrite."""
+
+    def forget(self) -> None:
+        """Tensors of the learner or its optimisers lie elsewhere now."""
+
+
+def updates_of(learner: Agent | Population, agent: Agent, generators: Generators) -> Updates:
+    """Those that the options of `agent`, which is the learner or a member of it, ask for. ValueError where it cannot
+    have them."""
+    every = (generators,) if isinstance(generators, torch.Generator) else generators
+    graphs = update_graphs(agent, every)
+    if agent.compiled and graphs is not None:
+        raise ValueError(f"{OPTION}: expected False where training.cuda_graphs is True")
+    if graphs is not None:
+        return Replayed(learner, generators, graphs)
+    return Compiled(learner, generators) if agent.compiled else Stepwise(learner, generators)
+
+
+class Stepwise:
+    """Operation by operation."""
+
+    in_place = False
+
+    def __init__(self, learner: Any, generators: Generators) -> None:
+        self._learner, self._generators = learner, generators
+
+    def __call__(self, batch: Segments) -> Metrics:
+        return self._learner.update(batch, self._generators)
+
+    def forget(self) -> None:
+        pass
+
+
+class Replayed:
+    """CUDA graphs; see `graphs`."""
+
+    in_place = True
+
+    def __init__(self, learner: Any, generators: Generators, graphs: Graphs[Metrics]) -> None:
+        self._learner, self._generators, self._graphs = learner, generators, graphs
+        self.forget = graphs.forget
+
+    def __call__(self, batch: Segments) -> Metrics:
+        phase = self._learner.next_phase()
+        return self._graphs(phase, partial(self._learner.learn, batch, self._generators, phase))
+
+
+class Compiled:
+    """torch.compile of `learn`, whole: what torch would leave out of it is an error."""
+
+    in_place = False
+
+    def __init__(self, learner: Any, generators: Generators) -> None:
+        self._learner, self._generators = learner, generators
+        torch._dynamo.config.trace_autograd_ops = True  # an update takes its gradients itself
+        self._learn: Callable[[Segments, Noise, int], Metrics] = torch.compile(
+            learner.learn, fullgraph=True, dynamic=False
+        )
+        self.forget()
+
+    def forget(self) -> None:
+        self._seen: set[int] = set()
+
+    def __call__(self, batch: Segments) -> Metrics:
+        phase, noise = self._learner.next_phase(), self._learner.draw_ahead(batch, self._generators)
+        if phase in self._seen:
+            return self._compiled(batch, noise, phase)
+        self._seen.add(phase)
+        return self._learner.learn(batch, noise, phase)
+
+    def _compiled(self, batch: Segments, noise: Noise, phase: int) -> Metrics:
+        """ValueError where torch cannot compile it here."""
+        try:
+            return self._learn(batch, noise, phase)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            cause = " ".join(str(error).split("\n\n")[0].split())
+            raise ValueError(f"{OPTION}: torch cannot compile an update here ({cause}); expected False") from error
