@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import count
+from types import FunctionType
 from typing import Any, Protocol
 
 import torch
@@ -21,6 +23,8 @@ from dwm_ray.training.graphed import update_graphs
 from dwm_ray.types import Metrics, Segments
 
 OPTION = "training.compiled"
+NUMBERS = count()
+Learn = Callable[[Segments, Noise, int], Metrics]
 
 
 class Updates(Protocol):
@@ -85,9 +89,7 @@ class Compiled:
     def __init__(self, learner: Any, generators: Generators) -> None:
         self._learner, self._generators = learner, generators
         torch._dynamo.config.trace_autograd_ops = True  # an update takes its gradients itself
-        self._learn: Callable[[Segments, Noise, int], Metrics] = torch.compile(
-            learner.learn, fullgraph=True, dynamic=False
-        )
+        self._learn = torch.compile(_with_own_code(learner.learn), fullgraph=True, dynamic=False)
         self.forget()
 
     def forget(self) -> None:
@@ -107,3 +109,14 @@ class Compiled:
         except torch._dynamo.exc.TorchDynamoException as error:
             cause = " ".join(str(error).split("\n\n")[0].split())
             raise ValueError(f"{OPTION}: torch cannot compile an update here ({cause}); expected False") from error
+
+
+def _with_own_code(learn: Learn) -> Learn:
+    """The same function as nobody else has it: torch keeps what it has compiled by code object, but a few for each, and
+    a process may train many agents, one after the other."""
+
+    def call(batch: Segments, noise: Noise, phase: int) -> Metrics:
+        return learn(batch, noise, phase)
+
+    code = call.__code__.replace(co_name=f"learn_{next(NUMBERS)}")
+    return FunctionType(code, call.__globals__, closure=call.__closure__)

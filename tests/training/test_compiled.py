@@ -85,6 +85,13 @@ def test_who_resumes_goes_on_from_the_state_and_not_from_tensors_that_are_gone()
     assert_close(plain.state_dict(), compiled.state_dict())
 
 
+def test_a_process_trains_as_many_as_it_likes() -> None:
+    """Torch would give up after eight."""
+    for _ in range(10):
+        trainer_of("bc", True).run(3)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 10
+
+
 def test_what_cannot_be_compiled_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"training\.compiled: agent cql cannot be compiled; expected False"):
         run_config("laptop", agent="cql").with_values({"training.compiled": True})
