@@ -134,7 +134,7 @@ class TrainingConfig(Frozen):
     checkpoint_every: PositiveInt = 50_000
     """Updates between two checkpoints; at most this much work is lost by a crash."""
     compiled: bool = False
-    """Have torch compile an update as a whole: 1.4 times the updates/s on one core. It takes 20 to 70 seconds at the
+    """Have torch compile an update as a whole: 1.5 times the updates/s on one core. It takes 20 to 70 seconds at the
     start of the first run and a third of it afterwards, so it pays for hundreds of thousands of updates; a node needs a
     C++ compiler. Results differ in rounding. Tried on CPUs."""
     cuda_graphs: bool = False
