@@ -18,7 +18,7 @@ from torch import Tensor
 from dwm_ray.agents.base import Agent
 from dwm_ray.agents.population import Population
 from dwm_ray.config import RunConfig
-from dwm_ray.problem import Problem, default_device, new_agent
+from dwm_ray.problem import Problem, device_for, new_agent
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.replay.ring import Ring
 from dwm_ray.run import conclude_trial, evaluator, world_model
@@ -75,7 +75,7 @@ def run_population(
     configs: Sequence[RunConfig], folder: RunFolder, problem: Problem, imagined: Imagined = stored, told: Told = nobody
 ) -> None:
     """Train, imagine, learn and evaluate as `run` does, all configurations at once."""
-    device = default_device()
+    device = device_for(configs[0])
     agents = [new_agent(config, problem, device) for config in configs]
     generators = tuple(torch.Generator(device).manual_seed(config.seed) for config in configs)
     with ExitStack() as stack:

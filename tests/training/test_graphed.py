@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,18 +12,15 @@ from torch import Tensor
 
 from dwm_ray import graphs
 from dwm_ray.agents.base import Agent
-from dwm_ray.agents.bc import BC
 from dwm_ray.agents.population import Population, stackable_agents
 from dwm_ray.config import TrainingConfig
-from dwm_ray.profiles import run_config
 from dwm_ray.registry import find, plugins
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.replay.ring import Ring
-from dwm_ray.replay.source import BatchSource
 from dwm_ray.training import graphed
 from dwm_ray.training.agent import AgentTrainer
 from dwm_ray.training.population import PopulationTrainer
-from dwm_ray.types import DataStats, Metrics, Segments, SegmentShape, Spaces
+from dwm_ray.types import DataStats, SegmentShape, Spaces
 
 SPACES = Spaces(obs_size=3, act_size=2, act_low=(-1.0, -1.0), act_high=(1.0, 1.0))
 STATS = DataStats(np.zeros(3, np.float32), np.ones(3, np.float32), -1.0, 1.0, -9.0, 9.0, -5.0, 5.0)
@@ -169,127 +165,3 @@ def test_a_population_resumes_exactly(capture: EmulatedCapture) -> None:
         for state, expected in zip(replayed.state_dicts(), straight.state_dicts(), strict=True):
             assert_equal(expected, state)
     assert len(capture.tapes) == 4
-
-
-class Reads(BC):
-    """Waits for the device."""
-
-    def learn(self, segments: Segments, generator: Any, phase: int) -> Metrics:
-        metrics = super().learn(segments, generator, phase)
-        return metrics if metrics["bc_loss"].item() > 0 else {}
-
-
-class Chooses(BC):
-    """Learns from as many rows as the data say."""
-
-    def learn(self, segments: Segments, generator: Any, phase: int) -> Metrics:
-        return super().learn(segments[segments.rew[:, 0] > 0.5], generator, phase)
-
-
-class FromHost(BC):
-    """Brings a number of Python's to the device."""
-
-    def learn(self, segments: Segments, generator: Any, phase: int) -> Metrics:
-        weight = torch.tensor(0.5)
-        return super().learn(segments.map(lambda x: x * weight), generator, phase)
-
-
-class OtherNoise(BC):
-    """Draws from a generator that nobody knows of."""
-
-    def learn(self, segments: Segments, generator: Any, phase: int) -> Metrics:
-        noise = torch.randn(segments.act.shape, generator=torch.Generator().manual_seed(0))
-        return super().learn(segments, generator, phase) | {"noise": noise.mean()}
-
-
-@pytest.mark.usefixtures("capture")
-@pytest.mark.parametrize(
-    ("cls", "cause"),
-    [
-        (Reads, "_local_scalar_dense"),
-        (Chooses, "mask as an index|nonzero"),
-        (FromHost, "lift_fresh"),
-        (OtherNoise, "not registered"),
-    ],
-)
-def test_an_agent_that_cannot_be_recorded_is_an_error(cls: type[Agent], cause: str) -> None:
-    trainer = trainer_of(built(cls, BC.Config(), 0, True))
-    trainer.run(graphs.WARM_UPS)
-    with pytest.raises(ValueError, match=rf"^training\.cuda_graphs: this cannot be a CUDA graph \(.*({cause})"):
-        trainer.run(1)
-
-
-class Counts(BC):
-    """Says nothing of a number that changes what it does."""
-
-    num_updates = 0
-
-    def learn(self, segments: Segments, generator: Any, phase: int) -> Metrics:
-        self.num_updates += 1
-        return super().learn(segments.map(lambda x: x * self.num_updates), generator, phase)
-
-
-class Keeps(BC):
-    """Keeps a result beyond its update."""
-
-    last: Tensor | None = None
-
-    def learn(self, segments: Segments, generator: Any, phase: int) -> Metrics:
-        metrics = super().learn(segments, generator, phase)
-        before, self.last = self.last, metrics["bc_loss"].clone()
-        return metrics if before is None else metrics | {"bc_change": metrics["bc_loss"] - before}
-
-
-@pytest.mark.usefixtures("capture")
-@pytest.mark.parametrize("cls", [Counts, Keeps])
-def test_the_comparison_sees_an_agent_that_breaks_the_rule(cls: type[Agent]) -> None:
-    """What a GPU would silently do wrong."""
-    with pytest.raises(AssertionError):
-        compare(lambda cuda_graphs: trainer_of(built(cls, BC.Config(), 0, cuda_graphs)))
-
-
-class Silent(BC):
-    capturable = False
-
-
-@pytest.mark.usefixtures("capture")
-def test_an_agent_that_does_not_say_that_it_can_is_refused() -> None:
-    agent = built(Silent, BC.Config(), 0, True)
-    with pytest.raises(ValueError, match=r"^training\.cuda_graphs: agent bc does not say that it can; expected False"):
-        trainer_of(agent)
-
-
-@pytest.mark.usefixtures("capture")
-def test_a_source_with_batches_of_its_own_is_refused() -> None:
-    class Own(BatchSource):
-        def next_batch(self, generator: torch.Generator) -> Segments:
-            raise AssertionError
-
-    with pytest.raises(ValueError, match=r"^training\.cuda_graphs: batches come from Own, which imagines"):
-        AgentTrainer(agent_of("bc", 0, True), Own(), torch.Generator())
-
-
-def test_a_learner_without_a_gpu_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^training\.cuda_graphs: CUDA graphs need a GPU, .* device cpu; expected"):
-        trainer_of(agent_of("bc", 0, True))
-    with pytest.raises(ValueError, match=r"^training\.cuda_graphs: CUDA graphs need a GPU"):
-        population_of("bc", [{}, {}], False, True)
-
-
-@pytest.mark.parametrize("model", ["one_step", "dydiff"])
-def test_runs_whose_batches_are_imagined_while_learning_are_refused(model: str) -> None:
-    config = run_config("laptop", model, "td3_bc")
-    with pytest.raises(ValueError, match=rf"training\.cuda_graphs: world model {model} imagines as learning goes on"):
-        config.with_values({"training.cuda_graphs": True})
-
-
-def test_runs_refuse_agents_that_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dwm_ray.agents.base.find", lambda kind, name: SimpleNamespace(capturable=False))
-    with pytest.raises(ValueError, match=r"training\.cuda_graphs: agent iql does not say that it can"):
-        run_config("laptop", "none", "iql").with_values({"training.cuda_graphs": True})
-
-
-@pytest.mark.parametrize(("model", "agent"), [("none", "td3_bc"), ("dwm", "iql"), ("dwm", "decision_diffuser")])
-def test_runs_whose_batches_are_drawn_ahead_are_not(model: str, agent: str) -> None:
-    config = run_config("laptop", model, agent).with_values({"training.cuda_graphs": True})
-    assert config.training.cuda_graphs
