@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from test_graphed import PARTS, Reads, agent_of, built, every_agent, every_source, population_of, trainer_of
+from test_graphed import PARTS, agent_of, built, every_agent, every_source, population_of, trainer_of
+from test_graphed_refusals import Reads
 from torch import Tensor
 
 from dwm_ray.agents.bc import BCConfig
