@@ -95,12 +95,14 @@ def run_sweep(
 def parties_of(trials: list[Trial], plant: Plant, most_members: int) -> list[dict[str, Any]]:
     """Tune's parameters: a trial by itself or, with `most_members`, as many that can learn as one as leave work for all
     processes."""
-    together = [trial for trial in trials if most_members > 1 and can_learn_together(trial.config)]
-    alone = [as_params([trial]) for trial in trials if trial not in together]
+    together, alone = list[Trial](), list[Trial]()
+    for trial in trials:
+        (together if most_members > 1 and can_learn_together(trial.config) else alone).append(trial)
     most = min(most_members, math.ceil(len(trials) / plant.placement.concurrent_trials))
     by_id = {trial.id: trial for trial in together}
     groups = groups_of([trial.config for trial in together], plant.run, most)
-    return alone + [as_params([by_id[Trial(config, {}).id] for config in group], as_one=True) for group in groups]
+    parties = [[by_id[Trial(config, {}).id] for config in group] for group in groups]
+    return [as_params([trial]) for trial in alone] + [as_params(party, as_one=True) for party in parties]
 
 
 def as_params(party: Sequence[Trial], as_one: bool = False) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def population_name(trials: Sequence[Trial]) -> str:
 
 
 def _begin_again(trials: Sequence[Trial], run: RunFolder) -> None:
-    """A member that failed in an earlier try is tried again; a worker that starts again must not."""
+    """A member that failed in an earlier try is tried again; a worker that starts again leaves out those that have."""
     for folder in (run.trial(trial.id) for trial in trials):
         with run.writing(folder / "status.json"):
             run.pull(folder)
