@@ -3,7 +3,7 @@ layout work.
 
 The temporal U-Net is in channels-first memory with `nn.Conv1d`, `nn.GroupNorm` and `nn.Mish`, and every block applies
 Mish to the embedding for itself; the residual MLP has the library's Mish. Both work out the diffusion step of each row.
-What is around the network in training is ours: public code (Diffuser's) normalises its data set once, too.
+What is around the network in training is ours: the data set is normalised once, as is usual.
 """
 
 from __future__ import annotations
