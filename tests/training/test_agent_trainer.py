@@ -22,7 +22,7 @@ SHAPE = SegmentShape(horizon=2, obs_size=3, act_size=2, num_actions=1)
 class Scripted(nn.Module):
     """Reports prepared metrics."""
 
-    cuda_graphs = False
+    cuda_graphs = compiled = False
 
     def __init__(self, rows: list[dict[str, float]]) -> None:
         super().__init__()
