@@ -78,10 +78,13 @@ def _looks(lines: list[Line]) -> dict[str, dict[str, Any]]:
             continue
         group = line.group or line.label
         members[group].append(line.label)
-        nth = len(members[group]) - 1
-        style = LINES[(nth + groups.index(group) // len(PALETTE)) % len(LINES)]
-        color = PALETTE[groups.index(group) % len(PALETTE)]
-        looks[line.label] = {"color": color, "linestyle": style, "marker": MARKERS[nth % len(MARKERS)]}
+        again, place = divmod(groups.index(group), len(PALETTE))  # a colour that comes again has other lines and points
+        nth = len(members[group]) - 1 + again
+        looks[line.label] = {
+            "color": PALETTE[place],
+            "linestyle": LINES[nth % len(LINES)],
+            "marker": MARKERS[nth % len(MARKERS)],
+        }
     return looks
 
 
