@@ -113,20 +113,14 @@ def test_one_way_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
         trainer_of("bc", True)
 
 
-@pytest.mark.cluster  # no cluster, but half a minute of a C++ compiler
-@pytest.mark.timeout(600)
+@pytest.mark.cluster  # no cluster, but a C++ compiler at work: minutes on a busy machine, so the smallest agent
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_built_loops_do_what_operations_do(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_built_loops_do_what_operations_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(updates.torch, "compile", COMPILE)
     plain, built = (
-        AgentTrainer(
-            agent_of("td3_bc", 0, compiled, matmul_precision=precision),
-            mixture(True, "cpu"),
-            torch.Generator().manual_seed(0),
-        )
+        AgentTrainer(agent_of("bc", 0, compiled), mixture(False, "cpu"), torch.Generator().manual_seed(0))
         for compiled in (False, True)
     )
-    assert built.run(9) == pytest.approx(plain.run(9), rel=1e-2, abs=1e-2)
-    for key, value in plain.agent.state_dict().items():
-        torch.testing.assert_close(built.agent.state_dict()[key], value, rtol=1e-2, atol=2e-3, msg=key)
+    assert built.run(9) == pytest.approx(plain.run(9), rel=1e-3, abs=1e-4)
+    assert_close(plain.state_dict(), built.state_dict())
