@@ -88,7 +88,7 @@ class Compiled:
 
     def __init__(self, learner: Any, generators: Generators) -> None:
         self._learner, self._generators = learner, generators
-        torch._dynamo.config.trace_autograd_ops = True  # an update takes its gradients itself
+        _trace_gradients()
         self._learn = torch.compile(_with_own_code(learner.learn), fullgraph=True, dynamic=False)
         self.forget()
 
@@ -109,6 +109,14 @@ class Compiled:
         except torch._dynamo.exc.TorchDynamoException as error:
             cause = " ".join(str(error).split("\n\n")[0].split())
             raise ValueError(f"{OPTION}: torch cannot compile an update here ({cause}); expected False") from error
+
+
+def _trace_gradients() -> None:
+    """An update takes its gradients itself, which torch's compiler follows on request. ValueError for a torch that
+    cannot."""
+    if not hasattr(torch._dynamo.config, "trace_autograd_ops"):
+        raise ValueError(f"{OPTION}: torch {torch.__version__} does not compile gradients; expected 2.13, or False")
+    torch._dynamo.config.trace_autograd_ops = True
 
 
 def _with_own_code(learn: Learn) -> Learn:
