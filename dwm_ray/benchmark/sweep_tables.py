@@ -16,12 +16,13 @@ MB = 1e6
 
 def grids(seen: Observed, alone: list[Observed]) -> list[Grid]:
     """The tables, one for each question."""
-    return [
+    every = [
         Grid("CPU time", ("what", "CPU s", "share"), cpu_rows(seen)),
         Grid("cost", ("what", "factor", "how"), [factor.cells() for factor in factors(seen, alone)]),
         Grid("time of a trial once its world model is there, mean", ("what", "s", "share"), trial_rows(seen)),
         Grid("memory", ("what", "number", "most, MB", "bound, MB"), memory_rows(seen)),
     ]
+    return [grid for grid in every if grid.rows]
 
 
 def cpu_seconds(seen: Observed) -> dict[str, float]:
@@ -50,7 +51,7 @@ def cpu_rows(seen: Observed) -> list[list[str]]:
 
 def trial_seconds(seen: Observed) -> dict[str, float]:
     """What -> seconds of a trial on average, from its process's first moment - or its world model's last, if that is
-    later - to its end; nothing where a trial was started again."""
+    later - to its end; nothing where one was started again or learned with others: its process is not its own."""
     learners = sorted(seen.parts.learners, key=lambda learner: learner.done_at)
     trials = sorted(seen.of_kind(TRIAL), key=lambda process: process.until)
     if len(learners) != len(trials):
@@ -81,7 +82,7 @@ def memory_rows(seen: Observed) -> list[list[str]]:
     """Kinds of processes, then what has a bound."""
     learners, models = seen.parts.learners, seen.parts.world_models
     peaks: dict[str, list[int]] = {
-        "learner": [learner.peak_bytes for learner in learners],
+        "learner, by trial": [learner.peak_bytes for learner in learners],
         "world model's training": [model.peak_bytes for model in models],
     }
     for process in seen.processes:

@@ -25,7 +25,7 @@ from dwm_ray.checkpoint import write_json
 from dwm_ray.config import RunConfig
 from dwm_ray.distributed.optuna_search import FeasibleOptuna
 from dwm_ray.distributed.sending import ray_storage
-from dwm_ray.distributed.trial import Plant, cause, population_name, run_population, run_trial
+from dwm_ray.distributed.trial import Plant, cause, population_name, run_together, run_trial
 from dwm_ray.groups import can_learn_together, groups_of
 from dwm_ray.plan import SweepConfig
 from dwm_ray.run_folder import RunFolder, read_json, set_status, status_of
@@ -119,7 +119,7 @@ def _party(params: dict[str, Any]) -> list[Trial]:
 def _trainable(params: dict[str, Any], plant: Plant, reports: bool) -> None:
     party, here = _party(params), replace(plant, run=RunFolder.at(plant.run.address))
     if params["as_one"]:
-        run_population(party, here)
+        run_together(party, here)
     else:
         run_trial(party[0], here, [TuneReportCallback()] if reports else [])
 

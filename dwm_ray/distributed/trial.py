@@ -75,11 +75,11 @@ def run_trial(trial: Trial, plant: Plant, callbacks: list[Any]) -> str:
     model = _world_model(config, plant)
     about = (trial.id, config.model_dump_json(), plant.run.address, plant.data.fingerprint, model)
     job = Job(*about, plant.buffer, plant.sampler_names, plant.placement.learner_threads)
-    _fit(_trainer(learner_loop, job, trial.id, config, plant, callbacks), [trial], plant.run)
+    _fit(_trainer(learner_loop, job, trial.id, config, plant, callbacks), [trial], plant.run, ("done",))
     return status_of(plant.run.trial(trial.id))
 
 
-def run_population(trials: Sequence[Trial], plant: Plant) -> None:
+def run_together(trials: Sequence[Trial], plant: Plant) -> None:
     """Run trials that can learn as one, each to its end or to where it diverges. RunFailed where their processes
     failed. Those that were cut off go on where the states in their folders stand."""
     name, configs = population_name(trials), [trial.config for trial in trials]
@@ -89,7 +89,7 @@ def run_population(trials: Sequence[Trial], plant: Plant) -> None:
     texts = tuple(config.model_dump_json() for config in configs)
     about = (plant.run.address, plant.data.fingerprint, plant.buffer, plant.placement.learner_threads)
     job = PopulationJob(name, texts, *about)
-    _fit(_trainer(population_loop, job, name, configs[0], plant, []), trials, plant.run)
+    _fit(_trainer(population_loop, job, name, configs[0], plant, []), trials, plant.run, ("done", "failed"))
 
 
 def population_name(trials: Sequence[Trial]) -> str:
@@ -113,9 +113,9 @@ def _world_model(config: RunConfig, plant: Plant) -> str | None:
     return ensure_world_model(config, plant.run, plant.data, plant.claims, plant.placement)
 
 
-def _fit(trainer: TorchTrainer, trials: Sequence[Trial], run: RunFolder) -> None:
+def _fit(trainer: TorchTrainer, trials: Sequence[Trial], run: RunFolder, over: tuple[str, ...]) -> None:
     """Have the worker do its trials, whose folders are up to date here afterwards. RunFailed where it failed for good;
-    it is recorded of those that had not come to their end."""
+    it is recorded of those whose status is none of `over`."""
     folders = [run.trial(trial.id) for trial in trials]
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
@@ -123,16 +123,16 @@ def _fit(trainer: TorchTrainer, trials: Sequence[Trial], run: RunFolder) -> None
         trainer.fit()
     except TrainingFailedError as error:
         for folder in folders:
-            _record_failure(folder, run, str(error))
+            _record_failure(folder, run, str(error), over)
         raise RunFailed(f"trial {', '.join(trial.id for trial in trials)}: {cause(str(error))}") from error
     for folder in folders:
         run.pull(folder)
 
 
-def _record_failure(folder: Path, run: RunFolder, text: str) -> None:
+def _record_failure(folder: Path, run: RunFolder, text: str, over: tuple[str, ...]) -> None:
     with run.writing(folder / "failure.txt", folder / "status.json"):
         run.pull(folder)
-        if status_of(folder) not in ("done", "failed"):
+        if status_of(folder) not in over:
             (folder / "failure.txt").write_text(text)
             set_status(folder, "failed", error=cause(text))
 

@@ -101,7 +101,7 @@ def test_a_trials_time_begins_when_its_world_model_is_there() -> None:
 
 def test_memory_is_told_beside_its_bounds() -> None:
     rows = {row[0]: row[1:] for row in memory_rows(SEEN)}
-    assert rows["learner"] == ["2", "500", "–"]
+    assert rows["learner, by trial"] == ["2", "500", "–"]
     assert rows["world model's training"] == ["1", "400", "–"]
     assert rows[SAMPLER] == ["1", "600", "–"]
     assert rows["a learner's ring"] == ["1", "1", "3"]
