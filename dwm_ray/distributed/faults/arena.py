@@ -154,15 +154,24 @@ class Arena:
 
     def left(self) -> tuple[str, ...]:
         """What is still there a while after a sweep has ended: actors, placement groups, processes of actors."""
+        return tuple(self.remains().values())
+
+    def remains(self) -> dict[str, str]:
+        """The same, by its id: empty as soon as nothing is there, else what is after a while."""
         deadline = time.monotonic() + CLEANING_S
-        while (found := self._left_now()) and time.monotonic() < deadline:
+        while (found := self._there()) and time.monotonic() < deadline:
             time.sleep(0.5)
         return found
 
-    def _left_now(self) -> tuple[str, ...]:
-        there = self._actors() | self._groups()
-        processes = (f"process of {name}" for pid, name in self._pids.items() if _works(pid, name))
-        return (*(what for key, what in there.items() if key not in self._before), *processes)
+    def still(self, remains: dict[str, str]) -> tuple[str, ...]:
+        """Those of them that are there now."""
+        now = self._there()
+        return tuple(what for key, what in remains.items() if key in now)
+
+    def _there(self) -> dict[str, str]:
+        there = {**self._actors(), **self._groups()}
+        processes = {str(pid): f"process of {name}" for pid, name in self._pids.items() if _works(pid, name)}
+        return {key: what for key, what in there.items() if key not in self._before} | processes
 
     def _actors(self) -> dict[str, str]:
         """Those that are not dead."""

@@ -18,11 +18,12 @@ STOPPED_BY_CTRL_C = 130
 
 
 def driver(arena: Arena, sweep: Sweep) -> tuple[Outcome, Sweep]:
-    """SIGKILL when one trial is done and another runs, then half of a line and half of a status; the resumed sweep."""
+    """SIGKILL when one trial is done and another runs, then half of a line and half of a status; the resumed sweep.
+    What Ray misses of a killed program is for the next one to free (`leftovers`): that is when it is looked at."""
     sweep.wait(lambda: {"done", "running"} <= set(witness.statuses(sweep.run).values()), "one trial done, one running")
     os.kill(sweep.process.pid, signal.SIGKILL)
     sweep.ended()
-    left, run = arena.left(), sweep.run
+    missed, run = arena.remains(), sweep.run
     running, done, exact = witness.running(run), _done(run), witness.rows_exact(run)
     kept, before = _stamps(run, done), witness.updates(run)
     for trial in running:
@@ -30,10 +31,12 @@ def driver(arena: Arena, sweep: Sweep) -> tuple[Outcome, Sweep]:
     started = time.time()
     again = arena.resume(run)
     ours = again.wait(lambda: [x for x in witness.starts(run, started) if x.trial in running], "a resumed trial")
-    untouched = _stamps(run, done) == kept
+    left, untouched = arena.still(missed), _stamps(run, done) == kept
     lost = max((before[start.trial] - start.update for start in ours), default=-1)
     kept_words = "untouched" if untouched else "WRITTEN AGAIN"
     survived = f"finished trials ({len(done)}) and the world model {kept_words}; went on from a checkpoint: {len(ours)}"
+    if missed:
+        survived += f"; Ray had missed: {', '.join(missed.values())}"
     good = untouched and 0 <= lost <= CHECKPOINT + LOG
     gap = ours[0].at - started
     return Outcome("the driver (--resume)", survived, gap, f"{lost} updates", exact, left, good), again
