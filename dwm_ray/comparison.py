@@ -16,7 +16,7 @@ from typing import Any
 from dwm_ray import profiles, registry
 from dwm_ray.cli import CHOICES
 from dwm_ray.config import Frozen, PositiveInt, RunConfig
-from dwm_ray.plan import SweepConfig, in_order, with_required
+from dwm_ray.plan import SweepConfig, one_by_one, with_required
 from dwm_ray.problem import DataIdentity, model_fingerprint
 from dwm_ray.profiles import Profile
 from dwm_ray.registry import find, suggest
@@ -180,7 +180,7 @@ def _entry(method: Method, seeds: int, run: RunConfig, profile: Profile, given: 
 
 def trials_of(entries: list[Entry]) -> list[Trial]:
     """All trials, in the order in which they wait least for each other."""
-    return in_order([trial for entry in entries for trial in entry.trials])
+    return one_by_one([trial for entry in entries for trial in entry.trials])
 
 
 def describe_entries(entries: list[Entry], data: DataIdentity) -> list[dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from itertools import zip_longest
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -13,6 +14,9 @@ from dwm_ray.profiles import Profile
 from dwm_ray.registry import find
 from dwm_ray.search import Dimension, Plan, Point, Trial, Value, find_dimension, grid, parse_dimension, random_points
 from dwm_ray.world_models.base import model_options
+
+Party = Sequence[Trial]
+"""Trials of one process."""
 
 
 class SweepConfig(Frozen):
@@ -101,21 +105,37 @@ def make_plan(sweep: SweepConfig, run: RunConfig, profile: Profile, given: Colle
                 plan.add(baseline, seed, known)
             for point in points if sweep.search != "optuna" else []:
                 plan.add(base, {**effective(base, point), **seed}, known)
-    plan.trials = in_order(plan.trials)
+    plan.trials = one_by_one(plan.trials)
     return plan
 
 
-def in_order(trials: list[Trial]) -> list[Trial]:
-    """Trials that build a world model first, each beside a model-free one that need not wait for it; then the rest."""
-    free = [trial for trial in trials if trial.config.world_model is None]
-    leaders: dict[str, Trial] = {}
-    for trial in trials:
-        if trial.config.world_model is not None:
-            model = model_options(trial.config)
-            leaders.setdefault(fingerprint([model.plugin_name(), model.training_options()]), trial)
-    first = list(leaders.values())
-    front: list[Trial] = []
-    while first or free:
-        front += [queue.pop(0) for queue in (first, free) if queue]
-    ids = {trial.id for trial in front}
-    return front + [trial for trial in trials if trial.id not in ids]
+def one_by_one(trials: Sequence[Trial]) -> list[Trial]:
+    """Trials `in_order`, each by itself."""
+    return [trial for party in in_order([(trial,) for trial in trials]) for trial in party]
+
+
+def in_order(parties: Sequence[Party]) -> list[Party]:
+    """In which order trials are begun that run side by side, each by itself or several as one. First those that build a
+    world model, each beside a model-free one that need not wait for it; then the rest. Long ones come before short
+    ones, so that in the end no processor waits for a long one that was begun last."""
+    by_work = sorted(parties, key=_work, reverse=True)
+    first, free, rest = list[Party](), list[Party](), list[Party]()
+    begun: set[str] = set()
+    for party in by_work:
+        models = _world_models(party)
+        (first if models - begun else rest if models else free).append(party)
+        begun |= models
+    pairs = zip_longest(first, free)
+    return [party for pair in pairs for party in pair if party] + rest
+
+
+def _work(party: Party) -> float:
+    """What learning multiplies, in any unit."""
+    sizes = [(find("agents", t.config.agent.plugin_name()), t.config.training) for t in party]
+    return sum(agent.work * training.num_updates * training.batch_size for agent, training in sizes)
+
+
+def _world_models(party: Party) -> set[str]:
+    """The models that its trials learn from, by what they are trained with."""
+    models = [model_options(trial.config) for trial in party if trial.config.world_model is not None]
+    return {fingerprint([model.plugin_name(), model.training_options()]) for model in models}

@@ -164,6 +164,34 @@ def test_each_world_model_is_begun_at_once_beside_a_trial_that_needs_none() -> N
     assert in_order([]) == []
 
 
+def test_long_trials_are_begun_before_short_ones() -> None:
+    plan = plan_of(agents=("bc", "td3_bc", "cql", "iql"))
+    free = [agent_of(trial) for trial in plan.trials[1:5]]
+    rest = [agent_of(trial) for trial in plan.trials[5:]]
+    assert agent_of(plan.trials[0]) == "cql"  # trains the world model
+    assert free == ["cql", "iql", "td3_bc", "bc"]
+    assert rest == sorted(rest, key=["cql", "iql", "td3_bc", "bc"].index)
+    longer = Trial(plan.trials[4].config.with_values({"training.num_updates": 10**9}), {})
+    assert in_order([plan.trials[1:3], [longer]]) == [[longer], plan.trials[1:3]]
+
+
+def test_several_as_one_take_as_long_as_all_of_them_and_build_their_models() -> None:
+    trials = plan_of(dimensions=("diffusion_steps", "horizon"), agents=("td3_bc", "iql"), baselines=False).trials
+    few, many = (party_of(trials, "td3_bc", 5), party_of(trials, "td3_bc", 5) + party_of(trials, "td3_bc", 10))
+    assert in_order([few, many]) == [many, few]
+    other = party_of(trials, "iql", 10)
+    assert in_order([other, few, many]) == [many, other, few]
+    assert in_order([other[:1], few]) == [few, other[:1]]
+
+
+def agent_of(trial: Trial) -> str:
+    return trial.config.agent.plugin_name()
+
+
+def party_of(trials: list[Trial], agent: str, diffusion_steps: int) -> list[Trial]:
+    return [t for t in trials if agent_of(t) == agent and t.values["diffusion_steps"] == diffusion_steps]
+
+
 def test_unknown_axes_are_named_with_their_neighbours() -> None:
     with pytest.raises(ValueError, match=r"--dimensions: unknown axis 'horizn'; did you mean horizon"):
         plan_of(dimensions=("horizn",))

@@ -74,6 +74,8 @@ class Agent(nn.Module):
     """None: cannot learn as a population (`agents.population`). Else `update` takes [P, B, ...] too, and these are the
     options in which members may differ, with the number of axes behind P that each is broadcast over."""
 
+    work: ClassVar[float] = 1.0
+    """Operations of an update, in those of behaviour cloning, with default options: which trials take long?"""
     capturable: ClassVar[bool] = False
     """True where `learn` can be recorded and replayed (`graphs`)."""
     compilable: ClassVar[bool] = False

@@ -71,6 +71,7 @@ class CQL(Agent):
     """The agent; see the module."""
 
     Config = CQLConfig
+    work = 130.0
     capturable = True
     config: CQLConfig
 

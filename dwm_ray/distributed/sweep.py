@@ -27,7 +27,7 @@ from dwm_ray.distributed.optuna_search import FeasibleOptuna
 from dwm_ray.distributed.sending import ray_storage
 from dwm_ray.distributed.trial import Plant, cause, population_name, run_together, run_trial
 from dwm_ray.groups import can_learn_together, groups_of
-from dwm_ray.plan import SweepConfig
+from dwm_ray.plan import SweepConfig, in_order
 from dwm_ray.run_folder import RunFolder, read_json, set_status, status_of
 from dwm_ray.search import Trial
 from dwm_ray.training.writers import read_rows
@@ -102,7 +102,8 @@ def parties_of(trials: list[Trial], plant: Plant, most_members: int) -> list[dic
     by_id = {trial.id: trial for trial in together}
     groups = groups_of([trial.config for trial in together], plant.run, most)
     parties = [[by_id[Trial(config, {}).id] for config in group] for group in groups]
-    return [as_params([trial]) for trial in alone] + [as_params(party, as_one=True) for party in parties]
+    ordered = in_order([*([trial] for trial in alone), *parties])
+    return [as_params(party, as_one=party[0].id in by_id) for party in ordered]
 
 
 def as_params(party: Sequence[Trial], as_one: bool = False) -> dict[str, Any]:

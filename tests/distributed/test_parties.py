@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -53,6 +54,15 @@ def test_parties(
     told = sorted(each["config"] for party in parties for each in party["trials"])
     assert told == sorted(trial.config.model_dump_json() for trial in trials)
     assert len({party["name"] for party in parties}) == len(parties)
+
+
+def test_long_parties_come_first_and_those_that_build_a_world_model_before_them(
+    trials: list[Trial], tmp_path: Path
+) -> None:
+    """CQL, which takes longer than four of IQL, builds the model of most; a single trial has one of its own."""
+    parties = parties_of(trials, plant(tmp_path, 2), 8)
+    found = [(json.loads(party["trials"][0]["config"])["agent"]["name"], len(party["trials"])) for party in parties]
+    assert found == [("cql", 1), ("td3_bc", 1), ("iql", 4), ("td3_bc", 4)]
 
 
 def test_a_population_is_named_by_its_members(trials: list[Trial]) -> None:
