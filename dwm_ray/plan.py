@@ -130,9 +130,15 @@ def in_order(parties: Sequence[Party]) -> list[Party]:
 
 
 def _work(party: Party) -> float:
-    """What learning multiplies, in any unit."""
-    sizes = [(find("agents", t.config.agent.plugin_name()), t.config.training) for t in party]
-    return sum(agent.work * training.num_updates * training.batch_size for agent, training in sizes)
+    """What its learners multiply, about and in any unit."""
+    return sum(_work_of(trial.config) for trial in party)
+
+
+def _work_of(config: RunConfig) -> float:
+    update = find("agents", config.agent.plugin_name()).work
+    if config.world_model is not None:
+        update += find("world_models", config.world_model.plugin_name()).work
+    return float(update * config.training.num_updates * config.training.batch_size)
 
 
 def _world_models(party: Party) -> set[str]:

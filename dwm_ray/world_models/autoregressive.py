@@ -49,6 +49,7 @@ class Autoregressive(WorldModel):
 
     Config = AutoregressiveConfig
     follows_policy = True
+    work = 200.0
     config: AutoregressiveConfig
 
     def __init__(self, config: AutoregressiveConfig, spaces: Spaces) -> None:

@@ -87,6 +87,9 @@ class WorldModel(nn.Module):
     """False where segments begin in states of the model's own making instead of the start pairs."""
     uses_rtg: ClassVar[bool] = True
     """False where the return-to-go asked for changes nothing."""
+    work: ClassVar[float] = 0.0
+    """Operations of rolling it out within an update, in those of an update of behaviour cloning, with the options of
+    the profile `laptop`; 0 where segments are drawn elsewhere."""
     capturable: ClassVar[bool] = False
     """True where `imagine` can be recorded and replayed (`graphs`): without a policy, and given the return-to-go as a
     tensor on the device, its operations follow from the number of rows and the horizon alone."""

@@ -85,6 +85,7 @@ class OneStep(WorldModel):
 
     Config = OneStepConfig
     follows_policy = True
+    work = 8.0
     uses_rtg = False
     config: OneStepConfig
     elite: Tensor  # [num_elites] int64: the members that are used

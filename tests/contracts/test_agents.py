@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from dwm_ray.agents.base import Agent
 from dwm_ray.config import TrainingConfig
-from dwm_ray.evaluation.flops import count_flops
 from dwm_ray.registry import find, plugins
 from dwm_ray.types import DataStats, Segments, Spaces
 
@@ -167,15 +166,3 @@ def test_presets_survive_json(name: str, preset: str) -> None:
     config = find("agents", name).Config.preset(preset)
     assert type(config).model_validate(config.model_dump(mode="json")) == config
     assert config.plugin_name() == name
-
-
-@every_agent
-def test_work_is_what_an_update_multiplies(name: str) -> None:
-    """Over two updates, for some policies move in every second one."""
-    counts = {}
-    for each in ("bc", name):
-        agent, draws = build(each), torch.Generator().manual_seed(0)
-        agent.update(batch(), draws)
-        agent.update(batch(), draws)
-        counts[each] = count_flops(lambda agent=agent, draws=draws: [agent.update(batch(), draws) for _ in range(2)])
-    assert AGENTS[name].work == pytest.approx(counts[name] / counts["bc"], rel=0.35)
