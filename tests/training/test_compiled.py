@@ -21,8 +21,7 @@ from dwm_ray.training import updates
 from dwm_ray.training.agent import AgentTrainer
 from dwm_ray.training.population import PopulationTrainer
 
-TRIED = [("bc", False), ("td3_bc", False), ("td3_bc", True), ("iql", True), ("pql", True)]
-"""Agents, on recorded or on imagined batches."""
+compilable = pytest.mark.parametrize("name", [name for name, cls in AGENTS.items() if cls.compilable])
 COMPILE = torch.compile
 
 
@@ -58,11 +57,8 @@ def assert_close(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
         torch.testing.assert_close(second[key], value, rtol=1e-4, atol=1e-5, msg=key)
 
 
-def test_the_agents_that_say_so_are_tried() -> None:
-    assert {name for name, cls in AGENTS.items() if cls.compilable} == {name for name, _ in TRIED}
-
-
-@pytest.mark.parametrize(("name", "imagined"), TRIED)
+@compilable
+@pytest.mark.parametrize("imagined", [False, True], ids=["real", "imagined"])
 def test_compiled_updates_are_those_of_an_agent(name: str, imagined: bool) -> None:
     plain, compiled = trainer_of(name, False, imagined), trainer_of(name, True, imagined)
     for part in (7, 2):
@@ -71,8 +67,9 @@ def test_compiled_updates_are_those_of_an_agent(name: str, imagined: bool) -> No
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == (2 if name == "td3_bc" else 1), "whole, by kind"
 
 
-def test_compiled_updates_are_those_of_a_population() -> None:
-    plain, compiled = population_of("td3_bc", False), population_of("td3_bc", True)
+@pytest.mark.parametrize("name", ["td3_bc", "iql"])
+def test_compiled_updates_are_those_of_a_population(name: str) -> None:
+    plain, compiled = population_of(name, False), population_of(name, True)
     plain.run(7), compiled.run(7)
     for state, expected in zip(compiled.state_dicts(), plain.state_dicts(), strict=True):
         assert_close(expected, state)
@@ -113,14 +110,20 @@ def test_one_way_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
         trainer_of("bc", True)
 
 
-@pytest.mark.cluster  # no cluster, but a C++ compiler at work: minutes on a busy machine, so the smallest agent
+@pytest.mark.cluster  # no cluster, but a C++ compiler at work: minutes on a busy machine
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
-def test_built_loops_do_what_operations_do(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_built_loops_do_what_operations_do(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(updates.torch, "compile", COMPILE)
     plain, built = (
-        AgentTrainer(agent_of("bc", 0, compiled), mixture(False, "cpu"), torch.Generator().manual_seed(0))
+        AgentTrainer(
+            agent_of("td3_bc", 0, compiled, matmul_precision=precision),
+            mixture(True, "cpu"),
+            torch.Generator().manual_seed(0),
+        )
         for compiled in (False, True)
     )
-    assert built.run(9) == pytest.approx(plain.run(9), rel=1e-3, abs=1e-4)
-    assert_close(plain.state_dict(), built.state_dict())
+    assert built.run(9) == pytest.approx(plain.run(9), rel=1e-2, abs=1e-2)
+    for key, value in plain.agent.state_dict().items():
+        torch.testing.assert_close(built.agent.state_dict()[key], value, rtol=1e-2, atol=2e-3, msg=key)
