@@ -80,19 +80,21 @@ def test_rows_are_exact_only_where_files_account_and_counters_agree(tmp_path: Pa
 
 
 def test_left_behind_by_a_killed_program_is_what_the_next_one_has_not_freed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray can miss a placement group of a program that is killed; `leftovers` frees it at the next one's start."""
-    groups = {"before": "placement group (created)"}
-    monkeypatch.setattr(Arena, "_actors", lambda arena: {"a": "actor Sampler"} if "stays" in groups else {})
+    """Ray can miss a placement group of a program that is killed; `leftovers` frees it at the next one's start. An
+    actor that is gone by then was left behind all the same."""
+    groups, actors = {"before": "placement group (created)"}, dict[str, str]()
     monkeypatch.setattr(Arena, "_groups", lambda arena: dict(groups))
+    monkeypatch.setattr(Arena, "_actors", lambda arena: dict(actors))
     monkeypatch.setattr("dwm_ray.distributed.faults.arena.CLEANING_S", 0.0)
     arena = Arena("address", Path(), SWEEP, ())
     assert arena.left() == ()
+    actors["gone"] = "actor Sampler"
     groups |= {"freed": "placement group (pending)", "stays": "placement group (created)"}
     missed = arena.remains()
-    assert missed.keys() == {"a", "freed", "stays"}
-    del groups["freed"]
+    assert missed.keys() == {"gone", "freed", "stays"}
+    del groups["freed"], actors["gone"]
     groups["of the next"] = "placement group (created)"
-    assert arena.still(missed) == ("actor Sampler", "placement group (created)")
+    assert arena.unfreed(missed) == ("actor Sampler", "placement group (created)")
 
 
 def test_the_table_says_what_was_not_run_and_what_was_not_as_expected() -> None:

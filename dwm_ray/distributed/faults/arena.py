@@ -26,6 +26,7 @@ PATIENCE_S = 900.0
 """For anything that should happen; the machine may be busy."""
 CLEANING_S = 60.0
 """For what a run leaves to go away."""
+GROUP = "placement group"
 RAYS_OWN = ("_AutoscalingCoordinatorActor",)
 """Actors that Ray keeps for the cluster."""
 SAMPLER, BUFFER, LEARNER, TRIAL = "Sampler", "SyntheticReplayBuffer", "RayTrainWorker", "ImplicitFunc"
@@ -163,10 +164,10 @@ class Arena:
             time.sleep(0.5)
         return found
 
-    def still(self, remains: dict[str, str]) -> tuple[str, ...]:
-        """Those of them that are there now."""
-        now = self._there()
-        return tuple(what for key, what in remains.items() if key in now)
+    def unfreed(self, remains: dict[str, str]) -> tuple[str, ...]:
+        """All of them but placement groups that are gone now: a later program frees those and nothing else."""
+        groups = self._groups()
+        return tuple(what for key, what in remains.items() if key in groups or not what.startswith(GROUP))
 
     def _there(self) -> dict[str, str]:
         there = {**self._actors(), **self._groups()}
@@ -180,7 +181,7 @@ class Arena:
 
     def _groups(self) -> dict[str, str]:
         found = list_placement_groups(address=self.address, filters=[("state", "!=", "REMOVED")], limit=1000)
-        return {group.placement_group_id: f"placement group ({group.state.lower()})" for group in found}
+        return {group.placement_group_id: f"{GROUP} ({group.state.lower()})" for group in found}
 
 
 def _works(pid: int, name: str) -> bool:

@@ -31,15 +31,14 @@ def driver(arena: Arena, sweep: Sweep) -> tuple[Outcome, Sweep]:
     started = time.time()
     again = arena.resume(run)
     ours = again.wait(lambda: [x for x in witness.starts(run, started) if x.trial in running], "a resumed trial")
-    left, untouched = arena.still(missed), _stamps(run, done) == kept
+    left, untouched = arena.unfreed(missed), _stamps(run, done) == kept
     lost = max((before[start.trial] - start.update for start in ours), default=-1)
     kept_words = "untouched" if untouched else "WRITTEN AGAIN"
     survived = f"finished trials ({len(done)}) and the world model {kept_words}; went on from a checkpoint: {len(ours)}"
-    if missed:
-        survived += f"; Ray had missed: {', '.join(missed.values())}"
+    there = f"; there when it was resumed: {', '.join(missed.values())}" if missed else ""
     good = untouched and 0 <= lost <= CHECKPOINT + LOG
     gap = ours[0].at - started
-    return Outcome("the driver (--resume)", survived, gap, f"{lost} updates", exact, left, good), again
+    return Outcome("the driver (--resume)", survived + there, gap, f"{lost} updates", exact, left, good), again
 
 
 def ctrl_c(arena: Arena, sweep: Sweep) -> Outcome:
