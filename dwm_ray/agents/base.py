@@ -75,7 +75,8 @@ class Agent(nn.Module):
     options in which members may differ, with the number of axes behind P that each is broadcast over."""
 
     work: ClassVar[float] = 1.0
-    """Operations of an update, in those of behaviour cloning, with default options: which trials take long?"""
+    """Operations of an update with the options of the profile `laptop`, in those of behaviour cloning, about: sweeps
+    begin long trials first."""
     capturable: ClassVar[bool] = False
     """True where `learn` can be recorded and replayed (`graphs`)."""
     compilable: ClassVar[bool] = False

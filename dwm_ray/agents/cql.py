@@ -71,7 +71,7 @@ class CQL(Agent):
     """The agent; see the module."""
 
     Config = CQLConfig
-    work = 130.0
+    work = 30.0
     capturable = True
     config: CQLConfig
 

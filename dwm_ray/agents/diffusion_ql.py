@@ -67,7 +67,7 @@ class DiffusionQL(Agent):
     """The agent; see the module."""
 
     Config = DiffusionQLConfig
-    work = 24.0
+    work = 12.0
     capturable = True
     config: DiffusionQLConfig
 

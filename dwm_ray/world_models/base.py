@@ -88,8 +88,7 @@ class WorldModel(nn.Module):
     uses_rtg: ClassVar[bool] = True
     """False where the return-to-go asked for changes nothing."""
     work: ClassVar[float] = 0.0
-    """Operations of rolling it out within an update, in those of an update of behaviour cloning, with the options of
-    the profile `laptop`; 0 where segments are drawn elsewhere."""
+    """Operations of rolling it out within an update, in the unit of `Agent.work`; else 0."""
     capturable: ClassVar[bool] = False
     """True where `imagine` can be recorded and replayed (`graphs`): without a policy, and given the return-to-go as a
     tensor on the device, its operations follow from the number of rows and the horizon alone."""
