@@ -98,7 +98,7 @@ class SynthesisConfig(Frozen):
     reuse: Annotated[float, Field(gt=0)] = 4.0
     """Times that a learner draws such a row on average: decides how many are imagined a version. At 4, about 2 % of a
     long run's rows are never drawn, more of the last versions'."""
-    keep_rounds: PositiveInt = 16
+    kept_versions: PositiveInt = 16
     """Versions whose rows a learner keeps (the public code's buffer holds 16); older rows follow a policy long gone."""
     max_staleness: Annotated[int, Field(ge=0)] = 1
     """Versions that the newest rows may lag behind the policy; 0 makes learner and samplers wait for each other."""
@@ -173,7 +173,7 @@ class ClusterConfig(Frozen):
     """GPU share of one learner and of one world-model worker, where the cluster has GPUs."""
     model_workers: PositiveInt = 1
     """Ray Train workers that train one world model."""
-    lead_blocks: PositiveInt = 64
+    prefetch_blocks: PositiveInt = 64
     """Blocks that a stream may run ahead of its foremost reader: the bound on imagined rows in flight."""
     buffer_bytes: PositiveInt = 2_000_000_000
     """Bytes of blocks that the buffer keeps in the object store; older ones stay on disk and come back on demand."""

@@ -20,24 +20,24 @@ import torch
 import tyro
 from rich.console import Console
 
-from dwm_ray.benchmark import load
-from dwm_ray.benchmark.load import Load
-from dwm_ray.benchmark.observed import Observed, observe
-from dwm_ray.benchmark.options import Options
-from dwm_ray.benchmark.rates import measure
-from dwm_ray.benchmark.result import Grid, machine
-from dwm_ray.benchmark.suites import scaling
-from dwm_ray.benchmark.suites.faults import Faults
-from dwm_ray.benchmark.suites.learner import Learner
-from dwm_ray.benchmark.suites.sampler import Sampler
-from dwm_ray.benchmark.suites.scaling import Scaling
-from dwm_ray.benchmark.suites.sweep import Sweep
-from dwm_ray.benchmark.suites.whole import Whole
-from dwm_ray.benchmark.suites.world_model import WorldModels
-from dwm_ray.benchmark.sweep_factors import factors
-from dwm_ray.benchmark.sweep_tables import cpu_seconds, grids, trial_seconds
-from dwm_ray.checkpoint import write_json
-from dwm_ray.cli import main_guard
+from dwm_ray.benchmarks import cluster_load
+from dwm_ray.benchmarks.cluster_load import Load
+from dwm_ray.benchmarks.observed import Observed, observe
+from dwm_ray.benchmarks.options import Options
+from dwm_ray.benchmarks.rates import measure
+from dwm_ray.benchmarks.result import Grid, machine
+from dwm_ray.benchmarks.suites import scaling
+from dwm_ray.benchmarks.suites.faults import Faults
+from dwm_ray.benchmarks.suites.learner import Learner
+from dwm_ray.benchmarks.suites.sampler import Sampler
+from dwm_ray.benchmarks.suites.scaling import Scaling
+from dwm_ray.benchmarks.suites.sweep import Sweep
+from dwm_ray.benchmarks.suites.whole import Whole
+from dwm_ray.benchmarks.suites.world_model import WorldModels
+from dwm_ray.benchmarks.sweep_factors import factors
+from dwm_ray.benchmarks.sweep_tables import cpu_seconds, grids, trial_seconds
+from dwm_ray.cli.command_line import main_guard
+from dwm_ray.runs.tensor_files import write_json
 
 HERE = Path(__file__).parent
 SWEEP, TRAIN = HERE / "sweep.py", HERE / "train.py"
@@ -74,13 +74,16 @@ def provoke(suite: Faults, options: Options) -> None:
     """Every fault in turn, its line as soon as it is over."""
     options.refuse_others(WITH_DATA, "says how rates are timed; faults are provoked once each")
     expect_own_cluster("faults")
-    from dwm_ray.distributed.faults import arena, outcome  # the other suites need no Ray
-    from dwm_ray.distributed.faults import suite as faults
+    from dwm_ray.benchmarks.cluster.faults import (
+        harness,
+        outcome,  # the other suites need no Ray
+    )
+    from dwm_ray.benchmarks.cluster.faults import suite as faults
 
     path = options.path(suite.name)
     console = Console(stderr=True)
-    with TemporaryDirectory() as folder, arena.own_cluster() as address:
-        place = arena.Arena(address, Path(folder), SWEEP, options.data_words(), console.print)
+    with TemporaryDirectory() as folder, harness.own_cluster() as address:
+        place = harness.Arena(address, Path(folder), SWEEP, options.data_words(), console.print)
         lines = []
         for line in faults.provoke_all(place, options.task, options.data, suite.updates):
             lines.append(line)
@@ -94,11 +97,11 @@ def burden(suite: Load, options: Options) -> None:
     """Measure the index: the floor of Ray's calls first, then each number of actors."""
     suite.check()
     options.refuse_others(SHOWN, "has no meaning for the load on the buffer")
-    from dwm_ray.distributed import load as place  # the other suites need no Ray
-    from dwm_ray.distributed.crowd import Crowd
+    from dwm_ray.benchmarks.cluster import load as place  # the other suites need no Ray
+    from dwm_ray.benchmarks.cluster.load_generator import Crowd
 
     rows, windows, path = [], [], options.path(suite.name)
-    about = (suite.samplers, suite.readers, suite.streams, suite.processes, suite.lead_blocks)
+    about = (suite.samplers, suite.readers, suite.streams, suite.processes, suite.prefetch_blocks)
     with Console(stderr=True).status("starting Ray") as status, place.cluster():
         for shards in (0, *suite.shards):
             for draw_s in suite.draw_s:
@@ -107,10 +110,10 @@ def burden(suite: Load, options: Options) -> None:
                 measured = place.measure if shards else place.measure_bare
                 window = asdict(measured(Crowd(*about, shards), draw_s, suite.warmup_s, suite.seconds))
                 windows.append({"shards": shards, "draw_s": draw_s, **window})
-                rows.append(load.cells(name, draw_s, window))
+                rows.append(cluster_load.cells(name, draw_s, window))
     settings = {**asdict(suite), "output": str(path)}
     write_json(path, {"suite": suite.name, "windows": windows, "machine": machine(torch.device("cpu")), **settings})
-    Grid(suite.name, load.HEADERS, rows).show(options.markdown)
+    Grid(suite.name, cluster_load.HEADERS, rows).show(options.markdown)
     print(path)
 
 
@@ -119,8 +122,8 @@ def scale(suite: Scaling, options: Options) -> None:
     suite.check()
     options.refuse_others((*WITH_DATA, "repeats"), "has no meaning for samplers that are timed by their blocks")
     options.check()
-    from dwm_ray.distributed import load as place  # the other suites need no Ray
-    from dwm_ray.distributed import throughput
+    from dwm_ray.benchmarks.cluster import load as place  # the other suites need no Ray
+    from dwm_ray.benchmarks.cluster import throughput
 
     path, config = options.path(suite.name), suite.config(options.task, options.data)
     with (

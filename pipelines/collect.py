@@ -29,12 +29,12 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeRemainingColumn
 
-from dwm_ray.cli import main_guard
+from dwm_ray.cli.command_line import main_guard
 from dwm_ray.data import parquet
 from dwm_ray.data.collection import Collection, Plan, Recipe
 from dwm_ray.data.export import check_new_minari, write_hdf5, write_minari
 from dwm_ray.data.load import describe_line, summary
-from dwm_ray.tasks import task_for
+from dwm_ray.tasks.table import task_for
 from dwm_ray.types import Episodes
 
 SCRIPTED: dict[str, str] = {"random": "uniform actions", "waypoints": "shortest way by waypoints, noise 0.5"}

@@ -17,10 +17,14 @@ from typing import Any
 
 from rich.console import Console
 
-from dwm_ray import session
-from dwm_ray.checkpoint import write_json
-from dwm_ray.cli import given_paths, main_guard
-from dwm_ray.comparison import (
+from dwm_ray.cli import session
+from dwm_ray.cli.command_line import given_paths, main_guard
+from dwm_ray.cli.progress import watched
+from dwm_ray.config import RunConfig
+from dwm_ray.data.task_data import TaskData
+from dwm_ray.distributed.metrics.counters import counters_of
+from dwm_ray.distributed.tune.sweep import run_sweep, unfinished
+from dwm_ray.experiment.comparison import (
     ComparisonConfig,
     Entry,
     describe_entries,
@@ -28,26 +32,22 @@ from dwm_ray.comparison import (
     method_names,
     trials_of,
 )
-from dwm_ray.config import RunConfig
-from dwm_ray.distributed.counters import counters_of
-from dwm_ray.distributed.sweep import run_sweep, unfinished
-from dwm_ray.groups import Together, as_one
-from dwm_ray.in_process import run_here
-from dwm_ray.plan import SweepConfig
-from dwm_ray.problem import Problem
-from dwm_ray.profiles import MOST_MEMBERS, Profile, resolve
-from dwm_ray.progress import watched
+from dwm_ray.experiment.grouping import PopulationOptions, as_one
+from dwm_ray.experiment.plan import SweepConfig
+from dwm_ray.experiment.profiles import MOST_MEMBERS, Profile, resolve
+from dwm_ray.local.executor import run_here
 from dwm_ray.report.comparison import METHODS, open_comparison, run_folders
 from dwm_ray.report.comparison_page import write_comparison
 from dwm_ray.report.comparison_table import failures, markdown, terminal_tables
-from dwm_ray.run_folder import RunFolder, read_json
-from dwm_ray.storage import Storage
+from dwm_ray.runs.folder import RunFolder, read_json
+from dwm_ray.runs.storage import Storage
+from dwm_ray.runs.tensor_files import write_json
 
-Opened = tuple[RunFolder, Problem, dict[str, Any]]
+Opened = tuple[RunFolder, TaskData, dict[str, Any]]
 """A run, its data and its record."""
 
 
-class Command(ComparisonConfig, Together):
+class Command(ComparisonConfig, PopulationOptions):
     """The comparison's own options."""
 
     tasks: tuple[str, ...] = ()
@@ -109,10 +109,10 @@ def begin(
             "run": each.model_dump(mode="json"),
             "given": given,
         }
-        run, problem = session.begin(console, each, output, record, storage)
+        run, task_data = session.begin(console, each, output, record, storage)
         with run.writing(run.root / METHODS):
-            write_json(run.root / METHODS, describe_entries(entries, problem.identity))
-    return (run.root, (run, problem, record)) if len(configs) == 1 else (output, None)
+            write_json(run.root / METHODS, describe_entries(entries, task_data.identity))
+    return (run.root, (run, task_data, record)) if len(configs) == 1 else (output, None)
 
 
 def folder_of_several(own: Command) -> tuple[Path, str | None]:
@@ -132,13 +132,13 @@ def tasks_of(tasks: tuple[str, ...], config: RunConfig) -> list[RunConfig]:
     return [config.with_values({"task": name, "data.file": file or None}) for name, _, file in pairs]
 
 
-def execute(console: Console, opened: Opened, seconds: Callable[[], float], own: Together) -> None:
+def execute(console: Console, opened: Opened, seconds: Callable[[], float], own: PopulationOptions) -> None:
     """Run what is not finished of one task's comparison, on Ray or in this process."""
-    run, problem, record = opened
+    run, task_data, record = opened
     config, profile = RunConfig.model_validate(record["run"]), resolve(record["profile"])
     options = ComparisonConfig.model_validate(record["comparison"])
     entries = make_comparison(options, config, profile, record.get("given", []))
-    check_unchanged(run, entries, problem)
+    check_unchanged(run, entries, task_data)
     trials = trials_of(entries)
     todo = unfinished(trials, run)
     most = own.population or record.get("population", 1)
@@ -146,17 +146,17 @@ def execute(console: Console, opened: Opened, seconds: Callable[[], float], own:
     console.print(numbers, highlight=False)
     with session.resumable(console, run, "pipelines/compare.py"):
         if todo and own.in_process:
-            run_here(console, todo, run, problem.episodes, most)
+            run_here(console, todo, run, task_data.episodes, most)
         elif todo:
-            with session.started(console, config, run, problem) as plant:
-                counters = counters_of(plant)
+            with session.started(console, config, run, task_data) as services:
+                counters = counters_of(services)
                 with watched(run, len(trials), console, counters.look):
-                    run_sweep(todo, plant, SweepConfig(), config, most)
+                    run_sweep(todo, services, SweepConfig(), config, most)
                 counters.write()
     session.conclude(console, run, seconds())
 
 
-def execute_apart(root: Path, own: Together) -> None:
+def execute_apart(root: Path, own: PopulationOptions) -> None:
     """One task of several, in a process of its own: its plant and its cluster end with it. What fails is told by what
     it leaves."""
     words = ["--resume", str(root), *(["--in-process"] if own.in_process else [])]
@@ -169,11 +169,11 @@ def execute_apart(root: Path, own: Together) -> None:
         raise
 
 
-def check_unchanged(run: RunFolder, entries: list[Entry], problem: Problem) -> None:
+def check_unchanged(run: RunFolder, entries: list[Entry], task_data: TaskData) -> None:
     """ValueError where this version of the code would run other trials than the comparison was begun with."""
     known: list[dict[str, Any]] = read_json(run.root / METHODS)
     if [about["trials"] for about in known] != [
-        about["trials"] for about in describe_entries(entries, problem.identity)
+        about["trials"] for about in describe_entries(entries, task_data.identity)
     ]:
         raise ValueError(f"{run.root}: defaults of its methods have changed since it was begun; begin a new comparison")
 

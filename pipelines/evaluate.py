@@ -14,12 +14,12 @@ import torch
 import tyro
 from rich.console import Console
 
-from dwm_ray.checkpoint import write_json
-from dwm_ray.cli import main_guard
+from dwm_ray.cli.command_line import main_guard
 from dwm_ray.evaluation.rollout import evaluate
 from dwm_ray.evaluation.scores import summarize
-from dwm_ray.run_folder import RunFolder
-from dwm_ray.tasks import task_for
+from dwm_ray.runs.folder import RunFolder
+from dwm_ray.runs.tensor_files import write_json
+from dwm_ray.tasks.table import task_for
 from dwm_ray.training.policy_store import load_agent
 
 

@@ -14,12 +14,12 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from dwm_ray.cli import main_guard
+from dwm_ray.cli.command_line import main_guard
 from dwm_ray.config import DataConfig
-from dwm_ray.pairing import Pair, all_pairs
-from dwm_ray.problem import load_problem
-from dwm_ray.profiles import run_config
-from dwm_ray.report.names import agent_label, world_model_label
+from dwm_ray.data.task_data import load_task_data
+from dwm_ray.experiment.compatibility import Pair, all_pairs
+from dwm_ray.experiment.names import agent_label, world_model_label
+from dwm_ray.experiment.profiles import run_config
 
 NONE = "–"
 
@@ -38,7 +38,7 @@ def run(
     """
     torch.set_num_threads(1)
     config = run_config("laptop").model_copy(update={"task": task, "data": DataConfig(file=data)})
-    pairs = all_pairs(load_problem(config), "laptop")
+    pairs = all_pairs(load_task_data(config), "laptop")
     print(as_markdown(pairs)) if markdown else Console().print(as_table(pairs))
     return 0
 

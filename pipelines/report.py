@@ -8,14 +8,14 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from dwm_ray.checkpoint import write_json
-from dwm_ray.cli import main_guard
+from dwm_ray.cli.command_line import main_guard
 from dwm_ray.report.collect import collect_results
 from dwm_ray.report.loops import loop_markdown
 from dwm_ray.report.page import write_report
 from dwm_ray.report.summary import markdown_summary
 from dwm_ray.report.table import result_table
-from dwm_ray.run_folder import RunFolder
+from dwm_ray.runs.folder import RunFolder
+from dwm_ray.runs.tensor_files import write_json
 
 
 def report(run: Annotated[str, tyro.conf.Positional], out: Path | None = None, markdown: bool = False) -> None:

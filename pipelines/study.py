@@ -17,14 +17,15 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from dwm_ray import profiles
-from dwm_ray.cli import main_guard, parse
+from dwm_ray.cli.command_line import main_guard, parse
 from dwm_ray.config import RunConfig
 from dwm_ray.data.load import describe_line, summary
-from dwm_ray.problem import default_device, load_problem
-from dwm_ray.profiles import Profile
+from dwm_ray.data.task_data import load_task_data
+from dwm_ray.devices import default_device
+from dwm_ray.experiment import profiles
+from dwm_ray.experiment.profiles import Profile
 from dwm_ray.report.findings import Findings, show, write
-from dwm_ray.run_folder import RunFolder, read_json
+from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.studies.base import Lab, Study, StudyOptions, find_study, studies
 
 
@@ -68,11 +69,11 @@ def of_run(options: StudyOptions, config: RunConfig, profile: Profile) -> tuple[
 def investigate(console: Console, study: Study, options: StudyOptions, config: RunConfig, profile: Profile) -> None:
     """Load the data, do the study, show and write what it found."""
     known = read_json(Path(options.run) / "data.json") if options.run else None
-    problem, store = load_problem(config, (known or {}).get("fingerprint")), store_in(options.output)
-    facts = summary(problem.episodes, problem.task)
+    task_data, store = load_task_data(config, (known or {}).get("fingerprint")), store_in(options.output)
+    facts = summary(task_data.episodes, task_data.task)
     console.print(describe_line(facts), highlight=False)
     console.print(f"profile: {profile}; study seed: {options.study_seed}", highlight=False)
-    findings = study.measure(Lab(config, profile, problem, default_device(), store, narrator(console)), options)
+    findings = study.measure(Lab(config, profile, task_data, default_device(), store, narrator(console)), options)
     folder = RunFolder.create(options.output, f"{study.name}-{config.task}")
     folder.record_environment()
     present(console, folder, findings, options, record_of(study, options, config, profile, facts))

@@ -14,25 +14,25 @@ from typing import Any
 
 from rich.console import Console
 
-from dwm_ray import session
-from dwm_ray.checkpoint import write_json
-from dwm_ray.cli import given_paths, main_guard
+from dwm_ray.cli import session
+from dwm_ray.cli.command_line import given_paths, main_guard
+from dwm_ray.cli.progress import watched
 from dwm_ray.config import RunConfig
-from dwm_ray.distributed.counters import counters_of
-from dwm_ray.distributed.optuna_search import FeasibleOptuna
-from dwm_ray.distributed.sweep import as_params, record_trials, run_sweep, unfinished
-from dwm_ray.distributed.trial import Plant
-from dwm_ray.groups import Together, as_one
-from dwm_ray.in_process import run_here
-from dwm_ray.plan import SweepConfig, axes_of, bases_of, make_plan
-from dwm_ray.profiles import MOST_MEMBERS, Profile, resolve
-from dwm_ray.progress import watched
-from dwm_ray.report.names import method_name
-from dwm_ray.run_folder import RunFolder, read_json
-from dwm_ray.search import Plan, Trial, dimensions
+from dwm_ray.distributed.metrics.counters import counters_of
+from dwm_ray.distributed.tune.optuna_search import FeasibleOptuna
+from dwm_ray.distributed.tune.sweep import as_params, record_trials, run_sweep, unfinished
+from dwm_ray.distributed.tune.trial import ClusterServices
+from dwm_ray.experiment.grouping import PopulationOptions, as_one
+from dwm_ray.experiment.names import method_name
+from dwm_ray.experiment.plan import SweepConfig, axes_of, bases_of, make_plan
+from dwm_ray.experiment.profiles import MOST_MEMBERS, Profile, resolve
+from dwm_ray.experiment.search_space import Plan, Trial, dimensions
+from dwm_ray.local.executor import run_here
+from dwm_ray.runs.folder import RunFolder, read_json
+from dwm_ray.runs.tensor_files import write_json
 
 
-class Command(SweepConfig, Together):
+class Command(SweepConfig, PopulationOptions):
     """The sweep's own options."""
 
     output: Path = Path("runs")
@@ -61,9 +61,9 @@ def main(argv: list[str] | None = None) -> int:
             "run": config.model_dump(mode="json"),
             "given": given,
         }
-        run, problem = session.begin(console, config, own.output, record, own.storage)
+        run, task_data = session.begin(console, config, own.output, record, own.storage)
     else:
-        run, problem, record = session.reopen(console, own.resume, own.output)
+        run, task_data, record = session.reopen(console, own.resume, own.output)
         sweep, config = SweepConfig.model_validate(record["sweep"]), RunConfig.model_validate(record["run"])
         profile, given = resolve(record["profile"]), record.get("given", [])
         most = own.population or record.get("population", 1)
@@ -71,10 +71,10 @@ def main(argv: list[str] | None = None) -> int:
     announce(console, plan, run, most)
     with session.resumable(console, run, "pipelines/sweep.py"):
         if own.in_process:
-            run_here(console, unfinished(plan.trials, run), run, problem.episodes, most)
+            run_here(console, unfinished(plan.trials, run), run, task_data.episodes, most)
         else:
-            with session.started(console, config, run, problem) as plant:
-                execute(console, plan, plant, sweep, config, profile, given, most)
+            with session.started(console, config, run, task_data) as services:
+                execute(console, plan, services, sweep, config, profile, given, most)
     write_json(run.sweep, {**(read_json(run.sweep) or {}), "dropped": dict(plan.dropped)})
     results = session.conclude(console, run, seconds())
     return 0 if any(trial["status"] == "done" for trial in results["trials"]) else 1
@@ -88,7 +88,9 @@ def axes_help() -> str:
     return "\n".join(["Axes for --dimensions:", *axes])
 
 
-def checked_plan(sweep: SweepConfig, config: RunConfig, profile: Profile, given: list[str], together: Together) -> Plan:
+def checked_plan(
+    sweep: SweepConfig, config: RunConfig, profile: Profile, given: list[str], together: PopulationOptions
+) -> Plan:
     """The sweep's trials; ValueError where not one can run, or where Tune is to decide by their scores when they begin
     or end and they learn in step, or without Ray."""
     if by_scores(sweep):
@@ -122,7 +124,7 @@ def announce(console: Console, plan: Plan, run: RunFolder, most_members: int) ->
 def execute(
     console: Console,
     plan: Plan,
-    plant: Plant,
+    services: ClusterServices,
     sweep: SweepConfig,
     config: RunConfig,
     profile: Profile,
@@ -130,25 +132,27 @@ def execute(
     most_members: int,
 ) -> None:
     """Run what is not finished, with the progress on show."""
-    counters = counters_of(plant)
+    counters = counters_of(services)
     expected = len(plan.trials) + (sweep.num_samples if sweep.search == "optuna" else 0)
-    with watched(plant.run, expected, console, counters.look):
-        todo = unfinished(plan.trials, plant.run)
+    with watched(services.run, expected, console, counters.look):
+        todo = unfinished(plan.trials, services.run)
         if todo:
-            run_sweep(todo, plant, sweep, config, most_members)
+            run_sweep(todo, services, sweep, config, most_members)
         if sweep.search == "optuna":
-            search = optuna(plan, plant, sweep, bases_of(sweep, config, profile, given), profile)
-            run_sweep([], plant, sweep, config, search=search)
+            search = optuna(plan, services, sweep, bases_of(sweep, config, profile, given), profile)
+            run_sweep([], services, sweep, config, search=search)
     counters.write()
 
 
-def optuna(plan: Plan, plant: Plant, sweep: SweepConfig, bases: list[RunConfig], profile: Profile) -> FeasibleOptuna:
+def optuna(
+    plan: Plan, services: ClusterServices, sweep: SweepConfig, bases: list[RunConfig], profile: Profile
+) -> FeasibleOptuna:
     def launch(trial: Trial) -> dict[str, object]:
-        record_trials([trial], plant.run)
+        record_trials([trial], services.run)
         return as_params([trial])
 
     named = {method_name(base.model_dump(mode="json")): base for base in bases}
-    most = plant.placement.concurrent_trials
+    most = services.placement.concurrent_trials
     return FeasibleOptuna(axes_of(sweep, profile), named, plan, launch, most, sweep.search_seed)
 
 

@@ -14,17 +14,17 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from dwm_ray import session
-from dwm_ray.cli import main_guard
+from dwm_ray.cli import session
+from dwm_ray.cli.command_line import main_guard
+from dwm_ray.cli.progress import watched
 from dwm_ray.config import Frozen, RunConfig
-from dwm_ray.distributed.check import Facts, Node, inspect_cluster
-from dwm_ray.distributed.counters import counters_of
-from dwm_ray.distributed.sweep import record_trials
-from dwm_ray.distributed.trial import Plant, run_trial
-from dwm_ray.in_process import run_here
-from dwm_ray.progress import watched
-from dwm_ray.run_folder import status_of
-from dwm_ray.search import Trial
+from dwm_ray.distributed.cluster.check import Facts, Node, inspect_cluster
+from dwm_ray.distributed.metrics.counters import counters_of
+from dwm_ray.distributed.tune.sweep import record_trials
+from dwm_ray.distributed.tune.trial import ClusterServices, run_trial
+from dwm_ray.experiment.search_space import Trial
+from dwm_ray.local.executor import run_here
+from dwm_ray.runs.folder import status_of
 
 
 class Command(Frozen):
@@ -52,9 +52,9 @@ def main(argv: list[str] | None = None) -> int:
         return check_nodes(console, own, config)
     if own.resume is None:
         record = {"profile": profile, "run": config.model_dump(mode="json")}
-        run, problem = session.begin(console, config, own.output, record, own.storage)
+        run, task_data = session.begin(console, config, own.output, record, own.storage)
     else:
-        run, problem, record = session.reopen(console, own.resume, own.output)
+        run, task_data, record = session.reopen(console, own.resume, own.output)
         config = RunConfig.model_validate(record["run"])
     trial = Trial(config, {})
     record_trials([trial], run)
@@ -62,10 +62,10 @@ def main(argv: list[str] | None = None) -> int:
         if status_of(run.trial(trial.id)) == "done":
             console.print("this run is done already")
         elif own.in_process:
-            run_here(console, [trial], run, problem.episodes)
+            run_here(console, [trial], run, task_data.episodes)
         else:
-            with session.started(console, config, run, problem) as plant:
-                run_on_ray(console, trial, plant)
+            with session.started(console, config, run, task_data) as services:
+                run_on_ray(console, trial, services)
     session.conclude(console, run, seconds())
     return 0 if status_of(run.trial(trial.id)) == "done" else 1
 
@@ -117,11 +117,11 @@ def storage_cell(facts: Facts) -> str:
     return "shared" if facts.storage_s is None else f"shared, {facts.storage_s:.2f} s"
 
 
-def run_on_ray(console: Console, trial: Trial, plant: Plant) -> None:
+def run_on_ray(console: Console, trial: Trial, services: ClusterServices) -> None:
     """One trial on the plant, with the progress on show."""
-    counters = counters_of(plant)
-    with watched(plant.run, 1, console, counters.look):
-        run_trial(trial, plant, [])
+    counters = counters_of(services)
+    with watched(services.run, 1, console, counters.look):
+        run_trial(trial, services, [])
     counters.write()
 
 

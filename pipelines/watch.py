@@ -18,13 +18,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from dwm_ray.cli import main_guard
-from dwm_ray.progress import LINE_S, line
-from dwm_ray.report.names import method_name
+from dwm_ray.cli.command_line import main_guard
+from dwm_ray.cli.progress import LINE_S, line
+from dwm_ray.experiment.names import method_name
+from dwm_ray.experiment.run_state import ModelState, RunState, StreamState, TrialState, last_rows, look
+from dwm_ray.experiment.search_space import describe
 from dwm_ray.report.table import NOTHING, format_count, format_seconds
-from dwm_ray.run_folder import RunFolder, read_json
-from dwm_ray.run_state import ModelState, RunState, StreamState, TrialState, last_rows, look
-from dwm_ray.search import describe
+from dwm_ray.runs.folder import RunFolder, read_json
 
 VIEW_S = 3.0
 QUIET_S = 90.0

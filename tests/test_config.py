@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from dwm_ray.config import RunConfig, fingerprint
-from dwm_ray.profiles import run_config
+from dwm_ray.experiment.profiles import run_config
 from dwm_ray.world_models.dwm import DWMConfig
 
 

@@ -1,1 +1,1 @@
-"""Search axes: one file each, found by `dwm_ray.search.dimensions`."""
+"""Search axes: one file each, found by `dwm_ray.experiment.search_space.dimensions`."""

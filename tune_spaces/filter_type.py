@@ -1,6 +1,6 @@
 """Which imagined segments are kept: all, the best, or a draw that prefers the best."""
 
-from dwm_ray.search import Dimension
+from dwm_ray.experiment.search_space import Dimension
 
 DIMENSION = Dimension(
     name="filter_type",

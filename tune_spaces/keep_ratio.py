@@ -1,6 +1,6 @@
 """eta, the share of imagined segments that the filter keeps (DyDiff: 0.6)."""
 
-from dwm_ray.search import Dimension
+from dwm_ray.experiment.search_space import Dimension
 
 DIMENSION = Dimension(
     name="keep_ratio",

@@ -1,6 +1,6 @@
 """The share of each batch that is real transitions (DyDiff: 0.6)."""
 
-from dwm_ray.search import Dimension
+from dwm_ray.experiment.search_space import Dimension
 
 DIMENSION = Dimension(
     name="real_ratio",

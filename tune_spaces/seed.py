@@ -1,6 +1,6 @@
 """The run's seed; world models and streams are shared by all of them."""
 
-from dwm_ray.search import Dimension
+from dwm_ray.experiment.search_space import Dimension
 
 DIMENSION = Dimension(
     name="seed",

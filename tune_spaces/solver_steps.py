@@ -1,6 +1,6 @@
 """N, the steps in sampling out of the K in training (DWM: N below K / 2 hurts)."""
 
-from dwm_ray.search import Dimension
+from dwm_ray.experiment.search_space import Dimension
 
 DIMENSION = Dimension(
     name="solver_steps",

@@ -1,6 +1,6 @@
 """The return-to-go asked for, in units of the task's scale; optimistic at or above the data's maximum."""
 
-from dwm_ray.search import Dimension
+from dwm_ray.experiment.search_space import Dimension
 
 DIMENSION = Dimension(
     name="target_rtg",

@@ -1,6 +1,6 @@
 """Scale of the noise in sampling (DWM: 0.5)."""
 
-from dwm_ray.search import Dimension
+from dwm_ray.experiment.search_space import Dimension
 
 DIMENSION = Dimension(
     name="temperature",

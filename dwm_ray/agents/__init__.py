@@ -1,1 +1,1 @@
-"""Agents: one file each, found by name (see `registry`)."""
+"""Agents: one plug-in per file; what they share lies in `parts`."""

@@ -10,9 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from dwm_ray.agents.noise import Generators, Noise
+from dwm_ray.agents.parts.noise import Generators, Noise
 from dwm_ray.config import PluginConfig, RunConfig, Share, TrainingConfig
-from dwm_ray.precision import Precision
+from dwm_ray.devices import Precision
 from dwm_ray.registry import find
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
 
@@ -99,9 +99,9 @@ class Agent(nn.Module):
 
     def update(self, segments: Segments, generator: torch.Generator) -> Metrics:
         """One gradient step from a batch; see `learn`."""
-        return self.learn(segments, generator, self.next_phase())
+        return self.learn(segments, generator, self.next_update_kind())
 
-    def next_phase(self) -> int:
+    def next_update_kind(self) -> int:
         """Count the update that comes next and set its learning rates: all that Python knows of it. Returns what
         decides its operations, such as whether a delayed policy moves."""
         return 0

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dwm_ray.agents.base import Agent, AgentConfig
-from dwm_ray.agents.networks import Scaling, TanhActor
-from dwm_ray.agents.noise import Noise
-from dwm_ray.agents.optimizer import adam_tensors, descend, fused_adam, load_adam_tensors
+from dwm_ray.agents.parts.networks import Scaling, TanhActor
+from dwm_ray.agents.parts.noise import Noise
+from dwm_ray.agents.parts.optimizer import adam_tensors, descend, fused_adam, load_adam_tensors
 from dwm_ray.config import PositiveInt, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
 

@@ -23,9 +23,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from dwm_ray.agents.base import Agent, CriticConfig
-from dwm_ray.agents.networks import Scaling, SquashedActor, TwinCritic, squashed
-from dwm_ray.agents.optimizer import adam_tensors, descend, fused_adam, load_adam_tensors, track, with_target
-from dwm_ray.agents.targets import TargetRule
+from dwm_ray.agents.parts.networks import Scaling, SquashedActor, TwinCritic, squashed
+from dwm_ray.agents.parts.optimizer import adam_tensors, descend, fused_adam, load_adam_tensors, track, with_target
+from dwm_ray.agents.parts.targets import TargetRule
 from dwm_ray.config import PositiveInt, PositiveShare, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
 

@@ -20,10 +20,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from dwm_ray.agents.base import Agent, AgentConfig
-from dwm_ray.agents.networks import Scaling, StackedMLP
-from dwm_ray.agents.optimizer import adam_tensors, descend, fused_adam, load_adam_tensors
+from dwm_ray.agents.parts.networks import Scaling, StackedMLP
+from dwm_ray.agents.parts.optimizer import adam_tensors, descend, fused_adam, load_adam_tensors
 from dwm_ray.config import PositiveInt, RunConfig, TrainingConfig
-from dwm_ray.precision import Precision
+from dwm_ray.devices import Precision
 from dwm_ray.registry import find
 from dwm_ray.types import DataStats, Metrics, Policy, Segments, Spaces
 

@@ -19,13 +19,13 @@ from pydantic import Field
 from torch import Tensor
 
 from dwm_ray.agents.base import Agent, CriticConfig
-from dwm_ray.agents.diffusion_policy import DiffusionPolicy
-from dwm_ray.agents.networks import Scaling, TwinCritic
-from dwm_ray.agents.optimizer import adam_tensors, descend, fused_adam, load_adam_tensors, track, with_target
-from dwm_ray.agents.regression import regress
-from dwm_ray.agents.targets import TargetRule
+from dwm_ray.agents.parts.diffusion_policy import DiffusionPolicy
+from dwm_ray.agents.parts.networks import Scaling, TwinCritic
+from dwm_ray.agents.parts.optimizer import adam_tensors, descend, fused_adam, load_adam_tensors, track, with_target
+from dwm_ray.agents.parts.regression import regress
+from dwm_ray.agents.parts.targets import TargetRule
 from dwm_ray.config import PositiveInt, PositiveShare, TrainingConfig
-from dwm_ray.diffusion.activation import mish
+from dwm_ray.diffusion.fast.activation import mish
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
 
 CANDIDATE_SEED = 0
@@ -84,7 +84,7 @@ class DiffusionQL(Agent):
         self.critic_optimizer = fused_adam(config.learning_rate, self.critic)
         self.num_updates = 0
 
-    def next_phase(self) -> int:
+    def next_update_kind(self) -> int:
         """1 where the averaged policy moves."""
         due = self.num_updates >= self.config.ema_start and self.num_updates % self.config.ema_every == 0
         self.num_updates += 1

@@ -17,9 +17,9 @@ from pydantic import Field
 from torch import Tensor
 
 from dwm_ray.agents.base import Agent, CriticConfig
-from dwm_ray.agents.networks import GaussianActor, Scaling, TwinCritic, ValueNet
-from dwm_ray.agents.noise import Noise
-from dwm_ray.agents.optimizer import (
+from dwm_ray.agents.parts.networks import GaussianActor, Scaling, TwinCritic, ValueNet
+from dwm_ray.agents.parts.noise import Noise
+from dwm_ray.agents.parts.optimizer import (
     adam_tensors,
     descend,
     fused_adam,
@@ -28,7 +28,7 @@ from dwm_ray.agents.optimizer import (
     track,
     with_target,
 )
-from dwm_ray.agents.targets import TargetRule
+from dwm_ray.agents.parts.targets import TargetRule
 from dwm_ray.config import PositiveInt, PositiveShare, Share, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
 
@@ -80,7 +80,7 @@ class IQL(Agent):
         self.optimizer = fused_adam(config.learning_rate, self.value, self.critic, policy)
         self.num_updates, self.total_updates = 0, training.num_updates
 
-    def next_phase(self) -> int:
+    def next_update_kind(self) -> int:
         progress = min(self.num_updates / self.total_updates, 1.0)
         set_rate(self.optimizer, 2, self.config.learning_rate * (1 + math.cos(math.pi * progress)) / 2)
         self.num_updates += 1

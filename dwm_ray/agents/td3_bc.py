@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dwm_ray.agents.base import Agent, CriticConfig
-from dwm_ray.agents.networks import Scaling, TanhActor, TwinCritic
-from dwm_ray.agents.noise import Generators, Noise, normal_like
-from dwm_ray.agents.optimizer import adam_tensors, descend, fused_adam, load_adam_tensors, track, with_target
-from dwm_ray.agents.regression import regress
-from dwm_ray.agents.targets import TargetRule
+from dwm_ray.agents.parts.networks import Scaling, TanhActor, TwinCritic
+from dwm_ray.agents.parts.noise import Generators, Noise, normal_like
+from dwm_ray.agents.parts.optimizer import adam_tensors, descend, fused_adam, load_adam_tensors, track, with_target
+from dwm_ray.agents.parts.regression import regress
+from dwm_ray.agents.parts.targets import TargetRule
 from dwm_ray.config import PositiveInt, PositiveShare, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
 
@@ -67,7 +67,7 @@ class TD3BC(Agent):
         self.actor_optimizer = fused_adam(config.learning_rate, self.actor)
         self.num_updates = 0
 
-    def next_phase(self) -> int:
+    def next_update_kind(self) -> int:
         """1 where the actor and the targets move."""
         self.num_updates += 1
         return int(self.num_updates % self.config.policy_delay == 0)

@@ -1,1 +1,1 @@
-
+"""Read, check and normalise logged data; cut windows; record new data."""

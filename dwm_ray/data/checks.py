@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dwm_ray.data.spaces import spaces_of, time_limit
+from dwm_ray.tasks.spaces import spaces_of, time_limit
 from dwm_ray.types import DataCard, Episodes, Spaces
 
 Arrays = dict[str, np.ndarray]

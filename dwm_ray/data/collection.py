@@ -18,14 +18,14 @@ from typing import Any, Literal
 import gymnasium
 import numpy as np
 
-from dwm_ray import checkpoint
-from dwm_ray.checkpoint import prefixed, unprefixed
 from dwm_ray.data.recorder import Recorder
 from dwm_ray.data.sac import SacRun
-from dwm_ray.data.spaces import spaces_of
 from dwm_ray.data.waypoints import WaypointPolicy
-from dwm_ray.environments import make_environment
-from dwm_ray.tasks import task_for
+from dwm_ray.runs import tensor_files
+from dwm_ray.runs.tensor_files import prefixed, unprefixed
+from dwm_ray.tasks.environments import make_environment
+from dwm_ray.tasks.spaces import spaces_of
+from dwm_ray.tasks.table import task_for
 from dwm_ray.types import DataCard, Episodes
 
 Recipe = Literal["medium-replay", "medium", "expert", "random", "waypoints"]
@@ -144,13 +144,13 @@ class Collection:
         return {key: value for key, value in asdict(self.plan).items() if key in ("env_id", "recipe", "seed")}
 
     def _save(self, name: str, recorder: Recorder, more: dict[str, Any]) -> None:
-        checkpoint.save(self.folder, name, prefixed("rows", recorder.tensors()) | more, self._identity())
+        tensor_files.save(self.folder, name, prefixed("rows", recorder.tensors()) | more, self._identity())
 
     def _resume(self, name: str, recorder: Recorder) -> dict[str, Any] | None:
         """Fill the recorder from the folder; all saved tensors, or None where there are none."""
         if not (self.folder / f"{name}.json").exists():
             return None
-        tensors, identity = checkpoint.load(self.folder, name)
+        tensors, identity = tensor_files.load(self.folder, name)
         if identity != self._identity():
             raise ValueError(f"{self.folder}: holds another recording ({identity}); remove it or choose another --out")
         recorder.load(unprefixed("rows", tensors))

@@ -15,8 +15,8 @@ import numpy as np
 
 from dwm_ray.data.checks import OPTIONAL, REQUIRED, Arrays, episodes_from
 from dwm_ray.data.download import Progress, fetch
-from dwm_ray.data.spaces import spaces_of
-from dwm_ray.tasks import BODIES, QUALITIES, check_name
+from dwm_ray.tasks.spaces import spaces_of
+from dwm_ray.tasks.table import BODIES, QUALITIES, check_name
 from dwm_ray.types import DataCard, Episodes
 
 URL = "https://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2"

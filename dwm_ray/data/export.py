@@ -14,7 +14,7 @@ from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_dataset import parse_dataset_id
 from minari.storage import get_dataset_path
 
-from dwm_ray.environments import make_environment, specification
+from dwm_ray.tasks.environments import make_environment, specification
 from dwm_ray.types import Episodes
 
 

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 
 from dwm_ray.config import DataConfig
 from dwm_ray.data import bundled, d4rl, minari, parquet
-from dwm_ray.data.spaces import spaces_of
-from dwm_ray.tasks import MINARI_TASKS, TaskSpec, check_name
+from dwm_ray.tasks.spaces import spaces_of
+from dwm_ray.tasks.table import MINARI_TASKS, TaskSpec, check_name
 from dwm_ray.types import Episodes
 
 MINARI_PREFIX = "minari:"

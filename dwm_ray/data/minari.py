@@ -9,8 +9,8 @@ import minari
 import numpy as np
 
 from dwm_ray.data.checks import Arrays, episodes_from
-from dwm_ray.data.spaces import spaces_of
-from dwm_ray.environments import as_vector
+from dwm_ray.tasks.environments import as_vector
+from dwm_ray.tasks.spaces import spaces_of
 from dwm_ray.types import DataCard, Episodes, Spaces
 
 SOURCE = "Minari"

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dwm_ray.checkpoint import prefixed, unprefixed
 from dwm_ray.data.recorder import Recorder
-from dwm_ray.environments import make_environment
+from dwm_ray.runs.tensor_files import prefixed, unprefixed
+from dwm_ray.tasks.environments import make_environment
 
 StepHook = Callable[[bool], bool]
 """(did an episode end with this step) -> go on?"""

@@ -1,1 +1,1 @@
-
+"""Diffusion processes, denoising networks, conditioning and guidance."""

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dwm_ray.diffusion.activation import Mish, mish
 from dwm_ray.diffusion.conditioning import Encoder
+from dwm_ray.diffusion.fast.activation import Mish, mish
 from dwm_ray.diffusion.temporal import TemporalConv, TemporalGroupNorm
 
 DenoiserKind = Literal["unet", "mlp"]

@@ -1,1 +1,1 @@
-
+"""Score policies and world models."""

@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from dwm_ray.agents.networks import Scaling, StackedMLP
+from dwm_ray.agents.parts.networks import Scaling, StackedMLP
 from dwm_ray.evaluation.model_error import Driver
 from dwm_ray.types import DataStats, Episodes, Spaces
 

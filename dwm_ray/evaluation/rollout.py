@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dwm_ray.evaluation.environment import flat_environment
+from dwm_ray.tasks.environments import make_environment
 
 MAX_ENVIRONMENTS = 16
 
@@ -60,7 +60,7 @@ def evaluate(
     envs: list[gymnasium.Env] = []
     try:
         for _ in range(min(num_episodes, MAX_ENVIRONMENTS)):
-            envs.append(flat_environment(env_id))
+            envs.append(make_environment(env_id))
         timed = _TimedPolicy(policy, device)
         returns, lengths = _run(timed, envs, num_episodes, seed, on_episode or _ignore)
         return Evaluation(returns, lengths, timed.seconds)

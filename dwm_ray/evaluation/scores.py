@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dwm_ray.tasks import TaskSpec
+from dwm_ray.tasks.table import TaskSpec
 
 
 def summarize(returns: np.ndarray, task: TaskSpec) -> dict[str, float | int]:

@@ -21,9 +21,9 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from dwm_ray.environments import make_environment
 from dwm_ray.evaluation.model_error import UNIT
-from dwm_ray.tasks import body_of
+from dwm_ray.tasks.environments import make_environment
+from dwm_ray.tasks.table import body_of
 from dwm_ray.types import Segments, Windows
 
 HIDDEN_POSITIONS = {"HalfCheetah": 1, "Hopper": 1, "Walker2d": 1, "Ant": 2}

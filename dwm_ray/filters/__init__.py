@@ -1,1 +1,1 @@
-"""Filters over imagined segments: one file each, found by name (see `registry`)."""
+"""Filters of imagined segments: one plug-in per file."""

@@ -1,1 +1,1 @@
-
+"""Replay rings, mixtures and batch sources."""

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dwm_ray.experiment.names import method_name
 from dwm_ray.report.loops import loop_of
-from dwm_ray.report.names import method_name
-from dwm_ray.run_folder import RunFolder
-from dwm_ray.tasks import task_for
-from dwm_ray.training.writers import read_rows
+from dwm_ray.runs.folder import RunFolder
+from dwm_ray.runs.row_log import read_rows
+from dwm_ray.tasks.table import task_for
 
 MAX_POINTS = 200
 """Points kept per curve: what a figure can show."""

@@ -17,8 +17,8 @@ import numpy as np
 from dwm_ray.evaluation import stats
 from dwm_ray.report.collect import collect_results
 from dwm_ray.report.comparison_costs import costs, final_evaluation
-from dwm_ray.run_folder import RunFolder
-from dwm_ray.storage import Storage
+from dwm_ray.runs.folder import RunFolder
+from dwm_ray.runs.storage import Storage
 
 Json = dict[str, Any]
 

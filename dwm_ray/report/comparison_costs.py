@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from dwm_ray.training.writers import read_rows
+from dwm_ray.runs.row_log import read_rows
 
 Json = dict[str, Any]
 

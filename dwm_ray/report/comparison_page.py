@@ -8,10 +8,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from dwm_ray.checkpoint import write_json
 from dwm_ray.report.comparison import collect_comparison
 from dwm_ray.report.comparison_figures import draw_comparison
 from dwm_ray.report.comparison_table import cost_cells, failures, notes, score_cells, source
+from dwm_ray.runs.tensor_files import write_json
 
 Json = dict[str, Any]
 

@@ -13,9 +13,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from dwm_ray.checkpoint import write_json
 from dwm_ray.report.style import Figure
 from dwm_ray.report.table import NOTHING
+from dwm_ray.runs.tensor_files import write_json
 
 Cell = str | float | int | None
 

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from dwm_ray.report.names import world_model_label
+from dwm_ray.experiment.names import world_model_label
 from dwm_ray.report.series import Json, by_method, logged, method_keys, numbers, shared_scores, update_axis
 from dwm_ray.report.style import WIDTH, Figure, Look, Looks, canvas, legend_above, to_svg
 

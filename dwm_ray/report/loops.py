@@ -1,6 +1,7 @@
 """The loop of methods that follow the learning policy: how old their rows were, who waited, what was drawn in vain.
 
-Numbers are of a trial's log (`rounds.Rounds.gauges`): staleness is the largest over the log, all else its last row.
+Numbers are of a trial's log (`replay.on_policy.OnPolicySource.gauges`): staleness is the largest over the log, all else
+its last row.
 """
 
 from __future__ import annotations

@@ -10,10 +10,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from dwm_ray.experiment.names import world_model_label
 from dwm_ray.report.collect import collect_results
 from dwm_ray.report.figures import draw_figures
 from dwm_ray.report.loops import HEADERS, loop_rows
-from dwm_ray.report.names import world_model_label
 from dwm_ray.report.sharing import sharing
 from dwm_ray.report.table import format_count, format_score, format_seconds, label, result_rows
 

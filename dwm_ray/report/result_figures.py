@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from dwm_ray.report.names import world_model_label
+from dwm_ray.experiment.names import world_model_label
 from dwm_ray.report.series import Json, by_method, method_keys
 from dwm_ray.report.style import INK, WIDTH, Figure, Look, Looks, canvas, legend_above, to_svg
 from dwm_ray.report.table import dimensions, label

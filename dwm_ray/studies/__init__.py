@@ -1,1 +1,1 @@
-"""Questions that the papers leave open, one file and one command each (`pipelines/study.py`)."""
+"""Questions about world models, one file and one command each (`pipelines/study.py`)."""

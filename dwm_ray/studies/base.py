@@ -17,20 +17,21 @@ from typing import Annotated, Any, TypeVar
 import torch
 from pydantic import Field
 
-from dwm_ray import profiles
 from dwm_ray.config import Frozen, PositiveInt, RunConfig
+from dwm_ray.data.task_data import TaskData, window_sets
 from dwm_ray.data.windows import RtgKind, WindowSet
-from dwm_ray.problem import Problem, model_fingerprint, window_sets
-from dwm_ray.profiles import Profile
+from dwm_ray.experiment import profiles
+from dwm_ray.experiment.names import world_model_label
+from dwm_ray.experiment.profiles import Profile
+from dwm_ray.local.run import world_model
 from dwm_ray.registry import plugins, suggest
 from dwm_ray.report.findings import Findings
-from dwm_ray.report.names import world_model_label
-from dwm_ray.run import world_model
-from dwm_ray.run_folder import RunFolder
+from dwm_ray.runs.folder import RunFolder
 from dwm_ray.studies.ticker import ticking
 from dwm_ray.training.fit import is_trained
 from dwm_ray.world_models.base import WorldModel, model_options
-from dwm_ray.world_models.store import load_model
+from dwm_ray.world_models.parts.build import model_fingerprint
+from dwm_ray.world_models.parts.store import load_model
 
 
 class StudyOptions(Frozen):
@@ -70,7 +71,7 @@ class Lab:
     config: RunConfig
     """The run of the command line's flags."""
     profile: Profile
-    problem: Problem
+    task_data: TaskData
     device: torch.device
     store: RunFolder
     """Where world models are kept."""
@@ -82,24 +83,24 @@ class Lab:
 
     def trained(self, config: RunConfig) -> WorldModel:
         """The world model of a run: found in the store, or trained now."""
-        path = self.store.world_model(model_fingerprint(config, self.problem.identity))
+        path = self.store.world_model(model_fingerprint(config, self.task_data.identity))
         options = model_options(config)
         if is_trained(path):
             self.say(f"world model {options.plugin_name()}: found in {path}")
-            return world_model(config, self.problem, self.store, self.device)
+            return world_model(config, self.task_data, self.store, self.device)
         self.say(f"world model {options.plugin_name()}: training, {options.num_updates} updates")
         with ticking(path, options.num_updates, self.say):
-            return world_model(config, self.problem, self.store, self.device)
+            return world_model(config, self.task_data, self.store, self.device)
 
     def windows(self, config: RunConfig, length: int) -> WindowSet:
         """Windows of `length` states over all data, labelled as the run's world model labels them."""
-        discount, scale = config.training.discount, self.problem.task.rtg_scale
+        discount, scale = config.training.discount, self.task_data.task.rtg_scale
         kind: RtgKind = getattr(config.world_model, "rtg_kind", "episode")
-        return WindowSet(self.problem.episodes, length, discount, scale, kind, self.device)
+        return WindowSet(self.task_data.episodes, length, discount, scale, kind, self.device)
 
     def holdout(self, config: RunConfig, length: int) -> WindowSet:
         """Windows of `length` states that no world model was trained on, labelled likewise."""
-        return window_sets(config, self.problem, length, self.device)[1]
+        return window_sets(config, self.task_data, length, self.device)[1]
 
 
 @dataclass(frozen=True)

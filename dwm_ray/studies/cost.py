@@ -14,16 +14,16 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from dwm_ray import profiles
 from dwm_ray.config import PositiveInt
+from dwm_ray.experiment import profiles
+from dwm_ray.experiment.names import method_name
 from dwm_ray.report.collect import collect_results
 from dwm_ray.report.findings import Cell, Findings, Table
-from dwm_ray.report.names import method_name
 from dwm_ray.report.panels import Line, Panel, draw_panels
 from dwm_ray.report.style import Figure
 from dwm_ray.report.table import format_seconds
 from dwm_ray.studies.base import Lab, Study, StudyOptions, configs_of, with_updates
-from dwm_ray.studies.bursts import Bursts, Part, parts_of
+from dwm_ray.studies.bursts import Bursts, RolloutShard, parts_of
 
 CLOCKS = {"cpu": "Seconds are those that cores worked.", "cuda": "Seconds are the clock's."}
 
@@ -46,8 +46,8 @@ class Cost:
     """What a method costs."""
 
     method: str
-    shared: list[Part]
-    own: list[Part]
+    shared: list[RolloutShard]
+    own: list[RolloutShard]
 
     def seconds(self, trials: int) -> float:
         """Of all work for that many trials, one after another."""
@@ -117,12 +117,12 @@ def _cost_in(results: dict[str, Any], trials: list[dict[str, Any]]) -> Cost:
     return Cost(trials[0]["method"], shared, _mean_part("learn", "update", trials, "updates"))
 
 
-def _mean_part(name: str, unit: str, items: list[dict[str, Any]], count: str) -> list[Part]:
+def _mean_part(name: str, unit: str, items: list[dict[str, Any]], count: str) -> list[RolloutShard]:
     """Of things that took `seconds` for so many units each; nothing where there are none."""
     if not items:
         return []
     units = mean(item[count] for item in items)
-    return [Part(name, unit, round(units), mean(item["seconds"] for item in items) / units)]
+    return [RolloutShard(name, unit, round(units), mean(item["seconds"] for item in items) / units)]
 
 
 def _parts_table(costs: list[Cost]) -> Table:
@@ -171,7 +171,7 @@ def _figure(costs: list[Cost], options: CostOptions) -> Figure:
     return draw_panels("cost", "Cost by number of trials", caption, [total, each])
 
 
-def _dump(parts: list[Part]) -> list[dict[str, Any]]:
+def _dump(parts: list[RolloutShard]) -> list[dict[str, Any]]:
     return [{**asdict(part), "seconds": part.seconds, "flops": part.flops} for part in parts]
 
 

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dwm_ray.blocks.stream import end_imagined_episodes
 from dwm_ray.data.split import split_episodes
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.evaluation.clone import BehaviourClone, clone_behaviour
 from dwm_ray.evaluation.continuations import Continuations, Scale, StepDistance, of_segments, recorded
 from dwm_ray.studies.base import Lab
-from dwm_ray.synthesis import end_imagined_episodes
 from dwm_ray.types import Segments, Windows
 from dwm_ray.world_models.base import WorldModel
 
@@ -39,14 +39,14 @@ def halves(windows: WindowSet, num_each: int, generator: torch.Generator) -> Hal
 
 def scale_of(lab: Lab) -> Scale:
     """Units of the data."""
-    episodes = lab.problem.episodes
+    episodes = lab.task_data.episodes
     return Scale.of(episodes.obs, episodes.act, episodes.rew, lab.device)
 
 
 def clone_of(lab: Lab, num_updates: int, seed: int) -> BehaviourClone:
     """A clone of the behaviour, from the episodes that world models train on; says how well it fits the others."""
-    train, holdout = split_episodes(lab.problem.episodes, lab.config.data.holdout_ratio)
-    clone = clone_behaviour(train, lab.problem.stats, num_updates, seed, lab.device)
+    train, holdout = split_episodes(lab.task_data.episodes, lab.config.data.holdout_ratio)
+    clone = clone_behaviour(train, lab.task_data.stats, num_updates, seed, lab.device)
     obs, act = (torch.from_numpy(x).to(lab.device) for x in (holdout.obs, holdout.act))
     loss = float(clone.loss(obs, act))
     lab.say(f"cloned behaviour: {num_updates} updates, {loss:.2f} nats per action dimension on held-out episodes")
@@ -71,7 +71,7 @@ def imagined(
         rtg=windows.rtg if rtg is None else rtg,
         generator=generator,
     )
-    return end_imagined_episodes(segments, lab.problem.task.termination, 1.0)
+    return end_imagined_episodes(segments, lab.task_data.task.termination, 1.0)
 
 
 def futures_of(lab: Lab, segments: Segments) -> Continuations:

@@ -18,7 +18,7 @@ from statistics import median
 import torch
 
 from dwm_ray.evaluation.flops import count_flops
-from dwm_ray.processes import status_bytes
+from dwm_ray.runs.processes import status_bytes
 
 
 @dataclass(frozen=True)

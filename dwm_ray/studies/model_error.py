@@ -89,17 +89,17 @@ def _measure_one(
 
 
 def _error(lab: Lab, model: WorldModel, windows: WindowSet, driver: Driver, options: ModelErrorOptions) -> ModelError:
-    rew_std = float(lab.problem.episodes.rew.std())
+    rew_std = float(lab.task_data.episodes.rew.std())
     generator = lab.generator(options.study_seed)
     return prediction_error(
-        model, windows, lab.problem.stats.obs_std, rew_std, generator, driver=driver, num_windows=options.num_windows
+        model, windows, lab.task_data.stats.obs_std, rew_std, generator, driver=driver, num_windows=options.num_windows
     )
 
 
 def _checked(lab: Lab, segments: Segments) -> SimulatorError:
     """Every transition of segments by itself."""
-    rew_std = float(lab.problem.episodes.rew.std())
-    return simulator_error(segments, lab.problem.task.env_id, lab.problem.stats.obs_std, rew_std)
+    rew_std = float(lab.task_data.episodes.rew.std())
+    return simulator_error(segments, lab.task_data.task.env_id, lab.task_data.stats.obs_std, rew_std)
 
 
 def _reference(lab: Lab, clone: BehaviourClone, options: ModelErrorOptions) -> Reference:
@@ -109,7 +109,7 @@ def _reference(lab: Lab, clone: BehaviourClone, options: ModelErrorOptions) -> R
     here, there = true_futures(lab, pair.start_from), true_futures(lab, pair.compare_with)
     floor = distances(here, there, "states", shuffles, num_permutations=0)
     try:
-        Simulator(lab.problem.task.env_id)
+        Simulator(lab.task_data.task.env_id)
     except ValueError as error:
         return Reference(floor, None, None, unsimulated=f"Model error and randomness are not parted: {error}.")
     lab.say("the simulator, driven by the cloned behaviour")
@@ -121,7 +121,7 @@ def _randomness(lab: Lab, windows: Windows, clone: BehaviourClone, options: Mode
     """By step: how far a simulator that is driven by the clone ends up from what was recorded."""
     generator = lab.generator(options.study_seed + 3)
     segments, known = simulated(
-        lab.problem.task.env_id,
+        lab.task_data.task.env_id,
         windows.obs[:, 0],
         windows.act[:, 0],
         lambda obs, step: clone.sample(obs, generator),

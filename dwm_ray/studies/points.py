@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from dwm_ray.config import RunConfig
-from dwm_ray.profiles import Profile
-from dwm_ray.search import Point, Value, grid, parse_dimension, reason
+from dwm_ray.experiment.profiles import Profile
+from dwm_ray.experiment.search_space import Point, Value, grid, parse_dimension, reason
 
 
 @dataclass(frozen=True)

@@ -12,25 +12,26 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from dwm_ray import __version__, profiles
-from dwm_ray.checkpoint import write_json
+from dwm_ray import __version__
 from dwm_ray.config import PositiveInt, RunConfig
 from dwm_ray.evaluation.clone import BehaviourClone
 from dwm_ray.evaluation.model_error import ModelError, prediction_error
-from dwm_ray.plan import effective
+from dwm_ray.experiment import profiles
+from dwm_ray.experiment.names import world_model_label
+from dwm_ray.experiment.plan import effective
+from dwm_ray.experiment.search_space import Point, Trial, describe
+from dwm_ray.local.run import run
 from dwm_ray.report.findings import Cell, Findings, Table
-from dwm_ray.report.names import world_model_label
 from dwm_ray.report.panels import Line, Panel, draw_panels
 from dwm_ray.report.style import Figure
-from dwm_ray.run import run
-from dwm_ray.run_folder import read_json, status_of
-from dwm_ray.search import Point, Trial, describe
+from dwm_ray.runs.folder import read_json, status_of
+from dwm_ray.runs.row_log import read_rows
+from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.studies.base import Lab, Study, StudyOptions, configs_of, used, with_updates
 from dwm_ray.studies.futures import clone_of
 from dwm_ray.studies.points import Axis, applied, parse_axis, points_of
 from dwm_ray.studies.stream import StreamStatistics, stream_statistics
 from dwm_ray.training.agent import NonFiniteLoss
-from dwm_ray.training.writers import read_rows
 from dwm_ray.world_models.base import WorldModel
 
 
@@ -123,8 +124,8 @@ def _error(lab: Lab, config: RunConfig, model: WorldModel, options: SensitivityO
     return prediction_error(
         model,
         lab.holdout(config, steps + 1),
-        lab.problem.stats.obs_std,
-        float(lab.problem.episodes.rew.std()),
+        lab.task_data.stats.obs_std,
+        float(lab.task_data.episodes.rew.std()),
         lab.generator(options.study_seed),
         num_windows=options.num_windows,
     )
@@ -134,7 +135,7 @@ def _score(lab: Lab, config: RunConfig, point: Point) -> float | None:
     """Mean score of the last checkpoint, from an earlier study of the same data and code or from a run that is made
     now; None where learning diverged."""
     trial = Trial(config, point)
-    folder, made_of = lab.store.trial(trial.id), {"data": lab.problem.identity.fingerprint, "code": __version__}
+    folder, made_of = lab.store.trial(trial.id), {"data": lab.task_data.identity.fingerprint, "code": __version__}
     if status_of(folder) != "done" or read_json(folder / "made_of.json") != made_of:
         lab.say(f"  trial {trial.id}: {config.training.num_updates} updates of {profiles.name_of(config.agent)}")
         write_json(folder / "config.json", config.model_dump(mode="json"))

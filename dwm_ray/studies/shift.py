@@ -81,7 +81,7 @@ def measure(lab: Lab, options: ShiftOptions) -> Findings:
     clone = clone_of(lab, options.clone_updates, options.study_seed)
     shifts = [shift for subject in chosen for shift in _shifts_of(lab, subject, clone, options)]
     floor = _floor(lab, options)
-    stats, scale = lab.problem.stats, lab.problem.task.rtg_scale
+    stats, scale = lab.task_data.stats, lab.task_data.task.rtg_scale
     return Findings(
         title=f"Shift from the behaviour's data: {lab.config.task}",
         summary=[

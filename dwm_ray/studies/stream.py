@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from dwm_ray.blocks.stream import end_imagined_episodes
 from dwm_ray.config import RunConfig
 from dwm_ray.data.transitions import real_segments
 from dwm_ray.evaluation.clone import BehaviourClone
-from dwm_ray.sources import admission
+from dwm_ray.replay.sources import selection
 from dwm_ray.studies.base import Lab
 from dwm_ray.studies.meter import timed
-from dwm_ray.synthesis import end_imagined_episodes
 from dwm_ray.types import Segments
 from dwm_ray.world_models.base import WorldModel
 
@@ -51,11 +51,11 @@ def stream_statistics(
 ) -> StreamStatistics:
     """Imagine from random recorded pairs as the run would - a model that follows a policy follows the clone."""
     generator = lab.generator(seed)
-    starts = real_segments(lab.problem.episodes, config.training.discount, lab.device)
+    starts = real_segments(lab.task_data.episodes, config.training.discount, lab.device)
     rows = torch.randint(len(starts), (num_segments,), generator=generator, device=lab.device)
     drawn: list[Segments] = []
     seconds = timed(lambda: drawn.append(_imagine(lab, config, model, clone, starts[rows], generator)), lab.device)
-    [segments], admit = drawn, admission(config)
+    [segments], admit = drawn, selection(config)
     kept = admit.kept(segments, generator)
     # The step that ends the task counts, those after it do not.
     alive = torch.cat([torch.ones_like(kept.discount[:, :1]), (kept.discount[:, :-1] > 0).float()], 1)
@@ -85,11 +85,11 @@ def _imagine(
         rtg=config.synthesis.target_rtg,
         generator=generator,
     )
-    return end_imagined_episodes(segments, lab.problem.task.termination, config.training.discount)
+    return end_imagined_episodes(segments, lab.task_data.task.termination, config.training.discount)
 
 
 def _outside(lab: Lab, states: Tensor) -> float:
     """Share of entries [..., O] beyond what any recorded state has in that dimension."""
-    obs = torch.from_numpy(lab.problem.episodes.obs).to(states.device)
+    obs = torch.from_numpy(lab.task_data.episodes.obs).to(states.device)
     low, high = obs.amin(0), obs.amax(0)
     return float(((states < low) | (states > high)).float().mean())

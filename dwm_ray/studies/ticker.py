@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Event
 
 from dwm_ray.background import in_background
-from dwm_ray.training.writers import read_rows
+from dwm_ray.runs.row_log import read_rows
 
 LINE_S = 15.0
 

@@ -1,1 +1,1 @@
-
+"""Train agents and world models: loops, checkpoints, metric writers."""

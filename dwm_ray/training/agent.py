@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from dwm_ray.agents.base import Agent
-from dwm_ray.checkpoint import prefixed, unprefixed
 from dwm_ray.replay.source import BatchSource
-from dwm_ray.run_folder import RunFailed
+from dwm_ray.runs.folder import RunFailed
+from dwm_ray.runs.tensor_files import prefixed, unprefixed
 from dwm_ray.training.graphed import in_place
 from dwm_ray.training.updates import updates_of
 from dwm_ray.types import Metrics

@@ -8,17 +8,17 @@ from typing import Any
 
 import torch
 
-from dwm_ray.checkpoint import write_json
 from dwm_ray.config import RunConfig
+from dwm_ray.data.task_data import TaskData, window_sets
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.evaluation.model_error import prediction_error
-from dwm_ray.problem import Problem, window_sets
-from dwm_ray.run_folder import read_json
-from dwm_ray.training.clock import Clock
+from dwm_ray.runs.clock import Clock
+from dwm_ray.runs.folder import read_json
+from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.training.world_model import WorldModelTrainer
 from dwm_ray.training.writers import MetricsWriter
 from dwm_ray.world_models.base import WorldModel
-from dwm_ray.world_models.store import save_model
+from dwm_ray.world_models.parts.store import save_model
 
 LOGS = 40
 """Rows of metrics, and checkpoints, in one training."""
@@ -51,21 +51,23 @@ def log_row(writer: MetricsWriter, row: dict[str, float]) -> None:
     writer.metrics(int(row["update"]), {name: value for name, value in row.items() if name != "update"})
 
 
-def publish(folder: Path, model: WorldModel, config: RunConfig, problem: Problem, updates: int, seconds: float) -> None:
+def publish(
+    folder: Path, model: WorldModel, config: RunConfig, task_data: TaskData, updates: int, seconds: float
+) -> None:
     """Write the trained model, its error by step on held-out windows and, last, the status that says it is whole."""
     device = next(model.parameters()).device
-    save_model(folder, model, {"task": config.task, "data": problem.episodes.card.fingerprint})
+    save_model(folder, model, {"task": config.task, "data": task_data.episodes.card.fingerprint})
     if model.keeps_start:  # else nothing that was recorded followed
-        _, holdout = window_sets(config, problem, max(model.sequence_length, ERROR_STEPS), device)
-        write_json(folder / "error.json", measure_error(model, holdout, problem))
+        _, holdout = window_sets(config, task_data, max(model.sequence_length, ERROR_STEPS), device)
+        write_json(folder / "error.json", measure_error(model, holdout, task_data))
     write_json(folder / "status.json", {"trained": True, "updates": updates, "seconds": seconds})
 
 
-def measure_error(model: WorldModel, holdout: WindowSet, problem: Problem) -> dict[str, Any]:
+def measure_error(model: WorldModel, holdout: WindowSet, task_data: TaskData) -> dict[str, Any]:
     """Prediction error by step; models that follow a policy are driven by the recorded actions."""
     generator = torch.Generator(next(model.parameters()).device).manual_seed(0)
-    rew_std = float(problem.episodes.rew.std())
-    return prediction_error(model, holdout, problem.stats.obs_std, rew_std, generator).to_json()
+    rew_std = float(task_data.episodes.rew.std())
+    return prediction_error(model, holdout, task_data.stats.obs_std, rew_std, generator).to_json()
 
 
 def is_trained(folder: Path) -> bool:

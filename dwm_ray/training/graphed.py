@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from dwm_ray.agents.base import Agent
-from dwm_ray.graphs import Graphs, capture_on
+from dwm_ray.cuda_graphs import Graphs, capture_on
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.replay.source import BatchSource
 from dwm_ray.types import Metrics, Segments

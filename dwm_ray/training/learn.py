@@ -1,7 +1,7 @@
 """The learner's loop: update, log, evaluate, checkpoint - until the last update is made.
 
 The loop is the same in one process and under Ray Train; what differs is where batches come from (the trainer's source)
-and who is told (`on_checkpoint`). A population's loop (`population`) takes each member through a `Course` of its own.
+and who is told (`on_checkpoint`). A population's loop takes each member through a `TrialLoop` of its own.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from dwm_ray.config import RunConfig
+from dwm_ray.runs.clock import Clock
 from dwm_ray.training.agent import AgentTrainer
-from dwm_ray.training.clock import Clock
 from dwm_ray.training.writers import MetricsWriter
 
 Evaluate = Callable[[int], dict[str, Any]]
@@ -41,7 +41,7 @@ def learn(
     `on_checkpoint` gets {update, seconds, ...latest evaluation} whenever a checkpoint or an evaluation is due;
     `gauges` adds the source's numbers (rows in the ring, time waited) to every row of metrics.
     """
-    course = Course(config, writer, evaluate, on_checkpoint, Clock(seconds_before))
+    course = TrialLoop(config, writer, evaluate, on_checkpoint, Clock(seconds_before))
     for mark in (m for m in milestones(config) if m > trainer.update):
         started, done = time.perf_counter(), mark - trainer.update
         row = trainer.run(done)
@@ -50,7 +50,7 @@ def learn(
     return course.final()
 
 
-class Course:
+class TrialLoop:
     """One trial on its way: what is written, scored and told at each milestone."""
 
     def __init__(

@@ -12,35 +12,35 @@ from typing import Any
 import numpy as np
 import torch
 
-from dwm_ray import checkpoint
 from dwm_ray.agents.base import Agent
 from dwm_ray.config import RunConfig
-from dwm_ray.problem import Problem
+from dwm_ray.data.task_data import TaskData
 from dwm_ray.registry import find
+from dwm_ray.runs import tensor_files
 from dwm_ray.types import DataStats, Spaces
 from dwm_ray.world_models.base import WorldModel, model_options
 
 NAME = "agent"
 
 
-def save_agent(folder: Path, agent: Agent, config: RunConfig, problem: Problem, update: int) -> None:
+def save_agent(folder: Path, agent: Agent, config: RunConfig, task_data: TaskData, update: int) -> None:
     """Write `agent.safetensors` and `agent.json`."""
-    stats = {key: np.asarray(value).tolist() for key, value in asdict(problem.stats).items()}
+    stats = {key: np.asarray(value).tolist() for key, value in asdict(task_data.stats).items()}
     meta = {
         "config": _as_built(config, agent).model_dump(mode="json"),
-        "spaces": asdict(problem.episodes.spaces),
+        "spaces": asdict(task_data.episodes.spaces),
         "stats": stats,
-        "env_id": problem.task.env_id,
-        "return_max": float(problem.episodes.returns().max()),
+        "env_id": task_data.task.env_id,
+        "return_max": float(task_data.episodes.returns().max()),
         "update": update,
     }
-    checkpoint.save(folder, NAME, agent.state_dict(), meta)
+    tensor_files.save(folder, NAME, agent.state_dict(), meta)
 
 
 def load_agent(folder: Path, device: torch.device) -> tuple[Agent, dict[str, Any]]:
     """The agent of a checkpoint folder and its description. ValueError where there is none, or none that this version
     reads."""
-    tensors, meta = checkpoint.load(folder, NAME, device)
+    tensors, meta = tensor_files.load(folder, NAME, device)
     try:
         config, spaces = RunConfig.model_validate(meta["config"]), Spaces(**meta["spaces"])
         cls = find("agents", config.agent.plugin_name())

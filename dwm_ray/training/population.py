@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dwm_ray.agents.population import Population
-from dwm_ray.checkpoint import unprefixed
+from dwm_ray.agents.parts.population import Population
 from dwm_ray.replay.mixture import Mixture
+from dwm_ray.runs.tensor_files import unprefixed
 from dwm_ray.training.agent import Means, trainer_state
 from dwm_ray.training.updates import updates_of
 from dwm_ray.types import Metrics, Segments

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dwm_ray import checkpoint
+from dwm_ray.runs import tensor_files
 
 NAME = "trainer"
 
@@ -24,20 +24,20 @@ def resume_folder(path: Path) -> Path:
 def save_state(path: Path, state: dict[str, Tensor], seconds: float) -> None:
     """Keep a trainer's `state_dict` and the seconds of work that it took, in place of what was kept before."""
     spent = {"seconds": torch.tensor(seconds, dtype=torch.float64)}
-    checkpoint.save(resume_folder(path), NAME, state | spent, {"update": int(state["update"]), "seconds": seconds})
+    tensor_files.save(resume_folder(path), NAME, state | spent, {"update": int(state["update"]), "seconds": seconds})
 
 
 def load_state(path: Path) -> tuple[dict[str, Tensor], float] | None:
     """The state that was kept, on the CPU, and the seconds; None where there is none. ValueError where it is broken."""
     if not _is_kept(path):
         return None
-    state, _ = checkpoint.load(resume_folder(path), NAME)
+    state, _ = tensor_files.load(resume_folder(path), NAME)
     return state, float(state.pop("seconds"))
 
 
 def update_kept(path: Path) -> int:
     """The update of the state that was kept; 0 where there is none."""
-    return int(checkpoint.load_one(resume_folder(path), NAME, "update")) if _is_kept(path) else 0
+    return int(tensor_files.load_one(resume_folder(path), NAME, "update")) if _is_kept(path) else 0
 
 
 def _is_kept(path: Path) -> bool:

@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import torch
 
 from dwm_ray.agents.base import Agent
-from dwm_ray.agents.noise import Generators, Noise
-from dwm_ray.agents.population import Population
-from dwm_ray.graphs import Graphs
+from dwm_ray.agents.parts.noise import Generators, Noise
+from dwm_ray.agents.parts.population import Population
+from dwm_ray.cuda_graphs import Graphs
 from dwm_ray.training.graphed import update_graphs
 from dwm_ray.types import Metrics, Segments
 
@@ -77,7 +77,7 @@ class Replayed:
         self.forget = graphs.forget
 
     def __call__(self, batch: Segments) -> Metrics:
-        phase = self._learner.next_phase()
+        phase = self._learner.next_update_kind()
         return self._graphs(phase, partial(self._learner.learn, batch, self._generators, phase))
 
 
@@ -96,7 +96,7 @@ class Compiled:
         self._seen: set[int] = set()
 
     def __call__(self, batch: Segments) -> Metrics:
-        phase, noise = self._learner.next_phase(), self._learner.draw_ahead(batch, self._generators)
+        phase, noise = self._learner.next_update_kind(), self._learner.draw_ahead(batch, self._generators)
         if phase in self._seen:
             return self._compiled(batch, noise, phase)
         self._seen.add(phase)

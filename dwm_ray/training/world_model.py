@@ -14,8 +14,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from dwm_ray.checkpoint import prefixed, unprefixed
 from dwm_ray.data.windows import WindowSet
+from dwm_ray.runs.tensor_files import prefixed, unprefixed
 from dwm_ray.types import Metrics, Windows
 from dwm_ray.world_models.base import WorldModel
 

@@ -1,1 +1,1 @@
-"""World models: one file each, found by name (see `registry`)."""
+"""World models: one plug-in per file; what they share lies in `parts`."""

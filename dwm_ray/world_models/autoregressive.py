@@ -16,11 +16,11 @@ from pydantic import Field
 from torch import Tensor
 
 from dwm_ray.config import PositiveInt
-from dwm_ray.normalizers import CDFNormalizer
+from dwm_ray.data.normalizers import CDFNormalizer
 from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
 from dwm_ray.world_models.base import WorldModel
 from dwm_ray.world_models.dwm import DWM, dwm_options
-from dwm_ray.world_models.window_options import WindowModelConfig
+from dwm_ray.world_models.parts.window_options import WindowModelConfig
 
 
 class AutoregressiveConfig(WindowModelConfig):

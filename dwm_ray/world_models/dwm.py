@@ -23,20 +23,20 @@ import torch
 from torch import Tensor
 
 from dwm_ray.config import PositiveInt, RunConfig
+from dwm_ray.data.normalizers import CDFNormalizer, MinMaxNormalizer
+from dwm_ray.devices import product_dtype, reduced
 from dwm_ray.diffusion.conditioning import Condition, ConditionEncoder
 from dwm_ray.diffusion.denoisers import Denoiser, ResidualMLP, TemporalUNet
-from dwm_ray.diffusion.frozen import can_freeze, frozen
+from dwm_ray.diffusion.fast.unet import can_freeze, frozen
 from dwm_ray.diffusion.guidance import guided
 from dwm_ray.diffusion.schedules import Schedule, alpha_bars
 from dwm_ray.diffusion.solvers import DDPMStride, Estimate, Jump, posterior_jumps, stride_steps
-from dwm_ray.normalizers import CDFNormalizer, MinMaxNormalizer
-from dwm_ray.precision import product_dtype, reduced
 from dwm_ray.registry import find
 from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
 from dwm_ray.world_models.base import WorldModel
-from dwm_ray.world_models.ensemble import largest_distance
-from dwm_ray.world_models.window_layout import WindowLayout
-from dwm_ray.world_models.window_options import WindowModelConfig
+from dwm_ray.world_models.parts.ensemble import largest_distance
+from dwm_ray.world_models.parts.window_layout import WindowLayout
+from dwm_ray.world_models.parts.window_options import WindowModelConfig
 
 
 class DWMConfig(WindowModelConfig):

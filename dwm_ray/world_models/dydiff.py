@@ -25,16 +25,16 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from dwm_ray.config import PositiveInt, Share
+from dwm_ray.devices import Precision
 from dwm_ray.diffusion.denoisers import DenoiserKind
 from dwm_ray.diffusion.edm import SIGMA_MAX, SIGMA_MIN
-from dwm_ray.precision import Precision
 from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
 from dwm_ray.world_models.base import WorldModel
-from dwm_ray.world_models.ending import ContinuationConfig, Ending
 from dwm_ray.world_models.one_step import OneStep, OneStepConfig
-from dwm_ray.world_models.refinement import refined
-from dwm_ray.world_models.reward import RewardNetwork
-from dwm_ray.world_models.trajectory import Network, TrajectoryDiffusion
+from dwm_ray.world_models.parts.refinement import refined
+from dwm_ray.world_models.parts.reward import RewardNetwork
+from dwm_ray.world_models.parts.termination import ContinuationConfig, Ending
+from dwm_ray.world_models.parts.trajectory import Network, TrajectoryDiffusion
 
 
 class DyDiffConfig(ContinuationConfig):

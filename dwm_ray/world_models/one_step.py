@@ -20,12 +20,12 @@ from pydantic import model_validator
 from torch import Tensor
 
 from dwm_ray.config import PositiveInt
-from dwm_ray.normalizers import ZScore
-from dwm_ray.precision import Precision, reduced
+from dwm_ray.data.normalizers import ZScore
+from dwm_ray.devices import Precision, reduced
 from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
 from dwm_ray.world_models.base import WorldModel
-from dwm_ray.world_models.ending import ContinuationConfig, Ending
-from dwm_ray.world_models.ensemble import BestMembers, EnsembleMLP, largest_distance
+from dwm_ray.world_models.parts.ensemble import BestMembers, EnsembleMLP, largest_distance
+from dwm_ray.world_models.parts.termination import ContinuationConfig, Ending
 
 VARIANCE_FLOOR = 1e-4  # of standardised targets: what float32 data and a finite network cannot resolve
 

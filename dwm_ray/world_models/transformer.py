@@ -20,11 +20,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from dwm_ray.config import PositiveInt
-from dwm_ray.normalizers import ZScore
-from dwm_ray.precision import Precision, reduced
+from dwm_ray.data.normalizers import ZScore
+from dwm_ray.devices import Precision, reduced
 from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
 from dwm_ray.world_models.base import WorldModel
-from dwm_ray.world_models.ending import ContinuationConfig, Ending
+from dwm_ray.world_models.parts.termination import ContinuationConfig, Ending
 
 VARIANCE_FLOOR = 1e-4  # of standardised targets, as in the one-step model
 NUM_PROMPT = 3  # tokens of return-to-go, state and action

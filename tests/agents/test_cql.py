@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal, TanhTransform, TransformedDistribution
 
 from dwm_ray.agents.cql import CQL
-from dwm_ray.agents.networks import squashed
+from dwm_ray.agents.parts.networks import squashed
 from dwm_ray.config import TrainingConfig
 from dwm_ray.types import Segments, Spaces
 

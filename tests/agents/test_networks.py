@@ -5,7 +5,7 @@ import torch
 from problems import SPACES, STATS
 from torch import nn
 
-from dwm_ray.agents.networks import GaussianActor, Scaling, StackedMLP
+from dwm_ray.agents.parts.networks import GaussianActor, Scaling, StackedMLP
 
 
 def member(stack: StackedMLP, index: int) -> nn.Sequential:

@@ -9,7 +9,7 @@ import torch
 from problems import SPACES, STATS, segments
 
 from dwm_ray.agents.base import Agent
-from dwm_ray.agents.population import Population, stackable_agents
+from dwm_ray.agents.parts.population import Population, stackable_agents
 from dwm_ray.config import TrainingConfig
 from dwm_ray.registry import find
 from dwm_ray.types import Segments

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from problems import STATS, segments
 
 from dwm_ray.agents.base import CriticConfig
-from dwm_ray.agents.targets import TargetRule, bootstrap_obs, lambda_return, target_range
+from dwm_ray.agents.parts.targets import TargetRule, bootstrap_obs, lambda_return, target_range
 
 REW = torch.tensor([[1.0, 2.0, 3.0]])
 VALUES = torch.tensor([[10.0, 20.0, 30.0]])

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 import tune_spaces
-from dwm_ray import profiles
 from dwm_ray.config import RunConfig
-from dwm_ray.profiles import Profile
+from dwm_ray.experiment import profiles
+from dwm_ray.experiment.profiles import Profile
+from dwm_ray.experiment.search_space import Value, dimensions, find_dimension
 from dwm_ray.registry import plugins
-from dwm_ray.search import Value, dimensions, find_dimension
 
 pytestmark = pytest.mark.parametrize("name", list(dimensions()))
 

@@ -12,18 +12,17 @@ from emulated_graphs import EmulatedCapture
 from models_at_work import SPACES, build, episodes
 from torch import Tensor
 
-from dwm_ray import halving
+from dwm_ray.blocks import block_generator, graphed, micro_batching
+from dwm_ray.blocks.block_generator import BlockGenerator
+from dwm_ray.blocks.graphed import CudaGraphSampler
+from dwm_ray.blocks.micro_batching import MicroBatching
+from dwm_ray.blocks.stream import StreamSpec
+from dwm_ray.cuda_graphs import WARM_UPS
 from dwm_ray.data.transitions import real_segments
 from dwm_ray.diffusion.denoisers import TemporalUNet
-from dwm_ray.diffusion.frozen import frozen
-from dwm_ray.graphs import WARM_UPS
-from dwm_ray.halving import Halving
-from dwm_ray.profiles import run_config
+from dwm_ray.diffusion.fast.unet import frozen
+from dwm_ray.experiment.profiles import run_config
 from dwm_ray.registry import find, plugins
-from dwm_ray.streams import drawing, graphed
-from dwm_ray.streams.drawing import BlockDrawer
-from dwm_ray.streams.graphed import GraphedImaginer
-from dwm_ray.synthesis import StreamSpec
 from dwm_ray.types import Segments
 from dwm_ray.world_models.base import WorldModel
 from dwm_ray.world_models.dwm import DWM
@@ -50,11 +49,11 @@ def never_ends(obs: Tensor) -> Tensor:
     return torch.zeros(obs.shape[:-1], dtype=torch.bool)
 
 
-def drawer(folder: Path, halving: Halving | None = None) -> BlockDrawer:
-    return BlockDrawer(folder, real_segments(episodes(), 0.99, CPU), never_ends, halving or Halving())
+def drawer(folder: Path, halving: MicroBatching | None = None) -> BlockGenerator:
+    return BlockGenerator(folder, real_segments(episodes(), 0.99, CPU), never_ends, halving or MicroBatching())
 
 
-def blocks(drawn_by: BlockDrawer, spec: StreamSpec, model: WorldModel) -> list[np.ndarray]:
+def blocks(drawn_by: BlockGenerator, spec: StreamSpec, model: WorldModel) -> list[np.ndarray]:
     return [drawn_by.draw(spec, index, lambda: model)[0] for index in range(spec.num_blocks)]
 
 
@@ -101,7 +100,7 @@ def test_a_stream_has_its_name_whichever_way_it_is_drawn() -> None:
 def test_streams_have_graphs_of_their_own_and_the_oldest_go(
     tmp_path: Path, capture: EmulatedCapture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drawing, "GRAPHED_STREAMS", 2)
+    monkeypatch.setattr(block_generator, "GRAPHED_STREAMS", 2)
     model, both = build("dwm"), drawer(tmp_path / "both")
     for seed, tapes in ((0, 1), (1, 2), (0, 2), (2, 3), (0, 4)):
         plain = blocks(drawer(tmp_path / f"{seed}"), spec_of("dwm", False, seed), model)
@@ -113,7 +112,7 @@ def test_streams_have_graphs_of_their_own_and_the_oldest_go(
 @pytest.mark.usefixtures("capture")
 def test_the_generator_goes_on_as_if_the_model_had_drawn(tmp_path: Path) -> None:
     model = build("dwm")
-    imaginer = GraphedImaginer(model, 8)
+    imaginer = CudaGraphSampler(model, 8)
     obs, act = torch.from_numpy(episodes().obs[:8]), torch.from_numpy(episodes().act[:8])
     first, second = (torch.Generator().manual_seed(0) for _ in range(2))
     for rtg in (0.5, 0.1, torch.full((8,), 0.9), 0.5, torch.tensor(0.2), 0.3):
@@ -125,12 +124,12 @@ def test_the_generator_goes_on_as_if_the_model_had_drawn(tmp_path: Path) -> None
         assert torch.equal(first.get_state(), second.get_state())
 
 
-class Full(Halving):
+class Full(MicroBatching):
     """Memory is too small for a whole block, from the beginning."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.most_rows = halving.FEWEST_ROWS
+        self.most_rows = micro_batching.FEWEST_ROWS
 
 
 @pytest.mark.usefixtures("capture")
@@ -146,7 +145,7 @@ def test_parts_of_a_block_are_drawn_as_ever(tmp_path: Path) -> None:
 def test_a_graph_does_not_share_memory_that_other_batches_would_move() -> None:
     model = variants("dwm")[1]
     assert isinstance(model, DWM)
-    own = GraphedImaginer(model, 8)._recorded
+    own = CudaGraphSampler(model, 8)._recorded
     assert isinstance(own, DWM)
     nets = [one.denoiser for one in (model, own)]
     for net in nets:

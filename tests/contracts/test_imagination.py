@@ -7,7 +7,7 @@ import torch
 from models_at_work import CENTRE, REW_CENTRE, SPACES, build, horizon_of, imagined, recorded_actions, same, starts
 from torch import Tensor
 
-from dwm_ray.halving import Halving
+from dwm_ray.blocks.micro_batching import MicroBatching
 from dwm_ray.registry import plugins
 
 pytestmark = pytest.mark.parametrize("name", list(plugins("world_models")))
@@ -115,7 +115,7 @@ def test_a_horizon_that_is_too_short_or_too_long_is_refused(name: str, beyond: i
 def test_parts_of_a_batch_are_what_the_whole_would_be(name: str) -> None:
     """`halving`: a sampler short of memory draws the rows that it would draw with enough."""
     model, (obs, act) = build(name), starts(100)
-    halving = Halving()
+    halving = MicroBatching()
     halving.most_rows = 37
     actions = torch.tensor(SPACES.act_low) + torch.rand(2, generator=torch.Generator().manual_seed(9))
     whole, parts = (

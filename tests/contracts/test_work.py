@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_problem import recording
+from tiny_task import recording
 
-from dwm_ray import profiles
+from dwm_ray.data.task_data import load_task_data
 from dwm_ray.evaluation.flops import count_flops
-from dwm_ray.problem import load_problem, new_model
+from dwm_ray.experiment import profiles
+from dwm_ray.local.run import agent_trainer, ready_agent
 from dwm_ray.registry import find, plugins
-from dwm_ray.run import agent_trainer, ready_agent
-from dwm_ray.sources import supply
+from dwm_ray.replay.sources import source_kind
+from dwm_ray.world_models.parts.build import new_model
 
 CPU = torch.device("cpu")
 
@@ -28,9 +29,9 @@ def counted(world_model: str, agent: str, file: Path) -> int:
     imagination within updates included."""
     small = {"task": "pendulum", "data.file": str(file), "training.batch_size": 32}
     config = profiles.run_config("laptop", world_model, agent).with_values(small)
-    problem = load_problem(config)
-    model = new_model(config, problem, CPU) if config.world_model else None
-    trainer = agent_trainer(config, problem, ready_agent(config, problem, model, CPU), model, None)
+    task_data = load_task_data(config)
+    model = new_model(config, task_data, CPU) if config.world_model else None
+    trainer = agent_trainer(config, task_data, ready_agent(config, task_data, model, CPU), model, None)
     return count_flops(lambda: trainer.run(2))
 
 
@@ -43,6 +44,6 @@ def test_of_agents(name: str, file: Path) -> None:
 
 @pytest.mark.parametrize("name", list(plugins("world_models")))
 def test_of_world_models_within_an_update(name: str, file: Path) -> None:
-    inline = supply(profiles.run_config("laptop", name, "td3_bc")) == "inline"
+    inline = source_kind(profiles.run_config("laptop", name, "td3_bc")) == "inline"
     found = counted(name, "td3_bc", file) - counted("none", "td3_bc", file) if inline else 0
     assert find("world_models", name).work == pytest.approx(found / counted("none", "bc", file), rel=0.2)

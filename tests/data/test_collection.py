@@ -15,7 +15,7 @@ from programs import load_program
 from dwm_ray.data import d4rl, minari, parquet
 from dwm_ray.data.collection import Collection, Plan, Report
 from dwm_ray.data.recorder import Recorder
-from dwm_ray.data.spaces import spaces_of
+from dwm_ray.tasks.spaces import spaces_of
 
 ENV = "ShortPendulum-v0"
 gymnasium.register(ENV, "gymnasium.envs.classic_control:PendulumEnv", max_episode_steps=20)

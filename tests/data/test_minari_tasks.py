@@ -13,8 +13,8 @@ from dwm_ray.data import minari
 from dwm_ray.data.collection import Collection, Plan
 from dwm_ray.data.export import write_minari
 from dwm_ray.data.load import describe_line, load_episodes, summary
-from dwm_ray.data.spaces import spaces_of
-from dwm_ray.tasks import task_for
+from dwm_ray.tasks.spaces import spaces_of
+from dwm_ray.tasks.table import task_for
 
 
 @pytest.fixture(autouse=True)

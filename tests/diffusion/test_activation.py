@@ -1,7 +1,7 @@
 import torch
 import torch.nn.functional as F
 
-from dwm_ray.diffusion.activation import mish
+from dwm_ray.diffusion.fast.activation import mish
 
 
 def test_equals_the_library_in_value_and_gradient_at_any_size() -> None:

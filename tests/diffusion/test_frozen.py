@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from dwm_ray.benchmark.plain import plain_denoiser
-from dwm_ray.diffusion import frozen as module
+from dwm_ray.benchmarks.plain import plain_denoiser
 from dwm_ray.diffusion.conditioning import Condition, ConditionEncoder
 from dwm_ray.diffusion.denoisers import ResidualMLP, TemporalUNet
-from dwm_ray.diffusion.frozen import can_freeze, frozen
-from dwm_ray.diffusion.frozen_layouts import GroupMajor, TimeMajor
+from dwm_ray.diffusion.fast import unet as module
+from dwm_ray.diffusion.fast.layouts import GroupMajor, TimeMajor
+from dwm_ray.diffusion.fast.unet import can_freeze, frozen
 from dwm_ray.diffusion.guidance import guided
 
 NARROW, WIDE = 16, 64

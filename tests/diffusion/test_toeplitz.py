@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from dwm_ray.diffusion.toeplitz import factors, sums
+from dwm_ray.diffusion.fast.toeplitz import factors, sums
 
 
 @pytest.mark.parametrize(("length", "products"), [(1, 1), (2, 3), (4, 9), (8, 27)])

@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from dwm_ray.distributed import buffer as module
-from dwm_ray.distributed import shelf as shelf_module
-from dwm_ray.distributed.buffer import SyntheticReplayBuffer
-from dwm_ray.distributed.gauges import FAMILIES, LABELS
-from dwm_ray.streams import spill
-from dwm_ray.synthesis import StreamSpec
+from dwm_ray.blocks import block_files
+from dwm_ray.blocks.stream import StreamSpec
+from dwm_ray.distributed.buffer import block_cache as shelf_module
+from dwm_ray.distributed.buffer import replay_buffer as module
+from dwm_ray.distributed.buffer.replay_buffer import SyntheticReplayBuffer
+from dwm_ray.distributed.metrics.gauges import FAMILIES, LABELS
 from dwm_ray.types import SegmentShape
 
 SHAPE = SegmentShape(horizon=1, obs_size=1, act_size=1, num_actions=1)
@@ -55,7 +55,7 @@ class Sampler:
             self._write(*self.orphans.pop())
 
     def _write(self, of: StreamSpec, index: int, rows: np.ndarray) -> None:
-        spill.write_block(self.run, of, index, rows, SHAPE)
+        block_files.write_block(self.run, of, index, rows, SHAPE)
         self.written.append(index)
 
     def remote(self, of: StreamSpec, index: int) -> tuple[np.ndarray, Awaitable[dict[str, Any]]]:
@@ -73,7 +73,7 @@ class Sampler:
             self._write(of, index, rows)
         if error is not None:
             raise error
-        return {"rows": len(rows), "shape": SHAPE, "seconds": 0.5, "cpu_s": 0.25, "oom_halvings": 0}
+        return {"rows": len(rows), "shape": SHAPE, "seconds": 0.5, "cpu_s": 0.25, "oom_splits": 0}
 
 
 class NoGauges:

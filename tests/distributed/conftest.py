@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import ray
 from s3_server import ENVIRONMENT
-from tiny_problem import recording
+from tiny_task import recording
 
 import dwm_ray.distributed  # noqa: F401 - makes Ray's settings
 

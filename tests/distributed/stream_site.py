@@ -10,18 +10,19 @@ from typing import Any
 import numpy as np
 import ray
 import torch
-from tiny_problem import NUM_SEGMENTS, tiny_config
+from tiny_task import NUM_SEGMENTS, tiny_config
 
+from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.config import RunConfig
-from dwm_ray.distributed.cluster import place
-from dwm_ray.distributed.feed import BlockFeed
-from dwm_ray.distributed.trial import Plant
-from dwm_ray.problem import Problem, load_problem, model_fingerprint
+from dwm_ray.data.task_data import TaskData, load_task_data
+from dwm_ray.distributed.cluster.resources import place
+from dwm_ray.distributed.tune.trial import ClusterServices
+from dwm_ray.distributed.workers.prefetcher import BlockPrefetcher
+from dwm_ray.local.run import imagined_ring, world_model
 from dwm_ray.replay.ring import Ring
-from dwm_ray.run import imagined_ring, world_model
-from dwm_ray.run_folder import RunFolder
-from dwm_ray.sources import Intake, admission
-from dwm_ray.synthesis import StreamSpec
+from dwm_ray.replay.sources import Intake, selection
+from dwm_ray.runs.folder import RunFolder
+from dwm_ray.world_models.parts.build import model_fingerprint
 
 CPU = torch.device("cpu")
 
@@ -32,21 +33,21 @@ class Site:
 
     config: RunConfig
     run: RunFolder
-    problem: Problem
+    task_data: TaskData
     spec: StreamSpec
     expected: np.ndarray
 
-    def plant(self, **options: Any) -> Plant:
+    def services(self, **options: Any) -> ClusterServices:
         config = self.config.with_values({f"cluster.{name}": value for name, value in options.items()})
-        return Plant.build(config, self.run, self.problem.identity, place(config.cluster))
+        return ClusterServices.build(config, self.run, self.task_data.identity, place(config.cluster))
 
-    def feed(self, plant: Plant, cursor: str, spec: StreamSpec | None = None) -> BlockFeed:
+    def feed(self, services: ClusterServices, cursor: str, spec: StreamSpec | None = None) -> BlockPrefetcher:
         spec = spec or self.spec
-        intake = Intake(spec, admission(self.config), self.config.replay, CPU)
-        return BlockFeed(plant.buffer.of(spec), spec, [intake], cursor, self.config.replay.patience_s)
+        intake = Intake(spec, selection(self.config), self.config.replay, CPU)
+        return BlockPrefetcher(services.buffer.of(spec), spec, [intake], cursor, self.config.replay.patience_s)
 
-    def all_rows(self, plant: Plant, cursor: str) -> np.ndarray:
-        with self.feed(plant, cursor) as feed:
+    def all_rows(self, services: ClusterServices, cursor: str) -> np.ndarray:
+        with self.feed(services, cursor) as feed:
             [ring] = feed.ready()
             while feed.rows_fetched < NUM_SEGMENTS:
                 feed.check()
@@ -66,20 +67,20 @@ def sorted_rows(rows: np.ndarray) -> np.ndarray:
 
 def make_site(root: Path, file: Path) -> Site:
     config, run = tiny_config(file, **{"replay.min_synthetic": 1}), RunFolder(root)
-    problem = load_problem(config)
-    model = world_model(config, problem, run, CPU)
-    spec = StreamSpec.of(config, model_fingerprint(config, problem.identity))
-    return Site(config, run, problem, spec, ordered(imagined_ring(config, problem, model, CPU)))
+    task_data = load_task_data(config)
+    model = world_model(config, task_data, run, CPU)
+    spec = StreamSpec.of(config, model_fingerprint(config, task_data.identity))
+    return Site(config, run, task_data, spec, ordered(imagined_ring(config, task_data, model, CPU)))
 
 
-def stop(plant: Plant) -> None:
+def stop(services: ClusterServices) -> None:
     """Kill a plant and wait until its names are free."""
-    for actor in (*plant.samplers, *plant.buffer.actors, plant.claims):
+    for actor in (*services.samplers, *services.buffer.actors, services.leases):
         ray.kill(actor)
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
-            for number in range(len(plant.samplers)):
+            for number in range(len(services.samplers)):
                 ray.get_actor(f"sampler-{number}")
         except ValueError:
             return

@@ -30,8 +30,8 @@ from buffer_stand_ins import (
 )
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
-from dwm_ray.streams import spill
-from dwm_ray.synthesis import StreamSpec
+from dwm_ray.blocks import block_files
+from dwm_ray.blocks.stream import StreamSpec
 
 __all__ = ["store"]
 
@@ -54,11 +54,11 @@ def test_each_reader_gets_each_block_once_and_it_is_drawn_once(tmp_path: Path, s
         "segments_dropped": 0,
         "segments_restored": 0,
         "segments_consumed": 2 * num,
-        "oom_halvings": 0,
+        "oom_splits": 0,
     }
-    described = spill.stream_folder(tmp_path, spec()) / "stream.json"
+    described = block_files.stream_folder(tmp_path, spec()) / "stream.json"
     assert f'"rows": {num}' in described.read_text()
-    levels = {"segments_held": num, "lead_blocks": 0, "blocks_in_flight": 0, "readers": 2, "samplers_alive": 2}
+    levels = {"segments_held": num, "prefetch_blocks": 0, "blocks_in_flight": 0, "readers": 2, "samplers_alive": 2}
     assert {name: NoGauges.values[name] for name in levels} == levels
     assert NoGauges.values["resident_bytes"] == num * SHAPE.width * 4
     assert NoGauges.values["drawing_s"] == 0.5 * NUM_BLOCKS
@@ -105,7 +105,7 @@ def test_beyond_its_bytes_blocks_come_back_from_disk(tmp_path: Path, store: Stor
 
 def test_a_later_session_reads_from_disk_and_draws_only_what_is_missing(tmp_path: Path, store: Store) -> None:
     for index in (0, 2, 3):
-        spill.write_block(tmp_path, spec(), index, rows_of(spec(), index), SHAPE)
+        block_files.write_block(tmp_path, spec(), index, rows_of(spec(), index), SHAPE)
     sampler = Sampler(tmp_path)
     buffer = build(tmp_path, store, sampler)
     assert_whole(asyncio.run(read(buffer, "a", spec())), spec())
@@ -116,11 +116,13 @@ def test_a_later_session_reads_from_disk_and_draws_only_what_is_missing(tmp_path
 
 def test_a_whole_stream_on_disk_needs_no_sampler_and_is_described(tmp_path: Path, store: Store) -> None:
     for index in range(NUM_BLOCKS):
-        spill.write_block(tmp_path, spec(), index, rows_of(spec(), index), SHAPE)
+        block_files.write_block(tmp_path, spec(), index, rows_of(spec(), index), SHAPE)
     buffer = build(tmp_path, store)
     assert_whole(asyncio.run(read(buffer, "a", spec())), spec())
     assert buffer.counters()["segments_sampled"] == spec().num_segments  # by whom, its account does not tell
-    assert (spill.stream_folder(tmp_path, spec()) / "stream.json").is_file()  # the session before may have missed it
+    assert (
+        block_files.stream_folder(tmp_path, spec()) / "stream.json"
+    ).is_file()  # the session before may have missed it
 
 
 def failing(error: Exception, *calls: int) -> Failure:
@@ -201,9 +203,9 @@ def test_a_reader_that_closed_may_come_again(tmp_path: Path, store: Store) -> No
 
 def test_blocks_on_disk_are_exact(tmp_path: Path) -> None:
     rows = torch.randn(5, SHAPE.width, generator=torch.Generator().manual_seed(0)).numpy()
-    spill.write_block(tmp_path, spec(), 3, rows, SHAPE)
-    (spill.stream_folder(tmp_path, spec()) / ".block-000004.1.part").write_bytes(b"half")
-    np.testing.assert_array_equal(spill.read_block(tmp_path, spec(), 3), rows)
-    assert spill.blocks_on_disk(tmp_path, spec()) == {3: 5}
-    assert spill.read_shape(tmp_path, spec()) == SHAPE
-    assert spill.blocks_on_disk(tmp_path, spec(1)) == {}
+    block_files.write_block(tmp_path, spec(), 3, rows, SHAPE)
+    (block_files.stream_folder(tmp_path, spec()) / ".block-000004.1.part").write_bytes(b"half")
+    np.testing.assert_array_equal(block_files.read_block(tmp_path, spec(), 3), rows)
+    assert block_files.blocks_on_disk(tmp_path, spec()) == {3: 5}
+    assert block_files.read_shape(tmp_path, spec()) == SHAPE
+    assert block_files.blocks_on_disk(tmp_path, spec(1)) == {}

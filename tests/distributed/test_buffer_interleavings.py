@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
-from dwm_ray.distributed import buffer as module
-from dwm_ray.distributed import shelf as shelf_module
-from dwm_ray.distributed import stream as stream_module
-from dwm_ray.distributed.buffer import SyntheticReplayBuffer
+from dwm_ray.distributed.buffer import block_cache as shelf_module
+from dwm_ray.distributed.buffer import replay_buffer as module
+from dwm_ray.distributed.buffer import stream as stream_module
+from dwm_ray.distributed.buffer.replay_buffer import SyntheticReplayBuffer
 
 ERRORS = {
     "dies": ActorDiedError(),

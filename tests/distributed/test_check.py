@@ -12,7 +12,7 @@ import pytest
 import ray
 from programs import load_program
 
-from dwm_ray.distributed.check import (
+from dwm_ray.distributed.cluster.check import (
     Facts,
     Node,
     clock_skew,
@@ -113,7 +113,7 @@ def test_a_share_that_is_read_only_is_told(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(30, "Read-only file system")
 
     with meeting_place(tmp_path) as (meeting, token):
-        monkeypatch.setattr("dwm_ray.distributed.check.tempfile.NamedTemporaryFile", refuse)
+        monkeypatch.setattr("dwm_ray.distributed.cluster.check.tempfile.NamedTemporaryFile", refuse)
         assert storage_problem(Path(meeting), token) == f"{tmp_path}: Read-only file system"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_problem import NUM_SEGMENTS
+from tiny_task import NUM_SEGMENTS
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]  # the machine may be busy
 

@@ -7,8 +7,8 @@ from typing import Any, NoReturn
 import pytest
 import ray
 
-from dwm_ray.distributed.cluster import connect
-from dwm_ray.run_folder import RunFailed
+from dwm_ray.distributed.cluster.resources import connect
+from dwm_ray.runs.folder import RunFailed
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dwm_ray.distributed.faults import suite, witness
-from dwm_ray.distributed.faults.arena import Arena
-from dwm_ray.distributed.faults.outcome import NotRun, Outcome, markdown_table
-from dwm_ray.streams import spill
-from dwm_ray.streams.accounts import Account
-from dwm_ray.synthesis import StreamSpec
+from dwm_ray.benchmarks.cluster.faults import checks, suite
+from dwm_ray.benchmarks.cluster.faults.harness import Arena
+from dwm_ray.benchmarks.cluster.faults.outcome import NotRun, Outcome, markdown_table
+from dwm_ray.blocks import block_files
+from dwm_ray.blocks.journal import Journal
+from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.types import SegmentShape
 
 SHAPE = SegmentShape(horizon=1, obs_size=1, act_size=1, num_actions=1)
@@ -53,30 +53,30 @@ def test_a_sweep_outlives_its_processes_and_its_driver_and_counts_every_row(
 def a_run(run: Path, told: int, counted: int, whole: bool = True) -> Path:
     """Two blocks of four rows on disk, of which the account has been told so many, and rows drawn as counted."""
     for index in range(2):
-        spill.write_block(run, SPEC, index, np.zeros((4, SHAPE.width), np.float32), SHAPE)
-    account = Account(spill.stream_folder(run, SPEC))
+        block_files.write_block(run, SPEC, index, np.zeros((4, SHAPE.width), np.float32), SHAPE)
+    account = Journal(block_files.stream_folder(run, SPEC))
     for index in range(told):
         account.drew(index, 4, kept=True)
     account.read("a", told, 4 * told)
     counters = {"segments_sampled": counted, "segments_consumed": 4 * told, "segments_dropped": 0}
     (run / "counters.json").write_text(json.dumps(counters))
     if whole:
-        (spill.stream_folder(run, SPEC) / "stream.json").write_text("{}")
+        (block_files.stream_folder(run, SPEC) / "stream.json").write_text("{}")
     return run
 
 
 def test_rows_are_exact_only_where_files_account_and_counters_agree(tmp_path: Path) -> None:
-    assert witness.rows_exact(a_run(tmp_path / "right", told=2, counted=8))
-    assert witness.rows_exact(a_run(tmp_path / "cut off", told=1, counted=0, whole=False))
-    assert not witness.rows_exact(a_run(tmp_path / "untold", told=1, counted=4))
-    assert not witness.rows_exact(a_run(tmp_path / "miscounted", told=2, counted=4))
-    assert not witness.rows_exact(a_run(tmp_path / "too many", told=1, counted=8, whole=False))
+    assert checks.rows_exact(a_run(tmp_path / "right", told=2, counted=8))
+    assert checks.rows_exact(a_run(tmp_path / "cut off", told=1, counted=0, whole=False))
+    assert not checks.rows_exact(a_run(tmp_path / "untold", told=1, counted=4))
+    assert not checks.rows_exact(a_run(tmp_path / "miscounted", told=2, counted=4))
+    assert not checks.rows_exact(a_run(tmp_path / "too many", told=1, counted=8, whole=False))
     twice = a_run(tmp_path / "twice", told=2, counted=8)
-    Account(spill.stream_folder(twice, SPEC)).read("a", 2, 16)
-    assert not witness.rows_exact(twice)
+    Journal(block_files.stream_folder(twice, SPEC)).read("a", 2, 16)
+    assert not checks.rows_exact(twice)
     gone = a_run(tmp_path / "gone", told=2, counted=8)
-    (spill.stream_folder(gone, SPEC) / "block-000001.parquet").unlink()
-    assert not witness.rows_exact(gone)
+    (block_files.stream_folder(gone, SPEC) / "block-000001.parquet").unlink()
+    assert not checks.rows_exact(gone)
 
 
 def test_left_behind_by_a_killed_program_is_what_the_next_one_has_not_freed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +85,7 @@ def test_left_behind_by_a_killed_program_is_what_the_next_one_has_not_freed(monk
     groups, actors = {"before": "placement group (created)"}, dict[str, str]()
     monkeypatch.setattr(Arena, "_groups", lambda arena: dict(groups))
     monkeypatch.setattr(Arena, "_actors", lambda arena: dict(actors))
-    monkeypatch.setattr("dwm_ray.distributed.faults.arena.CLEANING_S", 0.0)
+    monkeypatch.setattr("dwm_ray.benchmarks.cluster.faults.harness.CLEANING_S", 0.0)
     arena = Arena("address", Path(), SWEEP, ())
     assert arena.left() == ()
     actors["gone"] = "actor Sampler"

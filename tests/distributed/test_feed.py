@@ -11,13 +11,13 @@ import pytest
 import torch
 from ray.exceptions import ObjectLostError
 
+from dwm_ray.blocks.stream import Selection, StreamSpec
 from dwm_ray.config import ReplayConfig
-from dwm_ray.distributed import feed as module
-from dwm_ray.distributed.feed import BlockFeed
-from dwm_ray.distributed.stream import Delivery
+from dwm_ray.distributed.buffer.stream import Delivery
+from dwm_ray.distributed.workers import prefetcher as module
+from dwm_ray.distributed.workers.prefetcher import BlockPrefetcher
 from dwm_ray.filters.keep_all import KeepAll, KeepAllConfig
-from dwm_ray.sources import Intake
-from dwm_ray.synthesis import Admission, StreamSpec
+from dwm_ray.replay.sources import Intake
 from dwm_ray.types import SegmentShape
 
 SHAPE = SegmentShape(horizon=2, obs_size=1, act_size=1, num_actions=1)
@@ -63,12 +63,12 @@ def _store(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def intake_of(horizon: int, padded_to: int = 0, min_synthetic: int = 100, **options: Any) -> Intake:
-    admission = Admission(KeepAll(KeepAllConfig()), horizon, False, padded_to)
-    return Intake(SPEC, admission, ReplayConfig(min_synthetic=min_synthetic, **options), torch.device("cpu"))
+    selection = Selection(KeepAll(KeepAllConfig()), horizon, False, padded_to)
+    return Intake(SPEC, selection, ReplayConfig(min_synthetic=min_synthetic, **options), torch.device("cpu"))
 
 
-def feed(buffer: Buffer, horizon: int = 1, patience_s: float = 10.0, **options: Any) -> BlockFeed:
-    return BlockFeed(buffer, SPEC, [intake_of(horizon, **options)], "trial", patience_s)
+def feed(buffer: Buffer, horizon: int = 1, patience_s: float = 10.0, **options: Any) -> BlockPrefetcher:
+    return BlockPrefetcher(buffer, SPEC, [intake_of(horizon, **options)], "trial", patience_s)
 
 
 def delivery(*indices: int, complete: bool = False) -> Delivery:
@@ -154,7 +154,7 @@ def test_the_ring_keeps_the_newest_rows_up_to_its_capacity() -> None:
 def test_one_fetch_fills_the_rings_of_all_members_padded_to_one_shape() -> None:
     buffer = Buffer(lambda cursor, call: delivery(0, 1, 2, complete=True))
     intakes = [intake_of(1, padded_to=2), intake_of(2, padded_to=2, capacity=8)]
-    with BlockFeed(buffer, SPEC, intakes, "trial", 10.0) as running:
+    with BlockPrefetcher(buffer, SPEC, intakes, "trial", 10.0) as running:
         short, long = running.ready()
     assert (short.shape, long.shape) == (SHAPE, SHAPE)
     assert (short.num_added, long.num_added, long.size) == (12, 12, 8)
@@ -168,7 +168,7 @@ def test_a_member_with_too_few_rows_holds_up_the_others() -> None:
     buffer = Buffer(lambda cursor, call: delivery(0) if call == 1 else delivery())
     intakes = [intake_of(1, min_synthetic=4), intake_of(1, min_synthetic=5)]
     with (
-        BlockFeed(buffer, SPEC, intakes, "trial", 0.2) as running,
+        BlockPrefetcher(buffer, SPEC, intakes, "trial", 0.2) as running,
         pytest.raises(RuntimeError, match="only 4 imagined segments"),
     ):
         running.ready()

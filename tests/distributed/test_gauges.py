@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from dwm_ray.distributed import gauges as module
-from dwm_ray.distributed.gauges import FAMILIES, LABELS, Gauges, SamplerGauges, exported_name
+from dwm_ray.distributed.metrics import gauges as module
+from dwm_ray.distributed.metrics.gauges import FAMILIES, LABELS, Gauges, SamplerGauges, exported_name
 
 BOARD = json.loads((Path(__file__).parents[2] / "ops" / "grafana" / "dwm_ray.json").read_text())
 EXPORTED = {exported_name(family, name): family for family, names in FAMILIES.items() for name in names}
@@ -128,5 +128,5 @@ def test_a_sampler_tells_totals_speed_and_how_busy_it_was(
     assert made["dwm_sampler_segments"].values == [10, 40]
     assert made["dwm_sampler_segments_per_s"].values == [5, 10]
     assert made["dwm_sampler_busy_share"].values == [1, 0.5]
-    assert made["dwm_sampler_oom_halvings"].values == [0, 1, 1]
+    assert made["dwm_sampler_oom_splits"].values == [0, 1, 1]
     assert made.keys() == {f"dwm_sampler_{name}" for name in FAMILIES["sampler"]}

@@ -7,18 +7,18 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from tiny_problem import DWM, ONE_STEP, recording, tiny_config
+from tiny_task import DWM, ONE_STEP, recording, tiny_config
 
+from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.config import RunConfig
-from dwm_ray.distributed import gauges as module
-from dwm_ray.distributed.feed import BlockFeed
-from dwm_ray.distributed.gauges import FAMILIES, Gauges, SamplerGauges
-from dwm_ray.problem import load_problem
+from dwm_ray.data.task_data import load_task_data
+from dwm_ray.distributed.metrics import gauges as module
+from dwm_ray.distributed.metrics.gauges import FAMILIES, Gauges, SamplerGauges
+from dwm_ray.distributed.workers.prefetcher import BlockPrefetcher
+from dwm_ray.local.run import agent_trainer, imagined_ring, learn_trial, ready_agent, world_model, world_model_trainer
 from dwm_ray.replay.ring import Ring
-from dwm_ray.run import agent_trainer, imagined_ring, learn_trial, ready_agent, world_model, world_model_trainer
-from dwm_ray.run_folder import RunFolder
-from dwm_ray.sources import Intake, admission
-from dwm_ray.synthesis import StreamSpec
+from dwm_ray.replay.sources import Intake, selection
+from dwm_ray.runs.folder import RunFolder
 from dwm_ray.training.fit import fit, log_row
 from dwm_ray.training.writers import MetricsWriter
 from dwm_ray.world_models.base import model_options
@@ -58,9 +58,9 @@ def names(family: str) -> set[str]:
 
 def numbers_of_feed(config: RunConfig, ring: Ring) -> dict[str, float]:
     spec = StreamSpec.of(config, "model")
-    intake = Intake(spec, admission(config), config.replay, CPU)
+    intake = Intake(spec, selection(config), config.replay, CPU)
     intake.ring = ring
-    return BlockFeed(None, spec, [intake], "trial", 1.0).gauges(intake)
+    return BlockPrefetcher(None, spec, [intake], "trial", 1.0).gauges(intake)
 
 
 @pytest.mark.parametrize("model", [DWM, DYDIFF, ONE_STEP], ids=["stream", "rounds", "inline"])
@@ -68,13 +68,13 @@ def test_learners_export_the_catalogue_between_them(
     model: dict[str, Any], tmp_path: Path, seen: dict[str, float]
 ) -> None:
     config = tiny_config(recording(tmp_path / "data.hdf5"), model)
-    problem, run = load_problem(config), RunFolder(tmp_path)
-    trained = world_model(config, problem, run, CPU)
-    agent = ready_agent(config, problem, trained, CPU)
-    ring = imagined_ring(config, problem, trained, CPU) if model is DWM else None
-    trainer = agent_trainer(config, problem, agent, trained, ring)
+    task_data, run = load_task_data(config), RunFolder(tmp_path)
+    trained = world_model(config, task_data, run, CPU)
+    agent = ready_agent(config, task_data, trained, CPU)
+    ring = imagined_ring(config, task_data, trained, CPU) if model is DWM else None
+    trainer = agent_trainer(config, task_data, agent, trained, ring)
     numbers = (lambda: numbers_of_feed(config, ring)) if ring else dict
-    learn_trial(trainer, config, problem, tmp_path, lambda row: None, numbers, 0.0, Gauges("learner").tell)
+    learn_trial(trainer, config, task_data, tmp_path, lambda row: None, numbers, 0.0, Gauges("learner").tell)
     every = {f"dwm_learner_{name}" for name in ("update", "updates_per_s", "score_mean", "q_mean", "gpu_bytes")}
     assert every <= seen.keys()
     of_streams, of_rounds = {"dwm_learner_rows_fetched"}, {name for name in names("learner") if rounds_only(name)}
@@ -90,7 +90,7 @@ def rounds_only(name: str) -> bool:
 
 def test_training_a_world_model_exports_the_catalogue(tmp_path: Path, seen: dict[str, float]) -> None:
     config = tiny_config(recording(tmp_path / "data.hdf5"))
-    trainer = world_model_trainer(config, load_problem(config), CPU)
+    trainer = world_model_trainer(config, load_task_data(config), CPU)
     with MetricsWriter(tmp_path, tell=Gauges("world_model").tell) as writer:
         fit(trainer, model_options(config).num_updates, lambda row: log_row(writer, row))
     assert names("world_model") <= seen.keys()

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dwm_ray.distributed import leftovers
+from dwm_ray.distributed.cluster import leftovers
 
 LEFT, OTHERS = "a" * 36, ("b" * 36, "c" * 36, "d" * 36)
 

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from tiny_problem import ONE_STEP, recording, tiny_config
+from tiny_task import ONE_STEP, recording, tiny_config
 
-from dwm_ray.distributed.sweep import as_params, parties_of
-from dwm_ray.distributed.trial import Plant
-from dwm_ray.run_folder import RunFolder
-from dwm_ray.search import Trial
+from dwm_ray.distributed.tune.sweep import as_params, parties_of
+from dwm_ray.distributed.tune.trial import ClusterServices
+from dwm_ray.experiment.search_space import Trial
+from dwm_ray.runs.folder import RunFolder
 
 
 @pytest.fixture
@@ -28,8 +28,10 @@ def unable(file: Path) -> list[Any]:
     return [tiny_config(file, ONE_STEP), tiny_config(file, agent="cql")]
 
 
-def plant(folder: Path, at_once: int) -> Plant:
-    return cast(Plant, SimpleNamespace(run=RunFolder(folder), placement=SimpleNamespace(concurrent_trials=at_once)))
+def services(folder: Path, at_once: int) -> ClusterServices:
+    return cast(
+        ClusterServices, SimpleNamespace(run=RunFolder(folder), placement=SimpleNamespace(concurrent_trials=at_once))
+    )
 
 
 def sizes(parties: list[dict[str, Any]]) -> list[tuple[int, bool]]:
@@ -49,7 +51,7 @@ def sizes(parties: list[dict[str, Any]]) -> list[tuple[int, bool]]:
 def test_parties(
     most: int, at_once: int, expected: list[tuple[int, bool]], trials: list[Trial], tmp_path: Path
 ) -> None:
-    parties = parties_of(trials, plant(tmp_path, at_once), most)
+    parties = parties_of(trials, services(tmp_path, at_once), most)
     assert sizes(parties) == expected
     told = sorted(each["config"] for party in parties for each in party["trials"])
     assert told == sorted(trial.config.model_dump_json() for trial in trials)
@@ -60,7 +62,7 @@ def test_long_parties_come_first_and_those_that_build_a_world_model_before_them(
     trials: list[Trial], tmp_path: Path
 ) -> None:
     """CQL, which takes longer than four of IQL, builds the model of most; a single trial has one of its own."""
-    parties = parties_of(trials, plant(tmp_path, 2), 8)
+    parties = parties_of(trials, services(tmp_path, 2), 8)
     found = [(json.loads(party["trials"][0]["config"])["agent"]["name"], len(party["trials"])) for party in parties]
     assert found == [("cql", 1), ("td3_bc", 1), ("iql", 4), ("td3_bc", 4)]
 

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from dwm_ray.config import ClusterConfig
-from dwm_ray.distributed.cluster import TooFew, divide, place
-from dwm_ray.distributed.nodes import Growth, Resources, growth_here, growth_of
-from dwm_ray.distributed.provision import bundles
+from dwm_ray.distributed.cluster.nodes import Growth, Resources, growth_here, growth_of
+from dwm_ray.distributed.cluster.provision import bundles
+from dwm_ray.distributed.cluster.resources import TooFew, divide, place
 
 AWS = yaml.safe_load((Path(__file__).parents[2] / "cluster.yaml").read_text())
 LOCAL = yaml.safe_load((Path(__file__).parents[2] / "cluster-local.yaml").read_text())

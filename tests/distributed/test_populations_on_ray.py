@@ -11,11 +11,11 @@ from typing import Any
 import psutil
 import pytest
 from test_sweep_pipeline import OPTIONS, finish, read, start, states, wait_until
-from tiny_problem import NUM_SEGMENTS
+from tiny_task import NUM_SEGMENTS
 
-from dwm_ray.processes import below
+from dwm_ray.runs.processes import below
+from dwm_ray.runs.row_log import read_rows
 from dwm_ray.training.resume import resume_folder
-from dwm_ray.training.writers import read_rows
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]  # the machine may be busy
 

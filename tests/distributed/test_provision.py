@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from dwm_ray.config import ClusterConfig
-from dwm_ray.distributed import provision
-from dwm_ray.distributed.nodes import Growth, Resources, growth_of
-from dwm_ray.profiles import resolve
-from dwm_ray.run_folder import RunFailed
+from dwm_ray.distributed.cluster import provision
+from dwm_ray.distributed.cluster.nodes import Growth, Resources, growth_of
+from dwm_ray.experiment.profiles import resolve
+from dwm_ray.runs.folder import RunFailed
 
 AWS = yaml.safe_load((Path(__file__).parents[2] / "cluster.yaml").read_text())
 HEAD: Resources = {"CPU": 0}

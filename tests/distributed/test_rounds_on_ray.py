@@ -1,4 +1,4 @@
-"""Rounds drawn by sampler actors: the same rows as in one process, whoever dies; and DyDiff end to end."""
+"""OnPolicySource drawn by sampler actors: the same rows as in one process, whoever dies; and DyDiff end to end."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ import ray
 import torch
 from stream_site import stop
 from test_sweep_pipeline import finish, read, start
-from tiny_problem import ONE_STEP, tiny_config
+from tiny_task import ONE_STEP, tiny_config
 
+from dwm_ray.agents.parts.build import new_agent
+from dwm_ray.blocks.stream import Selection
+from dwm_ray.data.task_data import load_task_data
 from dwm_ray.data.transitions import real_segments
-from dwm_ray.distributed.cluster import place
-from dwm_ray.distributed.rounds import SamplerDrawer
-from dwm_ray.distributed.trial import Plant
+from dwm_ray.distributed.cluster.resources import place
+from dwm_ray.distributed.tune.trial import ClusterServices
+from dwm_ray.distributed.workers.rollouts import ActorRollouts
 from dwm_ray.filters.keep_all import KeepAll, KeepAllConfig
-from dwm_ray.problem import load_problem, model_fingerprint, new_agent
-from dwm_ray.rounds import Ground, LocalDrawer
-from dwm_ray.run import world_model
-from dwm_ray.run_folder import RunFolder
-from dwm_ray.synthesis import Admission
-from dwm_ray.training.writers import read_rows
+from dwm_ray.local.run import world_model
+from dwm_ray.replay.on_policy import LocalRollouts, RolloutContext
+from dwm_ray.runs.folder import RunFolder
+from dwm_ray.runs.row_log import read_rows
+from dwm_ray.world_models.parts.build import model_fingerprint
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -41,14 +43,14 @@ TRAIN = Path(__file__).parents[2] / "pipelines" / "train.py"
 def test_samplers_draw_what_one_process_draws_even_when_they_die(cluster: str, file: Path, tmp_path: Path) -> None:
     options = {"synthesis.refresh_every": 20, "cluster.num_samplers": 2}
     config, run = tiny_config(file, ONE_STEP, **options), RunFolder(tmp_path)
-    problem = load_problem(config)
-    model, agent = world_model(config, problem, run, CPU), new_agent(config, problem, CPU)
-    starts = real_segments(problem.episodes, config.training.discount, CPU)
-    admit = Admission(KeepAll(KeepAllConfig()), config.synthesis.horizon, False)
-    local = LocalDrawer(config, Ground(model, starts, problem.task.termination, admit))
-    plant = Plant.build(config, run, problem.identity, place(config.cluster))
-    drawer = SamplerDrawer(config, model_fingerprint(config, problem.identity), list(plant.sampler_names))
-    victim = ray.get(plant.samplers[0].__ray_call__.remote(lambda self: os.getpid()))
+    task_data = load_task_data(config)
+    model, agent = world_model(config, task_data, run, CPU), new_agent(config, task_data, CPU)
+    starts = real_segments(task_data.episodes, config.training.discount, CPU)
+    admit = Selection(KeepAll(KeepAllConfig()), config.synthesis.horizon, False)
+    local = LocalRollouts(config, RolloutContext(model, starts, task_data.task.termination, admit))
+    services = ClusterServices.build(config, run, task_data.identity, place(config.cluster))
+    drawer = ActorRollouts(config, model_fingerprint(config, task_data.identity), list(services.sampler_names))
+    victim = ray.get(services.samplers[0].__ray_call__.remote(lambda self: os.getpid()))
     for version in (0, 1):
         drawer.submit(version, agent)
         local.submit(version, agent)
@@ -59,7 +61,7 @@ def test_samplers_draw_what_one_process_draws_even_when_they_die(cluster: str, f
     for mine, theirs in zip(drawn, expected, strict=True):
         torch.testing.assert_close(mine.rows, theirs.rows, rtol=1e-5, atol=1e-5)
     assert drawer.collect(1) == []
-    stop(plant)
+    stop(services)
 
 
 def test_dydiff_learns_from_rounds_and_shows_their_age(file: Path, tmp_path: Path) -> None:

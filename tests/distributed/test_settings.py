@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from dwm_ray.distributed import settings
+from dwm_ray.distributed.cluster import settings
 
 
 @pytest.fixture

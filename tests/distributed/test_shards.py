@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from dwm_ray.distributed import shards as module
-from dwm_ray.distributed.shards import Shards
-from dwm_ray.synthesis import StreamSpec
+from dwm_ray.blocks.stream import StreamSpec
+from dwm_ray.distributed.buffer import shards as module
+from dwm_ray.distributed.buffer.shards import Shards
 
 
 def spec(seed: int) -> StreamSpec:

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from s3_server import ENVIRONMENT, S3
 from test_sweep_pipeline import OPTIONS, SWEEP, finish, read, start
-from tiny_problem import NUM_SEGMENTS
+from tiny_task import NUM_SEGMENTS
 
-from dwm_ray.distributed.check import inspect_cluster
-from dwm_ray.mirror import work_folder
-from dwm_ray.storage import Storage, StorageFailed
-from dwm_ray.streams.accounts import FILE
+from dwm_ray.blocks.journal import FILE
+from dwm_ray.distributed.cluster.check import inspect_cluster
+from dwm_ray.runs.storage import Storage, StorageFailed
+from dwm_ray.runs.sync import work_folder
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]  # the machine may be busy
 

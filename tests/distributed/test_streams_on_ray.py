@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import ray
 from stream_site import CPU, Site, make_site, ordered, stop
-from tiny_problem import NUM_SEGMENTS
+from tiny_task import NUM_SEGMENTS
 
-from dwm_ray.distributed.trial import Plant
-from dwm_ray.run_folder import RunFolder
-from dwm_ray.streams.local import stored_rings
+from dwm_ray.distributed.tune.trial import ClusterServices
+from dwm_ray.local.blocks import stored_rings
+from dwm_ray.runs.folder import RunFolder
 from dwm_ray.world_models.base import WorldModel
 
 pytestmark = pytest.mark.cluster
@@ -29,39 +29,41 @@ def site(cluster: str, file: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
-def plant(site: Site) -> Iterator[Plant]:
-    built = site.plant()
+def services(site: Site) -> Iterator[ClusterServices]:
+    built = site.services()
     yield built
     stop(built)
 
 
-def test_every_reader_gets_the_rows_that_one_process_draws(site: Site, plant: Plant) -> None:
+def test_every_reader_gets_the_rows_that_one_process_draws(site: Site, services: ClusterServices) -> None:
     for cursor in ("first", "second"):
-        np.testing.assert_allclose(site.all_rows(plant, cursor), site.expected, rtol=1e-6, atol=1e-6)
-    assert plant.buffer.counters() == {
+        np.testing.assert_allclose(site.all_rows(services, cursor), site.expected, rtol=1e-6, atol=1e-6)
+    assert services.buffer.counters() == {
         "streams_drawn": 1,
         "segments_sampled": NUM_SEGMENTS,
         "segments_dropped": 0,
         "segments_restored": 0,
         "segments_consumed": 2 * NUM_SEGMENTS,
-        "oom_halvings": 0,
+        "oom_splits": 0,
     }
 
 
-def test_a_run_without_ray_finds_what_samplers_have_drawn(site: Site, plant: Plant, tmp_path: Path) -> None:
-    rows = site.all_rows(plant, "third")
+def test_a_run_without_ray_finds_what_samplers_have_drawn(
+    site: Site, services: ClusterServices, tmp_path: Path
+) -> None:
+    rows = site.all_rows(services, "third")
     later = RunFolder(shutil.copytree(site.run.root, tmp_path / "run"))  # an account has one writer at a time
     nothing_to_draw_with = cast(WorldModel, None)
     [ring] = stored_rings([site.config], site.problem, nothing_to_draw_with, later, CPU).values()
     np.testing.assert_array_equal(ordered(ring), rows)
 
 
-def test_a_learner_that_starts_again_gets_every_row(site: Site, plant: Plant) -> None:
+def test_a_learner_that_starts_again_gets_every_row(site: Site, services: ClusterServices) -> None:
     """Its worker was killed in the middle: nobody closed its cursor."""
     other = replace(site.spec, seed=1)
-    gone = site.feed(plant, "trial", other)
-    ray.get(plant.buffer.of(other).fetch.remote(other, gone._cursor, 2, 10.0))
-    with site.feed(plant, "trial", other) as feed:
+    gone = site.feed(services, "trial", other)
+    ray.get(services.buffer.of(other).fetch.remote(other, gone._cursor, 2, 10.0))
+    with site.feed(services, "trial", other) as feed:
         [ring] = feed.ready()
         while not feed._complete:
             feed.check()
@@ -69,10 +71,10 @@ def test_a_learner_that_starts_again_gets_every_row(site: Site, plant: Plant) ->
     assert ring.num_added == NUM_SEGMENTS
 
 
-def test_a_stream_that_cannot_be_drawn_ends_the_learner_with_the_reason(site: Site, plant: Plant) -> None:
+def test_a_stream_that_cannot_be_drawn_ends_the_learner_with_the_reason(site: Site, services: ClusterServices) -> None:
     broken = replace(site.spec, world_model="absent")
     with (
-        site.feed(plant, "broken", broken) as feed,
+        site.feed(services, "broken", broken) as feed,
         pytest.raises(RuntimeError, match=r"the stream of imagined segments broke: .*absent: no readable checkpoint"),
     ):
         feed.ready()
@@ -80,11 +82,11 @@ def test_a_stream_that_cannot_be_drawn_ends_the_learner_with_the_reason(site: Si
         feed.check()
 
 
-def test_a_later_session_with_a_tiny_buffer_draws_nothing_again(site: Site, plant: Plant) -> None:
-    site.all_rows(plant, "before")  # whole on disk, whichever tests ran
-    before = plant.buffer.counters()
-    stop(plant)
-    again = site.plant(buffer_bytes=1)
+def test_a_later_session_with_a_tiny_buffer_draws_nothing_again(site: Site, services: ClusterServices) -> None:
+    site.all_rows(services, "before")  # whole on disk, whichever tests ran
+    before = services.buffer.counters()
+    stop(services)
+    again = site.services(buffer_bytes=1)
     for cursor in ("third", "fourth"):
         np.testing.assert_allclose(site.all_rows(again, cursor), site.expected, rtol=1e-6, atol=1e-6)
     counters = again.buffer.counters()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_problem import NUM_SEGMENTS
+from tiny_task import NUM_SEGMENTS
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]  # the machine may be busy
 
@@ -83,7 +83,7 @@ def test_a_sweep_shares_one_world_model_and_one_stream(finished: Path) -> None:
         "segments_dropped": 0,
         "segments_restored": 0,
         "segments_consumed": 4 * NUM_SEGMENTS,
-        "oom_halvings": 0,
+        "oom_splits": 0,
     }
     assert len(list((finished / "world_models").iterdir())) == len(list((finished / "streams").iterdir())) == 1
 

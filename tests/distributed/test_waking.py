@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from dwm_ray.distributed.waking import Bell, Desk, Soon
+from dwm_ray.distributed.buffer.conditions import Bell, Desk, Soon
 
 
 def test_calls_that_come_together_become_one() -> None:

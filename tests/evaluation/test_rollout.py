@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from dwm_ray.evaluation import rollout
-from dwm_ray.evaluation.environment import flat_environment
 from dwm_ray.evaluation.rollout import MAX_ENVIRONMENTS, evaluate
+from dwm_ray.tasks.environments import make_environment
 
 
 class Countdown(gymnasium.Env):
@@ -69,7 +69,7 @@ def test_mazes_show_the_policy_their_observation_and_then_their_goal():
     seen = []
     try:
         evaluate(lambda obs: seen.append(obs) or obs[:, :1], "Maze-v0", 1, seed=0)
-        space = flat_environment("Maze-v0").observation_space
+        space = make_environment("Maze-v0").observation_space
     finally:
         del gymnasium.registry["Maze-v0"]
     assert seen[0].tolist() == [[3.0, 4.0, 1.0]]
@@ -150,7 +150,7 @@ def test_halfcheetah_is_quiet_and_repeats_itself(env_id, capfd, recwarn, monkeyp
     def policy(obs):
         return torch.tanh(obs @ weights)
 
-    monkeypatch.setattr(rollout, "flat_environment", lambda env_id: _shorten(flat_environment(env_id)))
+    monkeypatch.setattr(rollout, "make_environment", lambda env_id: _shorten(make_environment(env_id)))
     first, second = (evaluate(policy, env_id, 2, seed=5) for _ in range(2))
     np.testing.assert_array_equal(first.returns, second.returns)
     assert first.lengths.tolist() == [50, 50]
@@ -175,4 +175,4 @@ def _shorten(env):
 )
 def test_environment_that_cannot_be_used_is_named(env_id, text):
     with pytest.raises(ValueError, match=text):
-        flat_environment(env_id)
+        make_environment(env_id)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dwm_ray.evaluation.scores import summarize
-from dwm_ray.tasks import task_for
+from dwm_ray.tasks.table import task_for
 
 
 def test_golden_summary_on_halfcheetah():

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from dwm_ray.environments import make_environment
 from dwm_ray.evaluation.simulator import Simulator, recorded_segments, simulator_error
+from dwm_ray.tasks.environments import make_environment
 from dwm_ray.types import Segments, Windows
 
 STEPS, ROWS = 3, 8

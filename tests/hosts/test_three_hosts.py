@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from local_cluster import Operator, stage, write_file
 from machines import Network, wait_until
-from tiny_problem import recording
+from tiny_task import recording
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(1800)]
 PATIENCE_S = 600
@@ -38,7 +38,7 @@ SWEEP = f"""
     --evaluation.every 1000 --evaluation.num-episodes 1 --evaluation.curve-episodes 1
 """
 """Learning starts only with the whole stream: no trial can end without the samplers that are lost in the middle."""
-ON_HEAD = {"SyntheticReplayBuffer", "Claims"}
+ON_HEAD = {"SyntheticReplayBuffer", "Leases"}
 ON_LEARNERS = {"ImplicitFunc", "RayTrainWorker", "TrainController"}
 
 

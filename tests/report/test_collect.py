@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from dwm_ray.experiment.names import method_name
 from dwm_ray.report.collect import MAX_POINTS, collect_results
-from dwm_ray.report.names import method_name
 
 
 def _trial(results, trial_id):

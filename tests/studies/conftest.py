@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_problem import DWM, ONE_STEP, recording, tiny_config
+from tiny_task import DWM, ONE_STEP, recording, tiny_config
 
 from dwm_ray.config import RunConfig
-from dwm_ray.problem import load_problem
-from dwm_ray.run_folder import RunFolder
+from dwm_ray.data.task_data import load_task_data
+from dwm_ray.runs.folder import RunFolder
 from dwm_ray.studies.base import Lab
 
 
@@ -28,13 +28,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def lab(file: Path, store: Path) -> Lab:
     config = tiny_config(file)
-    return Lab(config, "laptop", load_problem(config), torch.device("cpu"), RunFolder(store), lambda line: None)
+    return Lab(config, "laptop", load_task_data(config), torch.device("cpu"), RunFolder(store), lambda line: None)
 
 
 @pytest.fixture
 def tiny_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """World models other than the run's own are tiny too, whatever the profile says."""
-    from dwm_ray import profiles
+    from dwm_ray.experiment import profiles
 
     usual = profiles.with_method
     sizes = {"dwm": DWM, "one_step": ONE_STEP}

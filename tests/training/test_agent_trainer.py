@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dwm_ray import checkpoint
 from dwm_ray.config import TrainingConfig
 from dwm_ray.registry import find
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.replay.ring import Ring
+from dwm_ray.runs import tensor_files
 from dwm_ray.training.agent import AgentTrainer, NonFiniteLoss
 from dwm_ray.types import DataStats, Metrics, Segments, SegmentShape, Spaces
 
@@ -73,11 +73,11 @@ def tensors_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
 def test_resume_is_exact(name: str, tmp_path: Path) -> None:
     straight = real_agent(name, seed=0)
     first = straight.run(5)  # odd: the delayed actor's counter matters
-    checkpoint.save(tmp_path, "trainer", straight.state_dict(), {})
+    tensor_files.save(tmp_path, "trainer", straight.state_dict(), {})
     second = straight.run(6)
 
     resumed = real_agent(name, seed=9)
-    resumed.load_state_dict(checkpoint.load(tmp_path, "trainer")[0])
+    resumed.load_state_dict(tensor_files.load(tmp_path, "trainer")[0])
     assert resumed.update == 5
     assert resumed.run(6) == second != first
     tensors_equal(straight.state_dict(), resumed.state_dict())

@@ -10,9 +10,9 @@ import torch
 from emulated_graphs import EmulatedCapture
 from torch import Tensor
 
-from dwm_ray import graphs
+from dwm_ray import cuda_graphs
 from dwm_ray.agents.base import Agent
-from dwm_ray.agents.population import Population, stackable_agents
+from dwm_ray.agents.parts.population import Population, stackable_agents
 from dwm_ray.config import TrainingConfig
 from dwm_ray.registry import find, plugins
 from dwm_ray.replay.mixture import Mixture
@@ -101,9 +101,9 @@ def test_the_agents_that_come_with_it_are_capturable() -> None:
 def test_replayed_updates_are_those_of_an_agent(name: str, imagined: bool, capture: EmulatedCapture) -> None:
     compare(lambda cuda_graphs: trainer_of(agent_of(name, 0, cuda_graphs), imagined))
     agent = agent_of(name, 0, False)
-    kinds = Counter(agent.next_phase() for _ in range(sum(PARTS)))
+    kinds = Counter(agent.next_update_kind() for _ in range(sum(PARTS)))
     assert len(capture.tapes) == len(kinds) >= (2 if name in ("td3_bc", "diffusion_ql") else 1)
-    assert capture.num_eager == len(kinds) * graphs.WARM_UPS
+    assert capture.num_eager == len(kinds) * cuda_graphs.WARM_UPS
 
 
 @every_source

@@ -10,10 +10,10 @@ from test_graphed_refusals import Reads
 from torch import Tensor
 
 from dwm_ray.agents.bc import BCConfig
-from dwm_ray.agents.population import stackable_agents
-from dwm_ray.graphs import WARM_UPS
+from dwm_ray.agents.parts.population import stackable_agents
+from dwm_ray.blocks.graphed import CudaGraphSampler
+from dwm_ray.cuda_graphs import WARM_UPS
 from dwm_ray.registry import find
-from dwm_ray.streams.graphed import GraphedImaginer
 from dwm_ray.types import Segments, Spaces
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
@@ -59,7 +59,7 @@ def test_segments_are_those_that_are_drawn_without_graphs(denoiser: str) -> None
     cls = find("world_models", "dwm")
     model = cls(cls.Config(**(cls.Config.preset("small").model_dump() | options)), SPACES)
     model.cuda().requires_grad_(False).eval()
-    imaginer = GraphedImaginer(model, 32)
+    imaginer = CudaGraphSampler(model, 32)
     first, second = (torch.Generator("cuda").manual_seed(0) for _ in range(2))
     for seed in range(2 * WARM_UPS):
         starts = torch.rand(32, 5, generator=torch.Generator().manual_seed(seed)).cuda()

@@ -8,10 +8,10 @@ import torch
 from test_graphed import agent_of, built, capture, compare, population_of, trainer_of
 from torch import Tensor
 
-from dwm_ray import graphs
+from dwm_ray import cuda_graphs
 from dwm_ray.agents.base import Agent
 from dwm_ray.agents.bc import BC
-from dwm_ray.profiles import run_config
+from dwm_ray.experiment.profiles import run_config
 from dwm_ray.replay.source import BatchSource
 from dwm_ray.training.agent import AgentTrainer
 from dwm_ray.types import Metrics, Segments
@@ -62,7 +62,7 @@ class OtherNoise(BC):
 )
 def test_an_agent_that_cannot_be_recorded_is_an_error(cls: type[Agent], cause: str) -> None:
     trainer = trainer_of(built(cls, BC.Config(), 0, True))
-    trainer.run(graphs.WARM_UPS)
+    trainer.run(cuda_graphs.WARM_UPS)
     with pytest.raises(ValueError, match=rf"^training\.cuda_graphs: this cannot be a CUDA graph \(.*({cause})"):
         trainer.run(1)
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dwm_ray.config import RunConfig
+from dwm_ray.runs.row_log import read_rows
 from dwm_ray.training.learn import learn, milestones
-from dwm_ray.training.writers import MetricsWriter, read_rows
+from dwm_ray.training.writers import MetricsWriter
 
 
 def config(num_updates: int = 50, log_every: int = 10, checkpoint_every: int = 20, every: int = 25) -> RunConfig:

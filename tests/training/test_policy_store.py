@@ -5,16 +5,19 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_problem import recording, tiny_config
+from tiny_task import recording, tiny_config
 from torch import Tensor, nn
 
-from dwm_ray import checkpoint, registry
+from dwm_ray import registry
 from dwm_ray.agents.base import Agent
+from dwm_ray.agents.parts.build import new_agent
 from dwm_ray.config import RunConfig
-from dwm_ray.problem import Problem, load_problem, new_agent, new_model
+from dwm_ray.data.task_data import TaskData, load_task_data
+from dwm_ray.runs import tensor_files
 from dwm_ray.training.policy_store import load_agent, save_agent
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
 from dwm_ray.world_models.base import WorldModel, WorldModelConfig
+from dwm_ray.world_models.parts.build import new_model
 
 CPU = torch.device("cpu")
 
@@ -71,29 +74,29 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return recording(tmp_path_factory.mktemp("data") / "pendulum.hdf5")
 
 
-def saved(config: RunConfig, folder: Path, **built: Any) -> tuple[Agent, Problem]:
+def saved(config: RunConfig, folder: Path, **built: Any) -> tuple[Agent, TaskData]:
     """An agent after two updates, on disk; its model, if it plans, was built with other options than the run names."""
-    problem = load_problem(config)
-    agent = new_agent(config, problem, CPU)
+    task_data = load_task_data(config)
+    agent = new_agent(config, task_data, CPU)
     if agent.plans:
         other = config.with_values({f"world_model.{key}": value for key, value in built.items()})
-        agent.attach(new_model(other, problem, CPU), config.synthesis.target_rtg)
+        agent.attach(new_model(other, task_data, CPU), config.synthesis.target_rtg)
     zeros = torch.zeros(4, 1)
     rows = Segments(torch.randn(4, 2, 3), torch.randn(4, 1, 1), zeros, zeros + 0.99, zeros, zeros[:, 0])
     for _ in range(2):
         agent.update(rows, torch.Generator())
-    save_agent(folder, agent, config, problem, update=2)
-    return agent, problem
+    save_agent(folder, agent, config, task_data, update=2)
+    return agent, task_data
 
 
 @pytest.mark.parametrize("name", ["td3_bc", "iql"])
 def test_a_policy_acts_as_before_without_the_data(name: str, file: Path, tmp_path: Path) -> None:
-    agent, problem = saved(tiny_config(file, agent=name), tmp_path)
+    agent, task_data = saved(tiny_config(file, agent=name), tmp_path)
     loaded, meta = load_agent(tmp_path, CPU)
     obs = torch.randn(5, 3)
     assert torch.equal(loaded.act(obs), agent.act(obs))
     assert (meta["update"], meta["env_id"], meta["config"]["agent"]["name"]) == (2, "Pendulum-v1", name)
-    assert meta["return_max"] == pytest.approx(problem.episodes.returns().max())
+    assert meta["return_max"] == pytest.approx(task_data.episodes.returns().max())
 
 
 def planning(file: Path) -> RunConfig:
@@ -115,14 +118,14 @@ def test_a_planning_agent_brings_its_world_model_as_it_was_built(file: Path, tmp
 
 def test_other_agents_do_not_carry_the_model_that_taught_them(file: Path, tmp_path: Path) -> None:
     saved(tiny_config(file), tmp_path)
-    tensors, _ = checkpoint.load(tmp_path, "agent")
+    tensors, _ = tensor_files.load(tmp_path, "agent")
     assert not [name for name in tensors if name.startswith("model.")]
 
 
 def test_a_checkpoint_that_does_not_fit_is_named(file: Path, tmp_path: Path) -> None:
     saved(planning(file), tmp_path)
-    tensors, meta = checkpoint.load(tmp_path, "agent")
-    checkpoint.save(tmp_path, "agent", {name: t for name, t in tensors.items() if name != "model.change"}, meta)
+    tensors, meta = tensor_files.load(tmp_path, "agent")
+    tensor_files.save(tmp_path, "agent", {name: t for name, t in tensors.items() if name != "model.change"}, meta)
     with pytest.raises(ValueError, match=rf"{tmp_path}: its agent does not fit this version.*model\.change"):
         load_agent(tmp_path, CPU)
     with pytest.raises(ValueError, match="no readable checkpoint"):

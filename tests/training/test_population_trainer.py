@@ -4,7 +4,7 @@ import pytest
 import torch
 from test_agent_trainer import mixture, real_agent
 
-from dwm_ray.agents.population import Population
+from dwm_ray.agents.parts.population import Population
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.replay.ring import Ring
 from dwm_ray.training.agent import AgentTrainer

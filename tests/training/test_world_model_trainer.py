@@ -5,8 +5,8 @@ import torch
 from random_walks import SPACES, episodes
 from torch import nn
 
-from dwm_ray import checkpoint
 from dwm_ray.data.windows import WindowSet
+from dwm_ray.runs import tensor_files
 from dwm_ray.training.world_model import WorldModelTrainer
 from dwm_ray.world_models.dwm import DWM, DWMConfig
 from dwm_ray.world_models.one_step import OneStep, OneStepConfig
@@ -29,8 +29,8 @@ def test_resume_is_exact(kind: str, tmp_path: Path) -> None:
     whole, first, second = trainer(kind), trainer(kind), trainer(kind, seed=9)
     whole.run(20)
     first.run(10)
-    checkpoint.save(tmp_path, "trainer", first.state_dict(), {})
-    second.load_state_dict(checkpoint.load(tmp_path, "trainer")[0])
+    tensor_files.save(tmp_path, "trainer", first.state_dict(), {})
+    second.load_state_dict(tensor_files.load(tmp_path, "trainer")[0])
     assert second.update == 10
     second.run(10)
     expected, got = whole.state_dict(), second.state_dict()

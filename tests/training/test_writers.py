@@ -7,7 +7,8 @@ from typing import Any
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dwm_ray.training.writers import MetricsWriter, RowLog, open_to_append, read_rows
+from dwm_ray.runs.row_log import RowLog, open_to_append, read_rows
+from dwm_ray.training.writers import MetricsWriter
 
 
 def test_rows_come_back_in_order(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import torch
 from toy import generator, toy_episodes
 
 from dwm_ray.types import Spaces
-from dwm_ray.world_models.inverse_dynamics import InverseDynamics
+from dwm_ray.world_models.parts.inverse_dynamics import InverseDynamics
 
 SPACES = Spaces(obs_size=3, act_size=2, act_low=(-1.0, 0.0), act_high=(1.0, 4.0))
 TOY = toy_episodes()

@@ -8,8 +8,8 @@ from toy import SPACES, generator, toy_episodes
 
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.types import Windows
-from dwm_ray.world_models.ensemble import BestMembers, EnsembleMLP, largest_distance
 from dwm_ray.world_models.one_step import OneStep, OneStepConfig
+from dwm_ray.world_models.parts.ensemble import BestMembers, EnsembleMLP, largest_distance
 
 TINY = {"width": 16, "num_layers": 2, "ensemble_size": 3, "num_elites": 2, "learning_rate": 3e-3}
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from dwm_ray.types import Windows
-from dwm_ray.world_models.window_layout import WindowLayout
+from dwm_ray.world_models.parts.window_layout import WindowLayout
 
 PLAIN, ENDING = WindowLayout(2, has_continuation=False), WindowLayout(2, has_continuation=True)
 

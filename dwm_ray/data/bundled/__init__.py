@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dwm_ray.tasks import TASK_NAMES
+from dwm_ray.tasks.table import TASK_NAMES
 
 SOURCE = "bundled SAC recording (not D4RL's)"
 FOLDER = Path(__file__).parent

@@ -1,0 +1,1 @@
+"""Building blocks of agents: networks, targets, optimisers, populations."""

@@ -1,0 +1,70 @@
+"""A policy that is a diffusion model of actions (Diffusion-QL, Wang et al. 2022, arXiv 2208.06193, section 3).
+
+p(a | s): from noise, K denoising steps of a small MLP that is told state and step; the variance-preserving schedule
+keeps K = 5 steps enough. `sample` is differentiable, so that a critic can teach the whole chain. Clean actions are
+clamped to [-1, 1] at every step.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dwm_ray.agents.parts.networks import StackedMLP
+from dwm_ray.devices import Precision
+from dwm_ray.diffusion.conditioning import mlp, sinusoids
+from dwm_ray.diffusion.fast.activation import mish
+from dwm_ray.diffusion.schedules import alpha_bars
+from dwm_ray.diffusion.solvers import DDPMStride, posterior_jumps, stride_steps
+from dwm_ray.types import Spaces
+
+STEP_SIZE = 16
+"""Entries of the diffusion step's embedding."""
+
+
+class DiffusionPolicy(nn.Module):
+    """The policy; actions are in [-1, 1], observations standardised."""
+
+    signal: Tensor  # [K + 1] alpha_bar
+    features: Tensor  # [K + 1, STEP_SIZE]
+
+    def __init__(self, spaces: Spaces, hidden: list[int], diffusion_steps: int, precision: Precision) -> None:
+        super().__init__()
+        sizes = [spaces.act_size + STEP_SIZE + spaces.obs_size, *hidden, spaces.act_size]
+        self.body = StackedMLP(1, sizes, precision, mish)
+        self.step_mlp = mlp(STEP_SIZE, 2 * STEP_SIZE, STEP_SIZE)
+        signal = alpha_bars("vp", diffusion_steps)
+        self.diffusion_steps = diffusion_steps
+        self.chain = DDPMStride(posterior_jumps(signal, stride_steps(diffusion_steps, diffusion_steps)), 1.0)
+        self.levels = [(level**0.5, (1 - level) ** 0.5) for level in signal.tolist()]
+        self.register_buffer("signal", signal, persistent=False)
+        self.register_buffer("features", sinusoids(diffusion_steps, STEP_SIZE), persistent=False)
+
+    def loss(self, obs: Tensor, act: Tensor, generator: torch.Generator) -> Tensor:
+        """Mean squared error of the noise predicted in noisy actions [B, A]: behaviour cloning."""
+        step = torch.randint(1, self.diffusion_steps + 1, (len(act),), generator=generator, device=act.device)
+        noise = torch.randn(act.shape, generator=generator, device=act.device)
+        signal = self.signal[step].unsqueeze(1)
+        noisy = signal.sqrt() * act + (1 - signal).sqrt() * noise
+        return F.mse_loss(self._noise(noisy, self.step_mlp(self.features)[step], obs), noise)
+
+    def sample(self, obs: Tensor, noise_shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """Actions [B, N, A] for states [B, O]; `noise_shape` is [B, N, A], or [N, A] where all states share noise.
+        Gradients flow through all steps."""
+        num = noise_shape[-2]
+        states = obs.unsqueeze(1).expand(-1, num, -1).flatten(0, 1)
+        embeddings = self.step_mlp(self.features)
+
+        def estimate(x: Tensor, step: int) -> Tensor:
+            x = x.expand(len(obs), -1, -1)
+            embedding = embeddings[step].expand(len(states), -1)
+            noise = self._noise(x.flatten(0, 1), embedding, states).view_as(x)
+            kept, added = self.levels[step]
+            return (x - added * noise) / kept
+
+        return self.chain.sample(estimate, lambda x: x, noise_shape, generator)
+
+    def _noise(self, noisy: Tensor, embedding: Tensor, obs: Tensor) -> Tensor:
+        """The noise [B, A] seen in noisy actions."""
+        return self.body(torch.cat([noisy, embedding, obs], 1)).squeeze(0)

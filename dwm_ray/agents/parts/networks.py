@@ -1,0 +1,191 @@
+"""The agents' networks: stacks of equal MLPs, one [num, in, out] parameter a layer, so that twin critics are one
+batched matrix product instead of two; Gaussian policies for IQL and CQL; and what lies between raw units and networks.
+
+Networks of a population (`population`) have a leading axis of P members in every parameter; observations, actions and
+results then have it too, written as [..., B, O].
+
+Initial weights follow torch's Linear (uniform within 1 / sqrt(inputs)), which the reference agents use.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dwm_ray.data.normalizers import ZScore
+from dwm_ray.devices import Precision, product_dtype
+from dwm_ray.types import DataStats, Spaces
+
+Activation = Callable[[Tensor], Tensor]
+"""May work in place: it gets what nothing else reads."""
+
+
+class StackedMLP(nn.Module):
+    """`num` independent MLPs of the same `sizes` (input, hidden ..., output), evaluated together.
+
+    `precision` is that of the products between hidden layers, which are nine tenths of the work.
+    """
+
+    def __init__(self, num: int, sizes: list[int], precision: Precision, activation: Activation = torch.relu_) -> None:
+        super().__init__()
+        self.precision = precision
+        self.activation = activation
+        pairs = list(pairwise(sizes))
+        self.weights = nn.ParameterList([_uniform(num, fan_in, fan_out, fan_in) for fan_in, fan_out in pairs])
+        self.biases = nn.ParameterList([_uniform(num, 1, fan_out, fan_in) for fan_in, fan_out in pairs])
+
+    def forward(self, x: Tensor, num: int | None = None) -> Tensor:
+        """[..., B, in] -> [..., num, B, out], the first `num` networks' outputs, or all networks'."""
+        first, *hidden, last = self._layers(num)
+        y = self.activation(torch.baddbmm(first[1], _for_each(x, len(first[0])), first[0]))
+        dtype = product_dtype(self.precision, x.device.type)
+        for weight, bias in hidden:
+            y = self.activation(torch.baddbmm(bias.to(dtype), y.to(dtype), weight.to(dtype)))
+        y = _narrow(y.float(), *last)
+        return y if x.ndim == 2 else y.unflatten(0, (len(x), -1))
+
+    def _layers(self, num: int | None) -> list[tuple[Tensor, Tensor]]:
+        """Weights [n, in, out] and biases [n, 1, out] of the networks to evaluate, member by member."""
+        layers: list[tuple[Tensor, Tensor]] = list(zip(self.weights, self.biases, strict=True))
+        if num is not None:
+            layers = [(weight[..., :num, :, :], bias[..., :num, :, :]) for weight, bias in layers]
+        if layers[0][0].ndim == 3:
+            return layers
+        return [(weight.flatten(0, 1), bias.flatten(0, 1)) for weight, bias in layers]
+
+
+def _for_each(x: Tensor, num: int) -> Tensor:
+    """Inputs [B, in] of one agent or [P, B, in] of a population, once for each of `num` networks: [num, B, in]."""
+    return x.expand(num, -1, -1) if x.ndim == 2 else x.unsqueeze(1).expand(-1, num // len(x), -1, -1).flatten(0, 1)
+
+
+def _uniform(num: int, rows: int, columns: int, fan_in: int) -> nn.Parameter:
+    bound = 1 / math.sqrt(fan_in)
+    return nn.Parameter(torch.empty(num, rows, columns).uniform_(-bound, bound))
+
+
+def _narrow(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The last layer. One output is a product and a sum: matrix products that thin are five times slower."""
+    if weight.shape[2] == 1:
+        return (y * weight.transpose(1, 2)).sum(2, keepdim=True) + bias
+    return torch.baddbmm(bias, y, weight)
+
+
+class TwinCritic(nn.Module):
+    """Two Q networks."""
+
+    def __init__(
+        self, spaces: Spaces, hidden: list[int], precision: Precision, activation: Activation = torch.relu_
+    ) -> None:
+        super().__init__()
+        self.body = StackedMLP(2, [spaces.obs_size + spaces.act_size, *hidden, 1], precision, activation)
+
+    def forward(self, obs: Tensor, act: Tensor, num: int | None = None) -> Tensor:
+        """Standardised [..., B, O] and unit actions [..., B, A] -> [..., 2, B], or [..., num, B] of the first `num`
+        networks only."""
+        return self.body(torch.cat([obs, act], -1), num).squeeze(-1)
+
+    def of_each(self, obs: Tensor, act: Tensor) -> Tensor:
+        """Several actions a state: standardised [B, O] and unit [B, N, A] -> [2, B, N], in one pass."""
+        batch, num, _ = act.shape
+        rows = torch.cat([obs.unsqueeze(1).expand(-1, num, -1), act], 2).flatten(0, 1)
+        return self.body(rows).view(2, batch, num)
+
+
+class ValueNet(nn.Module):
+    """V."""
+
+    def __init__(self, spaces: Spaces, hidden: list[int], precision: Precision) -> None:
+        super().__init__()
+        self.body = StackedMLP(1, [spaces.obs_size, *hidden, 1], precision)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """Standardised [..., B, O] -> [..., B]."""
+        return self.body(obs).squeeze((-3, -1))
+
+
+class TanhActor(nn.Module):
+    """Deterministic policy; also the mean of a Gaussian one."""
+
+    def __init__(self, spaces: Spaces, hidden: list[int], precision: Precision) -> None:
+        super().__init__()
+        self.body = StackedMLP(1, [spaces.obs_size, *hidden, spaces.act_size], precision)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """Standardised [..., B, O] -> unit actions [..., B, A]."""
+        return torch.tanh(self.body(obs).squeeze(-3))
+
+
+class GaussianActor(nn.Module):
+    """Tanh mean and a learned log-deviation per action dimension, the same in all states (IQL)."""
+
+    LOG_STD_RANGE = (-20.0, 2.0)
+
+    def __init__(self, spaces: Spaces, hidden: list[int], precision: Precision) -> None:
+        super().__init__()
+        self.mean = TanhActor(spaces, hidden, precision)
+        self.log_std = nn.Parameter(torch.zeros(spaces.act_size))
+
+    def negative_log_prob(self, obs: Tensor, act: Tensor) -> Tensor:
+        """[..., B] for unit actions [..., B, A]."""
+        log_std = self.log_std.unsqueeze(-2).clamp(*self.LOG_STD_RANGE)
+        z = (act - self.mean(obs)) * torch.exp(-log_std)
+        return (0.5 * z.square() + log_std + 0.5 * math.log(2 * math.pi)).sum(-1)
+
+
+class SquashedActor(nn.Module):
+    """Gaussian squashed by tanh; its mean and its log-deviation follow the state (SAC, CQL)."""
+
+    LOG_STD_RANGE = (-20.0, 2.0)
+    LOG_STD_OFFSET = -1.0  # an untrained policy that is not nearly uniform
+
+    def __init__(self, spaces: Spaces, hidden: list[int], precision: Precision) -> None:
+        super().__init__()
+        self.body = StackedMLP(1, [spaces.obs_size, *hidden, 2 * spaces.act_size], precision)
+
+    def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Standardised [B, O] -> mean and log-deviation [B, A] before squashing."""
+        mean, log_std = self.body(obs).squeeze(0).chunk(2, dim=1)
+        return mean, (log_std + self.LOG_STD_OFFSET).clamp(*self.LOG_STD_RANGE)
+
+    def mode(self, obs: Tensor) -> Tensor:
+        """Standardised [B, O] -> unit actions [B, A] without noise."""
+        return torch.tanh(self(obs)[0])
+
+
+def squashed(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """tanh(mean + deviation * noise) [..., A] and its log-density [...] for standard normal noise. The density of tanh
+    is written as log(1 - tanh(x)^2) = 2 * (log 2 - x - softplus(-2x)), which stays finite where tanh saturates."""
+    x = mean + log_std.exp() * noise
+    normal = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
+    squash = 2 * (math.log(2) - x - F.softplus(-2 * x))
+    return torch.tanh(x), (normal - squash).sum(-1)
+
+
+class Scaling(nn.Module):
+    """Raw units outside, standardised observations and actions in [-1, 1] inside."""
+
+    center: Tensor  # [A]
+    half_range: Tensor  # [A]
+
+    def __init__(self, spaces: Spaces, stats: DataStats) -> None:
+        super().__init__()
+        self.obs = ZScore(spaces.obs_size)
+        self.obs.mean.copy_(torch.as_tensor(stats.obs_mean))
+        self.obs.scale.copy_(torch.as_tensor(stats.obs_std) + self.obs.eps)
+        low, high = torch.tensor(spaces.act_low), torch.tensor(spaces.act_high)
+        self.register_buffer("center", (low + high) / 2)
+        self.register_buffer("half_range", (high - low) / 2)
+
+    def unit(self, act: Tensor) -> Tensor:
+        """Actions in the task's bounds -> [-1, 1]."""
+        return (act - self.center) / self.half_range
+
+    def raw(self, act: Tensor) -> Tensor:
+        """Actions in [-1, 1] -> the task's bounds."""
+        return act * self.half_range + self.center

@@ -1,0 +1,27 @@
+"""Twin critics regressed on targets: one step, and what every agent with such critics tells of it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dwm_ray.agents.parts.networks import TwinCritic
+from dwm_ray.agents.parts.optimizer import descend
+from dwm_ray.types import Metrics
+
+
+def regress(
+    critic: TwinCritic, optimizer: torch.optim.Adam, obs: Tensor, act: Tensor, target: Tensor, clipped: Tensor
+) -> Metrics:
+    """One step down the summed squared errors of both critics at start pairs [..., B]; `clipped` [...] is the share of
+    targets [..., B] that the guard moved."""
+    q = critic(obs, act)
+    loss = (q - target.unsqueeze(-2)).square().mean(-1).sum(-1)
+    descend(optimizer, loss)
+    return {
+        "critic_loss": loss.detach(),
+        "q_mean": q.detach().mean((-2, -1)),
+        "q_max": q.detach().amax((-2, -1)),
+        "target_mean": target.mean(-1),
+        "target_clipped": clipped,
+    }

@@ -1,0 +1,1 @@
+"""Throughput suites, load generator and fault injection."""

@@ -1,0 +1,1 @@
+"""Benchmarks that start a Ray cluster: buffer load, sampler scaling, faults."""

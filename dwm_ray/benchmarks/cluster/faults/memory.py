@@ -1,0 +1,95 @@
+"""A sampler whose memory is too small: the kernel refuses, it goes on with half as many rows at once."""
+
+from __future__ import annotations
+
+import resource
+import time
+from dataclasses import replace
+
+import numpy as np
+import ray
+import torch
+
+from dwm_ray.benchmarks.cluster.faults.harness import Arena
+from dwm_ray.benchmarks.cluster.faults.outcome import Outcome
+from dwm_ray.blocks.block_files import stream_folder
+from dwm_ray.blocks.journal import Journal
+from dwm_ray.blocks.stream import StreamSpec, generate_block
+from dwm_ray.config import RunConfig
+from dwm_ray.data.task_data import TaskData, load_task_data
+from dwm_ray.data.transitions import real_segments
+from dwm_ray.distributed.cluster.resources import place
+from dwm_ray.distributed.tune.trial import ClusterServices
+from dwm_ray.runs.folder import RunFolder
+from dwm_ray.runs.processes import status_bytes
+from dwm_ray.types import SegmentShape
+from dwm_ray.world_models.parts.build import new_model
+from dwm_ray.world_models.parts.store import load_model, save_model
+
+ALLOWED_BYTES = 150_000_000
+"""What the sampler may take beyond what it holds with its model loaded: half of what a block takes."""
+BLOCK_ROWS = 8192
+FEW = 64
+OPTIONS = {
+    "world_model.denoiser": "mlp",
+    "world_model.dim": 128,
+    "synthesis.block_rows": BLOCK_ROWS,
+    "synthesis.num_segments": 2 * BLOCK_ROWS,
+    "cluster.num_samplers": 1,
+    "cluster.learner_cpus": 0.5,
+}
+MODEL = "faults"
+
+
+def sampler_memory(arena: Arena, base: RunConfig) -> Outcome:
+    """Two blocks through a real buffer and sampler; the first must be the one that enough memory gives."""
+    config = base.with_values(OPTIONS)
+    run, task_data = RunFolder(arena.folder / "memory"), load_task_data(config)
+    save_model(run.world_model(MODEL), new_model(config, task_data, torch.device("cpu")), {})
+    services = ClusterServices.build(config, run, task_data.identity, place(config.cluster))
+    try:
+        found = _drawn(services, config, run, task_data)
+    finally:
+        for actor in (*services.samplers, *services.buffer.actors, services.leases):
+            ray.kill(actor)
+    return replace(found, left=arena.left())
+
+
+def _drawn(services: ClusterServices, config: RunConfig, run: RunFolder, task_data: TaskData) -> Outcome:
+    spec, [sampler] = StreamSpec.of(config, MODEL), services.samplers
+    warm = replace(spec, num_segments=FEW, block_rows=FEW)  # loads the model, and what libraries load at first use
+    ray.get(sampler.draw.remote(warm, 0)[1])
+    _limit(ray.get(sampler.pid.remote()))
+    started = time.time()
+    blocks = _all_blocks(services, spec)
+    seconds = time.time() - started
+    splits = Journal(stream_folder(run.root, spec)).oom_splits
+    same = np.allclose(blocks[0], _expected(config, run, task_data, spec), rtol=0, atol=1e-3)
+    rows = "as" if same else "OTHER than"
+    survived = f"halved {splits} times and drew both blocks in {seconds:.0f} s; rows {rows} with enough memory"
+    exact = sum(map(len, blocks.values())) == spec.num_segments
+    return Outcome("a sampler out of memory", survived, None, "no row", exact, (), same and splits > 0)
+
+
+def _limit(pid: int) -> None:
+    """RLIMIT_DATA: the kernel refuses what goes beyond."""
+    held = status_bytes(pid, "VmData")["VmData"]
+    resource.prlimit(pid, resource.RLIMIT_DATA, (held + ALLOWED_BYTES, resource.RLIM_INFINITY))
+
+
+def _all_blocks(services: ClusterServices, spec: StreamSpec) -> dict[int, np.ndarray]:
+    blocks: dict[int, np.ndarray] = {}
+    while True:
+        delivery = ray.get(services.buffer.of(spec).fetch.remote(spec, "reader", 1, 5.0, len(blocks)))
+        blocks |= {index: np.array(ray.get(ref)) for index, [ref] in delivery.blocks}
+        if delivery.complete:
+            return blocks
+
+
+def _expected(config: RunConfig, run: RunFolder, task_data: TaskData, spec: StreamSpec) -> np.ndarray:
+    device = torch.device("cpu")
+    model = load_model(run.world_model(MODEL), device).with_options(spec.sampling)
+    starts = real_segments(task_data.episodes, config.training.discount, device)
+    segments = generate_block(spec, 0, model, starts, task_data.task.termination)
+    rows: np.ndarray = SegmentShape.of(segments).fuse(segments).numpy()
+    return rows

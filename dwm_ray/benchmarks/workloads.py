@@ -1,0 +1,89 @@
+"""What the suites time: the product's own parts, built on real data as a run of the profile `laptop` builds them.
+
+World models are not trained: the time of a product does not depend on its weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from dwm_ray.agents.base import Agent
+from dwm_ray.agents.parts.build import new_agent
+from dwm_ray.blocks.stream import StreamSpec, generate_block
+from dwm_ray.config import DataConfig, RunConfig
+from dwm_ray.data.task_data import TaskData, load_task_data
+from dwm_ray.data.transitions import real_segments
+from dwm_ray.experiment import profiles
+from dwm_ray.replay.mixture import Mixture
+from dwm_ray.replay.ring import Ring
+from dwm_ray.replay.source import BatchSource
+from dwm_ray.replay.sources import InlineSource, real_ring, selection
+from dwm_ray.types import Segments, SegmentShape
+from dwm_ray.world_models.base import WorldModel
+from dwm_ray.world_models.parts.build import new_model
+
+RING_ROWS = 16_384
+"""Imagined rows in a ring: as many as `replay.min_synthetic` asks for."""
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """A data set on a device."""
+
+    task_data: TaskData
+    device: torch.device
+    task: str
+    data: DataConfig
+
+    @staticmethod
+    def load(task: str, data: DataConfig, device: torch.device) -> Workbench:
+        """ValueError where there are no such data."""
+        task_data = load_task_data(profiles.run_config("laptop").model_copy(update={"task": task, "data": data}))
+        return Workbench(task_data, device, task, data)
+
+    def expect_gpu(self, option: str) -> None:
+        """ValueError, which names the option that asks for CUDA graphs, on any other device."""
+        if self.device.type != "cuda":
+            raise ValueError(f"{option}: CUDA graphs need a GPU; expected --device cuda, not {self.device}")
+
+    def config(self, world_model: str, agent: str, **values: Any) -> RunConfig:
+        """A run of the profile `laptop` on this data; `values` by dotted path, given as `**{"agent.x": 1}`."""
+        config = profiles.run_config("laptop", world_model, agent)
+        return config.model_copy(update={"task": self.task, "data": self.data}).with_values(values)
+
+    def generator(self) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(0)
+
+    def agent(self, config: RunConfig) -> Agent:
+        return new_agent(config, self.task_data, self.device)
+
+    def model(self, config: RunConfig) -> WorldModel:
+        """Frozen, as it is where segments are drawn."""
+        return new_model(config, self.task_data, self.device).requires_grad_(False).eval()
+
+    def starts(self, config: RunConfig) -> Segments:
+        return real_segments(self.task_data.episodes, config.training.discount, self.device)
+
+    def real(self, config: RunConfig) -> Mixture:
+        """Recorded transitions: model-free learning."""
+        return Mixture(real_ring(config, self.task_data, self.device), None, 1.0, config.training.batch_size)
+
+    def stream(self, config: RunConfig) -> BatchSource:
+        """Imagined segments that were drawn ahead."""
+        config = config.with_values({"synthesis.block_rows": RING_ROWS, "synthesis.num_segments": RING_ROWS})
+        spec, admit = StreamSpec.of(config, "benchmark"), selection(config)
+        block = generate_block(spec, 0, self.model(config), self.starts(config), self.task_data.task.termination)
+        shape = SegmentShape.of(block)
+        ring = Ring(RING_ROWS * admit.rows_a_segment, admit.shape(shape), self.device)
+        ring.add(admit.rows(spec, 0, shape.fuse(block), shape))
+        real = real_ring(config, self.task_data, self.device)
+        return Mixture(real, ring, config.replay.real_ratio, config.training.batch_size)
+
+    def inline(self, config: RunConfig, agent: Agent) -> BatchSource:
+        """Segments imagined within the update, as DWM's paper does it."""
+        real = real_ring(config, self.task_data, self.device)
+        rule = self.task_data.task.termination
+        return InlineSource(config, real, self.model(config), agent, rule, self.generator())

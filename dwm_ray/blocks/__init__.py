@@ -1,0 +1,1 @@
+"""Generate, store and account for blocks of imagined segments."""

@@ -1,0 +1,1 @@
+"""Inference forms of networks for CPUs."""

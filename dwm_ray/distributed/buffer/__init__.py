@@ -1,0 +1,1 @@
+"""The shared synthetic replay buffer."""

@@ -1,0 +1,1 @@
+"""Find or start a cluster, divide its resources, ask for nodes."""

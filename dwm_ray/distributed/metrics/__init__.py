@@ -1,0 +1,1 @@
+"""Gauges for the Ray dashboard and Prometheus."""

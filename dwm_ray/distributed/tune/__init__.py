@@ -1,0 +1,1 @@
+"""Trials and sweeps under Ray Tune."""

@@ -1,0 +1,76 @@
+"""Optuna (TPE) chooses a sweep's points by the scores so far.
+
+Points that cannot run (H >= T) and points that were tried before are told to Optuna and asked for again, so every trial
+that Tune launches is a new one that can run; how many were passed over is counted by reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+from optuna.distributions import CategoricalDistribution
+from ray.tune.search import Searcher
+from ray.tune.search.optuna import OptunaSearch
+
+from dwm_ray.config import RunConfig
+from dwm_ray.experiment.search_space import Dimension, Plan, Point, Trial, Value
+
+MOST_TRIES = 50
+"""Useless suggestions in a row after which the space counts as used up."""
+
+
+class FeasibleOptuna(Searcher):
+    """Tune's OptunaSearch over axes and methods; suggests parameters {trial: ...} of whole trials."""
+
+    def __init__(
+        self,
+        axes: dict[str, tuple[Dimension, tuple[Value, ...]]],
+        bases: dict[str, RunConfig],
+        plan: Plan,
+        launch: Callable[[Trial], dict[str, Any]],
+        most_running: int,
+        seed: int,
+    ) -> None:
+        """`bases`: method name -> options; `plan` knows the trials so far and counts what was dropped; `launch` makes a
+        trial's folder and Tune's parameters."""
+        super().__init__(metric="score_mean", mode="max")
+        choices = {"method": tuple(bases), **{name: values for name, (_, values) in axes.items()}}
+        space = {name: CategoricalDistribution(values) for name, values in choices.items()}
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._inner = OptunaSearch(space=space, metric="score_mean", mode="max", seed=seed)
+        self._axes = {name: axis for name, (axis, _) in axes.items()}
+        self._bases, self._plan, self._launch, self._most_running = bases, plan, launch, most_running
+        self._asked = 0
+        self._inner_ids: dict[str, str] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """None while all slots are taken, FINISHED when nothing new is left."""
+        if len(self._inner_ids) >= self._most_running:
+            return None
+        for _ in range(MOST_TRIES):
+            self._asked += 1
+            inner_id = f"ask-{self._asked}"
+            trial = self._new_trial(dict(self._inner.suggest(inner_id)))
+            if trial is not None:
+                self._inner_ids[trial_id] = inner_id
+                return {"trial": self._launch(trial)}
+            self._inner.on_trial_complete(inner_id, error=True)
+        return Searcher.FINISHED
+
+    def _new_trial(self, point: Point) -> Trial | None:
+        """The trial of a point, unless it cannot run or was tried before."""
+        before = len(self._plan.trials)
+        base = self._bases[str(point.pop("method"))]
+        self._plan.add(base, point, self._axes)
+        return self._plan.trials[-1] if len(self._plan.trials) > before else None
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        self._inner.on_trial_complete(self._inner_ids.pop(trial_id), result, error)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: a resumed sweep starts Optuna anew and passes over the trials that are done."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """See `save`."""

@@ -1,0 +1,1 @@
+"""Processes of a run on Ray: samplers, learners, world-model workers."""

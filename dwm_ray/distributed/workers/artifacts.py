@@ -1,0 +1,47 @@
+"""One builder per world model, however many trials need it.
+
+A trial that needs a world model leases its name. The first becomes the builder, the others wait for the model's folder
+to be whole; a builder that dies stops renewing its claim, and the next to ask takes the build over - from the builder's
+last checkpoint. A model that an earlier session finished is simply found.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager
+from threading import Event
+from typing import Any
+from uuid import uuid4
+
+import ray
+
+from dwm_ray.background import in_background
+from dwm_ray.config import RunConfig
+from dwm_ray.data.task_data import DataIdentity
+from dwm_ray.distributed.cluster.resources import Placement
+from dwm_ray.distributed.workers.leases import LEASE_S
+from dwm_ray.distributed.workers.world_model import train_world_model
+from dwm_ray.runs.folder import RunFolder
+from dwm_ray.world_models.parts.build import model_fingerprint
+
+POLL_S = 1.0
+
+
+def ensure_world_model(config: RunConfig, run: RunFolder, data: DataIdentity, leases: Any, placement: Placement) -> str:
+    """Name of the run's world model, which is whole when this returns: found, waited for or built."""
+    name, owner = model_fingerprint(config, data), uuid4().hex
+    while not run.has(run.world_model(name) / "status.json"):
+        if ray.get(leases.claim.remote(name, owner)):
+            with _renewing(leases, name, owner):
+                train_world_model(config, run, name, data.fingerprint, placement)
+        else:
+            time.sleep(POLL_S)
+    return name
+
+
+def _renewing(leases: Any, name: str, owner: str) -> AbstractContextManager[None]:
+    def renew(stop: Event) -> None:
+        while not stop.wait(LEASE_S / 4):
+            leases.claim.remote(name, owner)
+
+    return in_background("claim", renew)

@@ -1,0 +1,1 @@
+"""What a user asks for: profiles, methods, search space, sweep plan, comparison."""

@@ -1,0 +1,207 @@
+"""Methods by name -> trials that differ in nothing else: equal data, equal updates, the same evaluation and seeds.
+
+A name is AGENT or WORLDMODEL-AGENT, spelled as one likes (case, '-', '_' and '+' do not matter): td3bc, dwm-td3bc,
+OneStep-IQL. A suffix sets options of that method alone, by the name of a search axis or by dotted path:
+dwm-td3bc@horizon=3,target_rtg=0.7. Everything else is the method's own preset (`profiles.with_method`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from dwm_ray import registry
+from dwm_ray.blocks.stream import StreamSpec
+from dwm_ray.config import Frozen, PositiveInt, RunConfig
+from dwm_ray.data.task_data import DataIdentity
+from dwm_ray.experiment import profiles
+from dwm_ray.experiment.names import method_name
+from dwm_ray.experiment.plan import SweepConfig, one_by_one, with_required
+from dwm_ray.experiment.profiles import Profile
+from dwm_ray.experiment.search_space import Point, Trial, Value, dimensions, parse_value, reason
+from dwm_ray.registry import find, suggest
+from dwm_ray.replay.sources import source_kind
+from dwm_ray.world_models.base import model_options
+from dwm_ray.world_models.parts.build import model_fingerprint
+
+EQUAL = ("task", "seed", "data", "evaluation", "cluster", "training.num_updates")
+"""Options, and groups of them, that no method may have of its own."""
+
+
+class ComparisonConfig(Frozen):
+    """What is compared."""
+
+    methods: tuple[str, ...] = ("td3bc", "dwm-td3bc")
+    """Methods, from the list above; the first is the reference of 'probability of improvement'. A suffix such as
+    @horizon=3,target_rtg=0.7 sets options (search axes or dotted paths) of one method."""
+    seeds: PositiveInt = 3
+    """Runs of every method, with seeds 0, 1, ... (these take the place of --seed)."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method as it was asked for."""
+
+    spec: str
+    world_model: str
+    """Plug-in, or 'none'."""
+    agent: str
+    options: Point
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method of a comparison with its trials, one per seed."""
+
+    name: str
+    """As it is printed: 'DWM-TD3+BC (horizon=3)'."""
+    spec: str
+    trials: list[Trial]
+
+
+def plain(name: str) -> str:
+    """What counts of a method's name."""
+    return re.sub(r"[\s_+-]", "", name).lower()
+
+
+def known_methods() -> dict[str, tuple[str, str]]:
+    """Plain name -> (world model, agent) of every combination that is there. An agent that plans by a world model has
+    the default one where its name stands alone."""
+    default, found = profiles.DEFAULT_WORLD_MODEL, {}
+    for agent in registry.plugins("agents"):
+        found[plain(agent)] = (default if find("agents", agent).plans else "none", agent)
+        found |= {plain(model + agent): (model, agent) for model in registry.plugins("world_models")}
+    return found
+
+
+def parse_method(text: str) -> Method:
+    """A method from its name and suffix. ValueError with the nearest names where there is none."""
+    name, _, suffix = text.partition("@")
+    known = known_methods()
+    if plain(name) not in known:
+        spelled = [spelling(*method) for method in known.values()]
+        raise ValueError(f"--methods: unknown method {name!r}{suggest(name.lower(), spelled)}")
+    return Method(text, *known[plain(name)], dict(_option(text, part) for part in suffix.split(",") if part))
+
+
+def spelling(world_model: str, agent: str) -> str:
+    """How a method's name is listed: 'dwm-td3bc'; 'td3bc' without a world model."""
+    return "-".join(plain(part) for part in (world_model, agent) if part != "none")
+
+
+def method_names() -> list[str]:
+    """Names of all methods that can run, as they are listed."""
+    return list(dict.fromkeys(spelling(*method) for method in known_methods().values() if _goes_together(*method)))
+
+
+def _goes_together(world_model: str, agent: str) -> bool:
+    try:
+        profiles.run_config("paper", world_model, agent)
+    except ValueError:
+        return False
+    return True
+
+
+def _option(text: str, part: str) -> tuple[str, Value]:
+    """'horizon=3' -> ('horizon', 3)."""
+    name, equals, value = part.partition("=")
+    if not equals or not name or not value:
+        raise ValueError(f"--methods {text}: {part!r} is no option; expected NAME=VALUE, several joined by commas")
+    return name, parse_value(value)
+
+
+def path_of(name: str) -> str:
+    """Dotted path of a search axis or of an option that is named by its path already. ValueError for what is neither,
+    and for what must be equal for all methods."""
+    axes = dimensions()
+    if name not in axes and name.split(".")[0] not in RunConfig.model_fields:
+        raise ValueError(f"unknown option {name!r}{suggest(name, list(axes))} (or a dotted path, agent.return_lambda)")
+    path = axes[name].path if name in axes else name
+    if any(path == equal or path.startswith(f"{equal}.") for equal in EQUAL):
+        raise ValueError(f"{path} is the same for all methods of a comparison")
+    return path
+
+
+def configure(method: Method, run: RunConfig, profile: Profile, given: Collection[str] = ()) -> RunConfig:
+    """The run's options as a method has them; `given` are the paths that its user set for all. ValueError, with the
+    method's name, where it cannot run."""
+    try:
+        values = {path_of(name): value for name, value in method.options.items()}
+        axes = SweepConfig(dimensions=tuple(name for name in method.options if name in dimensions()))
+        base = profiles.with_method(run, profile, method.world_model, method.agent, given)
+        _refuse_idle(base, list(values))
+        return _equalised(with_required(base, axes, profile).with_values(values), run)
+    except ValueError as error:
+        raise ValueError(f"--methods {method.spec}: {reason(error)}") from error
+
+
+def _refuse_idle(base: RunConfig, paths: list[str]) -> None:
+    """An option that changes nothing would make two methods out of one."""
+    unread: tuple[str, ...] = ("synthesis.", "filter", "replay.")
+    if base.world_model is not None:
+        uses_rtg = find("world_models", base.world_model.plugin_name()).uses_rtg
+        unread = () if uses_rtg else ("synthesis.target_rtg",)
+        unread += () if model_options(base).disagrees else ("agent.penalty_weight",)
+    idle = [path for path in paths if path.startswith(unread)]
+    if idle:
+        raise ValueError(f"{', '.join(idle)}: changes nothing in this method")
+
+
+def _equalised(config: RunConfig, run: RunConfig) -> RunConfig:
+    """The configuration with the task, data, evaluation and number of updates that all methods share."""
+    training = config.training.model_copy(update={"num_updates": run.training.num_updates})
+    shared = {name: getattr(run, name) for name in EQUAL if "." not in name}
+    return RunConfig.model_validate({**dict(config), **shared, "training": training})
+
+
+def make_comparison(
+    options: ComparisonConfig, run: RunConfig, profile: Profile, given: Collection[str] = ()
+) -> list[Entry]:
+    """Every method with one trial per seed. ValueError where a method is unknown, cannot run, or is there twice."""
+    if len(options.methods) < 2:
+        raise ValueError(f"--methods {' '.join(options.methods)}: expected two methods or more")
+    entries = [_entry(parse_method(text), options.seeds, run, profile, given) for text in options.methods]
+    users = Counter(entry.trials[0].id for entry in entries)
+    twins = [entry.spec for entry in entries if users[entry.trials[0].id] > 1]
+    if twins:
+        raise ValueError(f"--methods {' '.join(twins)}: these are the same method with the same options")
+    return entries
+
+
+def _entry(method: Method, seeds: int, run: RunConfig, profile: Profile, given: Collection[str]) -> Entry:
+    base = configure(method, run, profile, given)
+    trials = [Trial(base.with_values({"seed": seed}), {**method.options, "seed": seed}) for seed in range(seeds)]
+    options = ", ".join(f"{name}={value}" for name, value in method.options.items())
+    name = method_name(base.model_dump(mode="json")) + (f" ({options})" if options else "")
+    return Entry(name, method.spec, trials)
+
+
+def trials_of(entries: list[Entry]) -> list[Trial]:
+    """All trials, in the order in which they wait least for each other."""
+    return one_by_one([trial for entry in entries for trial in entry.trials])
+
+
+def describe_entries(entries: list[Entry], data: DataIdentity) -> list[dict[str, Any]]:
+    """What a run folder keeps of its methods: names, trials in the order of seeds, and the shared parts that they use
+    (None where there is none)."""
+    return [
+        {
+            "name": entry.name,
+            "spec": entry.spec,
+            "trials": [trial.id for trial in entry.trials],
+            **_shared_parts(entry.trials[0].config, data),
+        }
+        for entry in entries
+    ]
+
+
+def _shared_parts(config: RunConfig, data: DataIdentity) -> dict[str, str | None]:
+    """Names of the world model and the stream of a run."""
+    if config.world_model is None:
+        return {"world_model": None, "stream": None}
+    name = model_fingerprint(config, data)
+    stream = StreamSpec.of(config, name).fingerprint if source_kind(config) == "stream" else None
+    return {"world_model": name, "stream": stream}

@@ -1,0 +1,125 @@
+"""Sizes of machine: what `--profile laptop` and `--profile paper` set, before any flag of the command line.
+
+`paper` holds the papers' numbers, for GPUs. `laptop` runs the same code in minutes on two cores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Literal
+
+import torch
+
+from dwm_ray import registry
+from dwm_ray.config import PluginConfig, RunConfig
+
+Profile = Literal["laptop", "paper"]
+
+OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "paper": {"training": {"batch_size": 128}},
+    "laptop": {
+        "synthesis": {"num_segments": 100_000, "target_rtg": 0.5, "horizon": 5, "kept_versions": 4},
+        "training": {"num_updates": 20_000, "checkpoint_every": 5000},
+        "evaluation": {"every": 5000, "num_episodes": 10},
+        "cluster": {"num_samplers": 1, "learner_cpus": 0.8},
+    },
+}
+
+DEFAULT_WORLD_MODEL = "dwm"
+"""World model where `--world-model` is not given."""
+
+MOST_MEMBERS: dict[Profile, int] = {"laptop": 8, "paper": 1}
+"""Trials that learn as one where `--population` does not say: on a core, 1.4 times as fast as one by one; on a GPU
+nobody has tried it yet."""
+
+
+def resolve(name: str, gpus_elsewhere: Callable[[], bool] = lambda: False) -> Profile:
+    """'auto' is 'paper' where this process sees a GPU, or there are some on the cluster that it will join; else
+    'laptop'."""
+    if name == "auto":
+        return "paper" if torch.cuda.is_available() or gpus_elsewhere() else "laptop"
+    if name not in OPTIONS:
+        raise ValueError(f"--profile: {name!r} is none of auto, {', '.join(OPTIONS)}")
+    return name  # type: ignore[return-value]
+
+
+def plugin(kind: str, name: str, profile: Profile) -> PluginConfig:
+    """The options of a plug-in at the size that a profile asks for."""
+    config: PluginConfig = registry.find(kind, name).Config.preset(_preset(profile))
+    return config
+
+
+def _preset(profile: Profile) -> Literal["paper", "small"]:
+    return "paper" if profile == "paper" else "small"
+
+
+def run_config(
+    profile: Profile, world_model: str = "none", agent: str = "td3_bc", filter: str | None = None
+) -> RunConfig:
+    """The defaults of a method: the profile's, then what its plug-ins ask for (`PluginConfig.run_options`). World model
+    'none' is a run without one (model-free); no filter given is the method's own."""
+    model = None if world_model == "none" else plugin("world_models", world_model, profile)
+    chosen = plugin("agents", agent, profile)
+    asked = {**(model.run_options(_preset(profile)) if model else {}), **chosen.run_options(_preset(profile))}
+    own_filter = asked.pop("filter", "keep_all")
+    plugins = {"world_model": model, "agent": chosen, "filter": plugin("filters", filter or own_filter, profile)}
+    asked = {path: value for path, value in asked.items() if _has(plugins, path)}
+    return RunConfig.model_validate(_with(OPTIONS[profile], plugins, asked))
+
+
+def _has(plugins: Mapping[str, PluginConfig | None], path: str) -> bool:
+    """Is the option there in a run with these plug-ins?"""
+    group, _, leaf = path.partition(".")
+    return group not in plugins or hasattr(plugins[group], leaf)
+
+
+def _with(
+    options: dict[str, dict[str, Any]], plugins: Mapping[str, PluginConfig | None], asked: dict[str, Any]
+) -> dict[str, Any]:
+    """A run's tree, with options replaced by dotted path before anything is validated as a whole."""
+    named = {
+        kind: config and {"name": config.plugin_name(), **config.model_dump(mode="json")}
+        for kind, config in plugins.items()
+    }
+    tree: dict[str, Any] = {**{group: dict(values) for group, values in options.items()}, **named}
+    for path, value in asked.items():
+        group, _, leaf = path.partition(".")
+        tree.setdefault(group, {})[leaf] = value
+    return tree
+
+
+def with_method(
+    run: RunConfig, profile: Profile, world_model: str, agent: str, given: Collection[str] = ()
+) -> RunConfig:
+    """The run with another method: what its user changed stays, and what is among the dotted paths `given`; the rest is
+    as that method's defaults have it. Options of a plug-in stay where the plug-in does."""
+    before = run_config(profile, name_of(run.world_model), run.agent.plugin_name())
+    own = run.filter.plugin_name() == before.filter.plugin_name() and "filter" not in given
+    filter = None if own else run.filter.plugin_name()
+    before = run_config(profile, name_of(run.world_model), run.agent.plugin_name(), filter)
+    after = run_config(profile, world_model, agent, filter)
+    old, new, default = (_leaves(config) for config in (run, after, before))
+    same = {kind: name_of(getattr(run, kind)) == name_of(getattr(after, kind)) for kind in PLUGINS}
+    kept = {
+        path: value
+        for path, value in old.items()
+        if path in new and (value != default.get(path) or path in given) and same.get(path.split(".")[0], True)
+    }
+    return after.with_values(kept)
+
+
+PLUGINS = ("world_model", "agent", "filter")
+
+
+def name_of(config: PluginConfig | None) -> str:
+    """A plug-in's name as the command line has it."""
+    return "none" if config is None else config.plugin_name()
+
+
+def _leaves(config: RunConfig) -> dict[str, Any]:
+    """Options by dotted path; the tree is two levels deep."""
+    tree = config.model_dump(mode="json")
+    groups = {group: values for group, values in tree.items() if isinstance(values, dict)}
+    single = {name: value for name, value in tree.items() if name not in groups and value is not None}
+    leaves = {f"{group}.{leaf}": value for group, values in groups.items() for leaf, value in values.items()}
+    return single | {path: value for path, value in leaves.items() if not path.endswith(".name")}

@@ -1,0 +1,1 @@
+"""Run experiments in this process, without Ray."""

@@ -1,0 +1,259 @@
+"""A folder in S3, in Google Cloud Storage or at a path: files there are whole or not there, whoever dies meanwhile.
+
+`s3://BUCKET/FOLDER`, `gs://BUCKET/FOLDER` or a path, by pyarrow's file systems; AWS_ENDPOINT_URL and an address that
+ends in `?endpoint_override=HOST:PORT&scheme=http` reach other servers of S3. Credentials come from the environment or
+the machine's role, never from the address. An object is sent in one piece, for a stream that breaks off must not be
+closed: closing completes it. What fails is tried again, a bounded number of times, with a warning and a count; then
+`StorageFailed` says what and where.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import pyarrow as pa
+from pyarrow import fs
+
+from dwm_ray.runs.transfer_stats import TRANSFERS
+
+Result = TypeVar("Result")
+logger = logging.getLogger(__name__)
+
+SCHEMES = {"s3": ("endpoint_override", "scheme", "region"), "gs": ("endpoint_override", "scheme"), "file": ()}
+"""What each kind of address may say after '?'."""
+PAUSES_S = (0.5, 1.0, 2.0, 4.0)
+"""Between tries of what failed."""
+TRIES = len(PAUSES_S) + 1
+"""After so many it is an error."""
+CONNECT_S, REQUEST_S = 5.0, 30.0
+SMALL_BYTES = 5_000_000
+"""A file up to this size is one request of its own, if the upload is begun at its end. A larger one goes in parts and
+must be begun first: where that fails at the end, Arrow would leave an empty file."""
+FINAL = (
+    "ACCESS_DENIED",
+    "AccessDenied",
+    "NO_SUCH_BUCKET",
+    "NoSuchBucket",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+)
+"""In an error's text: to try again would not help."""
+
+
+class StorageFailed(Exception):  # noqa: N818 - it names what happened
+    """A storage did not do what was asked of it, on one line that names both."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of a storage."""
+
+    name: str
+    size: int
+    changed: float
+    """Seconds, by the storage's clock."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A folder. Names below it are relative, with '/' between their parts, and cannot lead out of it."""
+
+    scheme: str
+    path: str
+    """BUCKET/FOLDER, or an absolute path."""
+    query: str = ""
+
+    @staticmethod
+    def parse(text: str) -> Storage:
+        """A storage from its address. ValueError, which repeats no credentials, where it is none."""
+        if "://" not in text:
+            return Storage.folder(Path(text))
+        parts = urlsplit(text)
+        if parts.scheme not in SCHEMES:
+            raise ValueError(
+                f"--storage {parts.scheme}://...: expected s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a path"
+            )
+        _refuse_credentials(parts.scheme, parts.netloc, parts.query)
+        if parts.scheme == "file":
+            return Storage.folder(Path(unquote(parts.path)))
+        path = f"{parts.netloc}{parts.path}".strip("/")
+        if not parts.netloc or parts.fragment or (parts.path.strip("/") and not _is_safe(parts.path.strip("/"))):
+            raise ValueError(
+                f"--storage {text}: expected a bucket and a plain folder, as in {parts.scheme}://BUCKET/runs"
+            )
+        return Storage(parts.scheme, path, parts.query)
+
+    @staticmethod
+    def folder(path: Path) -> Storage:
+        """A folder of this machine, or of a share."""
+        return Storage("file", str(path.resolve()))
+
+    def __str__(self) -> str:
+        return self.path if self.scheme == "file" else f"{self.scheme}://{self.path}"
+
+    @property
+    def address(self) -> str:
+        """What `parse` makes this storage from, on another machine too."""
+        start = Path(self.path).as_uri() if self.scheme == "file" else str(self)
+        return f"{start}?{self.query}" if self.query else start
+
+    @property
+    def name(self) -> str:
+        return PurePosixPath(self.path).name
+
+    @property
+    def parent(self) -> Storage:
+        return replace(self, path=str(PurePosixPath(self.path).parent))
+
+    def child(self, name: str) -> Storage:
+        """A folder in it."""
+        return replace(self, path=self._at(name))
+
+    def filesystem(self) -> fs.FileSystem:
+        """pyarrow's own, with its own retries: for others, such as Ray, that take one together with `path`."""
+        return self._filesystem(sdk_tries=3)
+
+    def write(self, name: str, content: bytes | pa.Buffer, tries: int = TRIES) -> None:
+        """Put a file there, in the place of one that is there already."""
+        self._tried(f"write {name}", lambda: self._write(self._at(name), content), tries)
+        TRANSFERS.add(written_bytes=len(content))
+
+    def read(self, name: str) -> bytes:
+        """A file's content. FileNotFoundError where there is none."""
+        content = self._tried(f"read {name}", lambda: self._read(self._at(name)))
+        TRANSFERS.add(read_bytes=len(content))
+        return content
+
+    def exists(self, name: str) -> bool:
+        """Is there such a file?"""
+        info = self._tried(f"look for {name}", lambda: self._fs.get_file_info(self._at(name)))
+        return bool(info.type == fs.FileType.File)
+
+    def files(self, below: str = "") -> list[Entry]:
+        """All files in it, or in a folder of it, in the order of their names (which are those in the storage)."""
+        base = self._at(below) if below else self.path
+        selector = fs.FileSelector(base, recursive=True, allow_not_found=True)
+        found = self._tried(f"list {below or 'its files'}", lambda: self._fs.get_file_info(selector))
+        entries = [self._entry(info) for info in found if info.type == fs.FileType.File]
+        return sorted(entries, key=lambda entry: entry.name)
+
+    def delete(self, name: str) -> None:
+        self._tried(f"delete {name}", lambda: self._fs.delete_file(self._at(name)))
+
+    def probe(self) -> float:
+        """Seconds that a small file took to be written, read back and deleted. StorageFailed where that fails."""
+        started, name, token = time.perf_counter(), f".check-{secrets.token_hex(8)}", secrets.token_bytes(16)
+        self.write(name, token)
+        if self.read(name) != token:
+            raise StorageFailed(f"storage {self}: what was written there is not what is read back")
+        self.delete(name)
+        return time.perf_counter() - started
+
+    @property
+    def _fs(self) -> fs.FileSystem:
+        return self._filesystem()
+
+    def _filesystem(self, at_end: bool = False, sdk_tries: int = 1) -> fs.FileSystem:
+        return _filesystem(self.scheme, self.path.split("/")[0], self.query, at_end, sdk_tries)
+
+    def _at(self, name: str) -> str:
+        if not _is_safe(name):
+            raise ValueError(f"storage {self}: {name!r} is no name of a file in it")
+        return f"{self.path}/{name}"
+
+    def _entry(self, info: fs.FileInfo) -> Entry:
+        name = info.path.removeprefix(f"{self.path}/")
+        self._at(name)  # a name that leads elsewhere would be written there when it is fetched
+        return Entry(name, info.size, info.mtime_ns / 1e9)
+
+    def _write(self, path: str, content: bytes | pa.Buffer) -> None:
+        if self.scheme != "file":
+            out = self._filesystem(at_end=len(content) <= SMALL_BYTES).open_output_stream(path)
+            out.write(content)  # in one piece; see the module
+            out.close()
+            return
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.part")
+        try:
+            part.write_bytes(content)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _read(self, path: str) -> bytes:
+        """One request for all of it; asked again where the file was replaced between its size and its content."""
+        while True:
+            with self._fs.open_input_file(path) as file:
+                content: bytes = file.read()
+            if self.scheme == "file" or self._fs.get_file_info(path).size == len(content):
+                return content
+
+    def _tried(self, what: str, action: Callable[[], Result], tries: int = TRIES) -> Result:
+        """The result of an action on the storage, tried several times where it is remote."""
+        left = 1 if self.scheme == "file" else tries
+        while True:
+            started = time.perf_counter()
+            try:
+                result = action()
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                left -= 1
+                why = " ".join(str(error).split())
+                if left <= 0 or any(word in why for word in FINAL):
+                    TRANSFERS.add(failures=1)
+                    raise StorageFailed(f"storage {self}: cannot {what}: {why}") from error
+                TRANSFERS.add(retries=1)
+                logger.warning("storage %s: cannot %s, trying again: %s", self, what, why)
+                time.sleep(PAUSES_S[TRIES - 1 - left])
+            else:
+                TRANSFERS.add(seconds=time.perf_counter() - started)
+                return result
+
+
+def _is_safe(name: str) -> bool:
+    """Does a name stay in its folder?"""
+    return all(part not in ("", ".", "..") for part in name.split("/")) and name.isprintable() and "\\" not in name
+
+
+def _refuse_credentials(scheme: str, netloc: str, query: str) -> None:
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    if "@" in netloc or any("@" in value for value in given.values()):
+        raise ValueError("--storage: credentials do not belong into the address; set them in the environment")
+    unknown = sorted(set(given) - set(SCHEMES[scheme]))
+    if unknown:
+        known = ", ".join(SCHEMES[scheme]) or "nothing"
+        raise ValueError(
+            f"--storage {scheme}://...: {', '.join(unknown)} cannot be set in it; expected {known} after '?'"
+        )
+
+
+@lru_cache(maxsize=16)
+def _filesystem(scheme: str, bucket: str, query: str, at_end: bool, sdk_tries: int) -> fs.FileSystem:
+    given: dict[str, Any] = dict(parse_qsl(query))
+    if scheme == "file":
+        return fs.LocalFileSystem()
+    if scheme == "gs":
+        return fs.GcsFileSystem(**given, retry_time_limit=timedelta(seconds=REQUEST_S))
+    region = given.pop("region", None) or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    elsewhere = "endpoint_override" in given or "AWS_ENDPOINT_URL" in os.environ
+    return fs.S3FileSystem(
+        **given,
+        region=region or (None if elsewhere else fs.resolve_s3_region(bucket)),
+        connect_timeout=CONNECT_S,
+        request_timeout=REQUEST_S,
+        allow_delayed_open=at_end,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=sdk_tries),
+    )

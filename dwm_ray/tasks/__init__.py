@@ -1,0 +1,1 @@
+"""Tasks: reference scores, termination rules, environments, spaces."""

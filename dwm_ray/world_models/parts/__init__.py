@@ -1,0 +1,1 @@
+"""Building blocks of world models: networks, layouts, options, storage."""

@@ -1,0 +1,45 @@
+"""Build untrained world models, and name the trained ones by what decides their weights."""
+
+from __future__ import annotations
+
+import torch
+
+from dwm_ray import __version__
+from dwm_ray.config import RunConfig, fingerprint
+from dwm_ray.data.task_data import DataIdentity, TaskData
+from dwm_ray.registry import find
+from dwm_ray.world_models.base import WorldModel, WorldModelConfig, model_options
+
+
+def model_fingerprint(config: RunConfig, data: DataIdentity) -> str:
+    """Return the name of a run's trained world model: equal for all runs that may share it."""
+    model = model_options(config)
+    return fingerprint(
+        {
+            "code": __version__,
+            "data": data.fingerprint,
+            "holdout": config.data.holdout_ratio,
+            "discount": config.training.discount,
+            "rtg_scale": data.rtg_scale,
+            "model": model.plugin_name(),
+            "options": model.training_options(),
+        }
+    )
+
+
+def new_model(config: RunConfig, task_data: TaskData, device: torch.device) -> WorldModel:
+    """Build an untrained world model with fitted normalisers; `world_model.seed` decides its initial weights."""
+    options = resolved(model_options(config), task_data)
+    cls = find("world_models", options.plugin_name())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        model: WorldModel = cls(options, task_data.episodes.spaces)
+    model.fit_normalizers(task_data.episodes)
+    return model.to(device)
+
+
+def resolved(options: WorldModelConfig, task_data: TaskData) -> WorldModelConfig:
+    """Replace `continuation: auto` by its value for this data: on if terminations occur that no task rule explains."""
+    if getattr(options, "continuation", "off") != "auto":
+        return options
+    return options.model_copy(update={"continuation": "on" if task_data.ends_unexplained else "off"})

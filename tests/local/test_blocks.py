@@ -1,0 +1,171 @@
+"""A run's stream in one process: drawn once, whoever reads it and however often the process ends; every row booked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_task import BLOCK_ROWS, NUM_BLOCKS, NUM_SEGMENTS, recording, tiny_config
+
+from dwm_ray.blocks import block_files, block_generator
+from dwm_ray.blocks.counters import Counters
+from dwm_ray.blocks.journal import Journal, journals_of, totals
+from dwm_ray.blocks.stream import StreamSpec, generate_block
+from dwm_ray.config import RunConfig
+from dwm_ray.data.task_data import TaskData, load_task_data
+from dwm_ray.local.blocks import stored_rings
+from dwm_ray.local.run import imagined_ring, world_model
+from dwm_ray.replay.ring import Ring
+from dwm_ray.replay.sharing import stream_key, stream_of
+from dwm_ray.runs.folder import RunFolder, read_json
+from dwm_ray.runs.storage import Storage
+from dwm_ray.types import Segments
+from dwm_ray.world_models.base import WorldModel
+
+CPU = torch.device("cpu")
+
+
+class Killed(BaseException):
+    """The process ends."""
+
+
+class Site:
+    """A run with a trained world model; draws and reads of blocks are counted, and the process may end at a draw."""
+
+    def __init__(self, file: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.config = tiny_config(file)
+        self.task_data: TaskData = load_task_data(self.config)
+        self.run = RunFolder(root / "run")
+        self.model: WorldModel = world_model(self.config, self.task_data, self.run, CPU)
+        self.drawn: list[int] = []
+        self.read: list[int] = []
+        self.dies_at: int | None = None
+        monkeypatch.setattr(block_generator, "generate_block", self._draw)
+        self._really = block_files.read_block
+        monkeypatch.setattr(block_files, "read_block", self._read)
+
+    def _read(self, run: block_files.Run, spec: StreamSpec, index: int) -> np.ndarray:
+        self.read.append(index)
+        return self._really(run, spec, index)
+
+    def _draw(self, spec: StreamSpec, index: int, *ground: Any) -> Segments:
+        if index == self.dies_at:
+            raise Killed
+        self.drawn.append(index)
+        return generate_block(spec, index, *ground)
+
+    def rings(self, *configs: RunConfig) -> dict[str, Ring]:
+        return stored_rings(configs or [self.config], self.task_data, self.model, self.run, CPU)
+
+    def account(self) -> Journal:
+        return Journal(block_files.stream_folder(self.run.root, stream_of(self.config, self.task_data)))
+
+    def assert_same(self, ring: Ring, config: RunConfig) -> None:
+        """Bit for bit what is drawn in one go and stored nowhere."""
+        expected = imagined_ring(config, self.task_data, self.model, CPU)
+        assert ring.num_added == expected.num_added
+        assert torch.equal(ring._rows[: ring.size], expected._rows[: expected.size])
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    return Site(recording(tmp_path / "pendulum.hdf5"), tmp_path, monkeypatch)
+
+
+def test_a_stream_is_drawn_once_and_found_again(site: Site) -> None:
+    for _ in range(2):
+        [ring] = site.rings().values()
+        site.assert_same(ring, site.config)
+    assert site.drawn == site.read == list(range(NUM_BLOCKS))
+    account = site.account()
+    assert (account.drawn, account.dropped, account.restored) == (NUM_SEGMENTS, 0, NUM_SEGMENTS)
+    assert list(account.consumed.values()) == [NUM_SEGMENTS] * 2
+    assert account.positions == {}
+    assert account.seconds > 0
+    end = read_json(block_files.stream_folder(site.run.root, stream_of(site.config, site.task_data)) / "stream.json")
+    assert (end["rows"], end["blocks"]) == (NUM_SEGMENTS, NUM_BLOCKS)
+    assert end["seconds"] == pytest.approx(account.seconds)
+
+
+def test_members_share_a_pass_and_what_they_keep_alike(site: Site) -> None:
+    others = ({"seed": 1}, {"replay.real_ratio": 0.5}, {"synthesis.horizon": 3}, {"filter": "hardmax"})
+    configs = [site.config, *(site.config.with_values(values) for values in others)]
+    rings = site.rings(*configs)
+    assert site.drawn == list(range(NUM_BLOCKS))
+    assert site.read == []
+    assert len(rings) == 3
+    for config in configs:
+        site.assert_same(rings[stream_key(config, site.task_data)], config)
+    assert list(site.account().consumed.values()) == [NUM_SEGMENTS] * len(configs), "a cursor for every trial"
+
+
+def test_a_process_that_ended_in_the_middle_goes_on_with_the_blocks_that_are_there(site: Site) -> None:
+    site.dies_at = 3
+    with pytest.raises(Killed):
+        site.rings()
+    path = block_files.stream_folder(site.run.root, stream_of(site.config, site.task_data)) / "account.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if '"block": 2' not in line) + '{"block": 2, "ro')
+    site.dies_at = None
+    [ring] = site.rings().values()
+    site.assert_same(ring, site.config)
+    assert site.drawn == list(range(NUM_BLOCKS)), "no block was drawn twice"
+    assert site.read == [0, 1, 2]
+    account = site.account()
+    assert account.kept == dict.fromkeys(range(4), BLOCK_ROWS) | {4: NUM_SEGMENTS - 4 * BLOCK_ROWS}
+    assert account.restored == 3 * BLOCK_ROWS
+    assert sorted(account.consumed.values()) == [3 * BLOCK_ROWS, NUM_SEGMENTS]
+
+
+def test_rows_do_not_depend_on_which_blocks_were_there(site: Site) -> None:
+    site.rings()
+    spec = stream_of(site.config, site.task_data)
+    (block_files.stream_folder(site.run.root, spec) / "block-000001.parquet").unlink()
+    [ring] = site.rings().values()
+    site.assert_same(ring, site.config)
+    assert site.drawn == [*range(NUM_BLOCKS), 1]
+
+
+def test_a_run_with_a_storage_keeps_blocks_there_alone(site: Site, tmp_path: Path) -> None:
+    kept = Storage.folder(tmp_path / "kept")
+    (tmp_path / "mirrors").mkdir()
+    for number in range(2):
+        site.run = RunFolder(tmp_path / "mirrors" / str(number), kept)
+        [ring] = site.rings().values()
+        site.assert_same(ring, site.config)
+        assert not list(site.run.root.rglob("*.parquet"))
+        assert len(list((tmp_path / "kept").rglob("*.parquet"))) == NUM_BLOCKS
+        assert len(list(site.run.root.glob("streams/*/stream.json"))) == 1
+    assert site.drawn == list(range(NUM_BLOCKS))
+    accounts = journals_of(tmp_path / "kept")
+    assert accounts.keys() == journals_of(site.run.root).keys()
+    assert totals(list(accounts.values()))["segments_consumed"] == 2 * NUM_SEGMENTS
+
+
+def test_counters_are_what_the_accounts_come_to(site: Site) -> None:
+    site.rings()
+    site.rings(site.config, site.config.with_values({"seed": 1}))
+    Counters.here(site.run).write()
+    assert read_json(site.run.counters) == {
+        "world_models_trained": 1,
+        "streams_drawn": 1,
+        "segments_sampled": NUM_SEGMENTS,
+        "segments_dropped": 0,
+        "segments_restored": NUM_SEGMENTS,
+        "segments_consumed": 3 * NUM_SEGMENTS,
+        "oom_splits": 0,
+    }
+
+
+def test_stored_rows_are_exact(site: Site) -> None:
+    site.rings()
+    spec = stream_of(site.config, site.task_data)
+    stored = np.concatenate([block_files.read_block(site.run.root, spec, index) for index in range(NUM_BLOCKS)])
+    shape = block_files.read_shape(site.run.root, spec)
+    whole = imagined_ring(
+        site.config.with_values({"synthesis.horizon": shape.horizon}), site.task_data, site.model, CPU
+    )
+    np.testing.assert_array_equal(stored, whole._rows.numpy())

@@ -1,0 +1,176 @@
+"""Without Ray, trials that were cut off go on from their last checkpoint and end as if they never had been."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_task import DWM, recording, tiny_config
+
+from dwm_ray.config import RunConfig
+from dwm_ray.data.task_data import load_task_data
+from dwm_ray.experiment.search_space import Trial
+from dwm_ray.local import run
+from dwm_ray.local.executor import run_all
+from dwm_ray.local.run import world_model
+from dwm_ray.runs.folder import RunFolder, status_of
+from dwm_ray.runs.row_log import read_rows
+from dwm_ray.runs.storage import Storage
+from dwm_ray.training.policy_store import load_agent
+from dwm_ray.training.resume import resume_folder, update_kept
+from dwm_ray.training.writers import MetricsWriter
+
+SMALL = {"agent.hidden_size": 32}
+
+
+class Killed(BaseException):
+    """The process ends."""
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return recording(tmp_path_factory.mktemp("data") / "pendulum.hdf5")
+
+
+def configs_of(file: Path, agent: str, model: dict[str, Any] | None, num: int) -> list[RunConfig]:
+    return [tiny_config(file, model, agent=agent, seed=seed).with_values(SMALL) for seed in range(num)]
+
+
+def trial_of(config: RunConfig, folder: RunFolder) -> Path:
+    return folder.trial(Trial(config, {}).id)
+
+
+def learn(configs: list[RunConfig], folder: RunFolder, most: int = 8) -> None:
+    run_all(configs, folder, load_task_data(configs[0]).episodes, most)
+
+
+def cut_off(configs: list[RunConfig], folder: RunFolder, update: int) -> None:
+    """The process ends when the first trial has logged this update."""
+    really = MetricsWriter.metrics
+
+    def last(writer: MetricsWriter, at: int, values: dict[str, float]) -> None:
+        really(writer, at, values)
+        if at == update and "updates_per_s" in values:
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MetricsWriter, "metrics", last)
+        with pytest.raises(Killed):
+            learn(configs, folder)
+
+
+def assert_same(config: RunConfig, one: RunFolder, other: RunFolder, exact: bool = True) -> None:
+    """Weights, curves and scores; every update is in the log once."""
+    folders = [trial_of(config, folder) for folder in (one, other)]
+    own, theirs = (load_agent(folder / "checkpoint", torch.device("cpu"))[0].state_dict() for folder in folders)
+    tolerance = {"rtol": 0, "atol": 0} if exact else {"rtol": 1e-3, "atol": 1e-4}
+    for key, value in own.items():
+        torch.testing.assert_close(theirs[key], value, **tolerance, msg=key)
+    for log, told in (("metrics", "critic_loss"), ("evaluations", "score_mean")):
+        expected, rows = (read_rows(folder / f"{log}.jsonl") for folder in folders)
+        assert [row["update"] for row in rows] == [row["update"] for row in expected]
+        values = [row[told] for row in expected]
+        assert [row[told] for row in rows] == (values if exact else pytest.approx(values, rel=1e-2))
+    seconds = [row["seconds"] for row in read_rows(folders[1] / "metrics.jsonl")]
+    assert seconds == sorted(seconds), "those before the cut are counted"
+    assert status_of(folders[1]) == "done"
+    assert not resume_folder(folders[1]).exists()
+
+
+@pytest.mark.parametrize("agent", ["td3_bc", "iql"])
+@pytest.mark.parametrize("model", [None, DWM], ids=["model-free", "stream"])
+@pytest.mark.parametrize("num", [1, 3])
+def test_who_goes_on_ends_as_who_was_never_stopped(
+    agent: str, model: dict[str, Any] | None, num: int, file: Path, tmp_path: Path
+) -> None:
+    configs = configs_of(file, agent, model, num)
+    straight, broken = RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "broken")
+    learn(configs, straight)
+    cut_off(configs, broken, 30)
+    assert {update_kept(trial_of(config, broken)) for config in configs} == {20}
+    assert read_rows(trial_of(configs[0], broken) / "metrics.jsonl")[-1]["update"] == 30, "beyond its checkpoint"
+    learned_at: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        really = MetricsWriter.metrics
+        patch.setattr(MetricsWriter, "metrics", lambda w, at, row: (learned_at.append(at), really(w, at, row))[1])
+        learn(configs, broken)
+    assert learned_at == [30] * num, "nothing that was kept is learned again"
+    for config in configs:
+        assert_same(config, straight, broken)
+
+
+def test_members_that_stand_elsewhere_learn_in_groups_of_their_own_and_alone_or_together_is_one_state(
+    file: Path, tmp_path: Path
+) -> None:
+    """The first was cut off alone, the others together and later."""
+    configs = configs_of(file, "td3_bc", None, 3)
+    straight, broken = RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "broken")
+    learn(configs, straight)
+    cut_off(configs[:1], broken, 20)
+    cut_off(configs[1:], broken, 30)
+    assert [update_kept(trial_of(config, broken)) for config in configs] == [10, 20, 20]
+    learn(configs, broken)
+    members = [read_rows(trial_of(config, broken) / "metrics.jsonl")[-1].get("num_members") for config in configs]
+    assert members == [None, 2, 2]
+    for config in configs:
+        assert_same(config, straight, broken, exact=False)
+
+
+def test_states_of_single_trials_make_a_population(file: Path, tmp_path: Path) -> None:
+    configs = configs_of(file, "iql", None, 2)
+    straight, broken = RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "broken")
+    learn(configs, straight, most=1)
+    for config in configs:
+        cut_off([config], broken, 20)
+    learn(configs, broken)
+    for config in configs:
+        assert read_rows(trial_of(config, broken) / "metrics.jsonl")[-1]["num_members"] == 2
+        assert_same(config, straight, broken, exact=False)
+
+
+def test_a_broken_state_is_told_by_its_folder(file: Path, tmp_path: Path) -> None:
+    configs, folder = configs_of(file, "td3_bc", None, 1), RunFolder(tmp_path)
+    cut_off(configs, folder, 20)
+    (resume_folder(trial_of(configs[0], folder)) / "trainer.safetensors").write_bytes(b"half")
+    with pytest.raises(ValueError, match=r"resume: no readable checkpoint 'trainer' there"):
+        learn(configs, folder)
+
+
+@pytest.mark.parametrize("num", [1, 2])
+def test_states_lie_in_the_storage_and_are_removed_there(num: int, file: Path, tmp_path: Path) -> None:
+    kept, configs = tmp_path / "kept", configs_of(file, "td3_bc", None, num)
+    cut_off(configs, RunFolder(tmp_path / "first", Storage.folder(kept)), 30)
+    assert len(list(kept.glob("trials/*/resume/trainer.safetensors"))) == num
+    fresh = RunFolder(tmp_path / "second", Storage.folder(kept))
+    learn(configs, fresh)
+    assert [row["update"] for row in read_rows(trial_of(configs[0], fresh) / "metrics.jsonl")] == [10, 20, 30]
+    assert not [path for path in kept.glob("trials/*/resume/*") if path.is_file()]
+    assert len(list(kept.glob("trials/*/checkpoint/agent.safetensors"))) == num
+
+
+def test_a_world_model_that_was_cut_off_goes_on(file: Path, tmp_path: Path) -> None:
+    config = tiny_config(file, {**DWM, "num_updates": 40})
+    task_data, cpu = load_task_data(config), torch.device("cpu")
+    whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
+    expected = world_model(config, task_data, whole, cpu).state_dict()
+    really, rows = run.save_state, []
+
+    def last(path: Path, state: dict[str, Any], seconds: float) -> None:
+        really(path, state, seconds)
+        rows.append(seconds)
+        if len(rows) == 25:
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "save_state", last)
+        with pytest.raises(Killed):
+            world_model(config, task_data, cut, cpu)
+    found = world_model(config, task_data, cut, cpu).state_dict()
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
+    [folder] = cut.root.glob("world_models/*")
+    log = read_rows(folder / "metrics.jsonl")
+    assert [row["update"] for row in log] == list(range(1, 41))
+    assert log[-1]["seconds"] > rows[-1], "those before the cut are counted"
+    assert not resume_folder(folder).exists()

@@ -1,0 +1,170 @@
+"""OnPolicySource: whose policy rows follow, how many are imagined, how old they may be, and what the gauges say."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_task import ONE_STEP, recording, tiny_config
+
+from dwm_ray.agents.base import Agent
+from dwm_ray.agents.parts.build import new_agent
+from dwm_ray.blocks.stream import Selection
+from dwm_ray.config import RunConfig
+from dwm_ray.data.task_data import load_task_data
+from dwm_ray.data.transitions import real_segments
+from dwm_ray.filters.keep_all import KeepAll, KeepAllConfig
+from dwm_ray.replay.on_policy import (
+    LocalRollouts,
+    OnPolicySource,
+    RolloutContext,
+    RolloutShard,
+    generate_shard,
+    starts_per_shard,
+)
+from dwm_ray.replay.ring import Ring
+from dwm_ray.replay.sources import real_ring
+from dwm_ray.tasks.table import never
+from dwm_ray.types import SegmentShape
+from dwm_ray.world_models.parts.build import new_model
+
+CPU = torch.device("cpu")
+OPTIONS = {"synthesis.refresh_every": 5, "synthesis.reuse": 2.0, "replay.real_ratio": 0.25, "cluster.num_samplers": 2}
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return recording(tmp_path_factory.mktemp("data") / "pendulum.hdf5")
+
+
+def configured(file: Path, **options: Any) -> RunConfig:
+    return tiny_config(file, ONE_STEP, **{**OPTIONS, **options})
+
+
+def parts_of(config: RunConfig) -> tuple[Ring, RolloutContext, Agent]:
+    task_data = load_task_data(config)
+    model, agent = new_model(config, task_data, CPU), new_agent(config, task_data, CPU)
+    starts = real_segments(task_data.episodes, 0.99, CPU)
+    admit = Selection(KeepAll(KeepAllConfig()), config.synthesis.horizon, True)
+    return real_ring(config, task_data, CPU), RolloutContext(model, starts, never, admit), agent
+
+
+class SlowDrawer:
+    """OnPolicySource of four rows that are there only when they must be."""
+
+    asynchronous = True
+
+    def __init__(self, shape: SegmentShape) -> None:
+        self.shape, self.asked, self.waited_for = shape, [], []
+        self._waiting: list[int] = []
+
+    def submit(self, version: int, agent: Agent) -> None:
+        self.asked.append(version)
+        self._waiting.append(version)
+
+    def collect(self, at_least: int) -> list[RolloutShard]:
+        self.waited_for.append(at_least)
+        ready = [version for version in self._waiting if version <= at_least]
+        self._waiting = [version for version in self._waiting if version > at_least]
+        return [RolloutShard(v, torch.full((4, self.shape.width), float(v + 1)), 2, 0.0) for v in ready]
+
+
+def test_a_round_holds_what_the_learner_will_draw_from_it(file: Path) -> None:
+    """5 updates x 12 imagined rows = 60 draws, each row twice: 30 rows, 15 segments of 2 steps, in two parts."""
+    assert starts_per_shard(configured(file)) == 8
+    filtered = configured(file, **{"filter": "hardmax", "filter.keep_ratio": 0.5})
+    assert starts_per_shard(filtered) == 15
+
+
+def test_rows_are_transitions_of_their_policy_and_carry_its_version(file: Path) -> None:
+    config = configured(file)
+    real, ground, agent = parts_of(config)
+    part = generate_shard(config, ground, agent, version=3, part=0)
+    segments = real.shape.split(part.rows)
+    assert part.num_segments == 8
+    assert len(segments) == 16
+    assert set(segments.source.tolist()) == {4.0}
+    assert torch.equal(segments.obs[::2, 1], segments.obs[1::2, 0]), "step by step, row by row"
+    assert not torch.isin(segments.act, ground.starts.act).all()
+
+
+def test_a_part_is_decided_by_seed_weights_and_numbers(file: Path) -> None:
+    config = configured(file)
+    _, ground, agent = parts_of(config)
+    first, again = (generate_shard(config, ground, agent, 0, 0) for _ in range(2))
+    assert torch.equal(first.rows, again.rows)
+    for other in (generate_shard(config, ground, agent, 0, 1), generate_shard(config, ground, agent, 1, 0)):
+        assert not torch.equal(first.rows, other.rows)
+
+
+def test_batches_have_the_exact_real_share_and_the_newest_version(file: Path) -> None:
+    config = configured(file)
+    real, ground, agent = parts_of(config)
+    rounds = OnPolicySource(config, real, LocalRollouts(config, ground), agent)
+    generator = torch.Generator().manual_seed(0)
+    rounds.begin(0)
+    versions = []
+    for _ in range(11):
+        source = rounds.next_batch(generator).source
+        assert (source[:4] == 0).all()
+        assert (source[4:] > 0).all()
+        versions.append(int(source.max()))
+    assert versions == sorted(versions)
+    assert versions[4] == 1
+    assert versions[10] == 3
+    gauges = rounds.gauges()
+    assert gauges["policy_version"] == 2
+    assert gauges["staleness"] == 0
+    assert gauges["staleness_mean"] == 1.0, "three rounds of equal size, 0, 1 and 2 versions old"
+    assert gauges["segments_imagined"] == 3 * 16
+    assert 0.5 < gauges["consumed_share"] <= 1
+
+
+def test_the_learner_waits_only_where_rows_would_be_too_old(file: Path) -> None:
+    config = configured(file, **{"synthesis.max_staleness": 2})
+    real, _, agent = parts_of(config)
+    drawer = SlowDrawer(real.shape)
+    rounds = OnPolicySource(config, real, drawer, agent)
+    rounds.begin(0)
+    stale = []
+    for _ in range(30):
+        rounds.next_batch(torch.Generator().manual_seed(0))
+        stale.append(rounds.gauges()["staleness"])
+    assert drawer.waited_for == [0, -1, 0, 1, 2, 3]
+    assert max(stale) == 2
+    assert drawer.asked == [0, 1, 2, 3, 4], "a sixth round would come when learning is over"
+
+
+def test_without_staleness_every_round_is_waited_for_and_used(file: Path) -> None:
+    config = configured(file, **{"synthesis.max_staleness": 0})
+    real, _, agent = parts_of(config)
+    drawer = SlowDrawer(real.shape)
+    rounds = OnPolicySource(config, real, drawer, agent)
+    for _ in range(30):
+        rounds.next_batch(torch.Generator().manual_seed(0))
+    assert drawer.waited_for == drawer.asked == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_restarted_learner_waits_for_a_round_of_its_own_policy(file: Path) -> None:
+    config = configured(file)
+    real, _, agent = parts_of(config)
+    drawer = SlowDrawer(real.shape)
+    rounds = OnPolicySource(config, real, drawer, agent)
+    rounds.begin(13)
+    batch = rounds.next_batch(torch.Generator().manual_seed(0))
+    assert drawer.asked == drawer.waited_for == [2]
+    assert Counter(batch.source.tolist()) == {0.0: 4, 3.0: 12}
+
+
+def test_the_ring_forgets_the_oldest_rounds(file: Path) -> None:
+    config = configured(file, **{"replay.capacity": 8})
+    real, _, agent = parts_of(config)
+    rounds = OnPolicySource(config, real, SlowDrawer(real.shape), agent)
+    for _ in range(30):
+        batch = rounds.next_batch(torch.Generator().manual_seed(0))
+    assert set(batch.source[4:].tolist()) <= {4.0, 5.0}
+    assert rounds.gauges()["synthetic_rows"] == 8
+    assert rounds.gauges()["staleness_mean"] == 1.5

@@ -1,0 +1,75 @@
+"""Batches that are imagined within the update: the recorded share, the policy, the end of imagined episodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_task import ONE_STEP, recording, tiny_config
+from torch import Tensor
+
+from dwm_ray.agents.parts.build import new_agent
+from dwm_ray.data.task_data import TaskData, load_task_data
+from dwm_ray.replay.sources import InlineSource, mixture, real_ring
+from dwm_ray.types import Segments, Termination
+from dwm_ray.world_models.parts.build import new_model
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return recording(tmp_path_factory.mktemp("data") / "pendulum.hdf5")
+
+
+def always(obs: Tensor) -> Tensor:
+    return torch.ones(obs.shape[:-1], dtype=torch.bool)
+
+
+def batch(file: Path, rule: Termination | None = None, seed: int = 0, **options: Any) -> Segments:
+    config = tiny_config(file, ONE_STEP, **options)
+    task_data: TaskData = load_task_data(config)
+    agent, model = new_agent(config, task_data, CPU), new_model(config, task_data, CPU)
+    generator = torch.Generator().manual_seed(seed)
+    rule = rule or task_data.task.termination
+    return InlineSource(config, real_ring(config, task_data, CPU), model, agent, rule, generator).next_batch(generator)
+
+
+@pytest.mark.parametrize(("ratio", "num_real"), [(0.0, 0), (0.25, 4), (0.5, 8), (1.0, 16)])
+def test_the_recorded_share_comes_first_and_is_padded(file: Path, ratio: float, num_real: int) -> None:
+    segments = batch(file, **{"replay.real_ratio": ratio})
+    assert segments.source.tolist() == [0.0] * num_real + [1.0] * (16 - num_real)
+    assert segments.horizon == 2
+    assert (segments.rew[:num_real, 1] == 0).all()
+    assert (segments.discount[:num_real] == torch.tensor([0.99, 1.0])).all()
+    assert (segments.discount[num_real:] == 0.99).all()
+
+
+def test_imagined_rows_begin_with_recorded_pairs_and_follow_the_agent(file: Path) -> None:
+    segments = batch(file)
+    config = tiny_config(file, ONE_STEP)
+    task_data = load_task_data(config)
+    rows = torch.from_numpy(task_data.episodes.obs)
+    assert all((rows == start).all(1).any() for start in segments.obs[:, 0])
+    assert (segments.act.abs() <= 2).all()
+    assert not torch.equal(segments.obs[:, 1], segments.obs[:, 0])
+
+
+def test_the_tasks_rule_ends_imagined_episodes(file: Path) -> None:
+    assert (batch(file, rule=always).discount == 0).all()
+
+
+def test_the_batch_follows_from_the_generator(file: Path) -> None:
+    first, again, other = (batch(file, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(first.obs, again.obs)
+    assert not torch.equal(first.obs, other.obs)
+
+
+def test_without_imagined_rows_a_mixture_is_the_recording(file: Path) -> None:
+    config = tiny_config(file, None, **{"replay.real_ratio": 0.0})
+    task_data = load_task_data(config)
+    drawn = mixture(config, real_ring(config, task_data, CPU), None).next_batch(torch.Generator())
+    assert drawn.source.tolist() == [0.0] * 16
+    assert drawn.horizon == 1

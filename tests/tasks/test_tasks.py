@@ -1,0 +1,236 @@
+"""Golden cases of termination rules and scores (D4RL v2; Gymnasium's MuJoCo environments), and the table of names."""
+
+from __future__ import annotations
+
+import math
+import pickle
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from dwm_ray.tasks.environments import specification
+from dwm_ray.tasks.table import (
+    BODIES,
+    MINARI_TASKS,
+    TASK_NAMES,
+    ant_fell,
+    body_of,
+    check_name,
+    hopper_fell,
+    humanoid_fell,
+    never,
+    task_for,
+    unknown,
+    walker2d_fell,
+)
+
+
+def state(size: int, **entries: float) -> torch.Tensor:
+    """A healthy state with some entries, as `x3=5.0`, set."""
+    obs = torch.zeros(size)
+    obs[0] = 0.9
+    for name, value in entries.items():
+        obs[int(name[1:])] = value
+    return obs
+
+
+@pytest.mark.parametrize(
+    ("entries", "fell"),
+    [
+        ({}, False),
+        ({"x0": 0.7}, True),
+        ({"x0": 0.71}, False),
+        ({"x0": 150.0}, False),  # the rule on magnitudes leaves the height out
+        ({"x1": 0.2}, True),
+        ({"x1": -0.21}, True),
+        ({"x1": 0.19}, False),
+        ({"x4": 99.9}, False),
+        ({"x4": 100.0}, True),
+        ({"x10": -100.5}, True),
+        ({"x10": math.nan}, True),
+    ],
+)
+def test_hopper(entries: dict[str, float], fell: bool) -> None:
+    assert bool(hopper_fell(state(11, **entries))) is fell
+
+
+@pytest.mark.parametrize(
+    ("entries", "fell"),
+    [
+        ({}, False),
+        ({"x0": 0.8}, True),
+        ({"x0": 2.0}, True),
+        ({"x0": 1.99}, False),
+        ({"x1": 1.0}, True),
+        ({"x1": -0.99}, False),
+        ({"x5": 500.0}, False),
+        ({"x0": math.nan}, True),
+    ],
+)
+def test_walker2d(entries: dict[str, float], fell: bool) -> None:
+    assert bool(walker2d_fell(state(17, **entries))) is fell
+
+
+@pytest.mark.parametrize(
+    ("entries", "fell"),
+    [
+        ({}, False),
+        ({"x0": 0.2}, False),
+        ({"x0": 0.19}, True),
+        ({"x0": 1.0}, False),
+        ({"x0": 1.01}, True),
+        ({"x20": math.inf}, True),
+    ],
+)
+def test_ant(entries: dict[str, float], fell: bool) -> None:
+    obs = state(27, **{"x0": 0.5, **entries})
+    if entries.get("x0") == 0.2:
+        obs = obs.double()
+        obs[0] = 0.2
+    assert bool(ant_fell(obs)) is fell
+
+
+@pytest.mark.parametrize(("height", "fell"), [(1.0, True), (1.01, False), (1.99, False), (2.0, True), (math.nan, True)])
+def test_humanoid(height: float, fell: bool) -> None:
+    assert bool(humanoid_fell(state(376, x0=height, x20=1e5))) is fell
+
+
+@pytest.mark.parametrize("rule", [never, unknown, hopper_fell, walker2d_fell, ant_fell, humanoid_fell])
+def test_rules_keep_leading_dimensions(rule: object) -> None:
+    fell = rule(torch.zeros(3, 4, 17))  # type: ignore[operator]
+    assert fell.shape == (3, 4)
+    assert fell.dtype == torch.bool
+    assert bool(fell.all()) is (rule not in (never, unknown))
+
+
+@pytest.mark.parametrize(
+    ("env_id", "rule"), [("Hopper-v5", hopper_fell), ("Walker2d-v5", walker2d_fell), ("Humanoid-v5", humanoid_fell)]
+)
+def test_rules_agree_with_the_simulator(
+    env_id: str, rule: object, tmp_path: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random actions until many episodes have ended: the rule says so in the very step that the simulator does."""
+    monkeypatch.chdir(tmp_path)  # type: ignore[arg-type]
+    env, rng, ended = gymnasium.make(env_id), np.random.default_rng(0), 0
+    env.reset(seed=0)
+    for _ in range(400):
+        obs, _, terminated, truncated, _ = env.step(rng.uniform(-1, 1, env.action_space.shape))
+        assert bool(rule(torch.from_numpy(obs))) is terminated  # type: ignore[operator]
+        ended += terminated
+        if terminated or truncated:
+            env.reset()
+    env.close()
+    assert ended > 5
+
+
+@pytest.mark.parametrize(
+    ("name", "env_id", "random", "expert", "scale"),
+    [
+        ("halfcheetah-medium-replay", "HalfCheetah-v5", -280.178953, 12135.0, 1200.0),
+        ("hopper-medium", "Hopper-v4", -20.272305, 3234.3, 400.0),
+        ("walker2d-medium-expert", "Walker2d-v4", 1.629008, 4592.3, 550.0),
+        ("ant-expert", "Ant-v4", -325.6, 3879.7, 1000.0),
+    ],
+)
+def test_scores(name: str, env_id: str, random: float, expert: float, scale: float) -> None:
+    task = task_for(name, env_id, return_max=1.0)
+    assert task.score(random) == 0.0
+    assert task.score(expert) == pytest.approx(100.0)
+    assert task.score((random + expert) / 2) == pytest.approx(50.0)
+    assert (task.score_unit, task.rtg_scale) == ("normalised score", scale)
+    assert task.termination is BODIES[name.split("-")[0]].termination
+
+
+def test_golden_score() -> None:
+    assert task_for("halfcheetah-medium", "HalfCheetah-v4", 0.0).score(5000.0) == pytest.approx(42.530027, abs=1e-6)
+
+
+def test_an_unknown_environment_has_raw_scores_and_the_datas_own_scale() -> None:
+    task = task_for("mine", "Pendulum-v1", return_max=-50.0)
+    assert (task.score(-123.4), task.score_unit) == (-123.4, "raw return")
+    assert (task.rtg_scale, task.termination) == (50.0, unknown)
+    assert task_for("mine", "Pendulum-v1", return_max=0.0).rtg_scale == 1.0
+
+
+def test_a_rule_that_is_known_is_told_from_one_that_is_not() -> None:
+    """Even in another process: a model with a continuation channel is chosen by it."""
+    known = {env: task_for("", env, 1.0) for env in ("HalfCheetah-v5", "AntMaze_UMaze-v4", "Humanoid-v5", "Mine-v0")}
+    assert [task.termination_known for task in known.values()] == [True, True, True, False]
+    assert not pickle.loads(pickle.dumps(known["Mine-v0"])).termination_known
+
+
+def test_bodies_are_known_by_any_version_of_their_environment() -> None:
+    assert body_of("Hopper-v2") is body_of("Hopper-v5") is BODIES["hopper"]
+    assert body_of("HopperBullet-v0") is None
+
+
+@pytest.mark.parametrize(
+    ("env_id", "unit", "scores"),
+    [
+        ("AntMaze_UMaze-v4", "success rate", [0.0, 100.0, 100.0]),
+        ("AntMaze_Large_Diverse_GR-v5", "success rate", [0.0, 100.0, 100.0]),
+        ("AntMaze_UMazeDense-v4", "raw return", [0.0, 1.0, 350.0]),  # every step is rewarded, successful or not
+        ("PointMaze_Medium-v3", "raw return", [0.0, 1.0, 350.0]),
+        ("AdroitHandPen-v1", "raw return", [0.0, 1.0, 350.0]),
+        ("Humanoid-v5", "raw return", [0.0, 1.0, 350.0]),
+        ("antmaze-umaze-diverse-v2", "normalised score", [0.0, 100.0, 35000.0]),
+    ],
+)
+def test_scores_beyond_locomotion(env_id: str, unit: str, scores: list[float]) -> None:
+    task = task_for("", env_id, return_max=7.0)
+    assert (task.score_unit, task.rtg_scale, task.reference is None) == (unit, 7.0, not env_id.startswith("antmaze"))
+    assert [task.score(value) for value in (0.0, 1.0, 350.0)] == scores
+
+
+@pytest.mark.parametrize(
+    ("env_id", "random", "expert"),
+    [
+        ("maze2d-umaze-v1", 23.85, 161.86),
+        ("maze2d-medium-v1", 13.13, 277.39),
+        ("maze2d-large-v1", 6.7, 273.99),
+        ("pen-human-v1", 96.262799, 3076.8331),
+        ("hammer-cloned-v1", -274.856578, 12794.134825),
+        ("door-expert-v1", -56.512833, 2880.569309),
+        ("relocate-human-v1", -6.425911, 4233.877798),
+        ("kitchen-mixed-v0", 0.0, 4.0),
+    ],
+)
+def test_references_of_d4rls_own_environments(env_id: str, random: float, expert: float) -> None:
+    task = task_for("", env_id, return_max=1.0)
+    assert (task.score(random), task.score(expert)) == (0.0, pytest.approx(100.0))
+
+
+def test_d4rls_references_are_not_those_of_dense_rewards() -> None:
+    assert task_for("", "maze2d-umaze-dense-v1", 1.0).score_unit == "raw return"
+
+
+def test_names() -> None:
+    assert len(TASK_NAMES) == 20 + 8 + 6 + 12
+    check_name("hopper-medium-replay")
+    check_name("antmaze-medium-diverse")
+    with pytest.raises(ValueError, match=r"--task: unknown task 'hoper-medium'; did you mean hopper-medium"):
+        check_name("hoper-medium")
+    with pytest.raises(ValueError, match=r"did you mean .*maze2d-umaze"):
+        check_name("maze-2d-umaze")
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "env_id"),
+    [
+        ("maze2d-umaze", "D4RL/pointmaze/umaze-v2", "PointMaze_UMaze-v3"),
+        ("maze2d-large-dense", "D4RL/pointmaze/large-dense-v2", "PointMaze_LargeDense-v3"),
+        ("antmaze-umaze-diverse", "D4RL/antmaze/umaze-diverse-v1", "AntMaze_UMaze-v4"),
+        ("antmaze-large-diverse", "D4RL/antmaze/large-diverse-v1", "AntMaze_Large_Diverse_GR-v4"),
+        ("pen-human", "D4RL/pen/human-v2", "AdroitHandPen-v1"),
+    ],
+)
+def test_sets_of_minari(name: str, dataset: str, env_id: str) -> None:
+    assert (MINARI_TASKS[name].dataset, MINARI_TASKS[name].env_id) == (dataset, env_id)
+
+
+def test_the_installed_package_knows_every_environment_of_the_table() -> None:
+    pytest.importorskip("gymnasium_robotics")
+    for task in MINARI_TASKS.values():
+        assert task_for("", specification(task.env_id).id, 1.0).termination_known
