@@ -1,0 +1,1 @@
+"""Run folders: layout, storage, synchronisation, logs."""
