@@ -24,9 +24,9 @@ from typing import Any
 
 import torch
 
-from dwm_ray.runs.tensor_files import write_json
-from dwm_ray.runs.sync import mirror, work_folder
 from dwm_ray.runs.storage import TRIES, Storage
+from dwm_ray.runs.sync import mirror, work_folder
+from dwm_ray.runs.tensor_files import write_json
 
 LOG = logging.getLogger(__name__)
 LIBRARIES = ("dwm-ray", "ray", "torch", "numpy", "gymnasium", "mujoco", "minari", "pyarrow", "pydantic", "h5py")
