@@ -32,11 +32,11 @@ class AgentConfig(PluginConfig):
     def check(self, run: RunConfig) -> None:
         """Updates can be compiled where the agent says so, and CUDA graphs where batches are drawn ahead, too."""
         agent, model = find("agents", self.plugin_name()), run.world_model
-        if run.training.compiled and not agent.compilable:
+        if run.training.compiled and not agent.supports_compile:
             raise ValueError(f"training.compiled: agent {self.plugin_name()} cannot be compiled; expected False")
         if not run.training.cuda_graphs:
             return
-        if not agent.capturable:
+        if not agent.supports_cuda_graphs:
             raise ValueError(
                 f"training.cuda_graphs: agent {self.plugin_name()} does not say that it can; expected False"
             )
@@ -74,13 +74,13 @@ class Agent(nn.Module):
     """None: cannot learn as a population (`agents.population`). Else `update` takes [P, B, ...] too, and these are the
     options in which members may differ, with the number of axes behind P that each is broadcast over."""
 
-    work: ClassVar[float] = 1.0
+    relative_flops: ClassVar[float] = 1.0
     """Operations of an update with the options of the profile `laptop`, in those of behaviour cloning, about: sweeps
     begin long trials first."""
-    capturable: ClassVar[bool] = False
+    supports_cuda_graphs: ClassVar[bool] = False
     """True where `learn` can be recorded and replayed (`graphs`)."""
-    compilable: ClassVar[bool] = False
-    """True where torch can compile `learn` as a whole: all its noise is what `draw_ahead` gives."""
+    supports_compile: ClassVar[bool] = False
+    """True where torch can compile `learn` as a whole: all its noise is what `sample_noise` gives."""
 
     def __init__(self, config: AgentConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class Agent(nn.Module):
         self.cuda_graphs = training.cuda_graphs
         self.compiled = training.compiled
         """How do trainers make its updates (`training.updates`)?"""
-        self.own = SimpleNamespace(**{name: getattr(config, name) for name in self.member_options or ()})
+        self.member_values = SimpleNamespace(**{name: getattr(config, name) for name in self.member_options or ()})
         """The `member_options`: numbers, or tensors [P, 1, ...] in a population whose members differ in them."""
 
     def attach(self, model: nn.Module, target_rtg: float) -> None:
@@ -106,15 +106,17 @@ class Agent(nn.Module):
         decides its operations, such as whether a delayed policy moves."""
         return 0
 
-    def draw_ahead(self, segments: Segments, generator: Generators) -> Noise:
+    def sample_noise(self, segments: Segments, generator: Generators) -> Noise:
         """All noise of `learn`, which takes it in the generator's place; the generator itself where it needs none."""
         return generator
 
     @abstractmethod
-    def learn(self, segments: Segments, generator: torch.Generator, phase: int) -> Metrics:
-        """The operations of an update. No host sync: metrics are 0-d tensors on the device. Of a `capturable` agent
-        they follow from the batch's shape and `phase` alone, and leave no other trace than in tensors that stay in
-        place."""
+    def learn(self, segments: Segments, generator: torch.Generator, kind: int) -> Metrics:
+        """Make the gradient steps of an update and return metrics: 0-d tensors on the device, without a host sync.
+
+        With `supports_cuda_graphs` the operations depend only on the batch's shape and `kind`, and change only tensors
+        that keep their memory.
+        """
 
     @abstractmethod
     def act(self, obs: Tensor) -> Tensor:

@@ -38,8 +38,8 @@ class BC(Agent):
     Config = BCConfig
     has_critic = False
     member_options: ClassVar[dict[str, int] | None] = {}
-    capturable = True
-    compilable = True
+    supports_cuda_graphs = True
+    supports_compile = True
     config: BCConfig
 
     def __init__(self, config: BCConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:
@@ -48,7 +48,7 @@ class BC(Agent):
         self.actor = TanhActor(spaces, [config.hidden_size] * config.num_hidden, config.matmul_precision)
         self.optimizer = fused_adam(config.learning_rate, self.actor)
 
-    def learn(self, segments: Segments, generator: Noise, phase: int) -> Metrics:
+    def learn(self, segments: Segments, generator: Noise, kind: int) -> Metrics:
         obs, act = self.scaling.obs(segments.obs[..., 0, :]), self.scaling.unit(segments.act[..., 0, :])
         loss = F.mse_loss(self.actor(obs), act, reduction="none").mean((-2, -1))
         descend(self.optimizer, loss)

@@ -71,8 +71,8 @@ class CQL(Agent):
     """The agent; see the module."""
 
     Config = CQLConfig
-    work = 30.0
-    capturable = True
+    relative_flops = 30.0
+    supports_cuda_graphs = True
     config: CQLConfig
 
     def __init__(self, config: CQLConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:
@@ -86,7 +86,7 @@ class CQL(Agent):
         self.actor_optimizer = fused_adam(config.policy_learning_rate, self.actor, self.temperature)
         self.critic_optimizer = fused_adam(config.critic_learning_rate, self.critic)
 
-    def learn(self, segments: Segments, generator: torch.Generator, phase: int) -> Metrics:
+    def learn(self, segments: Segments, generator: torch.Generator, kind: int) -> Metrics:
         obs, act = self.scaling.obs(segments.obs[:, 0]), self.scaling.unit(segments.act[:, 0])
         policy = self.actor(obs)
         actor_loss, actor_metrics = self._actor_loss(obs, policy, generator)

@@ -91,7 +91,7 @@ class DecisionDiffuser(Agent):
     Config = DecisionDiffuserConfig
     has_critic = False
     plans = True
-    capturable = True
+    supports_cuda_graphs = True
     config: DecisionDiffuserConfig
     model: nn.Module | None
 
@@ -108,7 +108,7 @@ class DecisionDiffuser(Agent):
         """Plan with a trained world model from now on, for a return-to-go in units of the task's scale."""
         self.model, self.target_rtg = model.requires_grad_(False).eval(), target_rtg
 
-    def learn(self, segments: Segments, generator: torch.Generator, phase: int) -> Metrics:
+    def learn(self, segments: Segments, generator: torch.Generator, kind: int) -> Metrics:
         """One step of the inverse dynamics on the first transition of each row; later steps are not read."""
         obs, next_obs = self.scaling.obs(segments.obs[:, :2]).unbind(1)
         error = (self.inverse(obs, next_obs) - self.scaling.unit(segments.act[:, 0])).square().mean(1)

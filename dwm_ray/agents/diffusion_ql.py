@@ -67,8 +67,8 @@ class DiffusionQL(Agent):
     """The agent; see the module."""
 
     Config = DiffusionQLConfig
-    work = 12.0
-    capturable = True
+    relative_flops = 12.0
+    supports_cuda_graphs = True
     config: DiffusionQLConfig
 
     def __init__(self, config: DiffusionQLConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:
@@ -90,11 +90,11 @@ class DiffusionQL(Agent):
         self.num_updates += 1
         return int(due)
 
-    def learn(self, segments: Segments, generator: torch.Generator, phase: int) -> Metrics:
+    def learn(self, segments: Segments, generator: torch.Generator, kind: int) -> Metrics:
         obs, act = self.scaling.obs(segments.obs[:, 0]), self.scaling.unit(segments.act[:, 0])
         metrics = self._update_critic(segments, obs, act, generator) | self._update_actor(obs, act, generator)
         track(self.target_critic, self.critic, self.config.tau)
-        if phase:
+        if kind:
             track(self.target_actor, self.actor, 1 - self.config.ema_decay)
         return metrics
 

@@ -62,10 +62,10 @@ class IQL(Agent):
     """The agent; see the module."""
 
     Config = IQLConfig
-    work = 5.0
+    relative_flops = 5.0
     member_options: ClassVar[dict[str, int] | None] = {"expectile": 1, "beta": 1, "max_weight": 1}
-    capturable = True
-    compilable = True
+    supports_cuda_graphs = True
+    supports_compile = True
     config: IQLConfig
 
     def __init__(self, config: IQLConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:
@@ -86,7 +86,7 @@ class IQL(Agent):
         self.num_updates += 1
         return 0
 
-    def learn(self, segments: Segments, generator: Noise, phase: int) -> Metrics:
+    def learn(self, segments: Segments, generator: Noise, kind: int) -> Metrics:
         obs, act = self.scaling.obs(segments.obs[..., 0, :]), self.scaling.unit(segments.act[..., 0, :])
         states = self.rule.bootstrap_obs(segments)
         v, next_v = self._values(obs, self.scaling.obs(states.flatten(-3, -2)))
@@ -94,7 +94,7 @@ class IQL(Agent):
         with torch.no_grad():
             low_q = self.target_critic(obs, act).amin(-2)
         q = self.critic(obs, act)
-        value_loss = expectile_loss(low_q - v, self.own.expectile)
+        value_loss = expectile_loss(low_q - v, self.member_values.expectile)
         critic_loss = (q - target.unsqueeze(-2)).square().mean((-2, -1))
         actor_loss = self._actor_loss(obs, act, low_q - v.detach())
         descend(self.optimizer, value_loss + critic_loss + actor_loss)
@@ -116,7 +116,7 @@ class IQL(Agent):
         return self.value(obs), next_v
 
     def _actor_loss(self, obs: Tensor, act: Tensor, advantage: Tensor) -> Tensor:
-        weight = (self.own.beta * advantage).exp().clamp(max=self.own.max_weight)
+        weight = (self.member_values.beta * advantage).exp().clamp(max=self.member_values.max_weight)
         if self.config.deterministic:
             error = (self.actor.mean(obs) - act).square().sum(-1)
         else:

@@ -50,10 +50,10 @@ class TD3BC(Agent):
     """The agent; see the module."""
 
     Config = TD3BCConfig
-    work = 4.0
+    relative_flops = 4.0
     member_options: ClassVar[dict[str, int] | None] = {"alpha": 0, "policy_noise": 2, "noise_clip": 2}
-    capturable = True
-    compilable = True
+    supports_cuda_graphs = True
+    supports_compile = True
     config: TD3BCConfig
 
     def __init__(self, config: TD3BCConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:
@@ -72,15 +72,15 @@ class TD3BC(Agent):
         self.num_updates += 1
         return int(self.num_updates % self.config.policy_delay == 0)
 
-    def draw_ahead(self, segments: Segments, generator: Generators) -> Noise:
+    def sample_noise(self, segments: Segments, generator: Generators) -> Noise:
         """Of the target actions."""
         states = self.rule.bootstrap_obs(segments).flatten(-3, -2)
         return normal_like(states.new_empty(*states.shape[:-1], self.spaces.act_size), generator)
 
-    def learn(self, segments: Segments, generator: Noise, phase: int) -> Metrics:
+    def learn(self, segments: Segments, generator: Noise, kind: int) -> Metrics:
         obs, act = self.scaling.obs(segments.obs[..., 0, :]), self.scaling.unit(segments.act[..., 0, :])
         metrics = self._update_critic(segments, obs, act, generator)
-        if phase:
+        if kind:
             metrics |= self._update_actor(obs, act)
             track(self.target_actor, self.actor, self.config.tau)
             track(self.target_critic, self.critic, self.config.tau)
@@ -100,14 +100,14 @@ class TD3BC(Agent):
     def _smoothed(self, obs: Tensor, generator: Noise) -> Tensor:
         """The target actor's unit action with clipped noise."""
         act = self.target_actor(obs)
-        noise = normal_like(act, generator) * self.own.policy_noise
-        return (act + noise.clamp_(-self.own.noise_clip, self.own.noise_clip)).clamp_(-1, 1)
+        noise = normal_like(act, generator) * self.member_values.policy_noise
+        return (act + noise.clamp_(-self.member_values.noise_clip, self.member_values.noise_clip)).clamp_(-1, 1)
 
     def _update_actor(self, obs: Tensor, act: Tensor) -> Metrics:
         chosen = self.actor(obs)
         q = self.critic(obs, chosen, num=1)
         bc_loss = F.mse_loss(chosen, act, reduction="none").mean((-2, -1))
-        loss = bc_loss - self.own.alpha * q.mean((-2, -1)) / q.detach().abs().mean((-2, -1))
+        loss = bc_loss - self.member_values.alpha * q.mean((-2, -1)) / q.detach().abs().mean((-2, -1))
         descend(self.actor_optimizer, loss)
         return {"actor_loss": loss.detach(), "bc_loss": bc_loss.detach()}
 

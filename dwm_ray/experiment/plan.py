@@ -145,7 +145,7 @@ def _work(party: Party) -> float:
 
 
 def _work_of(config: RunConfig) -> float:
-    update = find("agents", config.agent.plugin_name()).work
+    update = find("agents", config.agent.plugin_name()).relative_flops
     if config.world_model is not None:
         update += find("world_models", config.world_model.plugin_name()).work
     return float(update * config.training.num_updates * config.training.batch_size)

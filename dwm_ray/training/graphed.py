@@ -23,7 +23,7 @@ def update_graphs(agent: Agent, generators: Sequence[torch.Generator]) -> Graphs
     them. ValueError for an agent or a device that cannot."""
     if not agent.cuda_graphs:
         return None
-    if not agent.capturable:
+    if not agent.supports_cuda_graphs:
         raise ValueError(f"{OPTION}: agent {agent.config.plugin_name()} does not say that it can; expected False")
     return Graphs(capture_on(generators[0].device, OPTION), generators, OPTION)
 

@@ -77,8 +77,8 @@ class Replayed:
         self.forget = graphs.forget
 
     def __call__(self, batch: Segments) -> Metrics:
-        phase = self._learner.next_update_kind()
-        return self._graphs(phase, partial(self._learner.learn, batch, self._generators, phase))
+        kind = self._learner.next_update_kind()
+        return self._graphs(kind, partial(self._learner.learn, batch, self._generators, kind))
 
 
 class Compiled:
@@ -96,16 +96,16 @@ class Compiled:
         self._seen: set[int] = set()
 
     def __call__(self, batch: Segments) -> Metrics:
-        phase, noise = self._learner.next_update_kind(), self._learner.draw_ahead(batch, self._generators)
-        if phase in self._seen:
-            return self._compiled(batch, noise, phase)
-        self._seen.add(phase)
-        return self._learner.learn(batch, noise, phase)
+        kind, noise = self._learner.next_update_kind(), self._learner.sample_noise(batch, self._generators)
+        if kind in self._seen:
+            return self._compiled(batch, noise, kind)
+        self._seen.add(kind)
+        return self._learner.learn(batch, noise, kind)
 
-    def _compiled(self, batch: Segments, noise: Noise, phase: int) -> Metrics:
+    def _compiled(self, batch: Segments, noise: Noise, kind: int) -> Metrics:
         """ValueError where torch cannot compile it here."""
         try:
-            return self._learn(batch, noise, phase)
+            return self._learn(batch, noise, kind)
         except torch._dynamo.exc.TorchDynamoException as error:
             cause = " ".join(str(error).split("\n\n")[0].split())
             raise ValueError(f"{OPTION}: torch cannot compile an update here ({cause}); expected False") from error
@@ -123,8 +123,8 @@ def _with_own_code(learn: Learn) -> Learn:
     """The same function as nobody else has it: torch keeps what it has compiled by code object, but a few for each, and
     a process may train many agents, one after the other."""
 
-    def call(batch: Segments, noise: Noise, phase: int) -> Metrics:
-        return learn(batch, noise, phase)
+    def call(batch: Segments, noise: Noise, kind: int) -> Metrics:
+        return learn(batch, noise, kind)
 
     code = call.__code__.replace(co_name=f"learn_{next(NUMBERS)}")
     return FunctionType(code, call.__globals__, closure=call.__closure__)

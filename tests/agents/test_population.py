@@ -11,8 +11,8 @@ from problems import SPACES, STATS, segments
 from dwm_ray.agents.base import Agent
 from dwm_ray.agents.parts.population import Population, stackable_agents
 from dwm_ray.config import TrainingConfig
-from dwm_ray.registry import find
-from dwm_ray.types import Segments
+from dwm_ray.registry import find, plugins
+from dwm_ray.types import Metrics, Segments
 
 NUM_UPDATES = 9  # odd: TD3+BC's delayed steps are not at the end
 
@@ -86,6 +86,44 @@ def test_members_learn_what_they_learn_alone(name: str, options: list[dict[str, 
         assert not torch.allclose(alone[0].act(obs), alone[1].act(obs), atol=1e-3)
 
 
+@pytest.mark.parametrize("horizon", [1, 3])
+@pytest.mark.parametrize("name", list(plugins("agents")))
+def test_population_of_one_is_the_single_agent(name: str, horizon: int) -> None:
+    """Equal bytes for every agent, resumed in between, with noise that is sampled before or within the update."""
+    single, member, resumed = (agents(name, [{}])[0] for _ in range(3))
+    population, noise, own_noise = Population([member]), torch.Generator().manual_seed(3), generators(1)
+    own_noise[0].manual_seed(3)
+    for update in range(NUM_UPDATES):
+        [batch] = batches(update, 1, horizon)
+        if update == 5:
+            resumed.load_state_dict(member.state_dict())
+            states = population.optimizer_states()
+            population = Population([resumed])
+            population.load_optimizer_states(states)
+        metrics, expected = (
+            population_step(population, stacked([batch]), own_noise, update),
+            single.update(batch, noise),
+        )
+        assert metrics.keys() == expected.keys()
+        assert all(torch.equal(value, expected[key].view(1)) for key, value in metrics.items())
+    assert_equal(resumed.state_dict(), single.state_dict())
+    assert_equal(population.optimizer_states()[0], single.optimizer_state())
+
+
+def population_step(
+    population: Population, batch: Segments, noise: tuple[torch.Generator, ...], update: int
+) -> Metrics:
+    """`Population.update`; the calls of a compiled update in every second one."""
+    if update % 2:
+        return population.update(batch, noise)
+    return population.learn(batch, population.sample_noise(batch, noise), population.next_update_kind())
+
+
+def assert_equal(states: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert states.keys() == expected.keys()
+    assert all(torch.equal(value, expected[key]) for key, value in states.items())
+
+
 @pytest.mark.parametrize("name", ["td3_bc", "iql"])
 def test_options_of_members_matter(name: str) -> None:
     """The cases above would not see an option that neither form reads."""
@@ -122,9 +160,13 @@ def test_every_option_of_members_is_an_option() -> None:
 
 
 def test_what_cannot_be_stacked_is_refused() -> None:
-    with pytest.raises(ValueError, match="agent cql: cannot learn as a population; expected one of bc, iql, pql"):
+    with pytest.raises(
+        ValueError, match="agent cql: cannot be stacked; expected a population of one, or one of bc, iql, pql"
+    ):
         Population(agents("cql", [{}, {}]))
-    with pytest.raises(ValueError, match="agent td3_bc: expected members of one kind"):
+    with pytest.raises(ValueError, match="agent td3_bc: members of several classes; expected one class"):
         Population([*agents("td3_bc", [{}]), *agents("iql", [{}])])
-    with pytest.raises(ValueError, match=r"agent.learning_rate: expected one value for all members"):
+    with pytest.raises(
+        ValueError, match=r"agent.learning_rate: differs between members of a population; expected one value"
+    ):
         Population(agents("td3_bc", [{}, {"learning_rate": 1e-3}]))

@@ -39,7 +39,7 @@ def counted(world_model: str, agent: str, file: Path) -> int:
 def test_of_agents(name: str, file: Path) -> None:
     with_model = "dwm" if find("agents", name).plans else "none"
     found = counted(with_model, name, file) / counted("none", "bc", file)
-    assert find("agents", name).work == pytest.approx(found, rel=0.2)
+    assert find("agents", name).relative_flops == pytest.approx(found, rel=0.2)
 
 
 @pytest.mark.parametrize("name", list(plugins("world_models")))

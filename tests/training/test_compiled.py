@@ -21,7 +21,7 @@ from dwm_ray.training import updates
 from dwm_ray.training.agent import AgentTrainer
 from dwm_ray.training.population import PopulationTrainer
 
-compilable = pytest.mark.parametrize("name", [name for name, cls in AGENTS.items() if cls.compilable])
+compilable = pytest.mark.parametrize("name", [name for name, cls in AGENTS.items() if cls.supports_compile])
 COMPILE = torch.compile
 
 

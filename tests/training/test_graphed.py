@@ -33,7 +33,7 @@ PARTS = (11, 2, 9)
 """Updates of three runs in a row: each kind is recorded in the first, and replayed in all."""
 
 AGENTS: dict[str, Any] = plugins("agents")
-every_agent = pytest.mark.parametrize("name", [name for name, cls in AGENTS.items() if cls.capturable])
+every_agent = pytest.mark.parametrize("name", [name for name, cls in AGENTS.items() if cls.supports_cuda_graphs])
 every_source = pytest.mark.parametrize("imagined", [False, True], ids=["real", "imagined"])
 
 
@@ -93,7 +93,7 @@ def compare(make: Callable[[bool], AgentTrainer]) -> None:
 
 def test_the_agents_that_come_with_it_are_capturable() -> None:
     ours = {"bc", "cql", "decision_diffuser", "diffusion_ql", "iql", "pql", "td3_bc"}
-    assert ours <= {name for name, cls in AGENTS.items() if cls.capturable}
+    assert ours <= {name for name, cls in AGENTS.items() if cls.supports_cuda_graphs}
 
 
 @every_agent

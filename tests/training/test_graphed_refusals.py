@@ -22,32 +22,32 @@ __all__ = ["capture"]
 class Reads(BC):
     """Waits for the device."""
 
-    def learn(self, segments: Segments, generator: Any, phase: int) -> Metrics:
-        metrics = super().learn(segments, generator, phase)
+    def learn(self, segments: Segments, generator: Any, kind: int) -> Metrics:
+        metrics = super().learn(segments, generator, kind)
         return metrics if metrics["bc_loss"].item() > 0 else {}
 
 
 class Chooses(BC):
     """Learns from as many rows as the data say."""
 
-    def learn(self, segments: Segments, generator: Any, phase: int) -> Metrics:
-        return super().learn(segments[segments.rew[:, 0] > 0.5], generator, phase)
+    def learn(self, segments: Segments, generator: Any, kind: int) -> Metrics:
+        return super().learn(segments[segments.rew[:, 0] > 0.5], generator, kind)
 
 
 class FromHost(BC):
     """Brings a number of Python's to the device."""
 
-    def learn(self, segments: Segments, generator: Any, phase: int) -> Metrics:
+    def learn(self, segments: Segments, generator: Any, kind: int) -> Metrics:
         weight = torch.tensor(0.5)
-        return super().learn(segments.map(lambda x: x * weight), generator, phase)
+        return super().learn(segments.map(lambda x: x * weight), generator, kind)
 
 
 class OtherNoise(BC):
     """Draws from a generator that nobody knows of."""
 
-    def learn(self, segments: Segments, generator: Any, phase: int) -> Metrics:
+    def learn(self, segments: Segments, generator: Any, kind: int) -> Metrics:
         noise = torch.randn(segments.act.shape, generator=torch.Generator().manual_seed(0))
-        return super().learn(segments, generator, phase) | {"noise": noise.mean()}
+        return super().learn(segments, generator, kind) | {"noise": noise.mean()}
 
 
 @pytest.mark.usefixtures("capture")
@@ -72,9 +72,9 @@ class Counts(BC):
 
     num_updates = 0
 
-    def learn(self, segments: Segments, generator: Any, phase: int) -> Metrics:
+    def learn(self, segments: Segments, generator: Any, kind: int) -> Metrics:
         self.num_updates += 1
-        return super().learn(segments.map(lambda x: x * self.num_updates), generator, phase)
+        return super().learn(segments.map(lambda x: x * self.num_updates), generator, kind)
 
 
 class Keeps(BC):
@@ -82,8 +82,8 @@ class Keeps(BC):
 
     last: Tensor | None = None
 
-    def learn(self, segments: Segments, generator: Any, phase: int) -> Metrics:
-        metrics = super().learn(segments, generator, phase)
+    def learn(self, segments: Segments, generator: Any, kind: int) -> Metrics:
+        metrics = super().learn(segments, generator, kind)
         before, self.last = self.last, metrics["bc_loss"].clone()
         return metrics if before is None else metrics | {"bc_change": metrics["bc_loss"] - before}
 
@@ -97,7 +97,7 @@ def test_the_comparison_sees_an_agent_that_breaks_the_rule(cls: type[Agent]) -> 
 
 
 class Silent(BC):
-    capturable = False
+    supports_cuda_graphs = False
 
 
 @pytest.mark.usefixtures("capture")
@@ -132,7 +132,7 @@ def test_runs_whose_batches_are_imagined_while_learning_are_refused(model: str) 
 
 
 def test_runs_refuse_agents_that_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dwm_ray.agents.base.find", lambda kind, name: SimpleNamespace(capturable=False))
+    monkeypatch.setattr("dwm_ray.agents.base.find", lambda kind, name: SimpleNamespace(supports_cuda_graphs=False))
     with pytest.raises(ValueError, match=r"training\.cuda_graphs: agent iql does not say that it can"):
         run_config("laptop", "none", "iql").with_values({"training.cuda_graphs": True})
 

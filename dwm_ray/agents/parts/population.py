@@ -1,16 +1,18 @@
-"""P agents of one class that learn in step, each from its own batches: one set of operations an update instead of P.
+"""Populations: P agents of one class that are trained by the same operations, each from its own batches.
 
-Every parameter is stacked to [P, ...], and so are the optimisers' moments and the targets, for they are made like it.
-Members share no weights and losses are kept apart, so each learns what it would learn alone with the same initial
-weights, batches and noise, up to rounding. A member remains an agent in its own right: its parameters are views of the
-stack, and it acts, is scored and is saved like any other.
+With P > 1 every parameter is stacked to [P, ...], and so are target networks and the optimisers' moments. Members share
+no weights and their losses are kept apart, so each member learns the same as alone, up to rounding. A member remains
+an agent: its parameters are views of the stack, and it acts, is evaluated and is saved like any other.
+
+A population of one delegates to its agent, which makes exactly the updates that it makes alone. It therefore works for
+every agent, including agents whose formulas do not accept [P, B, ...].
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -20,85 +22,109 @@ from dwm_ray.agents.parts.noise import Noise
 from dwm_ray.registry import plugins
 from dwm_ray.types import Metrics, Segments
 
-
-class Stackable(Protocol):
-    """An agent with `member_options`."""
-
-    def learn(self, segments: Segments, generator: Noise, phase: int) -> Metrics:
-        """See `Agent.learn`; of a population segments are [P, B, ...], and metrics [P]."""
+MemberGenerators = tuple[torch.Generator, ...]
+"""One generator per member, all on the agents' device."""
 
 
 class Population:
-    """Agents that learn as one from now on; what their own optimisers knew is left behind (`load_optimizer_states`).
-    Their options are equal except for their class's `member_options`."""
+    """Agents of one class with equal options, except for their class's `member_options`.
+
+    Args:
+        members: The agents. With P > 1 the state of their own optimisers is dropped; see `load_optimizer_states`.
+
+    Raises:
+        ValueError: If P > 1 and the agents cannot be stacked or differ in another option.
+    """
 
     def __init__(self, members: Sequence[Agent]) -> None:
-        """ValueError for agents that cannot be stacked, or with options that differ elsewhere."""
-        _check(members)
         self.members = tuple(members)
-        self._stack = copy.deepcopy(members[0])
-        for name, axes in (self._stack.member_options or {}).items():
-            setattr(self._stack.own, name, self._values(name, axes))
-        for stacked, *own in zip(self._stack.parameters(), *(m.parameters() for m in members), strict=True):
-            stacked.data = torch.stack([param.data for param in own])
-            for param, view in zip(own, stacked.data, strict=True):
-                param.data = view
+        self._is_single = len(self.members) == 1
+        self._agent = self.members[0] if self._is_single else _stack(self.members)
 
-    def _values(self, name: str, axes: int) -> float | Tensor:
-        """An option of all members, as `Agent.own` holds it."""
-        values = [getattr(member.own, name) for member in self.members]
-        if len(set(values)) == 1:
-            return values[0]
-        device = next(self._stack.parameters()).device
-        return torch.tensor(values, device=device).view(-1, *[1] * axes)
-
-    def update(self, segments: Segments, generators: tuple[torch.Generator, ...]) -> Metrics:
-        """One gradient step of every member from batches [P, B, ...], with a generator each; metrics are [P], still on
-        the device."""
+    def update(self, segments: Segments, generators: MemberGenerators) -> Metrics:
+        """Make one update of every member from batches [P, B, ...]; metrics [P] stay on the device."""
         return self.learn(segments, generators, self.next_update_kind())
 
     def next_update_kind(self) -> int:
         """See `Agent.next_update_kind`."""
-        return self._stack.next_update_kind()
+        return self._agent.next_update_kind()
 
-    def draw_ahead(self, segments: Segments, generators: tuple[torch.Generator, ...]) -> Noise:
-        """See `Agent.draw_ahead`."""
-        return self._stack.draw_ahead(segments, generators)
+    def sample_noise(self, segments: Segments, generators: MemberGenerators) -> Noise:
+        """See `Agent.sample_noise`."""
+        if self._is_single:
+            return self._agent.sample_noise(_only_member(segments), generators[0])
+        return self._agent.sample_noise(segments, generators)
 
-    def learn(self, segments: Segments, generators: Noise, phase: int) -> Metrics:
-        """See `Agent.learn`."""
-        return cast(Stackable, self._stack).learn(segments, generators, phase)
+    def learn(self, segments: Segments, noise: Noise, kind: int) -> Metrics:
+        """See `Agent.learn`; `noise` is the members' generators or the result of `sample_noise`."""
+        learn = cast(Any, self._agent).learn
+        if not self._is_single:
+            return cast(Metrics, learn(segments, noise, kind))
+        metrics = learn(_only_member(segments), noise[0] if isinstance(noise, tuple) else noise, kind)
+        return {name: value.unsqueeze(0) for name, value in metrics.items()}
 
     def optimizer_states(self) -> list[dict[str, Tensor]]:
-        """`Agent.optimizer_state` of every member: its part of what is stacked; counters [] are the same for all."""
-        state = self._stack.optimizer_state()
+        """Return `Agent.optimizer_state` per member. Counters [] are the same for all members."""
+        state = self._agent.optimizer_state()
+        if self._is_single:
+            return [state]
         return [
             {key: value[member] if value.dim() else value for key, value in state.items()}
             for member in range(len(self.members))
         ]
 
     def load_optimizer_states(self, states: Sequence[dict[str, Tensor]]) -> None:
-        """Inverse of `optimizer_states`, for members that have made equally many updates. Weights are loaded into the
-        members themselves."""
+        """Load `optimizer_states` of members that have made equally many updates. Load weights into the members."""
         first = states[0]
+        if self._is_single:
+            return self._agent.load_optimizer_state(first)
         stacked = {key: torch.stack([state[key] for state in states]) for key, value in first.items() if value.dim()}
-        self._stack.load_optimizer_state({**first, **stacked})
-
-
-def _check(members: Sequence[Agent]) -> None:
-    """ValueError unless they are agents of one class that can be stacked, with equal options where these must be."""
-    name, own = members[0].config.plugin_name(), members[0].member_options
-    if own is None:
-        raise ValueError(f"agent {name}: cannot learn as a population; expected one of {', '.join(stackable_agents())}")
-    if len({type(member) for member in members}) > 1:
-        raise ValueError(f"a population of agent {name}: expected members of one kind")
-    first, *others = (member.config.model_dump() for member in members)
-    for option in (option for option in first if option not in own):
-        if any(other[option] != first[option] for other in others):
-            raise ValueError(f"agent.{option}: expected one value for all members of a population of agent {name}")
+        return self._agent.load_optimizer_state({**first, **stacked})
 
 
 def stackable_agents() -> list[str]:
-    """Names of the agents that can learn as a population."""
+    """Return the names of the agents that support populations of P > 1."""
     every: dict[str, Any] = plugins("agents")
     return [name for name, cls in every.items() if cls.member_options is not None]
+
+
+def _only_member(segments: Segments) -> Segments:
+    """Batch [B, ...] of a population of one, from [1, B, ...]."""
+    return segments.map(lambda part: part[0])
+
+
+def _stack(members: Sequence[Agent]) -> Agent:
+    """Agent with parameters [P, ...], of which the members' parameters become views."""
+    options = _check_members(members)
+    stack = copy.deepcopy(members[0])
+    for name, axes in options.items():
+        setattr(stack.member_values, name, _member_values(members, name, axes))
+    for stacked, *single in zip(stack.parameters(), *(m.parameters() for m in members), strict=True):
+        stacked.data = torch.stack([param.data for param in single])
+        for param, view in zip(single, stacked.data, strict=True):
+            param.data = view
+    return stack
+
+
+def _member_values(members: Sequence[Agent], name: str, axes: int) -> float | Tensor:
+    """One option of all members, in the form of `Agent.member_values`."""
+    values = [getattr(member.member_values, name) for member in members]
+    if len(set(values)) == 1:
+        return values[0]
+    device = next(members[0].parameters()).device
+    return torch.tensor(values, device=device).view(-1, *[1] * axes)
+
+
+def _check_members(members: Sequence[Agent]) -> dict[str, int]:
+    """Return the `member_options` of agents that can be stacked; else raise ValueError."""
+    name, options = members[0].config.plugin_name(), members[0].member_options
+    if options is None:
+        known = ", ".join(stackable_agents())
+        raise ValueError(f"agent {name}: cannot be stacked; expected a population of one, or one of {known}")
+    if len({type(member) for member in members}) > 1:
+        raise ValueError(f"a population of agent {name}: members of several classes; expected one class")
+    first, *others = (member.config.model_dump() for member in members)
+    for option in (option for option in first if option not in options):
+        if any(other[option] != first[option] for other in others):
+            raise ValueError(f"agent.{option}: differs between members of a population; expected one value")
+    return options

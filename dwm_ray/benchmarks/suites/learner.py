@@ -80,7 +80,7 @@ class Learner:
             )
             for num in self._populations_of(name)
         ]
-        for option, wanted in (("graphed", self.graphed), ("compiled", self.compiled and cls.compilable)):
+        for option, wanted in (("graphed", self.graphed), ("compiled", self.compiled and cls.supports_compile)):
             works += self._made_otherwise(option, name, bench, config("auto", own)) if wanted else []
         if cls.has_critic:
             imagined = config("auto", "dwm")
