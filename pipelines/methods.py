@@ -1,12 +1,16 @@
-"""Show which world models go with which agents: every pair is tried for a few updates on the data of a task.
+"""Run every world model with every agent for a few updates on a task's data and print which pairs work.
 
-Cells say where the agent's batches come from: stream (drawn ahead, shared), rounds (drawn with recent policies),
-inline (imagined within the update), model-free; plans: the agent acts by imagining. Nothing is trained or written.
+A cell names the batch source of the method. stream: segments generated ahead of time and shared; rounds: segments
+refreshed with recent policies; inline: segments generated within each update; model-free: recorded data only; plans:
+the agent acts by sampling from the world model. The program writes no run folder.
+
+It also prints, checks and updates the tables of the documentation that are generated from the code.
 """
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -20,49 +24,67 @@ from dwm_ray.data.task_data import load_task_data
 from dwm_ray.experiment.compatibility import Pair, all_pairs
 from dwm_ray.experiment.names import agent_label, world_model_label
 from dwm_ray.experiment.profiles import run_config
+from dwm_ray.report.doc_tables import render, stale, tables, update
+from dwm_ray.report.table import NOTHING
 
-NONE = "–"
+Files = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE ...")]
 
 
 def run(
     task: str = "halfcheetah-medium-replay",
     data: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
     markdown: bool = False,
+    tables: tuple[str, ...] = (),
+    check: Files = (),
+    write: Files = (),
 ) -> int:
-    """Try every pair.
+    """Run every pair, or handle the tables of the documentation.
 
     Args:
-        task: Whose data are used.
-        data: A file of your own in place of the task's.
-        markdown: Print a table for a README.
+        task: Task whose data the pairs learn from.
+        data: HDF5 or Parquet file to use instead of the task's data.
+        markdown: Print the generated tables as Markdown, each below its name.
+        tables: Print only these generated tables.
+        check: Exit with code 1 if a region `<!-- generated: NAME -->` of these Markdown files differs from the code.
+        write: Update these regions in these Markdown files.
     """
+    if check or write:
+        return _regions(check, write)
+    if markdown or tables:
+        _print_tables(tables)
+        return 0
     torch.set_num_threads(1)
     config = run_config("laptop").model_copy(update={"task": task, "data": DataConfig(file=data)})
-    pairs = all_pairs(load_task_data(config), "laptop")
-    print(as_markdown(pairs)) if markdown else Console().print(as_table(pairs))
+    Console().print(pair_table(all_pairs(load_task_data(config), "laptop")))
     return 0
 
 
-def rows_of(pairs: list[Pair]) -> tuple[list[str], list[list[str]]]:
-    """(headers, rows): one row a world model, one column an agent."""
+def _print_tables(names: tuple[str, ...]) -> None:
+    if len(names) == 1:
+        print(render(names[0]))
+        return
+    for name in names or tables():
+        print(f"<!-- generated: {name} -->\n\n{render(name)}\n\n<!-- /generated -->\n")
+
+
+def _regions(check: tuple[Path, ...], write: tuple[Path, ...]) -> int:
+    for path in write:
+        for name in update(path):
+            print(f"{path}: updated {name}")
+    found = [(path, name) for path in check for name in stale(path)]
+    for path, name in found:
+        print(f"{path}: {name} differs from the code; run pipelines/methods.py --write {path}", file=sys.stderr)
+    return 1 if found else 0
+
+
+def pair_table(pairs: list[Pair]) -> Table:
+    """Return one row per world model and one column per agent; refused pairs show a dash."""
     agents = list(dict.fromkeys(pair.agent for pair in pairs))
-    models = list(dict.fromkeys(pair.world_model for pair in pairs))
-    status = {(pair.world_model, pair.agent): NONE if pair.status == "refused" else pair.status for pair in pairs}
-    labels = {name: world_model_label(None if name == "none" else name) for name in models}
-    rows = [[labels[model], *(status[model, agent] for agent in agents)] for model in models]
-    return ["world model", *map(agent_label, agents)], rows
-
-
-def as_markdown(pairs: list[Pair]) -> str:
-    headers, rows = rows_of(pairs)
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [headers, ["---"] * len(headers), *rows])
-
-
-def as_table(pairs: list[Pair]) -> Table:
-    headers, rows = rows_of(pairs)
-    table = Table(*headers)
-    for cells in rows:
-        table.add_row(*cells)
+    table = Table("world model", *map(agent_label, agents))
+    status = {(pair.world_model, pair.agent): NOTHING if pair.status == "refused" else pair.status for pair in pairs}
+    for model in dict.fromkeys(pair.world_model for pair in pairs):
+        label = world_model_label(None if model == "none" else model)
+        table.add_row(label, *(status[model, agent] for agent in agents))
     return table
 
 

@@ -61,10 +61,11 @@ def try_pair(
     except ValueError as error:
         return Pair(world_model, agent, "refused", str(error))
     _learn(config, task_data, models)
-    return Pair(world_model, agent, _status(config))
+    return Pair(world_model, agent, supply(config))
 
 
-def _status(config: RunConfig) -> str:
+def supply(config: RunConfig) -> str:
+    """Return the batch source of a run, "model-free", or "plans" for an agent that acts by sampling from its model."""
     kind = source_kind(config)
     if kind != "real":
         return kind

@@ -7,10 +7,9 @@ import torch
 from tiny_task import recording, tiny_config
 
 from dwm_ray.data.task_data import TaskData, load_task_data
-from dwm_ray.experiment.compatibility import Pair, try_pair
+from dwm_ray.experiment.compatibility import try_pair
 from dwm_ray.registry import find, plugins
 from dwm_ray.world_models.base import WorldModel
-from pipelines.methods import as_markdown
 
 MODELS: dict[str, WorldModel] = {}
 
@@ -33,13 +32,3 @@ def test_every_pair_runs_or_says_why_not(task_data: TaskData, world_model: str, 
         assert pair.status == "model-free"
     else:
         assert pair.status == "plans" if plans else pair.status in ("stream", "rounds", "inline")
-
-
-def test_the_table_for_the_readme() -> None:
-    pairs = [Pair("none", "iql", "model-free"), Pair("dwm", "iql", "stream"), Pair("dwm", "bc", "refused", "no")]
-    assert as_markdown([*pairs, Pair("none", "bc", "model-free")]).splitlines() == [
-        "| world model | IQL | BC |",
-        "| --- | --- | --- |",
-        "| model-free | model-free | model-free |",
-        "| DWM | stream | – |",
-    ]
