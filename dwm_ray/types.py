@@ -52,7 +52,7 @@ class Spaces:
     act_high: tuple[float, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Episodes:
     """Logged transitions, episode after episode, as float32 numpy arrays.
 

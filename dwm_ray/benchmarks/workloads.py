@@ -15,7 +15,6 @@ from dwm_ray.agents.parts.build import new_agent
 from dwm_ray.blocks.stream import StreamSpec, generate_block
 from dwm_ray.config import DataConfig, RunConfig
 from dwm_ray.data.task_data import TaskData, load_task_data
-from dwm_ray.data.transitions import real_segments
 from dwm_ray.experiment import profiles
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.replay.ring import Ring
@@ -65,7 +64,7 @@ class Workbench:
         return new_model(config, self.task_data, self.device).requires_grad_(False).eval()
 
     def starts(self, config: RunConfig) -> Segments:
-        return real_segments(self.task_data.episodes, config.training.discount, self.device)
+        return self.task_data.start_pairs(config.training.discount, self.device)
 
     def real(self, config: RunConfig) -> Mixture:
         """Recorded transitions: model-free learning."""

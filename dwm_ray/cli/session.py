@@ -79,7 +79,7 @@ def reopen(console: Console, where: str, output: Path) -> tuple[RunFolder, TaskD
 def announce(console: Console, run: RunFolder, task_data: TaskData, record: dict[str, Any]) -> None:
     """Say what data, profile and folder are used."""
     console.print(describe_line(summary(task_data.episodes, task_data.task)), highlight=False)
-    if task_data.ends_unexplained:
+    if task_data.has_unexplained_terminations:
         console.print(
             f"{task_data.task.env_id}: the data have terminations and no rule for them is known; imagined episodes end "
             "where the world model has learned it (option world_model.continuation), else never",

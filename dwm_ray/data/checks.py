@@ -20,6 +20,8 @@ Arrays = dict[str, np.ndarray]
 REQUIRED = ("observations", "actions", "rewards", "terminals", "timeouts")
 OPTIONAL = ("next_observations", "known_next")
 ACTION_TOLERANCE = 1e-4
+ARRAYS = ("obs", "act", "rew", "next_obs", "terminated", "truncated", "known_next")
+"""The array fields of `Episodes`."""
 
 
 def episodes_from(arrays: Arrays, card: DataCard, spaces: Spaces | None = None) -> Episodes:
@@ -51,7 +53,7 @@ def episodes_from(arrays: Arrays, card: DataCard, spaces: Spaces | None = None) 
 def with_fingerprint(episodes: Episodes) -> Episodes:
     """A copy whose card names its content: 16 hex digits over the bytes of all arrays."""
     digest = hashlib.sha256()
-    for name in ("obs", "act", "rew", "next_obs", "terminated", "truncated", "known_next"):
+    for name in ARRAYS:
         array = getattr(episodes, name)
         digest.update(f"{name}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)

@@ -1,4 +1,4 @@
-"""Parts of a data set by whole episodes, so that no window of the hold-out was seen in training."""
+"""Subsets of a data set by whole episodes, so that no held-out window overlaps the training data."""
 
 from __future__ import annotations
 
@@ -6,24 +6,34 @@ from dataclasses import replace
 
 import numpy as np
 
-from dwm_ray.data.checks import with_fingerprint
+from dwm_ray.data.checks import ARRAYS, with_fingerprint
 from dwm_ray.types import Episodes
 
 
+def rows_of(episodes: Episodes, chosen: np.ndarray) -> np.ndarray:
+    """Return the mask [N] of the rows that belong to the episodes with numbers `chosen` [K]."""
+    mask = np.zeros(episodes.num_episodes, dtype=bool)
+    mask[chosen] = True
+    return np.repeat(mask, np.diff(episodes.offsets))
+
+
 def take(episodes: Episodes, chosen: np.ndarray) -> Episodes:
-    """The episodes with these numbers [K] (in file order), under a fingerprint of their own."""
-    keep = np.zeros(episodes.num_episodes, dtype=bool)
-    keep[chosen] = True
-    rows = np.repeat(keep, np.diff(episodes.offsets))
-    names = ("obs", "act", "rew", "next_obs", "terminated", "truncated", "known_next")
-    return with_fingerprint(replace(episodes, **{name: getattr(episodes, name)[rows] for name in names}))
+    """Return the episodes with numbers `chosen` [K] in file order; they have a fingerprint of their own."""
+    rows = rows_of(episodes, chosen)
+    return with_fingerprint(replace(episodes, **{name: getattr(episodes, name)[rows] for name in ARRAYS}))
+
+
+def split_numbers(episodes: Episodes, holdout_ratio: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of the training and of the held-out episodes, at least one each, drawn at random."""
+    total = episodes.num_episodes
+    if total < 2:
+        raise ValueError(f"{episodes.card.path}: one episode cannot be split; expected at least two episodes")
+    num_holdout = min(max(1, round(holdout_ratio * total)), total - 1)
+    order = np.random.default_rng(seed).permutation(total)
+    return order[num_holdout:], order[:num_holdout]
 
 
 def split_episodes(episodes: Episodes, holdout_ratio: float, seed: int = 0) -> tuple[Episodes, Episodes]:
-    """(train, hold-out): a random `holdout_ratio` of the episodes, at least one on each side, is held out."""
-    total = episodes.num_episodes
-    if total < 2:
-        raise ValueError(f"{episodes.card.path}: one episode cannot be split into training and hold-out data")
-    num_holdout = min(max(1, round(holdout_ratio * total)), total - 1)
-    order = np.random.default_rng(seed).permutation(total)
-    return take(episodes, order[num_holdout:]), take(episodes, order[:num_holdout])
+    """Return the training and the held-out episodes of `split_numbers`."""
+    train, holdout = split_numbers(episodes, holdout_ratio, seed)
+    return take(episodes, train), take(episodes, holdout)

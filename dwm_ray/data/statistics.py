@@ -1,14 +1,20 @@
-"""What agents and models may know of real data: moments, ranges and returns-to-go, computed once."""
+"""Statistics of real data that agents and world models may use: moments, ranges and returns-to-go."""
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 import numpy as np
 
 from dwm_ray.types import DataStats, Episodes
 
 
+@lru_cache(maxsize=4)
 def return_to_go(episodes: Episodes, discount: float) -> np.ndarray:
-    """[N] float32: discounted reward from each row to the end of its recorded episode, summed in float64."""
+    """Return the discounted reward from each row to the end of its episode, [N] float32, summed in float64.
+
+    The read-only result is computed once per process.
+    """
     ends = (episodes.terminated | episodes.truncated).tolist()
     rewards = episodes.rew.astype(np.float64).tolist()
     out = np.empty(len(rewards))
@@ -16,11 +22,13 @@ def return_to_go(episodes: Episodes, discount: float) -> np.ndarray:
     for row in range(len(rewards) - 1, -1, -1):  # plain floats: ten times faster here than numpy scalars
         total = rewards[row] + (0.0 if ends[row] else discount * total)
         out[row] = total
-    return out.astype(np.float32)
+    rtg = out.astype(np.float32)
+    rtg.flags.writeable = False
+    return rtg
 
 
 def describe(episodes: Episodes, discount: float) -> DataStats:
-    """The statistics of a data set; `discount` (gamma) enters the returns-to-go only."""
+    """Return the statistics of a data set; `discount` (gamma) affects the returns-to-go only."""
     returns = episodes.returns()
     rtg = return_to_go(episodes, discount)
     return DataStats(

@@ -1,7 +1,4 @@
-"""What a run is about: the data it learns from, the task that they belong to, and the model that fits them.
-
-One process and the cluster build these the same way, from a `RunConfig` alone.
-"""
+"""The task data of a run: the data it learns from, their task and their statistics, built from a `RunConfig` alone."""
 
 from __future__ import annotations
 
@@ -11,16 +8,17 @@ import torch
 
 from dwm_ray.config import RunConfig
 from dwm_ray.data.load import load_episodes
-from dwm_ray.data.split import split_episodes
+from dwm_ray.data.split import rows_of, split_numbers
 from dwm_ray.data.statistics import describe
+from dwm_ray.data.transitions import real_segments
 from dwm_ray.data.windows import RtgKind, WindowSet
 from dwm_ray.tasks.table import TaskSpec, task_for
-from dwm_ray.types import DataStats, Episodes
+from dwm_ray.types import DataStats, Episodes, Segments
 
 
 @dataclass(frozen=True)
 class TaskData:
-    """Loaded data, with what was computed from them once."""
+    """Loaded data with their task and statistics."""
 
     episodes: Episodes
     task: TaskSpec
@@ -28,36 +26,44 @@ class TaskData:
 
     @staticmethod
     def of(config: RunConfig, episodes: Episodes) -> TaskData:
-        """What a run has to do with episodes that are loaded already."""
+        """Return the task data of a run whose episodes are loaded already."""
         stats = describe(episodes, config.training.discount)
-        return_scale = max(abs(stats.rtg_min), abs(stats.rtg_max))  # tasks without a printed scale: labels in -1..1
+        return_scale = max(abs(stats.rtg_min), abs(stats.rtg_max))  # tasks without a published scale: labels in -1..1
         return TaskData(episodes, task_for(config.task, episodes.card.env_id, return_scale), stats)
 
     @property
-    def ends_unexplained(self) -> bool:
-        """Do the data have terminations that no rule of the task tells?"""
+    def has_unexplained_terminations(self) -> bool:
+        """Whether episodes terminate although no termination rule of the task is known."""
         return not self.task.termination_known and bool(self.episodes.terminated.any())
 
     @property
     def identity(self) -> DataIdentity:
+        """The part that names artefacts made from these data."""
         return DataIdentity(self.episodes.card.fingerprint, self.task.rtg_scale)
+
+    def start_pairs(self, discount: float, device: torch.device) -> Segments:
+        """Return all recorded transitions as segments of length 1 on `device`.
+
+        They are computed once per process and share their memory with every other caller: do not modify them.
+        """
+        return real_segments(self.episodes, discount, device)
 
 
 @dataclass(frozen=True)
 class DataIdentity:
-    """What other processes need to know of the data to name what is made from them."""
+    """The facts about a data set that name the artefacts made from it."""
 
     fingerprint: str
     rtg_scale: float
 
 
 def load_task_data(config: RunConfig, expect: str | None = None) -> TaskData:
-    """Load a run's data. `expect` is the fingerprint that another process saw: other content is an error."""
+    """Load the data of a run; raise ValueError if their fingerprint is not `expect`, that of another process."""
     episodes = load_episodes(config.task, config.data)
     if expect is not None and episodes.card.fingerprint != expect:
         raise ValueError(
             f"{episodes.card.path}: this machine holds other data (fingerprint {episodes.card.fingerprint}) than the "
-            f"run was started with ({expect}); every node needs the same file"
+            f"run was started with; expected the same file on every node (fingerprint {expect})"
         )
     return TaskData.of(config, episodes)
 
@@ -65,11 +71,9 @@ def load_task_data(config: RunConfig, expect: str | None = None) -> TaskData:
 def window_sets(
     config: RunConfig, task_data: TaskData, length: int, device: torch.device
 ) -> tuple[WindowSet, WindowSet]:
-    """Training and held-out windows of `length` states; whole episodes are held out."""
+    """Return the training and the held-out windows of `length` states, which share one table of states."""
     kind: RtgKind = getattr(config.world_model, "rtg_kind", "episode")
-    discount, scale = config.training.discount, task_data.task.rtg_scale
-    train, holdout = split_episodes(task_data.episodes, config.data.holdout_ratio)
-    return (
-        WindowSet(train, length, discount, scale, kind, device),
-        WindowSet(holdout, length, discount, scale, kind, device),
-    )
+    episodes, scale = task_data.episodes, task_data.task.rtg_scale
+    windows = WindowSet(episodes, length, config.training.discount, scale, kind, device)
+    train, holdout = split_numbers(episodes, config.data.holdout_ratio)
+    return windows.starting_at(rows_of(episodes, train)), windows.starting_at(rows_of(episodes, holdout))

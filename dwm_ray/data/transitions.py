@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-import torch
+from functools import lru_cache
 
-from dwm_ray.types import Episodes, Segments
+import torch
+from torch import Tensor
+
+from dwm_ray.types import Episodes, Segments, SegmentShape
 
 
 def real_segments(episodes: Episodes, discount: float, device: torch.device | str = "cpu") -> Segments:
-    """Segments with H = 1, M = 1, source 0: discount is gamma, 0 after termination (truncation keeps gamma).
+    """Return all transitions as segments (H = 1, M = 1, source 0), as views of `fused_rows`."""
+    rows, shape = fused_rows(episodes, discount, torch.device(device))
+    return shape.split(rows)
 
-    Rows whose next observation was not recorded are left out, unless they terminated: no value follows those.
+
+@lru_cache(maxsize=2)
+def fused_rows(episodes: Episodes, discount: float, device: torch.device) -> tuple[Tensor, SegmentShape]:
+    """Return all transitions as fused rows [N, width] on `device`, computed once per process: do not modify them.
+
+    `discount` is gamma; it is 0 after a termination and stays gamma after a truncation. A row without a next
+    observation is left out unless it terminated, because no value follows a termination.
     """
-    keep = torch.from_numpy(episodes.known_next | episodes.terminated)
-    obs, next_obs, act = (torch.from_numpy(x)[keep] for x in (episodes.obs, episodes.next_obs, episodes.act))
-    rew, terminated = (torch.from_numpy(x)[keep].unsqueeze(1) for x in (episodes.rew, episodes.terminated))
-    return Segments(
+    usable = torch.from_numpy(episodes.known_next | episodes.terminated)
+    obs, next_obs, act = (torch.from_numpy(x)[usable] for x in (episodes.obs, episodes.next_obs, episodes.act))
+    rew, terminated = (torch.from_numpy(x)[usable].unsqueeze(1) for x in (episodes.rew, episodes.terminated))
+    segments = Segments(
         obs=torch.stack([obs, next_obs], dim=1),
         act=act.unsqueeze(1),
         rew=rew,
         discount=discount * (~terminated).float(),
         penalty=torch.zeros_like(rew),
         source=torch.zeros(len(rew)),
-    ).to(device)
+    )
+    shape = SegmentShape.of(segments)
+    return shape.fuse(segments).to(device), shape

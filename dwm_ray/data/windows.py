@@ -1,12 +1,12 @@
-"""Windows of T steps over logged episodes, cut on demand from tensors that lie on the device once.
+"""Windows of T steps over logged episodes, cut on demand from one table of states on the device.
 
-One window starts at every transition. States are stored in one table, episode after episode, each followed by the
-state after its last transition where that is known; a window is one gather from it, so nothing is materialised.
-Windows never cross an episode's end (DWM, arXiv 2402.03570, algorithm 17, prints the RTG label as the window's own sum;
-its scales only fit the sum to the episode's end, which is the default here).
+One window starts at every transition. The table holds the states of all episodes, each episode followed by the state
+after its last transition if that is known. A window is one gather from the table. Windows never cross an episode's end.
 
-A dear normaliser, such as an empirical distribution function, need not run in every batch: `scaled` applies it once to
-all states and keeps a second table of them.
+DWM (arXiv 2402.03570), algorithm 17, prints the sum of a window's own rewards as the RTG label. The paper's scales only
+fit the sum to the episode's end, which is the default here.
+
+If normalisation is expensive, `scaled` normalises all states once and keeps a second table of them.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from dwm_ray.types import Episodes, Windows
 
 RtgKind = Literal["episode", "window"]
 
-SCALED_AT_ONCE = 65_536
-"""States that go through a normaliser together: what it needs on the way is several times their size."""
+STATES_PER_CALL = 65_536
+"""States per call of a normaliser, whose working memory is several times their size."""
 
 
 class WindowSet:
-    """All windows of a data set. `starts` are row numbers of `episodes`, 0 <= start < num_windows."""
+    """All windows of a data set; window `i` starts at row `i` of `episodes`."""
 
     def __init__(
         self,
@@ -41,12 +41,11 @@ class WindowSet:
         device: torch.device | str = "cpu",
     ) -> None:
         if sequence_length < 1:
-            raise ValueError(f"sequence_length must be at least 1, not {sequence_length}")
+            raise ValueError(f"sequence_length: is {sequence_length}; expected at least 1")
         if rtg_scale <= 0:
-            raise ValueError(f"rtg_scale must be positive, not {rtg_scale}")
+            raise ValueError(f"rtg_scale: is {rtg_scale}; expected a positive number")
         rtg = _window_rtg(episodes, sequence_length, discount, rtg_kind) / rtg_scale
         table, places = _state_table(episodes)
-        self.num_windows = episodes.num_transitions
         self._parts = (episodes.spaces.obs_size, episodes.spaces.act_size, 1, 1)
         self._table = torch.from_numpy(table).to(device)
         self._places = torch.from_numpy(places).to(device)
@@ -54,15 +53,26 @@ class WindowSet:
         self._steps = torch.arange(sequence_length, device=device)
         self._scaled: Tensor | None = None
 
+    @property
+    def num_windows(self) -> int:
+        """Number of windows in the set."""
+        return len(self._rtg)
+
+    def starting_at(self, rows: np.ndarray) -> WindowSet:
+        """Return the set of the windows that start at the rows of the mask [N]; it shares this set's states."""
+        other, mask = copy.copy(self), torch.from_numpy(rows).to(self._rtg.device)
+        other._places, other._rtg = self._places[mask], self._rtg[mask]
+        return other
+
     def scaled(self, normalizer: Callable[[Tensor], Tensor]) -> WindowSet:
-        """The same set, sharing this one's memory, with `Windows.scaled` as `normalizer` gives it of each state."""
+        """Return the same windows with `Windows.scaled` set to the normalised states; memory is shared."""
         other = copy.copy(self)
         states = self._table[:, : self._parts[0]]
-        other._scaled = torch.cat([normalizer(part) for part in states.split(SCALED_AT_ONCE)])
+        other._scaled = torch.cat([normalizer(part) for part in states.split(STATES_PER_CALL)])
         return other
 
     def gather(self, starts: Tensor) -> Windows:
-        """The windows that start at these rows [B] (int64, on the set's device)."""
+        """Return the windows with numbers `starts` [B] (int64, on the set's device)."""
         first, last_state, last_step = self._places[starts].unsqueeze(-1).unbind(1)
         entry = first + self._steps
         places = torch.minimum(entry, last_state)
@@ -80,16 +90,16 @@ class WindowSet:
         )
 
     def sample(self, batch: int, generator: torch.Generator) -> Windows:
-        """`batch` windows, uniformly with replacement. The generator lives on the set's device."""
+        """Sample `batch` windows uniformly with replacement; the generator is on the set's device."""
         starts = torch.randint(self.num_windows, (batch,), generator=generator, device=self._table.device)
         return self.gather(starts)
 
 
 def _state_table(episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
-    """(table [S, O + A + 2] of state, action, reward, terminated; places [N, 3] int64).
+    """Return (table [S, O + A + 2] of state, action, reward, terminated; places [N, 3] int64).
 
-    `places` gives for each row its place in the table, and those of its episode's last state and last step. A final
-    state has no step of its own: it repeats the last one, which is the padding.
+    `places` holds, for each row, its own place in the table and those of its episode's last state and last step.
+    A final state has no step: it repeats the last step's action and reward as padding.
     """
     flags = episodes.terminated[:, None].astype(np.float32)
     table = np.concatenate([episodes.obs, episodes.act, episodes.rew[:, None], flags], axis=1)
@@ -99,17 +109,16 @@ def _state_table(episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
     finals[:, : episodes.spaces.obs_size] = episodes.next_obs[last[extra]]
     table = np.insert(table, last[extra] + 1, finals, axis=0)
 
-    lengths = np.diff(episodes.offsets)
     shift = np.cumsum(extra) - extra  # final states inserted before each episode
     last_step = last + shift
     per_episode = np.stack([shift, last_step + extra, last_step], axis=1)
-    places = np.repeat(per_episode, lengths, axis=0)
+    places = np.repeat(per_episode, np.diff(episodes.offsets), axis=0)
     places[:, 0] += np.arange(episodes.num_transitions)
     return table, places
 
 
 def _window_rtg(episodes: Episodes, length: int, discount: float, kind: RtgKind) -> np.ndarray:
-    """[N] float64: return-to-go of each row, to the end of its episode or of its window."""
+    """Return the return-to-go of each row [N] (float64), to the end of its episode or of its window."""
     rtg = return_to_go(episodes, discount).astype(np.float64)
     if kind == "episode":
         return rtg

@@ -21,7 +21,6 @@ from dwm_ray.blocks.micro_batching import MicroBatching
 from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
-from dwm_ray.data.transitions import real_segments
 from dwm_ray.experiment.search_space import Trial
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.sharing import intakes_of, stream_of
@@ -46,7 +45,7 @@ def stored_rings(
 ) -> dict[str, Ring]:
     """The rings of runs that learn from one stream, by `stream_key`; rows are padded to `horizon`."""
     spec, intakes = stream_of(configs[0], task_data), intakes_of(configs, task_data, device, horizon)
-    starts = real_segments(task_data.episodes, spec.discount, device)
+    starts = task_data.start_pairs(spec.discount, device)
     drawer = BlockGenerator(run.shared, starts, task_data.task.termination, MicroBatching())
     stream = LocalStream(run, spec, lambda index: drawer.draw(spec, index, lambda: model))
     stream.read(list(intakes.values()), [Trial(config, {}).id for config in configs])

@@ -18,7 +18,6 @@ from dwm_ray.agents.parts.build import new_agent
 from dwm_ray.blocks.stream import generate_block
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData, load_task_data, window_sets
-from dwm_ray.data.transitions import real_segments
 from dwm_ray.devices import device_for
 from dwm_ray.evaluation.rollout import evaluate
 from dwm_ray.evaluation.scores import summarize
@@ -141,7 +140,7 @@ def imagined_ring(config: RunConfig, task_data: TaskData, model: WorldModel, dev
     """The run's whole stream, drawn here and stored nowhere, as the learner keeps it; `stored_rings` is for a run with
     a folder."""
     spec, rule = stream_of(config, task_data), task_data.task.termination
-    starts = real_segments(task_data.episodes, config.training.discount, device)
+    starts = task_data.start_pairs(config.training.discount, device)
     intake = Intake(spec, selection(config), config.replay, device)
     for index in range(spec.num_blocks):
         segments = generate_block(spec, index, model.with_options(spec.sampling), starts, rule)
@@ -171,7 +170,7 @@ def agent_trainer(
         if kind == "inline":
             source = InlineSource(config, real, model, agent, rule, generator)
         else:
-            starts = real_segments(task_data.episodes, config.training.discount, device)
+            starts = task_data.start_pairs(config.training.discount, device)
             drawer = drawer or LocalRollouts(config, RolloutContext(model, starts, rule, selection(config)))
             source = OnPolicySource(config, real, drawer, agent)
     return AgentTrainer(agent, source, generator)

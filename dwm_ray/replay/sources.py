@@ -19,7 +19,6 @@ from dwm_ray.agents.base import Agent
 from dwm_ray.blocks.stream import Selection, StreamSpec, end_imagined_episodes
 from dwm_ray.config import ReplayConfig, RunConfig
 from dwm_ray.data.task_data import TaskData
-from dwm_ray.data.transitions import real_segments
 from dwm_ray.registry import find
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.replay.ring import Ring
@@ -42,7 +41,7 @@ def source_kind(config: RunConfig) -> SourceKind:
 
 def real_ring(config: RunConfig, task_data: TaskData, device: torch.device) -> Ring:
     """The data set as a ring of length-1 segments on the learner's device."""
-    segments = real_segments(task_data.episodes, config.training.discount, device)
+    segments = task_data.start_pairs(config.training.discount, device)
     ring = Ring(len(segments), SegmentShape.of(segments), device, count_draws=False)
     ring.add(SegmentShape.of(segments).fuse(segments))
     return ring

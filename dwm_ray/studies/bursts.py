@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from dwm_ray.blocks.stream import StreamSpec, generate_block
 from dwm_ray.config import RunConfig
-from dwm_ray.data.transitions import real_segments
 from dwm_ray.evaluation.flops import count_flops
 from dwm_ray.local.run import agent_trainer, imagined_ring, ready_agent, world_model_trainer
 from dwm_ray.replay.ring import Ring
@@ -62,7 +61,7 @@ def generate_shard(lab: Lab, config: RunConfig, model: WorldModel, bursts: Burst
     """Drawing the stream, for a model whose stream does not depend on the policy."""
     short = _short(config, bursts)
     spec = StreamSpec.of(short, model_fingerprint(config, lab.task_data.identity))
-    starts = real_segments(lab.task_data.episodes, config.training.discount, lab.device)
+    starts = lab.task_data.start_pairs(config.training.discount, lab.device)
     asked, rule = model.with_options(spec.sampling), lab.task_data.task.termination
     reading = read(lambda: generate_block(spec, 0, asked, starts, rule), bursts.segments, bursts.repeats, lab.device)
     return _part("draw segments", "segment", config.synthesis.num_segments, reading)

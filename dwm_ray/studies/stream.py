@@ -10,7 +10,6 @@ from torch import Tensor
 
 from dwm_ray.blocks.stream import end_imagined_episodes
 from dwm_ray.config import RunConfig
-from dwm_ray.data.transitions import real_segments
 from dwm_ray.evaluation.clone import BehaviourClone
 from dwm_ray.replay.sources import selection
 from dwm_ray.studies.base import Lab
@@ -51,7 +50,7 @@ def stream_statistics(
 ) -> StreamStatistics:
     """Imagine from random recorded pairs as the run would - a model that follows a policy follows the clone."""
     generator = lab.generator(seed)
-    starts = real_segments(lab.task_data.episodes, config.training.discount, lab.device)
+    starts = lab.task_data.start_pairs(config.training.discount, lab.device)
     rows = torch.randint(len(starts), (num_segments,), generator=generator, device=lab.device)
     drawn: list[Segments] = []
     seconds = timed(lambda: drawn.append(_imagine(lab, config, model, clone, starts[rows], generator)), lab.device)

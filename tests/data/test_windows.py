@@ -68,7 +68,7 @@ def test_sample_repeats_with_its_seed_and_reaches_every_row() -> None:
 
 
 def test_states_scaled_once_are_those_of_each_window_and_the_set_itself_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dwm_ray.data.windows.SCALED_AT_ONCE", 4)
+    monkeypatch.setattr("dwm_ray.data.windows.STATES_PER_CALL", 4)
     plain = WindowSet(episodes([6, 4], [True, False]), 3, GAMMA, 1.0)
     calls: list[int] = []
 

@@ -16,7 +16,6 @@ from tiny_task import ONE_STEP, tiny_config
 from dwm_ray.agents.parts.build import new_agent
 from dwm_ray.blocks.stream import Selection
 from dwm_ray.data.task_data import load_task_data
-from dwm_ray.data.transitions import real_segments
 from dwm_ray.distributed.cluster.resources import place
 from dwm_ray.distributed.tune.trial import ClusterServices
 from dwm_ray.distributed.workers.rollouts import ActorRollouts
@@ -45,7 +44,7 @@ def test_samplers_draw_what_one_process_draws_even_when_they_die(cluster: str, f
     config, run = tiny_config(file, ONE_STEP, **options), RunFolder(tmp_path)
     task_data = load_task_data(config)
     model, agent = world_model(config, task_data, run, CPU), new_agent(config, task_data, CPU)
-    starts = real_segments(task_data.episodes, config.training.discount, CPU)
+    starts = task_data.start_pairs(config.training.discount, CPU)
     admit = Selection(KeepAll(KeepAllConfig()), config.synthesis.horizon, False)
     local = LocalRollouts(config, RolloutContext(model, starts, task_data.task.termination, admit))
     services = ClusterServices.build(config, run, task_data.identity, place(config.cluster))

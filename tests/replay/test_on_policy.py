@@ -15,7 +15,6 @@ from dwm_ray.agents.parts.build import new_agent
 from dwm_ray.blocks.stream import Selection
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import load_task_data
-from dwm_ray.data.transitions import real_segments
 from dwm_ray.filters.keep_all import KeepAll, KeepAllConfig
 from dwm_ray.replay.on_policy import (
     LocalRollouts,
@@ -47,7 +46,7 @@ def configured(file: Path, **options: Any) -> RunConfig:
 def parts_of(config: RunConfig) -> tuple[Ring, RolloutContext, Agent]:
     task_data = load_task_data(config)
     model, agent = new_model(config, task_data, CPU), new_agent(config, task_data, CPU)
-    starts = real_segments(task_data.episodes, 0.99, CPU)
+    starts = task_data.start_pairs(0.99, CPU)
     admit = Selection(KeepAll(KeepAllConfig()), config.synthesis.horizon, True)
     return real_ring(config, task_data, CPU), RolloutContext(model, starts, never, admit), agent
 

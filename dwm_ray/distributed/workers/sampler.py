@@ -25,7 +25,6 @@ from dwm_ray.blocks.micro_batching import MicroBatching
 from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import load_task_data
-from dwm_ray.data.transitions import real_segments
 from dwm_ray.devices import default_device
 from dwm_ray.distributed.metrics.gauges import SamplerGauges
 from dwm_ray.distributed.workers.sync import export_transfer_stats
@@ -45,7 +44,7 @@ class Sampler:
         self._device = default_device()
         options = RunConfig.model_validate_json(config)
         self._task_data = load_task_data(options, data_fingerprint)
-        self._starts = real_segments(self._task_data.episodes, options.training.discount, self._device)
+        self._starts = self._task_data.start_pairs(options.training.discount, self._device)
         self._model = lru_cache(maxsize=4)(self._load)
         self._agent = lru_cache(maxsize=8)(self._new_agent)
         name = ray.get_runtime_context().get_actor_name() or ""

@@ -42,4 +42,4 @@ def resolved(options: WorldModelConfig, task_data: TaskData) -> WorldModelConfig
     """Replace `continuation: auto` by its value for this data: on if terminations occur that no task rule explains."""
     if getattr(options, "continuation", "off") != "auto":
         return options
-    return options.model_copy(update={"continuation": "on" if task_data.ends_unexplained else "off"})
+    return options.model_copy(update={"continuation": "on" if task_data.has_unexplained_terminations else "off"})

@@ -17,7 +17,6 @@ from dwm_ray.blocks.journal import Journal
 from dwm_ray.blocks.stream import StreamSpec, generate_block
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData, load_task_data
-from dwm_ray.data.transitions import real_segments
 from dwm_ray.distributed.cluster.resources import place
 from dwm_ray.distributed.tune.trial import ClusterServices
 from dwm_ray.runs.folder import RunFolder
@@ -89,7 +88,7 @@ def _all_blocks(services: ClusterServices, spec: StreamSpec) -> dict[int, np.nda
 def _expected(config: RunConfig, run: RunFolder, task_data: TaskData, spec: StreamSpec) -> np.ndarray:
     device = torch.device("cpu")
     model = load_model(run.world_model(MODEL), device).with_options(spec.sampling)
-    starts = real_segments(task_data.episodes, config.training.discount, device)
+    starts = task_data.start_pairs(config.training.discount, device)
     segments = generate_block(spec, 0, model, starts, task_data.task.termination)
     rows: np.ndarray = SegmentShape.of(segments).fuse(segments).numpy()
     return rows
