@@ -74,8 +74,6 @@ class DataConfig(Frozen):
     """HDF5 (D4RL layout) or Parquet file, or None to look the task up: D4RL's own file, then the bundled recording."""
     env: str | None = None
     """Gymnasium id of the environment; needed with `file` where the file does not name it."""
-    download: bool = False
-    """Fetch D4RL's file or a Minari set that is not on this machine."""
     holdout_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """Share of episodes (at least one) that no world model trains on, to measure its error."""
 
@@ -102,9 +100,9 @@ class SynthesisConfig(Frozen):
     """Versions whose rows a learner keeps (the public code's buffer holds 16); older rows follow a policy long gone."""
     max_staleness: Annotated[int, Field(ge=0)] = 1
     """Versions that the newest rows may lag behind the policy; 0 makes learner and samplers wait for each other."""
-    cuda_graphs: bool = False
-    """On a GPU, record the drawing of a block once and replay it with a single launch in place of some hundred a step;
-    the rows are the same. Emulated on a CPU so far, never run on a GPU."""
+    rollout_shards: PositiveInt = 2
+    """Parts that one on-policy refresh is divided into; samplers generate different shards in parallel. The rows depend
+    on this number, but not on the number of samplers. Raise it if more samplers should work on one refresh."""
 
 
 class ReplayConfig(Frozen):
@@ -133,13 +131,6 @@ class TrainingConfig(Frozen):
     """Updates between two rows of metrics."""
     checkpoint_every: PositiveInt = 50_000
     """Updates between two checkpoints; at most this much work is lost by a crash."""
-    compiled: bool = False
-    """Have torch compile an update as a whole: 1.5 times the updates/s on one core. It takes 20 to 70 seconds at the
-    start of the first run and a third of it afterwards, so it pays for hundreds of thousands of updates; a node needs a
-    C++ compiler. Results differ in rounding. Tried on CPUs."""
-    cuda_graphs: bool = False
-    """On a GPU, record an update once and replay it with a single launch in place of hundreds; for recorded transitions
-    and for segments that are drawn ahead. Emulated on a CPU so far, never run on a GPU."""
 
 
 class EvaluationConfig(Frozen):
@@ -151,6 +142,23 @@ class EvaluationConfig(Frozen):
     """Updates between two evaluations during learning."""
     curve_episodes: PositiveInt = 3
     """Episodes of each of those."""
+
+
+class ExecutionConfig(Frozen):
+    """How a run is executed. These options are not part of the identity of a run."""
+
+    compiled: bool = False
+    """Compile agent updates with torch.compile: about 1.5 times the updates per second on one core. Compiling takes 20
+    to 70 seconds in the first run and a third of that in later ones, so use it for hundreds of thousands of updates. It
+    needs a C++ compiler on every node. Results differ in rounding. Tested on CPUs only."""
+    cuda_graphs: bool = False
+    """Replay agent updates as CUDA graphs on a GPU: one launch per update instead of hundreds. Works for recorded
+    transitions and for segments generated ahead of time. Tested with an emulation on a CPU, not yet on a GPU."""
+    sampler_cuda_graphs: bool = False
+    """Replay the generation of segment blocks as CUDA graphs on a GPU; the rows are the same. Tested with an emulation
+    on a CPU, not yet on a GPU."""
+    download: bool = False
+    """Download D4RL's file or the Minari dataset if it is not on this machine."""
 
 
 class ClusterConfig(Frozen):
@@ -198,6 +206,7 @@ class RunConfig(Frozen):
     replay: ReplayConfig = ReplayConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    execution: ExecutionConfig = ExecutionConfig()
     cluster: ClusterConfig = ClusterConfig()
 
     @model_validator(mode="after")
@@ -206,6 +215,10 @@ class RunConfig(Frozen):
             if plugin is not None:
                 plugin.check(self)
         return self
+
+    def identity(self) -> dict[str, Any]:
+        """Return the JSON tree of the options that decide results: all but those that decide where and how to run."""
+        return self.model_dump(mode="json", exclude={"execution", "cluster"})
 
     def with_values(self, values: dict[str, Any]) -> RunConfig:
         """A copy with options replaced by dotted path, such as {'synthesis.horizon': 3}; validated again.

@@ -48,8 +48,8 @@ def default_device() -> torch.device:
 def device_for(config: RunConfig) -> torch.device:
     """The device of a run in this process; ValueError where its options ask for another, before anything is trained."""
     device = default_device()
-    if config.training.cuda_graphs:
-        expect_gpu(device, "training.cuda_graphs")
-    if config.synthesis.cuda_graphs and config.world_model is not None:
-        expect_gpu(device, "synthesis.cuda_graphs")
+    if config.execution.cuda_graphs:
+        expect_gpu(device, "execution.cuda_graphs")
+    if config.execution.sampler_cuda_graphs and config.world_model is not None:
+        expect_gpu(device, "execution.sampler_cuda_graphs")
     return device

@@ -118,7 +118,7 @@ def test_a_device_without_graphs_is_refused() -> None:
         capture_on(torch.device("cpu"), "x.y")
 
 
-@pytest.mark.parametrize("option", ["training.cuda_graphs", "synthesis.cuda_graphs"])
+@pytest.mark.parametrize("option", ["execution.cuda_graphs", "execution.sampler_cuda_graphs"])
 def test_a_run_without_a_gpu_is_refused_before_it_trains(
     option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,7 @@ OPTIONS = {
     "evaluation.every": 20,
     "evaluation.num_episodes": 2,
     "evaluation.curve_episodes": 1,
+    "synthesis.rollout_shards": 1,
     "cluster.num_samplers": 1,
     "cluster.learner_cpus": 0.8,
 }

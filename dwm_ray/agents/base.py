@@ -32,18 +32,18 @@ class AgentConfig(PluginConfig):
     def check(self, run: RunConfig) -> None:
         """Updates can be compiled where the agent says so, and CUDA graphs where batches are drawn ahead, too."""
         agent, model = find("agents", self.plugin_name()), run.world_model
-        if run.training.compiled and not agent.supports_compile:
-            raise ValueError(f"training.compiled: agent {self.plugin_name()} cannot be compiled; expected False")
-        if not run.training.cuda_graphs:
+        if run.execution.compiled and not agent.supports_compile:
+            raise ValueError(f"execution.compiled: agent {self.plugin_name()} cannot be compiled; expected False")
+        if not run.execution.cuda_graphs:
             return
         if not agent.supports_cuda_graphs:
             raise ValueError(
-                f"training.cuda_graphs: agent {self.plugin_name()} does not say that it can; expected False"
+                f"execution.cuda_graphs: agent {self.plugin_name()} does not support CUDA graphs; expected False"
             )
         if model and not agent.plans and find("world_models", model.plugin_name()).follows_policy:
             raise ValueError(
-                f"training.cuda_graphs: world model {model.plugin_name()} imagines as learning goes on; expected False "
-                "or one whose segments are drawn ahead"
+                f"execution.cuda_graphs: world model {model.plugin_name()} imagines as learning goes on; expected "
+                "False or one whose segments are drawn ahead"
             )
 
 
@@ -86,9 +86,6 @@ class Agent(nn.Module):
         super().__init__()
         self.config = config
         self.spaces = spaces
-        self.cuda_graphs = training.cuda_graphs
-        self.compiled = training.compiled
-        """How do trainers make its updates (`training.updates`)?"""
         self.member_values = SimpleNamespace(**{name: getattr(config, name) for name in self.member_options or ()})
         """The `member_options`: numbers, or tensors [P, 1, ...] in a population whose members differ in them."""
 

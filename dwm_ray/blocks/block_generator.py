@@ -22,8 +22,11 @@ GRAPHED_STREAMS = 4
 class BlockGenerator:
     """Draws from recorded start pairs, on their device, as many rows at once as memory allows."""
 
-    def __init__(self, run: Run, starts: Segments, rule: Termination, halving: MicroBatching) -> None:
+    def __init__(
+        self, run: Run, starts: Segments, rule: Termination, halving: MicroBatching, cuda_graphs: bool = False
+    ) -> None:
         self._run, self._starts, self._rule, self._halving = run, starts, rule, halving
+        self._cuda_graphs = cuda_graphs
         self._graphed: dict[str, CudaGraphSampler] = {}
 
     def draw(self, spec: StreamSpec, index: int, model: Callable[[], WorldModel]) -> tuple[np.ndarray, dict[str, Any]]:
@@ -39,8 +42,8 @@ class BlockGenerator:
         return rows, {"rows": len(rows), "shape": shape, **costs}
 
     def _imaginer(self, spec: StreamSpec, model: WorldModel) -> SegmentSampler:
-        """The model, or its graphs where the stream asks for them: those of the last few streams are kept."""
-        if not spec.cuda_graphs:
+        """The model, or its graphs with `execution.sampler_cuda_graphs`: those of the last few streams are kept."""
+        if not self._cuda_graphs:
             return model
         name = spec.fingerprint
         if name not in self._graphed:

@@ -17,7 +17,7 @@ from dwm_ray.cuda_graphs import Graphs, capture_on
 from dwm_ray.types import Policy, Segments
 from dwm_ray.world_models.base import WorldModel
 
-OPTION = "synthesis.cuda_graphs"
+OPTION = "execution.sampler_cuda_graphs"
 
 
 class CudaGraphSampler:
@@ -28,7 +28,7 @@ class CudaGraphSampler:
         device = next(model.parameters()).device
         if not model.capturable:
             raise ValueError(
-                f"{OPTION}: world model {model.config.plugin_name()} does not say that it can; expected False"
+                f"{OPTION}: world model {model.config.plugin_name()} does not support CUDA graphs; expected False"
             )
         self._model, self._num_rows = model, num_rows
         # Of its own, for other batches would move the memory that networks keep for results of a moment.

@@ -7,7 +7,7 @@ same rows, and a block that was lost is drawn again.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -34,8 +34,6 @@ class StreamSpec:
     num_segments: int
     block_rows: int
     seed: int
-    cuda_graphs: bool = field(default=False, compare=False)
-    """How blocks are drawn, not what is in them: no part of the name."""
 
     @staticmethod
     def of(config: RunConfig, world_model: str) -> StreamSpec:
@@ -49,12 +47,11 @@ class StreamSpec:
             synthesis.num_segments,
             synthesis.block_rows,
             synthesis.seed,
-            synthesis.cuda_graphs,
         )
 
     @cached_property
     def fingerprint(self) -> str:
-        return fingerprint({name: value for name, value in asdict(self).items() if name != "cuda_graphs"})
+        return fingerprint(asdict(self))
 
     @property
     def num_blocks(self) -> int:

@@ -81,7 +81,7 @@ def _output_is_closed() -> bool:
 SHORT = {
     "--data": "--data.file",
     "--env": "--data.env",
-    "--download": "--data.download",
+    "--download": "--execution.download",
     "--updates": "--training.num-updates",
 }
 """Short names of flags that are often used."""

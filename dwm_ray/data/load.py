@@ -19,16 +19,16 @@ MINARI_PREFIX = "minari:"
 READERS = {".hdf5": d4rl.read, ".h5": d4rl.read, ".parquet": parquet.read}
 
 
-def load_episodes(task: str, config: DataConfig) -> Episodes:
+def load_episodes(task: str, config: DataConfig, download: bool = False) -> Episodes:
     """The data of a task. The card's `source` says whose recording it is. ValueError names the option at fault."""
     if config.file is not None:
         return _from_file(Path(config.file).expanduser(), task, config.env)
     if task.startswith(MINARI_PREFIX):
-        return minari.read(task.removeprefix(MINARI_PREFIX), config.download, config.env)
+        return minari.read(task.removeprefix(MINARI_PREFIX), download, config.env)
     check_name(task)
     if config.env is not None:
         raise ValueError(f"--data.env {config.env}: only together with --data.file; {task} names its environment")
-    return _from_minari(task, config.download) if task in MINARI_TASKS else _from_table(task, config.download)
+    return _from_minari(task, download) if task in MINARI_TASKS else _from_table(task, download)
 
 
 def _from_minari(task: str, download: bool) -> Episodes:
@@ -57,7 +57,7 @@ def _from_table(task: str, download: bool) -> Episodes:
     if recording is not None:
         return d4rl.read(recording, task, bundled.SOURCE, None)
     raise ValueError(
-        f"--task {task}: no data on this machine. Bundled: {', '.join(bundled.tasks())}. --data.download fetches "
+        f"--task {task}: no data on this machine. Bundled: {', '.join(bundled.tasks())}. --execution.download fetches "
         f"D4RL's file (or put {d4rl.file_name(task)} into {d4rl.folder()}); "
         "--data.file FILE --data.env ENV reads your own"
     )

@@ -44,7 +44,7 @@ def _open(dataset_id: str, download: bool) -> Any:
     try:
         return minari.load_dataset(dataset_id, download=download)
     except FileNotFoundError as error:
-        raise ValueError(f"{where}: not on this machine; --data.download fetches it") from error
+        raise ValueError(f"{where}: not on this machine; --execution.download fetches it") from error
     except Exception as error:  # network, version and parse errors of many libraries
         raise ValueError(f"{where}: cannot be loaded by Minari: {error}") from error
 

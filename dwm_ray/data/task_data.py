@@ -59,7 +59,7 @@ class DataIdentity:
 
 def load_task_data(config: RunConfig, expect: str | None = None) -> TaskData:
     """Load the data of a run; raise ValueError if their fingerprint is not `expect`, that of another process."""
-    episodes = load_episodes(config.task, config.data)
+    episodes = load_episodes(config.task, config.data, config.execution.download)
     if expect is not None and episodes.card.fingerprint != expect:
         raise ValueError(
             f"{episodes.card.path}: this machine holds other data (fingerprint {episodes.card.fingerprint}) than the "

@@ -69,10 +69,10 @@ def can_learn_together(config: RunConfig) -> bool:
 
 def _in_common(config: RunConfig) -> str:
     """Equal for configurations that can learn as one population."""
-    tree, kind = config.model_dump(mode="json"), source_kind(config)
+    tree, kind = config.identity(), source_kind(config)
     if not can_learn_together(config):
         return fingerprint(tree)
-    for name in ("seed", "cluster", *BATCHES):
+    for name in ("seed", *BATCHES):
         del tree[name]
     for name in find("agents", config.agent.plugin_name()).member_options:
         del tree["agent"][name]

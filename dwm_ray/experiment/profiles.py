@@ -18,7 +18,13 @@ Profile = Literal["laptop", "paper"]
 OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {"training": {"batch_size": 128}},
     "laptop": {
-        "synthesis": {"num_segments": 100_000, "target_rtg": 0.5, "horizon": 5, "kept_versions": 4},
+        "synthesis": {
+            "num_segments": 100_000,
+            "target_rtg": 0.5,
+            "horizon": 5,
+            "kept_versions": 4,
+            "rollout_shards": 1,
+        },
         "training": {"num_updates": 20_000, "checkpoint_every": 5000},
         "evaluation": {"every": 5000, "num_episodes": 10},
         "cluster": {"num_samplers": 1, "learner_cpus": 0.8},

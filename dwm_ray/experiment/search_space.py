@@ -92,7 +92,7 @@ class Trial:
 
     @property
     def id(self) -> str:
-        return fingerprint(self.config.model_dump(mode="json"))[:10]
+        return fingerprint(self.config.identity())[:10]
 
 
 @dataclass

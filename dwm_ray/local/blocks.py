@@ -46,7 +46,8 @@ def stored_rings(
     """The rings of runs that learn from one stream, by `stream_key`; rows are padded to `horizon`."""
     spec, intakes = stream_of(configs[0], task_data), intakes_of(configs, task_data, device, horizon)
     starts = task_data.start_pairs(spec.discount, device)
-    drawer = BlockGenerator(run.shared, starts, task_data.task.termination, MicroBatching())
+    graphs = configs[0].execution.sampler_cuda_graphs
+    drawer = BlockGenerator(run.shared, starts, task_data.task.termination, MicroBatching(), graphs)
     stream = LocalStream(run, spec, lambda index: drawer.draw(spec, index, lambda: model))
     stream.read(list(intakes.values()), [Trial(config, {}).id for config in configs])
     return {share: intake.filled for share, intake in intakes.items()}

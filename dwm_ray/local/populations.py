@@ -91,7 +91,8 @@ def run_population(
         if source_kind(configs[0]) == "stream":
             held = stack.enter_context(imagined(configs, task_data, folder, device))
         shares = [held[stream_key(config, task_data)] if held else None for config in configs]
-        trainer = PopulationTrainer(Population(agents), _sources(configs, task_data, shares, device), generators)
+        sources = _sources(configs, task_data, shares, device)
+        trainer = PopulationTrainer(Population(agents), sources, generators, configs[0].execution)
         every = zip(configs, agents, shares, strict=True)
         members = [_Member(config, agent, task_data, folder, share) for config, agent, share in every]
         _run_members(members, trainer, milestones(configs[0]), told, stack)

@@ -173,7 +173,7 @@ def agent_trainer(
             starts = task_data.start_pairs(config.training.discount, device)
             drawer = drawer or LocalRollouts(config, RolloutContext(model, starts, rule, selection(config)))
             source = OnPolicySource(config, real, drawer, agent)
-    return AgentTrainer(agent, source, generator)
+    return AgentTrainer(agent, source, generator, config.execution)
 
 
 def learn_trial(

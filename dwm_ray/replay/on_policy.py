@@ -34,10 +34,10 @@ from dwm_ray.types import Segments, SegmentShape, Termination
 
 
 def starts_per_shard(config: RunConfig) -> int:
-    """Start states of one part of a round; a round has one part per sampler of the cluster."""
+    """Return the start states of one rollout shard; a refresh has `synthesis.rollout_shards` shards."""
     drawn = config.synthesis.refresh_every * (config.training.batch_size - num_real(config))
     segments = drawn / config.synthesis.reuse / (config.synthesis.horizon * kept_share(config))
-    return max(1, math.ceil(segments / config.cluster.num_samplers))
+    return max(1, math.ceil(segments / config.synthesis.rollout_shards))
 
 
 def kept_share(config: RunConfig) -> float:
@@ -118,7 +118,7 @@ class LocalRollouts:
         self._parts: list[RolloutShard] = []
 
     def submit(self, version: int, agent: Agent) -> None:
-        for part in range(self._config.cluster.num_samplers):
+        for part in range(self._config.synthesis.rollout_shards):
             self._parts.append(generate_shard(self._config, self._ground, agent, version, part))
 
     def collect(self, at_least: int) -> list[RolloutShard]:
@@ -196,5 +196,5 @@ class OnPolicySource(BatchSource):
 def _capacity(config: RunConfig) -> int:
     """Rows of the ring: the option, or those of the last `kept_versions` rounds where these are fewer."""
     rounds = min(config.synthesis.kept_versions, -(-config.training.num_updates // config.synthesis.refresh_every))
-    segments = num_kept(starts_per_shard(config), kept_share(config)) * config.cluster.num_samplers
+    segments = num_kept(starts_per_shard(config), kept_share(config)) * config.synthesis.rollout_shards
     return min(config.replay.capacity, rounds * segments * config.synthesis.horizon)

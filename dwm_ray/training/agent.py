@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from dwm_ray.agents.base import Agent
+from dwm_ray.config import ExecutionConfig
 from dwm_ray.replay.source import BatchSource
 from dwm_ray.runs.folder import RunFailed
 from dwm_ray.runs.tensor_files import prefixed, unprefixed
 from dwm_ray.training.graphed import in_place
-from dwm_ray.training.updates import updates_of
+from dwm_ray.training.updates import EAGER, updates_of
 from dwm_ray.types import Metrics
 
 
@@ -28,13 +29,15 @@ class AgentTrainer:
     """An agent, its batches and its randomness. `generator` draws batches and noise, on the agent's device; equal
     state and equal contents of the source give the same updates, bit for bit."""
 
-    def __init__(self, agent: Agent, source: BatchSource, generator: torch.Generator) -> None:
+    def __init__(
+        self, agent: Agent, source: BatchSource, generator: torch.Generator, execution: ExecutionConfig = EAGER
+    ) -> None:
         """ValueError where updates cannot be made as options ask for."""
         self.agent = agent
         self.source = source
         self.generator = generator
         self.update = 0
-        self._updates = updates_of(agent, agent, generator)
+        self._updates = updates_of(agent, agent, generator, execution)
         self._next_batch = (
             in_place(source, generator) if self._updates.in_place else partial(source.next_batch, generator)
         )

@@ -1,4 +1,4 @@
-"""Updates of a learner as CUDA graphs: what `training.cuda_graphs` asks for, and of whom it can be had.
+"""Updates of a learner as CUDA graphs: what `execution.cuda_graphs` asks for, and of whom it can be had.
 
 Batches are drawn as ever, for a ring grows, but into memory that stays in place; what comes after is one launch.
 """
@@ -15,16 +15,14 @@ from dwm_ray.replay.mixture import Mixture
 from dwm_ray.replay.source import BatchSource
 from dwm_ray.types import Metrics, Segments
 
-OPTION = "training.cuda_graphs"
+OPTION = "execution.cuda_graphs"
 
 
-def update_graphs(agent: Agent, generators: Sequence[torch.Generator]) -> Graphs[Metrics] | None:
-    """The graphs of an agent's updates, or of the population's that it is a member of; None where nobody asked for
-    them. ValueError for an agent or a device that cannot."""
-    if not agent.cuda_graphs:
-        return None
+def update_graphs(agent: Agent, generators: Sequence[torch.Generator]) -> Graphs[Metrics]:
+    """The graphs of an agent's updates, or of the population's that it is a member of. ValueError for an agent or a
+    device that cannot."""
     if not agent.supports_cuda_graphs:
-        raise ValueError(f"{OPTION}: agent {agent.config.plugin_name()} does not say that it can; expected False")
+        raise ValueError(f"{OPTION}: agent {agent.config.plugin_name()} does not support CUDA graphs; expected False")
     return Graphs(capture_on(generators[0].device, OPTION), generators, OPTION)
 
 

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from dwm_ray.agents.parts.population import Population
+from dwm_ray.config import ExecutionConfig
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.runs.tensor_files import unprefixed
 from dwm_ray.training.agent import Means, trainer_state
-from dwm_ray.training.updates import updates_of
+from dwm_ray.training.updates import EAGER, updates_of
 from dwm_ray.types import Metrics, Segments
 
 
@@ -21,7 +22,11 @@ class PopulationTrainer:
     may share a source: it has no state that a draw depends on."""
 
     def __init__(
-        self, population: Population, sources: Sequence[Mixture], generators: tuple[torch.Generator, ...]
+        self,
+        population: Population,
+        sources: Sequence[Mixture],
+        generators: tuple[torch.Generator, ...],
+        execution: ExecutionConfig = EAGER,
     ) -> None:
         """ValueError for batches of different shapes, and where updates cannot be made as options ask for."""
         self.population, self.sources, self.generators = population, tuple(sources), generators
@@ -30,7 +35,7 @@ class PopulationTrainer:
         if len({(source.shape, source.batch_size) for source in sources}) > 1:
             raise ValueError("training.batch_size, synthesis.horizon: expected batches of one shape for all members")
         self._rows = torch.empty(len(self.sources), first.batch_size, first.shape.width, device=first.device)
-        self._updates = updates_of(population, population.members[0], generators)
+        self._updates = updates_of(population, population.members[0], generators, execution)
 
     def run(self, num_updates: int) -> list[dict[str, float]]:
         """Make that many updates of every member; returns a row per member: each metric's mean over the updates that

@@ -1,8 +1,8 @@
 """How the updates of an agent or a population are made: operation by operation, as CUDA graphs, or compiled.
 
-Whichever it is, an update is what `learn` says. In compiled ones (`training.compiled`) torch has made loops of all that
-is between the products, so they differ in rounding; noise is drawn before, for a compiler cannot see generators. The
-first update of each kind is made as it is: optimisers make their moments then.
+Whichever it is, an update is what `learn` says. In compiled ones (`execution.compiled`) torch has made loops of all
+that is between the products, so they differ in rounding; noise is drawn before, for a compiler cannot see generators.
+The first update of each kind is made as it is: optimisers make their moments then.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ import torch
 from dwm_ray.agents.base import Agent
 from dwm_ray.agents.parts.noise import Generators, Noise
 from dwm_ray.agents.parts.population import Population
+from dwm_ray.config import ExecutionConfig
 from dwm_ray.cuda_graphs import Graphs
 from dwm_ray.training.graphed import update_graphs
 from dwm_ray.types import Metrics, Segments
 
-OPTION = "training.compiled"
+OPTION = "execution.compiled"
 NUMBERS = count()
+EAGER = ExecutionConfig()
 Learn = Callable[[Segments, Noise, int], Metrics]
 
 
@@ -40,16 +42,17 @@ class Updates(Protocol):
         """Tensors of the learner or its optimisers lie elsewhere now."""
 
 
-def updates_of(learner: Agent | Population, agent: Agent, generators: Generators) -> Updates:
-    """Those that the options of `agent`, which is the learner or a member of it, ask for. ValueError where it cannot
-    have them."""
-    every = (generators,) if isinstance(generators, torch.Generator) else generators
-    graphs = update_graphs(agent, every)
-    if agent.compiled and graphs is not None:
-        raise ValueError(f"{OPTION}: expected False where training.cuda_graphs is True")
-    if graphs is not None:
-        return Replayed(learner, generators, graphs)
-    return Compiled(learner, generators) if agent.compiled else Stepwise(learner, generators)
+def updates_of(
+    learner: Agent | Population, agent: Agent, generators: Generators, execution: ExecutionConfig
+) -> Updates:
+    """Those that `execution` asks for; `agent` is the learner or a member of it. ValueError where it cannot have
+    them."""
+    if execution.compiled and execution.cuda_graphs:
+        raise ValueError(f"{OPTION}: expected False where execution.cuda_graphs is True")
+    if execution.cuda_graphs:
+        every = (generators,) if isinstance(generators, torch.Generator) else generators
+        return Replayed(learner, generators, update_graphs(agent, every))
+    return Compiled(learner, generators) if execution.compiled else Stepwise(learner, generators)
 
 
 class Stepwise:

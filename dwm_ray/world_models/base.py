@@ -51,9 +51,10 @@ class WorldModelConfig(PluginConfig):
         if limit is not None and run.synthesis.horizon > limit - below:
             relation = "be below" if below else "not exceed"
             raise ValueError(f"synthesis.horizon {run.synthesis.horizon} must {relation} world_model.{option} {limit}")
-        if run.synthesis.cuda_graphs and not find("world_models", self.plugin_name()).capturable:
+        if run.execution.sampler_cuda_graphs and not find("world_models", self.plugin_name()).capturable:
             raise ValueError(
-                f"synthesis.cuda_graphs: world model {self.plugin_name()} does not say that it can; expected False"
+                f"execution.sampler_cuda_graphs: world model {self.plugin_name()} does not support CUDA graphs; "
+                "expected False"
             )
 
     def training_options(self) -> dict[str, object]:

@@ -53,13 +53,13 @@ def test_what_a_machine_cannot_do_is_said(
     from dwm_ray.benchmarks.suites import learner
 
     def no_compiler(*_: object) -> None:
-        raise ValueError("training.compiled: no compiler")
+        raise ValueError("execution.compiled: no compiler")
 
     for made in ("trained", "trained_population"):
         monkeypatch.setattr(learner, made, no_compiler)
     words = [*QUICK[:-1], "td3_bc-compiled", "--compiled", "--populations", "2", "--output", str(tmp_path / "out.json")]
     assert program("learner", *words, "--data", file) == 0
-    assert "not measured: td3_bc-compiled (training.compiled: no compiler)" in capsys.readouterr().out
+    assert "not measured: td3_bc-compiled (execution.compiled: no compiler)" in capsys.readouterr().out
     found = json.loads((tmp_path / "out.json").read_text())
     assert list(found["skipped"]) == ["td3_bc-compiled", "td3_bc-compiled-population-2"]
     assert [ratio["of"] for ratio in found["ratios"]] == ["td3_bc-population-2"]

@@ -40,17 +40,18 @@ def capture(monkeypatch: pytest.MonkeyPatch) -> EmulatedCapture:
     return found
 
 
-def spec_of(name: str, cuda_graphs: bool, seed: int = 0) -> StreamSpec:
+def spec_of(name: str, seed: int = 0) -> StreamSpec:
     """The last block is shorter."""
-    return StreamSpec(name, {}, 0.5, 0.99, BLOCK_ROWS * NUM_BLOCKS - 5, BLOCK_ROWS, seed, cuda_graphs)
+    return StreamSpec(name, {}, 0.5, 0.99, BLOCK_ROWS * NUM_BLOCKS - 5, BLOCK_ROWS, seed)
 
 
 def never_ends(obs: Tensor) -> Tensor:
     return torch.zeros(obs.shape[:-1], dtype=torch.bool)
 
 
-def drawer(folder: Path, halving: MicroBatching | None = None) -> BlockGenerator:
-    return BlockGenerator(folder, real_segments(episodes(), 0.99, CPU), never_ends, halving or MicroBatching())
+def drawer(folder: Path, cuda_graphs: bool, halving: MicroBatching | None = None) -> BlockGenerator:
+    starts = real_segments(episodes(), 0.99, CPU)
+    return BlockGenerator(folder, starts, never_ends, halving or MicroBatching(), cuda_graphs)
 
 
 def blocks(drawn_by: BlockGenerator, spec: StreamSpec, model: WorldModel) -> list[np.ndarray]:
@@ -80,9 +81,9 @@ def test_the_models_of_streams_that_come_with_it_are_capturable() -> None:
 def test_blocks_are_the_same(name: str, tmp_path: Path, capture: EmulatedCapture) -> None:
     for number, model in enumerate(variants(name)):
         model.requires_grad_(False).eval()
-        plain = blocks(drawer(tmp_path / f"plain{number}"), spec_of(name, False), model)
+        plain = blocks(drawer(tmp_path / f"plain{number}", False), spec_of(name), model)
         before = len(capture.tapes)
-        replayed = blocks(drawer(tmp_path / f"replayed{number}"), spec_of(name, True), model)
+        replayed = blocks(drawer(tmp_path / f"replayed{number}", True), spec_of(name), model)
         assert len(capture.tapes) == before + 1
         assert len(plain) == len(replayed) == NUM_BLOCKS
         for first, second in zip(plain, replayed, strict=True):
@@ -90,21 +91,14 @@ def test_blocks_are_the_same(name: str, tmp_path: Path, capture: EmulatedCapture
         assert not np.array_equal(replayed[-2], replayed[-3])  # each replay draws anew
 
 
-def test_a_stream_has_its_name_whichever_way_it_is_drawn() -> None:
-    config = run_config("laptop", "dwm", "td3_bc")
-    graphed = StreamSpec.of(config.with_values({"synthesis.cuda_graphs": True}), "model")
-    assert graphed.cuda_graphs
-    assert graphed.fingerprint == StreamSpec.of(config, "model").fingerprint
-
-
 def test_streams_have_graphs_of_their_own_and_the_oldest_go(
     tmp_path: Path, capture: EmulatedCapture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(block_generator, "GRAPHED_STREAMS", 2)
-    model, both = build("dwm"), drawer(tmp_path / "both")
+    model, both = build("dwm"), drawer(tmp_path / "both", True)
     for seed, tapes in ((0, 1), (1, 2), (0, 2), (2, 3), (0, 4)):
-        plain = blocks(drawer(tmp_path / f"{seed}"), spec_of("dwm", False, seed), model)
-        for first, second in zip(plain, blocks(both, spec_of("dwm", True, seed), model), strict=True):
+        plain = blocks(drawer(tmp_path / f"{seed}", False), spec_of("dwm", seed), model)
+        for first, second in zip(plain, blocks(both, spec_of("dwm", seed), model), strict=True):
             assert np.array_equal(first, second)
         assert len(capture.tapes) == tapes
 
@@ -135,8 +129,8 @@ class Full(MicroBatching):
 @pytest.mark.usefixtures("capture")
 def test_parts_of_a_block_are_drawn_as_ever(tmp_path: Path) -> None:
     model = build("dwm")
-    plain = blocks(drawer(tmp_path / "plain"), spec_of("dwm", False), model)
-    parts = blocks(drawer(tmp_path / "parts", Full()), spec_of("dwm", True), model)
+    plain = blocks(drawer(tmp_path / "plain", False), spec_of("dwm"), model)
+    parts = blocks(drawer(tmp_path / "parts", True, Full()), spec_of("dwm"), model)
     for first, second in zip(plain, parts, strict=True):
         np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-4)
 
@@ -168,18 +162,26 @@ def test_a_model_that_cannot_be_recorded_is_an_error(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Peeks(DWM.Config.preset("small"), SPACES)
     model.fit_normalizers(episodes())
-    with pytest.raises(ValueError, match=r"^synthesis\.cuda_graphs: this cannot be a CUDA graph \(.*_local_scalar"):
-        blocks(drawer(tmp_path), spec_of("dwm", True), model)
+    with pytest.raises(
+        ValueError, match=r"^execution\.sampler_cuda_graphs: this cannot be a CUDA graph \(.*_local_scalar"
+    ):
+        blocks(drawer(tmp_path, True), spec_of("dwm"), model)
 
 
 def test_what_cannot_be_drawn_as_graphs_is_refused(tmp_path: Path, capture: EmulatedCapture) -> None:
-    with pytest.raises(ValueError, match=r"^synthesis\.cuda_graphs: world model one_step does not say that it can"):
-        blocks(drawer(tmp_path), spec_of("one_step", True), build("one_step"))
-    with pytest.raises(ValueError, match=r"synthesis\.cuda_graphs: world model one_step does not say that it can"):
-        run_config("laptop", "one_step", "td3_bc").with_values({"synthesis.cuda_graphs": True})
+    with pytest.raises(
+        ValueError, match=r"^execution\.sampler_cuda_graphs: world model one_step does not support CUDA graphs"
+    ):
+        blocks(drawer(tmp_path, True), spec_of("one_step"), build("one_step"))
+    with pytest.raises(
+        ValueError, match=r"execution\.sampler_cuda_graphs: world model one_step does not support CUDA graphs"
+    ):
+        run_config("laptop", "one_step", "td3_bc").with_values({"execution.sampler_cuda_graphs": True})
     assert not capture.tapes
 
 
 def test_drawing_without_a_gpu_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"^synthesis\.cuda_graphs: CUDA graphs need a GPU, .* device cpu; expected"):
-        blocks(drawer(tmp_path), spec_of("dwm", True), build("dwm"))
+    with pytest.raises(
+        ValueError, match=r"^execution\.sampler_cuda_graphs: CUDA graphs need a GPU, .* device cpu; expected"
+    ):
+        blocks(drawer(tmp_path, True), spec_of("dwm"), build("dwm"))

@@ -43,7 +43,7 @@ def test_d4rls_own_file_comes_first(sets: Path) -> None:
 
 def test_download_fetches_d4rls_file(sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(d4rl, "download", lambda task, progress: write(sets / d4rl.file_name(task), HOPPER))
-    assert load_episodes("hopper-medium", DataConfig(download=True)).card.source == "D4RL v2"
+    assert load_episodes("hopper-medium", DataConfig(), download=True).card.source == "D4RL v2"
 
 
 def test_file_option_takes_any_task_name(sets: Path) -> None:

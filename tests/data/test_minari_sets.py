@@ -113,7 +113,7 @@ def test_other_dictionaries_are_refused() -> None:
 
 
 def test_absent_and_nameless_sets_are_named() -> None:
-    with pytest.raises(ValueError, match=r"minari:test/none-v0: not on this machine; --data.download"):
+    with pytest.raises(ValueError, match=r"minari:test/none-v0: not on this machine; --execution.download"):
         minari.read("test/none-v0", download=False)
     create("test/c-v0", np.zeros((4, 2)), BOX)
     with pytest.raises(ValueError, match=r"minari:test/c-v0: does not name its environment; give --data.env"):

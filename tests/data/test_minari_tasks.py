@@ -24,7 +24,7 @@ def _local_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_task_is_its_minari_set(tmp_path: Path) -> None:
     pytest.importorskip("gymnasium_robotics")
-    with pytest.raises(ValueError, match=r"minari:D4RL/pointmaze/umaze-v2: not on this machine; --data.download"):
+    with pytest.raises(ValueError, match=r"minari:D4RL/pointmaze/umaze-v2: not on this machine; --execution.download"):
         load_episodes("maze2d-umaze", DataConfig())
     plan = Plan("PointMaze_UMaze-v3", "random", 20, seed=0, train_steps=1, stop_score=None, checkpoint_every=100)
     made = Collection(plan, tmp_path / "made", lambda stage, done, total: None).run()
@@ -39,7 +39,7 @@ def test_a_missing_package_is_said_before_the_download(monkeypatch: pytest.Monke
     spaces_of.cache_clear()
     monkeypatch.setitem(sys.modules, "gymnasium_robotics", None)
     with pytest.raises(ValueError, match=r"^--task pen-human: .*pip install gymnasium-robotics$"):
-        load_episodes("pen-human", DataConfig(download=True))
+        load_episodes("pen-human", DataConfig(), download=True)
 
 
 def test_a_recording_from_a_maze_is_exported_as_vectors(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ TRAIN = Path(__file__).parents[2] / "pipelines" / "train.py"
 
 
 def test_samplers_draw_what_one_process_draws_even_when_they_die(cluster: str, file: Path, tmp_path: Path) -> None:
-    options = {"synthesis.refresh_every": 20, "cluster.num_samplers": 2}
+    options = {"synthesis.refresh_every": 20, "synthesis.rollout_shards": 2, "cluster.num_samplers": 2}
     config, run = tiny_config(file, ONE_STEP, **options), RunFolder(tmp_path)
     task_data = load_task_data(config)
     model, agent = world_model(config, task_data, run, CPU), new_agent(config, task_data, CPU)

@@ -31,7 +31,12 @@ from dwm_ray.types import SegmentShape
 from dwm_ray.world_models.parts.build import new_model
 
 CPU = torch.device("cpu")
-OPTIONS = {"synthesis.refresh_every": 5, "synthesis.reuse": 2.0, "replay.real_ratio": 0.25, "cluster.num_samplers": 2}
+OPTIONS = {
+    "synthesis.refresh_every": 5,
+    "synthesis.reuse": 2.0,
+    "replay.real_ratio": 0.25,
+    "synthesis.rollout_shards": 2,
+}
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,6 @@ SHAPE = SegmentShape(horizon=2, obs_size=3, act_size=2, num_actions=1)
 class Scripted(nn.Module):
     """Reports prepared metrics."""
 
-    cuda_graphs = compiled = False
-
     def __init__(self, rows: list[dict[str, float]]) -> None:
         super().__init__()
         self._rows: Iterator[dict[str, float]] = iter(rows)

@@ -14,7 +14,7 @@ from test_graphed import AGENTS, SMALL, SPACES, STATS, mixture
 
 from dwm_ray.agents.base import Agent
 from dwm_ray.agents.parts.population import Population
-from dwm_ray.config import TrainingConfig
+from dwm_ray.config import ExecutionConfig, TrainingConfig
 from dwm_ray.experiment.profiles import run_config
 from dwm_ray.registry import find
 from dwm_ray.training import updates
@@ -34,21 +34,24 @@ def _own_code(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch._dynamo.reset()
 
 
-def agent_of(name: str, seed: int, compiled: bool, **options: Any) -> Agent:
+def agent_of(name: str, seed: int, **options: Any) -> Agent:
     torch.manual_seed(seed)
     cls = find("agents", name)
     config = cls.Config(**{"hidden_size": 16, **SMALL.get(name, {}), **options})
-    return cls(config, SPACES, STATS, TrainingConfig(num_updates=30, compiled=compiled))
+    return cls(config, SPACES, STATS, TrainingConfig(num_updates=30))
 
 
 def trainer_of(name: str, compiled: bool, imagined: bool = False) -> AgentTrainer:
-    return AgentTrainer(agent_of(name, 0, compiled), mixture(imagined, "cpu"), torch.Generator().manual_seed(0))
+    generator, execution = torch.Generator().manual_seed(0), ExecutionConfig(compiled=compiled)
+    return AgentTrainer(agent_of(name, 0), mixture(imagined, "cpu"), generator, execution)
 
 
 def population_of(name: str, compiled: bool) -> PopulationTrainer:
-    agents = [agent_of(name, seed, compiled) for seed in range(2)]
+    agents = [agent_of(name, seed) for seed in range(2)]
     generators = tuple(torch.Generator().manual_seed(seed) for seed in range(2))
-    return PopulationTrainer(Population(agents), [mixture(True, "cpu")] * 2, generators)
+    return PopulationTrainer(
+        Population(agents), [mixture(True, "cpu")] * 2, generators, ExecutionConfig(compiled=compiled)
+    )
 
 
 def assert_close(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
@@ -93,21 +96,21 @@ def test_a_process_trains_as_many_as_it_likes() -> None:
 
 
 def test_what_cannot_be_compiled_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match=r"training\.compiled: agent cql cannot be compiled; expected False"):
-        run_config("laptop", agent="cql").with_values({"training.compiled": True})
+    with pytest.raises(ValueError, match=r"execution\.compiled: agent cql cannot be compiled; expected False"):
+        run_config("laptop", agent="cql").with_values({"execution.compiled": True})
 
     def unable(*_: Any) -> None:
         raise torch._dynamo.exc.TorchDynamoException("no C++ compiler\n\nwith a long explanation")
 
     monkeypatch.setattr(updates.torch, "compile", lambda *_, **__: unable)
-    with pytest.raises(ValueError, match=r"training\.compiled: .* \(no C\+\+ compiler\); expected False"):
+    with pytest.raises(ValueError, match=r"execution\.compiled: .* \(no C\+\+ compiler\); expected False"):
         trainer_of("bc", True).run(2)
 
 
-def test_one_way_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(updates, "update_graphs", lambda *_: object())
-    with pytest.raises(ValueError, match=r"training\.compiled: expected False where training\.cuda_graphs is True"):
-        trainer_of("bc", True)
+def test_one_way_at_a_time() -> None:
+    generator, execution = torch.Generator(), ExecutionConfig(compiled=True, cuda_graphs=True)
+    with pytest.raises(ValueError, match=r"execution\.compiled: expected False where execution\.cuda_graphs is True"):
+        AgentTrainer(agent_of("bc", 0), mixture(False, "cpu"), generator, execution)
 
 
 @pytest.mark.cluster  # no cluster, but a C++ compiler at work: minutes on a busy machine
@@ -118,9 +121,10 @@ def test_built_loops_do_what_operations_do(precision: str, monkeypatch: pytest.M
     monkeypatch.setattr(updates.torch, "compile", COMPILE)
     plain, built = (
         AgentTrainer(
-            agent_of("td3_bc", 0, compiled, matmul_precision=precision),
+            agent_of("td3_bc", 0, matmul_precision=precision),
             mixture(True, "cpu"),
             torch.Generator().manual_seed(0),
+            ExecutionConfig(compiled=compiled),
         )
         for compiled in (False, True)
     )

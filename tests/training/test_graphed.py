@@ -13,7 +13,7 @@ from torch import Tensor
 from dwm_ray import cuda_graphs
 from dwm_ray.agents.base import Agent
 from dwm_ray.agents.parts.population import Population, stackable_agents
-from dwm_ray.config import TrainingConfig
+from dwm_ray.config import ExecutionConfig, TrainingConfig
 from dwm_ray.registry import find, plugins
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.replay.ring import Ring
@@ -44,14 +44,14 @@ def capture(monkeypatch: pytest.MonkeyPatch) -> EmulatedCapture:
     return found
 
 
-def agent_of(name: str, seed: int, cuda_graphs: bool, **options: Any) -> Agent:
+def agent_of(name: str, seed: int, **options: Any) -> Agent:
     cls = find("agents", name)
-    return built(cls, cls.Config(**{"hidden_size": 16, **SMALL.get(name, {}), **options}), seed, cuda_graphs)
+    return built(cls, cls.Config(**{"hidden_size": 16, **SMALL.get(name, {}), **options}), seed)
 
 
-def built(cls: type[Agent], config: Any, seed: int, cuda_graphs: bool) -> Agent:
+def built(cls: type[Agent], config: Any, seed: int) -> Agent:
     torch.manual_seed(seed)
-    return cls(config, SPACES, STATS, TrainingConfig(num_updates=30, cuda_graphs=cuda_graphs))
+    return cls(config, SPACES, STATS, TrainingConfig(num_updates=30))
 
 
 def ring(horizon: int, seed: int, device: str) -> Ring:
@@ -65,16 +65,18 @@ def mixture(imagined: bool, device: str) -> Mixture:
     return Mixture(ring(1, 0, device), ring(3, 1, device) if imagined else None, 0.25, 8)
 
 
-def trainer_of(agent: Agent, imagined: bool = False, device: str = "cpu") -> AgentTrainer:
-    return AgentTrainer(agent.to(device), mixture(imagined, device), torch.Generator(device).manual_seed(0))
+def trainer_of(agent: Agent, cuda_graphs: bool, imagined: bool = False, device: str = "cpu") -> AgentTrainer:
+    generator, execution = torch.Generator(device).manual_seed(0), ExecutionConfig(cuda_graphs=cuda_graphs)
+    return AgentTrainer(agent.to(device), mixture(imagined, device), generator, execution)
 
 
 def population_of(
     name: str, options: Sequence[dict[str, Any]], imagined: bool, cuda_graphs: bool, device: str = "cpu"
 ) -> PopulationTrainer:
-    agents = [agent_of(name, seed, cuda_graphs, **own).to(device) for seed, own in enumerate(options)]
+    agents = [agent_of(name, seed, **own).to(device) for seed, own in enumerate(options)]
     generators = tuple(torch.Generator(device).manual_seed(seed) for seed in range(len(agents)))
-    return PopulationTrainer(Population(agents), [mixture(imagined, device) for _ in agents], generators)
+    sources = [mixture(imagined, device) for _ in agents]
+    return PopulationTrainer(Population(agents), sources, generators, ExecutionConfig(cuda_graphs=cuda_graphs))
 
 
 def assert_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
@@ -99,8 +101,8 @@ def test_the_agents_that_come_with_it_are_capturable() -> None:
 @every_agent
 @every_source
 def test_replayed_updates_are_those_of_an_agent(name: str, imagined: bool, capture: EmulatedCapture) -> None:
-    compare(lambda cuda_graphs: trainer_of(agent_of(name, 0, cuda_graphs), imagined))
-    agent = agent_of(name, 0, False)
+    compare(lambda cuda_graphs: trainer_of(agent_of(name, 0), cuda_graphs, imagined))
+    agent = agent_of(name, 0)
     kinds = Counter(agent.next_update_kind() for _ in range(sum(PARTS)))
     assert len(capture.tapes) == len(kinds) >= (2 if name in ("td3_bc", "diffusion_ql") else 1)
     assert capture.num_eager == len(kinds) * cuda_graphs.WARM_UPS
@@ -130,7 +132,7 @@ def test_replayed_updates_are_those_of_a_population(
 @pytest.mark.usefixtures("capture")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_rows_that_come_while_learning_goes_on_are_drawn(precision: str) -> None:
-    plain, replayed = (trainer_of(agent_of("td3_bc", 0, on, matmul_precision=precision), True) for on in (False, True))
+    plain, replayed = (trainer_of(agent_of("td3_bc", 0, matmul_precision=precision), on, True) for on in (False, True))
     for part in (10, 10):
         assert replayed.run(part) == plain.run(part)
         for trainer in (plain, replayed):
@@ -141,7 +143,7 @@ def test_rows_that_come_while_learning_goes_on_are_drawn(precision: str) -> None
 
 @every_agent
 def test_a_resume_is_exact(name: str, capture: EmulatedCapture) -> None:
-    straight, first, later = (trainer_of(agent_of(name, seed, on)) for seed, on in ((0, False), (0, True), (5, True)))
+    straight, first, later = (trainer_of(agent_of(name, seed), on) for seed, on in ((0, False), (0, True), (5, True)))
     expected = straight.run(11)
     assert first.run(11) == expected
     state = {key: value.clone() for key, value in first.state_dict().items()}

@@ -33,7 +33,7 @@ def assert_close(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
 @every_agent
 @every_source
 def test_an_agent_learns_what_it_does_without_graphs(name: str, imagined: bool) -> None:
-    plain, replayed = (trainer_of(agent_of(name, 0, on), imagined, "cuda") for on in (False, True))
+    plain, replayed = (trainer_of(agent_of(name, 0), on, imagined, "cuda") for on in (False, True))
     for part in PARTS:
         assert replayed.run(part) == pytest.approx(plain.run(part), rel=1e-3, abs=1e-4)
         assert_close(plain.state_dict(), replayed.state_dict())
@@ -73,7 +73,7 @@ def test_segments_are_those_that_are_drawn_without_graphs(denoiser: str) -> None
 
 
 def test_an_agent_that_waits_for_the_gpu_is_an_error() -> None:
-    trainer = trainer_of(built(Reads, BCConfig(), 0, True), device="cuda")
+    trainer = trainer_of(built(Reads, BCConfig(), 0), True, device="cuda")
     trainer.run(WARM_UPS)
-    with pytest.raises(ValueError, match=r"^training\.cuda_graphs: this cannot be a CUDA graph \(.*captur"):
+    with pytest.raises(ValueError, match=r"^execution\.cuda_graphs: this cannot be a CUDA graph \(.*captur"):
         trainer.run(1)

@@ -11,6 +11,7 @@ from torch import Tensor
 from dwm_ray import cuda_graphs
 from dwm_ray.agents.base import Agent
 from dwm_ray.agents.bc import BC
+from dwm_ray.config import ExecutionConfig
 from dwm_ray.experiment.profiles import run_config
 from dwm_ray.replay.source import BatchSource
 from dwm_ray.training.agent import AgentTrainer
@@ -61,9 +62,9 @@ class OtherNoise(BC):
     ],
 )
 def test_an_agent_that_cannot_be_recorded_is_an_error(cls: type[Agent], cause: str) -> None:
-    trainer = trainer_of(built(cls, BC.Config(), 0, True))
+    trainer = trainer_of(built(cls, BC.Config(), 0), True)
     trainer.run(cuda_graphs.WARM_UPS)
-    with pytest.raises(ValueError, match=rf"^training\.cuda_graphs: this cannot be a CUDA graph \(.*({cause})"):
+    with pytest.raises(ValueError, match=rf"^execution\.cuda_graphs: this cannot be a CUDA graph \(.*({cause})"):
         trainer.run(1)
 
 
@@ -93,7 +94,7 @@ class Keeps(BC):
 def test_the_comparison_sees_an_agent_that_breaks_the_rule(cls: type[Agent]) -> None:
     """What a GPU would silently do wrong."""
     with pytest.raises(AssertionError):
-        compare(lambda cuda_graphs: trainer_of(built(cls, BC.Config(), 0, cuda_graphs)))
+        compare(lambda cuda_graphs: trainer_of(built(cls, BC.Config(), 0), cuda_graphs))
 
 
 class Silent(BC):
@@ -102,9 +103,9 @@ class Silent(BC):
 
 @pytest.mark.usefixtures("capture")
 def test_an_agent_that_does_not_say_that_it_can_is_refused() -> None:
-    agent = built(Silent, BC.Config(), 0, True)
-    with pytest.raises(ValueError, match=r"^training\.cuda_graphs: agent bc does not say that it can; expected False"):
-        trainer_of(agent)
+    agent = built(Silent, BC.Config(), 0)
+    with pytest.raises(ValueError, match=r"^execution\.cuda_graphs: agent bc does not support CUDA graphs"):
+        trainer_of(agent, True)
 
 
 @pytest.mark.usefixtures("capture")
@@ -113,31 +114,31 @@ def test_a_source_with_batches_of_its_own_is_refused() -> None:
         def next_batch(self, generator: torch.Generator) -> Segments:
             raise AssertionError
 
-    with pytest.raises(ValueError, match=r"^training\.cuda_graphs: batches come from Own, which imagines"):
-        AgentTrainer(agent_of("bc", 0, True), Own(), torch.Generator())
+    with pytest.raises(ValueError, match=r"^execution\.cuda_graphs: batches come from Own, which imagines"):
+        AgentTrainer(agent_of("bc", 0), Own(), torch.Generator(), ExecutionConfig(cuda_graphs=True))
 
 
 def test_a_learner_without_a_gpu_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^training\.cuda_graphs: CUDA graphs need a GPU, .* device cpu; expected"):
-        trainer_of(agent_of("bc", 0, True))
-    with pytest.raises(ValueError, match=r"^training\.cuda_graphs: CUDA graphs need a GPU"):
+    with pytest.raises(ValueError, match=r"^execution\.cuda_graphs: CUDA graphs need a GPU, .* device cpu; expected"):
+        trainer_of(agent_of("bc", 0), True)
+    with pytest.raises(ValueError, match=r"^execution\.cuda_graphs: CUDA graphs need a GPU"):
         population_of("bc", [{}, {}], False, True)
 
 
 @pytest.mark.parametrize("model", ["one_step", "dydiff"])
 def test_runs_whose_batches_are_imagined_while_learning_are_refused(model: str) -> None:
     config = run_config("laptop", model, "td3_bc")
-    with pytest.raises(ValueError, match=rf"training\.cuda_graphs: world model {model} imagines as learning goes on"):
-        config.with_values({"training.cuda_graphs": True})
+    with pytest.raises(ValueError, match=rf"execution\.cuda_graphs: world model {model} imagines as learning goes on"):
+        config.with_values({"execution.cuda_graphs": True})
 
 
 def test_runs_refuse_agents_that_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dwm_ray.agents.base.find", lambda kind, name: SimpleNamespace(supports_cuda_graphs=False))
-    with pytest.raises(ValueError, match=r"training\.cuda_graphs: agent iql does not say that it can"):
-        run_config("laptop", "none", "iql").with_values({"training.cuda_graphs": True})
+    with pytest.raises(ValueError, match=r"execution\.cuda_graphs: agent iql does not support CUDA graphs"):
+        run_config("laptop", "none", "iql").with_values({"execution.cuda_graphs": True})
 
 
 @pytest.mark.parametrize(("model", "agent"), [("none", "td3_bc"), ("dwm", "iql"), ("dwm", "decision_diffuser")])
 def test_runs_whose_batches_are_drawn_ahead_are_not(model: str, agent: str) -> None:
-    config = run_config("laptop", model, agent).with_values({"training.cuda_graphs": True})
-    assert config.training.cuda_graphs
+    config = run_config("laptop", model, agent).with_values({"execution.cuda_graphs": True})
+    assert config.execution.cuda_graphs

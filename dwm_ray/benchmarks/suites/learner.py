@@ -23,7 +23,7 @@ from dwm_ray.registry import find
 from dwm_ray.training.agent import AgentTrainer
 from dwm_ray.training.population import PopulationTrainer
 
-MADE = {"graphed": "training.cuda_graphs", "compiled": "training.compiled"}
+MADE = {"graphed": "execution.cuda_graphs", "compiled": "execution.compiled"}
 """Other ways to make updates, and the options that ask for them."""
 
 
@@ -116,7 +116,7 @@ def on_real(bench: Workbench, config: RunConfig) -> Call:
 
 def trained(bench: Workbench, config: RunConfig) -> Call:
     """Updates on recorded transitions, made as the options ask for. ValueError where this machine cannot."""
-    return recorded(AgentTrainer(bench.agent(config), bench.real(config), bench.generator()).step)
+    return recorded(AgentTrainer(bench.agent(config), bench.real(config), bench.generator(), config.execution).step)
 
 
 def trained_population(bench: Workbench, config: RunConfig, num_members: int) -> Call:
@@ -128,7 +128,8 @@ def in_population(bench: Workbench, config: RunConfig, num_members: int) -> Call
     """Updates of so many agents at once, on recorded transitions, each with its own seed."""
     agents = [bench.agent(config.with_values({"seed": seed})) for seed in range(num_members)]
     generators = tuple(bench.generator() for _ in agents)
-    return PopulationTrainer(Population(agents), [bench.real(config)] * num_members, generators).step
+    sources = [bench.real(config)] * num_members
+    return PopulationTrainer(Population(agents), sources, generators, config.execution).step
 
 
 def on_stream(bench: Workbench, config: RunConfig) -> Call:

@@ -47,7 +47,7 @@ class ActorRollouts:
 
     def submit(self, version: int, agent: Agent) -> None:
         weights = ray.put({name: tensor.cpu() for name, tensor in agent.state_dict().items()})
-        for part in range(self._config.cluster.num_samplers):
+        for part in range(self._config.synthesis.rollout_shards):
             self._orders.append(_Order(version, part, weights, self._ask(version, part, weights)))
 
     def _ask(self, version: int, part: int, weights: Any) -> Any:

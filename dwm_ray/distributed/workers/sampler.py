@@ -50,7 +50,8 @@ class Sampler:
         name = ray.get_runtime_context().get_actor_name() or ""
         self._gauges = SamplerGauges(self._run.name, name)
         self._halving = MicroBatching(self._gauges.halved)
-        self._drawer = BlockGenerator(self._run.shared, self._starts, self._task_data.task.termination, self._halving)
+        rule, graphs = self._task_data.task.termination, options.execution.sampler_cuda_graphs
+        self._drawer = BlockGenerator(self._run.shared, self._starts, rule, self._halving, graphs)
         export_transfer_stats(self._run, name)
 
     def _load(self, fingerprint: str) -> WorldModel:
