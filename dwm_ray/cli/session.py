@@ -19,9 +19,10 @@ from dwm_ray.cli.command_line import parse
 from dwm_ray.config import RunConfig
 from dwm_ray.data.load import describe_line, summary
 from dwm_ray.data.task_data import TaskData, load_task_data
-from dwm_ray.distributed.cluster.leftovers import free_leftovers, leaving_nothing
+from dwm_ray.distributed.cluster.connection import cluster_has_gpus, connect
+from dwm_ray.distributed.cluster.leftovers import cleanup_on_interrupt, free_leftovers
 from dwm_ray.distributed.cluster.provision import provisioned
-from dwm_ray.distributed.cluster.resources import Placement, connect, gpus_to_come
+from dwm_ray.distributed.cluster.resources import Placement
 from dwm_ray.distributed.tune.trial import ClusterServices
 from dwm_ray.experiment.profiles import Profile
 from dwm_ray.report.collect import collect_results
@@ -94,7 +95,7 @@ def options(command: type[Command], words: Sequence[str], description: str) -> t
     """Parse a program's command line; `--profile auto` goes by the GPUs of the cluster that the program will join."""
     flags = {word.partition("=")[0] for word in words}
     alone = {"--in-process", "--resume", "--help", "-h"} & flags
-    return parse(command, words, description, lambda: not alone and gpus_to_come())
+    return parse(command, words, description, lambda: not alone and cluster_has_gpus())
 
 
 @contextmanager
@@ -105,7 +106,7 @@ def divided(console: Console, config: RunConfig) -> Iterator[Placement]:
     if "RAY_ADDRESS" in os.environ and (freed := free_leftovers()):
         console.print(f"freed {freed} placement groups that ended programs had left in the cluster", highlight=False)
     tell = partial(console.print, highlight=False, soft_wrap=True)
-    with leaving_nothing(), provisioned(config.cluster, tell) as placement:
+    with cleanup_on_interrupt(), provisioned(config.cluster, tell) as placement:
         console.print(f"cluster: {placement.describe()}; {dashboard}", highlight=False, soft_wrap=True)
         yield placement
 

@@ -1,4 +1,4 @@
-"""One local Ray cluster for all tests of this folder that ask for it."""
+"""One local Ray cluster for all tests of this folder that request it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import ray
 from s3_server import ENVIRONMENT
 from tiny_task import recording
 
-import dwm_ray.distributed  # noqa: F401 - makes Ray's settings
+from dwm_ray.distributed.cluster import settings
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
-    """Address of a cluster of four (logical) CPUs that this process is connected to. Ray Train asks the dashboard if
-    a trial is over before it frees the trial's resources: without one, the next trial would wait for ever."""
-    os.environ.update(ENVIRONMENT)  # workers inherit it; it is S3's way to tell who one is
+    """Address of a cluster of four (logical) CPUs that this process is connected to. It needs its dashboard: Ray Train
+    frees a trial's resources after the dashboard has reported the trial's end."""
+    os.environ.update(ENVIRONMENT)  # credentials for S3, inherited by workers
+    settings.apply()
     quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
     context = ray.init(address="local", num_cpus=4, include_dashboard=True, dashboard_host="127.0.0.1", **quiet)
     yield context.address_info["gcs_address"]

@@ -17,12 +17,11 @@ from dwm_ray.distributed.cluster.check import (
     Node,
     clock_skew,
     code_fingerprint,
-    facts_here,
     inspect_cluster,
-    meeting_place,
-    storage_problem,
-    versions_here,
+    local_facts,
+    local_versions,
 )
+from dwm_ray.distributed.cluster.probe import folder_probe, folder_problem
 
 GOOD = Facts({"python": "3.11.7", "torch": "2.13.0"}, ("H200 139 GiB",), 10**12, None)
 NODE = Node("worker", "10.0.0.2", 8, 1, GOOD)
@@ -41,9 +40,9 @@ def test_a_good_node_has_no_problem() -> None:
         ),
         (replace(NODE, facts=replace(GOOD, versions={"python": "3.11.7"})), "torch is None, the driver has 2.13.0"),
         (replace(NODE, gpus=2), "Ray counts 2 GPUs, torch can use 1"),
-        (replace(NODE, skew_s=-3.0, error_s=0.5), "its clock is -3.0 s from the driver's, expected at most 1 s"),
+        (replace(NODE, skew_s=-3.0, error_s=0.5), "its clock is -3.0 s from the driver's; expected at most 1 s"),
         (replace(NODE, facts=replace(GOOD, storage="/runs does not exist here")), "storage: /runs does not exist here"),
-        (replace(NODE, facts=None, silence="no answer within 90 s"), "no answer within 90 s"),
+        (replace(NODE, facts=None, error="no answer within 90 s"), "no answer within 90 s"),
     ],
 )
 def test_each_fault_is_one_line(node: Node, problem: str) -> None:
@@ -76,35 +75,35 @@ def test_the_fastest_round_trip_counts() -> None:
     assert abs(skew - 100.0) <= error
 
 
-def test_the_meeting_place_leaves_nothing(tmp_path: Path) -> None:
-    with meeting_place(tmp_path / "a" / "runs") as (meeting, token):
-        assert Path(meeting).parent == tmp_path / "a" / "runs"
-        assert storage_problem(Path(meeting), token) is None
+def test_the_folder_probe_leaves_nothing(tmp_path: Path) -> None:
+    with folder_probe(tmp_path / "a" / "runs") as (probe, token):
+        assert Path(probe).parent == tmp_path / "a" / "runs"
+        assert folder_problem(Path(probe), token) is None
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(ZeroDivisionError), meeting_place(tmp_path):
+    with pytest.raises(ZeroDivisionError), folder_probe(tmp_path):
         _ = 1 / 0
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_somebody_has_begun_to_use_stays(tmp_path: Path) -> None:
-    with meeting_place(tmp_path / "runs"):
+    with folder_probe(tmp_path / "runs"):
         (tmp_path / "runs" / "other").touch()
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["other"]
 
 
 def test_an_output_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"--output .*file: cannot write there"), meeting_place(tmp_path / "file"):
+    with pytest.raises(ValueError, match=r"--output .*file: cannot write there"), folder_probe(tmp_path / "file"):
         pass
 
 
 def test_folders_that_are_not_the_drivers_are_told_apart(tmp_path: Path) -> None:
-    with meeting_place(tmp_path / "runs") as (meeting, token):
-        assert "is another folder than the driver's" in (storage_problem(Path(meeting), "other") or "")
-        empty = storage_problem(tmp_path / "runs" / ".check-elsewhere", token)
+    with folder_probe(tmp_path / "runs") as (probe, token):
+        assert "is not the driver's folder" in (folder_problem(Path(probe), "other") or "")
+        empty = folder_problem(tmp_path / "runs" / ".check-elsewhere", token)
         assert empty is not None
-        assert empty.endswith("what the driver wrote is not there")
-        absent = storage_problem(tmp_path / "mnt" / ".check-x", token)
+        assert empty.endswith("the driver's file is not there")
+        absent = folder_problem(tmp_path / "mnt" / ".check-x", token)
         assert absent == f"{tmp_path / 'mnt'} does not exist here"
 
 
@@ -112,9 +111,9 @@ def test_a_share_that_is_read_only_is_told(tmp_path: Path, monkeypatch: pytest.M
     def refuse(**options: object) -> None:
         raise OSError(30, "Read-only file system")
 
-    with meeting_place(tmp_path) as (meeting, token):
-        monkeypatch.setattr("dwm_ray.distributed.cluster.check.tempfile.NamedTemporaryFile", refuse)
-        assert storage_problem(Path(meeting), token) == f"{tmp_path}: Read-only file system"
+    with folder_probe(tmp_path) as (probe, token):
+        monkeypatch.setattr("dwm_ray.distributed.cluster.probe.tempfile.NamedTemporaryFile", refuse)
+        assert folder_problem(Path(probe), token) == f"{tmp_path}: Read-only file system"
 
 
 def test_code_that_differs_has_another_fingerprint(tmp_path: Path) -> None:
@@ -127,11 +126,11 @@ def test_code_that_differs_has_another_fingerprint(tmp_path: Path) -> None:
 
 
 def test_the_drivers_own_facts(tmp_path: Path) -> None:
-    with meeting_place(tmp_path) as (meeting, token):
-        facts = facts_here(meeting, token)
+    with folder_probe(tmp_path) as (probe, token):
+        facts = local_facts(probe, token)
     assert facts.storage is None
     assert facts.free_bytes > 0
-    assert facts.versions == versions_here()
+    assert facts.versions == local_versions()
     assert facts.versions["ray"] == ray.__version__
 
 
@@ -152,7 +151,7 @@ def checked(train: ModuleType, monkeypatch: pytest.MonkeyPatch, output: Path, *n
 def test_the_flag_ends_with_1_where_a_node_has_a_problem_and_makes_no_run(
     train: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bad = replace(NODE, name="other", facts=None, silence="no answer within 90 s")
+    bad = replace(NODE, name="other", facts=None, error="no answer within 90 s")
     assert checked(train, monkeypatch, tmp_path, NODE, bad) == 1
     out = capsys.readouterr().out
     assert "other (10.0.0.2): no answer within 90 s" in out

@@ -43,7 +43,7 @@ def test_a_stopped_program_frees_its_own_until_nothing_of_it_acts(monkeypatch: p
     monkeypatch.setattr(leftovers, "list_actors", actors)
     monkeypatch.setattr(leftovers, "list_placement_groups", lambda detail, limit: groups)
     monkeypatch.setattr(leftovers, "remove_placement_group", lambda one: removed.append(one.id.hex()))
-    monkeypatch.setattr(leftovers, "LOOK_S", 0.0)
+    monkeypatch.setattr(leftovers, "POLL_S", 0.0)
     leftovers.free_job("02")
     assert removed == [LEFT]
 
@@ -57,10 +57,10 @@ def test_only_a_stopped_program_on_a_living_cluster_joins_it_again(
     if joined:
         monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     monkeypatch.setattr(leftovers.ray, "get_runtime_context", lambda: SimpleNamespace(get_job_id=lambda: "07"))
-    monkeypatch.setattr(leftovers, "_free_job_left", seen.append)
-    with pytest.raises(ValueError, match="bad input"), leftovers.leaving_nothing():
+    monkeypatch.setattr(leftovers, "_leave_and_free", seen.append)
+    with pytest.raises(ValueError, match="bad input"), leftovers.cleanup_on_interrupt():
         raise ValueError("bad input")
     assert seen == []
-    with pytest.raises(KeyboardInterrupt), leftovers.leaving_nothing():
+    with pytest.raises(KeyboardInterrupt), leftovers.cleanup_on_interrupt():
         raise KeyboardInterrupt
     assert seen == (["07"] if joined else [])

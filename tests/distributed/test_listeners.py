@@ -51,7 +51,7 @@ def is_loopback(address: str) -> bool:
 
 
 PROGRAM = """
-from dwm_ray.distributed.cluster.resources import connect
+from dwm_ray.distributed.cluster.connection import (connect)
 import ray
 print(connect())
 work = ray.remote(num_cpus=0)(lambda: None)

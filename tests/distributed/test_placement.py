@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from dwm_ray.config import ClusterConfig
-from dwm_ray.distributed.cluster.nodes import Growth, Resources, growth_here, growth_of
+from dwm_ray.distributed.cluster.nodes import Resources, ScalingLimits, parse_limits, scaling_limits
 from dwm_ray.distributed.cluster.provision import bundles
-from dwm_ray.distributed.cluster.resources import TooFew, divide, place
+from dwm_ray.distributed.cluster.resources import InsufficientResourcesError, compute_quotas, place
 
 AWS = yaml.safe_load((Path(__file__).parents[2] / "cluster.yaml").read_text())
 LOCAL = yaml.safe_load((Path(__file__).parents[2] / "cluster-local.yaml").read_text())
@@ -37,12 +37,12 @@ def config(**options: Any) -> ClusterConfig:
     ],
 )
 def test_roles_follow_the_names_that_nodes_offer(roles: str, nodes: list[Resources], on: bool) -> None:
-    shares = divide(config(roles=roles), nodes)
-    assert shares.roles is on
-    assert ("sampler_node" in shares.sampler) is on
-    assert ("learner_node" in shares.learner) is on
-    assert ("learner_node" in shares.trial) is on, "a trial's process, and Ray Train's controller beside it"
-    assert not {"learner_node"} & set(shares.sampler)
+    quotas = compute_quotas(config(roles=roles), nodes)
+    assert quotas.roles is on
+    assert ("sampler_node" in quotas.sampler) is on
+    assert ("learner_node" in quotas.learner) is on
+    assert ("learner_node" in quotas.trial) is on, "a trial's process, and Ray Train's controller beside it"
+    assert not {"learner_node"} & set(quotas.sampler)
 
 
 def test_learners_count_only_the_nodes_of_their_role() -> None:
@@ -53,9 +53,9 @@ def test_learners_count_only_the_nodes_of_their_role() -> None:
 
 
 def test_a_role_without_a_node_has_no_room() -> None:
-    with pytest.raises(TooFew, match="on 1 nodes with sampler_node and 0 with learner_node, too few"):
+    with pytest.raises(InsufficientResourcesError, match="1 nodes with sampler_node and 0 with learner_node, too few"):
         place(config(), [HEAD, SAMPLER])
-    with pytest.raises(TooFew, match=r"0 nodes with sampler_node.*or say --cluster.roles off"):
+    with pytest.raises(InsufficientResourcesError, match=r"0 nodes with sampler_node.*or set --cluster.roles off"):
         place(config(), [HEAD, LEARNER])
     assert place(config(roles="off"), [HEAD, LEARNER]).concurrent_trials == 2
 
@@ -71,47 +71,49 @@ def test_without_roles_the_cluster_is_divided_as_one() -> None:
     assert place(config(num_samplers=1, learner_cpus=0.8), [{"CPU": 2}]).concurrent_trials == 2
     assert place(config(num_samplers=2), [GPU, GPU]).concurrent_trials == 6
     assert place(config(num_samplers=2, learner_gpus=0.0), [GPU]).concurrent_trials == 5
-    with pytest.raises(TooFew, match="the cluster has 0 CPUs and 0 GPUs"):
+    with pytest.raises(InsufficientResourcesError, match="the cluster has 0 CPUs and 0 GPUs"):
         place(config(), [HEAD])
 
 
 def test_as_many_learners_as_are_asked_for_must_fit() -> None:
     assert place(config(min_learners=4), [LEARNER, SAMPLER]).concurrent_trials == 4
     for more in ({"min_learners": 5}, {"model_workers": 5}):
-        with pytest.raises(TooFew, match="5 learners"):
+        with pytest.raises(InsufficientResourcesError, match="5 learners"):
             place(config(**more), [LEARNER, SAMPLER])
 
 
-def test_shares_are_those_of_the_whole_cluster_before_it_is_there() -> None:
-    shares = divide(config(), [HEAD, GPU])
-    with pytest.raises(TooFew):
-        place(config(), [PLAIN], shares)
+def test_quotas_are_those_of_the_whole_cluster_before_it_is_there() -> None:
+    quotas = compute_quotas(config(), [HEAD, GPU])
+    with pytest.raises(InsufficientResourcesError):
+        place(config(), [PLAIN], quotas)
 
 
 def test_the_cloud_file_promises_its_node_types() -> None:
-    growth = growth_of(AWS)
-    assert growth.types == (
+    limits = parse_limits(AWS)
+    assert limits.types == (
         ({"CPU": 8, "GPU": 1, "learner_node": 1}, 1),
         ({"CPU": 8, "GPU": 1, "sampler_node": 1}, 4),
     )
-    assert growth.most == 5
-    shares = divide(config(), [HEAD, *growth.nodes()])
-    assert shares.roles
-    asked = bundles(config(min_learners=2), shares)
+    assert limits.max_nodes == 5
+    quotas = compute_quotas(config(), [HEAD, *limits.nodes()])
+    assert quotas.roles
+    asked = bundles(config(min_learners=2), quotas)
     assert sum("sampler_node" in bundle for bundle in asked) == 2
     assert sum("GPU" in bundle and "learner_node" in bundle for bundle in asked) == 2
 
 
 def test_machines_of_ones_own_are_known_when_they_have_joined() -> None:
-    """Ray's own file of a `local` cluster says nothing of what its machines offer."""
-    assert growth_of({**LOCAL, "available_node_types": {"local.cluster.node": {"resources": {}}}}) == Growth((), 2)
+    """The file of a `local` cluster does not list the resources of its machines."""
+    assert parse_limits({**LOCAL, "available_node_types": {"local.cluster.node": {"resources": {}}}}) == ScalingLimits(
+        (), 2
+    )
 
 
 def test_only_a_cluster_that_is_joined_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
-    assert growth_here() is None
+    assert scaling_limits() is None
     (tmp_path / "ray_bootstrap_config.yaml").write_text(yaml.safe_dump(AWS))
-    assert growth_here() == growth_of(AWS)
+    assert scaling_limits() == parse_limits(AWS)
     monkeypatch.delenv("RAY_ADDRESS")
-    assert growth_here() is None
+    assert scaling_limits() is None

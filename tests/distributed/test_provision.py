@@ -11,7 +11,7 @@ import yaml
 
 from dwm_ray.config import ClusterConfig
 from dwm_ray.distributed.cluster import provision
-from dwm_ray.distributed.cluster.nodes import Growth, Resources, growth_of
+from dwm_ray.distributed.cluster.nodes import Resources, ScalingLimits, parse_limits
 from dwm_ray.experiment.profiles import resolve
 from dwm_ray.runs.folder import RunFailed
 
@@ -40,8 +40,8 @@ class Stage:
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     stage = Stage([SAMPLER, LEARNER])
-    monkeypatch.setattr(provision, "growth_here", lambda: growth_of(AWS))
-    monkeypatch.setattr(provision, "nodes_here", lambda: list(stage.nodes))
+    monkeypatch.setattr(provision, "scaling_limits", lambda: parse_limits(AWS))
+    monkeypatch.setattr(provision, "alive_nodes", lambda: list(stage.nodes))
     monkeypatch.setattr(provision.sdk, "request_resources", lambda bundles: stage.requests.append(bundles))
     monkeypatch.setattr(provision.time, "monotonic", lambda: stage.now)
     monkeypatch.setattr(provision.time, "sleep", stage.pass_time)
@@ -58,7 +58,7 @@ def test_it_asks_waits_and_gives_back(stage: Stage) -> None:
         asked = stage.requests[0]
         assert len(asked) == 2 + 2, "two samplers, a trial and its learner"
         assert stage.requests == [asked] * 3, "at every look, for others may have made theirs"
-        assert "waiting for room, 0 of at most 900 s; 1 are there" in stage.lines[0]
+        assert "waiting for room, 0 of at most 900 s; 1 nodes have joined" in stage.lines[0]
     assert stage.requests[3:] == [[]]
     assert "withdrawn" in stage.lines[-1]
 
@@ -92,20 +92,20 @@ def test_a_request_that_cannot_be_withdrawn_is_told(stage: Stage, monkeypatch: p
 
 
 def test_machines_of_ones_own_are_waited_for_without_a_request(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provision, "growth_here", lambda: Growth(most=2))
+    monkeypatch.setattr(provision, "scaling_limits", lambda: ScalingLimits(max_nodes=2))
     looks = iter([[HEAD], [HEAD, SAMPLER], [HEAD, SAMPLER, LEARNER]])
     current: list[Resources] = []
-    monkeypatch.setattr(provision, "nodes_here", lambda: current)
+    monkeypatch.setattr(provision, "alive_nodes", lambda: current)
     monkeypatch.setattr(provision.time, "sleep", lambda seconds: current.__setitem__(slice(None), next(looks)))
     with provisioned(stage) as placement:
-        assert placement.shares.roles
+        assert placement.quotas.roles
     assert stage.requests == []
 
 
 def test_more_than_all_machines_of_ones_own_can_hold_is_bad_input(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(provision, "growth_here", lambda: Growth(most=2))
+    monkeypatch.setattr(provision, "scaling_limits", lambda: ScalingLimits(max_nodes=2))
     stage.nodes = [HEAD, SAMPLER, LEARNER]
     with pytest.raises(ValueError, match="too few for 17 samplers"), provisioned(stage, num_samplers=17):
         pass
@@ -113,7 +113,7 @@ def test_more_than_all_machines_of_ones_own_can_hold_is_bad_input(
 
 
 def test_a_cluster_that_does_not_grow_is_not_waited_for(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provision, "growth_here", lambda: None)
+    monkeypatch.setattr(provision, "scaling_limits", lambda: None)
     with pytest.raises(ValueError, match="too few"), provisioned(stage):
         pass
     assert (stage.requests, stage.now) == ([], 0.0)

@@ -1,33 +1,48 @@
-"""Ray's settings: the user's choice stays; without one, a token that only the user can read is demanded."""
+"""Ray's settings: applied on request only, without overriding the user's, with a token that only the user can read."""
+
+from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from ray._private import ray_constants
+from ray._raylet import AuthenticationMode, Config, get_authentication_mode
 
 from dwm_ray.distributed.cluster import settings
 
-
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path
+AUTH = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
-def test_a_private_token_is_made_once(home):
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty home folder of a user without settings; Ray's state is restored afterwards."""
+    multi_node = ray_constants.ENABLE_RAY_CLUSTER
+    with monkeypatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path))
+        for name in (*AUTH, "RAY_ADDRESS", *settings.SETTINGS, *settings.LOCAL_SETTINGS):
+            patch.delenv(name, raising=False)
+        yield tmp_path
+    Config.initialize("")
+    ray_constants.ENABLE_RAY_CLUSTER = multi_node
+
+
+def test_a_private_token_is_created_once(home: Path) -> None:
     settings.apply()
     path = home / ".ray" / "auth_token"
     token = path.read_text()
     assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert get_authentication_mode() == AuthenticationMode.TOKEN, "also in the Ray that is imported already"
     assert len(token) == 64
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     settings.apply()
     assert path.read_text() == token
 
 
-def test_a_token_file_that_others_can_read_is_closed(home):
+def test_a_token_file_that_others_can_read_is_closed(home: Path) -> None:
     path = home / ".ray" / "auth_token"
     path.parent.mkdir()
     path.write_text("known")
@@ -38,18 +53,26 @@ def test_a_token_file_that_others_can_read_is_closed(home):
 
 
 @pytest.mark.parametrize("mode", ["disabled", "token"])
-def test_the_users_mode_stays(home, monkeypatch, mode):
+def test_the_users_mode_stays(home: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", mode)
     settings.apply()
     assert os.environ["RAY_AUTH_MODE"] == mode
     assert not (home / ".ray").exists()
 
 
+def test_joining_a_cluster_creates_no_token(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
+    settings.apply()
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert not (home / ".ray").exists()
+
+
 @pytest.mark.parametrize(("address", "mode"), [(None, "0"), ("192.0.2.1:6379", None)])
-def test_only_a_cluster_of_one_machine_is_kept_on_loopback(home, monkeypatch, address, mode):
-    monkeypatch.delenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", raising=False)
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+def test_only_a_local_cluster_is_restricted_to_loopback(
+    monkeypatch: pytest.MonkeyPatch, address: str | None, mode: str | None
+) -> None:
     if address:
         monkeypatch.setenv("RAY_ADDRESS", address)
     settings.apply()
-    assert os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") == mode
+    assert os.environ.get(LOOPBACK_ONLY) == mode
+    assert ray_constants.ENABLE_RAY_CLUSTER is (mode is None), "also in the Ray that is imported already"

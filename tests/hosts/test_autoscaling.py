@@ -174,7 +174,7 @@ def test_a_program_on_a_bare_head_gets_its_nodes_and_gives_them_back(
     started = time.monotonic()
     out = cloud.run(*check(), code=1)  # for the GPUs that are only numbers
     took = time.monotonic() - started
-    assert "nodes: waiting for room, 0 of at most 900 s; 1 are there" in out
+    assert "nodes: waiting for room, 0 of at most 900 s; 1 nodes have joined" in out
     assert "16 CPUs, 2 GPUs; roles on" in out
     assert "3 nodes, 4 trials at once, 2 problems" in out
     assert len(re.findall("Ray counts 1 GPUs, torch can use 0", out)) == 2

@@ -32,7 +32,7 @@ from dwm_ray.benchmarks.cluster.load_generator import BLOCK_ROWS, Crowd, FakeRea
 from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.distributed.buffer.replay_buffer import SyntheticReplayBuffer
 from dwm_ray.distributed.buffer.shards import Shards
-from dwm_ray.distributed.cluster.resources import connect
+from dwm_ray.distributed.cluster.connection import connect
 
 NO_LIMIT = 10**12
 

@@ -1,1 +1,1 @@
-"""Find or start a cluster, divide its resources, ask for nodes."""
+"""Join or start a cluster, divide its resources, request nodes, check and clean up."""

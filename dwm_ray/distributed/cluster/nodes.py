@@ -1,7 +1,7 @@
-"""The nodes of a cluster: those that are there, and those that its autoscaler may still bring.
+"""Nodes of a cluster: those that are alive and those that its autoscaler may add.
 
-`ray up` leaves the cluster's file in the home folder of the head, where jobs run; it says which types of node there can
-be, and how many. Without that file a cluster has the nodes that it has.
+`ray up` leaves the cluster file in the home folder of the head, where jobs run. The file lists the node types and the
+maximum number of nodes of each. A cluster without that file does not scale.
 """
 
 from __future__ import annotations
@@ -16,51 +16,53 @@ import yaml
 
 BOOTSTRAP = "ray_bootstrap_config.yaml"
 Resources = dict[str, float]
-"""What one node offers, by name: CPU, GPU, and names of a cluster's own."""
+"""Resources of one node by name: CPU, GPU, and custom resources."""
 
 
 @dataclass(frozen=True)
-class Growth:
-    """What an autoscaler may bring beside the head."""
+class ScalingLimits:
+    """Nodes that an autoscaler may add to the head."""
 
     types: tuple[tuple[Resources, int], ...] = ()
-    """(resources of one node, most nodes) of every type whose resources are known; a `local` provider's are not."""
-    most: int = 0
-    """Nodes that there can be in all."""
+    """(resources of one node, maximum number of nodes) of every type with known resources. The types of a `local`
+    provider are unknown."""
+    max_nodes: int = 0
+    """Maximum number of nodes of all types together."""
 
     def nodes(self) -> list[Resources]:
-        """All of them at once."""
-        return [resources for resources, most in self.types for _ in range(most)]
+        """Return all nodes of all types."""
+        return [resources for resources, count in self.types for _ in range(count)]
 
 
-def nodes_here() -> list[Resources]:
-    """The alive nodes of the cluster that this process is connected to."""
+def alive_nodes() -> list[Resources]:
+    """Return the resources of every alive node of the connected cluster."""
     return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
 
-def growth_here() -> Growth | None:
-    """What the cluster's file on this machine promises; None where nothing grows: a cluster that this process started
-    itself, or one without such a file."""
+def scaling_limits() -> ScalingLimits | None:
+    """Read the limits from the cluster file on this machine; None for a cluster started here or without such a file."""
     path = Path.home() / BOOTSTRAP
     if "RAY_ADDRESS" not in os.environ or not path.exists():
         return None
-    return growth_of(yaml.safe_load(path.read_text()))
+    return parse_limits(yaml.safe_load(path.read_text()))
 
 
-def growth_of(file: dict[str, Any]) -> Growth:
-    """What a cluster's file promises beside the head."""
+def parse_limits(file: dict[str, Any]) -> ScalingLimits:
+    """Return the scaling limits of a parsed cluster file."""
     types = dict(file.get("available_node_types") or {})
     types.pop(file.get("head_node_type"), None)
-    most = file.get("max_workers", 0)
-    known = [(kind.get("resources"), min(kind.get("max_workers", most), most)) for kind in types.values()]
-    return Growth(tuple((dict(resources), count) for resources, count in known if resources and count > 0), most)
+    max_nodes = file.get("max_workers", 0)
+    known = [(kind.get("resources"), min(kind.get("max_workers", max_nodes), max_nodes)) for kind in types.values()]
+    return ScalingLimits(
+        tuple((dict(resources), count) for resources, count in known if resources and count > 0), max_nodes
+    )
 
 
-def offering(nodes: list[Resources], name: str) -> list[Resources]:
-    """The nodes that offer a resource."""
+def nodes_offering(nodes: list[Resources], name: str) -> list[Resources]:
+    """Return the nodes that offer a resource."""
     return [node for node in nodes if node.get(name, 0) > 0]
 
 
 def total(nodes: list[Resources], name: str) -> float:
-    """How much of a resource nodes offer together."""
+    """Return the sum of a resource over nodes."""
     return sum(node.get(name, 0.0) for node in nodes)

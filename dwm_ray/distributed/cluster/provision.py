@@ -1,12 +1,12 @@
-"""Nodes for a program: asked for when it starts, waited for in sight of the user, given back when it ends.
+"""Request nodes from the autoscaler, wait until they join, and withdraw the request at the end of the program.
 
-A cluster that scaled down to its head has nothing to divide. So a program asks the autoscaler for room for its samplers
-and learners. Then the work itself keeps the nodes: samplers hold theirs all the time, Ray Train asks for its learners,
-and what was on a node that is taken away waits for the next.
+A cluster that is scaled down to its head has no room for samplers and learners, so a program requests room for both.
+Afterwards the work itself retains the nodes: samplers hold their resources all the time, and Ray Train requests its
+learners.
 
-A cluster has one request, whoever makes it, and keeps it. Ray Train's coordinator puts its own in the place of ours
-every 20 s, long after its run; so ours is made again at every look. Every end of the program that Python sees, Ctrl-C
-and SIGTERM too, withdraws it; only SIGKILL while it waits leaves it standing.
+A cluster stores one request. Ray Train's coordinator overwrites it every 20 s, also long after its own run, so this
+program repeats its request at every poll. The request is withdrawn at every end of the program that Python can handle
+(Ctrl-C and SIGTERM included), but not after SIGKILL.
 """
 
 from __future__ import annotations
@@ -18,80 +18,83 @@ from contextlib import contextmanager
 from ray.autoscaler import sdk
 
 from dwm_ray.config import ClusterConfig
-from dwm_ray.distributed.cluster.nodes import Growth, Resources, growth_here, nodes_here
-from dwm_ray.distributed.cluster.resources import Placement, Shares, TooFew, divide, learners_needed, place
+from dwm_ray.distributed.cluster.nodes import Resources, ScalingLimits, alive_nodes, scaling_limits
+from dwm_ray.distributed.cluster.resources import (
+    InsufficientResourcesError,
+    Placement,
+    Quotas,
+    compute_quotas,
+    learners_needed,
+    place,
+)
 from dwm_ray.runs.folder import RunFailed
 
 POLL_S = 2.0
-LINE_S = 30.0
-Say = Callable[[str], None]
+MESSAGE_S = 30.0
+Print = Callable[[str], None]
 
 
 @contextmanager
-def provisioned(config: ClusterConfig, say: Say) -> Iterator[Placement]:
-    """The cluster's division, once it has room for what is configured. ValueError where it can never have,
-    RunFailed where nodes do not come within `wait_for_nodes_s`."""
-    growth = growth_here()
-    if growth is None:
-        yield place(config, nodes_here())
+def provisioned(config: ClusterConfig, on_message: Print) -> Iterator[Placement]:
+    """Yield the cluster's placement as soon as it has room for the configured processes.
+
+    Raises:
+        ValueError: The cluster has no room even with all nodes that its autoscaler may add.
+        RunFailed: Nodes do not join within `wait_for_nodes_s`.
+    """
+    limits = scaling_limits()
+    if limits is None:
+        yield place(config, alive_nodes())
         return
-    ground = nodes_here() + growth.nodes()
-    shares = divide(config, ground)
-    if growth.types:
-        place(config, ground, shares)  # too few even then: say so now
-    if not growth.types:
-        yield _wait(config, None, growth, [], say)
+    complete = alive_nodes() + limits.nodes()
+    quotas = compute_quotas(config, complete)
+    if not limits.types:
+        yield _wait(config, None, limits, [], on_message)
         return
-    with _withdrawn(say):
-        yield _wait(config, shares, growth, bundles(config, shares), say)
+    place(config, complete, quotas)  # raises at once if the complete cluster is too small
+    with _withdrawn(on_message):
+        yield _wait(config, quotas, limits, bundles(config, quotas), on_message)
 
 
-def bundles(config: ClusterConfig, shares: Shares) -> list[Resources]:
-    """What to ask for: every sampler, and every trial that must fit with its learner."""
-    return [shares.sampler] * config.num_samplers + [shares.trial, shares.learner] * learners_needed(config)
+def bundles(config: ClusterConfig, quotas: Quotas) -> list[Resources]:
+    """Return the resources to request: every sampler, and every trial that must fit with its learner."""
+    return [quotas.sampler] * config.num_samplers + [quotas.trial, quotas.learner] * learners_needed(config)
 
 
 @contextmanager
-def _withdrawn(say: Say) -> Iterator[None]:
-    """No request stands afterwards."""
+def _withdrawn(on_message: Print) -> Iterator[None]:
+    """Withdraw the request at the end; a request that stays costs nodes, so failures are reported."""
     try:
         yield
     finally:
-        _withdraw(say)
+        try:
+            sdk.request_resources(bundles=[])
+            on_message("nodes: the request is withdrawn; idle nodes terminate by themselves")
+        except Exception as error:
+            on_message(f"nodes: the request could not be withdrawn ({error!r}); check that no node stays")
 
 
-def _withdraw(say: Say) -> None:
-    """A head that is gone takes the request with it; everything else the user must hear of, for nodes cost."""
-    try:
-        sdk.request_resources(bundles=[])
-        say("nodes: the request is withdrawn; idle ones leave by themselves")
-    except Exception as error:
-        say(f"nodes: the request could not be withdrawn ({error!r}); see that no node stays")
-
-
-def _wait(config: ClusterConfig, shares: Shares | None, growth: Growth, wanted: list[Resources], say: Say) -> Placement:
-    """Ask and look until there is room; tell every half minute."""
-    started, told = time.monotonic(), -LINE_S
+def _wait(
+    config: ClusterConfig, quotas: Quotas | None, limits: ScalingLimits, wanted: list[Resources], on_message: Print
+) -> Placement:
+    """Repeat the request until there is room; print the progress every `MESSAGE_S`."""
+    started, printed = time.monotonic(), -MESSAGE_S
     while True:
         if wanted:
             sdk.request_resources(bundles=wanted)
-        nodes, waited = nodes_here(), time.monotonic() - started
+        nodes, waited = alive_nodes(), time.monotonic() - started
         try:
-            return place(config, nodes, shares)
-        except TooFew as error:
-            if len(nodes) > growth.most:  # the head and all others are there
+            return place(config, nodes, quotas)
+        except InsufficientResourcesError as error:
+            if len(nodes) > limits.max_nodes:  # the head and all others have joined
                 raise
             if waited > config.wait_for_nodes_s:
                 raise RunFailed(
                     f"no room on the cluster's {len(nodes)} nodes after cluster.wait_for_nodes_s = "
                     f"{config.wait_for_nodes_s:g} s: {error}"
                 ) from error
-            if waited - told >= LINE_S:
-                say(_line(nodes, waited, config, error))
-                told = waited
+            if waited - printed >= MESSAGE_S:
+                limit = f"{waited:.0f} of at most {config.wait_for_nodes_s:g} s"
+                on_message(f"nodes: waiting for room, {limit}; {len(nodes)} nodes have joined; {error}")
+                printed = waited
         time.sleep(POLL_S)
-
-
-def _line(nodes: list[Resources], waited: float, config: ClusterConfig, error: TooFew) -> str:
-    patience = f"{waited:.0f} of at most {config.wait_for_nodes_s:g} s"
-    return f"nodes: waiting for room, {patience}; {len(nodes)} are there; {error}"

@@ -69,7 +69,7 @@ def run_sweep(
     Tuner(
         tune.with_resources(
             lambda params: _trainable(params["trial"], services, decides),
-            tune.PlacementGroupFactory([services.placement.shares.trial]),
+            tune.PlacementGroupFactory([services.placement.quotas.trial]),
         ),
         param_space=space,
         tune_config=TuneConfig(

@@ -39,8 +39,9 @@ def own_cluster() -> Iterator[str]:
     that a limit on a process is one on what it uses, not on what it has ever used."""
     os.environ |= {"MALLOC_MMAP_THRESHOLD_": str(2**20), "ARROW_DEFAULT_MEMORY_POOL": "system"}
     about: dict[str, Any] = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "log_to_driver": False}
-    hook = {"worker_process_setup_hook": f"{settings.__name__}.{settings.name_own_cluster.__name__}"}
-    context = ray.init(address="local", num_cpus=NUM_CPUS, logging_level=logging.WARNING, runtime_env=hook, **about)
+    settings.apply()
+    about |= {"logging_level": logging.WARNING, "runtime_env": settings.RUNTIME_ENV}
+    context = ray.init(address="local", num_cpus=NUM_CPUS, **about)
     try:
         yield str(context.address_info["gcs_address"])
     finally:

@@ -1,0 +1,73 @@
+"""Join a Ray cluster, or start one on this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+import ray
+from ray.exceptions import AuthenticationError
+
+from dwm_ray.distributed.cluster import settings
+from dwm_ray.distributed.cluster.nodes import alive_nodes, scaling_limits, total
+from dwm_ray.runs.folder import RunFailed
+
+STARTUP_TIMEOUT = "timed out during startup"
+"""Part of the message of Ray's error, which has no class of its own."""
+
+
+def connect() -> str:
+    """Join the cluster of RAY_ADDRESS (set by `ray job submit`) or start one here; return the dashboard's address.
+
+    A second call has no effect.
+
+    Raises:
+        ValueError: No cluster answers at RAY_ADDRESS, or it runs without its dashboard.
+        RunFailed: This machine is too busy for Ray to start.
+    """
+    if not ray.is_initialized():
+        settings.apply()
+    dashboard = _init(os.environ.get("RAY_ADDRESS")).dashboard_url
+    if not dashboard:
+        raise ValueError(
+            "the Ray cluster runs without its dashboard, which Ray Train needs to free the resources of ended trials; "
+            "install ray[default] on the head and start it with --include-dashboard=true"
+        )
+    token = f" (requires the token in {_token_file()})" if os.environ["RAY_AUTH_MODE"] == "token" else ""
+    return f"Ray dashboard: http://{dashboard}{token}"
+
+
+def _init(address: str | None) -> Any:
+    here = {"address": "local", "include_dashboard": True, "dashboard_host": "127.0.0.1"}
+    try:
+        return ray.init(
+            **({"address": address} if address else here),
+            ignore_reinit_error=True,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            runtime_env=settings.RUNTIME_ENV,
+        )
+    except (ConnectionError, AuthenticationError) as error:
+        message = f"RAY_ADDRESS {address}: no Ray cluster answers there, or it does not accept this token"
+        raise ValueError(message) from error
+    except Exception as error:
+        if STARTUP_TIMEOUT not in str(error):
+            raise
+        raise RunFailed(
+            f"Ray did not start within its limit of 30 s (load of this machine: {os.getloadavg()[0]:.0f} on "
+            f"{os.cpu_count()} CPUs); start again, or continue with --resume, when the machine is less busy"
+        ) from error
+
+
+def _token_file() -> str:
+    return os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")
+
+
+def cluster_has_gpus() -> bool:
+    """Return whether the cluster of RAY_ADDRESS has GPUs or can scale up to some; join it."""
+    if "RAY_ADDRESS" not in os.environ:
+        return False
+    connect()
+    limits = scaling_limits()
+    return total(alive_nodes() + (limits.nodes() if limits else []), "GPU") > 0
