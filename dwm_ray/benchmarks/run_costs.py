@@ -88,7 +88,7 @@ class Spent:
 def spent(run: Path) -> Spent:
     """RunFailed where a trial of the run is not done."""
     models = [read_rows(path)[-1] for path in sorted(run.glob("world_models/*/metrics.jsonl"))]
-    drawn = [read_rows(path) for path in sorted(run.glob("streams/*/account.jsonl"))]
+    drawn = [read_rows(path) for path in sorted(run.glob("streams/*/journal.jsonl"))]
     whole = [path.stat().st_mtime for path in run.glob("world_models/*/status.json")]
     return Spent(
         [RolloutShard(row["cpu_s"], row["seconds"], row["max_rss_bytes"]) for row in models],

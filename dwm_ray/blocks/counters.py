@@ -58,5 +58,5 @@ def shared_parts(run: RunFolder) -> dict[str, int]:
     """World models and streams that the run folder holds whole."""
     return {
         "world_models_trained": len(list(run.root.glob("world_models/*/status.json"))),
-        "streams_drawn": len(list(run.root.glob("streams/*/stream.json"))),
+        "streams_generated": len(list(run.root.glob("streams/*/stream.json"))),
     }

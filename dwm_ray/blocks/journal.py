@@ -1,4 +1,4 @@
-"""A stream's account: what was drawn for it and who read it, one line an event, in `streams/FINGERPRINT/account.jsonl`.
+"""A stream's account: what was drawn for it and who read it, one line an event, in `streams/FINGERPRINT/journal.jsonl`.
 
 Only the buffer writes it - without Ray the one process there is, as `local` - and before it acts on an event, so who
 starts again after it - or a later session - finds every row accounted for: drawn = kept + dropped, and what was handed
@@ -25,7 +25,7 @@ from uuid import uuid4
 from dwm_ray.runs.row_log import open_to_append, read_rows
 
 LOG = logging.getLogger(__name__)
-FILE = "account.jsonl"
+FILE = "journal.jsonl"
 
 
 class Journal:
@@ -113,7 +113,7 @@ def journals_of(run: Path, wanted: Callable[[str], bool] = lambda stream: True) 
 def totals(accounts: list[Journal]) -> dict[str, int]:
     """What `counters.json` says of streams."""
     return {
-        "streams_drawn": sum(account.drawn > 0 for account in accounts),
+        "streams_generated": sum(account.drawn > 0 for account in accounts),
         "segments_sampled": sum(account.drawn for account in accounts),
         "segments_dropped": sum(account.dropped for account in accounts),
         "segments_restored": sum(account.restored for account in accounts),

@@ -56,8 +56,8 @@ class TrialState:
     @property
     def waiting_share(self) -> float | None:
         """Share of the learner's time that it waited for imagined rows; None where it needs none."""
-        if "learner_busy_share" in self.row:
-            return 1 - float(self.row["learner_busy_share"])
+        if "learner_busy_fraction" in self.row:
+            return 1 - float(self.row["learner_busy_fraction"])
         if "waited_for_segments_s" not in self.row:
             return None
         waited = float(self.row["waited_for_segments_s"])

@@ -60,4 +60,4 @@ class Mixture(BatchSource):
             self._synthetic.gather_into(out[self._num_real :], generator)
 
     def gauges(self) -> dict[str, float]:
-        return {} if self._synthetic is None else {"consumed_share": self._synthetic.consumed_share}
+        return {} if self._synthetic is None else {"consumed_fraction": self._synthetic.consumed_fraction}

@@ -136,7 +136,7 @@ class OnPolicySource(BatchSource):
         self._history: deque[tuple[int, int]] = deque()  # (version, rows), oldest first
         self._lag = config.synthesis.max_staleness if drawer.asynchronous else 0
         self._update, self._version, self._first = 0, 0, True
-        self._num_segments, self._drawing_s, self._waited_s = 0, 0.0, 0.0
+        self._num_segments, self._generating_s, self._waited_s = 0, 0.0, 0.0
         self._learning_s, self._since = 0.0, time.perf_counter()
 
     def begin(self, update: int) -> None:
@@ -167,7 +167,7 @@ class OnPolicySource(BatchSource):
         self._ring.add(part.rows)
         self._history.append((part.version, len(part.rows)))
         self._num_segments += part.num_segments
-        self._drawing_s += part.seconds
+        self._generating_s += part.seconds
         while sum(rows for _, rows in self._history) - self._history[0][1] >= self._ring.capacity:
             self._history.popleft()
 
@@ -186,10 +186,10 @@ class OnPolicySource(BatchSource):
             "staleness_mean": mean,
             "synthetic_rows": self._ring.size,
             "segments_imagined": self._num_segments,
-            "drawing_s": self._drawing_s,
+            "generating_s": self._generating_s,
             "waited_for_segments_s": self._waited_s,
-            "learner_busy_share": 1 - self._waited_s / wall_s,
-            "sampler_busy_share": self._drawing_s / wall_s / self._config.cluster.num_samplers,
+            "learner_busy_fraction": 1 - self._waited_s / wall_s,
+            "sampler_busy_fraction": self._generating_s / wall_s / self._config.cluster.num_samplers,
         }
 
 

@@ -23,7 +23,7 @@ class Ring:
     def __init__(
         self, capacity: int, shape: SegmentShape, device: torch.device | str = "cpu", count_draws: bool = True
     ) -> None:
-        """`count_draws` marks what is drawn, for `consumed_share`; real data can do without."""
+        """`count_draws` marks what is drawn, for `consumed_fraction`; real data can do without."""
         if capacity < 1:
             raise ValueError(f"ring: capacity is {capacity}, expected at least 1 row")
         self.capacity = capacity
@@ -45,7 +45,7 @@ class Ring:
         return min(self.num_added, self.capacity)
 
     @property
-    def consumed_share(self) -> float:
+    def consumed_fraction(self) -> float:
         """Share of all rows ever added that were drawn at least once; waits for the device."""
         return int(self._evicted_drawn + self._drawn.sum()) / max(self.num_added, 1)
 

@@ -127,7 +127,7 @@ def _counted(models: list[Json], streams: list[Json]) -> Json:
     """Counters of a run that kept none, from what it left; nothing tells how much was consumed."""
     return {
         "world_models_trained": sum(model["updates"] is not None for model in models),
-        "streams_drawn": len(streams) if streams else None,
+        "streams_generated": len(streams) if streams else None,
         "segments_sampled": sum(stream["rows"] for stream in streams) if streams else None,
         "segments_consumed": None,
     }

@@ -21,7 +21,7 @@ def costs(run: Path, method: Json, trials: list[Json]) -> Json:
     logs = [read_rows(run / "trials" / trial["id"] / "metrics.jsonl") for trial in trials]
     finals = [final_evaluation(run / "trials" / trial["id"]) for trial in trials]
     rates = [updates_per_s(log) for log in logs]
-    drawn = [log[-1].get("drawing_s") if log else None for log in logs]
+    drawn = [log[-1].get("generating_s") if log else None for log in logs]
     peaks = [row["max_rss_bytes"] for log in logs for row in log if "max_rss_bytes" in row]
     return {
         "learner_s": _mean([trial["seconds"] for trial in trials]),

@@ -29,7 +29,7 @@ def loop_of(rows: list[Json]) -> Json | None:
     if not logged:
         return None
     last = logged[-1]
-    names = ("policy_version", "staleness_mean", "learner_busy_share", "sampler_busy_share", "consumed_share")
+    names = ("policy_version", "staleness_mean", "learner_busy_fraction", "sampler_busy_fraction", "consumed_fraction")
     loop = {name: last[name] for name in (*names, "segments_imagined")}
     return {**loop, "staleness": max(row["staleness"] for row in logged)}
 
@@ -48,7 +48,7 @@ def loop_markdown(results: Json) -> str:
 
 def _cells(trial: Json) -> list[str]:
     loop = trial["loop"]
-    shares = [f"{loop[name]:.0%}" for name in ("learner_busy_share", "sampler_busy_share", "consumed_share")]
+    shares = [f"{loop[name]:.0%}" for name in ("learner_busy_fraction", "sampler_busy_fraction", "consumed_fraction")]
     ages = [f"{loop['staleness']:.0f}", f"{loop['staleness_mean']:.1f}"]
     versions, segments = f"{loop['policy_version'] + 1:.0f}", f"{loop['segments_imagined']:.0f}"
     return [trial["method"], trial["id"], versions, *ages, *shares, segments]

@@ -43,7 +43,7 @@ def run(tmp_path: Path) -> RunFolder:
         write_json(folder.trial(name) / "config.json", RUN)
         write_json(folder.trial(name) / "values.json", {"horizon": 5, "seed": 3})
         set_status(folder.trial(name), status, **more)
-    row = {"q_mean": 12.345, "updates_per_s": 99.6, "staleness": 2, "learner_busy_share": 0.9}
+    row = {"q_mean": 12.345, "updates_per_s": 99.6, "staleness": 2, "learner_busy_fraction": 0.9}
     write_rows(folder.trial("busy1"), "metrics", {"update": 250, **row})
     write_rows(folder.trial("busy1"), "evaluations", {"update": 250, "score_mean": 31.44})
     write_rows(folder.trial("bad1"), "metrics", *({"update": u, "q_mean": 10.0**u} for u in range(1, 9)))

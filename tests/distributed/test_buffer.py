@@ -49,7 +49,7 @@ def test_each_reader_gets_each_block_once_and_it_is_drawn_once(tmp_path: Path, s
     assert sorted(samplers[0].asked + samplers[1].asked) == list(range(NUM_BLOCKS))
     num = spec().num_segments
     assert buffer.counters() == {
-        "streams_drawn": 1,
+        "streams_generated": 1,
         "segments_sampled": num,
         "segments_dropped": 0,
         "segments_restored": 0,
@@ -61,7 +61,7 @@ def test_each_reader_gets_each_block_once_and_it_is_drawn_once(tmp_path: Path, s
     levels = {"segments_held": num, "prefetch_blocks": 0, "blocks_in_flight": 0, "readers": 2, "samplers_alive": 2}
     assert {name: NoGauges.values[name] for name in levels} == levels
     assert NoGauges.values["resident_bytes"] == num * SHAPE.width * 4
-    assert NoGauges.values["drawing_s"] == 0.5 * NUM_BLOCKS
+    assert NoGauges.values["generating_s"] == 0.5 * NUM_BLOCKS
 
 
 def test_streams_share_the_samplers(tmp_path: Path, store: Store) -> None:
@@ -73,7 +73,7 @@ def test_streams_share_the_samplers(tmp_path: Path, store: Store) -> None:
             assert_whole(blocks, spec(seed))
 
     asyncio.run(scenario())
-    assert buffer.counters()["streams_drawn"] == 2
+    assert buffer.counters()["streams_generated"] == 2
 
 
 def test_no_more_is_drawn_ahead_than_the_lead(tmp_path: Path, store: Store) -> None:

@@ -49,7 +49,7 @@ def test_two_methods_are_compared_and_their_folder_is_a_run(file: Path, tmp_path
     assert dwm["costs"]["world_model_s"] > 0 < dwm["costs"]["sampling_s"]
     assert free["costs"]["world_model_s"] is None
     counters = read(run / "counters.json")
-    assert (counters["world_models_trained"], counters["streams_drawn"]) == (1, 1)
+    assert (counters["world_models_trained"], counters["streams_generated"]) == (1, 1)
     assert "<figure>" in (run / "comparison.html").read_text()
 
     assert len(read(run / "results.json")["trials"]) == 4

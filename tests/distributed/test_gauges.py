@@ -127,6 +127,6 @@ def test_a_sampler_tells_totals_speed_and_how_busy_it_was(
     gauges.drew(30, 3.0)  # from 107 to 110
     assert made["dwm_sampler_segments"].values == [10, 40]
     assert made["dwm_sampler_segments_per_s"].values == [5, 10]
-    assert made["dwm_sampler_busy_share"].values == [1, 0.5]
+    assert made["dwm_sampler_busy_fraction"].values == [1, 0.5]
     assert made["dwm_sampler_oom_splits"].values == [0, 1, 1]
     assert made.keys() == {f"dwm_sampler_{name}" for name in FAMILIES["sampler"]}

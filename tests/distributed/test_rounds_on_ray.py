@@ -72,5 +72,5 @@ def test_dydiff_learns_from_rounds_and_shows_their_age(file: Path, tmp_path: Pat
     assert [row["update"] for row in rows] == [100, 200, 300]
     assert max(row["staleness"] for row in rows) <= 1
     assert rows[-1]["policy_version"] == 5
-    assert rows[-1]["consumed_share"] > 0.8
+    assert rows[-1]["consumed_fraction"] > 0.8
     assert rows[-1]["segments_imagined"] > 0

@@ -28,5 +28,5 @@ def test_counters_are_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
         return SimpleNamespace(counters=SimpleNamespace(remote=lambda: counters))
 
     monkeypatch.setattr(module, "ray", SimpleNamespace(get=lambda refs: refs))
-    both = Shards((actor(segments_sampled=3, streams_drawn=1), actor(segments_sampled=4, streams_drawn=0)))
-    assert both.counters() == {"segments_sampled": 7, "streams_drawn": 1}
+    both = Shards((actor(segments_sampled=3, streams_generated=1), actor(segments_sampled=4, streams_generated=0)))
+    assert both.counters() == {"segments_sampled": 7, "streams_generated": 1}

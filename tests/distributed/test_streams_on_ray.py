@@ -39,7 +39,7 @@ def test_every_reader_gets_the_rows_that_one_process_draws(site: Site, services:
     for cursor in ("first", "second"):
         np.testing.assert_allclose(site.all_rows(services, cursor), site.expected, rtol=1e-6, atol=1e-6)
     assert services.buffer.counters() == {
-        "streams_drawn": 1,
+        "streams_generated": 1,
         "segments_sampled": NUM_SEGMENTS,
         "segments_dropped": 0,
         "segments_restored": 0,

@@ -78,7 +78,7 @@ def test_a_sweep_shares_one_world_model_and_one_stream(finished: Path) -> None:
     results = read(finished / "results.json")
     assert results["counters"] == {
         "world_models_trained": 1,
-        "streams_drawn": 1,
+        "streams_generated": 1,
         "segments_sampled": NUM_SEGMENTS,
         "segments_dropped": 0,
         "segments_restored": 0,
@@ -132,4 +132,4 @@ def test_a_killed_sweep_goes_on_without_what_is_done(file: Path, cluster: str, t
     assert [t["status"] for t in results["trials"]] == ["done"] * 2
     assert all(t["learning"]["update"] == [100, 200, 300] for t in results["trials"])
     assert stamps(run / "world_models", *done) == before
-    assert (results["counters"]["world_models_trained"], results["counters"]["streams_drawn"]) == (1, 1)
+    assert (results["counters"]["world_models_trained"], results["counters"]["streams_generated"]) == (1, 1)

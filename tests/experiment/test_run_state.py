@@ -56,7 +56,7 @@ def test_a_trial_before_and_after_its_first_row(run: RunFolder) -> None:
     [trial] = look(run).trials
     assert (trial.status, trial.update, trial.evaluation["score_mean"]) == ("running", 20, 7.0)
     assert trial.waiting_share == 0.25, "5 of 20 seconds"
-    write_rows(run.trial("t1") / "metrics.jsonl", {**row, "learner_busy_share": 0.9})
+    write_rows(run.trial("t1") / "metrics.jsonl", {**row, "learner_busy_fraction": 0.9})
     assert look(run).trials[0].waiting_share == pytest.approx(0.1)
 
 
@@ -103,11 +103,11 @@ def test_a_run_is_concluded_by_results_that_nothing_follows(run: RunFolder) -> N
     state = look(run)
     assert state.concluded
     assert not state.over, "the trial never ran"
-    write_json(run.counters, {"streams_drawn": 1})
+    write_json(run.counters, {"streams_generated": 1})
     os.utime(run.counters, (2e9, 2e9))
     state = look(run)
     assert not state.concluded, "somebody resumed it"
-    assert (state.counters, state.changed) == ({"streams_drawn": 1}, 2e9)
+    assert (state.counters, state.changed) == ({"streams_generated": 1}, 2e9)
 
 
 def test_a_running_trial_keeps_a_run_open(run: RunFolder) -> None:

@@ -174,7 +174,7 @@ def assert_results(site: Site, out: str) -> None:
     results = json.loads((run / "results.json").read_text())
     assert [trial["status"] for trial in results["trials"]] == ["done", "done"]
     assert results["counters"]["segments_consumed"] == 2 * NUM_SEGMENTS
-    assert (results["counters"]["world_models_trained"], results["counters"]["streams_drawn"]) == (1, 1)
+    assert (results["counters"]["world_models_trained"], results["counters"]["streams_generated"]) == (1, 1)
     assert site.blocks() == NUM_BLOCKS
     assert "roles on" in out
 

@@ -106,7 +106,7 @@ def test_a_process_that_ended_in_the_middle_goes_on_with_the_blocks_that_are_the
     site.dies_at = 3
     with pytest.raises(Killed):
         site.rings()
-    path = block_files.stream_folder(site.run.root, stream_of(site.config, site.task_data)) / "account.jsonl"
+    path = block_files.stream_folder(site.run.root, stream_of(site.config, site.task_data)) / "journal.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(line for line in lines if '"block": 2' not in line) + '{"block": 2, "ro')
     site.dies_at = None
@@ -151,7 +151,7 @@ def test_counters_are_what_the_accounts_come_to(site: Site) -> None:
     Counters.here(site.run).write()
     assert read_json(site.run.counters) == {
         "world_models_trained": 1,
-        "streams_drawn": 1,
+        "streams_generated": 1,
         "segments_sampled": NUM_SEGMENTS,
         "segments_dropped": 0,
         "segments_restored": NUM_SEGMENTS,

@@ -47,7 +47,7 @@ def assert_same_trial(one: Path, other: Path) -> None:
         torch.testing.assert_close(theirs[key], value, rtol=1e-3, atol=1e-4, msg=key)
     for log, costs in (("metrics", ["updates_per_s", "max_rss_bytes", "num_members"]), ("evaluations", ["policy_ms"])):
         for row, told in zip(read_rows(one / f"{log}.jsonl"), read_rows(other / f"{log}.jsonl"), strict=True):
-            for cost in ["seconds", "cpu_s", "consumed_share", *costs]:
+            for cost in ["seconds", "cpu_s", "consumed_fraction", *costs]:
                 row.pop(cost, None), told.pop(cost, None)
             assert told.keys() == row.keys()
             assert told == {key: pytest.approx(value, rel=1e-2, abs=1e-2) for key, value in row.items()}

@@ -124,7 +124,7 @@ def test_batches_have_the_exact_real_share_and_the_newest_version(file: Path) ->
     assert gauges["staleness"] == 0
     assert gauges["staleness_mean"] == 1.0, "three rounds of equal size, 0, 1 and 2 versions old"
     assert gauges["segments_imagined"] == 3 * 16
-    assert 0.5 < gauges["consumed_share"] <= 1
+    assert 0.5 < gauges["consumed_fraction"] <= 1
 
 
 def test_the_learner_waits_only_where_rows_would_be_too_old(file: Path) -> None:

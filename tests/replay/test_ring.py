@@ -110,4 +110,4 @@ def test_counts_the_rows_that_were_ever_drawn(capacity: int, sizes: list[int]) -
         added += num
         if ring.size:
             seen |= drawn(ring, 3)
-    assert ring.consumed_share == len(seen) / max(added, 1)
+    assert ring.consumed_fraction == len(seen) / max(added, 1)

@@ -20,7 +20,7 @@ def make_run(root: Path, num_seeds: int = 2) -> Path:
     write(root / "environment.json", {"python": "3.11.7", "ray": "2.60.0", "mujoco": "4.0.0", "cpus": 2, "gpus": []})
     write(root / "data.json", data_card())
     write(root / "sweep.json", {"wall_s": 1834.2, "dropped": {"horizon 9 is not below sequence_length 8": 4}})
-    counters = {"world_models_trained": 1, "streams_drawn": 2, "segments_sampled": 100_000}
+    counters = {"world_models_trained": 1, "streams_generated": 2, "segments_sampled": 100_000}
     write(root / "counters.json", {**counters, "segments_consumed": 700_000})
     _write_shared(root)
     settings = [(None, 0, 0.0), *(("dwm", h, g) for h in (3, 5) for g in (0.3, 0.5))]

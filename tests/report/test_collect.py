@@ -81,12 +81,12 @@ def test_counters_are_counted_where_the_run_kept_none(run):
     (run / "counters.json").unlink()
     assert collect_results(run)["counters"] == {
         "world_models_trained": 2,
-        "streams_drawn": 2,
+        "streams_generated": 2,
         "segments_sampled": 100_000,
         "segments_consumed": None,
     }
     shutil.rmtree(run / "streams")
-    assert collect_results(run)["counters"]["streams_drawn"] is None
+    assert collect_results(run)["counters"]["streams_generated"] is None
 
 
 def test_half_written_last_row_is_left_out_and_a_broken_row_is_named(run):

@@ -118,7 +118,9 @@ def test_costs_golden(one: Path) -> None:
 def test_rows_that_each_run_draws_itself_cost_what_one_run_drew(tmp_path: Path) -> None:
     run = make_task(tmp_path)
     for seed in range(2):
-        write_rows(run / "trials" / f"iql-one_step-{seed}" / "metrics.jsonl", [{"update": 1, "drawing_s": 4.0 + seed}])
+        write_rows(
+            run / "trials" / f"iql-one_step-{seed}" / "metrics.jsonl", [{"update": 1, "generating_s": 4.0 + seed}]
+        )
     assert collect_comparison(run)["tasks"][0]["methods"][2]["costs"]["sampling_s"] == 4.5
 
 

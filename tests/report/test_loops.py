@@ -8,9 +8,9 @@ ROW = {
     "policy_version": 4,
     "staleness": 0,
     "staleness_mean": 1.26,
-    "learner_busy_share": 0.876,
-    "sampler_busy_share": 0.5,
-    "consumed_share": 0.98,
+    "learner_busy_fraction": 0.876,
+    "sampler_busy_fraction": 0.5,
+    "consumed_fraction": 0.98,
     "segments_imagined": 1200.0,
 }
 
@@ -27,9 +27,9 @@ def test_a_log_without_rounds_has_no_loop() -> None:
 
 
 def test_the_worst_age_is_that_of_the_whole_log_and_the_rest_is_the_last() -> None:
-    loop = loop_of([{**ROW, "staleness": 2}, {**ROW, "consumed_share": 0.1}, ROW])
+    loop = loop_of([{**ROW, "staleness": 2}, {**ROW, "consumed_fraction": 0.1}, ROW])
     assert loop is not None
-    assert (loop["staleness"], loop["consumed_share"]) == (2, 0.98)
+    assert (loop["staleness"], loop["consumed_fraction"]) == (2, 0.98)
 
 
 def test_a_row_a_trial() -> None:

@@ -48,7 +48,7 @@ def test_a_row_that_was_cut_off_is_passed_over_and_goes_when_the_log_is_opened_a
 
 
 def test_what_is_appended_to_a_file_that_was_cut_off_stands_alone(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "account.jsonl"
+    path = tmp_path / "new" / "journal.jsonl"
     for text in ('{"update": 1}\n{"upda', '{"update": 2}\n'):
         with open_to_append(path) as file:
             file.write(text)

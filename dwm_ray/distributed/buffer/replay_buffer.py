@@ -236,7 +236,7 @@ class SyntheticReplayBuffer:
             "blocks_in_flight": sum(len(ledger.in_flight) for ledger in ledgers),
             "readers": sum(len(ledger.cursors) for ledger in ledgers),
             "samplers_alive": len(self._sampler_names),
-            "drawing_s": sum(account.seconds for account in self._accounts.values()),
+            "generating_s": sum(account.seconds for account in self._accounts.values()),
         }
 
     def counters(self) -> dict[str, int]:

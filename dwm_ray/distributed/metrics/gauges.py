@@ -15,7 +15,7 @@ from ray.util.metrics import Gauge
 
 FAMILIES: dict[str, dict[str, str]] = {
     "buffer": {
-        "streams_drawn": "Streams of which rows were drawn, over all sessions of the run",
+        "streams_generated": "Streams of which rows were drawn, over all sessions of the run",
         "segments_sampled": "Segments that samplers have drawn, over all sessions",
         "segments_dropped": "Segments that came twice and were dropped, over all sessions",
         "segments_restored": "Segments found on disk and not drawn again, over all sessions and restarts",
@@ -28,12 +28,12 @@ FAMILIES: dict[str, dict[str, str]] = {
         "blocks_in_flight": "Blocks being drawn now",
         "readers": "Open cursors: learners that read a stream",
         "samplers_alive": "Samplers that the buffer can ask",
-        "drawing_s": "Seconds that samplers have spent on blocks, in total",
+        "generating_s": "Seconds that samplers have spent on blocks, in total",
     },
     "sampler": {
         "segments": "Segments drawn, in total",
         "segments_per_s": "Segments per second of the last block or part of a round",
-        "busy_share": "Share of the time since its first block or part that it was drawing",
+        "busy_fraction": "Share of the time since its first block or part that it was drawing",
         "oom_splits": "Times that memory was too small and it went on with half as many rows at once",
         "gpu_bytes": "GPU memory that torch holds in this process",
     },
@@ -46,15 +46,15 @@ FAMILIES: dict[str, dict[str, str]] = {
         "actor_loss": "Loss of the actor",
         "synthetic_rows": "Imagined rows in the learner's ring; bound: replay.capacity",
         "rows_fetched": "Imagined rows fetched from the stream, in total",
-        "consumed_share": "Share of the imagined rows that were drawn at least once",
+        "consumed_fraction": "Share of the imagined rows that were drawn at least once",
         "waited_for_segments_s": "Seconds that the learner waited for imagined rows, in total",
         "policy_version": "Version of the policy that was handed out last (rounds)",
         "staleness": "Age of the newest imagined rows, in versions of the policy (rounds); bound: "
         "synthesis.max_staleness",
         "staleness_mean": "Mean age of the rows in the ring, in versions of the policy (rounds)",
         "segments_imagined": "Segments imagined for this learner, in total (rounds)",
-        "learner_busy_share": "Share of the time that the learner did not wait for imagined rows (rounds)",
-        "sampler_busy_share": "Share of the time that samplers drew for this learner (rounds)",
+        "learner_busy_fraction": "Share of the time that the learner did not wait for imagined rows (rounds)",
+        "sampler_busy_fraction": "Share of the time that samplers drew for this learner (rounds)",
         "max_rss_bytes": "Most memory that the learner's process has held",
         "cpu_s": "CPU seconds that the learner has spent since it last started",
         "gpu_bytes": "GPU memory that torch holds in this process",
@@ -124,16 +124,16 @@ class SamplerGauges:
 
     def __init__(self, run: str, sampler: str) -> None:
         self._gauges = Gauges("sampler", {"run": run, "sampler": sampler})
-        self._segments, self._drawing_s, self._halvings = 0, 0.0, 0
+        self._segments, self._generating_s, self._halvings = 0, 0.0, 0
         self._started: float | None = None
 
     def drew(self, segments: int, seconds: float) -> None:
         """A block, or a part of a round, came out just now."""
         now = time.perf_counter()
         self._started = now - seconds if self._started is None else self._started
-        self._segments, self._drawing_s = self._segments + segments, self._drawing_s + seconds
-        share = self._drawing_s / max(now - self._started, 1e-9)
-        row = {"segments": self._segments, "segments_per_s": segments / max(seconds, 1e-9), "busy_share": share}
+        self._segments, self._generating_s = self._segments + segments, self._generating_s + seconds
+        share = self._generating_s / max(now - self._started, 1e-9)
+        row = {"segments": self._segments, "segments_per_s": segments / max(seconds, 1e-9), "busy_fraction": share}
         self._gauges.tell({**row, "oom_splits": self._halvings})
 
     def halved(self) -> None:
