@@ -11,8 +11,8 @@ from typing import Literal
 
 import torch
 
-from dwm_ray.config import RunConfig
 from dwm_ray.cuda_graphs import expect_gpu
+from dwm_ray.options import RunOptions
 
 Precision = Literal["fp32", "bf16", "auto"]
 """'auto' is bf16 where the device has instructions for it (AVX512-BF16, AMX, a GPU since Ampere), else fp32."""
@@ -45,7 +45,7 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def device_for(config: RunConfig) -> torch.device:
+def device_for(config: RunOptions) -> torch.device:
     """The device of a run in this process; ValueError where its options ask for another, before anything is trained."""
     device = default_device()
     if config.execution.cuda_graphs:

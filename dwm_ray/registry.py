@@ -1,49 +1,80 @@
-"""File name -> plug-in class.
+"""Plug-ins by name.
 
-A plug-in is one file in `world_models/`, `agents/` or `filters/` that defines one subclass of the folder's base class,
-with its options in the nested name `Config`. Its name is its file's name; nothing else has to be edited to add one.
+A plug-in is one subclass of a kind's base class, with its options in the nested name `Config`. It lies in a file of
+`world_models/`, `agents/` or `filters/`, or another distribution names it in the entry-point group
+`dwm_ray.world_models`, `dwm_ray.agents` or `dwm_ray.filters`: `NAME = "package.NAME"`, the module or the class. Nothing
+else has to be edited to add a plug-in.
 """
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import pkgutil
 from functools import cache
-from typing import Any
+from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
+from typing import Any, cast
+
+from dwm_ray.errors import suggest
 
 BASES = {"world_models": "WorldModel", "agents": "Agent", "filters": "Filter"}
+"""Kind of plug-in -> its base class in the module `base` of the kind's package."""
 
 
 @cache
 def plugins(kind: str) -> dict[str, type]:
-    """All plug-ins of a kind ('world_models', 'agents', 'filters'), by name, in alphabetical order."""
-    package = importlib.import_module(f"dwm_ray.{kind}")
+    """Return all plug-ins of a kind ('world_models', 'agents', 'filters') by name, in alphabetical order.
+
+    Raises:
+        ValueError: An entry point cannot be loaded, or its name is taken.
+    """
     base = getattr(importlib.import_module(f"dwm_ray.{kind}.base"), BASES[kind])
-    modules = (
-        importlib.import_module(f"dwm_ray.{kind}.{info.name}") for info in pkgutil.iter_modules(package.__path__)
-    )
-    found = {m.__name__.rsplit(".", 1)[1]: _defined_here(m, base) for m in modules}
-    return {name: cls for name, cls in sorted(found.items()) if cls is not None}
-
-
-def _defined_here(module: Any, base: type) -> type | None:
-    for _, cls in inspect.getmembers(module, inspect.isclass):
-        if cls.__module__ == module.__name__ and issubclass(cls, base) and cls is not base:
-            return cls
-    return None
+    found = _in_package(f"dwm_ray.{kind}", base)
+    for entry in entry_points(group=f"dwm_ray.{kind}"):
+        if entry.name in found:
+            raise ValueError(f"{_origin(entry)}: the name is taken by {found[entry.name]!r}; expected another name")
+        found[entry.name] = _loaded(entry, base)
+    return dict(sorted(found.items()))
 
 
 def find(kind: str, name: str) -> Any:
-    """The plug-in class called `name`; ValueError with the nearest names where there is none."""
+    """Return the plug-in class called `name`; raise ValueError with similar names if there is none."""
     known = plugins(kind)
     if name not in known:
         raise ValueError(f"unknown {kind[:-1].replace('_', ' ')} {name!r}{suggest(name, list(known))}")
     return known[name]
 
 
-def suggest(name: str, known: list[str]) -> str:
-    """The end of an error message: the names nearest to a mistyped one, or all."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"; did you mean {', '.join(near)}?" if near else f"; known: {', '.join(known)}"
+def _in_package(package: str, base: type) -> dict[str, type]:
+    names = [info.name for info in pkgutil.iter_modules(importlib.import_module(package).__path__)]
+    found = {name: _defined_in(importlib.import_module(f"{package}.{name}"), base) for name in names}
+    return {name: cls for name, cls in found.items() if cls is not None}
+
+
+def _defined_in(module: ModuleType, base: type) -> type | None:
+    for _, cls in inspect.getmembers(module, inspect.isclass):
+        if cls.__module__ == module.__name__ and issubclass(cls, base) and cls is not base:
+            return cls
+    return None
+
+
+def _loaded(entry: EntryPoint, base: type) -> type:
+    """Return the plug-in of an entry point, which names a class or the module that defines it."""
+    expected = f"expected a {base.__name__} with a Config of its own, called {entry.name}"
+    try:
+        loaded = entry.load()
+    except Exception as error:  # the code of another distribution may raise anything
+        raise ValueError(f"{_origin(entry)}: cannot be loaded ({type(error).__name__}: {error}); {expected}") from error
+    cls: Any = _defined_in(loaded, base) if isinstance(loaded, ModuleType) else loaded
+    if not (inspect.isclass(cls) and issubclass(cls, base)):
+        raise ValueError(f"{_origin(entry)}: {entry.value} is no plug-in; {expected}")
+    config: Any = getattr(cls, "Config", None)
+    if getattr(config, "plugin", None) is not cls or config.plugin_name() != entry.name:
+        raise ValueError(f"{_origin(entry)}: {cls!r} has the wrong name or options; {expected}")
+    return cast(type, cls)
+
+
+def _origin(entry: EntryPoint) -> str:
+    owner = f" of distribution {entry.dist.name} {entry.dist.version}" if entry.dist else ""
+    return f"entry point {entry.name!r} in group {entry.group}{owner}"

@@ -17,13 +17,14 @@ from rich.table import Table
 from dwm_ray.cli import session
 from dwm_ray.cli.command_line import main_guard
 from dwm_ray.cli.progress import watched
-from dwm_ray.config import Frozen, RunConfig
+from dwm_ray.config import RunConfig
 from dwm_ray.distributed.cluster.check import Facts, Node, inspect_cluster
 from dwm_ray.distributed.metrics.counters import counters_of
 from dwm_ray.distributed.tune.sweep import record_trials
 from dwm_ray.distributed.tune.trial import ClusterServices, run_trial
 from dwm_ray.experiment.search_space import Trial
 from dwm_ray.local.executor import run_here
+from dwm_ray.options import Frozen
 from dwm_ray.runs.folder import status_of
 
 

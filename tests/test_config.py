@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from dwm_ray.config import RunConfig, fingerprint
+from dwm_ray.config import RunConfig
 from dwm_ray.experiment.profiles import run_config
+from dwm_ray.options import fingerprint
 from dwm_ray.world_models.dwm import DWMConfig
 
 

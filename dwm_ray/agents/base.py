@@ -11,9 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from dwm_ray.agents.parts.noise import Generators, Noise
-from dwm_ray.config import PluginConfig, RunConfig, Share, TrainingConfig
 from dwm_ray.devices import Precision
-from dwm_ray.registry import find
+from dwm_ray.options import Fraction, Plugin, PluginConfig, RunOptions, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
 
 
@@ -29,9 +28,9 @@ class AgentConfig(PluginConfig):
         """1.8 times the updates a second on such a processor; learning curves agree with those of fp32."""
         return {"matmul_precision": "auto"}
 
-    def check(self, run: RunConfig) -> None:
+    def check(self, run: RunOptions) -> None:
         """Updates can be compiled where the agent says so, and CUDA graphs where batches are drawn ahead, too."""
-        agent, model = find("agents", self.plugin_name()), run.world_model
+        agent, model = self.plugin, run.world_model
         if run.execution.compiled and not agent.supports_compile:
             raise ValueError(f"execution.compiled: agent {self.plugin_name()} cannot be compiled; expected False")
         if not run.execution.cuda_graphs:
@@ -40,7 +39,7 @@ class AgentConfig(PluginConfig):
             raise ValueError(
                 f"execution.cuda_graphs: agent {self.plugin_name()} does not support CUDA graphs; expected False"
             )
-        if model and not agent.plans and find("world_models", model.plugin_name()).follows_policy:
+        if model and not agent.plans and model.plugin.follows_policy:
             raise ValueError(
                 f"execution.cuda_graphs: world model {model.plugin_name()} imagines as learning goes on; expected "
                 "False or one whose segments are drawn ahead"
@@ -50,7 +49,7 @@ class AgentConfig(PluginConfig):
 class CriticConfig(AgentConfig):
     """Options common to agents that bootstrap: what their targets are made of (`targets.TargetRule`)."""
 
-    return_lambda: Share = 1.0
+    return_lambda: Fraction = 1.0
     """lambda of the lambda-return over imagined steps: 1 is value expansion (MVE), 0 is one-step TD."""
     penalty_weight: Annotated[float, Field(ge=0)] = 0.0
     """kappa: weight of the model's disagreement, subtracted from each imagined reward."""
@@ -58,7 +57,7 @@ class CriticConfig(AgentConfig):
     """Guard of the critic: 'data' clips targets to the range of discounted returns that the data allow."""
 
 
-class Agent(nn.Module):
+class Agent(Plugin, nn.Module):
     """Interface. An nn.Module, so that `state_dict` holds networks, targets and normalisers; optimisers are apart.
 
     Initial weights come from torch's global generator: seed it before construction. Order: construct, `.to(device)`,

@@ -18,7 +18,7 @@ from dwm_ray.agents.base import Agent, AgentConfig
 from dwm_ray.agents.parts.networks import Scaling, TanhActor
 from dwm_ray.agents.parts.noise import Noise
 from dwm_ray.agents.parts.optimizer import adam_tensors, descend, fused_adam, load_adam_tensors
-from dwm_ray.config import PositiveInt, TrainingConfig
+from dwm_ray.options import PositiveInt, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
 
 

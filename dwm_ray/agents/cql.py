@@ -26,7 +26,7 @@ from dwm_ray.agents.base import Agent, CriticConfig
 from dwm_ray.agents.parts.networks import Scaling, SquashedActor, TwinCritic, squashed
 from dwm_ray.agents.parts.optimizer import adam_tensors, descend, fused_adam, load_adam_tensors, track, with_target
 from dwm_ray.agents.parts.targets import TargetRule
-from dwm_ray.config import PositiveInt, PositiveShare, TrainingConfig
+from dwm_ray.options import PositiveFraction, PositiveInt, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
 
 
@@ -40,8 +40,8 @@ class CQLConfig(CriticConfig):
     policy_learning_rate: Annotated[float, Field(gt=0)] = 3e-5
     """Of the policy and of its temperature."""
     critic_learning_rate: Annotated[float, Field(gt=0)] = 3e-4
-    tau: PositiveShare = 0.005
-    """Share by which the target critics move towards the learned ones."""
+    tau: PositiveFraction = 0.005
+    """Fraction by which the target critics move towards the learned ones."""
     conservative_weight: Annotated[float, Field(ge=0)] = 10.0
     """alpha: weight of the conservative term; 0 is SAC."""
     num_sampled_actions: PositiveInt = 10

@@ -22,9 +22,8 @@ from torch import Tensor, nn
 from dwm_ray.agents.base import Agent, AgentConfig
 from dwm_ray.agents.parts.networks import Scaling, StackedMLP
 from dwm_ray.agents.parts.optimizer import adam_tensors, descend, fused_adam, load_adam_tensors
-from dwm_ray.config import PositiveInt, RunConfig, TrainingConfig
 from dwm_ray.devices import Precision
-from dwm_ray.registry import find
+from dwm_ray.options import PositiveInt, RunOptions, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Policy, Segments, Spaces
 
 PLAN_SEED = 0
@@ -45,11 +44,11 @@ class DecisionDiffuserConfig(AgentConfig):
     def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
         return {"world_model.condition_on_action": False}
 
-    def check(self, run: RunConfig) -> None:
+    def check(self, run: RunOptions) -> None:
         """Only a world model that is not told the action that is looked for can plan."""
         super().check(run)
         given = "none" if run.world_model is None else run.world_model.plugin_name()
-        steps = given != "none" and find("world_models", given).follows_policy
+        steps = run.world_model is not None and run.world_model.plugin.follows_policy
         if steps or getattr(run.world_model, "condition_on_action", True):
             raise ValueError(
                 f"world_model {given}: agent decision_diffuser plans with a model that knows no action; it needs "

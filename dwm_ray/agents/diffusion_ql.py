@@ -24,8 +24,8 @@ from dwm_ray.agents.parts.networks import Scaling, TwinCritic
 from dwm_ray.agents.parts.optimizer import adam_tensors, descend, fused_adam, load_adam_tensors, track, with_target
 from dwm_ray.agents.parts.regression import regress
 from dwm_ray.agents.parts.targets import TargetRule
-from dwm_ray.config import PositiveInt, PositiveShare, TrainingConfig
 from dwm_ray.diffusion.fast.activation import mish
+from dwm_ray.options import PositiveFraction, PositiveInt, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
 
 CANDIDATE_SEED = 0
@@ -40,8 +40,8 @@ class DiffusionQLConfig(CriticConfig):
     num_hidden: PositiveInt = 3
     """Hidden layers of policy and critics."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
-    tau: PositiveShare = 0.005
-    """Share by which the target critics move towards the learned ones."""
+    tau: PositiveFraction = 0.005
+    """Fraction by which the target critics move towards the learned ones."""
     eta: Annotated[float, Field(ge=0)] = 1.0
     """Weight of Q against behaviour cloning; 0 clones."""
     diffusion_steps: PositiveInt = 5

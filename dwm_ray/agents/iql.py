@@ -29,14 +29,14 @@ from dwm_ray.agents.parts.optimizer import (
     with_target,
 )
 from dwm_ray.agents.parts.targets import TargetRule
-from dwm_ray.config import PositiveInt, PositiveShare, Share, TrainingConfig
+from dwm_ray.options import Fraction, PositiveFraction, PositiveInt, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
 
 
 class IQLConfig(CriticConfig):
     """Options of IQL."""
 
-    return_lambda: Share = 0.95
+    return_lambda: Fraction = 0.95
     """lambda of the lambda-return over imagined steps (DWM-IQL's .95)."""
     hidden_size: PositiveInt = 256
     """Units of each hidden layer."""
@@ -44,8 +44,8 @@ class IQLConfig(CriticConfig):
     """Hidden layers of all networks."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     """Of all networks; the policy's falls to 0 along a cosine over the run."""
-    tau: PositiveShare = 0.005
-    """Share by which the target critics move towards the learned ones."""
+    tau: PositiveFraction = 0.005
+    """Fraction by which the target critics move towards the learned ones."""
     expectile: Annotated[float, Field(gt=0, lt=1)] = 0.7
     """Above .5, V leans towards the better actions of the data."""
     beta: Annotated[float, Field(ge=0)] = 3.0

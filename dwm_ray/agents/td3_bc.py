@@ -22,7 +22,7 @@ from dwm_ray.agents.parts.noise import Generators, Noise, normal_like
 from dwm_ray.agents.parts.optimizer import adam_tensors, descend, fused_adam, load_adam_tensors, track, with_target
 from dwm_ray.agents.parts.regression import regress
 from dwm_ray.agents.parts.targets import TargetRule
-from dwm_ray.config import PositiveInt, PositiveShare, TrainingConfig
+from dwm_ray.options import PositiveFraction, PositiveInt, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
 
 
@@ -34,8 +34,8 @@ class TD3BCConfig(CriticConfig):
     num_hidden: PositiveInt = 2
     """Hidden layers of actor and critics; DWM's agents have 3 layers, the output counted."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
-    tau: PositiveShare = 0.005
-    """Share by which target networks move towards the learned ones."""
+    tau: PositiveFraction = 0.005
+    """Fraction by which target networks move towards the learned ones."""
     alpha: Annotated[float, Field(ge=0)] = 2.5
     """Weight of Q against behaviour cloning; 0 clones."""
     policy_noise: Annotated[float, Field(ge=0)] = 0.2

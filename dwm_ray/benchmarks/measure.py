@@ -21,7 +21,7 @@ Call = Callable[[], object]
 Clock = Literal["wall", "cpu"]
 
 CALIBRATION_SHARE = 0.2
-"""Share of a burst that the calls last whose time decides how many calls a burst has."""
+"""Fraction of a burst that the calls last whose time decides how many calls a burst has."""
 
 
 RECORDING_CALLS = 16

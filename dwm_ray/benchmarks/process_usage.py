@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from dwm_ray.background import in_background
+from dwm_ray.runs.background import in_background
 from dwm_ray.runs.processes import Stat, all_stats, below, status_bytes, title_of
 
 LOOK_S = 0.5

@@ -16,7 +16,7 @@ from dwm_ray.benchmarks.suites.sampler import Sampler
 from dwm_ray.benchmarks.suites.whole import Whole
 from dwm_ray.benchmarks.suites.world_model import WorldModels
 from dwm_ray.benchmarks.workloads import Workbench
-from dwm_ray.config import DataConfig
+from dwm_ray.options import DataConfig
 from dwm_ray.runs.tensor_files import write_json
 
 Rates = Learner | Sampler | WorldModels | Whole

@@ -13,9 +13,10 @@ import torch
 from dwm_ray.agents.base import Agent
 from dwm_ray.agents.parts.build import new_agent
 from dwm_ray.blocks.stream import StreamSpec, generate_block
-from dwm_ray.config import DataConfig, RunConfig
+from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.experiment import profiles
+from dwm_ray.options import DataConfig
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.source import BatchSource

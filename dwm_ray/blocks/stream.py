@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from dwm_ray.blocks.micro_batching import SegmentSampler
-from dwm_ray.config import RunConfig, fingerprint
+from dwm_ray.config import RunConfig
 from dwm_ray.filters.base import Filter
+from dwm_ray.options import fingerprint
 from dwm_ray.types import Segments, SegmentShape, Termination
 from dwm_ray.world_models.base import sampling_options
 

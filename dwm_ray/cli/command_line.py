@@ -22,10 +22,11 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from dwm_ray import registry
-from dwm_ray.config import PluginConfig, RunConfig
+from dwm_ray.config import RunConfig
+from dwm_ray.errors import reason
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.profiles import Profile
-from dwm_ray.experiment.search_space import reason
+from dwm_ray.options import PluginConfig
 from dwm_ray.runs.folder import RunFailed
 from dwm_ray.runs.storage import StorageFailed
 

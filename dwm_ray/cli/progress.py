@@ -15,8 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from dwm_ray.background import in_background
 from dwm_ray.experiment.run_state import OVER, RunState, TrialState, look
+from dwm_ray.runs.background import in_background
 from dwm_ray.runs.folder import RunFolder
 
 LOOK_S = 1.0

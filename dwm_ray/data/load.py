@@ -9,8 +9,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
-from dwm_ray.config import DataConfig
 from dwm_ray.data import bundled, d4rl, minari, parquet
+from dwm_ray.options import DataConfig
 from dwm_ray.tasks.spaces import spaces_of
 from dwm_ray.tasks.table import MINARI_TASKS, TaskSpec, check_name
 from dwm_ray.types import Episodes

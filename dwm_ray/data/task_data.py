@@ -1,4 +1,4 @@
-"""The task data of a run: the data it learns from, their task and their statistics, built from a `RunConfig` alone."""
+"""The task data of a run: the data it learns from, their task and their statistics, built from a `RunOptions` alone."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import torch
 
-from dwm_ray.config import RunConfig
 from dwm_ray.data.load import load_episodes
 from dwm_ray.data.split import rows_of, split_numbers
 from dwm_ray.data.statistics import describe
 from dwm_ray.data.transitions import real_segments
 from dwm_ray.data.windows import RtgKind, WindowSet
+from dwm_ray.options import RunOptions
 from dwm_ray.tasks.table import TaskSpec, task_for
 from dwm_ray.types import DataStats, Episodes, Segments
 
@@ -25,7 +25,7 @@ class TaskData:
     stats: DataStats
 
     @staticmethod
-    def of(config: RunConfig, episodes: Episodes) -> TaskData:
+    def of(config: RunOptions, episodes: Episodes) -> TaskData:
         """Return the task data of a run whose episodes are loaded already."""
         stats = describe(episodes, config.training.discount)
         return_scale = max(abs(stats.rtg_min), abs(stats.rtg_max))  # tasks without a published scale: labels in -1..1
@@ -57,7 +57,7 @@ class DataIdentity:
     rtg_scale: float
 
 
-def load_task_data(config: RunConfig, expect: str | None = None) -> TaskData:
+def load_task_data(config: RunOptions, expect: str | None = None) -> TaskData:
     """Load the data of a run; raise ValueError if their fingerprint is not `expect`, that of another process."""
     episodes = load_episodes(config.task, config.data, config.execution.download)
     if expect is not None and episodes.card.fingerprint != expect:
@@ -69,7 +69,7 @@ def load_task_data(config: RunConfig, expect: str | None = None) -> TaskData:
 
 
 def window_sets(
-    config: RunConfig, task_data: TaskData, length: int, device: torch.device
+    config: RunOptions, task_data: TaskData, length: int, device: torch.device
 ) -> tuple[WindowSet, WindowSet]:
     """Return the training and the held-out windows of `length` states, which share one table of states."""
     kind: RtgKind = getattr(config.world_model, "rtg_kind", "episode")

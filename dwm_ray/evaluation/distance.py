@@ -32,7 +32,7 @@ class Distance:
     floor: float
     """95 % quantile over permutations; -inf without any."""
     p_value: float
-    """Share of permutations, the given labels among them, that are at least as far apart."""
+    """Fraction of permutations, the given labels among them, that are at least as far apart."""
 
 
 def mmd(x: Tensor, y: Tensor, generator: torch.Generator, num_permutations: int = 100) -> Distance:

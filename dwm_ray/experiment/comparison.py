@@ -15,14 +15,16 @@ from typing import Any
 
 from dwm_ray import registry
 from dwm_ray.blocks.stream import StreamSpec
-from dwm_ray.config import Frozen, PositiveInt, RunConfig
+from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import DataIdentity
+from dwm_ray.errors import reason, suggest
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.names import method_name
 from dwm_ray.experiment.plan import SweepConfig, one_by_one, with_required
 from dwm_ray.experiment.profiles import Profile
-from dwm_ray.experiment.search_space import Point, Trial, Value, dimensions, parse_value, reason
-from dwm_ray.registry import find, suggest
+from dwm_ray.experiment.search_space import Point, Trial, Value, dimensions, parse_value
+from dwm_ray.options import Frozen, PositiveInt
+from dwm_ray.registry import find
 from dwm_ray.replay.sources import source_kind
 from dwm_ray.world_models.base import model_options
 from dwm_ray.world_models.parts.build import model_fingerprint
@@ -142,7 +144,7 @@ def _refuse_idle(base: RunConfig, paths: list[str]) -> None:
     """An option that changes nothing would make two methods out of one."""
     unread: tuple[str, ...] = ("synthesis.", "filter", "replay.")
     if base.world_model is not None:
-        uses_rtg = find("world_models", base.world_model.plugin_name()).uses_rtg
+        uses_rtg = base.world_model.plugin.uses_rtg
         unread = () if uses_rtg else ("synthesis.target_rtg",)
         unread += () if model_options(base).disagrees else ("agent.penalty_weight",)
     idle = [path for path in paths if path.startswith(unread)]

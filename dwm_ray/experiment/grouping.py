@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from dwm_ray.config import Frozen, RunConfig, fingerprint
+from dwm_ray.config import RunConfig
 from dwm_ray.experiment.search_space import Trial
-from dwm_ray.registry import find
+from dwm_ray.options import Frozen, fingerprint
+from dwm_ray.registry import plugins
 from dwm_ray.replay.sources import selection, source_kind
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.training.resume import update_kept
@@ -59,9 +60,15 @@ def groups_of(configs: Sequence[RunConfig], run: RunFolder, most_members: int) -
     return groups(configs, most_members, lambda config: update_kept(run.fetched(run.trial(Trial(config, {}).id))))
 
 
+def stackable_agents() -> list[str]:
+    """Return the names of the agents that support populations of P > 1."""
+    every: dict[str, Any] = plugins("agents")
+    return [name for name, cls in every.items() if cls.member_options is not None]
+
+
 def can_learn_together(config: RunConfig) -> bool:
     """Can the trial be a member of a population?"""
-    return find("agents", config.agent.plugin_name()).member_options is not None and source_kind(config) in (
+    return config.agent.plugin.member_options is not None and source_kind(config) in (
         "real",
         "stream",
     )
@@ -74,6 +81,6 @@ def _in_common(config: RunConfig) -> str:
         return fingerprint(tree)
     for name in ("seed", *BATCHES):
         del tree[name]
-    for name in find("agents", config.agent.plugin_name()).member_options:
+    for name in config.agent.plugin.member_options:
         del tree["agent"][name]
     return fingerprint([tree, kind, kind == "stream" and selection(config).transitions])

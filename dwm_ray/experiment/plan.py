@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dwm_ray.config import Frozen, PositiveInt, RunConfig, fingerprint
+from dwm_ray.config import RunConfig
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.profiles import Profile
 from dwm_ray.experiment.search_space import (
@@ -22,7 +22,7 @@ from dwm_ray.experiment.search_space import (
     parse_dimension,
     random_points,
 )
-from dwm_ray.registry import find
+from dwm_ray.options import Frozen, PositiveInt, fingerprint
 from dwm_ray.world_models.base import model_options
 
 Party = Sequence[Trial]
@@ -52,7 +52,7 @@ class SweepConfig(Frozen):
     scheduler: Literal["fifo", "asha"] = "fifo"
     """asha stops trials early whose score lags behind; fifo runs every trial to its end."""
     grace_share: Annotated[float, Field(gt=0, le=1)] = 0.25
-    """Share of a trial's updates before asha may stop it."""
+    """Fraction of a trial's updates before asha may stop it."""
 
 
 def axes_of(sweep: SweepConfig, profile: Profile) -> dict[str, tuple[Dimension, tuple[Value, ...]]]:
@@ -70,7 +70,7 @@ def bases_of(sweep: SweepConfig, run: RunConfig, profile: Profile, given: Collec
 
 def baseline_of(base: RunConfig, profile: Profile, given: Collection[str]) -> RunConfig | None:
     """The same agent model-free; None where the base is that already, or its agent cannot do without a model."""
-    if base.world_model is None or find("agents", base.agent.plugin_name()).plans:
+    if base.world_model is None or base.agent.plugin.plans:
         return None
     return profiles.with_method(base, profile, "none", base.agent.plugin_name(), given)
 
@@ -79,7 +79,7 @@ def effective(base: RunConfig, point: Point) -> Point:
     """A point without the axes that do nothing with a base's world model, so that no trial is run twice."""
     if base.world_model is None:
         return point
-    idle = set() if find("world_models", base.world_model.plugin_name()).uses_rtg else {"target_rtg"}
+    idle = set() if base.world_model.plugin.uses_rtg else {"target_rtg"}
     if not model_options(base).disagrees:
         idle.add("penalty_weight")
     return {name: value for name, value in point.items() if name not in idle}
@@ -145,9 +145,9 @@ def _work(party: Party) -> float:
 
 
 def _work_of(config: RunConfig) -> float:
-    update = find("agents", config.agent.plugin_name()).relative_flops
+    update = config.agent.plugin.relative_flops
     if config.world_model is not None:
-        update += find("world_models", config.world_model.plugin_name()).work
+        update += config.world_model.plugin.work
     return float(update * config.training.num_updates * config.training.batch_size)
 
 

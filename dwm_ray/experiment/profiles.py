@@ -11,7 +11,8 @@ from typing import Any, Literal
 import torch
 
 from dwm_ray import registry
-from dwm_ray.config import PluginConfig, RunConfig
+from dwm_ray.config import RunConfig
+from dwm_ray.options import PluginConfig
 
 Profile = Literal["laptop", "paper"]
 

@@ -55,7 +55,7 @@ class TrialState:
 
     @property
     def waiting_share(self) -> float | None:
-        """Share of the learner's time that it waited for imagined rows; None where it needs none."""
+        """Fraction of the learner's time that it waited for imagined rows; None where it needs none."""
         if "learner_busy_fraction" in self.row:
             return 1 - float(self.row["learner_busy_fraction"])
         if "waited_for_segments_s" not in self.row:

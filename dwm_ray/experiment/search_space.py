@@ -16,10 +16,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from pydantic import ValidationError
 
-from dwm_ray.config import RunConfig, fingerprint
-from dwm_ray.registry import suggest
+from dwm_ray.config import RunConfig
+from dwm_ray.errors import reason, suggest
+from dwm_ray.options import fingerprint
 
 Value = float | int | str
 Point = dict[str, Value]
@@ -106,22 +106,11 @@ class Plan:
         """Append the trial of a point, or count why it cannot run; a trial that is there already is left out."""
         try:
             trial = Trial(base.with_values({axes[name].path: value for name, value in point.items()}), point)
-        except (ValidationError, ValueError) as error:
+        except ValueError as error:
             self.dropped[reason(error)] += 1
             return
         if all(trial.id != other.id for other in self.trials):
             self.trials.append(trial)
-
-
-def reason(error: Exception) -> str:
-    """One line of what a configuration's error says: the option's path, what was wrong, what was given."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    first = error.errors()[0]
-    if first["type"] == "value_error":
-        return str(first["ctx"]["error"])
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}, not {first['input']!r}"
 
 
 def grid(axes: Iterable[tuple[str, tuple[Value, ...]]]) -> list[Point]:

@@ -8,20 +8,20 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from dwm_ray.config import PluginConfig
+from dwm_ray.options import Plugin, PluginConfig
 from dwm_ray.types import Segments
 
 
-class FilterConfig(PluginConfig):
+class FilterConfig(Plugin, PluginConfig):
     """Options common to filters: none."""
 
     @property
     def kept_share(self) -> float:
-        """Share of rows that are kept, about."""
+        """Fraction of rows that are kept, about."""
         return 1.0
 
 
-class Filter(ABC):
+class Filter(Plugin, ABC):
     """Chooses rows. Filters run where a block is consumed, so one stream serves every filter and ratio."""
 
     Config: ClassVar[type[FilterConfig]]

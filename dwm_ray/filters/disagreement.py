@@ -11,15 +11,15 @@ import math
 import torch
 from torch import Tensor
 
-from dwm_ray.config import PositiveShare
 from dwm_ray.filters.base import Filter, FilterConfig
+from dwm_ray.options import PositiveFraction
 from dwm_ray.types import Segments
 
 
 class DisagreementConfig(FilterConfig):
     """How many are dropped."""
 
-    quantile: PositiveShare = 0.95
+    quantile: PositiveFraction = 0.95
     """Rows of a block whose penalty is above this quantile of the block's are dropped; 1 drops none."""
 
     @property

@@ -5,15 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dwm_ray.config import PositiveShare
 from dwm_ray.filters.base import Filter, FilterConfig, num_kept, trajectory_score
+from dwm_ray.options import PositiveFraction
 from dwm_ray.types import Segments
 
 
 class HardmaxConfig(FilterConfig):
     """How many are kept."""
 
-    keep_ratio: PositiveShare = 0.6
+    keep_ratio: PositiveFraction = 0.6
     """eta: share of each block that is kept."""
 
     @property

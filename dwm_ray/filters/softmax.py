@@ -12,15 +12,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dwm_ray.config import PositiveShare
 from dwm_ray.filters.base import Filter, FilterConfig, num_kept, trajectory_score
+from dwm_ray.options import PositiveFraction
 from dwm_ray.types import Segments
 
 
 class SoftmaxConfig(FilterConfig):
     """How many are kept, and how strictly by score."""
 
-    keep_ratio: PositiveShare = 0.6
+    keep_ratio: PositiveFraction = 0.6
     """eta: share of each block that is kept."""
     softmax_temperature: Annotated[float, Field(gt=0)] = 0.05
     """Small prefers high returns, large draws uniformly."""

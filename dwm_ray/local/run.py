@@ -32,6 +32,7 @@ from dwm_ray.runs.folder import RunFolder, set_status
 from dwm_ray.training.agent import AgentTrainer, NonFiniteLoss
 from dwm_ray.training.fit import fit, is_trained, log_row, publish
 from dwm_ray.training.learn import learn
+from dwm_ray.training.model_store import load_model
 from dwm_ray.training.policy_store import save_agent
 from dwm_ray.training.resume import load_state, resume_folder, save_state
 from dwm_ray.training.world_model import WorldModelTrainer
@@ -39,7 +40,6 @@ from dwm_ray.training.writers import MetricsWriter
 from dwm_ray.types import SegmentShape
 from dwm_ray.world_models.base import WorldModel, model_options, sampling_options
 from dwm_ray.world_models.parts.build import model_fingerprint, new_model
-from dwm_ray.world_models.parts.store import load_model
 
 
 def run(config: RunConfig, folder: RunFolder, task_data: TaskData | None = None) -> dict[str, Any]:

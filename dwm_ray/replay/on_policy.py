@@ -25,8 +25,9 @@ from torch import Tensor
 from dwm_ray.agents.base import Agent
 from dwm_ray.blocks.micro_batching import SegmentSampler
 from dwm_ray.blocks.stream import Selection, end_imagined_episodes
-from dwm_ray.config import RunConfig, fingerprint
+from dwm_ray.config import RunConfig
 from dwm_ray.filters.base import FilterConfig, num_kept
+from dwm_ray.options import fingerprint
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.source import BatchSource
@@ -41,7 +42,7 @@ def starts_per_shard(config: RunConfig) -> int:
 
 
 def kept_share(config: RunConfig) -> float:
-    """Share of what is imagined that the run's filter keeps."""
+    """Fraction of what is imagined that the run's filter keeps."""
     assert isinstance(config.filter, FilterConfig)
     return config.filter.kept_share
 

@@ -46,7 +46,7 @@ class Ring:
 
     @property
     def consumed_fraction(self) -> float:
-        """Share of all rows ever added that were drawn at least once; waits for the device."""
+        """Fraction of all rows ever added that were drawn at least once; waits for the device."""
         return int(self._evicted_drawn + self._drawn.sum()) / max(self.num_added, 1)
 
     def add(self, rows: Tensor) -> None:

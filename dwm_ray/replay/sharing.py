@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 
 from dwm_ray.blocks.stream import StreamSpec
-from dwm_ray.config import RunConfig, fingerprint
+from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
+from dwm_ray.options import fingerprint
 from dwm_ray.replay.sources import Intake, selection
 from dwm_ray.world_models.parts.build import model_fingerprint
 

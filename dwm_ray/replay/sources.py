@@ -17,9 +17,9 @@ import torch
 
 from dwm_ray.agents.base import Agent
 from dwm_ray.blocks.stream import Selection, StreamSpec, end_imagined_episodes
-from dwm_ray.config import ReplayConfig, RunConfig
+from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
-from dwm_ray.registry import find
+from dwm_ray.options import ReplayConfig
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.source import BatchSource
@@ -31,9 +31,9 @@ SourceKind = Literal["real", "stream", "rounds", "inline"]
 
 def source_kind(config: RunConfig) -> SourceKind:
     """Which of them a run needs."""
-    if config.world_model is None or find("agents", config.agent.plugin_name()).plans:
+    if config.world_model is None or config.agent.plugin.plans:
         return "real"
-    model = find("world_models", config.world_model.plugin_name())
+    model = config.world_model.plugin
     if not model.follows_policy:
         return "stream"
     return "rounds" if model.makes_transitions else "inline"
@@ -50,9 +50,8 @@ def real_ring(config: RunConfig, task_data: TaskData, device: torch.device) -> R
 def selection(config: RunConfig, horizon: int = 0) -> Selection:
     """What a run keeps of its stream, padded to `horizon` where that is longer than its own."""
     assert config.world_model is not None
-    model = find("world_models", config.world_model.plugin_name())
-    cls = find("filters", config.filter.plugin_name())
-    return Selection(cls(config.filter), config.synthesis.horizon, model.makes_transitions, horizon)
+    model = config.world_model.plugin
+    return Selection(config.filter.plugin(config.filter), config.synthesis.horizon, model.makes_transitions, horizon)
 
 
 class Intake:

@@ -134,10 +134,10 @@ def profiles(comparison: Json) -> Figure | None:
             [scores(task["methods"][i]) for task in tasks] for i in range(len(comparison["methods"]))
         ]
     panels = {title: partial(_profiles, found=found, unit=_unit(comparison, title)) for title, found in groups.items()}
-    svg = _with_legend(comparison, panels, "profiles", "Share of runs above each score, by method")
+    svg = _with_legend(comparison, panels, "profiles", "Fraction of runs above each score, by method")
     caption = (
-        "Share of runs whose score is above a threshold: a curve further to the right is better. Bands are pointwise "
-        "95 % bootstrap intervals."
+        "Fraction of runs whose score is above a threshold: a curve further to the right is better. Bands are "
+        "pointwise 95 % bootstrap intervals."
     )
     return Figure("profiles", "Performance profiles", caption, svg) if panels else None
 

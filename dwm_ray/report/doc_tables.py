@@ -16,14 +16,15 @@ from pydantic import BaseModel
 
 from dwm_ray import registry
 from dwm_ray.blocks.stream import StreamSpec
-from dwm_ray.config import PluginConfig
 from dwm_ray.data.task_data import DataIdentity
+from dwm_ray.errors import suggest
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.comparison import ComparisonConfig
 from dwm_ray.experiment.compatibility import supply
 from dwm_ray.experiment.names import agent_label, world_model_label
 from dwm_ray.experiment.plan import SweepConfig, with_required
 from dwm_ray.experiment.search_space import Dimension, dimensions
+from dwm_ray.options import PluginConfig
 from dwm_ray.report.table import NOTHING, markdown_table
 from dwm_ray.tasks.table import BODIES, MINARI_TASKS, QUALITIES, TaskSpec, never, task_for
 from dwm_ray.world_models.parts.build import model_fingerprint
@@ -54,7 +55,7 @@ def render(name: str) -> str:
     """Return one table as Markdown. ValueError if there is no table of this name."""
     known = tables()
     if name not in known:
-        raise ValueError(f"generated: {name}: unknown table{registry.suggest(name, list(known))}")
+        raise ValueError(f"generated: {name}: unknown table{suggest(name, list(known))}")
     return known[name]()
 
 

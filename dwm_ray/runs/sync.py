@@ -16,7 +16,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeVar
 
-from dwm_ray.config import fingerprint
+from dwm_ray.options import fingerprint
 from dwm_ray.runs.storage import TRIES, Entry, Storage, StorageFailed
 
 Item = TypeVar("Item")

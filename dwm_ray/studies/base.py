@@ -17,21 +17,23 @@ from typing import Annotated, Any, TypeVar
 import torch
 from pydantic import Field
 
-from dwm_ray.config import Frozen, PositiveInt, RunConfig
+from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData, window_sets
 from dwm_ray.data.windows import RtgKind, WindowSet
+from dwm_ray.errors import suggest
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.names import world_model_label
 from dwm_ray.experiment.profiles import Profile
 from dwm_ray.local.run import world_model
-from dwm_ray.registry import plugins, suggest
+from dwm_ray.options import Frozen, PositiveInt
+from dwm_ray.registry import plugins
 from dwm_ray.report.findings import Findings
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.studies.ticker import ticking
 from dwm_ray.training.fit import is_trained
+from dwm_ray.training.model_store import load_model
 from dwm_ray.world_models.base import WorldModel, model_options
 from dwm_ray.world_models.parts.build import model_fingerprint
-from dwm_ray.world_models.parts.store import load_model
 
 
 class StudyOptions(Frozen):

@@ -14,9 +14,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from dwm_ray.config import PositiveInt
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.names import method_name
+from dwm_ray.options import PositiveInt
 from dwm_ray.report.collect import collect_results
 from dwm_ray.report.findings import Cell, Findings, Table
 from dwm_ray.report.panels import Line, Panel, draw_panels

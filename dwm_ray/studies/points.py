@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from dwm_ray.config import RunConfig
+from dwm_ray.errors import reason
 from dwm_ray.experiment.profiles import Profile
-from dwm_ray.experiment.search_space import Point, Value, grid, parse_dimension, reason
+from dwm_ray.experiment.search_space import Point, Value, grid, parse_dimension
 
 
 @dataclass(frozen=True)

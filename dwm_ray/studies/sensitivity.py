@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dwm_ray import __version__
-from dwm_ray.config import PositiveInt, RunConfig
+from dwm_ray.config import RunConfig
 from dwm_ray.evaluation.clone import BehaviourClone
 from dwm_ray.evaluation.model_error import ModelError, prediction_error
 from dwm_ray.experiment import profiles
@@ -21,6 +21,7 @@ from dwm_ray.experiment.names import world_model_label
 from dwm_ray.experiment.plan import effective
 from dwm_ray.experiment.search_space import Point, Trial, describe
 from dwm_ray.local.run import run
+from dwm_ray.options import PositiveInt
 from dwm_ray.report.findings import Cell, Findings, Table
 from dwm_ray.report.panels import Line, Panel, draw_panels
 from dwm_ray.report.style import Figure

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from dwm_ray.config import PositiveInt
 from dwm_ray.evaluation.clone import BehaviourClone
 from dwm_ray.evaluation.continuations import QUANTITIES, Continuations, Quantity, StepDistance, distances
+from dwm_ray.options import PositiveInt
 from dwm_ray.report.findings import Cell, Findings, Table
 from dwm_ray.report.panels import Line, Panel, draw_panels
 from dwm_ray.report.style import Figure

@@ -88,7 +88,7 @@ def _imagine(
 
 
 def _outside(lab: Lab, states: Tensor) -> float:
-    """Share of entries [..., O] beyond what any recorded state has in that dimension."""
+    """Fraction of entries [..., O] beyond what any recorded state has in that dimension."""
     obs = torch.from_numpy(lab.task_data.episodes.obs).to(states.device)
     low, high = obs.amin(0), obs.amax(0)
     return float(((states < low) | (states > high)).float().mean())

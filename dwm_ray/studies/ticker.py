@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Event
 
-from dwm_ray.background import in_background
+from dwm_ray.runs.background import in_background
 from dwm_ray.runs.row_log import read_rows
 
 LINE_S = 15.0

@@ -23,7 +23,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor
 
-from dwm_ray.registry import suggest
+from dwm_ray.errors import suggest
 from dwm_ray.types import Termination
 
 QUALITIES = ("random", "medium", "medium-replay", "medium-expert", "expert")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dwm_ray.agents.base import Agent
-from dwm_ray.config import ExecutionConfig
+from dwm_ray.options import ExecutionConfig
 from dwm_ray.replay.source import BatchSource
 from dwm_ray.runs.folder import RunFailed
 from dwm_ray.runs.tensor_files import prefixed, unprefixed

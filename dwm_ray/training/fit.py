@@ -15,10 +15,10 @@ from dwm_ray.evaluation.model_error import prediction_error
 from dwm_ray.runs.clock import Clock
 from dwm_ray.runs.folder import read_json
 from dwm_ray.runs.tensor_files import write_json
+from dwm_ray.training.model_store import save_model
 from dwm_ray.training.world_model import WorldModelTrainer
 from dwm_ray.training.writers import MetricsWriter
 from dwm_ray.world_models.base import WorldModel
-from dwm_ray.world_models.parts.store import save_model
 
 LOGS = 40
 """Rows of metrics, and checkpoints, in one training."""

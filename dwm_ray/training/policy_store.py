@@ -15,7 +15,6 @@ import torch
 from dwm_ray.agents.base import Agent
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
-from dwm_ray.registry import find
 from dwm_ray.runs import tensor_files
 from dwm_ray.types import DataStats, Spaces
 from dwm_ray.world_models.base import WorldModel, model_options
@@ -43,8 +42,7 @@ def load_agent(folder: Path, device: torch.device) -> tuple[Agent, dict[str, Any
     tensors, meta = tensor_files.load(folder, NAME, device)
     try:
         config, spaces = RunConfig.model_validate(meta["config"]), Spaces(**meta["spaces"])
-        cls = find("agents", config.agent.plugin_name())
-        agent: Agent = cls(config.agent, spaces, _stats(meta["stats"]), config.training)
+        agent: Agent = config.agent.plugin(config.agent, spaces, _stats(meta["stats"]), config.training)
         if agent.plans:
             agent.attach(_untrained_model(config, spaces), config.synthesis.target_rtg)
         agent.to(device).load_state_dict(tensors)
@@ -65,7 +63,7 @@ def _as_built(config: RunConfig, agent: Agent) -> RunConfig:
 
 def _untrained_model(config: RunConfig, spaces: Spaces) -> WorldModel:
     options = model_options(config)
-    model: WorldModel = find("world_models", options.plugin_name())(options, spaces)
+    model: WorldModel = options.plugin(options, spaces)
     return model
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dwm_ray.agents.parts.population import Population
-from dwm_ray.config import ExecutionConfig
+from dwm_ray.options import ExecutionConfig
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.runs.tensor_files import unprefixed
 from dwm_ray.training.agent import Means, trainer_state

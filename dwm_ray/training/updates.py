@@ -18,8 +18,8 @@ import torch
 from dwm_ray.agents.base import Agent
 from dwm_ray.agents.parts.noise import Generators, Noise
 from dwm_ray.agents.parts.population import Population
-from dwm_ray.config import ExecutionConfig
 from dwm_ray.cuda_graphs import Graphs
+from dwm_ray.options import ExecutionConfig
 from dwm_ray.training.graphed import update_graphs
 from dwm_ray.types import Metrics, Segments
 

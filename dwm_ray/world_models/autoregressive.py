@@ -15,8 +15,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dwm_ray.config import PositiveInt
 from dwm_ray.data.normalizers import CDFNormalizer
+from dwm_ray.options import PositiveInt
 from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
 from dwm_ray.world_models.base import WorldModel
 from dwm_ray.world_models.dwm import DWM, dwm_options

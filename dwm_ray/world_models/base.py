@@ -11,8 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from dwm_ray.config import PluginConfig, PositiveInt, RunConfig
-from dwm_ray.registry import find
+from dwm_ray.options import Plugin, PluginConfig, PositiveInt, RunOptions
 from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
 
 
@@ -45,13 +44,13 @@ class WorldModelConfig(PluginConfig):
         """Do segments come with a penalty?"""
         return False
 
-    def check(self, run: RunConfig) -> None:
+    def check(self, run: RunOptions) -> None:
         option, below = self.horizon_limit
         limit = getattr(self, option, None)
         if limit is not None and run.synthesis.horizon > limit - below:
             relation = "be below" if below else "not exceed"
             raise ValueError(f"synthesis.horizon {run.synthesis.horizon} must {relation} world_model.{option} {limit}")
-        if run.execution.sampler_cuda_graphs and not find("world_models", self.plugin_name()).capturable:
+        if run.execution.sampler_cuda_graphs and not self.plugin.capturable:
             raise ValueError(
                 f"execution.sampler_cuda_graphs: world model {self.plugin_name()} does not support CUDA graphs; "
                 "expected False"
@@ -62,19 +61,19 @@ class WorldModelConfig(PluginConfig):
         return self.model_dump(mode="json", exclude=set(self.SAMPLING))
 
 
-def sampling_options(config: RunConfig) -> dict[str, Any]:
+def sampling_options(config: RunOptions) -> dict[str, Any]:
     """The options by which a run may differ from others that share its world model's weights."""
     model = model_options(config)
     return model.model_dump(mode="json", include=set(model.SAMPLING))
 
 
-def model_options(config: RunConfig) -> WorldModelConfig:
+def model_options(config: RunOptions) -> WorldModelConfig:
     """The world model's options of a run that has one."""
     assert isinstance(config.world_model, WorldModelConfig)
     return config.world_model
 
 
-class WorldModel(nn.Module):
+class WorldModel(Plugin, nn.Module):
     """Interface. Construct, `fit_normalizers` (or load a state dict), train with `loss`, then `imagine`."""
 
     Config: ClassVar[type[WorldModelConfig]]

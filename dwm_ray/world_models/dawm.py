@@ -21,9 +21,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dwm_ray.config import PositiveInt
 from dwm_ray.data.normalizers import CDFNormalizer
 from dwm_ray.devices import reduced
+from dwm_ray.options import PositiveInt
 from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
 from dwm_ray.world_models.base import WorldModel
 from dwm_ray.world_models.dwm import DWM, dwm_options
@@ -44,7 +44,7 @@ class DAWMConfig(WindowModelConfig):
     inverse_width: PositiveInt = 512
     """Units in each of an inverse network's two hidden layers."""
     inverse_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Share of an inverse network's hidden units that is hidden in training."""
+    """Fraction of an inverse network's hidden units that is hidden in training."""
 
     @property
     def disagrees(self) -> bool:

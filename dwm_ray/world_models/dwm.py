@@ -22,7 +22,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from dwm_ray.config import PositiveInt, RunConfig
 from dwm_ray.data.normalizers import CDFNormalizer, MinMaxNormalizer
 from dwm_ray.devices import product_dtype, reduced
 from dwm_ray.diffusion.conditioning import Condition, ConditionEncoder
@@ -31,7 +30,7 @@ from dwm_ray.diffusion.fast.unet import can_freeze, frozen
 from dwm_ray.diffusion.guidance import guided
 from dwm_ray.diffusion.schedules import Schedule, alpha_bars
 from dwm_ray.diffusion.solvers import DDPMStride, Estimate, Jump, posterior_jumps, stride_steps
-from dwm_ray.registry import find
+from dwm_ray.options import PositiveInt, RunOptions
 from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
 from dwm_ray.world_models.base import WorldModel
 from dwm_ray.world_models.parts.ensemble import largest_distance
@@ -55,9 +54,9 @@ class DWMConfig(WindowModelConfig):
     def disagrees(self) -> bool:
         return self.segments_per_pair > 1
 
-    def check(self, run: RunConfig) -> None:
+    def check(self, run: RunOptions) -> None:
         super().check(run)
-        if not self.condition_on_action and not find("agents", run.agent.plugin_name()).plans:
+        if not self.condition_on_action and not run.agent.plugin.plans:
             raise ValueError(
                 "world_model.condition_on_action False: only for agents that plan; a critic would credit actions with "
                 "what they did not cause"

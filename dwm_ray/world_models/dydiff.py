@@ -24,10 +24,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from dwm_ray.config import PositiveInt, Share
 from dwm_ray.devices import Precision
 from dwm_ray.diffusion.denoisers import DenoiserKind
 from dwm_ray.diffusion.edm import SIGMA_MAX, SIGMA_MIN
+from dwm_ray.options import Fraction, PositiveInt
 from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
 from dwm_ray.world_models.base import WorldModel
 from dwm_ray.world_models.one_step import OneStep, OneStepConfig
@@ -79,7 +79,7 @@ class DyDiffConfig(ContinuationConfig):
     """Heun's solver with fresh noise in every step, 2 N - 1 network calls (paper); otherwise DPM-Solver++, N calls."""
     start_sigma: Annotated[float, Field(gt=SIGMA_MIN, le=SIGMA_MAX)] = SIGMA_MAX
     """Noise level that a refinement starts from: 80 is pure noise, less keeps that much of the current states."""
-    state_mix: Share = 0.5
+    state_mix: Fraction = 0.5
     """Weight of the drawn states in their mix with the current ones."""
     sampling_precision: Precision = "fp32"
     """Arithmetic of matrix products in imagining."""

@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from pydantic import model_validator
 from torch import Tensor
 
-from dwm_ray.config import PositiveInt
 from dwm_ray.data.normalizers import ZScore
 from dwm_ray.devices import Precision, reduced
+from dwm_ray.options import PositiveInt
 from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
 from dwm_ray.world_models.base import WorldModel
 from dwm_ray.world_models.parts.ensemble import BestMembers, EnsembleMLP, largest_distance

@@ -17,12 +17,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dwm_ray.config import PositiveInt
 from dwm_ray.data.normalizers import ZScore
 from dwm_ray.devices import Precision, reduced
 from dwm_ray.diffusion.conditioning import LevelEncoder
 from dwm_ray.diffusion.denoisers import ResidualMLP
 from dwm_ray.diffusion.edm import Churn, Heun, Multistep, Preconditioning, karras_levels, training_levels
+from dwm_ray.options import PositiveInt
 from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
 from dwm_ray.world_models.base import WorldModel, WorldModelConfig
 

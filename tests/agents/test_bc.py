@@ -8,7 +8,7 @@ from test_networks import member
 from torch import nn
 
 from dwm_ray.agents.bc import BC
-from dwm_ray.config import TrainingConfig
+from dwm_ray.options import TrainingConfig
 
 
 def agent() -> BC:

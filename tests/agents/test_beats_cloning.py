@@ -12,7 +12,7 @@ import pytest
 import torch
 from problems import STATS
 
-from dwm_ray.config import TrainingConfig
+from dwm_ray.options import TrainingConfig
 from dwm_ray.registry import find, plugins
 from dwm_ray.types import Segments, Spaces
 

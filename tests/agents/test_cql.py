@@ -13,7 +13,7 @@ from torch.distributions import Normal, TanhTransform, TransformedDistribution
 
 from dwm_ray.agents.cql import CQL
 from dwm_ray.agents.parts.networks import squashed
-from dwm_ray.config import TrainingConfig
+from dwm_ray.options import TrainingConfig
 from dwm_ray.types import Segments, Spaces
 
 N = 3  # sampled actions of each kind

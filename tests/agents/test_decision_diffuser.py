@@ -9,7 +9,8 @@ from test_networks import member
 from torch import Tensor, nn
 
 from dwm_ray.agents.decision_diffuser import DecisionDiffuser
-from dwm_ray.config import RunConfig, TrainingConfig
+from dwm_ray.config import RunConfig
+from dwm_ray.options import TrainingConfig
 from dwm_ray.types import Segments, Spaces
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dwm_ray.agents.diffusion_ql import DiffusionQL
 from dwm_ray.agents.parts.diffusion_policy import DiffusionPolicy
 from dwm_ray.agents.parts.networks import StackedMLP
-from dwm_ray.config import TrainingConfig
+from dwm_ray.options import TrainingConfig
 from dwm_ray.types import Segments, Spaces
 
 

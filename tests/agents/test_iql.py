@@ -10,7 +10,7 @@ from test_networks import member
 from test_td3_bc import bandit
 
 from dwm_ray.agents.iql import IQL, expectile_loss, reward_scale
-from dwm_ray.config import TrainingConfig
+from dwm_ray.options import TrainingConfig
 from dwm_ray.types import Spaces
 
 

@@ -8,7 +8,7 @@ from problems import STATS, UNIT, segments
 
 from dwm_ray.agents.iql import IQL, expectile_loss
 from dwm_ray.agents.pql import PQL
-from dwm_ray.config import TrainingConfig
+from dwm_ray.options import TrainingConfig
 
 
 def agent(**options: object) -> PQL:

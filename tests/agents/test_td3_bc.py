@@ -9,7 +9,7 @@ from references import PlainTD3BC
 from test_networks import member
 
 from dwm_ray.agents.td3_bc import TD3BC
-from dwm_ray.config import TrainingConfig
+from dwm_ray.options import TrainingConfig
 from dwm_ray.types import Segments, Spaces
 
 

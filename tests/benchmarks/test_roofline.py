@@ -12,7 +12,7 @@ from dwm_ray.benchmarks.suites import world_model as training
 from dwm_ray.benchmarks.suites.sampler import Sampler
 from dwm_ray.benchmarks.suites.world_model import WorldModels
 from dwm_ray.benchmarks.workloads import Workbench
-from dwm_ray.config import DataConfig
+from dwm_ray.options import DataConfig
 
 
 def test_the_peak_is_a_rate_of_operations() -> None:

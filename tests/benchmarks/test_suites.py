@@ -13,7 +13,7 @@ from dwm_ray.benchmarks.suites.whole import Whole
 from dwm_ray.benchmarks.suites.world_model import WorldModels
 from dwm_ray.benchmarks.workloads import Workbench
 from dwm_ray.blocks import graphed as graphed_drawing
-from dwm_ray.config import DataConfig
+from dwm_ray.options import DataConfig
 from dwm_ray.training import graphed
 from dwm_ray.types import Segments
 

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dwm_ray.blocks.stream import Selection, StreamSpec, end_imagined_episodes, generate_block, start_rows
-from dwm_ray.config import RunConfig, fingerprint
+from dwm_ray.config import RunConfig
 from dwm_ray.filters.base import Filter
 from dwm_ray.filters.hardmax import Hardmax, HardmaxConfig
 from dwm_ray.filters.keep_all import KeepAll, KeepAllConfig
+from dwm_ray.options import fingerprint
 from dwm_ray.tasks.table import hopper_fell, never
 from dwm_ray.types import Policy, Segments, SegmentShape, Spaces
 from dwm_ray.world_models.base import WorldModel, WorldModelConfig

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dwm_ray.agents.base import Agent
-from dwm_ray.config import TrainingConfig
+from dwm_ray.options import TrainingConfig
 from dwm_ray.registry import find, plugins
 from dwm_ray.types import DataStats, Segments, Spaces
 

@@ -14,7 +14,8 @@ import pytest
 from pydantic import BaseModel
 
 import dwm_ray
-from dwm_ray.config import PluginConfig, RunConfig
+from dwm_ray.config import RunConfig
+from dwm_ray.options import PluginConfig
 from dwm_ray.registry import BASES, plugins
 
 SOURCES = Path(dwm_ray.__file__).parent
@@ -75,7 +76,7 @@ def test_every_option_is_read(owner: str, leaf: str, program: list[tuple[str, se
 
 def test_all_groups_and_plug_ins_are_looked_at() -> None:
     owners = {owner for owner, _ in leaves()}
-    assert {"RunConfig", "TrainingConfig", "ClusterConfig", "WorldModelConfig", "DWMConfig", "TD3BCConfig"} <= owners
+    assert {"RunOptions", "TrainingConfig", "ClusterConfig", "WorldModelConfig", "DWMConfig", "TD3BCConfig"} <= owners
 
 
 DEAD = """

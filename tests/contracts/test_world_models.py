@@ -12,7 +12,7 @@ from models_at_work import SPACES, build, imagined, same, windows
 
 from dwm_ray.config import RunConfig
 from dwm_ray.registry import find, plugins
-from dwm_ray.world_models.parts.store import load_model, save_model
+from dwm_ray.training.model_store import load_model, save_model
 
 pytestmark = pytest.mark.parametrize("name", list(plugins("world_models")))
 

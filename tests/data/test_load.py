@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from recordings import pendulum, write
 
-from dwm_ray.config import DataConfig
 from dwm_ray.data import d4rl
 from dwm_ray.data.load import describe_line, load_episodes, summary
+from dwm_ray.options import DataConfig
 from dwm_ray.tasks.table import task_for
 
 HOPPER = {**pendulum(), "observations": np.ones((12, 11)), "actions": np.zeros((12, 3))}

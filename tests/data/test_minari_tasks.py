@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dwm_ray.config import DataConfig
 from dwm_ray.data import minari
 from dwm_ray.data.collection import Collection, Plan
 from dwm_ray.data.export import write_minari
 from dwm_ray.data.load import describe_line, load_episodes, summary
+from dwm_ray.options import DataConfig
 from dwm_ray.tasks.spaces import spaces_of
 from dwm_ray.tasks.table import task_for
 

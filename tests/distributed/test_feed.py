@@ -12,11 +12,11 @@ import torch
 from ray.exceptions import ObjectLostError
 
 from dwm_ray.blocks.stream import Selection, StreamSpec
-from dwm_ray.config import ReplayConfig
 from dwm_ray.distributed.buffer.stream import Delivery
 from dwm_ray.distributed.workers import prefetcher as module
 from dwm_ray.distributed.workers.prefetcher import BlockPrefetcher
 from dwm_ray.filters.keep_all import KeepAll, KeepAllConfig
+from dwm_ray.options import ReplayConfig
 from dwm_ray.replay.sources import Intake
 from dwm_ray.types import SegmentShape
 

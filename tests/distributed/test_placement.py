@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from dwm_ray.config import ClusterConfig
 from dwm_ray.distributed.cluster.nodes import Resources, ScalingLimits, parse_limits, scaling_limits
 from dwm_ray.distributed.cluster.provision import bundles
 from dwm_ray.distributed.cluster.resources import InsufficientResourcesError, compute_quotas, place
+from dwm_ray.options import ClusterConfig
 
 AWS = yaml.safe_load((Path(__file__).parents[2] / "cluster.yaml").read_text())
 LOCAL = yaml.safe_load((Path(__file__).parents[2] / "cluster-local.yaml").read_text())

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from dwm_ray.config import ClusterConfig
 from dwm_ray.distributed.cluster import provision
 from dwm_ray.distributed.cluster.nodes import Resources, ScalingLimits, parse_limits
 from dwm_ray.experiment.profiles import resolve
+from dwm_ray.options import ClusterConfig
 from dwm_ray.runs.folder import RunFailed
 
 AWS = yaml.safe_load((Path(__file__).parents[2] / "cluster.yaml").read_text())

@@ -12,11 +12,12 @@ from tiny_task import ONE_STEP, recording, tiny_config
 
 from dwm_ray.agents.parts.build import new_agent
 from dwm_ray.blocks.stream import StreamSpec
-from dwm_ray.config import ClusterConfig, ExecutionConfig, RunConfig
+from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import DataIdentity, load_task_data
 from dwm_ray.data.transitions import real_segments
 from dwm_ray.experiment.profiles import run_config
 from dwm_ray.experiment.search_space import Trial
+from dwm_ray.options import ClusterConfig, ExecutionConfig
 from dwm_ray.replay.on_policy import LocalRollouts, RolloutContext
 from dwm_ray.replay.sources import selection
 from dwm_ray.world_models.parts.build import model_fingerprint, new_model

@@ -14,11 +14,11 @@ import h5py
 import numpy as np
 import pytest
 
-from dwm_ray.config import DataConfig
 from dwm_ray.data import d4rl, minari
 from dwm_ray.data.load import load_episodes
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.search_space import Trial
+from dwm_ray.options import DataConfig
 from dwm_ray.report.findings import Findings, render
 from dwm_ray.runs.folder import RunFolder
 

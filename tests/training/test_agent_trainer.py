@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dwm_ray.config import TrainingConfig
+from dwm_ray.options import TrainingConfig
 from dwm_ray.registry import find
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.replay.ring import Ring

@@ -14,8 +14,8 @@ from test_graphed import AGENTS, SMALL, SPACES, STATS, mixture
 
 from dwm_ray.agents.base import Agent
 from dwm_ray.agents.parts.population import Population
-from dwm_ray.config import ExecutionConfig, TrainingConfig
 from dwm_ray.experiment.profiles import run_config
+from dwm_ray.options import ExecutionConfig, TrainingConfig
 from dwm_ray.registry import find
 from dwm_ray.training import updates
 from dwm_ray.training.agent import AgentTrainer

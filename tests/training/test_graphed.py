@@ -12,8 +12,9 @@ from torch import Tensor
 
 from dwm_ray import cuda_graphs
 from dwm_ray.agents.base import Agent
-from dwm_ray.agents.parts.population import Population, stackable_agents
-from dwm_ray.config import ExecutionConfig, TrainingConfig
+from dwm_ray.agents.parts.population import Population
+from dwm_ray.experiment.grouping import stackable_agents
+from dwm_ray.options import ExecutionConfig, TrainingConfig
 from dwm_ray.registry import find, plugins
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.replay.ring import Ring

@@ -10,9 +10,9 @@ from test_graphed_refusals import Reads
 from torch import Tensor
 
 from dwm_ray.agents.bc import BCConfig
-from dwm_ray.agents.parts.population import stackable_agents
 from dwm_ray.blocks.graphed import CudaGraphSampler
 from dwm_ray.cuda_graphs import WARM_UPS
+from dwm_ray.experiment.grouping import stackable_agents
 from dwm_ray.registry import find
 from dwm_ray.types import Segments, Spaces
 

@@ -1,6 +1,5 @@
 """Updates that cannot be CUDA graphs: agents that break the rule are found, and what is asked in vain is refused."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +10,9 @@ from torch import Tensor
 from dwm_ray import cuda_graphs
 from dwm_ray.agents.base import Agent
 from dwm_ray.agents.bc import BC
-from dwm_ray.config import ExecutionConfig
+from dwm_ray.agents.iql import IQL
 from dwm_ray.experiment.profiles import run_config
+from dwm_ray.options import ExecutionConfig
 from dwm_ray.replay.source import BatchSource
 from dwm_ray.training.agent import AgentTrainer
 from dwm_ray.types import Metrics, Segments
@@ -133,7 +133,7 @@ def test_runs_whose_batches_are_imagined_while_learning_are_refused(model: str) 
 
 
 def test_runs_refuse_agents_that_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dwm_ray.agents.base.find", lambda kind, name: SimpleNamespace(supports_cuda_graphs=False))
+    monkeypatch.setattr(IQL, "supports_cuda_graphs", False)
     with pytest.raises(ValueError, match=r"execution\.cuda_graphs: agent iql does not support CUDA graphs"):
         run_config("laptop", "none", "iql").with_values({"execution.cuda_graphs": True})
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from toy import SPACES, toy_episodes
 
+from dwm_ray.training.model_store import load_model, save_model
 from dwm_ray.world_models.base import WorldModel
 from dwm_ray.world_models.dwm import DWM, DWMConfig
 from dwm_ray.world_models.one_step import OneStep, OneStepConfig
-from dwm_ray.world_models.parts.store import load_model, save_model
 
 
 def models() -> list[WorldModel]:

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from dwm_ray.agents.base import Agent
 from dwm_ray.agents.parts.noise import Noise
-from dwm_ray.registry import plugins
 from dwm_ray.types import Metrics, Segments
 
 MemberGenerators = tuple[torch.Generator, ...]
@@ -82,12 +81,6 @@ class Population:
         return self._agent.load_optimizer_state({**first, **stacked})
 
 
-def stackable_agents() -> list[str]:
-    """Return the names of the agents that support populations of P > 1."""
-    every: dict[str, Any] = plugins("agents")
-    return [name for name, cls in every.items() if cls.member_options is not None]
-
-
 def _only_member(segments: Segments) -> Segments:
     """Batch [B, ...] of a population of one, from [1, B, ...]."""
     return segments.map(lambda part: part[0])
@@ -119,8 +112,7 @@ def _check_members(members: Sequence[Agent]) -> dict[str, int]:
     """Return the `member_options` of agents that can be stacked; else raise ValueError."""
     name, options = members[0].config.plugin_name(), members[0].member_options
     if options is None:
-        known = ", ".join(stackable_agents())
-        raise ValueError(f"agent {name}: cannot be stacked; expected a population of one, or one of {known}")
+        raise ValueError(f"agent {name}: cannot be stacked; expected a population of one")
     if len({type(member) for member in members}) > 1:
         raise ValueError(f"a population of agent {name}: members of several classes; expected one class")
     first, *others = (member.config.model_dump() for member in members)

@@ -26,8 +26,8 @@ from dwm_ray.distributed.tune.trial import ClusterServices
 from dwm_ray.distributed.workers.prefetcher import BLOCKS_A_FETCH, FETCH_WAIT_S
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.row_log import read_rows
+from dwm_ray.training.model_store import save_model
 from dwm_ray.world_models.parts.build import new_model
-from dwm_ray.world_models.parts.store import save_model
 
 MODEL = "untrained"
 

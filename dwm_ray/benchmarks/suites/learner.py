@@ -15,10 +15,11 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from dwm_ray.agents.parts.population import Population, stackable_agents
+from dwm_ray.agents.parts.population import Population
 from dwm_ray.benchmarks.measure import Call, Work, recorded
 from dwm_ray.benchmarks.workloads import Workbench
 from dwm_ray.config import RunConfig
+from dwm_ray.experiment.grouping import stackable_agents
 from dwm_ray.registry import find
 from dwm_ray.training.agent import AgentTrainer
 from dwm_ray.training.population import PopulationTrainer

@@ -12,8 +12,9 @@ from typing import ClassVar, Protocol
 
 from dwm_ray.benchmarks.ratios import Spread, paired_ratio, rate_spread
 from dwm_ray.benchmarks.result import number
-from dwm_ray.config import DataConfig, RunConfig
+from dwm_ray.config import RunConfig
 from dwm_ray.experiment import profiles
+from dwm_ray.options import DataConfig
 
 HEADERS = (
     "samplers",

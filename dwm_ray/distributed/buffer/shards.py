@@ -16,8 +16,8 @@ from typing import Any
 import ray
 
 from dwm_ray.blocks.stream import StreamSpec
-from dwm_ray.config import ClusterConfig
 from dwm_ray.distributed.buffer.replay_buffer import SyntheticReplayBuffer
+from dwm_ray.options import ClusterConfig
 
 ALWAYS_THERE = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
 

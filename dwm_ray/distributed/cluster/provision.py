@@ -17,7 +17,6 @@ from contextlib import contextmanager
 
 from ray.autoscaler import sdk
 
-from dwm_ray.config import ClusterConfig
 from dwm_ray.distributed.cluster.nodes import Resources, ScalingLimits, alive_nodes, scaling_limits
 from dwm_ray.distributed.cluster.resources import (
     InsufficientResourcesError,
@@ -27,6 +26,7 @@ from dwm_ray.distributed.cluster.resources import (
     learners_needed,
     place,
 )
+from dwm_ray.options import ClusterConfig
 from dwm_ray.runs.folder import RunFailed
 
 POLL_S = 2.0

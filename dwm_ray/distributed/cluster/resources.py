@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dwm_ray.config import ClusterConfig
 from dwm_ray.distributed.cluster.nodes import Resources, alive_nodes, nodes_offering, total
+from dwm_ray.options import ClusterConfig
 
 TRIAL_CPUS = 0.1
 """CPUs reserved by Tune's trial process, which only waits for its learner."""

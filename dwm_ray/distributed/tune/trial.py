@@ -18,7 +18,7 @@ from ray.train import FailureConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from dwm_ray.config import RunConfig, fingerprint
+from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import DataIdentity
 from dwm_ray.distributed.buffer.shards import Shards
 from dwm_ray.distributed.cluster.nodes import Resources
@@ -30,6 +30,7 @@ from dwm_ray.distributed.workers.population import PopulationJob, population_loo
 from dwm_ray.distributed.workers.sampler import Sampler
 from dwm_ray.distributed.workers.sync import ray_storage
 from dwm_ray.experiment.search_space import Trial
+from dwm_ray.options import fingerprint
 from dwm_ray.runs.folder import RunFailed, RunFolder, set_status, status_of
 
 

@@ -15,12 +15,12 @@ from uuid import uuid4
 
 import ray
 
-from dwm_ray.background import in_background
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import DataIdentity
 from dwm_ray.distributed.cluster.resources import Placement
 from dwm_ray.distributed.workers.leases import LEASE_S
 from dwm_ray.distributed.workers.world_model import train_world_model
+from dwm_ray.runs.background import in_background
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.world_models.parts.build import model_fingerprint
 

@@ -17,12 +17,12 @@ import numpy as np
 import ray
 from ray.exceptions import ObjectLostError, RayTaskError
 
-from dwm_ray.background import in_background
 from dwm_ray.blocks.journal import new_cursor
 from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.distributed.buffer.stream import Delivery
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.sources import Intake
+from dwm_ray.runs.background import in_background
 from dwm_ray.types import SegmentShape
 
 BLOCKS_A_FETCH = 8

@@ -31,8 +31,8 @@ from dwm_ray.distributed.workers.sync import export_transfer_stats
 from dwm_ray.replay import on_policy
 from dwm_ray.replay.sources import selection
 from dwm_ray.runs.folder import RunFolder
+from dwm_ray.training.model_store import load_model
 from dwm_ray.world_models.base import WorldModel, sampling_options
-from dwm_ray.world_models.parts.store import load_model
 
 
 class Sampler:

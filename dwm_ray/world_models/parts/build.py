@@ -5,13 +5,12 @@ from __future__ import annotations
 import torch
 
 from dwm_ray import __version__
-from dwm_ray.config import RunConfig, fingerprint
 from dwm_ray.data.task_data import DataIdentity, TaskData
-from dwm_ray.registry import find
+from dwm_ray.options import RunOptions, fingerprint
 from dwm_ray.world_models.base import WorldModel, WorldModelConfig, model_options
 
 
-def model_fingerprint(config: RunConfig, data: DataIdentity) -> str:
+def model_fingerprint(config: RunOptions, data: DataIdentity) -> str:
     """Return the name of a run's trained world model: equal for all runs that may share it."""
     model = model_options(config)
     return fingerprint(
@@ -27,13 +26,12 @@ def model_fingerprint(config: RunConfig, data: DataIdentity) -> str:
     )
 
 
-def new_model(config: RunConfig, task_data: TaskData, device: torch.device) -> WorldModel:
+def new_model(config: RunOptions, task_data: TaskData, device: torch.device) -> WorldModel:
     """Build an untrained world model with fitted normalisers; `world_model.seed` decides its initial weights."""
     options = resolved(model_options(config), task_data)
-    cls = find("world_models", options.plugin_name())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
-        model: WorldModel = cls(options, task_data.episodes.spaces)
+        model: WorldModel = options.plugin(options, task_data.episodes.spaces)
     model.fit_normalizers(task_data.episodes)
     return model.to(device)
 

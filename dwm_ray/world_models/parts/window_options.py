@@ -9,10 +9,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dwm_ray.config import PositiveInt, Share
 from dwm_ray.devices import Precision
 from dwm_ray.diffusion.denoisers import DenoiserKind
 from dwm_ray.diffusion.schedules import Schedule
+from dwm_ray.options import Fraction, PositiveInt
 from dwm_ray.world_models.parts.termination import ContinuationConfig
 
 
@@ -39,8 +39,8 @@ class WindowModelConfig(ContinuationConfig):
     """Widths in units of dim: U-Net channels per resolution, or hidden units per residual block of the MLP."""
     rtg_kind: Literal["episode", "window"] = "episode"
     """Return-to-go labels sum rewards to the end of the episode, or of the window (the paper's algorithm 17)."""
-    condition_dropout: Share = 0.25
-    """Share of training windows whose return-to-go is hidden."""
+    condition_dropout: Fraction = 0.25
+    """Fraction of training windows whose return-to-go is hidden."""
     training_precision: Precision = "fp32"
     """Arithmetic of matrix products in training; weights and sums stay in float32."""
     solver_steps: PositiveInt = 3

@@ -21,9 +21,9 @@ from dwm_ray.distributed.cluster.resources import place
 from dwm_ray.distributed.tune.trial import ClusterServices
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.processes import status_bytes
+from dwm_ray.training.model_store import load_model, save_model
 from dwm_ray.types import SegmentShape
 from dwm_ray.world_models.parts.build import new_model
-from dwm_ray.world_models.parts.store import load_model, save_model
 
 ALLOWED_BYTES = 150_000_000
 """What the sampler may take beyond what it holds with its model loaded: half of what a block takes."""

@@ -10,8 +10,9 @@ import torch
 from dwm_ray.benchmarks.cluster.faults import checks, killed, memory, resumed, storage
 from dwm_ray.benchmarks.cluster.faults.harness import Arena
 from dwm_ray.benchmarks.cluster.faults.outcome import NotRun, Outcome
-from dwm_ray.config import DataConfig, RunConfig
+from dwm_ray.config import RunConfig
 from dwm_ray.experiment import profiles
+from dwm_ray.options import DataConfig
 from dwm_ray.runs.folder import RunFailed
 
 NUM_UPDATES = 4000

@@ -1,0 +1,229 @@
+"""Option groups of a run, and the base classes of plug-ins and their options.
+
+Every group is a frozen pydantic model that refuses unknown keys. The text below a field is its help on the command
+line. Plug-ins import this module; it imports none of them. `dwm_ray.config` resolves plug-in names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+PositiveFraction = Annotated[float, Field(gt=0, le=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class Frozen(BaseModel):
+    """Base of every option group."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class PluginConfig(Frozen):
+    """Options of a plug-in. Defaults are the paper's; the preset 'small' suits a laptop."""
+
+    plugin: ClassVar[type[Any]]
+    """The plug-in class that these options belong to."""
+
+    @classmethod
+    def plugin_name(cls) -> str:
+        """Return the name of the plug-in: that of the module which defines it."""
+        return cls.__module__.rpartition(".")[2]
+
+    @classmethod
+    def preset(cls, name: Literal["paper", "small"]) -> Self:
+        """Return the default options for a size of machine."""
+        return cls() if name == "paper" else cls(**cls.small())
+
+    @classmethod
+    def small(cls) -> dict[str, Any]:
+        """Return the options that the preset 'small' changes."""
+        return {}
+
+    @classmethod
+    def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
+        """Return defaults of other options in a run with this plug-in, by dotted path.
+
+        Flags override them. A path into a plug-in that lacks the option is ignored.
+        """
+        return {}
+
+    def check(self, run: RunOptions) -> None:
+        """Raise ValueError if this plug-in cannot work with the other options of a run."""
+
+
+class Plugin:
+    """Base of world models, agents and filters.
+
+    A plug-in defines its options as the nested name `Config`. Its summary in documentation is the first line of its
+    docstring.
+    """
+
+    Config: ClassVar[type[PluginConfig]]
+    label: ClassVar[str] = ""
+    """Name in tables and figures; by default the plug-in's name in title case, without underscores."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let the options of a plug-in refer to the plug-in."""
+        super().__init_subclass__(**kwargs)
+        if "Config" in vars(cls) and "plugin" not in vars(cls.Config):
+            cls.Config.plugin = cls
+
+
+class DataConfig(Frozen):
+    """Recorded data to learn from."""
+
+    file: str | None = None
+    """HDF5 (D4RL layout) or Parquet file with your own data. None looks the task up: D4RL's file if it is on this
+    machine, else the bundled dataset."""
+    env: str | None = None
+    """Gymnasium id of the environment. Set it together with data.file if the file does not name its environment."""
+    holdout_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Fraction of episodes (at least one) that is held out from world-model training to measure the model's error."""
+
+
+class SynthesisConfig(Frozen):
+    """How start pairs become imagined segments."""
+
+    horizon: PositiveInt = 5
+    """H: imagined steps in a target. A stream holds the longest segments of its model and serves every H below T."""
+    target_rtg: float = 0.5
+    """Return-to-go that segments are conditioned on, in units of the task's scale. Values at or above the maximum of
+    the data are optimistic."""
+    num_segments: PositiveInt = 1_000_000
+    """Segments in the stream. Start pairs repeat, in a new order, after all have been used once."""
+    block_rows: PositiveInt = 4096
+    """Segments per block, the unit that samplers generate and learners fetch."""
+    seed: int = 0
+    """Seed of the stream. It is separate from the seed of the run, so that all seeds of a sweep share one stream."""
+    refresh_every: PositiveInt = 1000
+    """Updates between on-policy refreshes, for world models that follow the policy."""
+    reuse: Annotated[float, Field(gt=0)] = 4.0
+    """Average number of times that each row of a refresh is sampled; decides how many rows a refresh generates. At 4,
+    about 2 % of the rows of a long run are never sampled."""
+    rollout_shards: PositiveInt = 2
+    """Parts that one refresh is divided into; samplers generate different parts in parallel. The rows depend on this
+    number, but not on the number of samplers. Raise it if more samplers should work on one refresh."""
+    kept_versions: PositiveInt = 16
+    """Policy versions whose rows stay in the learner's buffer (16 in DyDiff's public code)."""
+    max_staleness: Annotated[int, Field(ge=0)] = 1
+    """Versions that the newest rows may lag behind the policy. At 0, learner and samplers wait for each other."""
+
+
+class ReplayConfig(Frozen):
+    """How batches are composed."""
+
+    real_ratio: Fraction = 0.0
+    """Exact fraction of recorded transitions (segments of length 1) in each batch; the rest is imagined."""
+    capacity: PositiveInt = 2_000_000
+    """Imagined rows that the learner's ring holds; the oldest are overwritten first."""
+    min_synthetic: PositiveInt = 16_384
+    """Imagined rows that must be in the ring before learning starts."""
+    patience_s: Annotated[float, Field(gt=0)] = 1800.0
+    """Seconds to wait for these rows. After that the run fails; it does not continue with recorded data alone."""
+
+
+class TrainingConfig(Frozen):
+    """The learner's loop."""
+
+    num_updates: PositiveInt = 500_000
+    """Gradient steps of the agent."""
+    batch_size: PositiveInt = 256
+    """Segments per gradient step."""
+    discount: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    """gamma of targets and of return-to-go labels."""
+    log_every: PositiveInt = 1000
+    """Updates between two rows of metrics."""
+    checkpoint_every: PositiveInt = 50_000
+    """Updates between two checkpoints; a crash loses at most this much work."""
+
+
+class EvaluationConfig(Frozen):
+    """How a policy is scored."""
+
+    num_episodes: PositiveInt = 10
+    """Episodes of the final evaluation, after the last update."""
+    every: PositiveInt = 50_000
+    """Updates between two evaluations during learning."""
+    curve_episodes: PositiveInt = 3
+    """Episodes of each evaluation during learning."""
+
+
+class ExecutionConfig(Frozen):
+    """How a run is executed. These options are not part of a run's identity."""
+
+    compiled: bool = False
+    """Compile agent updates with torch.compile: about 1.5 times the updates per second on one core. Compiling takes 20
+    to 70 seconds in the first run and a third of that in later ones, so use it for hundreds of thousands of updates. It
+    needs a C++ compiler on every node. Results differ in rounding. Tested on CPUs only."""
+    cuda_graphs: bool = False
+    """Replay agent updates as CUDA graphs on a GPU: one launch per update instead of hundreds. Works for recorded
+    transitions and for segments generated ahead of time. Tested with an emulation on a CPU, not yet on a GPU."""
+    sampler_cuda_graphs: bool = False
+    """Replay the generation of segment blocks as CUDA graphs on a GPU; the rows are the same. Tested with an emulation
+    on a CPU, not yet on a GPU."""
+    download: bool = False
+    """Download D4RL's file or the Minari dataset if it is not on this machine."""
+
+
+class ClusterConfig(Frozen):
+    """Where the processes of a run are placed on Ray. These options are not part of a run's identity."""
+
+    roles: Literal["auto", "on", "off"] = "auto"
+    """on: place samplers on nodes that offer the custom resource sampler_node, and trials, learners and world-model
+    workers on nodes with learner_node. off: place them anywhere. auto: on if the cluster has or may get such nodes."""
+    wait_for_nodes_s: Annotated[float, Field(ge=0)] = 900.0
+    """Seconds to wait until an autoscaling cluster has room for num_samplers and min_learners."""
+    min_learners: PositiveInt = 1
+    """Learners that must fit at once before work starts. If there is room for more, more trials run at once."""
+    num_samplers: PositiveInt = 2
+    """Sampler actors that generate segments."""
+    sampler_gpus: Annotated[float, Field(ge=0)] = 0.25
+    """GPU quota of one sampler, if the cluster has GPUs."""
+    learner_cpus: Annotated[float, Field(gt=0)] = 1.0
+    """CPUs of one learner."""
+    learner_gpus: Annotated[float, Field(ge=0)] = 0.25
+    """GPU quota of one learner and of one world-model worker, if the cluster has GPUs."""
+    model_workers: PositiveInt = 1
+    """Ray Train workers that train one world model together. Each draws its own windows."""
+    prefetch_blocks: PositiveInt = 64
+    """Prefetch limit: blocks that a stream may be ahead of its fastest reader. Bounds the imagined rows in flight."""
+    buffer_bytes: PositiveInt = 2_000_000_000
+    """Bytes of blocks that the buffer holds in the object store; older blocks are read from disk when needed."""
+    buffer_shards: PositiveInt = 1
+    """Actors that divide the streams of the buffer among them; one is enough for hundreds of blocks per second."""
+    max_failures: Annotated[int, Field(ge=0)] = 2
+    """Restarts of a trial or learner from its last checkpoint before it counts as failed."""
+
+
+class RunOptions(Frozen):
+    """Options of one run whose plug-ins are resolved; `dwm_ray.config.RunConfig` also resolves their names."""
+
+    task: str = "halfcheetah-medium-replay"
+    """A row of the task table, minari:DATASET, or any name together with data.file."""
+    seed: int = 0
+    """Seed of the agent: initial weights, batches, noise, evaluation."""
+    data: DataConfig = DataConfig()
+    world_model: PluginConfig | None = None
+    agent: PluginConfig
+    filter: PluginConfig
+    synthesis: SynthesisConfig = SynthesisConfig()
+    replay: ReplayConfig = ReplayConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    execution: ExecutionConfig = ExecutionConfig()
+    cluster: ClusterConfig = ClusterConfig()
+
+    def identity(self) -> dict[str, Any]:
+        """Return the JSON tree of the options that decide results: all but those that decide where and how to run."""
+        return self.model_dump(mode="json", exclude={"execution", "cluster"})
+
+
+def fingerprint(value: Any) -> str:
+    """Return 16 hex digits that identify the content of a JSON value."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
