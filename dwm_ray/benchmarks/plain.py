@@ -36,9 +36,9 @@ class _PlainEncoder(nn.Module):
 
     def __init__(self, encoder: Any) -> None:
         super().__init__()
-        self.features = encoder.features
+        self.features = encoder.level.features
         self.step_mlp, self.rtg_mlp, self.act_mlp = map(
-            _with_library_mish, (encoder.step_mlp, encoder.rtg_mlp, encoder.act_mlp)
+            _with_library_mish, (encoder.level.mlp, encoder.rtg_mlp, encoder.act_mlp)
         )
 
     def forward(self, step: Tensor, condition: Condition) -> Tensor:

@@ -1,10 +1,9 @@
-"""Networks that look at a noisy window [B, T, D] and a condition and predict its noise (or the clean window).
+"""Denoising networks: a noisy window [B, T, D] and a condition -> a prediction of the window's shape.
 
 `TemporalUNet` is the one of Diffuser (arXiv 2205.09991) and Decision Diffuser (arXiv 2211.15657) that DWM uses: two
 residual blocks per resolution, each of two kernel-5 convolutions with GroupNorm(8) and Mish, the condition added after
-the first. `ResidualMLP` (ours) sees the flattened window: no notion of time, far less work per parameter. What else a
-network is told is its encoder's business: any module with a `size` that turns (step or noise level, condition) into an
-embedding [B, size].
+the first. `ResidualMLP` (ours) takes the flattened window and needs far less computation per parameter. Conditions
+enter through an `Encoder`, which maps (level, condition) to an embedding [B, size].
 """
 
 from __future__ import annotations
@@ -26,20 +25,20 @@ NUM_GROUPS = 8
 
 
 class Denoiser(Protocol):
-    """x [B, T, D], step [B] int64 in 1..K, condition -> prediction [B, T, D]."""
+    """x [B, T, D], level [B] of the process, condition -> prediction [B, T, D]."""
 
-    def __call__(self, x: Tensor, step: Tensor, condition: Any) -> Tensor: ...
+    def __call__(self, x: Tensor, level: Tensor, condition: Any) -> Tensor: ...
 
 
 def conv_block(size_in: int, size_out: int) -> nn.Sequential:
-    """Kernel-5 convolution, GroupNorm, Mish."""
+    """Build a kernel-5 convolution, GroupNorm and Mish."""
     return nn.Sequential(
         TemporalConv(size_in, size_out, kernel=5, padding=2), TemporalGroupNorm(NUM_GROUPS, size_out), Mish()
     )
 
 
 class ResidualBlock(nn.Module):
-    """[B, T, C_in], what `condition` makes of the embedding [B, C_out] -> [B, T, C_out]."""
+    """Activations [B, T, C_in], projected embedding [B, C_out] -> [B, T, C_out]."""
 
     def __init__(self, size_in: int, size_out: int, embedding_size: int) -> None:
         super().__init__()
@@ -48,25 +47,25 @@ class ResidualBlock(nn.Module):
         self.condition = nn.Linear(embedding_size, size_out)
         self.skip = TemporalConv(size_in, size_out, kernel=1) if size_in != size_out else nn.Identity()
 
-    def forward(self, x: Tensor, told: Tensor) -> Tensor:
-        hidden = self.first(x) + told[:, None]
+    def forward(self, x: Tensor, shift: Tensor) -> Tensor:
+        hidden = self.first(x) + shift[:, None]
         return self.second(hidden) + self.skip(x)
 
 
 class Stage(nn.Module):
-    """Two residual blocks: what happens at one resolution."""
+    """Two residual blocks at one resolution."""
 
     def __init__(self, size_in: int, size_out: int, embedding_size: int) -> None:
         super().__init__()
         self.first = ResidualBlock(size_in, size_out, embedding_size)
         self.second = ResidualBlock(size_out, size_out, embedding_size)
 
-    def forward(self, x: Tensor, told: Iterator[Tensor]) -> Tensor:
-        return self.second(self.first(x, next(told)), next(told))
+    def forward(self, x: Tensor, shifts: Iterator[Tensor]) -> Tensor:
+        return self.second(self.first(x, next(shifts)), next(shifts))
 
 
 class TemporalUNet(nn.Module):
-    """Channels `dim * multipliers[i]` at T / 2^i positions. T is divisible by 2^(levels - 1), channels by 8."""
+    """U-Net with `dim * multipliers[i]` channels (a multiple of 8) at T / 2^i positions (an integer)."""
 
     def __init__(self, size: int, encoder: Encoder, dim: int, multipliers: Sequence[int]) -> None:
         super().__init__()
@@ -82,23 +81,23 @@ class TemporalUNet(nn.Module):
         )
         self.head = nn.Sequential(conv_block(sizes[1], sizes[1]), TemporalConv(sizes[1], size, kernel=1))
 
-    def forward(self, x: Tensor, step: Tensor, condition: Any) -> Tensor:
-        told = iter(self._told(mish(self.encoder(step, condition))))
+    def forward(self, x: Tensor, level: Tensor, condition: Any) -> Tensor:
+        shifts = iter(self._shifts(mish(self.encoder(level, condition))))
         skips: list[Tensor] = []
         for stage, shrink in zip(self.down, self.shrink, strict=False):
-            x = stage(x, told)
+            x = stage(x, shifts)
             skips.append(x)
             x = shrink(x)
-        # As in Decision Diffuser's code the finest skip is never used: there is one stage up less than down.
-        x = self.down[-1](x, told)
+        # The finest skip is never used, as in Decision Diffuser's code: there is one stage up less than down.
+        x = self.down[-1](x, shifts)
         skips.append(x)
-        x = self.middle(x, told)
+        x = self.middle(x, shifts)
         for stage, stretch in zip(self.up, self.stretch, strict=True):
-            x = stretch(stage(torch.cat([x, skips.pop()], -1), told))
+            x = stretch(stage(torch.cat([x, skips.pop()], -1), shifts))
         return self.head(x)
 
-    def _told(self, embedding: Tensor) -> Sequence[Tensor]:
-        """What each block's `condition` makes of the embedding, in one product: by themselves they are small."""
+    def _shifts(self, embedding: Tensor) -> Sequence[Tensor]:
+        """Project the embedding for every block, in one product instead of many small ones."""
         stages: list[Any] = [*self.down, self.middle, *self.up]
         layers: list[nn.Linear] = [block.condition for stage in stages for block in (stage.first, stage.second)]
         weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
@@ -106,7 +105,7 @@ class TemporalUNet(nn.Module):
 
 
 class MLPBlock(nn.Module):
-    """h + W2 mish(W1 LayerNorm(h) + We embedding)."""
+    """Residual block h + W2 mish(W1 LayerNorm(h) + We embedding)."""
 
     def __init__(self, width: int, hidden: int, embedding_size: int) -> None:
         super().__init__()
@@ -121,7 +120,7 @@ class MLPBlock(nn.Module):
 
 
 class ResidualMLP(nn.Module):
-    """One residual block of `dim * multipliers[i]` hidden units per multiplier; the first is also the trunk's width."""
+    """Residual blocks of `dim * multipliers[i]` hidden units; the first size is also the width of the trunk."""
 
     def __init__(self, length: int, size: int, encoder: Encoder, dim: int, multipliers: Sequence[int]) -> None:
         super().__init__()
@@ -131,9 +130,19 @@ class ResidualMLP(nn.Module):
         self.blocks = nn.ModuleList(MLPBlock(width, dim * multiplier, encoder.size) for multiplier in multipliers)
         self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, length * size))
 
-    def forward(self, x: Tensor, step: Tensor, condition: Any) -> Tensor:
-        embedding = mish(self.encoder(step, condition))
+    def forward(self, x: Tensor, level: Tensor, condition: Any) -> Tensor:
+        embedding = mish(self.encoder(level, condition))
         hidden = self.enter(x.flatten(1))
         for block in self.blocks:
             hidden = block(hidden, embedding)
         return self.leave(hidden).view_as(x)
+
+
+def build_denoiser(
+    kind: DenoiserKind, shape: tuple[int, int], encoder: Encoder, dim: int, multipliers: Sequence[int]
+) -> TemporalUNet | ResidualMLP:
+    """Build a denoiser of windows of `shape` (T, D); a U-Net also takes other lengths."""
+    length, size = shape
+    if kind == "unet":
+        return TemporalUNet(size, encoder, dim, multipliers)
+    return ResidualMLP(length, size, encoder, dim, multipliers)

@@ -1,14 +1,13 @@
-"""EDM (arXiv 2206.00364): noise levels, preconditioned denoiser and Heun's sampler, for data of which some is given.
+"""EDM (arXiv 2206.00364): noise levels, preconditioned denoiser and solvers, for samples with given entries.
 
-A noisy sample is x = clean + sigma * noise. The network F is wrapped into a denoiser D(x; sigma) = c_skip x + c_out
-F(c_in x; c_noise) (equation 7), trained at log-normal levels under a weight that evens the levels out (section 5), and
-sampled down Karras levels (equation 5) by algorithm 2: Heun's second order, with churn (fresh noise before a step) or
-without. Given entries (DyDiff, arXiv 2405.19189: the first state and all actions) are written in after every change of
-x, so that the network never sees them noisy. Starting from a guess at a level below the highest keeps what that much
-noise cannot hide (SDEdit, arXiv 2108.01073), and costs fewer steps.
+A noisy sample is x = clean + sigma * noise. The network F becomes a denoiser D(x; sigma) = c_skip x + c_out F(c_in x;
+c_noise) (equation 7), trained at log-normal levels under a weight that equalises the levels (section 5) and sampled
+along Karras levels (equation 5). Given entries (DyDiff, arXiv 2405.19189: the first state and all actions) are written
+in after every change of x, so the network never receives them noisy. Starting from a guess at a level below the highest
+preserves its coarse features (SDEdit, arXiv 2108.01073) and takes fewer steps.
 
-Differences: the network gets given entries as they are and not shrunk by c_in, which would hide them at high levels;
-`shrink_given` and `noisy_given` bring DyDiff's public code back, where they are shrunk, and noisy after churn.
+Difference: given entries are not multiplied by c_in, which would hide them at high levels. `shrink_given` and
+`noisy_given` restore DyDiff's public code, where they are multiplied, and noisy after churn.
 """
 
 from __future__ import annotations
@@ -21,53 +20,50 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from dwm_ray.diffusion.process import Given, Impose, Network, imposer, noise_like, per_row
+
 SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 80.0, 7.0
 """The paper's range of noise levels in sampling and the exponent that spaces them (table 1)."""
 
-Network = Callable[[Tensor, Tensor], Tensor]
-"""(x [B, ...] of about unit variance, c_noise [B]) -> raw output, same shape as x."""
-
 Estimate = Callable[[Tensor, float], Tensor]
-"""(x [B, ...], sigma) -> the clean sample that the denoiser sees in it, same shape."""
-
-Impose = Callable[[Tensor], Tensor]
-"""x -> x with the given entries written in."""
+"""(x [B, ...], sigma) -> estimate of the clean sample, same shape."""
 
 
 def training_levels(batch: int, generator: torch.Generator, mean: float = -1.2, std: float = 1.2) -> Tensor:
-    """[B] noise levels, log-normal (P_mean, P_std), on the generator's device."""
+    """Sample [B] noise levels, log-normal (P_mean, P_std), on the generator's device."""
     return (mean + std * torch.randn(batch, generator=generator, device=generator.device)).exp()
 
 
 def karras_levels(num_steps: int, sigma_max: float = SIGMA_MAX) -> list[float]:
-    """N levels from `sigma_max` to `SIGMA_MIN`, dense at the low end, and a last 0; a single step starts at the top."""
+    """Return N levels from `sigma_max` to `SIGMA_MIN`, dense at the low end, followed by 0."""
     high, low = sigma_max ** (1 / RHO), min(SIGMA_MIN, sigma_max) ** (1 / RHO)
-    shares = [i / max(num_steps - 1, 1) for i in range(num_steps)]
-    return [*((high + share * (low - high)) ** RHO for share in shares), 0.0]
+    fractions = [i / max(num_steps - 1, 1) for i in range(num_steps)]
+    return [*((high + fraction * (low - high)) ** RHO for fraction in fractions), 0.0]
 
 
 @dataclass(frozen=True)
 class Preconditioning:
-    """Keeps the network's input and target at unit variance at every level, for data of deviation `sigma_data`."""
+    """Scaling of the network's input and target to unit variance at every level."""
 
     sigma_data: float = 0.5
+    """Standard deviation of the data."""
     shrink_given: bool = False
     """Multiply given entries by c_in like noisy ones, as DyDiff's public code does."""
 
     def scalings(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(c_skip, c_out, c_in, c_noise), each of sigma's shape."""
+        """Return (c_skip, c_out, c_in, c_noise), each of sigma's shape."""
         total = sigma.square() + self.sigma_data**2
         return self.sigma_data**2 / total, sigma * self.sigma_data / total.sqrt(), total.rsqrt(), sigma.log() / 4
 
     def weight(self, sigma: Tensor) -> Tensor:
-        """Weight of the squared error at each level: 1 / c_out^2."""
+        """Return the weight of the squared error at each level, 1 / c_out^2."""
         return (sigma.square() + self.sigma_data**2) / (sigma * self.sigma_data).square()
 
-    def denoise(self, network: Network, x: Tensor, sigma: Tensor, given: Tensor) -> Tensor:
-        """D(x; sigma) for levels [B]; `given` is True where x is clean (bool, broadcasts to x)."""
+    def denoise(self, network: Network, x: Tensor, sigma: Tensor, given: Tensor | None) -> Tensor:
+        """Return D(x; sigma) for levels [B]; `given` (bool, broadcasts to x) is True where x is clean."""
         skip, out, shrink, noise = self.scalings(sigma)
-        skip, out, shrink = (scale.view(-1, *[1] * (x.dim() - 1)) for scale in (skip, out, shrink))
-        inputs = shrink * x if self.shrink_given else torch.where(given, x, shrink * x)
+        skip, out, shrink = (per_row(scale, x) for scale in (skip, out, shrink))
+        inputs = shrink * x if given is None or self.shrink_given else torch.where(given, x, shrink * x)
         return skip * x + out * network(inputs, noise)
 
 
@@ -81,29 +77,23 @@ class Churn:
     inflation: float = 1.002  # S_noise: standard deviation of the fresh noise
 
     def raised(self, sigma: float, num_steps: int) -> float:
-        """The level to which the noise of a step that begins at `sigma` is raised."""
-        share = min(self.amount / num_steps, 2**0.5 - 1) if self.low <= sigma <= self.high else 0.0
-        return sigma * (1 + share)
+        """Return the level to which the noise of a step that begins at `sigma` is raised."""
+        ratio = min(self.amount / num_steps, 2**0.5 - 1) if self.low <= sigma <= self.high else 0.0
+        return sigma * (1 + ratio)
 
 
 @dataclass(frozen=True)
 class Heun:
-    """Algorithm 2 over `levels` (descending, the last is 0); without churn it is deterministic given its start."""
+    """Algorithm 2 over `levels` (descending, the last is 0), 2 N - 1 network calls."""
 
     levels: list[float]
     churn: Churn | None = None
     noisy_given: bool = False
     """Leave churn's noise on the given entries in the first call of a churned step, as DyDiff's public code does."""
 
-    @property
-    def num_calls(self) -> int:
-        """Calls of the denoiser: two a step, one in the last."""
-        return 2 * (len(self.levels) - 1) - 1
-
     def sample(self, estimate: Estimate, impose: Impose, start: Tensor, generator: torch.Generator) -> Tensor:
-        """A sample of the shape of `start`, which is the guess to begin from: zeros and a first level of 80 are pure
-        noise, a guess and a lower level keep its coarse features."""
-        x = impose(start + self.levels[0] * _noise_like(start, generator))
+        """Sample from `start` plus noise of the first level; zeros and a first level of 80 are pure noise."""
+        x = impose(start + self.levels[0] * noise_like(start, generator))
         for sigma, following in pairwise(self.levels):
             x, sigma = self._churned(x, sigma, impose, generator)
             x = self._step(estimate, impose, x, sigma, following)
@@ -113,7 +103,7 @@ class Heun:
         raised = sigma if self.churn is None else self.churn.raised(sigma, len(self.levels) - 1)
         if self.churn is None or raised == sigma:
             return x, sigma
-        x = x + (raised**2 - sigma**2) ** 0.5 * self.churn.inflation * _noise_like(x, generator)
+        x = x + (raised**2 - sigma**2) ** 0.5 * self.churn.inflation * noise_like(x, generator)
         return x if self.noisy_given else impose(x), raised
 
     @staticmethod
@@ -128,7 +118,7 @@ class Heun:
 
 @dataclass(frozen=True)
 class Multistep:
-    """DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2) over `levels`: one call a step, deterministic given its start.
+    """DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2) over `levels`, N network calls, deterministic given its start.
 
     Every x is a mix of the last x and of clean estimates, so long steps do not overshoot as Heun's do, whose second
     slope is divided by the lower level.
@@ -136,14 +126,9 @@ class Multistep:
 
     levels: list[float]
 
-    @property
-    def num_calls(self) -> int:
-        """Calls of the denoiser: one a step."""
-        return len(self.levels) - 1
-
     def sample(self, estimate: Estimate, impose: Impose, start: Tensor, generator: torch.Generator) -> Tensor:
-        """As `Heun.sample`."""
-        x, earlier, last_stride = impose(start + self.levels[0] * _noise_like(start, generator)), None, 0.0
+        """Sample as `Heun.sample` does."""
+        x, earlier, last_stride = impose(start + self.levels[0] * noise_like(start, generator)), None, 0.0
         for sigma, following in pairwise(self.levels):
             clean = estimate(x, sigma)
             if following == 0:
@@ -155,5 +140,42 @@ class Multistep:
         return x
 
 
-def _noise_like(x: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+@dataclass(frozen=True)
+class EDM:
+    """The process; a level is a standard deviation sigma, which the network receives as log(sigma) / 4."""
+
+    preconditioning: Preconditioning
+    solver: Heun | Multistep
+
+    def training_levels(self, batch: int, generator: torch.Generator) -> Tensor:
+        return training_levels(batch, generator)
+
+    def add_noise(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+        return clean + per_row(level, clean) * noise
+
+    def squared_error(
+        self, network: Network, noisy: Tensor, level: Tensor, clean: Tensor, noise: Tensor, given: Given | None
+    ) -> Tensor:
+        return (self._denoise(network, noisy, level, given) - clean).square()
+
+    def weight(self, level: Tensor) -> Tensor:
+        return self.preconditioning.weight(level)
+
+    def sample(
+        self,
+        network: Network,
+        shape: tuple[int, ...],
+        given: Given | None,
+        generator: torch.Generator,
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """Sample from pure noise, or from the guess `start` if the solver's first level is below the highest."""
+
+        def estimate(x: Tensor, sigma: float) -> Tensor:
+            return self._denoise(network, x, torch.full((len(x),), sigma, device=x.device), given)
+
+        start = torch.zeros(shape, device=generator.device) if start is None else start
+        return self.solver.sample(estimate, imposer(given), start, generator)
+
+    def _denoise(self, network: Network, x: Tensor, sigma: Tensor, given: Given | None) -> Tensor:
+        return self.preconditioning.denoise(network, x, sigma, None if given is None else given.mask)

@@ -1,12 +1,11 @@
-"""Convolutions over a short time axis, in the layout [B, T, C] throughout.
+"""Convolutions over a short time axis, in the layout [B, T, C].
 
-Windows of world models are tiny along time: T = 8, 4, 2 inside the U-Net. Up to `DENSE_LENGTH` positions a
-convolution is one product of [B, T * C_in] with the dense banded matrix [T * C_in, T' * C_out]: at T = 4 and kernel 5
-that matrix has fewer entries than an unfolded product would multiply, and nothing is copied or transposed. Longer
-windows go to the library as images of height 1 in channels-last memory, which is this very layout. Measured on one
-core (batch 512, forward and backward, bfloat16): 32 channels at T = 8, dense .72 ms, library .60; 128 channels at
-T = 2, .82 against 2.99.
-Weights are [kernel, C_in, C_out]; `load_conv` takes those of an `nn.Conv1d` or `nn.ConvTranspose1d`.
+Windows of world models are short: T = 8, 4, 2 inside the U-Net. Up to `DENSE_LENGTH` positions a convolution is one
+product of [B, T * C_in] with the dense banded matrix [T * C_in, T' * C_out]: at T = 4 and kernel 5 that matrix has
+fewer entries than an unfolded product would multiply, and nothing is copied or transposed. Longer windows use the
+library on images of height 1 in channels-last memory, which is the same layout. Measured on one core (batch 512,
+forward and backward, bfloat16): 32 channels at T = 8, dense .72 ms, library .60; 128 channels at T = 2, .82 against
+2.99. Weights are [kernel, C_in, C_out]; `load_conv` takes those of an `nn.Conv1d` or `nn.ConvTranspose1d`.
 """
 
 from __future__ import annotations
@@ -25,31 +24,31 @@ DENSE_LENGTH = 4
 def _taps(
     length: int, kernel: int, stride: int, padding: int, transposed: bool, device: torch.device
 ) -> tuple[Tensor, int]:
-    """Row-major [T_in * T_out] kernel entries (entry `kernel` stands for zero), and T_out; on the device once."""
+    """Return the kernel entry of each pair of positions, row-major [T_in * T_out] (`kernel` is zero), and T_out."""
     if transposed:
         length_out = (length - 1) * stride - 2 * padding + kernel
         table = [j - stride * i + padding for i in range(length) for j in range(length_out)]
     else:
         length_out = (length + 2 * padding - kernel) // stride + 1
         table = [i - stride * j + padding for i in range(length) for j in range(length_out)]
-    with torch.inference_mode(False):  # a cached tensor must serve later training too
+    with torch.inference_mode(False):  # cached tensors are used in training later
         return torch.tensor([tap if 0 <= tap < kernel else kernel for tap in table], device=device), length_out
 
 
 class TemporalConv(nn.Module):
-    """1-d convolution over time, [B, T, C_in] -> [B, T', C_out]; `transposed` as in nn.ConvTranspose1d."""
+    """Convolution over time, [B, T, C_in] -> [B, T', C_out]; `transposed` is nn.ConvTranspose1d."""
 
     def __init__(
         self, size_in: int, size_out: int, kernel: int, stride: int = 1, padding: int = 0, transposed: bool = False
     ) -> None:
         super().__init__()
         self.kernel, self.stride, self.padding, self.transposed = kernel, stride, padding, transposed
-        bound = 1 / math.sqrt((size_out if transposed else size_in) * kernel)  # as torch initialises its convolutions
+        bound = 1 / math.sqrt((size_out if transposed else size_in) * kernel)  # initialised as nn.Conv1d
         self.weight = nn.Parameter(torch.empty(kernel, size_in, size_out).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(size_out).uniform_(-bound, bound))
 
     def load_conv(self, conv: nn.Conv1d | nn.ConvTranspose1d) -> None:
-        """Copy the weights of the library's module of the same shape."""
+        """Copy the weights of a library module of the same shape."""
         order = (2, 0, 1) if self.transposed else (2, 1, 0)
         with torch.no_grad():
             self.weight.copy_(conv.weight.permute(order))
@@ -66,7 +65,7 @@ class TemporalConv(nn.Module):
         return F.linear(x.flatten(1), matrix, bias).view(len(x), -1, len(self.bias))
 
     def matrix(self, length: int) -> tuple[Tensor, Tensor]:
-        """[T' * C_out, T * C_in] and [T' * C_out]: weights and bias of the same map of a flattened window."""
+        """Return weights [T' * C_out, T * C_in] and bias [T' * C_out] of the same map on flattened windows."""
         taps, length_out = _taps(length, self.kernel, self.stride, self.padding, self.transposed, self.weight.device)
         _, size_in, size_out = self.weight.shape
         matrix = F.pad(self.weight, (0, 0, 0, 0, 0, 1)).index_select(0, taps)  # [T * T', C_in, C_out]
@@ -86,9 +85,9 @@ class TemporalConv(nn.Module):
 
 
 class TemporalGroupNorm(nn.GroupNorm):
-    """GroupNorm over [B, T, C]: each group of channels is normalised over all of time."""
+    """GroupNorm over [B, T, C]: each group of channels is normalised over all positions."""
 
     def forward(self, x: Tensor) -> Tensor:
-        # Float32 always: on a CPU the half-precision kernel is five times slower than the cast.
+        # Always in float32: on a CPU the half-precision kernel is five times slower than the cast.
         image = x.float().transpose(1, 2).unsqueeze(2)  # [B, C, 1, T] in channels-last memory: no copy on a CPU
         return super().forward(image).squeeze(2).transpose(1, 2)

@@ -91,7 +91,7 @@ def prediction_error(
     obs_mse, rew_mse, no_change = (sums / counts)[:, recorded].tolist()
     driven_by = UNDRIVEN
     if model.follows_policy:
-        driven_by = driver.name + (AHEAD if model.reads_ahead and driver is LOGGED_ACTIONS else "")
+        driven_by = driver.name + (AHEAD if model.sees_future_actions and driver is LOGGED_ACTIONS else "")
     return ModelError(model.config.plugin_name(), driven_by, len(starts), obs_mse, rew_mse, no_change)
 
 

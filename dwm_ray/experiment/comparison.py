@@ -146,7 +146,7 @@ def _refuse_idle(base: RunConfig, paths: list[str]) -> None:
     if base.world_model is not None:
         uses_rtg = base.world_model.plugin.uses_rtg
         unread = () if uses_rtg else ("synthesis.target_rtg",)
-        unread += () if model_options(base).disagrees else ("agent.penalty_weight",)
+        unread += () if model_options(base).has_penalty else ("agent.penalty_weight",)
     idle = [path for path in paths if path.startswith(unread)]
     if idle:
         raise ValueError(f"{', '.join(idle)}: changes nothing in this method")

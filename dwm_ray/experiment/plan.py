@@ -80,7 +80,7 @@ def effective(base: RunConfig, point: Point) -> Point:
     if base.world_model is None:
         return point
     idle = set() if base.world_model.plugin.uses_rtg else {"target_rtg"}
-    if not model_options(base).disagrees:
+    if not model_options(base).has_penalty:
         idle.add("penalty_weight")
     return {name: value for name, value in point.items() if name not in idle}
 
@@ -147,7 +147,7 @@ def _work(party: Party) -> float:
 def _work_of(config: RunConfig) -> float:
     update = config.agent.plugin.relative_flops
     if config.world_model is not None:
-        update += config.world_model.plugin.work
+        update += config.world_model.plugin.relative_flops
     return float(update * config.training.num_updates * config.training.batch_size)
 
 

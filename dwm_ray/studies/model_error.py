@@ -74,7 +74,7 @@ def _measure_one(
     model, horizon = subject.model, min(options.horizon, subject.model.max_horizon)
     windows = lab.holdout(subject.config, horizon + 1)
     driven = [clone.driver(lab.generator(options.study_seed + 1))] if model.follows_policy else []
-    drivers = [LOGGED_ACTIONS, *driven] if model.keeps_start else []
+    drivers = [LOGGED_ACTIONS, *driven] if model.starts_from_data else []
     pair = halves(windows, options.num_points, lab.generator(options.study_seed))
     generator, shuffles = lab.generator(options.study_seed + 2), torch.Generator().manual_seed(options.study_seed)
     first, second = (imagined(lab, model, pair.start_from, clone, generator) for _ in range(2))
@@ -82,7 +82,7 @@ def _measure_one(
     return Measured(
         label=subject.label,
         errors=[_error(lab, model, windows, driver, options) for driver in drivers],
-        spread=squared_distance(futures, futures_of(lab, second)) if model.keeps_start else [],
+        spread=squared_distance(futures, futures_of(lab, second)) if model.starts_from_data else [],
         distances=distances(futures, true_futures(lab, pair.compare_with), "states", shuffles),
         checked=_checked(lab, first[: options.num_simulated]) if simulate else None,
     )

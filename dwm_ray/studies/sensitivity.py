@@ -119,7 +119,7 @@ def _outcomes(
 
 
 def _error(lab: Lab, config: RunConfig, model: WorldModel, options: SensitivityOptions) -> ModelError | None:
-    if not model.keeps_start:
+    if not model.starts_from_data:
         return None
     steps = min(model.max_horizon, model.sequence_length - 1 if model.sequence_length > 2 else config.synthesis.horizon)
     return prediction_error(

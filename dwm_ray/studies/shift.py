@@ -113,7 +113,7 @@ def _shifts_of(lab: Lab, subject: Subject, clone: BehaviourClone, options: Shift
         generator = lab.generator(options.study_seed + 1)
         model = subject.model.with_options(chosen)
         futures = futures_of(lab, imagined(lab, model, pair.start_from, clone, generator, setting.rtg))
-        found.append(Shift(subject.label, setting, _compare(futures, there, options, subject.model.keeps_start)))
+        found.append(Shift(subject.label, setting, _compare(futures, there, options, subject.model.starts_from_data)))
     return found
 
 

@@ -57,7 +57,7 @@ def publish(
     """Write the trained model, its error by step on held-out windows and, last, the status that says it is whole."""
     device = next(model.parameters()).device
     save_model(folder, model, {"task": config.task, "data": task_data.episodes.card.fingerprint})
-    if model.keeps_start:  # else nothing that was recorded followed
+    if model.starts_from_data:  # else nothing that was recorded followed
         _, holdout = window_sets(config, task_data, max(model.sequence_length, ERROR_STEPS), device)
         write_json(folder / "error.json", measure_error(model, holdout, task_data))
     write_json(folder / "status.json", {"trained": True, "updates": updates, "seconds": seconds})

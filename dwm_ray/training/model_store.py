@@ -1,4 +1,4 @@
-"""World models on disk: `model.safetensors` (weights, normalisers) beside `model.json` (plug-in, options, spaces)."""
+"""World models on disk: `model.safetensors` (weights, normalisers) and `model.json` (plug-in, options, spaces)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAME = "model"
 
 
 def save_model(folder: Path, model: WorldModel, meta: dict[str, Any]) -> None:
-    """Save a model so that `load_model` needs nothing else; `meta` is kept beside it for people and fingerprints."""
+    """Save everything that `load_model` needs; `meta` is stored for readers and fingerprints."""
     description = {
         "name": model.config.plugin_name(),
         "config": model.config.model_dump(mode="json"),
@@ -29,7 +29,11 @@ def save_model(folder: Path, model: WorldModel, meta: dict[str, Any]) -> None:
 
 
 def load_model(folder: Path, device: torch.device | str = "cpu") -> WorldModel:
-    """A saved model, ready to imagine on `device`. ValueError where the folder holds none that this version reads."""
+    """Load a saved model for sampling on `device`.
+
+    Raises:
+        ValueError: The folder contains no model that this version reads.
+    """
     tensors, description = tensor_files.load(folder, NAME)
     try:
         cls = registry.find("world_models", description["name"])
@@ -37,5 +41,5 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> WorldModel:
         model: WorldModel = cls(cls.Config.model_validate(description["config"]), spaces)
         model.load_state_dict(tensors)
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
-        raise ValueError(f"{folder}: its world model does not fit this version ({error})") from error
+        raise ValueError(f"{folder}: the world model does not fit this version ({error})") from error
     return model.requires_grad_(False).eval().to(device)

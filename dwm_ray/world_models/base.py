@@ -1,10 +1,12 @@
-"""What a world model is: it learns from windows and turns start pairs into imagined segments."""
+"""Interface of world models: learn from windows, generate segments from start pairs."""
 
 from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self
 
 import torch
@@ -16,10 +18,10 @@ from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
 
 
 class WorldModelConfig(PluginConfig):
-    """Options common to world models: how they are trained."""
+    """Training options common to all world models."""
 
     SAMPLING: ClassVar[frozenset[str]] = frozenset()
-    """Options that change what is drawn but not the weights, so that the weights are shared across their values."""
+    """Options that change generated segments but not the weights; trained models are shared across their values."""
 
     num_updates: PositiveInt = 2_000_000
     """Gradient steps of the world model."""
@@ -28,20 +30,20 @@ class WorldModelConfig(PluginConfig):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     """Step size of Adam."""
     final_learning_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Learning rate of the last update as a share of the first one's, with a half cosine between; 1 is constant."""
+    """Ratio of the last learning rate to the first; half a cosine lies between them, 1 is constant."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
     """Decay of the averaged weights that are used for sampling; 0 samples from the last weights."""
     ema_every: PositiveInt = 10
     """Gradient steps between two updates of the average."""
     seed: int = 0
-    """Seeds the world model; apart from the run's seed, so that all seeds of a sweep share it."""
+    """Seed of the world model; separate from the run's seed, so that all seeds of a sweep share one model."""
 
     horizon_limit: ClassVar[tuple[str, int]] = ("sequence_length", 1)
-    """The option, where a model has it, that bounds horizons, and how far below it they stay: T states, T - 1 steps."""
+    """Option that bounds the horizon, and how far below its value the horizon stays: T states are T - 1 steps."""
 
     @property
-    def disagrees(self) -> bool:
-        """Do segments come with a penalty?"""
+    def has_penalty(self) -> bool:
+        """Whether segments carry a penalty (disagreement)."""
         return False
 
     def check(self, run: RunOptions) -> None:
@@ -50,48 +52,60 @@ class WorldModelConfig(PluginConfig):
         if limit is not None and run.synthesis.horizon > limit - below:
             relation = "be below" if below else "not exceed"
             raise ValueError(f"synthesis.horizon {run.synthesis.horizon} must {relation} world_model.{option} {limit}")
-        if run.execution.sampler_cuda_graphs and not self.plugin.capturable:
+        if run.execution.sampler_cuda_graphs and not self.plugin.supports_cuda_graphs:
             raise ValueError(
                 f"execution.sampler_cuda_graphs: world model {self.plugin_name()} does not support CUDA graphs; "
                 "expected False"
             )
 
     def training_options(self) -> dict[str, object]:
-        """The options that decide the weights; they enter the model's fingerprint."""
+        """Return the options that determine the weights; they enter the model's fingerprint."""
         return self.model_dump(mode="json", exclude=set(self.SAMPLING))
 
 
 def sampling_options(config: RunOptions) -> dict[str, Any]:
-    """The options by which a run may differ from others that share its world model's weights."""
+    """Return the options in which runs that share a trained world model may differ."""
     model = model_options(config)
     return model.model_dump(mode="json", include=set(model.SAMPLING))
 
 
 def model_options(config: RunOptions) -> WorldModelConfig:
-    """The world model's options of a run that has one."""
+    """Return the world model's options of a run that has one."""
     assert isinstance(config.world_model, WorldModelConfig)
     return config.world_model
 
 
+@dataclass(frozen=True)
+class SegmentRequest:
+    """Start pairs and how to continue them."""
+
+    obs: Tensor  # [B, O] raw
+    act: Tensor  # [B, A] raw
+    policy: Policy | None
+    horizon: int
+    rtg: Tensor  # [B] return-to-go in units of the task's scale
+    generator: torch.Generator
+
+
 class WorldModel(Plugin, nn.Module):
-    """Interface. Construct, `fit_normalizers` (or load a state dict), train with `loss`, then `imagine`."""
+    """Interface. Construct, `fit_normalizers` (or load a state dict), train with `loss`, then call `imagine`."""
 
     Config: ClassVar[type[WorldModelConfig]]
     follows_policy: ClassVar[bool]
-    """True where segments depend on the learning policy: such a model is rolled out inside the learner's loop."""
-    reads_ahead: ClassVar[bool] = False
-    """True where a state depends on actions after it: recorded ones tell it what no learner could know."""
+    """Whether segments depend on the learning policy; such a model is rolled out inside the learner's loop."""
+    sees_future_actions: ClassVar[bool] = False
+    """Whether a generated state depends on actions after it, so that recorded actions leak the recorded future."""
     makes_transitions: ClassVar[bool] = False
-    """True where a segment has all its actions and agents learn from its steps one by one, as from recorded data."""
-    keeps_start: ClassVar[bool] = True
-    """False where segments begin in states of the model's own making instead of the start pairs."""
+    """Whether segments hold every action and agents learn from each step as from a recorded transition."""
+    starts_from_data: ClassVar[bool] = True
+    """Whether segments begin with the requested start pairs; otherwise the model generates their first states too."""
     uses_rtg: ClassVar[bool] = True
-    """False where the return-to-go asked for changes nothing."""
-    work: ClassVar[float] = 0.0
-    """Operations of rolling it out within an update, in the unit of `Agent.work`; else 0."""
+    """Whether segments depend on the requested return-to-go."""
+    relative_flops: ClassVar[float] = 0.0
+    """Cost of a rollout within an agent's update, in the unit of `Agent.relative_flops`; 0 if generated ahead."""
     capturable: ClassVar[bool] = False
-    """True where `imagine` can be recorded and replayed (`graphs`): without a policy, and given the return-to-go as a
-    tensor on the device, its operations follow from the number of rows and the horizon alone."""
+    """Whether `imagine` can be captured as a CUDA graph: without a policy and with the return-to-go as a tensor, its
+    operations depend on the number of rows and the horizon only."""
 
     def __init__(self, config: WorldModelConfig, spaces: Spaces) -> None:
         super().__init__()
@@ -99,31 +113,25 @@ class WorldModel(Plugin, nn.Module):
         self.spaces = spaces
 
     @property
-    @abstractmethod
     def sequence_length(self) -> int:
         """T: states per training window."""
+        return int(self.config.sequence_length)  # type: ignore[attr-defined]  # not an option of all models
+
+    @property
+    def max_horizon(self) -> int:
+        """Longest segment of one call of `imagine`."""
+        option, below = self.config.horizon_limit
+        return int(getattr(self.config, option)) - below
 
     @property
     def windows_per_update(self) -> int:
-        """Windows that `loss` gets in an update, over all workers."""
+        """Windows that `loss` receives per update, over all workers."""
         return self.config.batch_size
 
     @property
     def state_normalizer(self) -> Callable[[Tensor], Tensor] | None:
-        """What `loss` does to all raw states first, where that is dear: training then does it once and for all, and
-        windows bring the result as `scaled`."""
+        """Normaliser of raw states, if it is expensive; training applies it once and passes `Windows.scaled`."""
         return None
-
-    @property
-    @abstractmethod
-    def max_horizon(self) -> int:
-        """The longest segment that one call of `imagine` gives."""
-
-    def check_horizon(self, horizon: int) -> None:
-        """ValueError for segments that `imagine` cannot give."""
-        if not 1 <= horizon <= self.max_horizon:
-            option, _ = self.config.horizon_limit
-            raise ValueError(f"horizon {horizon} is outside 1..{self.max_horizon} (world_model.{option})")
 
     @abstractmethod
     def fit_normalizers(self, episodes: Episodes) -> None:
@@ -131,35 +139,71 @@ class WorldModel(Plugin, nn.Module):
 
     @abstractmethod
     def loss(self, windows: Windows, generator: torch.Generator) -> tuple[Tensor, Metrics]:
-        """Scalar loss, mean over the unmasked entries, and metrics. Windows and generator on the model's device."""
+        """Return the scalar loss, mean over the unmasked entries, and metrics."""
+
+    @abstractmethod
+    def generate(self, request: SegmentRequest) -> Segments:
+        """Generate segments as `imagine` does, for a request that was checked; runs without gradients."""
+
+    @torch.no_grad()
+    def imagine(
+        self,
+        obs: Tensor,
+        act: Tensor,
+        *,
+        policy: Policy | None,
+        horizon: int,
+        rtg: float | Tensor,
+        generator: torch.Generator,
+    ) -> Segments:
+        """Generate segments of `horizon` steps from raw start pairs [B, O] and [B, A].
+
+        `policy` gives the actions from step 1 on, for models that follow one. `rtg` is a number or [B], in units of the
+        task's scale. Segments are in raw units, of source 1. Their discount is 1, and 0 from the step on that ends the
+        task according to the model (`synthesis` multiplies by gamma and the task's rule).
+
+        Raises:
+            ValueError: The horizon is outside 1..`max_horizon`, or a policy is needed and missing.
+        """
+        if not 1 <= horizon <= self.max_horizon:
+            option, _ = self.config.horizon_limit
+            raise ValueError(f"horizon {horizon} is outside 1..{self.max_horizon} (world_model.{option})")
+        if self.follows_policy and policy is None and horizon > 1:
+            raise ValueError(f"world model {self.config.plugin_name()} needs a policy for the actions after the first")
+        rtg = rtg.to(obs).expand(len(obs)) if isinstance(rtg, Tensor) else obs.new_full((len(obs),), rtg)
+        return self.generate(SegmentRequest(obs, act, policy, horizon, rtg, generator))
 
     def with_options(self, options: dict[str, Any]) -> Self:
-        """The same weights, imagining with other options of `SAMPLING`."""
+        """Return a copy that shares the weights and samples with other options of `SAMPLING`."""
         other = copy.copy(self)
         other.config = type(self.config).model_validate({**self.config.model_dump(), **options})
         return other
 
     def observe(self, holdout: Windows) -> bool:
-        """Called on the averaged weights at every log line, with held-out windows, for models that keep their best
-        weights (in buffers, so that a resume has them). True where training on would not pay."""
+        """Observe the averaged weights on held-out windows, at every log line; return True to end training.
+
+        Models that retain their best weights do so in buffers, so that a checkpoint contains them.
+        """
         return False
 
     def finish(self, holdout: Windows) -> None:
-        """Called once after training with held-out windows, for models that choose something by them."""
+        """Make final choices by held-out windows, once after training."""
 
-    @abstractmethod
-    def imagine(
-        self,
-        obs: Tensor,  # [B, O] raw
-        act: Tensor,  # [B, A] raw
-        *,
-        policy: Policy | None,
-        horizon: int,
-        rtg: float | Tensor,  # scalar or [B], units of the task's scale; ignored by models without RTG
-        generator: torch.Generator,
-    ) -> Segments:
-        """Segments of `horizon` steps in raw units, source 1; discount 1, or 0 from the step on that the model itself
-        ends the task with (`synthesis` multiplies by gamma and the task's rule).
 
-        `policy` gives the actions from step 1 on, for models that follow one. Runs without gradients.
-        """
+def generated(obs: Tensor, act: Tensor, rew: Tensor, discount: Tensor, penalty: Tensor | None = None) -> Segments:
+    """Return generated segments of source 1; the penalty is 0 if none is given."""
+    penalty = torch.zeros_like(rew) if penalty is None else penalty
+    return Segments(obs, act, rew, discount, penalty, source=rew.new_ones(len(rew)))
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean of the values where `mask` (same shape) is True; 0 if it is True nowhere."""
+    return (values * mask).sum() / mask.sum().clamp_min(1)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch's CPU generator for a block of code and restore its state afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

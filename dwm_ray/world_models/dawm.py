@@ -1,15 +1,15 @@
 """DAWM: Diffusion Action World Model (arXiv 2509.19538).
 
-DWM's generator draws a segment of states and rewards from (s_t, a_t, return-to-go); an inverse dynamics model then says
-which action led from each state to the next. Segments so become transitions for agents that learn by one-step TD: the
-first action is the recorded one, the others are inferred. Generator and inverse dynamics are trained side by side on
-the same windows and share no weight. The penalty of a step is the largest squared distance between two inverse models'
-actions for it, in units where the task's bounds are -1 and 1: the step that no action explains is the one that the
-generator got wrong. The filter `disagreement` drops by it.
+DWM generates a segment of states and rewards from (s_t, a_t, return-to-go). An inverse dynamics model then infers the
+action between each state and the next, so that segments become transitions for agents that learn by one-step TD: the
+first action is the recorded one, the others are inferred. Generator and inverse dynamics train on the same windows and
+share no weight. The penalty of a step is the largest squared distance between two inverse models' actions for it, in
+units where the task's bounds are -1 and 1: no action explains a step that the generator got wrong. The filter
+`disagreement` drops by it.
 
-Hyper-parameters are not public, ours are: DWM's of the same preset, at temperature 1 because what augments data should
-spread as they do. Generation is off the learner's path, so a denser process (diffusion_steps 20, solver_steps 10) is
-affordable. Differences: the inverse models share the generator's learning rate.
+Hyper-parameters are not public; ours are DWM's of the same preset, at temperature 1 because augmented data should be as
+spread as the recorded. Generation is off the learner's path, so a denser process (diffusion_steps 20, solver_steps 10)
+is affordable. Difference: the inverse models share the generator's learning rate.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from torch import Tensor
 from dwm_ray.data.normalizers import CDFNormalizer
 from dwm_ray.devices import reduced
 from dwm_ray.options import PositiveInt
-from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
-from dwm_ray.world_models.base import WorldModel
+from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
+from dwm_ray.world_models.base import SegmentRequest, WorldModel, seeded
 from dwm_ray.world_models.dwm import DWM, dwm_options
 from dwm_ray.world_models.parts.ensemble import largest_distance
 from dwm_ray.world_models.parts.inverse_dynamics import InverseDynamics
@@ -40,29 +40,29 @@ class DAWMConfig(WindowModelConfig):
     temperature: Annotated[float, Field(ge=0)] = 1.0
     """Scale of all noise in sampling; below 1, segments cover less than the data do."""
     inverse_members: PositiveInt = 5
-    """Inverse dynamics networks; their mean is the action, their disagreement the penalty (none with one)."""
+    """Inverse dynamics networks. Their mean is the action, their disagreement the penalty (none with one)."""
     inverse_width: PositiveInt = 512
     """Units in each of an inverse network's two hidden layers."""
     inverse_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Fraction of an inverse network's hidden units that is hidden in training."""
+    """Dropout probability of an inverse network's hidden units in training."""
 
     @property
-    def disagrees(self) -> bool:
+    def has_penalty(self) -> bool:
         return self.inverse_members > 1
 
     @classmethod
     def small(cls) -> dict[str, Any]:
-        """Inverse networks a quarter the size."""
+        """Return DWM's, with fewer and narrower inverse networks."""
         return {**WindowModelConfig.small(), "inverse_members": 3, "inverse_width": 256}
 
     @classmethod
     def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
-        """Half of each batch is recorded, and the steps that the inverse models agree on least are dropped."""
+        """Half of each batch is recorded, and the steps on which the inverse models agree least are dropped."""
         return {"replay.real_ratio": 0.5, "filter": "disagreement"}
 
 
 class DAWM(WorldModel):
-    """See the module."""
+    """DWM with inferred actions; see the module."""
 
     Config = DAWMConfig
     follows_policy = False
@@ -73,29 +73,20 @@ class DAWM(WorldModel):
     def __init__(self, config: DAWMConfig, spaces: Spaces) -> None:
         super().__init__(config, spaces)
         self.dwm = DWM(dwm_options(config), spaces)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
+        with seeded(config.seed):
             self.inverse = InverseDynamics(spaces, config.inverse_members, config.inverse_width, config.inverse_dropout)
-
-    @property
-    def sequence_length(self) -> int:
-        return self.dwm.sequence_length
 
     @property
     def state_normalizer(self) -> CDFNormalizer:
         return self.dwm.state_normalizer
-
-    @property
-    def max_horizon(self) -> int:
-        return self.dwm.max_horizon
 
     def fit_normalizers(self, episodes: Episodes) -> None:
         self.dwm.fit_normalizers(episodes)
         self.inverse.fit_normalizers(episodes)
 
     def loss(self, windows: Windows, generator: torch.Generator) -> tuple[Tensor, Metrics]:
-        """The sum of both losses; the inverse dynamics learn from each window's first transition."""
-        drawn, metrics = self.dwm.loss(windows, generator)
+        """Return the sum of both losses; the inverse dynamics learn from each window's first transition."""
+        diffusion, metrics = self.dwm.loss(windows, generator)
         with reduced(self.config.training_precision, windows.obs.device):
             inverse = self.inverse.loss(
                 windows.obs[:, 0],
@@ -104,30 +95,16 @@ class DAWM(WorldModel):
                 windows.step_mask[:, 0] & windows.obs_mask[:, 1],
                 generator if self.training else None,
             )
-        loss = drawn + inverse
+        loss = diffusion + inverse
         return loss, {**metrics, "loss": loss.detach(), "inverse_loss": inverse.detach()}
 
-    @torch.no_grad()
-    def imagine(
-        self,
-        obs: Tensor,
-        act: Tensor,
-        *,
-        policy: Policy | None,
-        horizon: int,
-        rtg: float | Tensor,
-        generator: torch.Generator,
-    ) -> Segments:
-        """See the interface: M = horizon actions, the first given, the others inferred. The policy is ignored."""
+    def generate(self, request: SegmentRequest) -> Segments:
         sampling = self.config.model_dump(include=set(self.config.SAMPLING))
-        drawn = self.dwm.with_options(sampling).imagine(
-            obs, act, policy=None, horizon=horizon, rtg=rtg, generator=generator
-        )
-        return self.with_actions(drawn)
+        return self.with_actions(self.dwm.with_options(sampling).generate(request))
 
     @torch.no_grad()
     def with_actions(self, segments: Segments) -> Segments:
-        """Segments with every action after the first inferred from the states, and the penalty of each step."""
+        """Return the segments with inferred actions after the first one, and the penalty of each step."""
         batch, horizon = segments.rew.shape
         with reduced(self.config.sampling_precision, segments.obs.device):
             members = self.inverse(segments.obs[:, :-1].flatten(0, 1), segments.obs[:, 1:].flatten(0, 1))

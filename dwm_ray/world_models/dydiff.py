@@ -1,23 +1,24 @@
 """DyDiff: Dynamics Diffusion (arXiv 2405.19189), long rollouts that follow the learning policy.
 
-Three parts, trained together by one loss (their parameters are apart, so each learns as if alone): a one-step ensemble
-of changes of state (`one_step`), a diffusion over whole trajectories given the first state and all actions
-(`trajectory`), and a network of rewards (`reward`). A rollout begins as policy and one-step model unroll it. Then M
-times: states are drawn from the diffusion given the first state and the current actions, mixed with the current states,
-and the policy gives new actions for them: they follow the policy while states fit together over the whole trajectory.
+Three parts train together by one loss and share no parameter: a one-step ensemble (`one_step`), a diffusion over whole
+trajectories given the first state and all actions (`trajectory`), and a reward network (`reward`). A rollout starts as
+policy and one-step model unroll it. M refinements follow (algorithm 1): states are sampled from the diffusion given the
+first state and the current actions and mixed with the current states, then the policy gives new actions for them. So
+actions follow the policy while states are consistent over the whole trajectory.
 
-The diffusion is given a_H as well, the policy's action in the last state, as in training: where actions are recorded
-ones, every later action tells something about the states before it, which a one-step model is not told.
+The diffusion is also conditioned on a_H, the policy's action in the last state, as in training. With recorded actions,
+every later action carries information about the states before it, which a one-step model does not have.
 
-Differences from the public code, which `faithful` restores (with those of `trajectory`): the actions kept are the ones
-that the last states were drawn under; there, the policy is asked once more, and its newer actions sit beside states
-that older ones led to. The first action is always the start pair's. No warm-up of the learning rate. The ensemble
-learns from transitions drawn from the batch's windows and predicts the reward too, which enters its disagreement (the
-penalty) only. `start_sigma` below 80 begins from the current states instead of pure noise, in few solver steps.
+Differences from the public code, which `faithful` restores (with those of `trajectory`): the actions of a segment are
+those that the last states were conditioned on; the public code takes newer ones. The first action is always the start
+pair's. The learning rate has no warm-up. The ensemble learns from the first transitions of the batch's windows and
+predicts the reward too, which enters its disagreement (the penalty) only. `start_sigma` below 80 starts from the
+current states instead of pure noise, in few solver steps.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
@@ -26,15 +27,14 @@ from torch import Tensor
 
 from dwm_ray.devices import Precision
 from dwm_ray.diffusion.denoisers import DenoiserKind
-from dwm_ray.diffusion.edm import SIGMA_MAX, SIGMA_MIN
+from dwm_ray.diffusion.edm import EDM, SIGMA_MAX, SIGMA_MIN, Churn
 from dwm_ray.options import Fraction, PositiveInt
 from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
-from dwm_ray.world_models.base import WorldModel
+from dwm_ray.world_models.base import SegmentRequest, WorldModel, generated, seeded
 from dwm_ray.world_models.one_step import OneStep, OneStepConfig
-from dwm_ray.world_models.parts.refinement import refined
 from dwm_ray.world_models.parts.reward import RewardNetwork
-from dwm_ray.world_models.parts.termination import ContinuationConfig, Ending
-from dwm_ray.world_models.parts.trajectory import Network, TrajectoryDiffusion
+from dwm_ray.world_models.parts.termination import ContinuationConfig, TerminationHead
+from dwm_ray.world_models.parts.trajectory import Network, TrajectoryDiffusion, edm
 
 
 class DyDiffConfig(ContinuationConfig):
@@ -58,7 +58,7 @@ class DyDiffConfig(ContinuationConfig):
     ensemble_size: PositiveInt = 7
     """One-step networks that are trained."""
     num_elites: PositiveInt = 5
-    """One-step networks that are used: those with the least hold-out error."""
+    """One-step networks that are used, those of least hold-out error."""
     ensemble_width: PositiveInt = 200
     """Units per hidden layer of a one-step network."""
     ensemble_layers: PositiveInt = 4
@@ -72,28 +72,30 @@ class DyDiffConfig(ContinuationConfig):
     faithful: bool = False
     """Repeat the public code's faults (noisy and shrunk given entries, unmasked loss, actions newer than states)."""
     num_refinements: Annotated[int, Field(ge=0)] = 2
-    """M: times that states are drawn anew and the policy gives new actions; 0 leaves the one-step rollout."""
+    """M: refinements of states and actions; 0 is the one-step rollout."""
     solver_steps: PositiveInt = 34
     """Steps of the solver in a refinement."""
     churn: bool = True
     """Heun's solver with fresh noise in every step, 2 N - 1 network calls (paper); otherwise DPM-Solver++, N calls."""
     start_sigma: Annotated[float, Field(gt=SIGMA_MIN, le=SIGMA_MAX)] = SIGMA_MAX
-    """Noise level that a refinement starts from: 80 is pure noise, less keeps that much of the current states."""
+    """Noise level at which a refinement starts: 80 is pure noise, less preserves more of the current states."""
     state_mix: Fraction = 0.5
-    """Weight of the drawn states in their mix with the current ones."""
+    """Weight of the sampled states in their mix with the current ones."""
     sampling_precision: Precision = "fp32"
-    """Arithmetic of matrix products in imagining."""
+    """Arithmetic of matrix products in sampling."""
 
     @property
-    def disagrees(self) -> bool:
+    def has_penalty(self) -> bool:
         return self.num_elites > 1
 
     @classmethod
     def small(cls) -> dict[str, Any]:
-        """Chosen on 50 000 halfcheetah transitions: held-out squared error of states under recorded actions (variances
-        of the data, mean over 15 steps), after 130 s of training on a core: one-step rollout .117, the paper's solver
-        (134 network calls) .098, these 6 calls .090; all but the first know the actions ahead. This MLP's loss fell
-        faster than that of a U-Net of dim 32."""
+        """Take 6 network calls from the current states, chosen on 50 000 halfcheetah transitions.
+
+        Held-out squared error of states under recorded actions (variances of the data, mean over 15 steps) after 130 s
+        of training on one core: one-step rollout .117, the paper's solver (134 network calls) .098, these 6 calls .090.
+        The loss of this MLP fell faster than that of a U-Net of dim 32.
+        """
         return {
             "sequence_length": 16,
             "denoiser": "mlp",
@@ -115,7 +117,7 @@ class DyDiffConfig(ContinuationConfig):
 
     @classmethod
     def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
-        """Long segments, real ratio alpha = .6 and a filter that keeps eta = .6 (its default) by imagined return."""
+        """Long segments, real ratio alpha = .6 and a filter that selects eta = .6 (its default) by predicted return."""
         return {
             "filter": "softmax",
             "replay.real_ratio": 0.6,
@@ -124,12 +126,12 @@ class DyDiffConfig(ContinuationConfig):
 
     @property
     def network(self) -> Network:
-        """The diffusion's network."""
+        """Network of the diffusion."""
         return Network(self.denoiser, self.dim, self.multipliers)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        _one_step_options(self)  # refuses more elites than networks
+        _one_step_options(self)  # raises if there are more elites than networks
         length = self.sequence_length
         if (fitting := self.network.length_for(length, length)) != length:
             raise ValueError(
@@ -140,108 +142,111 @@ class DyDiffConfig(ContinuationConfig):
 
 
 class DyDiff(WorldModel):
-    """See the module."""
+    """Trajectory diffusion that follows the policy; see the module."""
 
     Config = DyDiffConfig
     follows_policy = True
     makes_transitions = True
-    reads_ahead = True
+    sees_future_actions = True
     uses_rtg = False
     config: DyDiffConfig
 
     def __init__(self, config: DyDiffConfig, spaces: Spaces) -> None:
         super().__init__(config, spaces)
         self.one_step = OneStep(_one_step_options(config), spaces)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
+        with seeded(config.seed):
             self.trajectory = TrajectoryDiffusion(spaces, config.sequence_length, config.network, config.faithful)
             self.reward = RewardNetwork(spaces, config.reward_width)
-            self.ending = Ending(spaces, config)
+            self.termination = TerminationHead(spaces, config)
 
     @property
-    def sequence_length(self) -> int:
-        return self.config.sequence_length
-
-    @property
-    def max_horizon(self) -> int:
-        return self.config.sequence_length - 1
-
-    def fit_normalizers(self, episodes: Episodes) -> None:
-        self.one_step.fit_normalizers(episodes)
-        self.trajectory.fit_normalizers(episodes)
-        self.reward.fit_normalizers(episodes)
-        self.ending.fit_normalizers(episodes)
+    def process(self) -> EDM:
+        """EDM with the configured solver."""
+        config = self.config
+        return edm(config.solver_steps, Churn() if config.churn else None, config.start_sigma, config.faithful)
 
     @property
     def windows_per_update(self) -> int:
         return max(self.config.batch_size, self.config.transition_batch)
 
+    def fit_normalizers(self, episodes: Episodes) -> None:
+        for part in (self.one_step, self.trajectory, self.reward, self.termination):
+            part.fit_normalizers(episodes)
+
     def loss(self, windows: Windows, generator: torch.Generator) -> tuple[Tensor, Metrics]:
-        """The diffusion learns from `batch_size` whole windows, the other networks from the first transitions of
-        `transition_batch`: windows begin at every transition alike, what lies later in them does not."""
-        # Workers get a share of an update's windows; held-out windows are all looked at.
-        share = len(windows) / self.windows_per_update if self.training else len(windows)
+        """Return the sum of all losses.
+
+        The diffusion learns from `batch_size` whole windows, the other networks from the first transitions of
+        `transition_batch` windows, since windows begin at every transition equally often.
+        """
+        # A worker receives a fraction of an update's windows. Held-out windows are all used.
+        ratio = len(windows) / self.windows_per_update if self.training else len(windows)
         sizes = (self.config.batch_size, self.config.transition_batch)
-        whole, pairs = (windows[: max(1, int(share * size))] for size in sizes)
-        diffusion = self.trajectory.loss(whole, generator, self.config.training_precision)
+        whole, pairs = (windows[: max(1, int(ratio * size))] for size in sizes)
+        diffusion = self.trajectory.loss(whole, self.process, generator, self.config.training_precision)
         one_step, metrics = self.one_step.loss(pairs, generator)
-        rew, ending = self.reward.loss(pairs), self.ending.loss(pairs)
-        loss = diffusion + one_step + rew + ending
+        rew, termination = self.reward.loss(pairs), self.termination.loss(pairs)
+        loss = diffusion + one_step + rew + termination
         parts = {"diffusion_loss": diffusion.detach(), "rew_loss": rew.detach(), "loss": loss.detach()}
-        return loss, {"one_step_mse": metrics["mse"], **parts, **self.ending.metrics(ending)}
+        return loss, {"one_step_mse": metrics["mse"], **parts, **self.termination.metrics(termination)}
 
     def observe(self, holdout: Windows) -> bool:
-        """Keep the one-step networks' best weights; the diffusion, which takes longest, never ends training early."""
+        """Retain the one-step networks' best weights; the diffusion takes longest, so training never ends early."""
         self.one_step.observe(holdout)
         return False
 
     def finish(self, holdout: Windows) -> None:
         self.one_step.finish(holdout)
 
-    @torch.no_grad()
-    def imagine(
-        self,
-        obs: Tensor,
-        act: Tensor,
-        *,
-        policy: Policy | None,
-        horizon: int,
-        rtg: float | Tensor,
-        generator: torch.Generator,
-    ) -> Segments:
-        """See the interface: M = horizon actions, the first given, the others the policy's. `rtg` is ignored.
+    def generate(self, request: SegmentRequest) -> Segments:
+        """Generate rollouts of the policy.
 
-        The policy is called step by step in refinements too, with steps 1..horizon: this serves policies that go by the
-        step (recorded actions) and costs little beside the network, which runs at the shortest length that it takes.
+        The policy is called step by step in refinements too, with steps 1..horizon, so that recorded actions can
+        replace it. The network runs at the shortest length that it takes.
         """
-        self.check_horizon(horizon)
+        policy, horizon = request.policy, request.horizon
         if policy is None:
-            raise ValueError("DyDiff needs a policy: its segments are rollouts of one")
+            raise ValueError("world model dydiff needs a policy: its segments are rollouts of one")
 
         def follow(states: Tensor, step: int) -> Tensor:
             return policy(states, min(step, horizon))
 
         one_step = self.one_step.with_options({"sampling_precision": self.config.sampling_precision})
         length = self.config.network.length_for(horizon + 1, self.sequence_length)
-        first = one_step.imagine(obs, act, policy=follow, horizon=length - 1, rtg=rtg, generator=generator)
+        first = one_step.generate(replace(request, policy=follow, horizon=length - 1))
         last = follow(first.obs[:, -1], length - 1)[:, None]
-        states, actions = refined(
-            self.trajectory, self.config, first.obs, torch.cat([first.act, last], 1), follow, generator
-        )
+        states, actions = self._refined(first.obs, torch.cat([first.act, last], 1), follow, request.generator)
         return self._segments(one_step, states[:, : horizon + 1], actions[:, :horizon])
 
+    def _refined(
+        self, states: Tensor, actions: Tensor, policy: Policy, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Refine the raw states [B, L, O] and actions [B, L, A] of a rollout M times."""
+        config, process = self.config, self.process
+        from_states = config.start_sigma < SIGMA_MAX
+        for refinement in range(config.num_refinements):
+            if refinement > 0:
+                actions = _followed(policy, states, actions)
+            sampled = self.trajectory.sample(
+                states, actions, process, from_states, generator, config.sampling_precision
+            )
+            states = torch.lerp(states, sampled, config.state_mix)
+        if config.faithful and config.num_refinements > 0:
+            actions = _followed(policy, states, actions)
+        return states, actions
+
     def _segments(self, one_step: OneStep, states: Tensor, actions: Tensor) -> Segments:
-        """Raw states [B, H + 1, O] and actions [B, H, A] with their rewards and the ensemble's disagreement."""
+        """Add rewards and the ensemble's disagreement to raw states [B, H + 1, O] and actions [B, H, A]."""
         obs, act = states[:, :-1].flatten(0, 1), actions.flatten(0, 1)
         rew = self.reward(obs, act).view(actions.shape[:2])
-        return Segments(
-            obs=states,
-            act=actions,
-            rew=rew,
-            discount=self.ending.discount(states),
-            penalty=one_step.disagreement(obs, act).view_as(rew),
-            source=rew.new_ones(len(rew)),
-        )
+        penalty = one_step.disagreement(obs, act).view_as(rew)
+        return generated(states, actions, rew, self.termination.discount(states), penalty)
+
+
+def _followed(policy: Policy, states: Tensor, actions: Tensor) -> Tensor:
+    """Return the policy's actions [B, L, A] in the states [B, L, O] after the first action."""
+    later = [policy(states[:, step], step) for step in range(1, states.shape[1])]
+    return torch.cat([actions[:, :1], torch.stack(later, 1)], 1)
 
 
 def _one_step_options(config: DyDiffConfig) -> OneStepConfig:
@@ -249,7 +254,7 @@ def _one_step_options(config: DyDiffConfig) -> OneStepConfig:
         seed=config.seed,
         ensemble_size=config.ensemble_size,
         num_elites=config.num_elites,
-        continuation="off",  # the rollouts that it begins end where the refined states do
+        continuation="off",  # terminations are predicted on the refined states
         width=config.ensemble_width,
         num_layers=config.ensemble_layers,
         rollout_limit=config.sequence_length,

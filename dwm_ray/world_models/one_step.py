@@ -1,10 +1,10 @@
 """One-step model: an ensemble of Gaussian networks, rolled out with the policy, H calls for H steps.
 
-The baseline of DWM (arXiv 2402.03570: 4 x 256 units, softplus variance, maximum likelihood) and, with 7 members, the
-5 best of them by hold-out error and changes of state as targets, the first rollout of DyDiff (arXiv 2405.19189). The
-penalty is PQL's disagreement: the largest squared distance between two elites' mean predictions (reward and next state
-together), here in standard deviations of the data's rewards and changes so that no unit dominates. Each member is used
-as it was at its least hold-out error, and training ends when no member improves any more.
+The baseline of DWM (arXiv 2402.03570: 4 x 256 units, softplus variance, maximum likelihood) and, with 7 members, 5
+elites by hold-out error and changes of state as targets, the first rollout of DyDiff (arXiv 2405.19189). The penalty is
+PQL's disagreement: the largest squared distance between two elites' mean predictions (reward and next state together),
+here in standard deviations of the data's rewards and changes, so that no unit dominates. Each member is used with the
+weights of its least hold-out error, and training ends when no member improves any more.
 
 Differences: mean and variance share a trunk; SiLU units; inputs and targets are standardised; members share batches.
 """
@@ -22,12 +22,12 @@ from torch import Tensor
 from dwm_ray.data.normalizers import ZScore
 from dwm_ray.devices import Precision, reduced
 from dwm_ray.options import PositiveInt
-from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
-from dwm_ray.world_models.base import WorldModel
+from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
+from dwm_ray.world_models.base import SegmentRequest, WorldModel, generated, seeded
 from dwm_ray.world_models.parts.ensemble import BestMembers, EnsembleMLP, largest_distance
-from dwm_ray.world_models.parts.termination import ContinuationConfig, Ending
+from dwm_ray.world_models.parts.termination import ContinuationConfig, TerminationHead
 
-VARIANCE_FLOOR = 1e-4  # of standardised targets: what float32 data and a finite network cannot resolve
+VARIANCE_FLOOR = 1e-4  # of standardised targets: below the resolution of float32 data and a finite network
 
 
 class OneStepConfig(ContinuationConfig):
@@ -35,28 +35,28 @@ class OneStepConfig(ContinuationConfig):
 
     SAMPLING: ClassVar[frozenset[str]] = frozenset({"sample", "rollout_limit", "sampling_precision"})
     horizon_limit: ClassVar[tuple[str, int]] = ("rollout_limit", 0)
+    sequence_length: ClassVar[int] = 2
 
     num_updates: PositiveInt = 1_000_000
     ensemble_size: PositiveInt = 7
     """Networks that are trained."""
     num_elites: PositiveInt = 5
-    """Networks that are used: those with the least hold-out error."""
+    """Networks that are used, those of least hold-out error."""
     width: PositiveInt = 256
     """Units per hidden layer."""
     num_layers: PositiveInt = 4
     """Hidden layers."""
     patience: PositiveInt = 10
-    """Log lines (of 40 in a training) without an improvement of any network's hold-out error, after which it ends."""
+    """Training ends after this many log lines (of 40) in which no network's hold-out error improved."""
     rollout_limit: PositiveInt = 100
-    """Longest segment; the model itself has no limit, but its error grows with every step."""
+    """Longest segment. The model itself has no limit, but its error grows with every step."""
     sample: bool = False
-    """Draw next states and rewards from the predicted Gaussian; otherwise take its mean."""
-
+    """Sample next states and rewards from the predicted Gaussian; otherwise take its mean."""
     sampling_precision: Precision = "fp32"
-    """Arithmetic of matrix products in imagining: a rollout is part of every update of a learner."""
+    """Arithmetic of matrix products in rollouts, which are part of every update of a learner."""
 
     @property
-    def disagrees(self) -> bool:
+    def has_penalty(self) -> bool:
         return self.num_elites > 1
 
     @classmethod
@@ -81,11 +81,11 @@ class OneStepConfig(ContinuationConfig):
 
 
 class OneStep(WorldModel):
-    """See the module."""
+    """Ensemble of one-step models; see the module."""
 
     Config = OneStepConfig
     follows_policy = True
-    work = 8.0
+    relative_flops = 8.0
     uses_rtg = False
     config: OneStepConfig
     elite: Tensor  # [num_elites] int64: the members that are used
@@ -98,42 +98,33 @@ class OneStep(WorldModel):
         self.register_buffer("elite", torch.arange(config.num_elites))
         size_out = 2 * (spaces.obs_size + 1)
         hidden = [config.width] * config.num_layers
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
+        with seeded(config.seed):
             self.net = EnsembleMLP(config.ensemble_size, [spaces.obs_size + spaces.act_size, *hidden, size_out])
-            self.ending = Ending(spaces, config)
+            self.termination = TerminationHead(spaces, config)
         self.best = BestMembers(self.net)
-
-    @property
-    def sequence_length(self) -> int:
-        return 2
-
-    @property
-    def max_horizon(self) -> int:
-        return self.config.rollout_limit
 
     def fit_normalizers(self, episodes: Episodes) -> None:
         self.obs_normalizer.fit(episodes.obs)
         self.act_normalizer.fit(episodes.act)
         targets = np.concatenate([episodes.next_obs - episodes.obs, episodes.rew[:, None]], 1)
         self.target_normalizer.fit(targets[episodes.known_next])
-        self.ending.fit_normalizers(episodes)
+        self.termination.fit_normalizers(episodes)
 
     def loss(self, windows: Windows, generator: torch.Generator) -> tuple[Tensor, Metrics]:
-        """Negative log-likelihood (without its constant), mean over members and recorded entries; and that of ends."""
+        """Return the negative log-likelihood (without its constant) plus the loss of the termination head."""
         mean, variance = self._predict(windows.obs[:, 0], windows.act[:, 0])
         squared = (self._target(windows) - mean).square()
         mask = _known_rows(windows)
-        ending = self.ending.loss(windows)
-        loss = _masked_mean(0.5 * (squared / variance + variance.log()), mask).mean() + ending
-        mse = _masked_mean(squared.detach(), mask).mean()
-        return loss, {"loss": loss.detach(), "mse": mse, **self.ending.metrics(ending)}
+        termination = self.termination.loss(windows)
+        loss = _member_means(0.5 * (squared / variance + variance.log()), mask).mean() + termination
+        mse = _member_means(squared.detach(), mask).mean()
+        return loss, {"loss": loss.detach(), "mse": mse, **self.termination.metrics(termination)}
 
     @torch.no_grad()
     def observe(self, holdout: Windows) -> bool:
-        """Keep each member's best weights, by the squared error of its means."""
+        """Retain each member's best weights, by the squared error of its means."""
         mean, _ = self._predict(holdout.obs[:, 0], holdout.act[:, 0])
-        error = _masked_mean((self._target(holdout) - mean).square(), _known_rows(holdout))
+        error = _member_means((self._target(holdout) - mean).square(), _known_rows(holdout))
         self.best.observe(self.net, error)
         return int(self.best.stale) >= self.config.patience
 
@@ -145,47 +136,26 @@ class OneStep(WorldModel):
 
     @torch.no_grad()
     def disagreement(self, obs: Tensor, act: Tensor) -> Tensor:
-        """[B] penalty of the pairs (raw [B, O], [B, A]); see the module."""
+        """Return the penalty [B] of raw pairs [B, O] and [B, A]."""
         with reduced(self.config.sampling_precision, obs.device):
             mean, _ = self._predict(obs, act)
         return largest_distance(mean[self.elite].float())
 
-    @torch.no_grad()
-    def imagine(
-        self,
-        obs: Tensor,
-        act: Tensor,
-        *,
-        policy: Policy | None,
-        horizon: int,
-        rtg: float | Tensor,
-        generator: torch.Generator,
-    ) -> Segments:
-        """See the interface: M = horizon actions, the first given, the others the policy's. `rtg` is ignored."""
-        self.check_horizon(horizon)
-        if policy is None and horizon > 1:
-            raise ValueError("a one-step model needs a policy for the actions after the first")
-        states, actions, rews, penalties = [obs], [act], [], []
-        for step in range(horizon):
+    def generate(self, request: SegmentRequest) -> Segments:
+        states, actions, rews, penalties = [request.obs], [request.act], [], []
+        for step in range(request.horizon):
             if step > 0:
-                assert policy is not None
-                actions.append(policy(states[-1], step))
-            change, rew, penalty = self._step(states[-1], actions[-1], generator)
+                assert request.policy is not None
+                actions.append(request.policy(states[-1], step))
+            change, rew, penalty = self._step(states[-1], actions[-1], request.generator)
             states.append(states[-1] + change)
             rews.append(rew)
             penalties.append(penalty)
-        rew, path = torch.stack(rews, 1), torch.stack(states, 1)
-        return Segments(
-            obs=path,
-            act=torch.stack(actions, 1),
-            rew=rew,
-            discount=self.ending.discount(path),
-            penalty=torch.stack(penalties, 1),
-            source=rew.new_ones(len(rew)),
-        )
+        obs, act, rew, penalty = (torch.stack(part, 1) for part in (states, actions, rews, penalties))
+        return generated(obs, act, rew, self.termination.discount(obs), penalty)
 
     def _step(self, obs: Tensor, act: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """(change of state [B, O], reward [B], penalty [B]) by a random elite for each row."""
+        """Return change of state [B, O], reward [B] and penalty [B], by a random elite per row."""
         with reduced(self.config.sampling_precision, obs.device):
             mean, variance = (part[self.elite].float() for part in self._predict(obs, act))
         rows = torch.arange(len(obs), device=obs.device)
@@ -198,7 +168,7 @@ class OneStep(WorldModel):
         return raw[:, :-1], raw[:, -1], largest_distance(mean)
 
     def _predict(self, obs: Tensor, act: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance [E, B, O + 1] of the standardised change and reward."""
+        """Predict mean and variance [E, B, O + 1] of the standardised change and reward."""
         inputs = torch.cat([self.obs_normalizer(obs), self.act_normalizer(act)], 1)
         mean, raw_variance = self.net(inputs).chunk(2, -1)
         return mean, F.softplus(raw_variance) + VARIANCE_FLOOR
@@ -209,11 +179,11 @@ class OneStep(WorldModel):
 
 
 def _known_rows(windows: Windows) -> Tensor:
-    """[B] bool: transition and next state are recorded."""
+    """Return [B] bool: transition and next state are recorded."""
     return windows.step_mask[:, 0] & windows.obs_mask[:, 1]
 
 
-def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """[E] mean of [E, B, D] over the rows in `mask` [B]; 0 where there is none."""
+def _member_means(values: Tensor, mask: Tensor) -> Tensor:
+    """Return each member's mean [E] of values [E, B, D] over the rows in `mask` [B]; 0 without such rows."""
     rows = mask[:, None].to(values.dtype)
     return (values * rows).sum((1, 2)) / (rows.sum() * values.shape[2]).clamp_min(1)

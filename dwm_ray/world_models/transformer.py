@@ -2,12 +2,12 @@
 
 p(r_t, s_{t+1} | g, s_t, a_t) p(r_{t+1}, s_{t+2} | ..., s_{t+1}, r_t) ...: 4 causal layers of 4 heads. The tokens are
 g, s_t, a_t, (s_{t+1}, r_t), (s_{t+2}, r_{t+1}), ...; from a_t on, each predicts the next reward and state. Later
-actions have no token, which is what masking them comes to: as in DWM, segments show the data's behaviour under a
-return-to-go. In imagining, keys and values of earlier tokens are kept, so a step costs one token.
+actions have no token, which is equivalent to masking them: as in DWM, segments show the data's behaviour under a
+return-to-go. Sampling caches keys and values, so a step costs one token.
 
 The paper names layers, heads and the mask; the rest is ours: diagonal Gaussians over the standardised change of state
-and reward by maximum likelihood, as in the one-step model, because a squared error alone would have no spread to draw
-from; a temperature on the spread, as in DWM; pre-norm blocks without dropout, which would draw from a hidden generator.
+and reward by maximum likelihood, as in the one-step model, because a squared error alone has no spread to sample from;
+a temperature on the spread, as in DWM; pre-norm blocks without dropout, which would use torch's global generator.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from torch import Tensor, nn
 from dwm_ray.data.normalizers import ZScore
 from dwm_ray.devices import Precision, reduced
 from dwm_ray.options import PositiveInt
-from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
-from dwm_ray.world_models.base import WorldModel
-from dwm_ray.world_models.parts.termination import ContinuationConfig, Ending
+from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
+from dwm_ray.world_models.base import SegmentRequest, WorldModel, generated, masked_mean, seeded
+from dwm_ray.world_models.parts.termination import ContinuationConfig, TerminationHead
 
 VARIANCE_FLOOR = 1e-4  # of standardised targets, as in the one-step model
 NUM_PROMPT = 3  # tokens of return-to-go, state and action
 
 Past = tuple[Tensor, Tensor]
-"""Keys and values [B, heads, tokens, width / heads] of the tokens that a layer has seen."""
+"""Cached keys and values [B, heads, tokens, width / heads] of a layer."""
 
 
 class TransformerConfig(ContinuationConfig):
@@ -42,11 +42,11 @@ class TransformerConfig(ContinuationConfig):
     sequence_length: Annotated[int, Field(ge=2)] = 8
     """T: states per window; segments have up to T - 1 steps."""
     width: PositiveInt = 256
-    """Size of a token."""
+    """Size of a token embedding."""
     num_layers: PositiveInt = 4
     """Blocks of attention and MLP."""
     num_heads: PositiveInt = 4
-    """Heads of each attention; width is divisible by it."""
+    """Attention heads; width is divisible by their number."""
     training_precision: Precision = "fp32"
     """Arithmetic of matrix products in training; weights and sums stay in float32."""
     temperature: Annotated[float, Field(ge=0)] = 0.5
@@ -56,7 +56,7 @@ class TransformerConfig(ContinuationConfig):
 
     @classmethod
     def small(cls) -> dict[str, Any]:
-        """On 50 000 halfcheetah transitions 190 s on a core; half the updates leave 8 % more held-out squared error."""
+        """Train for 190 s on one core; half the updates leave 8 % more held-out error on halfcheetah."""
         return {
             "width": 128,
             "num_updates": 3000,
@@ -75,7 +75,7 @@ class TransformerConfig(ContinuationConfig):
 
 
 class Block(nn.Module):
-    """Causal attention, then an MLP of four times the width; each normalised before and added after."""
+    """Causal attention, then an MLP of four times the width, each a pre-norm residual branch."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor, past: Past | None) -> tuple[Tensor, Past]:
-        """Tokens [B, L, W] that follow `past`; with a past, L is 1: a single token may look at everything."""
+        """Process tokens [B, L, W] that follow `past`; with a past, L is 1, since a single token needs no mask."""
         heads = self.query_key_value(self.attention_norm(x)).unflatten(-1, (3, self.num_heads, -1))
         query, key, value = heads.permute(2, 0, 3, 1, 4)
         if past is not None:
@@ -108,18 +108,18 @@ class CausalNetwork(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor, past: list[Past] | None = None) -> tuple[Tensor, list[Past]]:
-        """Also what the next call needs as `past` to go on with one more token."""
+        """Return the outputs and the `past` with which the next call continues by one token."""
         start = 0 if past is None else past[0][0].shape[2]
         x = tokens + self.position[start : start + tokens.shape[1]]
-        seen = []
+        cache = []
         for index, block in enumerate(self.blocks):
-            x, kept = block(x, None if past is None else past[index])
-            seen.append(kept)
-        return self.norm(x), seen
+            x, cached = block(x, None if past is None else past[index])
+            cache.append(cached)
+        return self.norm(x), cache
 
 
 class Transformer(WorldModel):
-    """See the module."""
+    """Causal transformer over states and rewards; see the module."""
 
     Config = TransformerConfig
     follows_policy = False
@@ -133,112 +133,78 @@ class Transformer(WorldModel):
         self.rew_normalizer = ZScore(1, eps=1e-6)
         self.change_normalizer = ZScore(spaces.obs_size, eps=1e-6)  # a change may be far smaller than 1e-3
         num_tokens = NUM_PROMPT + config.sequence_length - 2
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
+        with seeded(config.seed):
             self.rtg_token = nn.Linear(1, config.width)
             self.obs_token = nn.Linear(spaces.obs_size, config.width)
             self.act_token = nn.Linear(spaces.act_size, config.width)
             self.step_token = nn.Linear(spaces.obs_size + 1, config.width)
             self.network = CausalNetwork(config.width, config.num_layers, config.num_heads, num_tokens)
             self.head = nn.Linear(config.width, 2 * (spaces.obs_size + 1))
-            self.ending = Ending(spaces, config)
-
-    @property
-    def sequence_length(self) -> int:
-        return self.config.sequence_length
-
-    @property
-    def max_horizon(self) -> int:
-        return self.config.sequence_length - 1
+            self.termination = TerminationHead(spaces, config)
 
     def fit_normalizers(self, episodes: Episodes) -> None:
         self.obs_normalizer.fit(episodes.obs)
         self.act_normalizer.fit(episodes.act)
         self.rew_normalizer.fit(episodes.rew[:, None])
         self.change_normalizer.fit((episodes.next_obs - episodes.obs)[episodes.known_next])
-        self.ending.fit_normalizers(episodes)
+        self.termination.fit_normalizers(episodes)
 
     def loss(self, windows: Windows, generator: torch.Generator) -> tuple[Tensor, Metrics]:
-        """Negative log-likelihood (without its constant), mean over recorded entries; and that of ends. Nothing is
-        drawn."""
+        """Return the negative log-likelihood (without its constant) plus the loss of the termination head."""
         with reduced(self.config.training_precision, windows.obs.device):
             mean, variance = self._teacher_forced(windows)
         change = self.change_normalizer(windows.obs[:, 1:] - windows.obs[:, :-1])
         squared = (torch.cat([change, self.rew_normalizer(windows.rew[:, :-1, None])], -1) - mean).square()
         mask = _recorded(windows)
-        ending = self.ending.loss(windows)
-        loss = _masked_mean(0.5 * (squared / variance + variance.log()), mask) + ending
-        mse = _masked_mean(squared.detach(), mask)
-        return loss, {"loss": loss.detach(), "mse": mse, **self.ending.metrics(ending)}
+        termination = self.termination.loss(windows)
+        loss = masked_mean(0.5 * (squared / variance + variance.log()), mask) + termination
+        mse = masked_mean(squared.detach(), mask)
+        return loss, {"loss": loss.detach(), "mse": mse, **self.termination.metrics(termination)}
 
     def _teacher_forced(self, windows: Windows) -> tuple[Tensor, Tensor]:
-        """Mean and variance [B, T - 1, O + 1] of each step, given the recorded steps before it."""
+        """Predict mean and variance [B, T - 1, O + 1] of each step from the recorded steps before it."""
         prompt = self._prompt(windows.obs[:, 0], windows.act[:, 0], windows.rtg)
         later = self._step_tokens(windows.obs[:, 1:-1], windows.rew[:, :-2])
         out, _ = self.network(torch.cat([prompt, later], 1))
         return self._gaussian(out[:, NUM_PROMPT - 1 :])
 
     def _prompt(self, obs: Tensor, act: Tensor, rtg: Tensor) -> Tensor:
-        """[B, 3, W] tokens of what is given."""
+        """Return the tokens [B, 3, W] of return-to-go, state and action."""
         given = (rtg[:, None], self.obs_normalizer(obs), self.act_normalizer(act))
         embed = (self.rtg_token, self.obs_token, self.act_token)
         return torch.stack([token(value) for token, value in zip(embed, given, strict=True)], 1)
 
     def _step_tokens(self, obs: Tensor, rew: Tensor) -> Tensor:
-        """[B, L, W] tokens of states [B, L, O] with the rewards [B, L] of the steps that led there."""
+        """Return tokens [B, L, W] of states [B, L, O] and of the rewards [B, L] of the steps that led there."""
         return self.step_token(torch.cat([self.obs_normalizer(obs), self.rew_normalizer(rew[..., None])], -1))
 
     def _gaussian(self, out: Tensor) -> tuple[Tensor, Tensor]:
         mean, raw_variance = self.head(out).float().chunk(2, -1)
         return mean, F.softplus(raw_variance) + VARIANCE_FLOOR
 
-    @torch.no_grad()
-    def imagine(
-        self,
-        obs: Tensor,
-        act: Tensor,
-        *,
-        policy: Policy | None,
-        horizon: int,
-        rtg: float | Tensor,
-        generator: torch.Generator,
-    ) -> Segments:
-        """See the interface. The policy is ignored: segments show what the data's behaviour would do."""
-        self.check_horizon(horizon)
-        states, rews = [obs], []
-        with reduced(self.config.sampling_precision, obs.device):
-            tokens = self._prompt(obs, act, torch.as_tensor(rtg, dtype=obs.dtype, device=obs.device).expand(len(obs)))
-            past = None
-            for _ in range(horizon):
+    def generate(self, request: SegmentRequest) -> Segments:
+        states, rews = [request.obs], []
+        with reduced(self.config.sampling_precision, request.obs.device):
+            tokens, past = self._prompt(request.obs, request.act, request.rtg), None
+            for _ in range(request.horizon):
                 out, past = self.network(tokens, past)
-                change, rew = self._draw(out[:, -1], generator)
+                change, rew = self._sample(out[:, -1], request.generator)
                 states.append(states[-1] + change)
                 rews.append(rew)
                 tokens = self._step_tokens(states[-1][:, None], rew[:, None])
-        rew, path = torch.stack(rews, 1), torch.stack(states, 1)
-        return Segments(
-            obs=path,
-            act=act[:, None],
-            rew=rew,
-            discount=self.ending.discount(path),
-            penalty=torch.zeros_like(rew),
-            source=rew.new_ones(len(rew)),
-        )
+        obs = torch.stack(states, 1)
+        return generated(obs, request.act[:, None], torch.stack(rews, 1), self.termination.discount(obs))
 
-    def _draw(self, out: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Raw change of state [B, O] and reward [B]."""
+    def _sample(self, out: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Sample the raw change of state [B, O] and reward [B]."""
         mean, variance = self._gaussian(out)
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
-        drawn = mean + self.config.temperature * variance.sqrt() * noise
-        return self.change_normalizer.inverse(drawn[:, :-1]), self.rew_normalizer.inverse(drawn[:, -1:]).squeeze(-1)
+        step = mean + self.config.temperature * variance.sqrt() * noise
+        return self.change_normalizer.inverse(step[:, :-1]), self.rew_normalizer.inverse(step[:, -1:]).squeeze(-1)
 
 
 def _recorded(windows: Windows) -> Tensor:
-    """[B, T - 1, O + 1] bool: the next state, and the reward of the step to it, are recorded."""
+    """Return [B, T - 1, O + 1] bool: the next state, and the reward of the step to it, are recorded."""
     step_mask = windows.step_mask[:, :-1, None]
     obs_mask = (windows.obs_mask[:, 1:, None] & step_mask).expand(-1, -1, windows.obs.shape[2])
     return torch.cat([obs_mask, step_mask], -1)
-
-
-def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    return (values * mask).sum() / mask.sum().clamp_min(1)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from dwm_ray.benchmarks.plain import plain_denoiser
-from dwm_ray.diffusion.conditioning import Condition, ConditionEncoder
+from dwm_ray.diffusion.conditioning import Condition, ConditionEncoder, StepEncoder
 from dwm_ray.diffusion.denoisers import ResidualMLP, TemporalUNet
 from dwm_ray.diffusion.fast.activation import Mish
 from dwm_ray.diffusion.temporal import TemporalConv
@@ -13,7 +13,7 @@ from dwm_ray.diffusion.temporal import TemporalConv
 
 def build(kind: str) -> nn.Module:
     torch.manual_seed(0)
-    encoder = ConditionEncoder(3, 8, 5)
+    encoder = ConditionEncoder(StepEncoder(8, 5), 3)
     return TemporalUNet(7, encoder, 8, (1, 2, 4)) if kind == "unet" else ResidualMLP(8, 7, encoder, 8, (4, 8))
 
 

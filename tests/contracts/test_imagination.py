@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from models_at_work import CENTRE, REW_CENTRE, SPACES, build, horizon_of, imagined, recorded_actions, same, starts
+from tiny_models import CENTRE, REW_CENTRE, SPACES, build, horizon_of, imagined, recorded_actions, same, starts
 from torch import Tensor
 
 from dwm_ray.blocks.micro_batching import MicroBatching
@@ -36,8 +36,8 @@ def test_a_model_ends_the_task_once_or_not_at_all(name: str) -> None:
 def test_segments_begin_with_the_start_pair_unless_the_model_makes_its_own(name: str) -> None:
     model = build(name)
     segments, (obs, act) = imagined(model), starts()
-    assert torch.equal(segments.obs[:, 0], obs) is model.keeps_start
-    assert torch.equal(segments.act[:, 0], act) is model.keeps_start
+    assert torch.equal(segments.obs[:, 0], obs) is model.starts_from_data
+    assert torch.equal(segments.act[:, 0], act) is model.starts_from_data
 
 
 def test_steps_are_transitions_where_the_model_says_so(name: str) -> None:

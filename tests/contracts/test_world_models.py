@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from models_at_work import SPACES, build, imagined, same, windows
+from tiny_models import SPACES, build, imagined, same, windows
 
 from dwm_ray.config import RunConfig
 from dwm_ray.registry import find, plugins

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dwm_ray.diffusion.conditioning import Condition, ConditionEncoder, sinusoids
+from dwm_ray.diffusion.conditioning import Condition, ConditionEncoder, StepEncoder, sinusoids
 from dwm_ray.diffusion.denoisers import ResidualMLP, TemporalUNet
 from dwm_ray.diffusion.guidance import guided
 
@@ -16,11 +16,15 @@ def condition(rows: int = BATCH) -> Condition:
     )
 
 
+def encoder() -> ConditionEncoder:
+    return ConditionEncoder(StepEncoder(8, STEPS), ACT)
+
+
 def build(kind: str) -> nn.Module:
     torch.manual_seed(0)
     if kind == "unet":
-        return TemporalUNet(SIZE, ConditionEncoder(ACT, 8, STEPS), 8, (1, 2, 4))
-    return ResidualMLP(8, SIZE, ConditionEncoder(ACT, 8, STEPS), 8, (4, 8))
+        return TemporalUNet(SIZE, encoder(), 8, (1, 2, 4))
+    return ResidualMLP(8, SIZE, encoder(), 8, (4, 8))
 
 
 @pytest.fixture(params=["unet", "mlp"])
@@ -42,14 +46,14 @@ def test_shape_and_every_weight_learns(denoiser: nn.Module) -> None:
     assert unused == []
 
 
-def test_rows_do_not_see_each_other(denoiser: nn.Module) -> None:
+def test_rows_are_independent(denoiser: nn.Module) -> None:
     x, step = noisy()
     given = condition()
     one = Condition(given.act[2:3], given.rtg[2:3], given.has_rtg[2:3])
     torch.testing.assert_close(denoiser(x, step, given)[2:3], denoiser(x[2:3], step[2:3], one), rtol=1e-4, atol=1e-5)
 
 
-def test_every_condition_is_heard_and_return_to_go_only_when_shown(denoiser: nn.Module) -> None:
+def test_every_condition_matters_and_return_to_go_only_if_shown(denoiser: nn.Module) -> None:
     x, step = noisy()
     given = condition()
     hidden = Condition(given.act, given.rtg, torch.zeros(BATCH).bool())
@@ -66,13 +70,13 @@ def test_every_condition_is_heard_and_return_to_go_only_when_shown(denoiser: nn.
 
 def test_papers_unet_has_about_59_million_weights() -> None:
     with torch.device("meta"):
-        net = TemporalUNet(12, ConditionEncoder(3, 128, 5), 128, (1, 4, 8))
+        net = TemporalUNet(12, ConditionEncoder(StepEncoder(128, 5), 3), 128, (1, 4, 8))
     assert 55e6 < sum(param.numel() for param in net.parameters()) < 65e6
 
 
 def test_a_residual_block_equals_plain_torch_modules() -> None:
     torch.manual_seed(0)
-    block = TemporalUNet(16, ConditionEncoder(ACT, 8, STEPS), 8, (1, 2)).down[1].first  # 8 -> 16 channels
+    block = TemporalUNet(16, encoder(), 8, (1, 2)).down[1].first  # 8 -> 16 channels
     convs = [nn.Conv1d(8, 16, 5, padding=2), nn.Conv1d(16, 16, 5, padding=2), nn.Conv1d(8, 16, 1)]
     for ours, library in zip([block.first[0], block.second[0], block.skip], convs, strict=True):
         ours.load_conv(library)
@@ -100,27 +104,26 @@ def test_sinusoids_golden() -> None:
     assert torch.equal(features[0], torch.tensor([0.0, 0, 1, 1]))
 
 
-def test_steps_worked_out_once_give_what_each_row_by_itself_gives() -> None:
+def test_embedding_each_step_once_equals_embedding_each_row() -> None:
     torch.manual_seed(0)
-    encoder = ConditionEncoder(ACT, 8, STEPS)
+    embed = encoder()
     given, step = condition(40), torch.arange(40) % STEPS + 1
     rows = [
-        encoder(step[i : i + 1], Condition(given.act[i : i + 1], given.rtg[i : i + 1], given.has_rtg[i : i + 1]))
+        embed(step[i : i + 1], Condition(given.act[i : i + 1], given.rtg[i : i + 1], given.has_rtg[i : i + 1]))
         for i in range(40)
     ]
-    assert [len(step) >= len(encoder.features), len(step[:1]) >= len(encoder.features)] == [True, False]
+    assert [len(rows) >= len(embed.level.features) for rows in (step, step[:1])] == [True, False]
     weight = torch.randn(40, 24)
     grads = []
-    for embedding in (encoder(step, given), torch.cat(rows)):
-        grads.append(torch.autograd.grad((embedding * weight).sum(), list(encoder.parameters())))
+    for embedding in (embed(step, given), torch.cat(rows)):
+        grads.append(torch.autograd.grad((embedding * weight).sum(), list(embed.parameters())))
         torch.testing.assert_close(embedding, torch.cat(rows), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-4, atol=1e-5)
 
 
 def test_hidden_return_to_go_leaves_a_zero_third() -> None:
-    encoder = ConditionEncoder(ACT, 8, STEPS)
     given = condition()
-    embedding = encoder(
+    embedding = encoder()(
         torch.ones(BATCH, dtype=torch.int64), Condition(given.act, given.rtg, torch.zeros(BATCH).bool())
     )
     assert embedding.shape == (BATCH, 24)

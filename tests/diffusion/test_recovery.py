@@ -9,8 +9,8 @@ from linear_gaussian import LinearGaussian
 from mixture import Mixture
 from torch import Tensor
 
-from dwm_ray.diffusion.schedules import Schedule, alpha_bars
-from dwm_ray.diffusion.solvers import DDPMStride, Impose, posterior_jumps, stride_steps
+from dwm_ray.diffusion.ddpm import DDPMStride, Schedule, alpha_bars, posterior_jumps, stride_steps
+from dwm_ray.diffusion.process import Impose
 
 SCALE, SAMPLES = 0.5, 10_000
 

@@ -109,7 +109,7 @@ def test_loss_ignores_given_and_padded_entries(prediction: str) -> None:
 
 def test_condition_dropout_hides_the_share_it_names() -> None:
     for share in (0.0, 0.25, 1.0):
-        _, has_rtg, _ = build(condition_dropout=share)._draw(torch.zeros(4000, 4, 4), generator())
+        _, has_rtg, _ = build(condition_dropout=share)._noise(torch.zeros(4000, 4, 4), generator())
         assert float((~has_rtg).float().mean()) == pytest.approx(share, abs=0.03)
 
 

@@ -8,6 +8,9 @@ from torch import Tensor
 from toy import SPACES, generator, starts, toy_episodes, windows
 
 from dwm_ray.data.windows import WindowSet
+from dwm_ray.diffusion.conditioning import Condition
+from dwm_ray.diffusion.denoisers import TemporalUNet
+from dwm_ray.world_models import dwm
 from dwm_ray.world_models.dwm import DWM, DWMConfig
 
 TINY = {"dim": 8, "multipliers": (1, 2), "sequence_length": 4}
@@ -61,17 +64,28 @@ def test_segments_of_one_pair_start_alike_and_differ_later() -> None:
     assert (penalty.penalty > 0).all()
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_the_first_action_is_told_or_hidden(told: bool) -> None:
-    model, batch = build(condition_on_action=told), windows()
+def test_the_inference_form_is_used_on_cpus_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[TemporalUNet] = []
+    form = dwm.inference_form
+    monkeypatch.setattr(dwm, "inference_form", lambda net, *about: [built.append(net), form(net, *about)][1])
+    model = build()
+    for device, num_built in (("meta", 0), ("cpu", 1)):
+        ones = torch.ones(2, device=device)
+        model._sampling_network(Condition(ones[:, None], ones, ones.bool()))
+        assert len(built) == num_built
+
+
+@pytest.mark.parametrize("conditioned", [True, False])
+def test_conditioning_on_the_first_action(conditioned: bool) -> None:
+    model, batch = build(condition_on_action=conditioned), windows()
     obs, act = starts()
     first, other = (
         model.imagine(obs, chosen, policy=None, horizon=3, rtg=0.5, generator=generator()) for chosen in (act, -act)
     )
-    assert torch.equal(first.obs, other.obs) is not told
+    assert torch.equal(first.obs, other.obs) is not conditioned
     assert torch.equal(other.act[:, 0], -act)
     losses = [model.loss(replace(batch, act=sign * batch.act), generator())[0] for sign in (1, -1)]
-    assert torch.equal(*losses) is not told
+    assert torch.equal(*losses) is not conditioned
 
 
 def test_a_window_that_ends_sets_the_discount() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from dydiff_at_work import build, clean_of, imagined, linear, recording, windows
+from tiny_dydiff import build, clean_of, imagined, linear, recording, windows
 from torch import Tensor
 from toy import generator, toy_episodes
 

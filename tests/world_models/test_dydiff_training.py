@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from dydiff_at_work import build, clean_of, recording, windows
 from pydantic import ValidationError
+from tiny_dydiff import build, clean_of, recording, windows
 from torch import nn
 from toy import SPACES, generator, toy_episodes
 
@@ -22,7 +22,7 @@ def test_trajectory_loss_golden(faithful: bool) -> None:
     mask = torch.ones(4, 8).bool()
     mask[0, 5:] = False
     batch = replace(batch, obs_mask=mask)
-    loss = model.trajectory.loss(batch, generator(), "fp32")
+    loss = model.trajectory.loss(batch, model.process, generator(), "fp32")
     draw = generator()
     sigma = np.exp(-1.2 + 1.2 * torch.randn(4, generator=draw).double().numpy())
     noise = torch.randn(4, 8, 4, generator=draw).double().numpy()
@@ -50,7 +50,7 @@ def test_the_three_parts_are_summed_and_share_no_weight() -> None:
     loss, metrics = model.loss(batch, generator())
     loss.backward()
     whole, pairs = (batch[:rows] for rows in (2, 8))
-    diffusion = model.trajectory.loss(whole, generator(), "fp32")
+    diffusion = model.trajectory.loss(whole, model.process, generator(), "fp32")
     one_step, _ = model.one_step.loss(pairs, generator())
     torch.testing.assert_close(loss, diffusion + one_step + model.reward.loss(pairs))
     torch.testing.assert_close(metrics["diffusion_loss"], diffusion.detach())
@@ -61,7 +61,8 @@ def test_the_three_parts_are_summed_and_share_no_weight() -> None:
 def test_held_out_windows_are_all_looked_at() -> None:
     model = build(batch_size=4, transition_batch=16).eval()
     _, metrics = model.loss(windows(40), generator())
-    torch.testing.assert_close(metrics["diffusion_loss"], model.trajectory.loss(windows(40), generator(), "fp32"))
+    expected = model.trajectory.loss(windows(40), model.process, generator(), "fp32")
+    torch.testing.assert_close(metrics["diffusion_loss"], expected)
 
 
 def test_reward_loss_golden_and_raw_outside() -> None:

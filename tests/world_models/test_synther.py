@@ -3,10 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from toy import SPACES, generator, next_obs, toy_episodes
 
 from dwm_ray.data.windows import WindowSet
+from dwm_ray.diffusion.edm import Preconditioning
 from dwm_ray.types import Episodes, Segments, Windows
 from dwm_ray.world_models.synther import SynthER, SynthERConfig
 
@@ -117,7 +118,16 @@ def test_loss_golden_and_masked() -> None:
 def test_a_perfect_network_gives_back_the_row() -> None:
     model = build()
     truth = torch.tensor([0.5, -0.5, 0.1, 9.0, -0.2, 0.6, 0.0, -0.9, 0.7])
-    model._denoise = lambda x, sigma, precision: truth.repeat(len(x), 1, 1)  # type: ignore[method-assign]
+
+    class Oracle(nn.Module):
+        """Inverse of the preconditioning: the denoiser's estimate is always `truth`."""
+
+        def forward(self, x: Tensor, level: Tensor, condition: None) -> Tensor:
+            sigma = (4 * level).exp()
+            skip, out, shrink, _ = (part[:, None, None] for part in Preconditioning(1.0).scalings(sigma))
+            return (truth - skip * x / shrink) / out
+
+    model.denoiser = Oracle()
     rows = drawn(model, 4)
     raw = model.normalizer.inverse(truth[:-1])
     torch.testing.assert_close(rows.obs[0, 0], raw[:3], atol=1e-4, rtol=0)

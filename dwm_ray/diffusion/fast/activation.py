@@ -1,9 +1,8 @@
-"""Mish (arXiv 1908.08681), x * tanh(softplus(x)), at the speed of one sigmoid and a few products on a CPU.
+"""Mish (arXiv 1908.08681), x * tanh(softplus(x)), at the cost of one sigmoid and a few products on a CPU.
 
 The library's CPU kernel costs as much as the convolution before it. With s = sigmoid(x) the gate tanh(softplus(x)) is
-g = 2 / (1 + (s - 1)^2) - 1 and the derivative of x * g is g + x * s * (1 - g^2), so one sigmoid, half the price of an
-exponential, gives both; the derivative is computed at once and backward is one product. On a GPU the library's kernel
-is one launch and is used.
+g = 2 / (1 + (s - 1)^2) - 1 and the derivative of x * g is g + x * s * (1 - g^2), so one sigmoid gives both. The forward
+pass computes the derivative, and the backward pass is one product. A GPU uses the library's kernel, a single launch.
 """
 
 from __future__ import annotations
@@ -36,14 +35,14 @@ class _CPUMish(torch.autograd.Function):
 
 
 def mish(x: Tensor) -> Tensor:
-    """Mish of any tensor; half precision is computed in float32 on a CPU and rounded once."""
+    """Compute Mish; on a CPU, half precision is computed in float32 and rounded once."""
     if x.is_cuda:
         return F.mish(x)
     return _CPUMish.apply(x)
 
 
 class Mish(nn.Module):
-    """`mish` as a layer."""
+    """Mish as a layer."""
 
     def forward(self, x: Tensor) -> Tensor:
         return mish(x)

@@ -1,11 +1,11 @@
-"""Two ways to hold activations and to multiply them, for narrow and wide networks of `frozen`.
+"""Two forms of activations and products in the inference form of a U-Net, for narrow and for wide networks.
 
-`GroupMajor` [B, G * T * C / G]: a convolution is one dense product, and a group of GroupNorm lies in one piece. The
-order of a product's outputs costs nothing, nor does taking each group's mean out of them, so both are in the matrix.
+`GroupMajor` [B, G * T * C / G]: a convolution is one dense product, and a group of GroupNorm is contiguous. Reordering
+a product's outputs and subtracting each group's mean cost nothing, because both are part of the matrix.
 `TimeMajor` [T, B, C]: Karatsuba's products of `toeplitz`, a quarter to a half fewer multiplications.
 
-Mish of y is z - 2 z / (1 + sigmoid(z)^2) with z = -y: three passes over memory, where the usual form takes nine. The
-sign is in the weights of the norm before it.
+Mish of y is z - 2 z / (1 + sigmoid(z)^2) with z = -y: three passes over memory instead of the usual nine. The weights
+of the norm before it contain the sign.
 """
 
 from __future__ import annotations
@@ -26,56 +26,56 @@ NUM_GROUPS = 8
 
 
 class Layout(Protocol):
-    """What `FrozenUNet` needs of a form of activations; between layers they are in `dtype`.
+    """Operations of `InferenceUNet` on one form of activations; between layers they are in `dtype`.
 
-    A layer's input is `parts` activations side by side, or the window itself where `parts` is 0. What a layer gives
-    lies in scratch memory, under its `name` where it has one: it lasts until a layer of the same name is called.
+    A layer's input is `parts` concatenated activations, or the window itself if `parts` is 0. Its output lies in
+    scratch memory under the layer's `name` and is valid until a layer of the same name is called.
     """
 
     dtype: torch.dtype
     scratch: Scratch
 
     def enter(self, x: Tensor) -> Tensor:
-        """Window [B, T, D] -> activations."""
+        """Convert a window [B, T, D] to activations."""
 
     def conv(self, name: str, conv: TemporalConv, length: int, parts: int = 1) -> Layer:
-        """A convolution over T = `length` with a norm after it; its result is float32."""
+        """Return a convolution over T = `length` that a norm follows; its result is float32."""
 
     def linear(self, name: str, conv: TemporalConv, length: int, parts: int = 1) -> Layer:
-        """Any other convolution."""
+        """Return any other convolution."""
 
     def norm_mish(self, norm: TemporalGroupNorm, length: int) -> Layer:
-        """GroupNorm and Mish in place of what `conv` gives."""
+        """Return GroupNorm and Mish, computed in place on the output of `conv`."""
 
     def spread(self, channels: Tensor, length: int) -> Tensor:
-        """[C, ...] -> [width, ...]: rows that `add_rows` adds, for a channel each."""
+        """Expand values per channel [C, ...] to the rows [width, ...] that `add_rows` adds."""
 
     def add_rows(self, hidden: Tensor, rows: Tensor) -> Tensor:
-        """Add [B, width]."""
+        """Add rows [B, width] in place."""
 
     def repeat(self, hidden: Tensor, repeats: int) -> Tensor:
-        """All rows so many times, one after the other."""
+        """Repeat the batch."""
 
     def leave(self, conv: TemporalConv, length: int) -> Layer:
-        """The last layer, to float32 [B, T, D] in memory of its own."""
+        """Return the last layer, to float32 [B, T, D] in newly allocated memory."""
 
 
 def minus_mish(z: Tensor, gate: Tensor) -> Tensor:
-    """Mish of -z in place; `gate` is memory of the same size."""
+    """Compute Mish of -z in place; `gate` is memory of the same size."""
     torch.sigmoid(z, out=gate)
     torch.addcmul(torch.ones((), device=z.device), gate, gate, out=gate)
     return torch.addcdiv(z, z, gate, value=-2, out=z)
 
 
 def grouped(length: int, size: int, parts: int = 1) -> Tensor:
-    """Positions t * C + c of `parts` tensors side by side along C, in the order group, t, channel within it."""
+    """Return the positions t * C + c of `parts` tensors concatenated along C, in the order group, t, channel."""
     each = size // parts
     index = torch.arange(length * size).view(length, parts, NUM_GROUPS, each // NUM_GROUPS)
     return index.permute(1, 2, 0, 3).flatten()
 
 
 class GroupMajor:
-    """See the module."""
+    """Activations [B, G * T * C / G]; see the module."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype, self.scratch = dtype, Scratch()
@@ -120,7 +120,7 @@ class GroupMajor:
         return lambda x: _fresh(product(self.scratch.copy("last", x, self.dtype)).unflatten(1, (length, -1)))
 
     def _rows(self, conv: TemporalConv, length: int, parts: int) -> Tensor:
-        """[outputs, inputs + 1] matrix and, last, bias of a flattened window, in the order of groups."""
+        """Return matrix and bias (last column) [outputs, inputs + 1] for flattened windows, ordered by group."""
         matrix, bias = conv.matrix(length)
         _, size_in, size_out = conv.weight.shape
         if parts:
@@ -138,7 +138,7 @@ class GroupMajor:
 
 
 class TimeMajor:
-    """See the module. Parts lie side by side in the channels, so their number does not matter."""
+    """Activations [T, B, C]; see the module. Parts are concatenated channels, so their number has no effect."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype, self.scratch = dtype, Scratch()
@@ -201,12 +201,12 @@ class TimeMajor:
 
 
 def _fresh(x: Tensor) -> Tensor:
-    """A float32 copy, in memory of its own."""
+    """Return a float32 copy."""
     return x.to(torch.float32, copy=True)
 
 
 def _add_up(into: Tensor, x: Tensor, added: Tensor) -> None:
-    """`into @ x` along time; by hand for two positions, where a product of so few rows is five times slower."""
+    """Compute `into @ x` along time; two positions are added directly, five times faster than by a product."""
     if len(x) > 2:
         torch.mm(into, x.flatten(1), out=added.flatten(1))
     elif len(x) == 2:

@@ -1,12 +1,12 @@
 """Convolutions over 2, 4 or 8 positions with fewer products than entries: Karatsuba's scheme on the block matrix.
 
-Over T positions a convolution is y_j = sum_i t[i - j] x_i, a Toeplitz matrix of [C, C'] blocks. Cut into halves,
+Over T positions a convolution is y_j = sum_i t[i - j] x_i, a Toeplitz matrix of [C, C'] blocks. In halves,
 
     y_0 = D (x_0 + x_1) + (U - D) x_1        y_1 = D (x_0 + x_1) + (L - D) x_0
 
-with D on the diagonal, U above, L below: three products of half the length for four, and so on down to one position. So
-T = 2, 4, 8 take 3, 9, 27 products of [B, C] by [C, C'] where a kernel of 5 has 4, 14, 34 entries. The differences are
-made once, from weights that no longer change; sums of inputs and outputs are matrices of 0 and 1, exact in bfloat16.
+with D on the diagonal, U above, L below: three products of half the length instead of four, recursively down to one
+position. T = 2, 4, 8 take 3, 9, 27 products of [B, C] by [C, C'], while a kernel of 5 has 4, 14, 34 entries.
+Differences of weights are computed once; sums of inputs and outputs are matrices of 0 and 1, exact in bfloat16.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OUT = torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 1.0]])
 
 
 def sums(length: int) -> tuple[Tensor, Tensor]:
-    """[P, T] and [T, P]: which inputs each product takes, which products each output takes."""
+    """Return the inputs of each product [P, T] and the products of each output [T, P], as matrices of 0 and 1."""
     into, out = torch.ones(1, 1), torch.ones(1, 1)
     for _ in range(length.bit_length() - 1):
         into, out = torch.kron(IN, into), torch.kron(OUT, out)
@@ -32,7 +32,7 @@ def sums(length: int) -> tuple[Tensor, Tensor]:
 
 
 def factors(blocks: Blocks, length: int) -> Tensor:
-    """[P, C, C']: what each product multiplies with; `length` is a power of two."""
+    """Return the matrices [P, C, C'] of the products; `length` is a power of two."""
     zero = torch.zeros_like(blocks[0])
     if length == 1:
         return blocks.get(0, zero)[None]

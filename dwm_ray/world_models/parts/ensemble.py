@@ -1,8 +1,8 @@
-"""An ensemble of equal MLPs as one network: the members are a leading dimension of every product (one bmm a layer).
+"""Ensemble of equal MLPs as one network: members are a leading dimension of every product (one bmm per layer).
 
-Members differ by their initial weights and see the same batches, as in deep ensembles (arXiv 1612.01474). `BestMembers`
-keeps every member as it was when it did best on held-out data, and says when none has improved for long, as MBPO (arXiv
-1906.08253) does for the ensemble that DyDiff uses.
+Members differ by their initial weights and train on the same batches, as in deep ensembles (arXiv 1612.01474).
+`BestMembers` retains each member at its least hold-out error and counts observations without improvement, as MBPO
+(arXiv 1906.08253) does for the ensemble that DyDiff uses.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 
 class EnsembleLinear(nn.Module):
-    """[E, B, in] -> [E, B, out], initialised as nn.Linear."""
+    """Linear layers [E, B, in] -> [E, B, out], initialised as nn.Linear."""
 
     def __init__(self, num_members: int, size_in: int, size_out: int) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class EnsembleLinear(nn.Module):
 
 
 class EnsembleMLP(nn.Module):
-    """[B, in], or [E, B, in] with its own rows for each member, -> [E, B, out]; SiLU between the layers."""
+    """MLPs with SiLU units: [B, in], or [E, B, in] with rows per member, -> [E, B, out]."""
 
     def __init__(self, num_members: int, sizes: Sequence[int]) -> None:
         super().__init__()
@@ -48,13 +48,13 @@ class EnsembleMLP(nn.Module):
 
 
 class BestMembers(nn.Module):
-    """Copies of each member's weights at its least hold-out error, in buffers, so that a checkpoint has them."""
+    """Copies of each member's weights at its least hold-out error, in buffers, so that a checkpoint contains them."""
 
     MIN_GAIN = 0.01
-    """A member has improved when its error fell by this share: less is noise."""
+    """Least relative decrease of the error that counts as an improvement."""
 
     error: Tensor  # [E] least errors so far
-    stale: Tensor  # [] int64: observations since any member improved
+    stale: Tensor  # [] int64: observations since the last improvement of any member
 
     def __init__(self, ensemble: EnsembleMLP) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class BestMembers(nn.Module):
 
     @torch.no_grad()
     def observe(self, ensemble: EnsembleMLP, error: Tensor) -> None:
-        """Copy the members whose error [E] is an improvement."""
+        """Copy the members whose error [E] improved."""
         better = error < self.error * (1 - self.MIN_GAIN)
         self.error.copy_(torch.where(better, error, self.error))
         self.stale.copy_(torch.where(better.any(), 0, self.stale + 1))
@@ -74,7 +74,7 @@ class BestMembers(nn.Module):
 
     @torch.no_grad()
     def restore(self, ensemble: EnsembleMLP) -> None:
-        """Every member as it was at its best."""
+        """Restore every member to its best weights."""
         for best, param in zip(self._weights(), ensemble.parameters(), strict=True):
             param.copy_(best)
 
@@ -83,7 +83,7 @@ class BestMembers(nn.Module):
 
 
 def largest_distance(predictions: Tensor) -> Tensor:
-    """[B] largest squared distance between any two of the members' predictions [E, B, D]."""
+    """Return the largest squared distance [B] between two members' predictions [E, B, D]."""
     rows = predictions.transpose(0, 1)
     gram = rows @ rows.transpose(1, 2)  # [B, E, E]: E is small, D may not be
     norms = gram.diagonal(dim1=1, dim2=2)

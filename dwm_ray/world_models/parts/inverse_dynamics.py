@@ -1,9 +1,8 @@
-"""Inverse dynamics: which action led from one state to the next? An ensemble of networks f(s, s') -> a.
+"""Inverse dynamics: an ensemble of networks f(s, s') -> a that infer the action between two states.
 
-DAWM (arXiv 2509.19538) fills in the actions of diffused states with it. Its settings are not public; here two hidden
-layers of ReLU units with dropout, a tanh that keeps actions within the task's bounds, and squared error. The networks
-see s and the change s' - s, both standardised: the same information as (s, s'), but the small differences that carry
-the action do not drown in large coordinates.
+DAWM (arXiv 2509.19538) fills in the actions of generated states with it. Its settings are not public; here two hidden
+layers of ReLU units with dropout, a tanh that bounds the actions, and squared error. The networks receive s and the
+change s' - s, both standardised: the small differences that reveal the action do not drown in large coordinates.
 """
 
 from __future__ import annotations
@@ -16,15 +15,17 @@ from torch import Tensor, nn
 
 from dwm_ray.data.normalizers import MinMaxNormalizer, ZScore
 from dwm_ray.types import Episodes, Spaces
+from dwm_ray.world_models.base import masked_mean
 from dwm_ray.world_models.parts.ensemble import EnsembleLinear
 
 
 class InverseDynamics(nn.Module):
-    """States and actions are raw; predictions and errors are in unit actions, the task's bounds at -1 and 1."""
+    """Inverse dynamics ensemble; predictions and errors are in unit actions, the task's bounds at -1 and 1.
+
+    `dropout` applies to hidden units in training. Initial weights follow from torch's global generator.
+    """
 
     def __init__(self, spaces: Spaces, num_members: int, width: int, dropout: float) -> None:
-        """`dropout` is the share of hidden units that `loss` hides in training. Initial weights come from torch's
-        global generator."""
         super().__init__()
         self.num_members, self.dropout = num_members, dropout
         self.obs_normalizer = ZScore(spaces.obs_size)
@@ -34,12 +35,12 @@ class InverseDynamics(nn.Module):
         self.layers = nn.ModuleList(EnsembleLinear(num_members, low, high) for low, high in pairwise(sizes))
 
     def fit_normalizers(self, episodes: Episodes) -> None:
-        """From recorded transitions; the actions' bounds are the task's."""
+        """Set the state normalisers from recorded transitions; the action bounds are the task's."""
         self.obs_normalizer.fit(episodes.obs)
         self.change_normalizer.fit((episodes.next_obs - episodes.obs)[episodes.known_next])
 
     def forward(self, obs: Tensor, next_obs: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Unit actions [E, B, A] between raw states [B, O]; with dropout where a generator is given."""
+        """Predict unit actions [E, B, A] between raw states [B, O]; a generator switches dropout on."""
         inputs = [self.obs_normalizer(obs), self.change_normalizer(next_obs - obs)]
         x = torch.cat(inputs, 1).expand(self.num_members, -1, -1)
         for layer in self.layers[:-1]:
@@ -51,10 +52,10 @@ class InverseDynamics(nn.Module):
     def loss(
         self, obs: Tensor, act: Tensor, next_obs: Tensor, mask: Tensor, generator: torch.Generator | None
     ) -> Tensor:
-        """Mean squared error of a member over the transitions in `mask` [B]; 0 where there are none."""
+        """Return the mean squared error of a member over the transitions in `mask` [B]."""
         error = (self(obs, next_obs, generator) - self.act_normalizer(act)).square().mean((0, 2))
-        return (error * mask).sum() / mask.sum().clamp_min(1)
+        return masked_mean(error, mask)
 
     def actions(self, members: Tensor) -> Tensor:
-        """Raw actions [B, A], the mean of the members' unit actions [E, B, A]."""
+        """Return raw actions [B, A], the mean of the members' unit actions [E, B, A]."""
         return self.act_normalizer.inverse(members.mean(0))

@@ -1,6 +1,6 @@
-"""The reward network of DyDiff (arXiv 2405.19189): r(s, a) by two hidden layers, least squares on standardised rewards.
+"""Reward network of DyDiff (arXiv 2405.19189): r(s, a) by two hidden layers, least squares on standardised rewards.
 
-Difference: Mish units, as in the other networks here.
+Difference: Mish units, as in the other networks of this project.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dwm_ray.data.normalizers import ZScore
 from dwm_ray.diffusion.conditioning import mlp
 from dwm_ray.types import Episodes, Spaces, Windows
+from dwm_ray.world_models.base import masked_mean
 
 
 class RewardNetwork(nn.Module):
@@ -30,11 +31,10 @@ class RewardNetwork(nn.Module):
         self.rew_normalizer.fit(episodes.rew[:, None])
 
     def loss(self, windows: Windows) -> Tensor:
-        """Mean squared error in variances of the data over the windows' first steps that were recorded; 0 without."""
+        """Return the mean squared error, in variances of the data, over the windows' first steps that were recorded."""
         target = self.rew_normalizer(windows.rew[:, :1])
-        error = (self._standardised(windows.obs[:, 0], windows.act[:, 0]) - target).square().squeeze(1)
-        mask = windows.step_mask[:, 0]
-        return (error * mask).sum() / mask.sum().clamp_min(1)
+        error = (self._standardised(windows.obs[:, 0], windows.act[:, 0]) - target).square()
+        return masked_mean(error.squeeze(1), windows.step_mask[:, 0])
 
     def forward(self, obs: Tensor, act: Tensor) -> Tensor:
         return self.rew_normalizer.inverse(self._standardised(obs, act)).squeeze(1)

@@ -1,9 +1,8 @@
-"""Where a task ends, learned: the stand-in for a task's termination rule in models that predict states.
+"""Termination head: the learned stand-in for a task's termination rule in models that predict states.
 
-A step ended the task or did not, by a logistic network on the state that it led to - what the rules of tasks look at as
-well. It is trained beside a model on the steps of its windows and shares no weight with it, so that it takes nothing
-from the prediction of states; an imagined segment ends at the first state that is more likely an end than not. DWM has
-a channel of its windows for it instead (`window_layout`). The papers model no ends.
+A logistic network on the state after a step predicts whether the step terminated the task. It trains next to a model,
+on the same windows, and shares no weight with it. A generated segment ends at the first state that is more likely
+terminal than not. DWM has a channel of its windows instead (`window_layout`). The papers do not model terminations.
 """
 
 from __future__ import annotations
@@ -17,24 +16,25 @@ from torch import Tensor, nn
 from dwm_ray.data.normalizers import ZScore
 from dwm_ray.diffusion.conditioning import mlp
 from dwm_ray.types import Episodes, Metrics, Spaces, Windows
-from dwm_ray.world_models.base import WorldModelConfig
+from dwm_ray.world_models.base import WorldModelConfig, masked_mean
 
 WIDTH = 128
 """Units in each of the network's two hidden layers."""
 
 
 class ContinuationConfig(WorldModelConfig):
-    """Options of models that can learn where a task ends."""
+    """Options of models that can learn terminations."""
 
     continuation: Literal["auto", "on", "off"] = "auto"
-    """Learn where the task ends and end imagined segments by that; 'auto' does where the data have terminations and no
-    rule of the task tells them."""
+    """Learn terminations and end generated segments by them; 'auto' does so if the data contain terminations that no
+    rule of the task explains."""
 
 
-class Ending(nn.Module):
-    """Says which states end the task; without `learned`, none does and there are no weights.
+class TerminationHead(nn.Module):
+    """Terminal states; without `learned` there are none and no weights.
 
-    Initial weights follow from torch's global generator."""
+    Initial weights follow from torch's global generator.
+    """
 
     def __init__(self, spaces: Spaces, config: ContinuationConfig) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Ending(nn.Module):
             self.net = mlp(spaces.obs_size, WIDTH, WIDTH, 1)
 
     def fit_normalizers(self, episodes: Episodes) -> None:
-        """ValueError for data from which no end can be learned."""
+        """Set the normaliser from real data; ValueError if the data contain no terminal state."""
         if not self.learned:
             return
         if not (episodes.terminated & episodes.known_next).any():
@@ -55,20 +55,20 @@ class Ending(nn.Module):
         self.normalizer.fit(episodes.next_obs[episodes.known_next])
 
     def loss(self, windows: Windows) -> Tensor:
-        """0-d mean cross-entropy over the windows' steps whose next state is recorded."""
+        """Return the mean cross-entropy over the windows' steps whose next state is recorded."""
         if not self.learned:
             return windows.rew.new_zeros(())
-        known = windows.step_mask[:, :-1] & windows.obs_mask[:, 1:]
-        ended = windows.terminated[:, :-1].to(windows.rew.dtype)
-        error = F.binary_cross_entropy_with_logits(self._logit(windows.obs[:, 1:]), ended, reduction="none")
-        return (error * known).sum() / known.sum().clamp_min(1)
+        recorded = windows.step_mask[:, :-1] & windows.obs_mask[:, 1:]
+        terminated = windows.terminated[:, :-1].to(windows.rew.dtype)
+        error = F.binary_cross_entropy_with_logits(self._logit(windows.obs[:, 1:]), terminated, reduction="none")
+        return masked_mean(error, recorded)
 
     def metrics(self, loss: Tensor) -> Metrics:
-        """The loss under its name, where there is one."""
-        return {"ending_loss": loss.detach()} if self.learned else {}
+        """Return the loss under its name, if terminations are learned."""
+        return {"termination_loss": loss.detach()} if self.learned else {}
 
     def discount(self, states: Tensor) -> Tensor:
-        """[B, H] for raw states [B, H + 1, O]: 1, and 0 from the step on whose next state ends the task."""
+        """Return [B, H] for raw states [B, H + 1, O]: 1, and 0 from the step on whose next state is terminal."""
         if not self.learned:
             return torch.ones_like(states[:, 1:, 0])
         return (self._logit(states[:, 1:]) < 0).to(states.dtype).cumprod(1)

@@ -1,12 +1,12 @@
-"""The trajectory diffusion of DyDiff (arXiv 2405.19189): p(s_1 .. s_{L-1} | s_0, a_0 .. a_{L-1}) over windows.
+"""Trajectory diffusion of DyDiff (arXiv 2405.19189): p(s_1 .. s_{L-1} | s_0, a_0 .. a_{L-1}) over windows.
 
-A window is x [B, L, O + A], position i = (s_i, a_i), states and actions by their ranges to [-1, 1]. s_0 and all actions
-are given: they are clean in x and carry no loss. EDM with the U-Net of `diffusion.denoisers`, which is told the noise
-level and nothing else; it serves every length that its splits divide. An MLP over the flattened window is for small
-machines and serves the training windows' length.
+Layout: a window x [B, L, O + A], position i = (s_i, a_i), states and actions scaled by their ranges to [-1, 1]; s_0 and
+all actions are given and carry no loss. Process: EDM. Network: the U-Net of `diffusion.denoisers`, conditioned on the
+noise level only, which serves every length that its resolutions divide; or, for small machines, an MLP over the
+flattened window, which serves the length of the training windows.
 
-`faithful` repeats three faults of the public code: the loss also counts given and padded entries, churn's noise
-corrupts the given entries, and preconditioning shrinks them with the noisy ones.
+`faithful` repeats three faults of the public code: the loss also counts given and padded entries, churn corrupts the
+given entries, and preconditioning multiplies them by c_in.
 """
 
 from __future__ import annotations
@@ -18,100 +18,92 @@ import torch
 from torch import Tensor, nn
 
 from dwm_ray.data.normalizers import MinMaxNormalizer
-from dwm_ray.devices import Precision, reduced
+from dwm_ray.devices import Precision
 from dwm_ray.diffusion.conditioning import LevelEncoder
-from dwm_ray.diffusion.denoisers import Denoiser, DenoiserKind, ResidualMLP, TemporalUNet
-from dwm_ray.diffusion.edm import Heun, Multistep, Preconditioning, training_levels
+from dwm_ray.diffusion.denoisers import Denoiser, DenoiserKind, build_denoiser
+from dwm_ray.diffusion.edm import EDM, Churn, Heun, Multistep, Preconditioning, karras_levels
+from dwm_ray.diffusion.guidance import conditioned
+from dwm_ray.diffusion.process import Given, noise_like, per_row
 from dwm_ray.types import Episodes, Spaces, Windows
+from dwm_ray.world_models.base import masked_mean
 
 
 @dataclass(frozen=True)
 class Network:
-    """Which network, and its widths: U-Net channels or the MLP's hidden units are `dim` times each multiplier."""
+    """Kind and widths of the network: U-Net channels or the MLP's hidden units are `dim` times each multiplier."""
 
     kind: DenoiserKind
     dim: int
     multipliers: Sequence[int]
 
     def length_for(self, needed: int, longest: int) -> int:
-        """The shortest window of at least `needed` states that the network takes; the MLP takes the longest only."""
+        """Return the shortest window of at least `needed` states that the network takes; the MLP takes the longest."""
         divisor = 2 ** (len(self.multipliers) - 1)
         return longest if self.kind == "mlp" else int(-(-needed // divisor) * divisor)
 
     def build(self, length: int, size: int) -> Denoiser:
-        """For windows [B, length, size]."""
-        about = (size, LevelEncoder(self.dim), self.dim, self.multipliers)
-        return TemporalUNet(*about) if self.kind == "unet" else ResidualMLP(length, *about)
+        """Build the network for windows [B, length, size]."""
+        return build_denoiser(self.kind, (length, size), LevelEncoder(self.dim), self.dim, self.multipliers)
+
+
+def edm(solver_steps: int, churn: Churn | None, start_sigma: float, faithful: bool) -> EDM:
+    """Return the process; without churn it is sampled by DPM-Solver++ instead of Heun's method."""
+    levels = karras_levels(solver_steps, start_sigma)
+    solver = Heun(levels, churn, faithful) if churn else Multistep(levels)
+    return EDM(Preconditioning(shrink_given=faithful), solver)
 
 
 class TrajectoryDiffusion(nn.Module):
-    """See the module; initial weights follow from torch's global generator."""
+    """Diffusion of the states of a trajectory; initial weights follow from torch's global generator."""
 
     def __init__(self, spaces: Spaces, length: int, network: Network, faithful: bool) -> None:
-        """`length` is the windows' L."""
         super().__init__()
         self.obs_normalizer = MinMaxNormalizer(spaces.obs_size)
         self.act_normalizer = MinMaxNormalizer(spaces.act_size)
         self.denoiser = network.build(length, spaces.obs_size + spaces.act_size)
-        self.faithful = faithful
-        self.preconditioning = Preconditioning(shrink_given=faithful)
+        self.obs_size, self.faithful = spaces.obs_size, faithful
 
     def fit_normalizers(self, episodes: Episodes) -> None:
         """Set both ranges from real data."""
         self.obs_normalizer.fit(episodes.obs)
         self.act_normalizer.fit(episodes.act)
 
-    def loss(self, windows: Windows, generator: torch.Generator, precision: Precision) -> Tensor:
-        """EDM's weighted squared error, mean over the states that were recorded and not given; 0 without any."""
-        clean = self._joined(windows.obs, windows.act)
-        given = self._given(clean)
-        sigma = training_levels(len(clean), generator)
-        noise = torch.randn(clean.shape, generator=generator, device=clean.device)
-        noisy = torch.where(given, clean, clean + sigma[:, None, None] * noise)
-        error = (self._denoise(noisy, sigma, given, precision) - clean).square()
-        mask = torch.ones_like(given) if self.faithful else windows.obs_mask[..., None] & ~given
-        mask = mask.expand_as(error)
-        weight = self.preconditioning.weight(sigma)[:, None, None]
-        return (weight * error * mask).sum() / mask.sum().clamp_min(1)
+    def loss(self, windows: Windows, process: EDM, generator: torch.Generator, precision: Precision) -> Tensor:
+        """Return EDM's weighted squared error, mean over the states that were recorded and not given."""
+        given = self._given(windows.obs, windows.act)
+        clean = given.values
+        level = process.training_levels(len(clean), generator)
+        noise = noise_like(clean, generator)
+        noisy = given.impose(process.add_noise(clean, noise, level))
+        network = conditioned(self.denoiser, None, precision)
+        error = process.squared_error(network, noisy, level, clean, noise, given)
+        mask = torch.ones_like(given.mask) if self.faithful else windows.obs_mask[..., None] & ~given.mask
+        return masked_mean(per_row(process.weight(level), error) * error, mask.expand_as(error))
 
     @torch.no_grad()
     def sample(
         self,
-        obs: Tensor,  # [B, L, O] raw; s_0, then the states to begin from where `solver` starts below the highest level
+        obs: Tensor,  # [B, L, O] raw: s_0, then the current states
         act: Tensor,  # [B, L, A] raw
-        solver: Heun | Multistep,
+        process: EDM,
         from_states: bool,
         generator: torch.Generator,
         precision: Precision,
     ) -> Tensor:
-        """States [B, L, O] (raw) that follow from s_0 under the actions; they begin as pure noise, or as the states
-        that came in plus the noise of the solver's first level."""
-        known = self._joined(obs, act)
-        given = self._given(known)
+        """Sample raw states [B, L, O] that follow from s_0 under the actions.
 
-        def impose(x: Tensor) -> Tensor:
-            return torch.where(given, known, x)
+        Sampling starts from pure noise, or `from_states` plus the noise of the solver's first level.
+        """
+        given = self._given(obs, act)
+        network = conditioned(self.denoiser, None, precision)
+        start = given.values if from_states else None
+        sampled = process.sample(network, tuple(given.values.shape), given, generator, start)
+        return torch.cat([obs[:, :1], self.obs_normalizer.inverse(sampled[:, 1:, : self.obs_size])], 1)
 
-        def estimate(x: Tensor, sigma: float) -> Tensor:
-            return self._denoise(x, torch.full((len(x),), sigma, device=x.device), given, precision)
-
-        start = known if from_states else torch.zeros_like(known)
-        drawn = solver.sample(estimate, impose, start, generator)[..., : obs.shape[2]]
-        return torch.cat([obs[:, :1], self.obs_normalizer.inverse(drawn[:, 1:])], 1)
-
-    def _denoise(self, x: Tensor, sigma: Tensor, given: Tensor, precision: Precision) -> Tensor:
-        def network(inputs: Tensor, level: Tensor) -> Tensor:
-            with reduced(precision, inputs.device):
-                return self.denoiser(inputs, level, None).float()
-
-        return self.preconditioning.denoise(network, x, sigma, given)
-
-    def _joined(self, obs: Tensor, act: Tensor) -> Tensor:
-        return torch.cat([self.obs_normalizer(obs), self.act_normalizer(act)], -1)
-
-    def _given(self, x: Tensor) -> Tensor:
-        """[1, L, O + A] bool: s_0 and all actions."""
-        given = torch.zeros(1, *x.shape[1:], dtype=torch.bool, device=x.device)
-        given[:, 0] = True
-        given[..., len(self.obs_normalizer.center) :] = True
-        return given
+    def _given(self, obs: Tensor, act: Tensor) -> Given:
+        """Return the normalised window, of which s_0 and all actions are given."""
+        window = torch.cat([self.obs_normalizer(obs), self.act_normalizer(act)], -1)
+        mask = torch.zeros(1, *window.shape[1:], dtype=torch.bool, device=window.device)
+        mask[:, 0] = True
+        mask[..., self.obs_size :] = True
+        return Given(mask, window)

@@ -1,9 +1,9 @@
-"""How a diffusion window lies in one tensor [B, T, D], all entries in [-1, 1].
+"""Layout of DWM's windows: one tensor [B, T, D], all entries in [-1, 1].
 
-Position i is (s_{t+i}, r_{t+i}), as in DWM (arXiv 2402.03570), and with a continuation channel (ours) also c_{t+i}: 1
-where the task goes on after the step from s_{t+i}, -1 where that step ended it. After a termination the channel stays
-at -1 and is learned, while states and rewards there, which do not exist, are not: a window that ends is then one clear
-pattern instead of a single odd entry. After a truncation nothing is known, so nothing is learned.
+Position i is (s_{t+i}, r_{t+i}), as in DWM (arXiv 2402.03570). A continuation channel (ours) adds c_{t+i}: 1 if the
+task continues after the step from s_{t+i}, -1 if that step terminated it. After a termination the channel stays at -1
+and is learned, while states and rewards do not exist there and are not: a window that ends is then one clear pattern
+instead of a single odd entry. After a truncation nothing is known, so nothing is learned.
 """
 
 from __future__ import annotations
@@ -11,50 +11,55 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from dwm_ray.diffusion.process import Given
 from dwm_ray.types import Windows
 
 
 @dataclass(frozen=True)
 class WindowLayout:
-    """Where states, rewards and continuation are."""
+    """Positions of states, rewards and continuation in a window."""
 
+    length: int
     obs_size: int
     has_continuation: bool
 
     @property
-    def size(self) -> int:
-        """D."""
-        return self.obs_size + 1 + self.has_continuation
+    def shape(self) -> tuple[int, int]:
+        """(T, D)."""
+        return self.length, self.obs_size + 1 + self.has_continuation
 
     def join(self, obs: Tensor, rew: Tensor, terminated: Tensor) -> Tensor:
-        """Normalised states [B, T, O] and rewards [B, T, 1], `terminated` [B, T] bool -> [B, T, D]."""
+        """Join normalised states [B, T, O] and rewards [B, T, 1] and `terminated` [B, T] bool to [B, T, D]."""
         if not self.has_continuation:
             return torch.cat([obs, rew], -1)
         return torch.cat([obs, rew, 1 - 2 * _ended(terminated).to(obs.dtype)[..., None]], -1)
 
-    def impose(self, window: Tensor, known: Tensor) -> Tensor:
-        """Write the first state, normalised [B, O], into the window in place."""
-        window[:, 0, : self.obs_size] = known
-        return window
+    def given(self, obs: Tensor) -> Given:
+        """Return the first state, normalised [B, O], as the given entries of a window."""
+        length, size = self.shape
+        mask = torch.zeros(1, length, size, dtype=torch.bool, device=obs.device)
+        mask[:, 0, : self.obs_size].fill_(True)  # an assignment would copy the number from the host
+        return Given(mask, F.pad(obs, (0, size - self.obs_size))[:, None])
 
     def obs(self, window: Tensor) -> Tensor:
-        """[..., T, O] states, normalised."""
+        """Return the normalised states [..., T, O]."""
         return window[..., : self.obs_size]
 
     def rew(self, window: Tensor) -> Tensor:
-        """[..., T, 1] rewards, normalised."""
+        """Return the normalised rewards [..., T, 1]."""
         return window[..., self.obs_size : self.obs_size + 1]
 
     def discount(self, window: Tensor) -> Tensor:
-        """[..., T]: 1, and 0 from the step on that ends the task."""
+        """Return the discount [..., T]: 1, and 0 from the terminating step on."""
         if not self.has_continuation:
             return torch.ones_like(window[..., 0])
         return torch.cumprod((window[..., -1] >= 0).to(window.dtype), -1)
 
     def learned(self, windows: Windows) -> Tensor:
-        """[B, T, D] bool: recorded (or known to be -1) and not given."""
+        """Return the mask [B, T, D] of entries that carry loss: recorded, or known to be -1, and not given."""
         obs_mask = windows.obs_mask[..., None].expand(windows.obs.shape).clone()
         obs_mask[:, 0] = False
         masks = [obs_mask, windows.step_mask[..., None]]
@@ -64,5 +69,5 @@ class WindowLayout:
 
 
 def _ended(terminated: Tensor) -> Tensor:
-    """[B, T] bool: the task ended in this step or before."""
+    """Return [B, T] bool: the task terminated in this step or before."""
     return terminated.cumsum(-1) > 0

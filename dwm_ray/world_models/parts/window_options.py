@@ -1,7 +1,4 @@
-"""Options of models that draw whole windows by diffusion: DWM (arXiv 2402.03570) and what is built on its generator.
-
-The defaults are DWM's for T = 8.
-"""
+"""Options of DWM (arXiv 2402.03570) and of models that are built on it; the defaults are DWM's for T = 8."""
 
 from __future__ import annotations
 
@@ -10,14 +7,14 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from dwm_ray.devices import Precision
+from dwm_ray.diffusion.ddpm import Prediction, Schedule
 from dwm_ray.diffusion.denoisers import DenoiserKind
-from dwm_ray.diffusion.schedules import Schedule
 from dwm_ray.options import Fraction, PositiveInt
 from dwm_ray.world_models.parts.termination import ContinuationConfig
 
 
 class WindowModelConfig(ContinuationConfig):
-    """Network, diffusion process and sampling of a window."""
+    """Options of network, diffusion process and sampling."""
 
     SAMPLING: ClassVar[frozenset[str]] = frozenset(
         {"guidance_scale", "solver_steps", "temperature", "sampling_precision"}
@@ -28,25 +25,25 @@ class WindowModelConfig(ContinuationConfig):
     diffusion_steps: PositiveInt = 5
     """K: noise levels in training."""
     schedule: Schedule = "cosine"
-    """How noise grows with the diffusion step."""
-    prediction: Literal["noise", "sample"] = "noise"
-    """What the network predicts: the noise (paper) or the clean window, which is steadier with very few steps."""
+    """Noise schedule over the diffusion steps."""
+    prediction: Prediction = "noise"
+    """Output of the network: the noise (paper), or the clean window, which is more stable in very few steps."""
     denoiser: DenoiserKind = "unet"
     """'unet' is the paper's temporal U-Net, 'mlp' a residual MLP over the flattened window."""
     dim: Annotated[int, Field(ge=8, multiple_of=8)] = 128
-    """Size of each embedding and unit of width."""
+    """Size of each embedding and unit of the network's width."""
     multipliers: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 4, 8)
     """Widths in units of dim: U-Net channels per resolution, or hidden units per residual block of the MLP."""
     rtg_kind: Literal["episode", "window"] = "episode"
     """Return-to-go labels sum rewards to the end of the episode, or of the window (the paper's algorithm 17)."""
     condition_dropout: Fraction = 0.25
-    """Fraction of training windows whose return-to-go is hidden."""
+    """Fraction of training windows whose return-to-go is dropped."""
     training_precision: Precision = "fp32"
     """Arithmetic of matrix products in training; weights and sums stay in float32."""
     solver_steps: PositiveInt = 3
-    """N: network calls per segment; below K/2 the error grows."""
+    """N: network calls per segment; the error grows below K/2."""
     guidance_scale: Annotated[float, Field(ge=0)] = 1.2
-    """w: 1 is plain conditioning, more follows the return-to-go more closely."""
+    """w: 1 is plain conditioning; larger values follow the return-to-go more closely."""
     temperature: Annotated[float, Field(ge=0)] = 0.5
     """Scale of all noise in sampling."""
     sampling_precision: Precision = "fp32"
@@ -54,9 +51,12 @@ class WindowModelConfig(ContinuationConfig):
 
     @classmethod
     def small(cls) -> dict[str, Any]:
-        """Chosen on 50 000 halfcheetah transitions: held-out squared error in CDF units, mean over seven steps, after
-        about 70 s on a shared core: this MLP .091, the same predicting noise .125, a U-Net of dim 32 predicting samples
-        .102. After 8000 updates the held-out loss no longer falls."""
+        """Train an MLP that predicts the clean window, chosen on 50 000 halfcheetah transitions.
+
+        Held-out squared error in CDF units, mean over seven steps, after about 70 s on one core: this MLP .091, the
+        same predicting noise .125, a U-Net of dim 32 predicting samples .102. After 8000 updates the held-out loss no
+        longer falls.
+        """
         return {
             "denoiser": "mlp",
             "prediction": "sample",

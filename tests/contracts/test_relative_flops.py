@@ -46,4 +46,4 @@ def test_of_agents(name: str, file: Path) -> None:
 def test_of_world_models_within_an_update(name: str, file: Path) -> None:
     inline = source_kind(profiles.run_config("laptop", name, "td3_bc")) == "inline"
     found = counted(name, "td3_bc", file) - counted("none", "td3_bc", file) if inline else 0
-    assert find("world_models", name).work == pytest.approx(found / counted("none", "bc", file), rel=0.2)
+    assert find("world_models", name).relative_flops == pytest.approx(found / counted("none", "bc", file), rel=0.2)

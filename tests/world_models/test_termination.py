@@ -78,9 +78,9 @@ def imagined(model: WorldModel, obs: torch.Tensor):
 def test_nothing_ends_and_no_weight_is_there_unless_asked(name: str, continuation: str) -> None:
     model = build(name, continuation)
     assert imagined(model, torch.randn(8, 3) * 10).discount.eq(1).all()
-    assert not any(key.startswith("ending") for key in model.state_dict())
+    assert not any(key.startswith("termination") for key in model.state_dict())
     _, metrics = model.loss(batch(model, 0), torch.Generator())
-    assert "ending_loss" not in metrics
+    assert "termination_loss" not in metrics
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -106,6 +106,6 @@ def test_steps_that_nothing_is_known_of_carry_no_loss() -> None:
     model = build("one_step")
     windows = batch(model, 0)
     unknown = replace(windows, obs_mask=torch.zeros_like(windows.obs_mask))
-    assert model.ending.loss(unknown) == 0
-    assert model.ending.loss(windows) > 0
-    assert np.isfinite(model.ending.loss(windows).item())
+    assert model.termination.loss(unknown) == 0
+    assert model.termination.loss(windows) > 0
+    assert np.isfinite(model.termination.loss(windows).item())

@@ -1,5 +1,4 @@
-"""Blocks drawn as CUDA graphs, emulated: bit for bit those that are drawn as ever, for every world model that says it
-can."""
+"""Blocks sampled as (emulated) CUDA graphs equal those sampled eagerly, for every capturable world model."""
 
 import copy
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from emulated_graphs import EmulatedCapture
-from models_at_work import SPACES, build, episodes
+from tiny_models import SPACES, build, episodes
 from torch import Tensor
 
 from dwm_ray.blocks import block_generator, graphed, micro_batching
@@ -20,7 +19,7 @@ from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.cuda_graphs import WARM_UPS
 from dwm_ray.data.transitions import real_segments
 from dwm_ray.diffusion.denoisers import TemporalUNet
-from dwm_ray.diffusion.fast.unet import frozen
+from dwm_ray.diffusion.fast.unet import inference_form
 from dwm_ray.experiment.profiles import run_config
 from dwm_ray.registry import find, plugins
 from dwm_ray.types import Segments
@@ -144,7 +143,7 @@ def test_a_graph_does_not_share_memory_that_other_batches_would_move() -> None:
     nets = [one.denoiser for one in (model, own)]
     for net in nets:
         assert isinstance(net, TemporalUNet)
-    first, second = (frozen(net, model.sequence_length, torch.float32) for net in nets)  # type: ignore[arg-type]
+    first, second = (inference_form(net, model.sequence_length, torch.float32) for net in nets)  # type: ignore[arg-type]
     assert first.layout.scratch is not second.layout.scratch
 
 
