@@ -26,7 +26,7 @@ class CudaGraphSampler:
     def __init__(self, model: WorldModel, num_rows: int) -> None:
         """ValueError for a model or a device that cannot."""
         device = next(model.parameters()).device
-        if not model.capturable:
+        if not model.supports_cuda_graphs:
             raise ValueError(
                 f"{OPTION}: world model {model.config.plugin_name()} does not support CUDA graphs; expected False"
             )

@@ -103,7 +103,7 @@ class WorldModel(Plugin, nn.Module):
     """Whether segments depend on the requested return-to-go."""
     relative_flops: ClassVar[float] = 0.0
     """Cost of a rollout within an agent's update, in the unit of `Agent.relative_flops`; 0 if generated ahead."""
-    capturable: ClassVar[bool] = False
+    supports_cuda_graphs: ClassVar[bool] = False
     """Whether `imagine` can be captured as a CUDA graph: without a policy and with the return-to-go as a tensor, its
     operations depend on the number of rows and the horizon only."""
 

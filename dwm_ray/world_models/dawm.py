@@ -66,7 +66,7 @@ class DAWM(WorldModel):
 
     Config = DAWMConfig
     follows_policy = False
-    capturable = True
+    supports_cuda_graphs = True
     makes_transitions = True
     config: DAWMConfig
 

@@ -72,7 +72,7 @@ class DWM(WorldModel):
 
     Config = DWMConfig
     follows_policy = False
-    capturable = True
+    supports_cuda_graphs = True
     config: DWMConfig
     signal: Tensor  # [K + 1] alpha_bar
 

@@ -83,7 +83,7 @@ class SynthER(WorldModel):
 
     Config = SynthERConfig
     follows_policy = False
-    capturable = True
+    supports_cuda_graphs = True
     makes_transitions = True
     starts_from_data = False
     uses_rtg = False

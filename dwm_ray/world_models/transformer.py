@@ -123,7 +123,7 @@ class Transformer(WorldModel):
 
     Config = TransformerConfig
     follows_policy = False
-    capturable = True
+    supports_cuda_graphs = True
     config: TransformerConfig
 
     def __init__(self, config: TransformerConfig, spaces: Spaces) -> None:
