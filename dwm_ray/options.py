@@ -59,13 +59,13 @@ class PluginConfig(Frozen):
 class Plugin:
     """Base of world models, agents and filters.
 
-    A plug-in defines its options as the nested name `Config`. Its summary in documentation is the first line of its
-    docstring.
+    A plug-in defines its options as the nested name `Config`. The first paragraph of its module's docstring is its
+    summary in the documentation.
     """
 
     Config: ClassVar[type[PluginConfig]]
     label: ClassVar[str] = ""
-    """Name in tables and figures; by default the plug-in's name in title case, without underscores."""
+    """Printed name in tables and figures. It is not inherited; by default it is the plug-in's name in title case."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Let the options of a plug-in refer to the plug-in."""

@@ -14,7 +14,7 @@ import pkgutil
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 from dwm_ray.errors import suggest
 
@@ -49,7 +49,7 @@ def find(kind: str, name: str) -> Any:
 def _in_package(package: str, base: type) -> dict[str, type]:
     names = [info.name for info in pkgutil.iter_modules(importlib.import_module(package).__path__)]
     found = {name: _defined_in(importlib.import_module(f"{package}.{name}"), base) for name in names}
-    return {name: cls for name, cls in found.items() if cls is not None}
+    return {name: _checked(cls, name, base, f"{package}.{name}") for name, cls in found.items() if cls is not None}
 
 
 def _defined_in(module: ModuleType, base: type) -> type | None:
@@ -61,18 +61,27 @@ def _defined_in(module: ModuleType, base: type) -> type | None:
 
 def _loaded(entry: EntryPoint, base: type) -> type:
     """Return the plug-in of an entry point, which names a class or the module that defines it."""
-    expected = f"expected a {base.__name__} with a Config of its own, called {entry.name}"
     try:
         loaded = entry.load()
     except Exception as error:  # the code of another distribution may raise anything
-        raise ValueError(f"{_origin(entry)}: cannot be loaded ({type(error).__name__}: {error}); {expected}") from error
-    cls: Any = _defined_in(loaded, base) if isinstance(loaded, ModuleType) else loaded
-    if not (inspect.isclass(cls) and issubclass(cls, base)):
-        raise ValueError(f"{_origin(entry)}: {entry.value} is no plug-in; {expected}")
+        raise ValueError(
+            f"{_origin(entry)}: cannot load {entry.value} ({type(error).__name__}: {error}); expected an importable "
+            f"{base.__name__}"
+        ) from error
+    cls = _defined_in(loaded, base) if isinstance(loaded, ModuleType) else loaded
+    return _checked(cls, entry.name, base, _origin(entry))
+
+
+def _checked(cls: Any, name: str, base: type, origin: str) -> type:
+    """Return the plug-in class; raise ValueError if it has no options of its own or another name."""
+    if not isinstance(cls, type) or not issubclass(cls, base):
+        raise ValueError(f"{origin}: {cls!r} is no plug-in; expected a {base.__name__}")
     config: Any = getattr(cls, "Config", None)
-    if getattr(config, "plugin", None) is not cls or config.plugin_name() != entry.name:
-        raise ValueError(f"{_origin(entry)}: {cls!r} has the wrong name or options; {expected}")
-    return cast(type, cls)
+    if getattr(config, "plugin", None) != cls:
+        raise ValueError(f"{origin}: {cls!r} has no options of its own; expected a nested Config")
+    if config.plugin_name() != name:
+        raise ValueError(f"{origin}: {cls!r} is named {config.plugin_name()!r} after its module; expected {name!r}")
+    return cls
 
 
 def _origin(entry: EntryPoint) -> str:

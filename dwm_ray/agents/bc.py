@@ -36,6 +36,7 @@ class BC(Agent):
     """The agent; see the module."""
 
     Config = BCConfig
+    label = "BC"
     has_critic = False
     member_options: ClassVar[dict[str, int] | None] = {}
     supports_cuda_graphs = True

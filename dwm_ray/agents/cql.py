@@ -71,6 +71,7 @@ class CQL(Agent):
     """The agent; see the module."""
 
     Config = CQLConfig
+    label = "CQL"
     relative_flops = 30.0
     supports_cuda_graphs = True
     config: CQLConfig

@@ -88,6 +88,7 @@ class DecisionDiffuser(Agent):
     """The agent; see the module."""
 
     Config = DecisionDiffuserConfig
+    label = "Decision Diffuser"
     has_critic = False
     plans = True
     supports_cuda_graphs = True

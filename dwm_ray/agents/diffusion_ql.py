@@ -67,6 +67,7 @@ class DiffusionQL(Agent):
     """The agent; see the module."""
 
     Config = DiffusionQLConfig
+    label = "Diffusion-QL"
     relative_flops = 12.0
     supports_cuda_graphs = True
     config: DiffusionQLConfig

@@ -62,6 +62,7 @@ class IQL(Agent):
     """The agent; see the module."""
 
     Config = IQLConfig
+    label = "IQL"
     relative_flops = 5.0
     member_options: ClassVar[dict[str, int] | None] = {"expectile": 1, "beta": 1, "max_weight": 1}
     supports_cuda_graphs = True

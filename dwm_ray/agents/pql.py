@@ -35,3 +35,4 @@ class PQL(IQL):
     """The agent; see the module."""
 
     Config = PQLConfig
+    label = "PQL"

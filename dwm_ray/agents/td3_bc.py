@@ -50,6 +50,7 @@ class TD3BC(Agent):
     """The agent; see the module."""
 
     Config = TD3BCConfig
+    label = "TD3+BC"
     relative_flops = 4.0
     member_options: ClassVar[dict[str, int] | None] = {"alpha": 0, "policy_noise": 2, "noise_clip": 2}
     supports_cuda_graphs = True

@@ -12,7 +12,7 @@ from dwm_ray.options import Plugin, PluginConfig
 from dwm_ray.types import Segments
 
 
-class FilterConfig(Plugin, PluginConfig):
+class FilterConfig(PluginConfig):
     """Options common to filters: none."""
 
     @property

@@ -65,6 +65,7 @@ class DAWM(WorldModel):
     """DWM with inferred actions; see the module."""
 
     Config = DAWMConfig
+    label = "DAWM"
     follows_policy = False
     supports_cuda_graphs = True
     makes_transitions = True

@@ -71,6 +71,7 @@ class DWM(WorldModel):
     """Diffusion world model; see the module."""
 
     Config = DWMConfig
+    label = "DWM"
     follows_policy = False
     supports_cuda_graphs = True
     config: DWMConfig

@@ -145,6 +145,7 @@ class DyDiff(WorldModel):
     """Trajectory diffusion that follows the policy; see the module."""
 
     Config = DyDiffConfig
+    label = "DyDiff"
     follows_policy = True
     makes_transitions = True
     sees_future_actions = True

@@ -82,6 +82,7 @@ class SynthER(WorldModel):
     """Unconditional diffusion of transitions; see the module."""
 
     Config = SynthERConfig
+    label = "SynthER"
     follows_policy = False
     supports_cuda_graphs = True
     makes_transitions = True
