@@ -37,8 +37,8 @@ from dwm_ray.experiment.plan import SweepConfig
 from dwm_ray.experiment.profiles import MOST_MEMBERS, Profile, resolve
 from dwm_ray.local.executor import run_here
 from dwm_ray.report.comparison import METHODS, open_comparison, run_folders
-from dwm_ray.report.comparison_page import write_comparison
-from dwm_ray.report.comparison_table import failures, markdown, terminal_tables
+from dwm_ray.report.comparison_report import write_comparison
+from dwm_ray.report.comparison_tables import all_tables, failures, markdown
 from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.runs.storage import Storage
 from dwm_ray.runs.tensor_files import write_json
@@ -183,8 +183,8 @@ def show(console: Console, comparison: dict[str, Any], as_markdown: bool) -> Non
     if as_markdown:
         print(markdown(comparison))
         return
-    for table in terminal_tables(comparison):
-        console.print(table)
+    for table in all_tables(comparison):
+        console.print(table.terminal())
     for line in failures(comparison):
         console.print(line, style="red", highlight=False)
 

@@ -1,4 +1,4 @@
-"""Rebuild results.json and report.html of a run folder, at any time, from what lies in it."""
+"""Rebuild results.json and report.html from a run folder, at any time."""
 
 from __future__ import annotations
 
@@ -10,30 +10,28 @@ from rich.console import Console
 
 from dwm_ray.cli.command_line import main_guard
 from dwm_ray.report.collect import collect_results
-from dwm_ray.report.loops import loop_markdown
-from dwm_ray.report.page import write_report
-from dwm_ray.report.summary import markdown_summary
-from dwm_ray.report.table import result_table
+from dwm_ray.report.run_report import write_report
+from dwm_ray.report.run_tables import summary_markdown, trial_table
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.tensor_files import write_json
 
 
 def report(run: Annotated[str, tyro.conf.Positional], out: Path | None = None, markdown: bool = False) -> None:
-    """Collect a run's results, print them and write its report.
+    """Collect the results of a run, print them and write its report.
 
     Args:
-        run: Run folder, or address in a storage, finished or still going on.
-        out: Where the page goes; RUN/report.html if not given.
-        markdown: Print one row per method, over seeds, as Markdown.
+        run: Run folder, or address in a storage, of a finished or running run.
+        out: Path of the page; RUN/report.html if not given.
+        markdown: Print one row per method and setting, over seeds, as Markdown.
     """
     folder = RunFolder.open(run)
     folder.pull()
     results = collect_results(folder.root)
     write_json(folder.root / "results.json", results)
     if markdown:
-        print("\n\n".join(filter(None, [markdown_summary(results), loop_markdown(results)])))
+        print(summary_markdown(results))
     else:
-        Console().print(result_table(results))
+        Console().print(trial_table(results).terminal())
     print(f"results {folder.root / 'results.json'}\nreport  {write_report(folder.root, out)}")
     folder.push_record()
 

@@ -26,8 +26,8 @@ from dwm_ray.distributed.cluster.resources import Placement
 from dwm_ray.distributed.tune.trial import ClusterServices
 from dwm_ray.experiment.profiles import Profile
 from dwm_ray.report.collect import collect_results
-from dwm_ray.report.page import write_report
-from dwm_ray.report.table import result_table
+from dwm_ray.report.run_report import write_report
+from dwm_ray.report.run_tables import trial_table
 from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.runs.storage import Storage, StorageFailed
 from dwm_ray.runs.tensor_files import write_json
@@ -137,7 +137,7 @@ def conclude(console: Console, run: RunFolder, wall_s: float) -> dict[str, Any]:
     write_json(run.root / "results.json", results)
     write_report(run.root)
     run.push_record()
-    console.print(result_table(results))
+    console.print(trial_table(results).terminal())
     for trial in results["trials"]:
         if trial["status"] == "failed":
             console.print(f"trial {trial['id']} failed: {trial['error']}", style="red", highlight=False, soft_wrap=True)

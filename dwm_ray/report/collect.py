@@ -1,8 +1,8 @@
-"""Read a run folder into one dict of results, which tables, figures and the page are made from.
+"""Read a run folder into one dict of results, the source of tables, figures and the page.
 
-A run may still be going on, or may have failed in part: what is not there is None, a trial keeps its status, and only
-a folder that is no run, or a broken file, is an error. `trials` have final scores of the last checkpoint only; a score
-is never taken from the best point of a curve.
+A run may be in progress or may have failed in part: missing values are None and each trial has its status. Only a
+folder that is no run, or a broken file, is an error. Scores are those of the last checkpoint, never the best point of
+a curve.
 """
 
 from __future__ import annotations
@@ -13,25 +13,27 @@ from pathlib import Path
 from typing import Any
 
 from dwm_ray.experiment.names import method_name
-from dwm_ray.report.loops import loop_of
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.tasks.table import task_for
 
 MAX_POINTS = 200
-"""Points kept per curve: what a figure can show."""
+"""Points per curve: more than a figure can show."""
 
 Json = dict[str, Any]
 
 
 def collect_results(run: Path) -> Json:
-    """Results of a run folder, ready for results.json. ValueError where `run` is none or holds a broken file."""
+    """Return the results of a run folder, ready for results.json.
+
+    Raises:
+        ValueError: `run` is no run folder or holds a broken file.
+    """
     folder = RunFolder.open(run)
     config = _read(folder.config) or {}
     if "run" not in config:
         raise ValueError(f"{folder.config}: expected the configuration of a run, with an entry 'run'")
-    data = _read(run / "data.json") or {}
-    sweep = _read(folder.sweep) or {}
+    data, sweep = _read(run / "data.json") or {}, _read(folder.sweep) or {}
     trials = _each(run / "trials", _trial)
     models, streams = _each(run / "world_models", _world_model), _each(run / "streams", _stream)
     return {
@@ -52,7 +54,7 @@ def collect_results(run: Path) -> Json:
 
 
 def best_trial(trials: list[Json]) -> Json | None:
-    """The finished trial with the highest score, without its curves; None where none has finished."""
+    """Return the finished trial with the highest score, without its curves; None if no trial has finished."""
     done = [trial for trial in trials if trial["status"] == "done" and trial["score_mean"] is not None]
     if not done:
         return None
@@ -71,7 +73,8 @@ def _trial(folder: Path) -> Json | None:
     status = _read(folder / "status.json") or {"status": "pending"}
     evaluations, metrics = _rows(folder / "evaluations.jsonl"), _rows(folder / "metrics.jsonl")
     latest = metrics[-1] if metrics else {}
-    final = next((row for row in reversed(evaluations) if row.get("final")), {})
+    final = final_evaluation(evaluations)
+    by_update = {row["update"]: row for row in evaluations}
     return {
         "id": folder.name,
         "method": method_name(config),
@@ -87,22 +90,37 @@ def _trial(folder: Path) -> Json | None:
         "updates": max(status.get("updates", 0), latest.get("update", 0)),
         "seconds": status.get("seconds", latest.get("seconds")),
         "checkpoint": "last",
-        "curve": _columns(
-            list({row["update"]: row for row in evaluations}.values()), ("update", "score_mean", "score_std")
-        ),
+        "curve": _columns(list(by_update.values()), ("update", "score_mean", "score_std")),
         "learning": _columns(metrics, ("update", "q_mean")),
-        "loop": loop_of(metrics),
+        "refresh": _refresh(metrics),
         "config": config,
     }
 
 
+def final_evaluation(rows: list[Json]) -> Json:
+    """Return the row of the last checkpoint's evaluation from a trial's log; {} before it."""
+    return next((row for row in reversed(rows) if row.get("final")), {})
+
+
 def _values(folder: Path, config: Json) -> Json:
-    """What sets this trial's setting apart: the searched axes but the seed, and, where it imagines at all, its horizon
-    and target_rtg."""
+    """Return the searched values of a trial but its seed, with horizon and target_rtg if it has a world model."""
     searched = {key: value for key, value in (_read(folder / "values.json") or {}).items() if key != "seed"}
     if config["world_model"] is None:
         return searched
     return {key: config["synthesis"][key] for key in ("horizon", "target_rtg")} | searched
+
+
+def _refresh(rows: list[Json]) -> Json | None:
+    """Return the state of a trial's on-policy refresh: its last row, with the largest staleness of the log.
+
+    None for a trial whose log has no policy versions.
+    """
+    logged = [row for row in rows if "policy_version" in row]
+    if not logged:
+        return None
+    names = ("policy_version", "staleness_mean", "learner_busy_fraction", "sampler_busy_fraction", "consumed_fraction")
+    last = {name: logged[-1][name] for name in (*names, "segments_imagined")}
+    return {**last, "staleness": max(row["staleness"] for row in logged)}
 
 
 def _world_model(folder: Path) -> Json:
@@ -124,7 +142,7 @@ def _stream(folder: Path) -> Json | None:
 
 
 def _counted(models: list[Json], streams: list[Json]) -> Json:
-    """Counters of a run that kept none, from what it left; nothing tells how much was consumed."""
+    """Return the counters of a run without counters.json, from its folders; consumption is unknown."""
     return {
         "world_models_trained": sum(model["updates"] is not None for model in models),
         "streams_generated": len(streams) if streams else None,
@@ -134,14 +152,12 @@ def _counted(models: list[Json], streams: list[Json]) -> Json:
 
 
 def _each(folder: Path, read: Callable[[Path], Json | None]) -> list[Json]:
-    """What `read` finds in each sub-folder, by name; it gives None for one that has just been started."""
-    if not folder.is_dir():
-        return []
-    found = (read(path) for path in sorted(folder.iterdir()) if path.is_dir())
+    """Return the results of `read` for each sub-folder by name, without None (a sub-folder that has just started)."""
+    found = (read(path) for path in sorted(folder.glob("*")) if path.is_dir())
     return [item for item in found if item is not None]
 
 
-def _read(path: Path) -> Json | None:
+def _read(path: Path) -> Any:
     if not path.is_file():
         return None
     try:
@@ -158,7 +174,7 @@ def _rows(path: Path) -> list[Json]:
 
 
 def _columns(rows: list[Json], names: tuple[str, ...]) -> dict[str, list[Any]]:
-    """Some columns of a log, thinned evenly to `MAX_POINTS` rows with the first and the last among them."""
+    """Return columns of a log, thinned evenly to `MAX_POINTS` rows including the first and the last."""
     if len(rows) > MAX_POINTS:
         rows = [rows[i * (len(rows) - 1) // (MAX_POINTS - 1)] for i in range(MAX_POINTS)]
     return {name: [row.get(name) for row in rows] for name in names}

@@ -1,7 +1,7 @@
-"""Collect a comparison - one run folder per task - into one dict, which comparison.json, tables and the page are.
+"""Collect a comparison, one run folder per task, into one dict: the content of comparison.json, tables and the page.
 
-A score is a trial's mean over episodes at its last checkpoint; statistics are over seeds (`evaluation.stats`). What has
-not finished has no score and enters no statistic, but is listed with its status.
+A score is a trial's mean over episodes at its last checkpoint; statistics are over seeds (`evaluation.stats`).
+Unfinished trials have no score and enter no statistic, but are listed with their status.
 """
 
 from __future__ import annotations
@@ -15,21 +15,24 @@ from typing import Any
 import numpy as np
 
 from dwm_ray.evaluation import stats
-from dwm_ray.report.collect import collect_results
-from dwm_ray.report.comparison_costs import costs, final_evaluation
+from dwm_ray.report.collect import collect_results, final_evaluation
+from dwm_ray.report.comparison_costs import costs
 from dwm_ray.runs.folder import RunFolder
+from dwm_ray.runs.row_log import read_rows
 from dwm_ray.runs.storage import Storage
 
 Json = dict[str, Any]
 
 METHODS = "methods.json"
-"""File of a run folder that makes it a comparison: names of methods, their trials and shared parts."""
+"""File that makes a run folder a comparison: names of methods, their trials and shared parts."""
 NORMALISED = "normalised score"
 
 
 def open_comparison(where: str, parent: Path) -> Path:
-    """The folder of a comparison at a path or at an address in a storage, of which `parent` gets a mirror. ValueError
-    where there is none."""
+    """Return the folder of a comparison at a path, or the copy in `parent` of one at an address in a storage.
+
+    ValueError if there is no comparison.
+    """
     if "://" not in where:
         return Path(where)
     storage = Storage.parse(where)
@@ -38,18 +41,14 @@ def open_comparison(where: str, parent: Path) -> Path:
     tasks = [name.parent for entry in storage.files() if (name := PurePosixPath(entry.name)).match(f"*/{METHODS}")]
     if not tasks:
         raise ValueError(f"{storage} is no comparison: it has no {METHODS}")
-    return _mirror_of_several(storage, [task.name for task in tasks], parent)
-
-
-def _mirror_of_several(storage: Storage, tasks: list[str], parent: Path) -> Path:
     root = RunFolder.mirroring(storage, parent / storage.name).root
     for task in tasks:
-        RunFolder.open(storage.child(task).address, root)
+        RunFolder.open(storage.child(task.name).address, root)
     return root
 
 
 def run_folders(root: Path) -> list[Path]:
-    """The run folders of a comparison: `root` itself, or those in it. ValueError where there are none."""
+    """Return the run folders of a comparison: `root` itself, or those in it. ValueError if there are none."""
     if (root / METHODS).is_file():
         return [root]
     found = [path.parent for path in sorted(root.glob(f"*/{METHODS}"))]
@@ -59,7 +58,7 @@ def run_folders(root: Path) -> list[Path]:
 
 
 def collect_comparison(root: Path) -> Json:
-    """Everything that was compared, ready for comparison.json."""
+    """Return all tasks and their statistics, ready for comparison.json."""
     tasks = [collect_task(run, root) for run in run_folders(root)]
     names = [method["name"] for method in tasks[0]["methods"]]
     if any([method["name"] for method in task["methods"]] != names for task in tasks):
@@ -76,7 +75,7 @@ def collect_comparison(root: Path) -> Json:
 
 
 def collect_task(run: Path, root: Path) -> Json:
-    """One task: its data, and each method with its runs, statistics and costs."""
+    """Return one task: its data, and each method with its runs, statistics and costs."""
     results = collect_results(run)
     methods = json.loads((run / METHODS).read_text())
     trials = {trial["id"]: trial for trial in results["trials"]}
@@ -98,7 +97,7 @@ def collect_task(run: Path, root: Path) -> Json:
 
 
 def _method(run: Path, method: Json, trials: dict[str, Json]) -> Json:
-    """A method's runs with the return of every episode, and its costs; `trials` are collected results by id."""
+    """Return a method's runs with the return of every episode, and its costs; `trials` are results by id."""
     found = [trials.get(name) for name in method["trials"]]
     return {
         "name": method["name"],
@@ -109,23 +108,25 @@ def _method(run: Path, method: Json, trials: dict[str, Json]) -> Json:
 
 
 def _run(run: Path, seed: int, trial: Json | None) -> Json:
-    """One run; a trial that has no folder yet is pending."""
+    """Return one run; a trial without a folder is pending."""
     if trial is None:
         return {"trial": None, "seed": seed, "status": "pending", "error": None, "score": None, "returns": []}
-    kept = ("status", "error", "updates", "seconds", "curve")
+    fields = {key: trial[key] for key in ("status", "error", "updates", "seconds", "curve")}
     score = trial["score_mean"] if trial["status"] == "done" else None
-    returns = final_evaluation(run / "trials" / trial["id"]).get("returns", [])
-    return {"trial": trial["id"], "seed": seed, "score": score, "returns": returns, **{key: trial[key] for key in kept}}
+    final = final_evaluation(read_rows(run / "trials" / trial["id"] / "evaluations.jsonl"))
+    return {"trial": trial["id"], "seed": seed, "score": score, "returns": final.get("returns", []), **fields}
 
 
 def scores(method: Json) -> np.ndarray:
-    """[runs] of a method on one task: scores of its finished runs."""
+    """Return the scores [runs] of a method's finished runs on one task."""
     return np.array([run["score"] for run in method["runs"] if run["score"] is not None], np.float64)
 
 
 def with_statistics(rows: list[list[Json]], pooled: bool = True) -> list[Json]:
-    """Each method's first row with its statistics; `rows` are methods x tasks, the first method is the reference.
-    Without `pooled` - where tasks have different units - there are no means."""
+    """Return each method's first row with its statistics; `rows` are methods x tasks, the first is the reference.
+
+    Without `pooled` (tasks have different units) there are no means.
+    """
     found = [[scores(task) for task in tasks] for tasks in rows]
     return [
         {
@@ -148,12 +149,12 @@ def _statistics(mine: stats.Scores, reference: stats.Scores, pooled: bool, is_re
 
 
 def _estimate(statistic: Callable[..., np.ndarray], *methods: stats.Scores) -> Json:
-    """A statistic as JSON; every one is drawn from the same seed, so that results repeat."""
+    """Return a statistic as JSON; each starts from the same seed, so that results are reproducible."""
     return asdict(stats.estimate(statistic, *methods, generator=np.random.default_rng(0)))
 
 
 def _all_tasks(tasks: list[Json], names: list[str]) -> list[Json]:
-    """Statistics of each method over all tasks."""
+    """Return the statistics of each method over all tasks."""
     pooled = all(task["score_unit"] == NORMALISED for task in tasks)
     rows = [[task["methods"][i] for task in tasks] for i in range(len(names))]
     kept = ("name", "num_runs", "mean", "iqm", "improvement")

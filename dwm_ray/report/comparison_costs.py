@@ -1,60 +1,56 @@
-"""What a method costs: seconds, rates and memory out of the logs of its trials and of the parts that they share.
+"""Costs of a method: seconds, rates and memory from the logs of its trials and of the parts that they share.
 
-World models and streams are shared by trials, so their seconds are not divided: a method is charged the whole of each
-part that it uses, once for all its seeds, as if it had been run alone. What was not recorded is None.
+Trials share world models and streams, so their seconds are not divided: a method is charged the whole of each part
+that it uses, once for all its seeds, as if it ran alone. Values that were not recorded are None.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
+import pandas as pd
+
+from dwm_ray.report.collect import final_evaluation
+from dwm_ray.runs.folder import read_json
 from dwm_ray.runs.row_log import read_rows
 
 Json = dict[str, Any]
 
 
 def costs(run: Path, method: Json, trials: list[Json]) -> Json:
-    """Costs of a method (a row of methods.json) from the folders of its finished trials (collected results)."""
-    logs = [read_rows(run / "trials" / trial["id"] / "metrics.jsonl") for trial in trials]
-    finals = [final_evaluation(run / "trials" / trial["id"]) for trial in trials]
-    rates = [updates_per_s(log) for log in logs]
-    drawn = [log[-1].get("generating_s") if log else None for log in logs]
-    peaks = [row["max_rss_bytes"] for log in logs for row in log if "max_rss_bytes" in row]
+    """Return the costs of a method (a row of methods.json) from its finished trials (collected results)."""
+    columns = ["learner_s", "updates_per_s", "sampling_s", "policy_ms", "max_rss_bytes"]
+    rows = pd.DataFrame([_trial_costs(run, trial) for trial in trials], columns=columns, dtype=float)
+    means = {**rows.mean(), "max_rss_bytes": rows["max_rss_bytes"].max()}
+    found = {name: None if pd.isna(value) else float(value) for name, value in means.items()}
+    world_model_s = _seconds(run / "world_models", method["world_model"], "status.json")
+    stream_s = _seconds(run / "streams", method["stream"], "stream.json")
+    return {**found, "world_model_s": world_model_s, "sampling_s": stream_s or found["sampling_s"]}
+
+
+def _trial_costs(run: Path, trial: Json) -> Json:
+    folder = run / "trials" / trial["id"]
+    log = read_rows(folder / "metrics.jsonl")
     return {
-        "learner_s": _mean([trial["seconds"] for trial in trials]),
-        "updates_per_s": _mean(rates),
-        "world_model_s": _seconds(run / "world_models", method["world_model"], "status.json"),
-        "sampling_s": _seconds(run / "streams", method["stream"], "stream.json") or _mean(drawn),
-        "policy_ms": _mean([final.get("policy_ms") for final in finals]),
-        "max_rss_bytes": max(peaks, default=None),
+        "learner_s": trial["seconds"],
+        "updates_per_s": updates_per_s(log),
+        "sampling_s": log[-1].get("generating_s") if log else None,
+        "policy_ms": final_evaluation(read_rows(folder / "evaluations.jsonl")).get("policy_ms"),
+        "max_rss_bytes": max((row["max_rss_bytes"] for row in log if "max_rss_bytes" in row), default=None),
     }
 
 
 def updates_per_s(log: list[Json]) -> float | None:
-    """Updates over the seconds that they took, evaluations and checkpoints excluded."""
-    updates = [0, *(row["update"] for row in log)]
-    spans = [
-        (now - before, row.get("updates_per_s")) for before, now, row in zip(updates, updates[1:], log, strict=False)
-    ]
-    timed = [(done, done / rate) for done, rate in spans if rate]
-    return sum(done for done, _ in timed) / sum(seconds for _, seconds in timed) if timed else None
-
-
-def final_evaluation(trial: Path) -> Json:
-    """The row of the last checkpoint's evaluation; empty where the trial has not come to it."""
-    return next((row for row in reversed(read_rows(trial / "evaluations.jsonl")) if row.get("final")), {})
+    """Return updates over the seconds that they took, without evaluations and checkpoints; None without rates."""
+    rows = pd.DataFrame(log, columns=["update", "updates_per_s"], dtype=float)
+    updates = rows["update"].diff().fillna(rows["update"])
+    timed = rows["updates_per_s"] > 0
+    seconds = (updates / rows["updates_per_s"])[timed].sum()
+    return float(updates[timed].sum() / seconds) if seconds else None
 
 
 def _seconds(folder: Path, name: str | None, file: str) -> float | None:
-    """Seconds that making a shared part took."""
-    path = folder / str(name) / file
-    found: float | None = json.loads(path.read_text()).get("seconds") if name and path.is_file() else None
+    """Return the seconds that a shared part took."""
+    found: float | None = (read_json(folder / str(name) / file) or {}).get("seconds") if name else None
     return found
-
-
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return mean(known) if known else None

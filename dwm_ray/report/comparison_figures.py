@@ -1,66 +1,59 @@
 """Figures of a comparison: scores with intervals, learning curves, performance profiles, probability of improvement.
 
-Every method has a look of its own, the same in all figures: colour and marker by its place in the list.
+A method has the same colour and marker in all figures, by its position in the list.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as PlotFigure
 from matplotlib.lines import Line2D
 
 from dwm_ray.evaluation import stats
-from dwm_ray.report.comparison import NORMALISED, scores
-from dwm_ray.report.series import Json, shared_scores, update_axis
-from dwm_ray.report.style import INK, LINES, MARKERS, PALETTE, WIDTH, Figure, Look, canvas, legend_above, to_svg
+from dwm_ray.report.comparison import NORMALISED, Json, scores
+from dwm_ray.report.run_figures import shared_scores
+from dwm_ray.report.style import (
+    INK,
+    LINES,
+    MARKERS,
+    PALETTE,
+    Figure,
+    Look,
+    legend_above,
+    panel_grid,
+    to_svg,
+    update_axis,
+)
 
 MAX_COLUMNS = 2
 NUM_THRESHOLDS = 200
 
 
-def draw_comparison(comparison: Json) -> list[Figure]:
-    """All figures that there are finished runs for."""
-    drawn = (draw(comparison) for draw in (intervals, improvements, curves, profiles))
-    return [figure for figure in drawn if figure is not None]
+def comparison_figures(comparison: Json) -> list[Figure]:
+    """Return all figures that have finished runs, in reading order."""
+    plots = (intervals, improvements, curves, profiles)
+    return [figure for plot in plots if (figure := plot(comparison)) is not None]
 
 
 def look(i: int) -> Look:
-    """How the method at place `i` is drawn; different for 24 methods."""
+    """Return the look of the method at position `i`; the first 24 differ."""
     style = LINES[i // len(PALETTE) % len(LINES)]
     return Look(PALETTE[i % len(PALETTE)], style, MARKERS[i % len(MARKERS)])
 
 
-@contextmanager
-def _panels(titles: list[str], height: float) -> Iterator[tuple[PlotFigure, list[Axes]]]:
-    """A figure with one titled panel each, `height` inches tall."""
-    columns = min(MAX_COLUMNS, len(titles))
-    rows = -(-len(titles) // columns)
-    with canvas(WIDTH, height * rows + 0.4) as figure:
-        panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-        for unused in panels[len(titles) :]:
-            unused.remove()
-        for panel, title in zip(panels, titles, strict=False):
-            panel.set_title(title)
-        yield figure, panels[: len(titles)]
-
-
 def intervals(comparison: Json) -> Figure | None:
-    """Interquartile mean and its interval of each method, with its runs, by task."""
-    groups = _groups(comparison, "iqm")
+    """Plot the interquartile mean of each method with its interval and its runs, by task."""
+    groups, num_methods = _groups(comparison, "iqm"), len(comparison["methods"])
     if not groups:
         return None
-    with _panels(list(groups), 0.9 + 0.28 * len(comparison["methods"])) as (figure, panels):
+    with panel_grid(list(groups), min(MAX_COLUMNS, len(groups)), 0.9 + 0.28 * num_methods) as (figure, panels):
         for panel, (title, rows) in zip(panels, groups.items(), strict=True):
             _interval_rows(panel, rows, "iqm")
             panel.set_xlabel(_unit(comparison, title))
-        svg = to_svg(
-            figure, "intervals", f"Interquartile mean score with interval of {len(comparison['methods'])} methods"
-        )
+        svg = to_svg(figure, "intervals", f"Interquartile mean score with interval of {num_methods} methods")
     caption = (
         "Markers are interquartile means over runs, lines their 95 % bootstrap intervals (none for a single run), "
         "small points the runs. With few runs the intervals are too narrow."
@@ -69,25 +62,26 @@ def intervals(comparison: Json) -> Figure | None:
 
 
 def improvements(comparison: Json) -> Figure | None:
-    """Probability that a run of each method beats one of the reference, by task."""
-    groups = _groups(comparison, "improvement")
+    """Plot the probability that a run of each method scores higher than one of the reference, by task."""
+    groups, reference = _groups(comparison, "improvement"), comparison["reference"]
     if not groups:
         return None
-    with _panels(list(groups), 0.9 + 0.28 * len(comparison["methods"])) as (figure, panels):
+    height = 0.9 + 0.28 * len(comparison["methods"])
+    with panel_grid(list(groups), min(MAX_COLUMNS, len(groups)), height) as (figure, panels):
         for panel, rows in zip(panels, groups.values(), strict=True):
             _interval_rows(panel, rows, "improvement")
             panel.axvline(0.5, color=INK, linestyle="--", linewidth=1, alpha=0.6)
-            panel.set(xlim=(-0.03, 1.03), xlabel=f"P(a run beats one of {comparison['reference']})")
-        svg = to_svg(figure, "improvements", f"Probability of improvement over {comparison['reference']}")
+            panel.set(xlim=(-0.03, 1.03), xlabel=f"P(better than {reference})")
+        svg = to_svg(figure, "improvements", f"Probability of improvement over {reference}")
     caption = (
-        f"How often a run beats one of {comparison['reference']}; a tie counts one half. At 0.5 (dashed) neither is "
-        "better. It says how often, not by how much."
+        f"Probability that a run scores higher than a run of {reference}; a tie counts one half. At 0.5 (dashed) "
+        "neither is better. The size of the difference does not matter."
     )
     return Figure("improvements", "Probability of improvement", caption, svg)
 
 
 def _groups(comparison: Json, statistic: str) -> dict[str, list[Json]]:
-    """The panels that have a statistic: title -> methods."""
+    """Return title -> methods of the panels that have a statistic."""
     groups = {task["task"]: task["methods"] for task in comparison["tasks"]}
     if comparison["all_tasks"]:
         groups["all tasks"] = comparison["all_tasks"]
@@ -99,7 +93,7 @@ def _unit(comparison: Json, title: str) -> str:
 
 
 def _interval_rows(panel: Axes, rows: list[Json], statistic: str) -> None:
-    """One line per method, the first on top; methods without the statistic keep their place."""
+    """Plot one line per method, the first on top; methods without the statistic keep their position."""
     for i, row in enumerate(rows):
         shown, found = look(i), row[statistic]
         if statistic == "iqm" and "runs" in row:
@@ -115,48 +109,50 @@ def _interval_rows(panel: Axes, rows: list[Json], statistic: str) -> None:
 
 
 def curves(comparison: Json) -> Figure | None:
-    """Score over updates by task: mean of a method's finished runs, band from the lowest to the highest."""
+    """Plot score over updates by task: mean of a method's finished runs, band from the lowest to the highest."""
     panels = {task["task"]: partial(_curves, task=task) for task in _scored(comparison)}
-    svg = _with_legend(comparison, panels, "curves", "Score over updates of each method, with bands over seeds")
+    alt = "Score over updates of each method, with bands over seeds"
     caption = (
-        "Means over finished runs; bands reach from the lowest to the highest run. Points before the last are of few "
-        "episodes."
+        "Means over finished runs; bands reach from the lowest to the highest run. All points but the last average "
+        "few episodes."
     )
-    return Figure("curves", "Learning curves", caption, svg) if panels else None
+    return _with_legend(comparison, panels, "curves", "Learning curves", caption, alt)
 
 
 def profiles(comparison: Json) -> Figure | None:
-    """Performance profile of each method by task, and over all tasks where their scores have one unit."""
+    """Plot the performance profile of each method by task, and over all tasks if their scores have one unit."""
     tasks = _scored(comparison)
     groups = {task["task"]: [[scores(method)] for method in task["methods"]] for task in tasks}
     if len(tasks) > 1 and all(task["score_unit"] == NORMALISED for task in tasks):
         groups["all tasks"] = [
-            [scores(task["methods"][i]) for task in tasks] for i in range(len(comparison["methods"]))
+            [scores(row) for row in rows] for rows in zip(*(t["methods"] for t in tasks), strict=True)
         ]
     panels = {title: partial(_profiles, found=found, unit=_unit(comparison, title)) for title, found in groups.items()}
-    svg = _with_legend(comparison, panels, "profiles", "Fraction of runs above each score, by method")
     caption = (
-        "Fraction of runs whose score is above a threshold: a curve further to the right is better. Bands are "
-        "pointwise 95 % bootstrap intervals."
+        "Fraction of runs with a score above a threshold: a curve further to the right is better. Bands are pointwise "
+        "95 % bootstrap intervals."
     )
-    return Figure("profiles", "Performance profiles", caption, svg) if panels else None
+    alt = "Fraction of runs above each score, by method"
+    return _with_legend(comparison, panels, "profiles", "Performance profiles", caption, alt)
 
 
 def _scored(comparison: Json) -> list[Json]:
-    """The tasks that have a finished run."""
+    """Return the tasks that have a finished run."""
     return [task for task in comparison["tasks"] if any(method["num_runs"] for method in task["methods"])]
 
 
-def _with_legend(comparison: Json, drawings: Mapping[str, Callable[[Axes], None]], name: str, alt: str) -> str:
-    """SVG with a panel per drawing, by title, and one legend of the methods; empty without a drawing."""
-    if not drawings:
-        return ""
-    with _panels(list(drawings), 3.2) as (figure, panels):
-        for panel, draw in zip(panels, drawings.values(), strict=True):
-            draw(panel)
+def _with_legend(
+    comparison: Json, plots: Mapping[str, Callable[[Axes], None]], name: str, title: str, caption: str, alt: str
+) -> Figure | None:
+    """Return a figure with a panel per plot and one legend of the methods; None without a plot."""
+    if not plots:
+        return None
+    with panel_grid(list(plots), min(MAX_COLUMNS, len(plots)), 3.2) as (figure, panels):
+        for panel, plot in zip(panels, plots.values(), strict=True):
+            plot(panel)
         keys = [Line2D([], [], label=method, **look(i).line()) for i, method in enumerate(comparison["methods"])]
         legend_above(figure, keys, columns=3)
-        return to_svg(figure, name, alt)
+        return Figure(name, title, caption, to_svg(figure, name, alt))
 
 
 def _curves(panel: Axes, task: Json) -> None:
@@ -172,7 +168,7 @@ def _curves(panel: Axes, task: Json) -> None:
 
 
 def _profiles(panel: Axes, found: list[list[np.ndarray]], unit: str) -> None:
-    """`found`: scores by method and task."""
+    """Plot profiles from scores by method and task."""
     everything = np.concatenate([runs for tasks in found for runs in tasks])
     margin = 0.05 * (np.ptp(everything) or 1.0)
     thresholds = np.linspace(everything.min() - margin, everything.max() + margin, NUM_THRESHOLDS)
@@ -183,4 +179,4 @@ def _profiles(panel: Axes, found: list[list[np.ndarray]], unit: str) -> None:
         if min(map(len, tasks)) > 1:
             low, high = stats.profile_band(tasks, thresholds, np.random.default_rng(0))
             panel.fill_between(thresholds, low, high, color=look(i).color, alpha=0.08, linewidth=0)
-    panel.set(xlabel=f"{unit} τ", ylabel="share of runs above τ", ylim=(-0.02, 1.02))
+    panel.set(xlabel=f"{unit} τ", ylabel="fraction of runs above τ", ylim=(-0.02, 1.02))

@@ -1,4 +1,4 @@
-"""A row of panels with lines in the report's style: the one drawing that studies need."""
+"""A grid of panels with lines in the report's style: the plot of all studies."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from dwm_ray.report.style import INK, LINES, MARKERS, PALETTE, WIDTH, Figure, canvas, legend_above, to_svg
+from dwm_ray.report.style import INK, LINES, MARKERS, PALETTE, Figure, legend_above, panel_grid, to_svg
 
 MAX_COLUMNS = 3
 ROW_INCHES = 2.9
 MOST_TICKS = 9
 WIDE_RANGE = 20
-"""A panel that may be logarithmic is where its values differ by more than this factor."""
+"""A panel with `log` has a logarithmic axis if its values differ by more than this factor."""
 LEAST_SHOWN = 1e-4
-"""Of its highest value: what is smaller in a logarithmic panel is 0 to the eye, and lies below the axis."""
+"""Lower end of a logarithmic axis as a fraction of the highest value; smaller values lie below the axis."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Line:
     x: Sequence[float]
     y: Sequence[float | None]
     group: str = ""
-    """What the colour stands for; the label itself if empty. Line style and marker set labels of a group apart."""
+    """Meaning of the colour; the label if empty. Line style and marker distinguish the labels of a group."""
     reference: bool = False
-    """A level to compare with, such as a floor: in the page's ink, dashed, without points."""
+    """A level to compare with, such as a floor: dashed, in the page's text colour, without points."""
 
 
 @dataclass(frozen=True)
@@ -45,54 +45,46 @@ class Panel:
     log: bool = False
 
 
-def draw_panels(name: str, title: str, caption: str, panels: list[Panel], same_scale: bool = False) -> Figure:
-    """A figure of panels, side by side in rows of three (four: two by two); panels without a line are left out."""
+def plot_panels(name: str, title: str, caption: str, panels: list[Panel], same_scale: bool = False) -> Figure:
+    """Return a figure of panels in rows of three (four panels: two by two), without panels that have no line."""
     panels = [panel for panel in panels if panel.lines]
+    titles = [panel.title for panel in panels]
     looks = _looks([line for panel in panels for line in panel.lines])
     columns = 2 if len(panels) in (1, 2, 4) else MAX_COLUMNS
-    rows = max(1, -(-len(panels) // columns))
-    with canvas(WIDTH, ROW_INCHES * rows + 0.25 * math.ceil(len(looks) / 3)) as figure:
-        axes = figure.subplots(rows, columns, squeeze=False, sharey=same_scale)
-        for panel, place in zip(panels, axes.flat, strict=False):
-            _draw(place, panel, looks)
-        for unused in axes.flat[len(panels) :]:
-            unused.remove()
-        keys = [Line2D([], [], label=label, **look) for label, look in looks.items()]
-        if keys:
-            legend_above(figure, keys, columns=3)
-        svg = to_svg(figure, name, f"{title}: {', '.join(panel.title for panel in panels)}")
+    with panel_grid(titles, columns, ROW_INCHES, same_scale=same_scale) as (figure, axes):
+        for place, panel in zip(axes, panels, strict=True):
+            _plot(place, panel, looks)
+        if looks:
+            legend_above(figure, [Line2D([], [], label=label, **look) for label, look in looks.items()], columns=3)
+        svg = to_svg(figure, name, f"{title}: {', '.join(titles)}")
     return Figure(name, title, caption, svg)
 
 
 def _looks(lines: list[Line]) -> dict[str, dict[str, Any]]:
-    """matplotlib's options for each label, in the order of their first lines."""
-    groups = list(dict.fromkeys(line.group or line.label for line in lines if not line.reference))
-    members: dict[str, list[str]] = {group: [] for group in groups}
-    looks: dict[str, dict[str, Any]] = {}
+    """Return matplotlib's options for each label, in the order of their first lines."""
+    groups: dict[str, list[str]] = {line.group or line.label: [] for line in lines if not line.reference}
+    references: list[str] = []
     for line in lines:
-        if line.label in looks:
-            continue
-        if line.reference:
-            places = sum(1 for look in looks.values() if look["color"] == INK)
-            looks[line.label] = {"color": INK, "linestyle": LINES[1:][places % 3], "alpha": 0.6, "linewidth": 1.3}
-            continue
-        group = line.group or line.label
-        members[group].append(line.label)
-        again, place = divmod(groups.index(group), len(PALETTE))  # a colour that comes again has other lines and points
-        nth = len(members[group]) - 1 + again
-        looks[line.label] = {
-            "color": PALETTE[place],
-            "linestyle": LINES[nth % len(LINES)],
-            "marker": MARKERS[nth % len(MARKERS)],
-        }
-    return looks
+        labels = references if line.reference else groups[line.group or line.label]
+        if line.label not in labels:
+            labels.append(line.label)
+    looks = {
+        label: {"color": INK, "linestyle": LINES[1 + i % 3], "alpha": 0.6, "linewidth": 1.3}
+        for i, label in enumerate(references)
+    }
+    for i, labels in enumerate(groups.values()):
+        again, place = divmod(i, len(PALETTE))  # a colour that is used again has other line styles and markers
+        for nth, label in enumerate(labels, again):
+            style = {"linestyle": LINES[nth % len(LINES)], "marker": MARKERS[nth % len(MARKERS)]}
+            looks[label] = {"color": PALETTE[place], **style}
+    return {line.label: looks[line.label] for line in lines}
 
 
-def _draw(axes: Axes, panel: Panel, looks: dict[str, dict[str, Any]]) -> None:
+def _plot(axes: Axes, panel: Panel, looks: dict[str, dict[str, Any]]) -> None:
     for line in panel.lines:
         y = [math.nan if value is None else value for value in line.y]
         axes.plot(line.x, y, **looks[line.label])
-    axes.set(title=panel.title, xlabel=panel.xlabel, ylabel=panel.ylabel)
+    axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel)
     ticks = sorted({x for line in panel.lines for x in line.x})
     if len(ticks) <= MOST_TICKS:
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

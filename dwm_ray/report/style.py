@@ -1,8 +1,8 @@
-"""How figures look, and how one becomes SVG that lives inside a page.
+"""Style of all figures, and their conversion to SVG inside a page.
 
 Colour stands for the world model (Okabe and Ito's palette, safe for colour-blind readers), line style and marker for
-the agent, so that a method looks the same in every figure. Text and axes take the page's own colour, which follows its
-light or dark scheme.
+the agent, so that a method looks the same in every figure. Text and axes take the page's text colour, which follows
+its light or dark scheme.
 """
 
 from __future__ import annotations
@@ -16,15 +16,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as PlotFigure
+from matplotlib.ticker import FuncFormatter
 
 INK = "#010203"
-"""Stands for the page's text colour until the SVG is written; nothing else uses it."""
+"""Placeholder for the page's text colour until the SVG is written; nothing else uses it."""
 # Okabe and Ito's colours without black (ours is the ink) and yellow (too pale on white); the page may override them.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 WIDTH = 9.0
 """Inches of a full-width figure, as wide as the page's text column."""
+LEGEND_ROW = 0.19
+"""Height of a row of a legend, inches."""
 LINES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D")
 
@@ -47,15 +51,13 @@ SETTINGS: dict[str, Any] = {
     "legend.frameon": False,
     "lines.linewidth": 1.8,
     "lines.markersize": 5,
-    **dict.fromkeys(
-        ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "grid.color"), INK
-    ),
+    **dict.fromkeys(INKED, INK),
 }
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawn figure and the words around it."""
+    """A figure as SVG with its title and caption."""
 
     name: str
     title: str
@@ -63,25 +65,21 @@ class Figure:
     svg: str
 
 
-LEGEND_ROW = 0.19
-"""Height of a row of a legend, inches."""
-
-
 @dataclass(frozen=True)
 class Look:
-    """How the lines of a method are drawn."""
+    """Line style of a method."""
 
     color: str
     linestyle: str
     marker: str
 
     def line(self) -> dict[str, Any]:
-        """matplotlib's options for a line of this method with its points."""
+        """Return matplotlib's options for a line with points."""
         return {"color": self.color, "linestyle": self.linestyle, "marker": self.marker}
 
 
 class Looks:
-    """The look of each world model and method of a run, the same in every figure."""
+    """Look of each world model and method of a run, the same in every figure."""
 
     def __init__(self, trials: Sequence[dict[str, Any]], world_models: Sequence[dict[str, Any]]) -> None:
         names = [trial["world_model"] for trial in trials] + [model["name"] for model in world_models]
@@ -89,7 +87,7 @@ class Looks:
         self._agents = sorted({trial["agent"] for trial in trials})
 
     def color(self, world_model: str | None) -> str:
-        """Colour of a world model; model-free methods are drawn in the page's ink."""
+        """Return the colour of a world model; model-free methods have the page's text colour."""
         return INK if world_model is None else PALETTE[self._models.index(world_model) % len(PALETTE)]
 
     def of(self, trial: dict[str, Any]) -> Look:
@@ -99,16 +97,46 @@ class Looks:
 
 @contextmanager
 def canvas(width: float, height: float) -> Iterator[PlotFigure]:
-    """A figure (inches) in the report's style; the style holds only inside the context."""
+    """Make a figure (inches) in the report's style, which holds only inside the context."""
     with matplotlib.rc_context(SETTINGS):
         figure = PlotFigure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
         yield figure
 
 
+@contextmanager
+def panel_grid(
+    titles: Sequence[str], columns: int, height: float, width: float = WIDTH, same_scale: bool = False
+) -> Iterator[tuple[PlotFigure, list[Axes]]]:
+    """Make a figure with one titled panel each, in rows of `columns` panels that are `height` inches tall."""
+    rows = max(1, -(-len(titles) // columns))
+    with canvas(width, height * rows + 0.4) as figure:
+        axes = list(figure.subplots(rows, columns, squeeze=False, sharey=same_scale).flat)
+        for unused in axes[len(titles) :]:
+            unused.remove()
+        for panel, title in zip(axes, titles, strict=False):
+            panel.set_title(title)
+        yield figure, axes[: len(titles)]
+
+
+def update_axis(axes: Axes) -> None:
+    """Let the x axis start at 0 and print updates in short: 0, 50k, 1M."""
+    axes.set_xlim(left=0)
+    axes.set_xlabel("updates")
+    axes.xaxis.set_major_formatter(FuncFormatter(_short_count))
+
+
+def _short_count(value: float, position: int) -> str:
+    if abs(value) >= 1e6:
+        return f"{value / 1e6:g}M"
+    return f"{value / 1e3:g}k" if abs(value) >= 1e3 else f"{value:g}"
+
+
 def legend_above(figure: PlotFigure, handles: Sequence[Any], columns: int = 4) -> None:
-    """A legend that covers no data and is no wider than the figure, of at most so many columns; the figure grows by its
-    rows beyond the first, so that the axes keep their size."""
+    """Add a legend above the axes with at most so many columns, no wider than the figure.
+
+    The figure grows by the legend's rows beyond the first, so that the axes keep their size.
+    """
     columns = _fitting(figure, handles, min(columns, len(handles)))
     rows = -(-len(handles) // columns)
     figure.set_figheight(figure.get_figheight() + LEGEND_ROW * (rows - 1))
@@ -116,7 +144,7 @@ def legend_above(figure: PlotFigure, handles: Sequence[Any], columns: int = 4) -
 
 
 def _fitting(figure: PlotFigure, handles: Sequence[Any], most: int) -> int:
-    """Most columns of a legend that the figure is wide enough for; at least 1."""
+    """Return the most columns of a legend that the figure is wide enough for; at least 1."""
     for columns in range(most, 1, -1):
         legend = figure.legend(handles=handles, ncols=columns)
         width = legend.get_window_extent().width
@@ -127,7 +155,7 @@ def _fitting(figure: PlotFigure, handles: Sequence[Any], most: int) -> int:
 
 
 def to_svg(figure: PlotFigure, name: str, alt: str) -> str:
-    """Inline SVG with its text alternative; ids get the figure's name, so that figures on one page do not clash."""
+    """Return inline SVG with its text alternative; ids start with the name, so that figures of a page do not clash."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     svg = buffer.getvalue().replace(INK, "currentColor")

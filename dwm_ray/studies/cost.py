@@ -18,10 +18,10 @@ from dwm_ray.experiment import profiles
 from dwm_ray.experiment.names import method_name
 from dwm_ray.options import PositiveInt
 from dwm_ray.report.collect import collect_results
-from dwm_ray.report.findings import Cell, Findings, Table
-from dwm_ray.report.panels import Line, Panel, draw_panels
+from dwm_ray.report.findings import Findings
+from dwm_ray.report.panels import Line, Panel, plot_panels
 from dwm_ray.report.style import Figure
-from dwm_ray.report.table import format_seconds
+from dwm_ray.report.table import Cell, Table, format_seconds
 from dwm_ray.studies.base import Lab, Study, StudyOptions, configs_of, with_updates
 from dwm_ray.studies.bursts import Bursts, RolloutShard, parts_of
 
@@ -168,7 +168,7 @@ def _figure(costs: list[Cost], options: CostOptions) -> Figure:
         total.lines.append(Line(cost.method, counts, hours))
         each.lines.append(Line(cost.method, counts, [h / n for h, n in zip(hours, counts, strict=True)]))
     caption = "Work, in hours of this machine: world model and stream are made once for all trials."
-    return draw_panels("cost", "Cost by number of trials", caption, [total, each])
+    return plot_panels("cost", "Cost by number of trials", caption, [total, each])
 
 
 def _dump(parts: list[RolloutShard]) -> list[dict[str, Any]]:

@@ -8,9 +8,9 @@ from dwm_ray.evaluation.clone import CLONED
 from dwm_ray.evaluation.continuations import StepDistance
 from dwm_ray.evaluation.model_error import AHEAD, LOGGED_ACTIONS, UNDRIVEN, ModelError
 from dwm_ray.evaluation.simulator import SimulatorError
-from dwm_ray.report.findings import Cell, Table
-from dwm_ray.report.panels import Line, Panel, draw_panels
+from dwm_ray.report.panels import Line, Panel, plot_panels
 from dwm_ray.report.style import Figure
+from dwm_ray.report.table import Cell, Table
 
 DRIVERS = {
     LOGGED_ACTIONS.name: "recorded",
@@ -157,7 +157,7 @@ def _error_figure(measured: list[Measured], reference: Reference) -> Figure:
         "that sees the recorded actions and one that does not answer different questions. Own draws: between two draws "
         "of a model from one start."
     )
-    return draw_panels("errors", "Error against the future that came true", caption, [states, rewards])
+    return plot_panels("errors", "Error against the future that came true", caption, [states, rewards])
 
 
 def _distance_figure(measured: list[Measured], reference: Reference) -> Figure:
@@ -172,4 +172,4 @@ def _distance_figure(measured: list[Measured], reference: Reference) -> Figure:
         "Between imagined states and recorded states that followed other starts; models that follow a policy follow "
         "the cloned behaviour. The dashed line is recorded against recorded: what a perfect model would come out at."
     )
-    return draw_panels("distances", "Distance between distributions of states", caption, list(panels.values()))
+    return plot_panels("distances", "Distance between distributions of states", caption, list(panels.values()))

@@ -22,9 +22,10 @@ from dwm_ray.experiment.plan import effective
 from dwm_ray.experiment.search_space import Point, Trial, describe
 from dwm_ray.local.run import run
 from dwm_ray.options import PositiveInt
-from dwm_ray.report.findings import Cell, Findings, Table
-from dwm_ray.report.panels import Line, Panel, draw_panels
+from dwm_ray.report.findings import Findings
+from dwm_ray.report.panels import Line, Panel, plot_panels
 from dwm_ray.report.style import Figure
+from dwm_ray.report.table import Cell, Table
 from dwm_ray.runs.folder import read_json, status_of
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.runs.tensor_files import write_json
@@ -180,7 +181,7 @@ def _by_value(outcomes: list[Outcome], axes: list[Axis], options: SensitivityOpt
         reads.append(("score", "score", lambda outcome: outcome.score))
     caption = "Means over the other axes, where they vary."
     return [
-        draw_panels(name, f"By option: {ylabel}", caption, [_panel(outcomes, axis, ylabel, read) for axis in axes])
+        plot_panels(name, f"By option: {ylabel}", caption, [_panel(outcomes, axis, ylabel, read) for axis in axes])
         for name, ylabel, read in reads
     ]
 
@@ -210,7 +211,7 @@ def _by_step(outcomes: list[Outcome]) -> Figure:
         steps = range(1, len(outcome.error.obs_mse) + 1)
         panel.lines.append(Line(f"{outcome.label} {describe(outcome.point)}", steps, outcome.error.obs_mse, names))
     caption = "States, on held-out episodes, in squares of standard deviations of the data."
-    return draw_panels("by-step", "Error by step", caption, list(panels.values()))
+    return plot_panels("by-step", "Error by step", caption, list(panels.values()))
 
 
 def _numbers(outcome: Outcome) -> dict[str, Any]:

@@ -17,9 +17,10 @@ import torch
 from dwm_ray.evaluation.clone import BehaviourClone
 from dwm_ray.evaluation.continuations import QUANTITIES, Continuations, Quantity, StepDistance, distances
 from dwm_ray.options import PositiveInt
-from dwm_ray.report.findings import Cell, Findings, Table
-from dwm_ray.report.panels import Line, Panel, draw_panels
+from dwm_ray.report.findings import Findings
+from dwm_ray.report.panels import Line, Panel, plot_panels
 from dwm_ray.report.style import Figure
+from dwm_ray.report.table import Cell, Table
 from dwm_ray.studies.base import Lab, Study, StudyOptions, Subject, subjects, used
 from dwm_ray.studies.futures import as_json, clone_of, futures_of, halves, imagined, true_futures
 
@@ -163,7 +164,7 @@ def _by_step(shifts: list[Shift], floor: Shift) -> Figure:
             _add_lines(panels, shift, shift.label)
     _add_lines(panels, floor, "", reference=True)
     caption = "Temperature: the first that was asked for. The dashed line is recorded against recorded data."
-    return draw_panels("by-step", "Distance by step", caption, list(panels.values()))
+    return plot_panels("by-step", "Distance by step", caption, list(panels.values()))
 
 
 def _add_lines(panels: dict[tuple[str, Quantity], Panel], shift: Shift, group: str, reference: bool = False) -> None:
@@ -190,7 +191,7 @@ def _by_rtg(shifts: list[Shift], floor: Shift) -> list[Figure]:
             rtgs = sorted({_rtg(shift) for shift in asked})
             panel.lines.append(Line(RECORDED, [rtgs[0], rtgs[-1]], [level, level], reference=True))
     caption = "Means over steps. An optimistic return-to-go is meant to move the data: the question is how far."
-    return [draw_panels("by-rtg", "Distance by return-to-go", caption, list(panels.values()))]
+    return [plot_panels("by-rtg", "Distance by return-to-go", caption, list(panels.values()))]
 
 
 def _lines_by_rtg(asked: list[Shift]) -> dict[str, list[Shift]]:

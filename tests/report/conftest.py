@@ -1,13 +1,22 @@
-"""A run folder as a sweep leaves it: TD3+BC alone, and on DWM with 2 horizons x 2 targets; one trial has failed."""
+"""A run folder as a sweep leaves it: TD3+BC alone, and on DWM with 2 horizons x 2 targets; one trial has failed.
+
+The fixture `run` is a folder of its own per test, `results` are collected once and copied.
+"""
 
 from __future__ import annotations
 
+import copy
 import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from dwm_ray.report.collect import collect_results
 
 UPDATES = [5000, 10000, 15000, 20000]
 
@@ -128,3 +137,42 @@ def _write_trial(trials: Path, model: str | None, horizon: int, rtg: float, seed
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     return make_run(tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def _collected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return collect_results(make_run(tmp_path_factory.mktemp("results") / "run"))
+
+
+@pytest.fixture
+def results(_collected: dict[str, Any]) -> dict[str, Any]:
+    return copy.deepcopy(_collected)
+
+
+class _Balanced(HTMLParser):
+    """Raise if an element is closed that is not open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def check_page() -> Callable[[str], None]:
+    """Return a function that asserts that a page is well-formed and loads nothing from elsewhere."""
+
+    def check(text: str) -> None:
+        parser = _Balanced()
+        parser.feed(text)
+        assert parser.open == []
+        without_namespaces = re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)
+        assert not re.search(r"(https?:)?//[a-z]|<script|<link|<img|@import", without_namespaces)
+
+    return check

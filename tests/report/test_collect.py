@@ -35,6 +35,7 @@ def test_trial_has_its_final_score_and_not_the_best_of_its_curve(run):
     assert trial["score_mean"] == rows[-1]["score_mean"]
     assert (trial["episodes"], trial["checkpoint"], trial["method"]) == (10, "last", "DWM-TD3+BC")
     assert trial["values"] == {"horizon": 5, "target_rtg": 0.5}
+    assert trial["refresh"] is None
 
 
 def test_final_evaluation_replaces_the_curve_point_of_the_same_update(run):
@@ -87,6 +88,16 @@ def test_counters_are_counted_where_the_run_kept_none(run):
     }
     shutil.rmtree(run / "streams")
     assert collect_results(run)["counters"]["streams_generated"] is None
+
+
+def test_refresh_of_rollouts_is_the_last_row_with_the_largest_staleness(run):
+    row = {"policy_version": 4, "staleness": 0, "staleness_mean": 1.26, "segments_imagined": 1200.0}
+    row |= {"learner_busy_fraction": 0.876, "sampler_busy_fraction": 0.5, "consumed_fraction": 0.98}
+    rows = [{"update": 1, **row, "staleness": 2}, {"update": 2, **row, "consumed_fraction": 0.1}, {"update": 3, **row}]
+    log = "".join(json.dumps(row) + "\n" for row in rows)
+    (run / "trials" / "dwm-h5-g0.3-s0" / "metrics.jsonl").write_text(log)
+    refresh = _trial(collect_results(run), "dwm-h5-g0.3-s0")["refresh"]
+    assert refresh == {**row, "staleness": 2}
 
 
 def test_half_written_last_row_is_left_out_and_a_broken_row_is_named(run):

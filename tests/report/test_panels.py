@@ -1,6 +1,6 @@
 """Panels of lines: what is drawn, and that labels look alike everywhere."""
 
-from dwm_ray.report.panels import Line, Panel, _looks, draw_panels
+from dwm_ray.report.panels import Line, Panel, _looks, plot_panels
 from dwm_ray.report.style import INK
 
 
@@ -10,7 +10,7 @@ def panel(*lines: Line, title: str = "one", log: bool = False) -> Panel:
 
 def test_a_figure_has_its_panels_and_names_every_line_once() -> None:
     lines = [Line("DWM", [1, 2], [0.1, None], "DWM"), Line("DWM, clone", [1, 2], [0.2, 0.3], "DWM")]
-    figure = draw_panels("errors", "Errors", "A caption.", [panel(*lines), panel(lines[0], title="two")])
+    figure = plot_panels("errors", "Errors", "A caption.", [panel(*lines), panel(lines[0], title="two")])
     assert (figure.name, figure.caption) == ("errors", "A caption.")
     assert 'aria-label="Errors: one, two"' in figure.svg
     assert figure.svg.count(">DWM, clone<") == 1
@@ -18,7 +18,7 @@ def test_a_figure_has_its_panels_and_names_every_line_once() -> None:
 
 
 def test_panels_without_lines_are_left_out() -> None:
-    figure = draw_panels("errors", "Errors", "", [panel(Line("a", [1], [1.0])), panel(title="nothing")])
+    figure = plot_panels("errors", "Errors", "", [panel(Line("a", [1], [1.0])), panel(title="nothing")])
     assert "nothing" not in figure.svg
 
 
@@ -34,13 +34,13 @@ def test_lines_of_a_group_share_their_colour_and_differ_in_style() -> None:
 
 
 def test_a_panel_is_logarithmic_where_its_values_differ_widely() -> None:
-    wide = draw_panels("a", "A", "", [panel(Line("x", [1, 2], [0.001, 1.0]), log=True)])
-    narrow = draw_panels("a", "A", "", [panel(Line("x", [1, 2], [0.5, 1.0]), log=True)])
-    crossing = draw_panels("a", "A", "", [panel(Line("x", [1, 2], [-0.5, 100.0]), log=True)])
+    wide = plot_panels("a", "A", "", [panel(Line("x", [1, 2], [0.001, 1.0]), log=True)])
+    narrow = plot_panels("a", "A", "", [panel(Line("x", [1, 2], [0.5, 1.0]), log=True)])
+    crossing = plot_panels("a", "A", "", [panel(Line("x", [1, 2], [-0.5, 100.0]), log=True)])
     power = "mathdefault{10^{"
     assert (power in wide.svg, power in narrow.svg, power in crossing.svg) == (True, False, False)
 
 
 def test_nearly_nothing_does_not_stretch_a_logarithmic_panel() -> None:
-    svg = draw_panels("a", "A", "", [panel(Line("x", [1, 2, 3], [1e-14, 0.1, 1.0]), log=True)]).svg
+    svg = plot_panels("a", "A", "", [panel(Line("x", [1, 2, 3], [1e-14, 0.1, 1.0]), log=True)]).svg
     assert "{-12}" not in svg

@@ -1,38 +1,49 @@
+"""Table cells for a terminal and for Markdown."""
+
+import pytest
 from rich.console import Console
 
-from dwm_ray.report.collect import collect_results
-from dwm_ray.report.table import format_count, format_score, format_seconds, result_rows, result_table
+from dwm_ray.report.table import Table, format_count, format_score, format_seconds, text
+
+TABLE = Table("Errors", ["model", "first step", "note"], [["DWM", 0.25, None], ["One|Step", 1234.5, "a"]], "A note.")
 
 
-def test_rows_are_ordered_by_score_with_unfinished_ones_last_and_one_marked(run):
-    results = collect_results(run)
-    headers, rows = result_rows(results)
-    scores = [float(row.cells[headers.index("score ± std")].split()[0]) for row in rows if row.status == "done"]
-    assert scores == sorted(scores, reverse=True)
-    assert [row.best for row in rows] == [True] + [False] * 9
-    assert rows[-1].status == "failed"
-    assert rows[-1].cells[headers.index("score ± std")] == "–"
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        (0.25, "0.250"),
+        (-0.0042, "-0.004"),
+        (12.34, "12.3"),
+        (1234.5, "1\u202f234"),
+        (20000, "20\u202f000"),
+        (None, "–"),
+        ("x", "x"),
+    ],
+)
+def test_cells_are_short(cell, expected):
+    assert text(cell) == expected
 
 
-def test_model_free_rows_have_no_horizon_and_searched_axes_get_columns(run):
-    results = collect_results(run)
-    results["trials"][0]["values"]["sequence_length"] = 16
-    headers, rows = result_rows(results)
-    assert headers[2:5] == ["horizon", "target RTG", "sequence length"]
-    free = next(row for row in rows if row.cells[0] == "TD3+BC")
-    assert free.cells[2:5] == ["–", "–", "–"]
-    assert sum(row.cells[4] == "16" for row in rows) == 1
+def test_markdown_has_a_line_per_row_and_escapes_bars():
+    assert TABLE.markdown().splitlines() == [
+        "| model | first step | note |",
+        "| --- | --- | --- |",
+        "| DWM | 0.250 | – |",
+        "| One\\|Step | 1\u202f234 | a |",
+    ]
 
 
-def test_terminal_table_fits_80_columns_and_stars_the_best(run):
-    console = Console(width=80, record=True, file=None, quiet=False)
-    with console.capture() as capture:
-        console.print(result_table(collect_results(run)))
-    lines = capture.get().splitlines()
-    assert not any("…" in line for line in lines)
-    starred = [line for line in lines if line.lstrip().startswith("*")]
-    assert len(starred) == 1
-    assert "DWM-TD3+BC" in starred[0]
+def test_columns_of_words_are_left_aligned():
+    assert TABLE.left_aligned() == [True, False, True]
+    assert [column.justify for column in TABLE.terminal().columns] == ["left", "right", "left"]
+
+
+def test_the_terminal_stars_the_best_row_and_shows_title_and_note():
+    console = Console(width=80, record=True)
+    console.print(Table("Errors", ["model", "score"], [["a", 1], ["b", 2]], "A note.", ("failed", "best")).terminal())
+    shown = console.export_text()
+    assert all(words in shown for words in ("Errors", "A note."))
+    assert [line.split() for line in shown.splitlines() if "*" in line] == [["*", "b", "2"]]
 
 
 def test_formats():

@@ -3,18 +3,16 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from dwm_ray.report.collect import collect_results
-from dwm_ray.report.figures import draw_figures
-from dwm_ray.report.series import by_method, shared_scores
+from dwm_ray.report.run_figures import by_method, run_figures, shared_scores
 from dwm_ray.report.style import INK, PALETTE, Looks
 
 
-def _drawn(results):
-    return {figure.name: figure for figure in draw_figures(results)}
+def by_name(results):
+    return {figure.name: figure for figure in run_figures(results)}
 
 
-def test_all_figures_are_drawn_as_wellformed_svg_with_a_text_alternative(run):
-    figures = _drawn(collect_results(run))
+def test_all_figures_are_wellformed_svg_with_a_text_alternative(results):
+    figures = by_name(results)
     assert list(figures) == ["curves", "axes", "errors", "q", "losses"]
     for figure in figures.values():
         root = ElementTree.fromstring(figure.svg)
@@ -23,15 +21,14 @@ def test_all_figures_are_drawn_as_wellformed_svg_with_a_text_alternative(run):
         assert INK not in figure.svg
 
 
-def test_ids_of_figures_on_one_page_do_not_clash(run):
-    roots = [ElementTree.fromstring(figure.svg) for figure in draw_figures(collect_results(run))]
+def test_ids_of_figures_on_one_page_do_not_clash(results):
+    roots = [ElementTree.fromstring(figure.svg) for figure in run_figures(results)]
     ids = [element.get("id") for root in roots for element in root.iter() if element.get("id")]
     assert len(ids) == len(set(ids))
 
 
-def test_same_results_give_the_same_bytes(run):
-    results = collect_results(run)
-    assert draw_figures(results) == draw_figures(results)
+def test_same_results_give_the_same_bytes(results):
+    assert run_figures(results) == run_figures(results)
 
 
 @pytest.mark.parametrize(
@@ -44,19 +41,17 @@ def test_same_results_give_the_same_bytes(run):
         ("losses", lambda r: [m.update(learning={"update": [], "loss": []}) for m in r["world_models"]]),
     ],
 )
-def test_figure_without_data_is_left_out(run, name, remove):
-    results = collect_results(run)
+def test_figure_without_data_is_left_out(results, name, remove):
     remove(results)
-    names = list(_drawn(results))
+    names = list(by_name(results))
     assert name not in names
     assert len(names) == 4
 
 
-def test_a_diverging_q_switches_to_a_logarithmic_axis(run):
-    results = collect_results(run)
-    assert "10^{4}" in _drawn(results)["q"].svg or "$\\mathdefault{10^{4}}$" in _drawn(results)["q"].svg
+def test_a_diverging_q_switches_to_a_logarithmic_axis(results):
+    assert "10^{4}" in by_name(results)["q"].svg or "$\\mathdefault{10^{4}}$" in by_name(results)["q"].svg
     results["trials"] = [trial for trial in results["trials"] if trial["status"] == "done"]
-    assert "10^{4}" not in _drawn(results)["q"].svg
+    assert "10^{4}" not in by_name(results)["q"].svg
 
 
 def test_looks_keep_color_for_the_world_model_and_line_for_the_agent():

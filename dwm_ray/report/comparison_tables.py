@@ -1,0 +1,120 @@
+"""Tables of a comparison: scores and costs of each method."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dwm_ray.report.table import NOTHING, Cell, Table, format_count, format_seconds
+
+Json = dict[str, Any]
+
+
+def score_table(title: str, rows: list[Json]) -> Table:
+    """Return runs, mean, interquartile mean and probability of improvement of each method, with intervals."""
+    headers = ["method", "runs", "mean", "IQM", "95\u00a0% interval", "P(better)", "95\u00a0% interval"]
+    cells: list[list[Cell]] = [
+        [row["name"], row["num_runs"], _pair(row["mean"], 1)[0], *_pair(row["iqm"], 1), *_pair(row["improvement"], 2)]
+        for row in rows
+    ]
+    return Table(title, headers, cells)
+
+
+def cost_table(title: str, rows: list[Json]) -> Table:
+    """Return the costs of each method; see `comparison_costs`."""
+    headers = ["method", "learner", "updates/s", "world model", "sampling", "policy ms/step", "peak memory"]
+    return Table(title, headers, [[row["name"], *_costs(row["costs"])] for row in rows])
+
+
+def _pair(estimate: Json | None, digits: int) -> tuple[str, str]:
+    """Return a statistic and its interval: '36.1', '[33.0, 38.2]'."""
+    if estimate is None:
+        return NOTHING, NOTHING
+    value, low, high = (estimate[key] for key in ("value", "low", "high"))
+    return f"{value:.{digits}f}", NOTHING if low is None else f"[{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _costs(costs: Json) -> list[Cell]:
+    rate, policy, memory = costs["updates_per_s"], costs["policy_ms"], costs["max_rss_bytes"]
+    return [
+        format_seconds(costs["learner_s"]),
+        NOTHING if rate is None else f"{rate:.0f}",
+        format_seconds(costs["world_model_s"]),
+        format_seconds(costs["sampling_s"]),
+        NOTHING if policy is None else f"{policy:.2g}",
+        NOTHING if memory is None else f"{memory / 1e6:.0f} MB",
+    ]
+
+
+def task_tables(task: Json) -> list[Table]:
+    """Return scores and costs of one task."""
+    scores = score_table(f"{task['task']}: {task['score_unit']} of the last checkpoint", task["methods"])
+    return [scores, cost_table(f"{task['task']}: cost per run on this machine", task["methods"])]
+
+
+def all_tables(comparison: Json) -> list[Table]:
+    """Return the tables of every task, then the statistics over all tasks."""
+    tables = [table for task in comparison["tasks"] for table in task_tables(task)]
+    return [*tables, *([score_table("all tasks", comparison["all_tasks"])] if comparison["all_tasks"] else [])]
+
+
+def run_table(task: Json) -> Table:
+    """Return the score and the episode returns of every run."""
+    rows: list[list[Cell]] = [
+        [
+            method["name"],
+            run["seed"],
+            NOTHING if run["score"] is None else f"{run['score']:.1f}",
+            ", ".join(f"{value:.0f}" for value in run["returns"]),
+        ]
+        for method in task["methods"]
+        for run in method["runs"]
+    ]
+    return Table(task["task"], ["method", "seed", "score", "returns of its episodes"], rows)
+
+
+def failures(comparison: Json) -> list[str]:
+    """Return one line per run without a score: task, method, seed, status and cause."""
+    return [
+        f"{task['task']}, {method['name']}, seed {run['seed']}: {run['status']}"
+        + (f" ({run['error']})" if run["error"] else "")
+        for task in comparison["tasks"]
+        for method in task["methods"]
+        for run in method["runs"]
+        if run["score"] is None
+    ]
+
+
+def markdown(comparison: Json) -> str:
+    """Return all tables for a README, with data, updates, seeds and checkpoint of the scores."""
+    parts = []
+    for task in comparison["tasks"]:
+        scores, costs = task_tables(task)
+        parts += [f"**{task['task']}**, {task['score_unit']}", scores.markdown(), costs.markdown(), source(task)]
+    if comparison["all_tasks"]:
+        parts += ["**all tasks**", score_table("", comparison["all_tasks"]).markdown()]
+    return "\n\n".join([*parts, *failures(comparison), " ".join(notes(comparison))])
+
+
+def notes(comparison: Json) -> list[str]:
+    """Return the meaning of the columns and their limits."""
+    return [
+        "Scores are of the last checkpoint; the score of a run is its mean over episodes.",
+        "IQM: interquartile mean over runs.",
+        f"P(better): probability that a run scores higher than one of {comparison['reference']}.",
+        "Intervals are percentile bootstraps over runs. They are too narrow for few runs: a nominal 95 % interval "
+        "covers about 75 % with 3 runs and 85 % with 5.",
+        "Runs of a method share its world model, so intervals exclude the randomness of its training.",
+        "Learner: time of one run, including evaluations. World model and sampling: time of the parts that all runs "
+        "of the method share.",
+        "Runs without a score are excluded, which flatters a method whose runs diverged.",
+    ]
+
+
+def source(task: Json) -> str:
+    """Return data, updates, seeds and episodes behind the scores of a task."""
+    data, seeds = task["data"], f"{task['seeds']} seed{'' if task['seeds'] == 1 else 's'}"
+    return (
+        f"{data['source']}, {format_count(data['transitions'])} transitions in {format_count(data['episodes'])} "
+        f"episodes of {data['env_id']} (fingerprint {data['fingerprint']}); {format_count(task['updates'])} updates, "
+        f"{seeds}, {task['episodes']} episodes per run, last checkpoint."
+    )

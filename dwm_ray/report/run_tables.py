@@ -1,0 +1,217 @@
+"""Tables of a run: trials, means over seeds, on-policy refresh, errors of world models, and costs that trials share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dwm_ray.experiment.names import world_model_label
+from dwm_ray.report.table import NOTHING, Table, format_count, format_score, format_seconds
+
+Json = dict[str, Any]
+
+SUMMED = ["method", "score_mean", "score_std", "episodes", "updates", "seconds"]
+"""Fields of a trial that the means over seeds are made from."""
+
+
+def axes_of(trials: list[Json]) -> list[str]:
+    """Return what distinguishes trials: horizon and target_rtg, then the other searched axes in order of appearance."""
+    return list(dict.fromkeys(["horizon", "target_rtg", *(name for trial in trials for name in trial["values"])]))
+
+
+def label(axis: str) -> str:
+    """Return the printed name of a searched axis."""
+    return "target RTG" if axis == "target_rtg" else axis.replace("_", " ")
+
+
+def trial_table(results: Json) -> Table:
+    """Return one row per trial, best score first, unfinished trials last. Model-free trials have no horizon."""
+    axes, best = axes_of(results["trials"]), (results["best"] or {}).get("id")
+    trials = sorted(results["trials"], key=lambda t: (t["score_mean"] is None, -(t["score_mean"] or 0.0), t["id"]))
+    rows = [
+        [
+            trial["method"],
+            *_setting(trial, axes).values(),
+            str(trial["seed"]),
+            format_score(trial["score_mean"], trial["score_std"]),
+            trial["episodes"],
+            trial["updates"],
+            format_seconds(trial["seconds"]),
+            trial["status"],
+        ]
+        for trial in trials
+    ]
+    headers = ["method", *map(label, axes), "seed", "score ± std", "episodes", "updates", "time", "status"]
+    marks = tuple("best" if trial["id"] == best else trial["status"] for trial in trials)
+    return Table(
+        f"{results['task']}: {results['score_unit']} of the last checkpoint, ± over episodes", headers, rows, "", marks
+    )
+
+
+def failures(results: Json) -> list[str]:
+    """Return one line per trial that failed, with its cause."""
+    failed = [trial for trial in results["trials"] if trial["error"]]
+    return [f"{trial['method']}, trial {trial['id']}: {trial['status']} ({trial['error']})" for trial in failed]
+
+
+def summary_table(results: Json) -> Table:
+    """Return one row per method and point of the search, best mean score first.
+
+    Mean and standard deviation are over seeds of the mean over episodes, or over episodes for a single seed.
+    """
+    axes = axes_of(results["trials"])
+    done = [trial for trial in results["trials"] if trial["status"] == "done"]
+    frame = pd.DataFrame([trial | _setting(trial, axes) for trial in done], columns=[*axes, *SUMMED])
+    found = (
+        frame.groupby(["method", *axes], sort=False)
+        .agg(
+            score=("score_mean", "mean"),
+            between=("score_mean", lambda scores: scores.std(ddof=0)),
+            within=("score_std", "first"),
+            seeds=("score_mean", "size"),
+            episodes=("episodes", "first"),
+            updates=("updates", "first"),
+            seconds=("seconds", "mean"),
+        )
+        .sort_values("score", ascending=False, kind="stable")
+    )
+    rows = [
+        [
+            *setting,
+            format_score(row.score, row.within if row.seeds == 1 else row.between),
+            int(row.seeds),
+            int(row.episodes),
+            int(row.updates),
+            format_seconds(row.seconds),
+        ]
+        for setting, row in zip(found.index, found.itertuples(), strict=True)
+    ]
+    headers = ["method", *map(label, axes), results["score_unit"], "seeds", "episodes", "updates", "learner time"]
+    return Table("Means over seeds, ± between seeds", headers, rows)
+
+
+def _setting(trial: Json, axes: list[str]) -> dict[str, str]:
+    return {axis: str(trial["values"].get(axis, NOTHING)) for axis in axes}
+
+
+def summary_markdown(results: Json) -> str:
+    """Return the means over seeds for a README, with their data, and the refresh of on-policy methods."""
+    data, refresh = results["data"], refresh_table(results)
+    source = (
+        f"Task {results['task']}: {data['source']}, {data['transitions']} transitions, {data['episodes']} episodes, "
+        f"{data['env_id']}, fingerprint {data['fingerprint']}. Scores are of the last checkpoint."
+    )
+    return "\n\n".join([summary_table(results).markdown(), source, *([refresh.markdown()] if refresh else [])])
+
+
+def refresh_table(results: Json) -> Table | None:
+    """Return one row per trial whose rollouts are refreshed with its policy; None if there is none."""
+    trials = [trial for trial in results["trials"] if trial["refresh"]]
+    headers = [
+        "method",
+        "trial",
+        "policy versions",
+        "newest rows, versions old",
+        "all rows, versions old",
+        "learner busy",
+        "samplers busy",
+        "rows drawn at least once",
+        "segments generated",
+    ]
+    rows = [[trial["method"], trial["id"], *_refresh_cells(trial["refresh"])] for trial in trials]
+    note = (
+        "Samplers use one version of the policy while the learner makes the next. Percentages are of the trial's time, "
+        "and of all generated rows."
+    )
+    return Table("Staleness and use of rows per trial", headers, rows, note) if rows else None
+
+
+def _refresh_cells(refresh: Json) -> list[str]:
+    ratios = [
+        f"{refresh[name]:.0%}" for name in ("learner_busy_fraction", "sampler_busy_fraction", "consumed_fraction")
+    ]
+    ages = [f"{refresh['staleness']:.0f}", f"{refresh['staleness_mean']:.1f}"]
+    return [f"{refresh['policy_version'] + 1:.0f}", *ages, *ratios, f"{refresh['segments_imagined']:.0f}"]
+
+
+def error_table(results: Json) -> Table | None:
+    """Return the prediction errors of each world model at its first and last step; None without world models."""
+    models = [model for model in results["world_models"] if model["error"]]
+    rows = [
+        [
+            world_model_label(model["name"]),
+            model["error"]["driven_by"],
+            *(f"{model['error'][f'{what}_rms'][i]:.3f}" for what in ("obs", "rew") for i in (0, -1)),
+        ]
+        for model in models
+    ]
+    steps = [f"{what}, {step} step" for what in ("states", "rewards") for step in ("first", "last")]
+    title = "Root mean square error, in standard deviations of the data"
+    return Table(title, ["world model", "driven by", *steps], rows) if rows else None
+
+
+def headline(results: Json) -> Json | None:
+    """Return the best trial, its setting over seeds, and the model-free trials of its agent; None without a score."""
+    best = results["best"]
+    if best is None:
+        return None
+    scored = [trial for trial in results["trials"] if trial["score_mean"] is not None]
+    same_agent = [trial for trial in scored if trial["agent"] == best["agent"]]
+    setting = [t for t in same_agent if t["world_model"] == best["world_model"] and t["values"] == best["values"]]
+    free = [trial for trial in same_agent if trial["world_model"] is None]
+    return {
+        "best": best,
+        "values": ", ".join(f"{label(name)} {value}" for name, value in best["values"].items()),
+        "score": format_score(best["score_mean"], best["score_std"]),
+        "num_scored": len(scored),
+        "setting": _over_trials(setting),
+        "model_free": _over_trials(free) if free and best["world_model"] is not None else None,
+    }
+
+
+def _over_trials(trials: list[Json]) -> Json:
+    """Return mean and standard deviation between the mean scores of trials."""
+    scores = np.array([trial["score_mean"] for trial in trials])
+    return {"method": trials[0]["method"], "num": len(scores), "score": format_score(scores.mean(), scores.std())}
+
+
+def sharing(results: Json) -> Json:
+    """Return the seconds spent on world models and streams, and the seconds that trials would spend without sharing.
+
+    The latter are computed, not measured: each trial with a world model is charged the mean seconds of its kind of
+    world model and of that model's streams (0 for a model without streams, such as an on-policy one).
+    """
+    models = pd.DataFrame(results["world_models"], columns=["id", "name", "seconds"]).astype({"seconds": float})
+    streams = pd.DataFrame(results["streams"], columns=["world_model", "seconds"]).astype({"seconds": float})
+    names = streams["world_model"].map(models.set_index("id")["name"])
+    users = pd.Series([trial["world_model"] for trial in results["trials"] if trial["world_model"] is not None])
+    sampled, consumed = (results["counters"].get(f"segments_{what}") for what in ("sampled", "consumed"))
+    return {
+        "model_s": float(models["seconds"].sum()),
+        "stream_s": float(streams["seconds"].sum()),
+        "num_users": len(users),
+        "alone_model_s": float(users.map(models.groupby("name")["seconds"].mean()).sum()),
+        "alone_stream_s": float(users.map(streams.groupby(names)["seconds"].mean()).sum()),
+        "reuse": consumed / sampled if sampled and consumed is not None else None,
+    }
+
+
+def sharing_facts(results: Json) -> dict[str, str]:
+    """Return counters and costs of shared parts by their printed names."""
+    shared, counters = sharing(results), results["counters"]
+    reuse = "" if shared["reuse"] is None else f" ({shared['reuse']:.1f} per generated segment)"
+    models = f"{format_count(counters['world_models_trained'])}, used by {shared['num_users']} trials"
+    return {
+        "world models trained": models,
+        "streams generated": format_count(counters["streams_generated"]),
+        "segments generated": format_count(counters["segments_sampled"]),
+        "segments consumed": format_count(counters["segments_consumed"]) + reuse,
+        "time of world models": _against(shared["model_s"], shared["alone_model_s"]),
+        "time of streams": _against(shared["stream_s"], shared["alone_stream_s"]),
+    }
+
+
+def _against(shared: float, alone: float) -> str:
+    return f"{format_seconds(shared)}; {format_seconds(alone)} without sharing (computed from mean times)"

@@ -1,0 +1,138 @@
+"""Tables and page of a run, and the program that rebuilds them."""
+
+import json
+
+import pytest
+from programs import load_program
+from rich.console import Console
+
+from dwm_ray.report.collect import collect_results
+from dwm_ray.report.run_report import render, write_report
+from dwm_ray.report.run_tables import headline, refresh_table, sharing, summary_markdown, summary_table, trial_table
+
+REFRESH = {"policy_version": 4, "staleness": 0, "staleness_mean": 1.26, "segments_imagined": 1200.0}
+REFRESH |= {"learner_busy_fraction": 0.876, "sampler_busy_fraction": 0.5, "consumed_fraction": 0.98}
+
+
+def test_trials_are_ordered_by_score_with_unfinished_ones_last_and_one_marked(results):
+    table = trial_table(results)
+    scores = [row[table.headers.index("score ± std")] for row in table.rows]
+    means = [float(score.split()[0]) for score in scores[:-1]]
+    assert means == sorted(means, reverse=True)
+    assert table.marks == ("best", *["done"] * 8, "failed")
+    assert scores[-1] == "–"
+
+
+def test_model_free_rows_have_no_horizon_and_searched_axes_get_columns(results):
+    results["trials"][0]["values"]["sequence_length"] = 16
+    table = trial_table(results)
+    assert table.headers[1:4] == ["horizon", "target RTG", "sequence length"]
+    free = next(row for row in table.rows if row[0] == "TD3+BC")
+    assert free[1:4] == ["–", "–", "–"]
+    assert sum(row[3] == "16" for row in table.rows) == 1
+
+
+def test_trial_table_fits_80_columns_and_stars_the_best(results):
+    console = Console(width=80, record=True)
+    console.print(trial_table(results).terminal())
+    lines = console.export_text().splitlines()
+    assert not any("…" in line for line in lines)
+    starred = [line for line in lines if line.lstrip().startswith("*")]
+    assert len(starred) == 1
+    assert "DWM-TD3+BC" in starred[0]
+
+
+def test_summary_has_one_row_per_method_and_setting_over_seeds(results):
+    rows = summary_table(results).rows
+    finished = {(t["method"], *t["values"].values()) for t in results["trials"] if t["status"] == "done"}
+    assert len(rows) == len(finished)
+    means = [float(row[3].split()[0]) for row in rows]
+    assert means == sorted(means, reverse=True)
+    first, second = [t["score_mean"] for t in results["trials"] if t["method"] == "TD3+BC"]
+    model_free = next(row for row in rows if row[0] == "TD3+BC")
+    spread = abs(first - second) / 2
+    assert model_free[1:] == ["–", "–", f"{(first + second) / 2:.1f} ± {spread:.1f}", 2, 10, 20_000, "2 min"]
+    single = next(row for row in rows if row[:3] == ["DWM-TD3+BC", "3", "0.5"])
+    assert (single[3].split()[-1], single[4]) == ("1.5", 1), "one seed has failed: ± is over episodes"
+
+
+def test_summary_names_the_data(results):
+    last = summary_markdown(results).splitlines()[-1]
+    assert all(words in last for words in ("bundled SAC recording", "0123456789abcdef", "last checkpoint"))
+
+
+def test_refresh_has_one_row_per_on_policy_trial(results):
+    assert refresh_table(results) is None
+    results["trials"][1]["refresh"] = REFRESH
+    cells = ["DWM-TD3+BC", results["trials"][1]["id"], "5", "0", "1.3", "88%", "50%", "98%", "1200"]
+    assert refresh_table(results).rows == [cells]
+    assert summary_markdown(results).splitlines()[-1] == f"| {' | '.join(cells)} |"
+
+
+def test_cost_without_sharing_is_the_mean_time_of_each_trials_own_kind(results):
+    shared = sharing(results)
+    assert shared["num_users"] == 8
+    assert (shared["model_s"], shared["alone_model_s"]) == (360 + 120, 8 * 360)
+    assert (shared["stream_s"], shared["alone_stream_s"]) == (36, 8 * 18)
+    assert shared["reuse"] == 7.0
+
+
+def test_models_without_streams_or_counts_cost_none(results):
+    results["counters"]["segments_consumed"] = None
+    for trial in results["trials"]:
+        trial["world_model"] = trial["world_model"] and "one_step"
+    shared = sharing(results)
+    assert (shared["alone_model_s"], shared["alone_stream_s"], shared["reuse"]) == (8 * 120, 0, None)
+
+
+def test_headline_compares_with_the_model_free_trials_of_the_same_agent(results):
+    head = headline(results)
+    free = [trial["score_mean"] for trial in results["trials"] if trial["world_model"] is None]
+    assert head["model_free"]["score"].startswith(f"{sum(free) / 2:.1f} ± ")
+    assert (head["setting"]["num"], head["num_scored"]) == (2, 9)
+    for trial in results["trials"]:
+        trial["agent"] = trial["agent"] if trial["world_model"] else "iql"
+    assert headline(results)["model_free"] is None
+
+
+def test_page_is_wellformed_and_names_data_errors_and_checkpoint(run, check_page):
+    text = write_report(run).read_text()
+    check_page(text)
+    assert all(words in text for words in ("bundled SAC recording", "the agent has diverged", "last checkpoint"))
+    assert text.count("<figure>") == 5
+
+
+def test_text_of_a_run_is_escaped(results, check_page):
+    results["data"]["source"] = "<b>mine</b>"
+    results["trials"][0]["error"] = "<img src=x>"
+    results["trials"][1]["refresh"] = REFRESH
+    text = render(results)
+    check_page(text)
+    assert "&lt;b&gt;mine" in text
+    assert "<b>mine" not in text
+
+
+def test_run_without_any_score_has_a_page(tmp_path, check_page):
+    (tmp_path / "config.json").write_text(json.dumps({"run": {"task": "hopper-medium"}}))
+    text = write_report(tmp_path, tmp_path / "pages" / "now.html").read_text()
+    check_page(text)
+    assert "No trial has finished" in text
+
+
+@pytest.fixture
+def pipeline():
+    return load_program("pipelines/report.py")
+
+
+def test_pipeline_rebuilds_results_and_page(run, pipeline, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["report.py", str(run), "--out", str(run / "other.html")])
+    assert pipeline.main() == 0
+    assert json.loads((run / "results.json").read_text()) == collect_results(run)
+    assert (run / "other.html").is_file()
+    assert "DWM-TD3+BC" in capsys.readouterr().out
+
+
+def test_pipeline_ends_with_2_and_one_line_for_a_folder_that_is_no_run(tmp_path, pipeline, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["report.py", str(tmp_path)])
+    assert pipeline.main() == 2
+    assert capsys.readouterr().err.count("\n") == 1
