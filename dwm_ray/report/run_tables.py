@@ -12,8 +12,8 @@ from dwm_ray.report.table import NOTHING, Table, format_count, format_score, for
 
 Json = dict[str, Any]
 
-SUMMED = ["method", "score_mean", "score_std", "episodes", "updates", "seconds"]
-"""Fields of a trial that the means over seeds are made from."""
+SUMMED = ["score_mean", "score_std", "episodes", "updates", "seconds"]
+"""Numbers of a trial in the table of means over seeds."""
 
 
 def axes_of(trials: list[Json]) -> list[str]:
@@ -63,7 +63,8 @@ def summary_table(results: Json) -> Table:
     """
     axes = axes_of(results["trials"])
     done = [trial for trial in results["trials"] if trial["status"] == "done"]
-    frame = pd.DataFrame([trial | _setting(trial, axes) for trial in done], columns=[*axes, *SUMMED])
+    frame = pd.DataFrame([trial | _setting(trial, axes) for trial in done], columns=["method", *axes, *SUMMED])
+    frame = frame.astype(dict.fromkeys(SUMMED, float))
     found = (
         frame.groupby(["method", *axes], sort=False)
         .agg(
@@ -82,7 +83,7 @@ def summary_table(results: Json) -> Table:
             *setting,
             format_score(row.score, row.within if row.seeds == 1 else row.between),
             int(row.seeds),
-            int(row.episodes),
+            None if pd.isna(row.episodes) else int(row.episodes),
             int(row.updates),
             format_seconds(row.seconds),
         ]
