@@ -5,9 +5,10 @@ Recipes:
   medium         episodes of a policy trained to a third of the expert's score (--stop-score)
   expert         episodes of a policy trained for --train-steps
   random         uniform actions
-  waypoints      a scripted controller with noise, for PointMaze: to the goal along the shortest way
+  waypoints      a scripted controller with noise, for PointMaze: the shortest path to the goal
 
-An interrupted recording lies in OUT.resume and goes on when the same command is run again. Nothing is overwritten.
+The progress of an interrupted recording is saved in OUT.resume; run the same command again to continue. Existing data
+are never overwritten.
 
 Examples:
   python pipelines/collect.py --env HalfCheetah-v5 --recipe medium-replay --steps 200000 --out cheetah.hdf5
@@ -30,96 +31,73 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeRemainingColumn
 
 from dwm_ray.cli.command_line import main_guard
-from dwm_ray.data import parquet
-from dwm_ray.data.collection import Collection, Plan, Recipe
-from dwm_ray.data.export import check_new_minari, write_hdf5, write_minari
-from dwm_ray.data.load import describe_line, summary
+from dwm_ray.data.export import check_new_minari, write_hdf5, write_minari, write_parquet
+from dwm_ray.data.recording.collector import Collector, RecordingOptions
+from dwm_ray.data.summary import data_summary, summary_text
 from dwm_ray.tasks.table import task_for
 from dwm_ray.types import Episodes
 
-SCRIPTED: dict[str, str] = {"random": "uniform actions", "waypoints": "shortest way by waypoints, noise 0.5"}
-"""What a recording says of policies that nobody trained."""
+UNTRAINED: dict[str, str] = {"random": "uniform actions", "waypoints": "shortest way by waypoints, noise 0.5"}
+"""The attribute `agent` of data sets without a trained policy."""
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(RecordingOptions):
     """Command line of this program."""
 
-    env: str
-    """Gymnasium id with version, such as HalfCheetah-v5; actions must be a vector, observations one or a
-    goal-aware dictionary."""
     out: str
-    """File to write, or with --format minari the new set's id (NAMESPACE/NAME-vN)."""
-    recipe: Recipe = "medium-replay"
-    """How actions are chosen; see above."""
-    steps: int = 200_000
-    """Transitions to record."""
-    seed: int = 0
-    """Seeds the environment, the policy and its training."""
+    """File to write, or with --format minari the id of the new set (NAMESPACE/NAME-vN)."""
     format: Literal["hdf5", "parquet", "minari"] = "hdf5"
-    """hdf5 is D4RL's layout."""
-    train_steps: int = 1_000_000
-    """Most environment steps of training for medium and expert."""
-    stop_score: float | None = None
-    """Normalised score (raw return in environments without reference scores) over 10 episodes that ends training."""
-    checkpoint_every: int = 20_000
-    """Steps between two checkpoints: what an interruption costs at most, up to one episode."""
+    """File format; hdf5 is D4RL's layout."""
 
 
 @main_guard
 def main(argv: Sequence[str] | None = None) -> int:
+    """Record a data set, write it and print a summary."""
     options = tyro.cli(Options, args=argv, description=__doc__)
     _check(options)
     resume = Path(f"{options.out.rstrip('/')}.resume")
-    plan = Plan(
-        options.env,
-        options.recipe,
-        options.steps,
-        options.seed,
-        options.train_steps,
-        options.stop_score,
-        options.checkpoint_every,
-    )
     try:
-        collection, episodes = _collect(plan, resume)
+        collector, episodes = _collect(options, resume)
     except KeyboardInterrupt:
-        print(f"progress is kept in {resume}: run the same command again to go on", file=sys.stderr)
+        print(f"progress is saved in {resume}; run the same command again to continue", file=sys.stderr)
         raise
-    _write(options, episodes, collection.trained_steps)
+    _write(options, episodes, collector.trained_steps)
     shutil.rmtree(resume, ignore_errors=True)
     task = task_for(episodes.card.name, options.env, float(episodes.returns().max()))
-    print(f"{options.out}\n{describe_line(summary(episodes, task))}")
+    print(f"{options.out}\n{summary_text(data_summary(episodes, task))}")
     return 0
 
 
 def _check(options: Options) -> None:
-    """Everything that would fail only after hours."""
+    """Raise ValueError for options that would otherwise fail after hours."""
     for name in ("steps", "train_steps", "checkpoint_every"):
         if getattr(options, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} {getattr(options, name)}: must be at least 1")
+            raise ValueError(f"--{name.replace('_', '-')}: is {getattr(options, name)}; expected at least 1")
     if options.seed < 0:
-        raise ValueError(f"--seed {options.seed}: must not be negative")
+        raise ValueError(f"--seed: is {options.seed}; expected 0 or more")
     if options.format == "minari":
-        return check_new_minari(options.out)
-    if Path(options.out).exists():
-        raise ValueError(f"--out {options.out}: exists already, nothing is overwritten")
-    if Path(options.out).suffix != f".{options.format}":
-        raise ValueError(f"--out {options.out}: a file of --format {options.format} must end in .{options.format}")
-    return None
+        check_new_minari(options.out)
+    elif Path(options.out).exists():
+        raise ValueError(f"--out {options.out}: exists already; expected a new name, because nothing is overwritten")
+    elif Path(options.out).suffix != f".{options.format}":
+        raise ValueError(
+            f"--out {options.out}: unknown suffix; expected .{options.format} for --format {options.format}"
+        )
 
 
-def _collect(plan: Plan, resume: Path) -> tuple[Collection, Episodes]:
+def _collect(options: Options, resume: Path) -> tuple[Collector, Episodes]:
     columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
         stages: dict[str, TaskID] = {}
 
-        def report(stage: str, done: int, total: int) -> None:
+        def on_progress(stage: str, done: int, total: int) -> None:
             if stage not in stages:
                 stages[stage] = bars.add_task(stage, total=total)
             bars.update(stages[stage], completed=done)
 
-        collection = Collection(plan, resume, report)
-        return collection, collection.run()
+        collector = Collector(options, resume, on_progress)
+        return collector, collector.run()
 
 
 def _write(options: Options, episodes: Episodes, trained_steps: int) -> None:
@@ -127,19 +105,21 @@ def _write(options: Options, episodes: Episodes, trained_steps: int) -> None:
         "recipe": options.recipe,
         "seed": options.seed,
         "transitions": episodes.num_transitions,
+        "agent": _agent(options, trained_steps),
+        "gymnasium": version("gymnasium"),
+        "mujoco": version("mujoco"),
     }
-    facts |= {"agent": _agent(options, trained_steps), "gymnasium": version("gymnasium"), "mujoco": version("mujoco")}
     if options.format == "minari":
         write_minari(episodes, options.out, ", ".join(f"{key}: {value}" for key, value in facts.items()))
     elif options.format == "parquet":
-        parquet.write(episodes, Path(options.out))
+        write_parquet(episodes, Path(options.out))
     else:
         write_hdf5(episodes, Path(options.out), facts)
 
 
 def _agent(options: Options, trained_steps: int) -> str:
-    if options.recipe in SCRIPTED:
-        return SCRIPTED[options.recipe]
+    if options.recipe in UNTRAINED:
+        return UNTRAINED[options.recipe]
     return f"stable-baselines3 {version('stable-baselines3')} SAC, default hyperparameters, {trained_steps} steps"
 
 

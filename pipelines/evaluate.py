@@ -1,7 +1,8 @@
 """Evaluate the trained policies of a run again, with any number of episodes.
 
-RUN is a run's folder or address in a storage (all its finished trials), or one trial's folder. The scores are printed
-and written, with every episode's return, to reevaluation.json in each trial's folder, here and in the storage.
+RUN is the folder of a run, its address in a storage (all its finished trials), or the folder of one trial. Scores are
+printed. They are also written, with the return of every episode, to reevaluation.json in each trial's folder, and in
+the storage if there is one.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from dwm_ray.tasks.table import task_for
 from dwm_ray.training.policy_store import load_agent
 
 
-def rescore(
+def reevaluate_run(
     folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
     num_episodes: int = 100,
     seed: int = 1_000_000,
@@ -32,14 +33,14 @@ def rescore(
     """Evaluate the policies of RUN.
 
     Args:
-        folder: A run's folder or address in a storage, or one trial's folder.
+        folder: Folder of a run, its address in a storage, or the folder of one trial.
         num_episodes: Episodes per policy.
-        seed: Seed of the first episode; the others follow.
+        seed: Seed of the first episode; the next episodes use the next seeds.
         task: Refuse checkpoints of any other task.
     """
     if num_episodes < 1:
-        raise ValueError(f"--num-episodes {num_episodes}: at least one episode is needed")
-    torch.set_num_threads(1)  # a policy this small waits for a second thread more than it gains
+        raise ValueError(f"--num-episodes: is {num_episodes}; expected at least 1")
+    torch.set_num_threads(1)  # a policy this small waits for a second thread longer than it gains
     console = Console()
     run, trials = trial_folders(folder)
     for trial in trials:
@@ -56,37 +57,41 @@ def rescore(
 
 
 def trial_folders(where: str) -> tuple[RunFolder | None, list[Path]]:
-    """(None, the folder itself) where it has a checkpoint, else the run that it is and its trials that have one."""
+    """Return (None, [folder]) for a trial with a checkpoint, else the run and its trials with a checkpoint."""
     if (Path(where) / "checkpoint" / "agent.json").is_file():
         return None, [Path(where)]
     run = RunFolder.open(where)
     run.pull(run.root / "trials", weights=True)
     found = [trial for trial in run.trials() if (trial / "checkpoint" / "agent.json").is_file()]
     if not found:
-        raise ValueError(f"{where}: no trial of this run has a checkpoint yet")
+        raise ValueError(f"{where}: no trial of this run has a checkpoint yet; expected at least one")
     return run, found
 
 
 def reevaluate(trial: Path, num_episodes: int, seed: int, task_name: str | None) -> dict[str, Any]:
-    """Scores of a trial's last checkpoint."""
+    """Return the scores of a trial's last checkpoint."""
     agent, meta = load_agent(trial / "checkpoint", torch.device("cpu"))
     name = meta["config"]["task"]
     if task_name is not None and name != task_name:
-        raise ValueError(f"{trial}: this checkpoint is of task {name!r}, not of --task {task_name!r}")
+        raise ValueError(
+            f"{trial}: this checkpoint is of task {name!r}, not of --task {task_name!r}; expected --task {name}"
+        )
     task = task_for(name, meta["env_id"], meta["return_max"])
     result = evaluate(agent.act, task.env_id, num_episodes, seed)
-    unit = {
+    return {
+        **summarize(result.returns, task),
         "score_unit": task.score_unit,
         "seed": seed,
         "update": meta["update"],
         "policy_ms": result.policy_ms,
+        "returns": result.returns.tolist(),
     }
-    return {**summarize(result.returns, task), **unit, "returns": result.returns.tolist()}
 
 
 @main_guard
 def main(argv: list[str] | None = None) -> int:
-    return tyro.cli(rescore, args=sys.argv[1:] if argv is None else argv, description=__doc__)
+    """Run the program."""
+    return tyro.cli(reevaluate_run, args=sys.argv[1:] if argv is None else argv, description=__doc__)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from dwm_ray.cli.command_line import main_guard, parse
 from dwm_ray.config import RunConfig
-from dwm_ray.data.load import describe_line, summary
+from dwm_ray.data.summary import data_summary, summary_text
 from dwm_ray.data.task_data import load_task_data
 from dwm_ray.devices import default_device
 from dwm_ray.experiment import profiles
@@ -70,8 +70,8 @@ def investigate(console: Console, study: Study, options: StudyOptions, config: R
     """Load the data, do the study, show and write what it found."""
     known = read_json(Path(options.run) / "data.json") if options.run else None
     task_data, store = load_task_data(config, (known or {}).get("fingerprint")), store_in(options.output)
-    facts = summary(task_data.episodes, task_data.task)
-    console.print(describe_line(facts), highlight=False)
+    facts = data_summary(task_data.episodes, task_data.task)
+    console.print(summary_text(facts), highlight=False)
     console.print(f"profile: {profile}; study seed: {options.study_seed}", highlight=False)
     findings = study.measure(Lab(config, profile, task_data, default_device(), store, narrator(console)), options)
     folder = RunFolder.create(options.output, f"{study.name}-{config.task}")

@@ -17,7 +17,7 @@ from rich.console import Console
 from dwm_ray.agents.parts.build import new_agent
 from dwm_ray.cli.command_line import parse
 from dwm_ray.config import RunConfig
-from dwm_ray.data.load import describe_line, summary
+from dwm_ray.data.summary import data_summary, summary_text
 from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.distributed.cluster.connection import cluster_has_gpus, connect
 from dwm_ray.distributed.cluster.leftovers import cleanup_on_interrupt, free_leftovers
@@ -45,7 +45,7 @@ def begin(
     new_agent(config, task_data, torch.device("cpu"))  # refuses data that it cannot learn from
     run = RunFolder.create(output, config.task, kept)
     write_json(run.config, record)
-    write_json(run.root / "data.json", summary(task_data.episodes, task_data.task))
+    write_json(run.root / "data.json", data_summary(task_data.episodes, task_data.task))
     run.record_environment()
     run.push_record()
     announce(console, run, task_data, record)
@@ -79,7 +79,7 @@ def reopen(console: Console, where: str, output: Path) -> tuple[RunFolder, TaskD
 
 def announce(console: Console, run: RunFolder, task_data: TaskData, record: dict[str, Any]) -> None:
     """Say what data, profile and folder are used."""
-    console.print(describe_line(summary(task_data.episodes, task_data.task)), highlight=False)
+    console.print(summary_text(data_summary(task_data.episodes, task_data.task)), highlight=False)
     if task_data.has_unexplained_terminations:
         console.print(
             f"{task_data.task.env_id}: the data have terminations and no rule for them is known; imagined episodes end "

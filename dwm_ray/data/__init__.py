@@ -1,1 +1,1 @@
-"""Read, check and normalise logged data; cut windows; record new data."""
+"""Read, check and normalise logged data, and cut windows from them; `recording` records new data."""

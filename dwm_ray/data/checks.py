@@ -1,14 +1,13 @@
-"""Raw arrays -> Episodes: everything that can be wrong with a recording is said here, by file and key.
+"""Check raw arrays and convert them to Episodes; every error names the file and the key.
 
-Arrays carry D4RL's names whatever the file format: observations [N, O], actions [N, A], rewards [N], terminals [N],
-timeouts [N] and, where the recording has them, next_observations [N, O] with known_next [N].
+Arrays have D4RL's names in every file format: observations [N, O], actions [N, A], rewards [N], terminals [N],
+timeouts [N] and optionally next_observations [N, O] with known_next [N].
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -25,33 +24,23 @@ ARRAYS = ("obs", "act", "rew", "next_obs", "terminated", "truncated", "known_nex
 
 
 def episodes_from(arrays: Arrays, card: DataCard, spaces: Spaces | None = None) -> Episodes:
-    """Validated float32 episodes; the card's fingerprint is filled in here.
+    """Return checked float32 episodes and fill in the card's fingerprint.
 
-    `spaces` are the environment's, asked from Gymnasium by `card.env_id` unless given. The last row of the recording
-    ends an episode whether marked or not. ValueError names `card.path` and the key at fault.
+    `spaces` default to those of the environment `card.env_id`. The last row always ends an episode.
+    Raises ValueError naming `card.path` and the key at fault.
     """
     where = card.path
     _check_keys(arrays, where)
-    spaces = spaces or _known_spaces(card)
+    spaces = spaces or known_spaces(where, card.env_id)
     obs = _numbers(arrays, "observations", where, spaces.obs_size)
     terminated, truncated = _episode_ends(arrays, card, len(obs))
     next_obs, known_next = _next_observations(arrays, where, obs, terminated | truncated)
-    episodes = Episodes(
-        obs=obs,
-        act=_actions(arrays, where, spaces),
-        rew=_numbers(arrays, "rewards", where, None),
-        next_obs=next_obs,
-        terminated=terminated,
-        truncated=truncated,
-        known_next=known_next,
-        card=card,
-        spaces=spaces,
-    )
-    return with_fingerprint(episodes)
+    act, rew = _actions(arrays, where, spaces), _numbers(arrays, "rewards", where)
+    return with_fingerprint(Episodes(obs, act, rew, next_obs, terminated, truncated, known_next, card, spaces))
 
 
 def with_fingerprint(episodes: Episodes) -> Episodes:
-    """A copy whose card names its content: 16 hex digits over the bytes of all arrays."""
+    """Return the episodes with a card that identifies their content by 16 hex digits."""
     digest = hashlib.sha256()
     for name in ARRAYS:
         array = getattr(episodes, name)
@@ -60,39 +49,61 @@ def with_fingerprint(episodes: Episodes) -> Episodes:
     return replace(episodes, card=replace(episodes.card, fingerprint=digest.hexdigest()[:16]))
 
 
+def environment_id(where: str, named: str | None, requested: str | None, default: str | None = None) -> str:
+    """Return the environment that the data name, else `requested` (the option data.env), else `default`.
+
+    Gymnasium imports the module of an id 'MODULE:NAME'. Data must not decide which code runs on this machine, so such
+    an id is accepted only if the user requests it as well.
+    """
+    if named and ":" in named and named != requested:
+        raise ValueError(
+            f"{where}: names {named!r}, which would import the module {named.partition(':')[0]!r}; expected "
+            f"--data.env {named} if you trust it"
+        )
+    if named and requested and named != requested:
+        raise ValueError(f"{where}: was recorded in {named}, but data.env is {requested}; expected no data.env")
+    found = named or requested or default
+    if not found:
+        raise ValueError(f"{where}: does not name its environment; expected data.env, such as HalfCheetah-v5")
+    return str(found)
+
+
+def known_spaces(where: str, env_id: str) -> Spaces:
+    """Return the spaces of an environment; raise ValueError naming the data if it cannot be made."""
+    try:
+        return spaces_of(env_id)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
 def _check_keys(arrays: Arrays, where: str) -> None:
     missing = [key for key in REQUIRED if key not in arrays]
     if missing:
         raise ValueError(f"{where}: no key {', '.join(map(repr, missing))}; expected {', '.join(REQUIRED)}")
-    num_rows = len(np.atleast_1d(arrays["observations"]))
-    if num_rows == 0:
-        raise ValueError(f"{where}: 'observations' is empty, there is nothing to learn from")
-    for key, array in arrays.items():
-        if len(np.atleast_1d(array)) != num_rows:
-            raise ValueError(f"{where}: {key!r} has {len(np.atleast_1d(array))} rows, 'observations' has {num_rows}")
+    rows = {key: len(np.atleast_1d(array)) for key, array in arrays.items()}
+    expected = rows["observations"]
+    if expected == 0:
+        raise ValueError(f"{where}: 'observations' is empty; expected at least one row")
+    for key, found in rows.items():
+        if found != expected:
+            raise ValueError(f"{where}: {key!r} has {found} rows; expected {expected} as in 'observations'")
 
 
-def _known_spaces(card: DataCard) -> Spaces:
-    try:
-        return spaces_of(card.env_id)
-    except ValueError as error:
-        raise ValueError(f"{card.path}: {error}") from error
-
-
-def _numbers(arrays: Arrays, key: str, where: str, width: int | None) -> np.ndarray:
-    """Finite contiguous float32 of shape [N] (width None) or [N, width]."""
+def _numbers(arrays: Arrays, key: str, where: str, width: int | None = None) -> np.ndarray:
+    """Return finite contiguous float32 of shape [N] or [N, width]."""
     array = np.asarray(arrays[key])
-    expected: tuple[Any, ...] = (len(array),) if width is None else (len(array), width)
+    expected = (len(array),) if width is None else (len(array), width)
     if array.shape != expected:
-        raise ValueError(f"{where}: {key!r} has shape {array.shape}, the environment needs {expected}")
+        raise ValueError(f"{where}: {key!r} has shape {array.shape}; expected {expected} for this environment")
     if array.dtype.kind not in "fiu":
-        raise ValueError(f"{where}: {key!r} holds {array.dtype}, not numbers")
-    with np.errstate(over="ignore"):  # what overflows float32 is reported as infinite
+        raise ValueError(f"{where}: {key!r} holds {array.dtype}; expected numbers")
+    with np.errstate(over="ignore"):  # values that overflow float32 are reported as infinite below
         array = np.ascontiguousarray(array, dtype=np.float32)
     bad = ~np.isfinite(array).reshape(len(array), -1).all(1)
     if bad.any():
         raise ValueError(
-            f"{where}: {key!r} has NaN or infinite values in {bad.sum()} rows, first in row {bad.argmax()}"
+            f"{where}: {key!r} has NaN or infinite values in {bad.sum()} rows, first in row {bad.argmax()}; "
+            "expected finite numbers"
         )
     return array
 
@@ -104,8 +115,8 @@ def _actions(arrays: Arrays, where: str, spaces: Spaces) -> np.ndarray:
     if outside.any():
         row = int(outside.argmax())
         raise ValueError(
-            f"{where}: 'actions' leave the environment's bounds {low.min():g}..{high.max():g} in {outside.sum()} rows, "
-            f"first in row {row}: {np.array2string(act[row], precision=4)}"
+            f"{where}: 'actions' are out of bounds in {outside.sum()} rows, first in row {row} "
+            f"({np.array2string(act[row], precision=4)}); expected {low.min():g}..{high.max():g}"
         )
     return np.clip(act, low, high)
 
@@ -113,7 +124,7 @@ def _actions(arrays: Arrays, where: str, spaces: Spaces) -> np.ndarray:
 def _flags(arrays: Arrays, key: str, where: str) -> np.ndarray:
     array = np.asarray(arrays[key])
     if array.ndim != 1 or not ((array == 0) | (array == 1)).all():
-        raise ValueError(f"{where}: {key!r} must be one flag (0 or 1) per row, not {array.dtype} of {array.shape}")
+        raise ValueError(f"{where}: {key!r} is {array.dtype} of shape {array.shape}; expected one 0 or 1 per row")
     return array.astype(bool)
 
 
@@ -123,15 +134,18 @@ def _episode_ends(arrays: Arrays, card: DataCard, num_rows: int) -> tuple[np.nda
     limit = None if (terminated | truncated).any() else time_limit(card.env_id)
     if limit is not None and num_rows > limit:
         raise ValueError(
-            f"{card.path}: 'terminals' and 'timeouts' mark no episode end in {num_rows} rows, "
-            f"but {card.env_id} ends an episode after {limit} steps"
+            f"{card.path}: 'terminals' and 'timeouts' mark no episode end in {num_rows} rows; expected one at least "
+            f"every {limit} steps, the time limit of {card.env_id}"
         )
     truncated[-1] |= not terminated[-1]
     return terminated, truncated
 
 
 def _next_observations(arrays: Arrays, where: str, obs: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(next_obs, known_next); without the key, shifted inside episodes and unknown (the state repeated) at ends."""
+    """Return (next_obs, known_next).
+
+    Without the key, next observations are shifted inside episodes; at ends the state is repeated and marked unknown.
+    """
     if "next_observations" in arrays:
         known = _flags(arrays, "known_next", where) if "known_next" in arrays else np.ones(len(obs), dtype=bool)
         return _numbers(arrays, "next_observations", where, obs.shape[1]), known

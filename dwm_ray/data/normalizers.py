@@ -1,9 +1,9 @@
-"""Maps between raw units and what networks read. Fitted values are buffers, so they travel in the state dict.
+"""Normalisers between raw units and network inputs; fitted values are buffers of the state dict.
 
-`CDFNormalizer` is DWM's (arXiv 2402.03570): each dimension through its empirical distribution function to [-1, 1]. Here
-the function is kept as a fixed number of equally likely quantiles with straight lines between them, so that an unfitted
-module can load a fitted one's state, and so that the inverse, which runs for every imagined segment, is one gather.
-Fitting is numpy in double precision; `forward` and `inverse` are torch and work on any leading shape.
+`CDFNormalizer` is DWM's (arXiv 2402.03570): each dimension passes through its empirical distribution function to
+[-1, 1]. The function is stored as a fixed number of equally likely quantiles with linear interpolation. An unfitted
+module can therefore load the state of a fitted one, and the inverse, which runs for every imagined segment, is one
+gather. Fitting is numpy in double precision; `forward` and `inverse` are torch and accept any leading shape.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ from torch import Tensor, nn
 
 
 def _checked(data: np.ndarray, size: int) -> np.ndarray:
-    """The data [N, D]; ValueError unless there is a row, D is `size` and everything is finite."""
+    """Return the data [N, D]; raise ValueError unless N > 0, D is `size` and everything is finite."""
     if data.ndim != 2 or data.shape[1] != size or len(data) == 0:
-        raise ValueError(f"normaliser of {size} dimensions: expected data [N >= 1, {size}], got {list(data.shape)}")
+        raise ValueError(f"normaliser: data has shape {list(data.shape)}; expected [N >= 1, {size}]")
     if not np.isfinite(data).all():
-        raise ValueError(f"normaliser: data has {np.count_nonzero(~np.isfinite(data))} values that are not finite")
+        num_bad = np.count_nonzero(~np.isfinite(data))
+        raise ValueError(f"normaliser: data has {num_bad} values that are not finite; expected none")
     return data
 
 
 class CDFNormalizer(nn.Module):
     """Empirical CDF of each of `size` dimensions to [-1, 1].
 
-    Values outside the data go to -1 or 1. A value that many rows share (a constant column, a clipped sensor) goes to
-    the middle of its ranks and comes back exactly.
+    Values outside the data map to -1 or 1. A value that many rows share (a constant column, a clipped sensor) maps to
+    the middle of its ranks, and the inverse restores it exactly.
     """
 
     knots: Tensor  # [D, Q] quantiles, ascending
@@ -41,11 +42,11 @@ class CDFNormalizer(nn.Module):
         self.register_buffer("midrank", ranks)
 
     def fit(self, data: np.ndarray) -> Self:
-        """Set the quantiles from rows [N, D]."""
+        """Set the quantiles from rows [N, D] and return the module."""
         size, num_knots = self.knots.shape
         # float32 first: equal values must stay equal, which interpolated quantiles in double would not guarantee
         levels = np.linspace(0, 1, num_knots)
-        columns = _checked(data, size).T  # one by one: doubles of a million wide rows would be gigabytes
+        columns = _checked(data, size).T  # one by one: a million wide rows in double precision take gigabytes
         knots = np.stack([np.quantile(column.astype(np.float64), levels) for column in columns])
         self.knots.copy_(torch.from_numpy(np.sort(knots.astype(np.float32), axis=1)))
         first = torch.searchsorted(self.knots, self.knots)
@@ -54,17 +55,17 @@ class CDFNormalizer(nn.Module):
         return self
 
     def forward(self, raw: Tensor) -> Tensor:
-        """Raw [..., D] -> [-1, 1]."""
+        """Map raw values [..., D] to [-1, 1]."""
         columns = raw.reshape(-1, raw.shape[-1]).T.contiguous()
         num_knots = self.knots.shape[1]
         below = (torch.searchsorted(self.knots, columns, right=True) - 1).clamp_(0, num_knots - 2)
         low, high = self.knots.gather(1, below), self.knots.gather(1, below + 1)
-        share = ((columns - low) / (high - low).clamp_min(torch.finfo(raw.dtype).tiny)).clamp_(0, 1)
-        rank = torch.where(columns == low, self.midrank.gather(1, below), below + share)
+        fraction = ((columns - low) / (high - low).clamp_min(torch.finfo(raw.dtype).tiny)).clamp_(0, 1)
+        rank = torch.where(columns == low, self.midrank.gather(1, below), below + fraction)
         return (rank * (2 / (num_knots - 1)) - 1).T.reshape(raw.shape)
 
     def inverse(self, value: Tensor) -> Tensor:
-        """[-1, 1] (clamped) -> raw [..., D]; always within the range of the data."""
+        """Map [-1, 1] (clamped) to raw values [..., D] within the range of the data."""
         columns = value.reshape(-1, value.shape[-1]).T
         num_knots = self.knots.shape[1]
         rank = ((columns + 1) * ((num_knots - 1) / 2)).clamp(0, num_knots - 1)
@@ -74,7 +75,7 @@ class CDFNormalizer(nn.Module):
 
 
 class MinMaxNormalizer(nn.Module):
-    """The range of each of `size` dimensions to [-1, 1], linearly and without clamping; a constant goes to 0."""
+    """Linear map from the range of each of `size` dimensions to [-1, 1] without clamping; a constant maps to 0."""
 
     center: Tensor  # [D]
     half_range: Tensor  # [D]; 1 where the data are constant
@@ -85,7 +86,7 @@ class MinMaxNormalizer(nn.Module):
         self.register_buffer("half_range", torch.ones(size))
 
     def fit(self, data: np.ndarray) -> Self:
-        """Set the range from rows [N, D]."""
+        """Set the range from rows [N, D] and return the module."""
         rows = _checked(data, len(self.center))
         low, high = rows.min(0).astype(np.float64), rows.max(0).astype(np.float64)
         self.center.copy_(torch.from_numpy((low + high) / 2))
@@ -93,16 +94,16 @@ class MinMaxNormalizer(nn.Module):
         return self
 
     def forward(self, raw: Tensor) -> Tensor:
-        """Raw [..., D] -> [-1, 1] for values within the data's range."""
+        """Map raw values [..., D] to [-1, 1] within the range of the data."""
         return (raw - self.center) / self.half_range
 
     def inverse(self, value: Tensor) -> Tensor:
-        """[-1, 1] -> raw [..., D]."""
+        """Map [-1, 1] to raw values [..., D]."""
         return value * self.half_range + self.center
 
 
 class ZScore(nn.Module):
-    """Each of `size` dimensions to mean 0 and standard deviation 1; `eps` keeps constants finite (TD3+BC's 1e-3)."""
+    """Standardisation of each of `size` dimensions; `eps` (TD3+BC's 1e-3) bounds the scale of constants."""
 
     mean: Tensor  # [D]
     scale: Tensor  # [D]; standard deviation + eps
@@ -114,16 +115,16 @@ class ZScore(nn.Module):
         self.register_buffer("scale", torch.ones(size))
 
     def fit(self, data: np.ndarray) -> Self:
-        """Set mean and deviation from rows [N, D]."""
+        """Set mean and standard deviation from rows [N, D] and return the module."""
         rows = _checked(data, len(self.mean))
         self.mean.copy_(torch.from_numpy(rows.mean(0, dtype=np.float64)))
         self.scale.copy_(torch.from_numpy(rows.std(0, dtype=np.float64) + self.eps))
         return self
 
     def forward(self, raw: Tensor) -> Tensor:
-        """Raw [..., D] -> standardised."""
+        """Map raw values [..., D] to standardised ones."""
         return (raw - self.mean) / self.scale
 
     def inverse(self, value: Tensor) -> Tensor:
-        """Standardised -> raw [..., D]."""
+        """Map standardised values to raw ones [..., D]."""
         return value * self.scale + self.mean

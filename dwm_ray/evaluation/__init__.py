@@ -1,1 +1,1 @@
-"""Score policies and world models."""
+"""Evaluate policies and world models: rollouts, scores, statistics, prediction errors and distances."""

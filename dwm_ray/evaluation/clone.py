@@ -1,9 +1,9 @@
-"""A cloned behaviour policy: what drives a world model as the recorded behaviour would, from any state.
+"""A cloned behaviour policy, which supplies a world model with actions in any state.
 
-A Gaussian with a deviation of its own in each state, by maximum likelihood, so that it is as random as the behaviour
-was there: a deterministic clone would make imagined futures look too alike. Draws are clipped to the action bounds, as
-the recorded actions are. One Gaussian cannot hold several habits at once; the negative log-likelihood on held-out data
-says how well it fits.
+The clone is a Gaussian with a state-dependent standard deviation, fitted by maximum likelihood, so that it is as random
+as the behaviour. Imagined futures of a deterministic clone would be too similar. Samples are clipped to the action
+bounds, as the recorded actions are. One Gaussian cannot represent several modes; its negative log-likelihood on
+held-out data measures the fit.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ HIDDEN = [256, 256]
 BATCH_SIZE = 256
 LEARNING_RATE = 1e-3
 LOG_STD_RANGE = (-5.0, 1.0)
-"""Of unit actions."""
+"""Bounds of the log standard deviation of unit actions."""
 
 
 class BehaviourClone(nn.Module):
-    """State -> Gaussian over unit actions."""
+    """Policy from states to a Gaussian over unit actions."""
 
     def __init__(self, spaces: Spaces, stats: DataStats) -> None:
         super().__init__()
@@ -34,32 +34,32 @@ class BehaviourClone(nn.Module):
         self.net = StackedMLP(1, [spaces.obs_size, *HIDDEN, 2 * spaces.act_size], "fp32")
 
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-deviation [B, A] for raw observations [B, O]."""
+        """Return mean and log standard deviation [B, A] for raw observations [B, O]."""
         mean, log_std = self.net(self.scaling.obs(obs)).squeeze(0).chunk(2, -1)
         return mean, log_std.clamp(*LOG_STD_RANGE)
 
     def loss(self, obs: Tensor, act: Tensor) -> Tensor:
-        """Negative log-likelihood of raw actions, in nats per action dimension."""
+        """Return the negative log-likelihood of raw actions in nats per action dimension."""
         mean, log_std = self(obs)
         z = (self.scaling.unit(act) - mean) * torch.exp(-log_std)
         return (0.5 * z.square() + log_std).mean() + 0.5 * math.log(2 * math.pi)
 
     @torch.no_grad()
     def sample(self, obs: Tensor, generator: torch.Generator) -> Tensor:
-        """Raw actions [B, A] within the bounds."""
+        """Sample raw actions [B, A] within the bounds."""
         mean, log_std = self(obs)
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         return self.scaling.raw((mean + log_std.exp() * noise).clamp(-1, 1))
 
     def driver(self, generator: torch.Generator) -> Driver:
-        """This policy as the driver of a world model."""
+        """Return this policy as the driver of a world model."""
         return Driver(CLONED, lambda windows: lambda obs, step: self.sample(obs, generator))
 
 
 def clone_behaviour(
     episodes: Episodes, stats: DataStats, num_updates: int, seed: int, device: torch.device
 ) -> BehaviourClone:
-    """A clone trained on all transitions of `episodes`."""
+    """Return a clone trained on all transitions of `episodes`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         clone = BehaviourClone(episodes.spaces, stats).to(device)

@@ -1,14 +1,14 @@
-"""Distances between two sets of points: is what a model generates distributed as what was recorded?
+"""Distances between two sets of points, such as generated and recorded states.
 
     MMD^2       mean k(x, x') + mean k(y, y') - 2 mean k(x, y), unbiased      Gretton et al. 2012, eq. 3
     energy      2 mean |x - y| - mean |x - x'| - mean |y - y'|, unbiased      Szekely & Rizzo 2013
     KL(x || y)  from distances to the k-th nearest neighbours in x and y      Wang, Kulkarni & Verdu 2009, eq. 5
 
-k is Gaussian; its width is the median distance of all points together. The first two are one statistic of a matrix of
-pairs, 0 in expectation where x and y are distributed alike, so one permutation test serves both: the labels x and y are
-shuffled, and the 95 % quantile of what comes out is the floor below which nothing is shown. It takes the points for
-independent. KL estimates of a few hundred points in many dimensions are off by an amount that does not vanish: compare
-them with the same estimate between two halves of the real data, never with 0.
+k is Gaussian; its width is the median distance of the pooled points. The first two are one statistic of a matrix of
+pairs with expectation 0 if x and y have the same distribution. One permutation test serves both: the labels x and y are
+shuffled, and the 95 % quantile of the results is the floor below which a distance is not significant. The test assumes
+independent points. KL estimates from a few hundred points in many dimensions are biased: compare them with the same
+estimate between two halves of the real data, not with 0.
 """
 
 from __future__ import annotations
@@ -21,37 +21,41 @@ from torch import Tensor
 
 FLOOR_LEVEL = 0.95
 CLOSEST = 1e-6
-"""Points that coincide are taken to be this far apart, in the units of the caller, for logarithms of distances."""
+"""Smallest distance whose logarithm is taken, in the units of the points."""
 
 
 @dataclass(frozen=True)
 class Distance:
-    """A distance and what shuffled labels give in its place."""
+    """A distance and its permutation test."""
 
     value: float
     floor: float
-    """95 % quantile over permutations; -inf without any."""
+    """95 % quantile over permutations; -inf without permutations."""
     p_value: float
-    """Fraction of permutations, the given labels among them, that are at least as far apart."""
+    """Fraction of permutations, including the identity, with at least this distance."""
 
 
 def mmd(x: Tensor, y: Tensor, generator: torch.Generator, num_permutations: int = 100) -> Distance:
-    """Unbiased MMD^2 of x [m, D] and y [n, D], 2 points each at least; the generator is on the CPU."""
+    """Return the unbiased MMD^2 of x [m, D] and y [n, D] with m, n >= 2; the generator is on the CPU."""
     squared = _distances(x, y).square()
     width = _pairs(squared).median().clamp_min(CLOSEST**2)
     return _two_sample(torch.exp(-squared / (2 * width)), len(x), generator, num_permutations)
 
 
 def energy(x: Tensor, y: Tensor, generator: torch.Generator, num_permutations: int = 100) -> Distance:
-    """Energy distance of x [m, D] and y [n, D], 2 points each at least, in the units of the points."""
+    """Return the energy distance of x [m, D] and y [n, D] with m, n >= 2, in the units of the points."""
     return _two_sample(-_distances(x, y), len(x), generator, num_permutations)
 
 
 def kl_divergence(x: Tensor, y: Tensor, neighbours: int = 5) -> float:
-    """Estimate of KL(p_x || p_y) in nats from x [m, D] and y [n, D]; may be negative. It is large where x has points
-    that y has none near: x is what is generated, y what was recorded."""
+    """Estimate KL(p_x || p_y) in nats from x [m, D] and y [n, D]; the estimate may be negative.
+
+    It is large if x has points far from all of y, so x should be the generated points and y the recorded ones.
+    """
     if not 1 <= neighbours < min(len(x), len(y) + 1):
-        raise ValueError(f"KL of {len(x)} and {len(y)} points: too few for {neighbours} nearest neighbours")
+        raise ValueError(
+            f"KL of {len(x)} and {len(y)} points: too few for {neighbours} nearest neighbours; expected more points"
+        )
     x, y = x.double(), y.double()
     within = torch.cdist(x, x).kthvalue(neighbours + 1, dim=1).values  # a point's nearest neighbour is itself
     across = torch.cdist(x, y).kthvalue(neighbours, dim=1).values
@@ -60,7 +64,7 @@ def kl_divergence(x: Tensor, y: Tensor, neighbours: int = 5) -> float:
 
 
 def _distances(x: Tensor, y: Tensor) -> Tensor:
-    """[m + n, m + n] between all points, x first."""
+    """Return distances [m + n, m + n] between all points, x first."""
     if min(len(x), len(y)) < 2 or x.shape[1:] != y.shape[1:]:
         raise ValueError(f"distance of sets {list(x.shape)} and {list(y.shape)}: expected 2 points each, of one size")
     pooled = torch.cat([x, y]).double().cpu()
@@ -68,7 +72,7 @@ def _distances(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _pairs(matrix: Tensor) -> Tensor:
-    """Entries above the diagonal."""
+    """Return the entries above the diagonal."""
     rows, columns = torch.triu_indices(len(matrix), len(matrix), offset=1)
     return matrix[rows, columns]
 
@@ -85,7 +89,7 @@ def _two_sample(matrix: Tensor, num_x: int, generator: torch.Generator, num_perm
 
 
 def _statistics(matrix: Tensor, is_x: Tensor, num_x: int) -> Tensor:
-    """[P] mean within x + mean within y - 2 mean across, for each row of labels [P, m + n]; no pair of equals."""
+    """Return mean within x + mean within y - 2 mean across [P] for labels [P, m + n]; the diagonal is excluded."""
     num_y = len(matrix) - num_x
     across_all = matrix - torch.diag(matrix.diagonal())
     within_x = ((is_x @ across_all) * is_x).sum(1)

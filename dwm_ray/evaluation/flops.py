@@ -1,5 +1,4 @@
-"""Floating-point operations of a piece of work: products of matrices and convolutions, a multiply and an add counted as
-two, as torch's own counter sees them when the work is done once. Element-wise work is not in it."""
+"""Count floating-point operations of matrix products and convolutions (multiply and add count as two)."""
 
 from __future__ import annotations
 
@@ -9,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def count_flops(work: Callable[[], object]) -> int:
-    """Operations of one call, backward passes that it makes included."""
+    """Return the operations of one call, including its backward passes and excluding element-wise operations."""
     with FlopCounterMode(display=False) as counter:
         work()
     return int(counter.get_total_flops())

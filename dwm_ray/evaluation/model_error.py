@@ -1,10 +1,9 @@
-"""How far a world model's segments are from what really followed, step by step, on held-out windows.
+"""Prediction error of world models per step, on held-out windows, in standard deviations of the data.
 
-The unit is the standard deviation of the data, so that tasks and dimensions compare. A model that follows a policy is
-driven by the window's logged actions, or by another driver such as a cloned behaviour policy; a model that does not
-(DWM) gets the first action and the window's own return-to-go only. Unlike the table of DWM (arXiv 2402.03570), which
-sets the two side by side, the result says which it was: without the later actions, most of the distance to the one
-future that came true is the behaviour's randomness.
+A model that follows a policy receives the window's logged actions, or those of another driver such as a cloned
+behaviour policy. Other models (DWM) receive the first action and the window's return-to-go only. Without the later
+actions most of the error is the randomness of the behaviour. The table of DWM (arXiv 2402.03570) compares both kinds
+directly; here the result names its driver.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from dwm_ray.world_models.base import WorldModel
 
 UNIT = "standard deviations of the data"
 CHUNK_ROWS = 512
-"""Windows per call of the model; bounds memory."""
+"""Windows per call of the model, which bounds memory."""
 
 
 @dataclass(frozen=True)
 class Driver:
-    """Where the later actions come from, for models that follow a policy."""
+    """Source of the later actions for models that follow a policy."""
 
     name: str
     policy_for: Callable[[Windows], Policy]
@@ -37,12 +36,12 @@ class Driver:
 LOGGED_ACTIONS = Driver("logged actions", lambda windows: lambda obs, step: windows.act[:, step])
 UNDRIVEN = "first action and return-to-go"
 AHEAD = ", also those after each state"
-"""What recorded actions tell a model that reads ahead, and would tell no learner: they were chosen in those states."""
+"""Suffix for models that read ahead: the recorded actions reveal later states, which no learner could know."""
 
 
 @dataclass(frozen=True)
 class ModelError:
-    """Mean squared errors by step 1..H, squares of `UNIT`. State h is s_{t+h}, reward h is r_{t+h-1}."""
+    """Mean squared errors per step 1..H in squares of `UNIT`; state h is s_{t+h}, reward h is r_{t+h-1}."""
 
     model: str
     driven_by: str
@@ -53,6 +52,7 @@ class ModelError:
     """Error of predicting that the state stays s_t."""
 
     def to_json(self) -> dict[str, Any]:
+        """Return the errors with steps, unit and root mean squares."""
         return {
             "model": self.model,
             "driven_by": self.driven_by,
@@ -77,9 +77,9 @@ def prediction_error(
     driver: Driver = LOGGED_ACTIONS,
     num_windows: int = 2048,
 ) -> ModelError:
-    """Error on at most `num_windows` held-out windows, drawn without repetition; all on the generator's device.
+    """Return the error on at most `num_windows` windows, sampled without replacement on the generator's device.
 
-    Steps go up to the model's longest segment, the windows' T - 1, or the last step that any window records.
+    The number of steps is bounded by the model's longest segment, the windows' T - 1 and the last recorded step.
     """
     starts = torch.randperm(windows.num_windows, generator=generator, device=generator.device)[:num_windows]
     chunks = [
@@ -103,7 +103,7 @@ def _chunk_error(
     driver: Driver,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Sums of squared errors [3, H] (states, rewards, no change) and the numbers of entries in them [3, H]."""
+    """Return sums of squared errors [3, H] (states, rewards, no change) and their numbers of entries [3, H]."""
     obs, act = windows.obs[:, 0], windows.act[:, 0]
     horizon = min(model.max_horizon, windows.obs.shape[1] - 1)
     policy = driver.policy_for(windows) if model.follows_policy else None
@@ -111,7 +111,7 @@ def _chunk_error(
         segments = model.imagine(obs, act, policy=policy, horizon=horizon, rtg=windows.rtg, generator=generator)
     later = windows.obs[:, 1 : horizon + 1]
     scale = torch.as_tensor(obs_std, dtype=obs.dtype, device=obs.device)
-    scale = torch.where(scale > 1e-6, scale, torch.inf)  # a dimension that never varies has no unit: it counts as 0
+    scale = torch.where(scale > 1e-6, scale, torch.inf)  # constant dimensions have no unit: they count as 0
     squares = torch.stack(
         [
             ((segments.obs[:, 1:] - later) / scale).square().mean(-1),

@@ -1,7 +1,4 @@
-"""From the episode returns of one run to its score: D4RL-normalised, with its spread over episodes.
-
-Statistics over runs and tasks are in `stats`.
-"""
+"""Score of one run from the returns of its episodes; statistics over runs and tasks are in `stats`."""
 
 from __future__ import annotations
 
@@ -11,9 +8,9 @@ from dwm_ray.tasks.table import TaskSpec
 
 
 def summarize(returns: np.ndarray, task: TaskSpec) -> dict[str, float | int]:
-    """Means and population standard deviations of E returns and of their scores (raw returns without references)."""
+    """Return means and population standard deviations of E returns and of their scores in `task.score_unit`."""
     if len(returns) == 0:
-        raise ValueError("returns: there are no episodes to summarize")
+        raise ValueError("returns: no episodes to summarize; expected at least one")
     scores = np.array([task.score(float(value)) for value in returns])
     return {
         "score_mean": float(scores.mean()),

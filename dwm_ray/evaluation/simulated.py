@@ -1,7 +1,7 @@
-"""The simulator in a world model's place: what would have followed recorded pairs, had a given policy acted.
+"""Roll out a policy in the simulator from recorded pairs, as a world model without error.
 
-With a cloned behaviour policy this is a world model without error, so its distance from the futures that came true is
-the behaviour's randomness (and what the clone gets wrong): what no model can do better that does not see the actions.
+With a cloned behaviour policy, the distance of these segments from the recorded futures is the randomness of the
+behaviour plus the error of the clone: a lower bound for every model that does not see the actions.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from dwm_ray.types import Policy, Segments
 
 
 def simulated(env_id: str, obs: Tensor, act: Tensor, policy: Policy, horizon: int) -> tuple[Segments, Tensor]:
-    """Segments of `horizon` steps from raw pairs [B, O] and [B, A], and [B] bool: which rows the simulator could do.
+    """Return segments of `horizon` steps from raw pairs [B, O] and [B, A], and a mask [B] of the valid rows.
 
-    The others hold zeros from the step on that failed (`Simulator`: clipped velocities, instability). Nothing ends a
-    segment: discounts are 1. ValueError for environments whose state cannot be set from an observation.
+    Invalid rows hold zeros from the failed step on (see `Simulator`: clipped velocities, instability). Discounts are 1.
+    Raises ValueError for environments whose state cannot be set from an observation.
     """
     simulator = Simulator(env_id)
     known = torch.ones(len(obs), dtype=torch.bool, device=obs.device)
@@ -37,7 +37,7 @@ def simulated(env_id: str, obs: Tensor, act: Tensor, policy: Policy, horizon: in
 
 
 def _step(simulator: Simulator, obs: Tensor, act: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(next state [B, O], reward [B], done [B] bool) of one step from each state."""
+    """Return (next state [B, O], reward [B], whether the simulator succeeded [B]) of one step from each state."""
     nothing = np.zeros(obs.shape[1])
     pairs = zip(obs.double().cpu().numpy(), act.double().cpu().numpy(), strict=True)
     steps = [simulator.step(state, action) for state, action in pairs]

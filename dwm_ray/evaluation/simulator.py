@@ -1,14 +1,15 @@
-"""Are a segment's steps possible? Set the simulator to s_i, take a_i once, compare (r_i, s_{i+1}) with what it says.
+"""Compare the steps of segments with the simulator: set it to s_i, apply a_i, compare (r_i, s_{i+1}) with its result.
 
-This is the acceptance check of DAWM (arXiv 2509.19538) and the one measure in which models that see the later actions,
-infer them or make them up can be set side by side: the behaviour's randomness, which is most of `model_error` for
-models that do not know the actions, is no part of it. Each step is judged by itself, from the segment's own state, so
-errors do not add up over the steps. Recorded transitions give the floor: float32 rounding of the recording, and for the
-Ant's reward a little more, because it is measured from a position that lags one substep behind the state.
+This is the acceptance check of DAWM (arXiv 2509.19538). It is comparable between models that receive, infer or generate
+the later actions, because it does not contain the behaviour's randomness, which dominates `model_error` for models
+without the actions. Each step starts from the segment's own state, so errors do not accumulate. Recorded transitions
+give the floor: float32 rounding of the recording, and slightly more for the Ant's reward, which is measured from a
+position that lags one substep behind the state.
 
-MuJoCo's walking robots show their whole state but the position on the plane, on which nothing depends. Hopper and
-Walker2d show velocities clipped to +-10: steps that begin at a clipped value are left out, because the true one is not
-known. So are steps after the task's end, and those that make the simulator unstable; `steps_checked` says what is left.
+Observations of MuJoCo's walking robots contain the whole state except the position on the plane, on which nothing
+depends. Hopper and Walker2d clip observed velocities to +-10: steps that start at a clipped value are skipped, because
+the true one is unknown. Steps after the end of the task and steps that make the simulator unstable are skipped too.
+`steps_checked` counts the remaining steps.
 """
 
 from __future__ import annotations
@@ -23,27 +24,28 @@ import numpy as np
 
 from dwm_ray.evaluation.model_error import UNIT
 from dwm_ray.tasks.environments import make_environment
-from dwm_ray.tasks.table import body_of
+from dwm_ray.tasks.table import environment_info
 from dwm_ray.types import Segments, Windows
 
 HIDDEN_POSITIONS = {"HalfCheetah": 1, "Hopper": 1, "Walker2d": 1, "Ant": 2}
-"""Leading coordinates of the simulator that an observation leaves out."""
+"""Number of leading simulator coordinates that are missing in an observation."""
 CLIPPED_SPEED = {"Hopper": 10.0, "Walker2d": 10.0}
-"""Largest velocity that an observation shows."""
+"""Bound to which observed velocities are clipped."""
 
 
 @dataclass(frozen=True)
 class SimulatorError:
-    """By step 1..M: squared distances of `UNIT` between segments and simulator. Not a number where none was checked."""
+    """Squared distances (of `UNIT`) between segments and simulator per step 1..M; NaN if no step was checked."""
 
     env_id: str
     steps_checked: list[int]
     obs_mse: list[float]
     rew_mse: list[float]
     obs_median: list[float]
-    """Median over transitions of the root mean square over dimensions: contacts give the mean a long tail."""
+    """Median over transitions of the root mean square over dimensions, because contacts make the mean heavy-tailed."""
 
     def to_json(self) -> dict[str, Any]:
+        """Return the errors with steps, unit and root mean squares; NaN becomes None."""
         return {
             "env_id": self.env_id,
             "unit": UNIT,
@@ -58,23 +60,24 @@ class SimulatorError:
 
 
 def _known(values: list[float]) -> list[float | None]:
-    """JSON has no word for what is not a number."""
     return [None if np.isnan(value) else value for value in values]
 
 
 def simulator_error(segments: Segments, env_id: str, obs_std: np.ndarray, rew_std: float) -> SimulatorError:
-    """Check every step that has its action: all of them, or the first one for models that know one action only.
+    """Check every step of raw segments whose action is known; `obs_std` is [O]. A few thousand steps per second.
 
-    Raw segments; `obs_std` [O]. A few thousand steps a second. ValueError for an environment whose state cannot be set
-    from an observation, or whose observations are of another size.
+    Raises ValueError if the environment's state cannot be set from an observation or observations differ in size.
     """
     simulator = Simulator(env_id)
     if segments.obs.shape[2] != simulator.obs_size:
-        raise ValueError(f"simulator check: {env_id} shows {simulator.obs_size} numbers, not {segments.obs.shape[2]}")
+        raise ValueError(
+            f"simulator check: observations have size {segments.obs.shape[2]}; "
+            f"expected {simulator.obs_size} as in {env_id}"
+        )
     num_steps = segments.act.shape[1]
     ended = (segments.discount == 0).cpu().numpy()
     obs, act, rew = (part.double().cpu().numpy() for part in (segments.obs, segments.act, segments.rew))
-    scale = np.where(obs_std > 1e-6, obs_std, np.inf)  # a dimension that never varies has no unit: it counts as 0
+    scale = np.where(obs_std > 1e-6, obs_std, np.inf)  # constant dimensions have no unit: they count as 0
     columns = []
     for step in range(num_steps):
         alive = ~ended[:, :step].any(1)
@@ -86,7 +89,7 @@ def simulator_error(segments: Segments, env_id: str, obs_std: np.ndarray, rew_st
 def _column(
     gaps: list[tuple[np.ndarray, float] | None], scale: np.ndarray, rew_std: float
 ) -> tuple[int, float, float, float]:
-    """(checked, mean squared state error, reward error, median state error) of one step."""
+    """Return (checked steps, mean squared state error, reward error, median state error) of one step."""
     known = [gap for gap in gaps if gap is not None]
     if not known:
         return 0, float("nan"), float("nan"), float("nan")
@@ -96,58 +99,62 @@ def _column(
 
 
 class Simulator:
-    """One environment that can be set to any observation."""
+    """Environment that can be set to any observation."""
 
     def __init__(self, env_id: str) -> None:
-        body = body_of(env_id)
-        if body is None or body.env not in HIDDEN_POSITIONS or not env_id.endswith(("-v4", "-v5")):
+        info = environment_info(env_id)
+        if info is None or info.env_id not in HIDDEN_POSITIONS or not env_id.endswith(("-v4", "-v5")):
             raise ValueError(
-                f"simulator check: the state of {env_id} cannot be set from an observation; it can be for "
-                f"{', '.join(HIDDEN_POSITIONS)} in -v4 and -v5"
+                f"simulator check: the state of {env_id} cannot be set from an observation; expected "
+                f"{', '.join(HIDDEN_POSITIONS)} in -v4 or -v5"
             )
         self._env: Any = make_environment(env_id).unwrapped
-        self._hidden = HIDDEN_POSITIONS[body.env]
-        self._top_speed = CLIPPED_SPEED.get(body.env, np.inf)
+        self._hidden = HIDDEN_POSITIONS[info.env_id]
+        self._top_speed = CLIPPED_SPEED.get(info.env_id, np.inf)
         self._env.reset(seed=0)
         self.obs_size = self._env.observation_space.shape[0]
 
     def gap(
         self, obs: np.ndarray, act: np.ndarray, next_obs: np.ndarray, rew: float
     ) -> tuple[np.ndarray, float] | None:
-        """(next state [O], reward) minus the simulator's; None where it has none."""
+        """Return (next state [O], reward) minus those of the simulator, or None if `step` does."""
         followed = self.step(obs, act)
         return None if followed is None else (next_obs - followed[0], rew - followed[1])
 
     def step(self, obs: np.ndarray, act: np.ndarray) -> tuple[np.ndarray, float] | None:
-        """(next state [O], reward) of an action [A] in a state [O]; None where the state is not fully known or the
-        simulator becomes unstable."""
+        """Return (next state [O], reward) of an action [A] in a state [O].
+
+        Returns None if the state is not fully known or the simulator becomes unstable.
+        """
         num_positions, num_speeds = self._env.model.nq, self._env.model.nv
         positions, rest = np.split(obs, [num_positions - self._hidden])
         speeds = rest[:num_speeds]
         if not np.isfinite(obs).all() or (np.abs(speeds) >= self._top_speed).any():
             return None
-        mujoco.mj_resetData(self._env.model, self._env.data)  # the solver remembers the row before, and its warnings
+        mujoco.mj_resetData(self._env.model, self._env.data)  # the solver keeps the previous row and its warnings
         self._env.set_state(np.concatenate([np.zeros(self._hidden), positions]), speeds)
-        with _complaints() as unstable:
+        with _mujoco_warnings() as unstable:
             next_obs, rew, *_ = self._env.step(act)
-        return None if unstable else (next_obs, float(rew))  # MuJoCo goes back to its first state by itself
+        return None if unstable else (next_obs, float(rew))  # MuJoCo then resets itself
 
 
 @contextmanager
-def _complaints() -> Iterator[list[str]]:
-    """What MuJoCo warns of, which otherwise goes to a file in the working directory."""
+def _mujoco_warnings() -> Iterator[list[str]]:
+    """Collect MuJoCo's warnings, which otherwise go to a file in the working directory."""
     before = mujoco.get_mju_user_warning()
-    heard: list[str] = []
-    mujoco.set_mju_user_warning(heard.append)
+    collected: list[str] = []
+    mujoco.set_mju_user_warning(collected.append)
     try:
-        yield heard
+        yield collected
     finally:
         mujoco.set_mju_user_warning(before)
 
 
 def recorded_segments(windows: Windows) -> Segments:
-    """Recorded windows as segments of T - 1 steps with all their actions; those cut by an episode's end are left out.
-    The floor of the check, and with inferred actions (`DAWM.with_actions`) the part that inverse dynamics adds."""
+    """Return complete windows as segments of T - 1 steps with all actions.
+
+    They give the floor of the check; with inferred actions (`DAWM.with_actions`), the error of the inverse dynamics.
+    """
     whole = windows.obs_mask.all(1) & windows.step_mask[:, :-1].all(1)
     rew = windows.rew[whole, :-1]
     return Segments(

@@ -1,12 +1,12 @@
-"""How sure a comparison can be: statistics over runs (seeds) and tasks, after Agarwal et al. (arXiv 2108.13264).
+"""Statistics over runs (seeds) and tasks with confidence intervals, after Agarwal et al. (arXiv 2108.13264).
 
 Scores of one method are a list with one array [runs] per task; a run's score is its mean over evaluation episodes.
 Interquartile mean: section 4.3; probability of improvement: section 4.3, the Mann-Whitney U statistic; performance
 profiles: section 4.2; intervals: percentile bootstrap, stratified by task (section 4.1). Differences from the paper's
 `rliable`: 2000 resamples instead of 50 000, and tasks may have different numbers of runs.
 
-Percentile intervals of few runs are too narrow: of normal scores, a 95 % interval of the mean covers the true one in
-about 50 % (2 runs), 75 % (3), 85 % (5), 90 % (10), 93 % (20) of the cases.
+Percentile intervals of few runs are too narrow: for normal scores, a 95 % interval of the mean covers the true mean
+in about 50 % (2 runs), 75 % (3), 85 % (5), 90 % (10), 93 % (20) of the cases.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ LEVEL = 0.95
 Scores = Sequence[np.ndarray]
 """One array [..., runs] per task; leading axes are resamples."""
 Statistic = Callable[[Scores], np.ndarray]
-"""Reduces the runs and the tasks: scores [..., runs] per task -> [...]."""
+"""Reduction over runs and tasks: scores [..., runs] per task -> [...]."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic and its interval; no interval (None) where a task has a single run: it would have no width."""
+    """A statistic and its interval, which is None if a task has a single run, because it would have no width."""
 
     value: float
     low: float | None
@@ -35,24 +35,24 @@ class Estimate:
 
 
 def interquartile_mean(scores: np.ndarray) -> np.ndarray:
-    """Mean of the middle half along the last axis: floor(n / 4) values are dropped at either end."""
+    """Return the mean of the middle half along the last axis; floor(n / 4) values are dropped at either end."""
     ordered = np.sort(np.asarray(scores, np.float64), axis=-1)
     cut = ordered.shape[-1] // 4
     return ordered[..., cut : ordered.shape[-1] - cut].mean(axis=-1)
 
 
 def mean(scores: Scores) -> np.ndarray:
-    """Mean over tasks of the mean over runs: every task counts the same."""
+    """Return the mean over tasks of the mean over runs, so that all tasks have the same weight."""
     return np.mean([np.mean(runs, axis=-1) for runs in scores], axis=0)
 
 
 def iqm(scores: Scores) -> np.ndarray:
-    """Interquartile mean of all runs of all tasks together. Only for tasks whose scores have one unit."""
+    """Return the interquartile mean of the pooled runs of all tasks, whose scores must have one unit."""
     return interquartile_mean(np.concatenate(list(scores), axis=-1))
 
 
 def improvement(ours: Scores, theirs: Scores) -> np.ndarray:
-    """P(X > Y): chance that a run of ours beats one of theirs on a task drawn at random; a tie counts one half."""
+    """Return P(X > Y) that a run of ours beats one of theirs on a random task; a tie counts one half."""
     wins = [_wins(x[..., :, None], y[..., None, :]) for x, y in zip(ours, theirs, strict=True)]
     return np.mean(wins, axis=0)
 
@@ -62,13 +62,13 @@ def _wins(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def profile(scores: Scores, thresholds: np.ndarray) -> np.ndarray:
-    """Performance profile [..., thresholds]: share of runs above each threshold, mean over tasks."""
-    shares = [(np.asarray(runs)[..., None, :] > thresholds[:, None]).mean(axis=-1) for runs in scores]
-    return np.mean(shares, axis=0)
+    """Return the performance profile [..., thresholds]: fraction of runs above each threshold, mean over tasks."""
+    fractions = [(np.asarray(runs)[..., None, :] > thresholds[:, None]).mean(axis=-1) for runs in scores]
+    return np.mean(fractions, axis=0)
 
 
 def resamples(scores: Scores, generator: np.random.Generator) -> list[np.ndarray]:
-    """[NUM_RESAMPLES, runs] per task: runs drawn with replacement within each task (strata)."""
+    """Sample runs with replacement within each task (strata), [NUM_RESAMPLES, runs] per task."""
     _check(scores)
     draws = [generator.integers(len(runs), size=(NUM_RESAMPLES, len(runs))) for runs in scores]
     return [np.asarray(runs, np.float64)[rows] for runs, rows in zip(scores, draws, strict=True)]
@@ -77,8 +77,10 @@ def resamples(scores: Scores, generator: np.random.Generator) -> list[np.ndarray
 def estimate(
     statistic: Callable[..., np.ndarray], *methods: Scores, generator: np.random.Generator, level: float = LEVEL
 ) -> Estimate:
-    """A statistic of the scores of one method, or of two (`improvement`), with its bootstrap interval. ValueError where
-    a task has no run or the level is not in (0, 1)."""
+    """Return a statistic of the scores of one method, or of two (`improvement`), with its bootstrap interval.
+
+    Raises ValueError if a task has no run or `level` is not in (0, 1).
+    """
     drawn = [resamples(scores, generator) for scores in methods]
     value = float(statistic(*methods))
     if min(len(runs) for scores in methods for runs in scores) < 2:
@@ -90,18 +92,18 @@ def estimate(
 def profile_band(
     scores: Scores, thresholds: np.ndarray, generator: np.random.Generator, level: float = LEVEL
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(low, high), each [thresholds]: pointwise bootstrap interval of the performance profile."""
+    """Return (low, high), each [thresholds]: the pointwise bootstrap interval of the performance profile."""
     return _interval(profile(resamples(scores, generator), thresholds), level)
 
 
 def _interval(drawn: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """Percentiles over the resamples (first axis)."""
+    """Return the percentiles over the resamples (first axis)."""
     if not 0 < level < 1:
-        raise ValueError(f"interval at level {level}: expected a level in (0, 1)")
+        raise ValueError(f"level: is {level}; expected a level in (0, 1)")
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low, high
 
 
 def _check(scores: Scores) -> None:
     if not scores or any(len(runs) == 0 for runs in scores):
-        raise ValueError(f"statistics of {[len(runs) for runs in scores]} runs per task: expected one or more in each")
+        raise ValueError(f"scores: {[len(runs) for runs in scores]} runs per task; expected one or more in each")

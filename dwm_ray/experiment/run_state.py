@@ -21,7 +21,7 @@ from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import DataIdentity
 from dwm_ray.runs.folder import RunFolder, read_json
-from dwm_ray.tasks.table import body_of
+from dwm_ray.tasks.table import environment_info
 from dwm_ray.world_models.base import model_options
 from dwm_ray.world_models.parts.build import model_fingerprint
 
@@ -185,8 +185,8 @@ def _parts(config: Path, identity: DataIdentity | None) -> tuple[str | None, tup
 
 def _identity(data: Json | None) -> DataIdentity | None:
     """What world models are named by; None where their scale of returns was measured on data that are not read here."""
-    body = body_of(data["env_id"]) if data else None
-    return DataIdentity(data["fingerprint"], body.rtg_scale) if data and body and body.rtg_scale else None
+    info = environment_info(data["env_id"]) if data else None
+    return DataIdentity(data["fingerprint"], info.rtg_scale) if data and info and info.rtg_scale else None
 
 
 def _trial(folder: Path, num_updates: int) -> TrialState:

@@ -26,7 +26,7 @@ from dwm_ray.experiment.plan import SweepConfig, with_required
 from dwm_ray.experiment.search_space import Dimension, dimensions
 from dwm_ray.options import PluginConfig
 from dwm_ray.report.table import NOTHING, markdown_table
-from dwm_ray.tasks.table import BODIES, MINARI_TASKS, QUALITIES, TaskSpec, never, task_for
+from dwm_ray.tasks.table import LOCOMOTION, MINARI_TASKS, QUALITIES, TaskSpec, never, task_for
 from dwm_ray.world_models.parts.build import model_fingerprint
 
 START, END = re.compile(r"^<!-- generated: \S+ -->$", re.MULTILINE), "<!-- /generated -->"
@@ -121,7 +121,7 @@ def _regenerates(axis: Dimension) -> str:
 
 def tasks() -> str:
     """Named tasks with their environment, data, score and termination rule."""
-    d4rl = [(f"`{name}-`{{{', '.join(QUALITIES)}}}", "D4RL", body.env) for name, body in BODIES.items()]
+    d4rl = [(f"`{name}-`{{{', '.join(QUALITIES)}}}", "D4RL", info.env_id) for name, info in LOCOMOTION.items()]
     minari = [(f"`{name}`", f"`{task.dataset}`", task.env_id) for name, task in MINARI_TASKS.items()]
     rows = []
     for name, source, env in d4rl + minari:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dwm_ray.evaluation.clone import CLONED
-from dwm_ray.evaluation.continuations import StepDistance
+from dwm_ray.evaluation.futures import StepDistance
 from dwm_ray.evaluation.model_error import AHEAD, LOGGED_ACTIONS, UNDRIVEN, ModelError
 from dwm_ray.evaluation.simulator import SimulatorError
 from dwm_ray.report.panels import Line, Panel, plot_panels

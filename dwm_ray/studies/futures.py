@@ -16,7 +16,7 @@ from dwm_ray.blocks.stream import end_imagined_episodes
 from dwm_ray.data.split import split_episodes
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.evaluation.clone import BehaviourClone, clone_behaviour
-from dwm_ray.evaluation.continuations import Continuations, Scale, StepDistance, of_segments, recorded
+from dwm_ray.evaluation.futures import Futures, Scale, StepDistance, recorded_futures, segment_futures
 from dwm_ray.studies.base import Lab
 from dwm_ray.types import Segments, Windows
 from dwm_ray.world_models.base import WorldModel
@@ -74,14 +74,14 @@ def imagined(
     return end_imagined_episodes(segments, lab.task_data.task.termination, 1.0)
 
 
-def futures_of(lab: Lab, segments: Segments) -> Continuations:
+def futures_of(lab: Lab, segments: Segments) -> Futures:
     """Segments as points."""
-    return of_segments(segments, scale_of(lab))
+    return segment_futures(segments, scale_of(lab))
 
 
-def true_futures(lab: Lab, windows: Windows) -> Continuations:
+def true_futures(lab: Lab, windows: Windows) -> Futures:
     """What was recorded."""
-    return recorded(windows, scale_of(lab))
+    return recorded_futures(windows, scale_of(lab))
 
 
 def as_json(rows: list[StepDistance]) -> list[dict[str, Any]]:

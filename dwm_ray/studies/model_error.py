@@ -18,7 +18,7 @@ import torch
 
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.evaluation.clone import BehaviourClone
-from dwm_ray.evaluation.continuations import distances, squared_distance
+from dwm_ray.evaluation.futures import distances, squared_distance
 from dwm_ray.evaluation.model_error import LOGGED_ACTIONS, Driver, ModelError, prediction_error
 from dwm_ray.evaluation.simulated import simulated
 from dwm_ray.evaluation.simulator import Simulator, SimulatorError, recorded_segments, simulator_error

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from dwm_ray.evaluation.clone import BehaviourClone
-from dwm_ray.evaluation.continuations import QUANTITIES, Continuations, Quantity, StepDistance, distances
+from dwm_ray.evaluation.futures import QUANTITIES, Futures, Quantity, StepDistance, distances
 from dwm_ray.options import PositiveInt
 from dwm_ray.report.findings import Findings
 from dwm_ray.report.panels import Line, Panel, plot_panels
@@ -119,7 +119,7 @@ def _shifts_of(lab: Lab, subject: Subject, clone: BehaviourClone, options: Shift
 
 
 def _compare(
-    first: Continuations, second: Continuations, options: ShiftOptions, given_start: bool
+    first: Futures, second: Futures, options: ShiftOptions, given_start: bool
 ) -> dict[Quantity, list[StepDistance]]:
     """By quantity. The first state-action of a model that starts where it is told to is no imagination: left out."""
     shuffles = torch.Generator().manual_seed(options.study_seed)

@@ -1,1 +1,1 @@
-"""Tasks: reference scores, termination rules, environments, spaces."""
+"""Tasks: reference scores, termination rules, environments and their spaces."""

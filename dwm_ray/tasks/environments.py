@@ -1,13 +1,12 @@
-"""Make an environment from the id that the data name: observations as one vector, quietly, with errors that say what
-to install.
+"""Make environments with vector observations from Gymnasium ids; errors say which package to install.
 
-D4RL data were recorded in '-v4' MuJoCo environments, so those ids are wanted here: Gymnasium's advice to upgrade is
-silenced, and so is MuJoCo's notice on one outdated attribute of those robots' files (which also goes to a
-MUJOCO_LOG.TXT in the working directory otherwise). Everything else is passed on.
+D4RL data were recorded in '-v4' MuJoCo environments, so Gymnasium's advice to upgrade those ids is silenced. So is
+MuJoCo's warning about an outdated attribute of their model files, which would otherwise go to MUJOCO_LOG.TXT in the
+working directory. All other warnings are passed on.
 
-Mazes and hands come with the package gymnasium-robotics. It is imported when one of its ids is asked for and not
-before, because it replaces Gymnasium's '-v2' and '-v3' robots; what it prints then (rewards of Adroit's hands changed
-between its releases) is dropped. Its mazes show a dictionary; `vector_keys` says which parts make a state.
+Mazes and hands come with the package gymnasium-robotics. It replaces Gymnasium's '-v2' and '-v3' robots, so it is
+imported only if one of its ids is requested. The notice that it prints on import (the rewards of Adroit's hands differ
+between releases) is dropped. Maze observations are dictionaries; `vector_keys` lists the parts of the state.
 """
 
 from __future__ import annotations
@@ -27,12 +26,14 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Dict
 
 ROBOTICS = ("PointMaze", "AntMaze", "Adroit", "Franka", "Fetch", "Hand")
-"""Beginnings of the ids that the package gymnasium-robotics registers."""
+"""Prefixes of the ids that the package gymnasium-robotics registers."""
 
 
 def make_environment(env_id: str) -> gymnasium.Env:
-    """One environment with vectors for observations and actions; ValueError where it has none, or this machine cannot
-    make it."""
+    """Make an environment whose observations and actions are vectors.
+
+    Raises ValueError if this machine cannot make it or if its spaces are of another kind.
+    """
     env = _make(env_id)
     try:
         _check_actions(env_id, env.action_space)
@@ -43,24 +44,24 @@ def make_environment(env_id: str) -> gymnasium.Env:
 
 
 def specification(env_id: str) -> EnvSpec:
-    """What is registered under an id; ValueError where nothing is."""
+    """Return the registered specification of an id; raise ValueError if there is none."""
     with _explained(env_id):
         _register(env_id)
         return gymnasium.spec(env_id)
 
 
 def vector_keys(env_id: str) -> tuple[str, ...]:
-    """The parts of a goal-aware observation that make a state, in order.
+    """Return the parts of a goal-aware observation that form the state, in order.
 
-    'achieved_goal' repeats a part of 'observation' - except in AntMaze, whose 'observation' leaves the position out.
-    There it goes first, as in D4RL's layout.
+    'achieved_goal' repeats a part of 'observation', except in AntMaze, whose 'observation' lacks the position. There it
+    is the first part, as in D4RL's layout.
     """
-    own = ("observation", "desired_goal")
-    return ("achieved_goal", *own) if env_id.startswith("AntMaze") else own
+    keys = ("observation", "desired_goal")
+    return ("achieved_goal", *keys) if env_id.startswith("AntMaze") else keys
 
 
 def as_vector(where: str, env_id: str, observation: Any) -> np.ndarray:
-    """[..., O] from an array, or from a goal-aware dictionary of arrays [..., n]; ValueError for other dictionaries."""
+    """Return a vector [..., O] from an array or a goal-aware dictionary; raise ValueError for other dictionaries."""
     if not isinstance(observation, dict):
         return np.asarray(observation)
     keys = vector_keys(env_id)
@@ -68,13 +69,13 @@ def as_vector(where: str, env_id: str, observation: Any) -> np.ndarray:
     if any(part is None or isinstance(part, dict) for part in parts):
         raise ValueError(
             f"{where}: observations are a dictionary of {', '.join(observation)}; "
-            f"only vectors, or dictionaries with vectors {', '.join(keys)}, can be read"
+            f"expected vectors, or a dictionary with vectors {', '.join(keys)}"
         )
     return np.concatenate(parts, axis=-1)
 
 
-class GoalBeside(gymnasium.ObservationWrapper):
-    """A goal-aware dictionary as one vector (`vector_keys`)."""
+class GoalAwareVector(gymnasium.ObservationWrapper):
+    """Wrapper that turns goal-aware dictionaries into vectors (`vector_keys`)."""
 
     def __init__(self, env: gymnasium.Env, env_id: str) -> None:
         super().__init__(env)
@@ -83,11 +84,12 @@ class GoalBeside(gymnasium.ObservationWrapper):
         self.observation_space = Box(low, high, dtype=low.dtype)
 
     def observation(self, observation: dict[str, Any]) -> np.ndarray:
+        """Return the observation as a vector."""
         return as_vector(f"environment {self._env_id!r}", self._env_id, observation)
 
 
 def _bounds(space: gymnasium.Space, side: str) -> Any:
-    """Lower or upper bounds in the shape of an observation; None for what is no vector."""
+    """Return lower or upper bounds in the structure of an observation; None for parts that are no vectors."""
     if isinstance(space, Dict):
         return {key: _bounds(part, side) for key, part in space.spaces.items()}
     return getattr(space, side) if isinstance(space, Box) and len(space.shape) == 1 else None
@@ -95,10 +97,10 @@ def _bounds(space: gymnasium.Space, side: str) -> Any:
 
 def _with_vectors(env_id: str, env: gymnasium.Env) -> gymnasium.Env:
     if isinstance(env.observation_space, Dict):
-        return GoalBeside(env, env_id)
+        return GoalAwareVector(env, env_id)
     if _bounds(env.observation_space, "low") is None:
         raise ValueError(
-            f"environment {env_id!r}: observations must be a vector of real numbers, not {env.observation_space}"
+            f"environment {env_id!r}: observations are {env.observation_space}; expected a vector of real numbers"
         )
     return env
 
@@ -106,9 +108,9 @@ def _with_vectors(env_id: str, env: gymnasium.Env) -> gymnasium.Env:
 def _check_actions(env_id: str, space: gymnasium.Space) -> None:
     where = f"environment {env_id!r}"
     if not isinstance(space, Box) or len(space.shape) != 1:
-        raise ValueError(f"{where}: actions must be a vector of real numbers, not {space}")
+        raise ValueError(f"{where}: actions are {space}; expected a vector of real numbers")
     if not np.isfinite([space.low, space.high]).all():
-        raise ValueError(f"{where}: actions must have finite bounds, not {space}")
+        raise ValueError(f"{where}: actions are {space}; expected finite bounds")
 
 
 def _make(env_id: str) -> gymnasium.Env:
@@ -118,7 +120,7 @@ def _make(env_id: str) -> gymnasium.Env:
 
 
 def _register(env_id: str) -> None:
-    """Have the package imported that an id comes with."""
+    """Import the package that registers an id."""
     if env_id.startswith(ROBOTICS):
         with redirect_stderr(io.StringIO()):
             importlib.import_module("gymnasium_robotics")
@@ -126,18 +128,18 @@ def _register(env_id: str) -> None:
 
 @contextmanager
 def _explained(env_id: str) -> Iterator[None]:
-    """Whatever keeps an environment from being made, as one ValueError that says what to do."""
+    """Raise one ValueError that names the remedy for every reason why an environment cannot be made."""
     try:
         yield
     except (gymnasium.error.Error, ImportError, AssertionError) as error:
-        reason = " ".join(str(error).split()) or f"a {type(error).__name__} inside it"
-        raise ValueError(f"environment {env_id!r} cannot be made here: {reason}; {_remedy(env_id)}") from error
+        reason = " ".join(str(error).split()) or f"{type(error).__name__} inside it"
+        raise ValueError(f"environment {env_id!r} cannot be made here: {reason}; expected {_remedy(env_id)}") from error
 
 
 def _remedy(env_id: str) -> str:
     if env_id.startswith(ROBOTICS):
-        return "ids of this kind come with another package: pip install gymnasium-robotics"
-    return "MuJoCo tasks need gymnasium[mujoco] and an id that ends in -v4 or -v5"
+        return "the package of such ids: pip install gymnasium-robotics"
+    return "a registered id; MuJoCo tasks need gymnasium[mujoco] and an id that ends in -v4 or -v5"
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Sizes, bounds and time limits of environments, asked from Gymnasium once per id."""
+"""Spaces and time limits of environments, read from Gymnasium once per id."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dwm_ray.types import Spaces
 
 @cache
 def spaces_of(env_id: str) -> Spaces:
-    """The spaces of a Gymnasium id, goals included. ValueError where it is not installed or not continuous and flat."""
+    """Return the spaces of a Gymnasium id, goals included; raise ValueError as `make_environment` does."""
     env = make_environment(env_id)
     try:
         low, high = (tuple(map(float, bound)) for bound in (env.action_space.low, env.action_space.high))
@@ -21,5 +21,5 @@ def spaces_of(env_id: str) -> Spaces:
 
 @cache
 def time_limit(env_id: str) -> int | None:
-    """Steps after which Gymnasium cuts an episode, None without a limit."""
+    """Return the number of steps after which Gymnasium truncates an episode, or None."""
     return specification(env_id).max_episode_steps

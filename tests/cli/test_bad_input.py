@@ -69,7 +69,7 @@ def refused(pipeline: str, args: list[str], capsys: pytest.CaptureFixture[str]) 
         ("--task walker2d-expert", "--task walker2d-expert: no data on this machine"),
         ("--task x --data absent.hdf5 --env Pendulum-v1", "absent.hdf5: no such file"),
         ("--task x --data absent.csv", "unknown suffix '.csv'; expected .hdf5, .h5, .parquet"),
-        ("--task hopper-medium --env Hopper-v4", "--data.env Hopper-v4: only together with --data.file"),
+        ("--task hopper-medium --env Hopper-v4", "--data.env Hopper-v4: hopper-medium names its environment"),
         ("--agent td3_cb", "unknown agent 'td3_cb'; did you mean td3_bc?"),
         ("--world-model dmw", "unknown world model 'dmw'; did you mean dwm"),
         ("--filter hard_max", "unknown filter 'hard_max'; did you mean hardmax?"),
@@ -188,7 +188,7 @@ class TestEvaluate:
         assert not (trial / "reevaluation.json").exists()
 
     def test_no_episodes(self, trial: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert "--num-episodes 0: at least one episode is needed" in refused(
+        assert "--num-episodes: is 0; expected at least 1" in refused(
             "evaluate", [str(trial), "--num-episodes", "0"], capsys
         )
 

@@ -22,12 +22,12 @@ def test_file_names_its_environment(tmp_path: Path) -> None:
 
 
 def test_environment_comes_from_the_option_or_d4rls_name(tmp_path: Path) -> None:
-    assert d4rl.environment(Path("x.hdf5"), None, "Pendulum-v1") == "Pendulum-v1"
-    assert d4rl.environment(Path("hopper_medium_replay-v2.hdf5"), None, None) == "Hopper-v4"
-    with pytest.raises(ValueError, match=r"hopper.hdf5: does not name its environment; give data.env"):
-        d4rl.environment(Path("hopper.hdf5"), None, None)
-    with pytest.raises(ValueError, match=r"was recorded in Hopper-v5, but data.env asks for Hopper-v4"):
-        d4rl.environment(Path("x.hdf5"), "Hopper-v5", "Hopper-v4")
+    assert d4rl.environment_of(Path("x.hdf5"), None, "Pendulum-v1") == "Pendulum-v1"
+    assert d4rl.environment_of(Path("hopper_medium_replay-v2.hdf5"), None, None) == "Hopper-v4"
+    with pytest.raises(ValueError, match=r"hopper.hdf5: does not name its environment; expected data.env"):
+        d4rl.environment_of(Path("hopper.hdf5"), None, None)
+    with pytest.raises(ValueError, match=r"was recorded in Hopper-v5, but data.env is Hopper-v4"):
+        d4rl.environment_of(Path("x.hdf5"), "Hopper-v5", "Hopper-v4")
 
 
 def test_next_observations_of_the_file_are_known(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_ant_without_contact_forces_is_read_as_ant_v4(tmp_path: Path) -> None:
     dead = write(tmp_path / "ant_medium-v2.hdf5", ant(contacts=0.0))
     assert d4rl.read(dead, "ant-medium", "D4RL v2", None).obs.shape == (12, 27)
     alive = write(tmp_path / "ant_expert-v2.hdf5", ant(contacts=1.0))
-    with pytest.raises(ValueError, match=r"\(12, 111\), the environment needs \(12, 27\)"):
+    with pytest.raises(ValueError, match=r"\(12, 111\); expected \(12, 27\)"):
         d4rl.read(alive, "ant-expert", "D4RL v2", None)
 
 

@@ -91,6 +91,6 @@ def test_failures_name_the_address(url: str, monkeypatch: pytest.MonkeyPatch, tm
 
 def test_full_disk_is_noticed_before_the_download(url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(download.shutil, "disk_usage", lambda path: SimpleNamespace(free=100))
-    with pytest.raises(ValueError, match="MB are needed"):
+    with pytest.raises(ValueError, match="0 MB are free; expected the 0 MB needed"):
         d4rl.download("hopper-medium", lambda done, total: None, url)
     assert not list((tmp_path / "sets").iterdir())

@@ -73,7 +73,7 @@ def test_an_unfitted_module_loads_a_fitted_state_and_any_leading_shape(cls: type
 
 @pytest.mark.parametrize("cls", NORMALIZERS)
 def test_bad_data_are_refused(cls: type) -> None:
-    with pytest.raises(ValueError, match=r"expected data \[N >= 1, 2\], got \[5, 3\]"):
+    with pytest.raises(ValueError, match=r"data has shape \[5, 3\]; expected \[N >= 1, 2\]"):
         cls(2).fit(np.zeros((5, 3)))
     with pytest.raises(ValueError, match="1 values that are not finite"):
         cls(2).fit(np.array([[0.0, np.nan]]))

@@ -8,13 +8,14 @@ from recordings import CARD, pendulum
 
 from dwm_ray.data import parquet
 from dwm_ray.data.checks import Arrays, episodes_from
+from dwm_ray.data.export import write_parquet
 
 
 @pytest.mark.parametrize("following", [{}, {"next_observations": pendulum()["observations"] + 1}])
 def test_written_file_reads_back(tmp_path: Path, following: Arrays) -> None:
     data = episodes_from({**pendulum(), **following}, CARD)
     path = tmp_path / "x.parquet"
-    parquet.write(data, path)
+    write_parquet(data, path)
     back = parquet.read(path, "x", "file", None)
     assert back.card.env_id == "Pendulum-v1"
     np.testing.assert_array_equal(back.known_next, data.known_next)
@@ -22,7 +23,7 @@ def test_written_file_reads_back(tmp_path: Path, following: Arrays) -> None:
     for name in ("obs", "act", "rew", "terminated", "truncated"):
         np.testing.assert_array_equal(getattr(back, name), getattr(data, name))
     with pytest.raises(ValueError, match=r"x.parquet: exists already"):
-        parquet.write(data, path)
+        write_parquet(data, path)
 
 
 def table(**columns: list[object]) -> pa.Table:
@@ -39,7 +40,7 @@ def test_plain_lists_of_other_writers_are_read(tmp_path: Path) -> None:
 def test_faults_are_named(tmp_path: Path) -> None:
     path = tmp_path / "bad.parquet"
     cases = {
-        "column 'actions' holds vectors of different lengths": table(actions=[[0.0]] * 11 + [[0.0, 0.0]]),
+        "column 'actions' holds vectors of lengths": table(actions=[[0.0]] * 11 + [[0.0, 0.0]]),
         "column 'rewards' has 1 nulls": table(rewards=[None] + [0.0] * 11),
         "no key 'rewards'": table().drop_columns(["rewards"]),
     }

@@ -120,7 +120,7 @@ def test_environments_whose_state_is_hidden_are_refused(env_id: str) -> None:
 
 
 def test_segments_of_another_task_are_refused() -> None:
-    with pytest.raises(ValueError, match="Hopper-v5 shows 11 numbers, not 17"):
+    with pytest.raises(ValueError, match="have size 17; expected 11 as in Hopper-v5"):
         error(recorded("HalfCheetah-v5"), "Hopper-v5")
 
 

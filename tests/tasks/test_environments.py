@@ -1,4 +1,4 @@
-"""Environments from ids: vectors whatever they show, and errors that say what to install."""
+"""Environments from ids: vector observations, and errors that name the package to install."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Dict
+from optional_packages import needs_robotics
 
 from dwm_ray.tasks.environments import as_vector, make_environment, specification, vector_keys
 from dwm_ray.tasks.spaces import spaces_of, time_limit
@@ -18,7 +19,7 @@ ACTIONS = Box(-1, 1, (1,))
 
 
 class Toy(gymnasium.Env):
-    """Shows a sample of any space."""
+    """Environment with observations sampled from any space."""
 
     closed: ClassVar[int] = 0
 
@@ -46,7 +47,7 @@ def register(monkeypatch: pytest.MonkeyPatch, env_id: str, entry: Any, **kwargs:
 GOALS = {"achieved_goal": Box(-9, 9, (2,)), "desired_goal": Box(-2, 2, (2,)), "observation": Box(-5, 5, (3,))}
 
 
-def test_a_goal_goes_beside_the_observation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_goal_is_appended_to_the_observation(monkeypatch: pytest.MonkeyPatch) -> None:
     register(monkeypatch, "Goals-v0", Toy, observation_space=Dict(GOALS))
     env = make_environment("Goals-v0")
     assert env.observation_space.low.tolist() == [-5, -5, -5, -2, -2]
@@ -55,7 +56,7 @@ def test_a_goal_goes_beside_the_observation(monkeypatch: pytest.MonkeyPatch) -> 
     assert time_limit("Goals-v0") == 9
 
 
-def test_where_the_ant_is_belongs_to_its_state() -> None:
+def test_the_position_of_the_ant_is_part_of_its_state() -> None:
     parts = {
         "observation": np.full((4, 3), 1.0),
         "achieved_goal": np.full((4, 2), 2.0),
@@ -70,19 +71,19 @@ def test_where_the_ant_is_belongs_to_its_state() -> None:
 @pytest.mark.parametrize(
     ("observation", "action", "text"),
     [
-        (Dict({"camera": Box(0, 1, (2,))}), ACTIONS, "observations are a dictionary of camera; only vectors"),
+        (Dict({"camera": Box(0, 1, (2,))}), ACTIONS, "observations are a dictionary of camera; expected vectors"),
         (
             Dict({**GOALS, "desired_goal": Dict(GOALS)}),
             ACTIONS,
-            ".* dictionaries with vectors observation, desired_goal",
+            ".*a dictionary with vectors observation, desired_goal",
         ),
-        (Box(0, 1, (2, 2)), ACTIONS, "observations must be a vector of real numbers, not Box"),
-        (gymnasium.spaces.Discrete(3), ACTIONS, "observations must be a vector of real numbers, not Discrete"),
-        (Box(0, 1, (2,)), gymnasium.spaces.Discrete(2), "actions must be a vector of real numbers, not Discrete"),
-        (Box(0, 1, (2,)), Box(-np.inf, np.inf, (1,)), "actions must have finite bounds"),
+        (Box(0, 1, (2, 2)), ACTIONS, "observations are Box.*; expected a vector of real numbers"),
+        (gymnasium.spaces.Discrete(3), ACTIONS, "observations are Discrete.*; expected a vector of real numbers"),
+        (Box(0, 1, (2,)), gymnasium.spaces.Discrete(2), "actions are Discrete.*; expected a vector of real numbers"),
+        (Box(0, 1, (2,)), Box(-np.inf, np.inf, (1,)), "actions are Box.*; expected finite bounds"),
     ],
 )
-def test_what_is_no_vector_is_refused(
+def test_spaces_without_vectors_are_refused(
     monkeypatch: pytest.MonkeyPatch, observation: gymnasium.Space, action: gymnasium.Space, text: str
 ) -> None:
     register(monkeypatch, "Odd-v0", Toy, observation_space=observation, action_space=action)
@@ -92,43 +93,41 @@ def test_what_is_no_vector_is_refused(
     assert Toy.closed == before + 1
 
 
-def test_an_environment_that_fails_inside_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_environment_that_fails_inside_gives_a_one_line_error(monkeypatch: pytest.MonkeyPatch) -> None:
     register(monkeypatch, "Broken-v0", Broken)
-    with pytest.raises(ValueError, match=r"^environment 'Broken-v0' cannot be made here: a AssertionError inside it; "):
+    with pytest.raises(ValueError, match=r"^environment 'Broken-v0' cannot be made here: AssertionError inside it; "):
         make_environment("Broken-v0")
 
 
-@pytest.mark.parametrize("ask", [make_environment, specification, spaces_of])
-def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch, ask: Any) -> None:
+@pytest.mark.parametrize("call", [make_environment, specification, spaces_of])
+def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch, call: Any) -> None:
     monkeypatch.setitem(sys.modules, "gymnasium_robotics", None)
     with pytest.raises(ValueError, match=r"'AntMaze_Open-v4' cannot be made here: .*pip install gymnasium-robotics$"):
-        ask("AntMaze_Open-v4")
+        call("AntMaze_Open-v4")
 
 
 @pytest.mark.parametrize(
     ("env_id", "sizes", "limit"),
     [
-        ("PointMaze_UMaze-v3", (6, 2), 300),
-        ("AntMaze_UMaze-v4", (31, 8), 700),
-        ("AntMaze_UMaze-v5", (109, 8), 700),
-        ("AdroitHandDoor-v1", (39, 28), 200),
-        ("AdroitHandHammer-v1", (46, 26), 200),
+        pytest.param("PointMaze_UMaze-v3", (6, 2), 300, marks=needs_robotics),
+        pytest.param("AntMaze_UMaze-v4", (31, 8), 700, marks=needs_robotics),
+        pytest.param("AntMaze_UMaze-v5", (109, 8), 700, marks=needs_robotics),
+        pytest.param("AdroitHandDoor-v1", (39, 28), 200, marks=needs_robotics),
+        pytest.param("AdroitHandHammer-v1", (46, 26), 200, marks=needs_robotics),
         ("Humanoid-v4", (376, 17), 1000),
     ],
 )
-def test_sizes_of_installed_environments(
+def test_sizes_of_installed_environments_and_nothing_printed(
     env_id: str, sizes: tuple[int, int], limit: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    if not env_id.startswith("Humanoid"):
-        pytest.importorskip("gymnasium_robotics")
     spaces = spaces_of(env_id)
     assert (spaces.obs_size, spaces.act_size) == sizes
     assert time_limit(env_id) == limit
     assert capfd.readouterr().err == ""
 
 
-def test_a_state_of_antmaze_tells_where_the_ant_and_the_goal_are() -> None:
-    pytest.importorskip("gymnasium_robotics")
+@needs_robotics
+def test_a_state_of_antmaze_contains_the_positions_of_ant_and_goal() -> None:
     env = make_environment("AntMaze_UMaze-v4")
     obs, _ = env.reset(seed=3)
     np.testing.assert_array_equal(obs[:2], env.unwrapped.ant_env.data.qpos[:2])
@@ -136,9 +135,9 @@ def test_a_state_of_antmaze_tells_where_the_ant_and_the_goal_are() -> None:
     env.close()
 
 
-def test_mazes_go_on_at_the_goal_as_the_task_table_says() -> None:
-    """`tasks.never` and the success rate rest on this default of the environments."""
-    pytest.importorskip("gymnasium_robotics")
+@needs_robotics
+def test_mazes_continue_at_the_goal_as_the_task_table_assumes() -> None:
+    """`never` and the success rate depend on this default of the environments."""
     for env_id in ("PointMaze_UMaze-v3", "AntMaze_UMaze-v4"):
         maze = make_environment(env_id).unwrapped
         assert (maze.continuing_task, maze.reset_target, maze.reward_type) == (True, False, "sparse")

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 import pickle
+from pathlib import Path
 
 import gymnasium
 import numpy as np
 import pytest
 import torch
+from optional_packages import needs_robotics
 
 from dwm_ray.tasks.environments import specification
 from dwm_ray.tasks.table import (
-    BODIES,
+    LOCOMOTION,
     MINARI_TASKS,
     TASK_NAMES,
     ant_fell,
-    body_of,
     check_name,
+    environment_info,
     hopper_fell,
     humanoid_fell,
     never,
@@ -25,81 +27,62 @@ from dwm_ray.tasks.table import (
     unknown,
     walker2d_fell,
 )
+from dwm_ray.types import Termination
 
 
-def state(size: int, **entries: float) -> torch.Tensor:
-    """A healthy state with some entries, as `x3=5.0`, set."""
+def state(size: int, height: float, **entries: float) -> torch.Tensor:
+    """Return a state of zeros with some entries, as `x3=5.0`, set; entry 0 is the height."""
     obs = torch.zeros(size)
-    obs[0] = 0.9
-    for name, value in entries.items():
+    for name, value in {"x0": height, **entries}.items():
         obs[int(name[1:])] = value
     return obs
 
 
-@pytest.mark.parametrize(
-    ("entries", "fell"),
-    [
-        ({}, False),
-        ({"x0": 0.7}, True),
-        ({"x0": 0.71}, False),
-        ({"x0": 150.0}, False),  # the rule on magnitudes leaves the height out
-        ({"x1": 0.2}, True),
-        ({"x1": -0.21}, True),
-        ({"x1": 0.19}, False),
-        ({"x4": 99.9}, False),
-        ({"x4": 100.0}, True),
-        ({"x10": -100.5}, True),
-        ({"x10": math.nan}, True),
-    ],
-)
-def test_hopper(entries: dict[str, float], fell: bool) -> None:
-    assert bool(hopper_fell(state(11, **entries))) is fell
+HEALTHY = [
+    (hopper_fell, state(11, 0.9)),
+    (hopper_fell, state(11, 0.71)),
+    (hopper_fell, state(11, 150.0)),  # the rule on magnitudes ignores the height
+    (hopper_fell, state(11, 0.9, x1=0.19)),
+    (hopper_fell, state(11, 0.9, x4=99.9)),
+    (walker2d_fell, state(17, 0.9)),
+    (walker2d_fell, state(17, 1.99)),
+    (walker2d_fell, state(17, 0.9, x1=-0.99)),
+    (walker2d_fell, state(17, 0.9, x5=500.0)),
+    (ant_fell, state(27, 0.5)),
+    (ant_fell, state(27, 0.2)),
+    (ant_fell, state(27, 1.0)),
+    (humanoid_fell, state(376, 1.01, x20=1e5)),
+    (humanoid_fell, state(376, 1.99, x20=1e5)),
+]
+FALLEN = [
+    (hopper_fell, state(11, 0.7)),
+    (hopper_fell, state(11, 0.9, x1=0.2)),
+    (hopper_fell, state(11, 0.9, x1=-0.21)),
+    (hopper_fell, state(11, 0.9, x4=100.0)),
+    (hopper_fell, state(11, 0.9, x10=-100.5)),
+    (hopper_fell, state(11, 0.9, x10=math.nan)),
+    (walker2d_fell, state(17, 0.8)),
+    (walker2d_fell, state(17, 2.0)),
+    (walker2d_fell, state(17, math.nan)),
+    (walker2d_fell, state(17, 0.9, x1=1.0)),
+    (ant_fell, state(27, 0.19)),
+    (ant_fell, state(27, 1.01)),
+    (ant_fell, state(27, 0.5, x20=math.inf)),
+    (humanoid_fell, state(376, 1.0)),
+    (humanoid_fell, state(376, 2.0)),
+    (humanoid_fell, state(376, math.nan)),
+]
 
 
-@pytest.mark.parametrize(
-    ("entries", "fell"),
-    [
-        ({}, False),
-        ({"x0": 0.8}, True),
-        ({"x0": 2.0}, True),
-        ({"x0": 1.99}, False),
-        ({"x1": 1.0}, True),
-        ({"x1": -0.99}, False),
-        ({"x5": 500.0}, False),
-        ({"x0": math.nan}, True),
-    ],
-)
-def test_walker2d(entries: dict[str, float], fell: bool) -> None:
-    assert bool(walker2d_fell(state(17, **entries))) is fell
-
-
-@pytest.mark.parametrize(
-    ("entries", "fell"),
-    [
-        ({}, False),
-        ({"x0": 0.2}, False),
-        ({"x0": 0.19}, True),
-        ({"x0": 1.0}, False),
-        ({"x0": 1.01}, True),
-        ({"x20": math.inf}, True),
-    ],
-)
-def test_ant(entries: dict[str, float], fell: bool) -> None:
-    obs = state(27, **{"x0": 0.5, **entries})
-    if entries.get("x0") == 0.2:
-        obs = obs.double()
-        obs[0] = 0.2
-    assert bool(ant_fell(obs)) is fell
-
-
-@pytest.mark.parametrize(("height", "fell"), [(1.0, True), (1.01, False), (1.99, False), (2.0, True), (math.nan, True)])
-def test_humanoid(height: float, fell: bool) -> None:
-    assert bool(humanoid_fell(state(376, x0=height, x20=1e5))) is fell
+@pytest.mark.parametrize(("cases", "fell"), [(HEALTHY, False), (FALLEN, True)])
+def test_termination_rules(cases: list[tuple[Termination, torch.Tensor]], fell: bool) -> None:
+    for rule, obs in cases:
+        assert bool(rule(obs)) is fell, (rule, obs[obs != 0])
 
 
 @pytest.mark.parametrize("rule", [never, unknown, hopper_fell, walker2d_fell, ant_fell, humanoid_fell])
-def test_rules_keep_leading_dimensions(rule: object) -> None:
-    fell = rule(torch.zeros(3, 4, 17))  # type: ignore[operator]
+def test_rules_keep_leading_dimensions(rule: Termination) -> None:
+    fell = rule(torch.zeros(3, 4, 17))
     assert fell.shape == (3, 4)
     assert fell.dtype == torch.bool
     assert bool(fell.all()) is (rule not in (never, unknown))
@@ -109,15 +92,15 @@ def test_rules_keep_leading_dimensions(rule: object) -> None:
     ("env_id", "rule"), [("Hopper-v5", hopper_fell), ("Walker2d-v5", walker2d_fell), ("Humanoid-v5", humanoid_fell)]
 )
 def test_rules_agree_with_the_simulator(
-    env_id: str, rule: object, tmp_path: object, monkeypatch: pytest.MonkeyPatch
+    env_id: str, rule: Termination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Random actions until many episodes have ended: the rule says so in the very step that the simulator does."""
-    monkeypatch.chdir(tmp_path)  # type: ignore[arg-type]
+    """Take random actions over many episodes: rule and simulator end each of them in the same step."""
+    monkeypatch.chdir(tmp_path)
     env, rng, ended = gymnasium.make(env_id), np.random.default_rng(0), 0
     env.reset(seed=0)
     for _ in range(400):
         obs, _, terminated, truncated, _ = env.step(rng.uniform(-1, 1, env.action_space.shape))
-        assert bool(rule(torch.from_numpy(obs))) is terminated  # type: ignore[operator]
+        assert bool(rule(torch.from_numpy(obs))) is terminated
         ended += terminated
         if terminated or truncated:
             env.reset()
@@ -140,30 +123,29 @@ def test_scores(name: str, env_id: str, random: float, expert: float, scale: flo
     assert task.score(expert) == pytest.approx(100.0)
     assert task.score((random + expert) / 2) == pytest.approx(50.0)
     assert (task.score_unit, task.rtg_scale) == ("normalised score", scale)
-    assert task.termination is BODIES[name.split("-")[0]].termination
+    assert task.termination is LOCOMOTION[name.split("-")[0]].termination
 
 
 def test_golden_score() -> None:
     assert task_for("halfcheetah-medium", "HalfCheetah-v4", 0.0).score(5000.0) == pytest.approx(42.530027, abs=1e-6)
 
 
-def test_an_unknown_environment_has_raw_scores_and_the_datas_own_scale() -> None:
+def test_an_unknown_environment_has_raw_scores_and_the_scale_of_its_data() -> None:
     task = task_for("mine", "Pendulum-v1", return_max=-50.0)
     assert (task.score(-123.4), task.score_unit) == (-123.4, "raw return")
     assert (task.rtg_scale, task.termination) == (50.0, unknown)
     assert task_for("mine", "Pendulum-v1", return_max=0.0).rtg_scale == 1.0
 
 
-def test_a_rule_that_is_known_is_told_from_one_that_is_not() -> None:
-    """Even in another process: a model with a continuation channel is chosen by it."""
+def test_known_and_unknown_rules_differ_in_every_process() -> None:
     known = {env: task_for("", env, 1.0) for env in ("HalfCheetah-v5", "AntMaze_UMaze-v4", "Humanoid-v5", "Mine-v0")}
     assert [task.termination_known for task in known.values()] == [True, True, True, False]
     assert not pickle.loads(pickle.dumps(known["Mine-v0"])).termination_known
 
 
-def test_bodies_are_known_by_any_version_of_their_environment() -> None:
-    assert body_of("Hopper-v2") is body_of("Hopper-v5") is BODIES["hopper"]
-    assert body_of("HopperBullet-v0") is None
+def test_facts_hold_for_all_versions_of_an_environment() -> None:
+    assert environment_info("Hopper-v2") is environment_info("Hopper-v5") is LOCOMOTION["hopper"]
+    assert environment_info("HopperBullet-v0") is None
 
 
 @pytest.mark.parametrize(
@@ -230,7 +212,7 @@ def test_sets_of_minari(name: str, dataset: str, env_id: str) -> None:
     assert (MINARI_TASKS[name].dataset, MINARI_TASKS[name].env_id) == (dataset, env_id)
 
 
+@needs_robotics
 def test_the_installed_package_knows_every_environment_of_the_table() -> None:
-    pytest.importorskip("gymnasium_robotics")
     for task in MINARI_TASKS.values():
         assert task_for("", specification(task.env_id).id, 1.0).termination_known

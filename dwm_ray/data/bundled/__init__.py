@@ -1,4 +1,4 @@
-"""Small recordings that come with the package, so that everything runs without a download. See README.md here."""
+"""Small recordings in the package, so that everything runs without a download; see README.md in this folder."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ FOLDER = Path(__file__).parent
 
 
 def find(task: str) -> Path | None:
-    """The bundled recording of a task: FOLDER/<task with underscores>-<how it was made>.hdf5."""
+    """Return the bundled recording of a task, FOLDER/<task with underscores>-<origin>.hdf5, or None."""
     return next(iter(sorted(FOLDER.glob(f"{task.replace('-', '_')}-*.hdf5"))), None)
 
 
 def tasks() -> list[str]:
-    """The tasks that have one."""
+    """Return the tasks with a bundled recording."""
     return [task for task in TASK_NAMES if find(task) is not None]

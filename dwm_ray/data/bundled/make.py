@@ -1,7 +1,7 @@
 """Make the bundled recording from a full one: every fourth episode, in D4RL's layout.
 
 Usage: python -m dwm_ray.data.bundled.make SOURCE.hdf5 [FOLDER]
-The result depends on the source's content only.
+The result depends only on the content of the source.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ KEEP_EVERY = 4
 
 
 def thin(source: Path, folder: Path) -> Path:
-    """Write episodes 0, 4, 8, ... of `source` to folder/STEM-quarter.hdf5; the new file's path."""
+    """Write episodes 0, 4, 8, ... of `source` to folder/STEM-quarter.hdf5 and return its path."""
     episodes = d4rl.read(source, source.stem, "file", None)
     quarter = take(episodes, np.arange(0, episodes.num_episodes, KEEP_EVERY))
     with h5py.File(source) as file:

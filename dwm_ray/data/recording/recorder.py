@@ -1,4 +1,4 @@
-"""Transitions written down as they happen: preallocated columns that can be saved and taken up again."""
+"""Preallocated columns for transitions, which can be saved and resumed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FLAGS = ("terminals", "timeouts")
 
 
 class Recorder:
-    """Room for `capacity` transitions of an environment."""
+    """Storage for `capacity` transitions of an environment."""
 
     def __init__(self, spaces: Spaces, capacity: int) -> None:
         self.num_rows = 0
@@ -29,7 +29,7 @@ class Recorder:
         self._columns |= {key: np.zeros(capacity, bool) for key in FLAGS}
 
     def add(self, obs: Any, act: Any, rew: float, next_obs: Any, terminated: bool, truncated: bool) -> None:
-        """Write one transition down; `next_obs` is the state reached, also at an episode's end."""
+        """Append one transition; `next_obs` is the state reached, also at the end of an episode."""
         row = {"observations": obs, "actions": act, "rewards": rew, "next_observations": next_obs}
         for key, value in {**row, "terminals": terminated, "timeouts": truncated}.items():
             self._columns[key][self.num_rows] = value
@@ -40,22 +40,23 @@ class Recorder:
             self._return = 0.0
 
     def arrays(self) -> Arrays:
-        """The rows so far under D4RL's names (views)."""
+        """Return the recorded rows under D4RL's names (views)."""
         return {key: column[: self.num_rows] for key, column in self._columns.items()}
 
     def tensors(self) -> dict[str, Tensor]:
-        """The rows so far, for a checkpoint (views)."""
+        """Return the recorded rows for a checkpoint (views)."""
         return {key: torch.from_numpy(column) for key, column in self.arrays().items()}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Take up rows of `tensors`, whose last episode ends there: an environment cannot be taken up in its middle.
+        """Load saved rows and truncate their last episode, because no environment resumes inside an episode.
 
-        ValueError where they do not fit into the capacity.
+        Raises ValueError if there are more rows than the capacity.
         """
         rewards, terminals, timeouts = (tensors[key].numpy() for key in ("rewards", *FLAGS))
         if len(rewards) > self.capacity:
             raise ValueError(
-                f"{len(rewards)} transitions are recorded already, more than the {self.capacity} asked for"
+                f"--steps: {len(rewards)} transitions are recorded already, more than the {self.capacity} requested; "
+                f"expected at least {len(rewards)}"
             )
         for key, tensor in tensors.items():
             self._columns[key][: len(rewards)] = tensor.numpy()
@@ -65,5 +66,5 @@ class Recorder:
         self.returns = [float(piece.sum()) for piece in pieces if len(piece)]
 
     def episodes(self, card: DataCard) -> Episodes:
-        """The recording; an unfinished last episode is truncated."""
+        """Return the recording; an unfinished last episode is truncated."""
         return episodes_from(self.arrays(), card)

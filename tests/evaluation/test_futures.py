@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dwm_ray.evaluation.continuations import Scale, distances, of_segments, recorded, squared_distance
+from dwm_ray.evaluation.futures import Scale, distances, recorded_futures, segment_futures, squared_distance
 from dwm_ray.types import Segments, Windows
 
 SCALE = Scale(torch.tensor([2.0, torch.inf]), torch.tensor([0.5]), 4.0)
@@ -18,7 +18,7 @@ def segments(num: int, horizon: int, num_actions: int, discount: torch.Tensor | 
 
 
 def test_points_are_in_standard_deviations_and_a_constant_dimension_counts_as_nothing():
-    futures = of_segments(segments(3, 2, 2), SCALE)
+    futures = segment_futures(segments(3, 2, 2), SCALE)
     states = futures.points("states", 2)
     assert states.tolist() == [[2.0, 0.0], [5.0, 0.0], [8.0, 0.0]]  # obs 4, 10, 16
     assert futures.points("rewards", 1).tolist() == [[2.0]] * 3
@@ -26,14 +26,14 @@ def test_points_are_in_standard_deviations_and_a_constant_dimension_counts_as_no
 
 
 def test_actions_that_are_not_known_give_no_points():
-    futures = of_segments(segments(3, 2, 1), SCALE)
+    futures = segment_futures(segments(3, 2, 1), SCALE)
     assert futures.points("state-actions", 1) is not None
     assert futures.points("state-actions", 2) is None
 
 
 def test_the_state_that_ends_the_task_is_the_last_point():
     discount = torch.tensor([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
-    futures = of_segments(segments(3, 3, 3, discount), SCALE)
+    futures = segment_futures(segments(3, 3, 3, discount), SCALE)
     assert [len(futures.points("states", step)) for step in (1, 2, 3)] == [3, 2, 1]
     assert [len(futures.points("rewards", step)) for step in (1, 2, 3)] == [3, 2, 1]
 
@@ -44,7 +44,7 @@ def test_recorded_futures_have_points_where_something_was_recorded():
     windows = Windows(
         torch.zeros(3, 3, 2), torch.zeros(3, 3, 1), torch.zeros(3, 3), obs_mask, step_mask, ~obs_mask, torch.zeros(3)
     )
-    futures = recorded(windows, SCALE)
+    futures = recorded_futures(windows, SCALE)
     assert futures.horizon == 2
     assert [len(futures.points("states", step)) for step in (1, 2)] == [2, 1]
     assert [len(futures.points("rewards", step)) for step in (1, 2)] == [3, 1]
@@ -52,8 +52,8 @@ def test_recorded_futures_have_points_where_something_was_recorded():
 
 def test_squared_distance_is_the_mean_over_dimensions_of_rows_that_both_reach():
     discount = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
-    first, second = of_segments(segments(2, 2, 1), SCALE), of_segments(segments(2, 2, 1, discount), SCALE)
-    moved = of_segments(segments(2, 2, 1), SCALE)
+    first, second = segment_futures(segments(2, 2, 1), SCALE), segment_futures(segments(2, 2, 1, discount), SCALE)
+    moved = segment_futures(segments(2, 2, 1), SCALE)
     moved.obs[0] += torch.tensor([2.0, 0.0])
     moved.obs[1] += torch.tensor([4.0, 0.0])
     assert squared_distance(first, moved) == pytest.approx([(4 + 16) / 2 / 2] * 2)
@@ -65,9 +65,9 @@ def test_distances_cover_the_steps_that_have_enough_points():
     obs = torch.from_numpy(rng.standard_normal((60, 3, 2)).astype(np.float32))
     ended = torch.ones(60, 2)
     ended[10:, 0] = 0
-    first = of_segments(segments(60, 2, 1), SCALE)
+    first = segment_futures(segments(60, 2, 1), SCALE)
     some = Segments(obs, torch.ones(60, 1, 1), ended, torch.cumprod(ended, 1), ended, ended[:, 0])
-    rows = distances(of_segments(some, SCALE), first, "states", torch.Generator().manual_seed(0), 10)
+    rows = distances(segment_futures(some, SCALE), first, "states", torch.Generator().manual_seed(0), 10)
     assert [row.step for row in rows] == [1]  # ten are left at step 2
     assert rows[0].energy.value > rows[0].energy.floor
     assert distances(first, first, "state-actions", torch.Generator().manual_seed(0), 0)[0].energy.value < 0

@@ -1,8 +1,8 @@
-"""An online SAC run (stable-baselines3, default hyperparameters) whose every transition is recorded.
+"""An online SAC run (stable-baselines3, default hyperparameters) that records every transition.
 
-Its state is kept as plain tensors: stable-baselines3's own files are pickles. The replay buffer is rebuilt from the
-recording. A resumed run goes on from an episode's start with fresh random numbers, so it is as good as, but not the
-same as, one that was never stopped.
+The state is saved as plain tensors, because the files of stable-baselines3 are pickles. The replay buffer is rebuilt
+from the recording. A resumed run starts a new episode with new random numbers, so it is not identical to an
+uninterrupted run.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dwm_ray.data.recorder import Recorder
+from dwm_ray.data.recording.recorder import Recorder
 from dwm_ray.runs.tensor_files import prefixed, unprefixed
 from dwm_ray.tasks.environments import make_environment
 
-StepHook = Callable[[bool], bool]
-"""(did an episode end with this step) -> go on?"""
+OnStep = Callable[[bool], bool]
+"""Whether an episode ended with this step -> whether to continue."""
 
 
 class SacRun:
-    """SAC on a Gymnasium environment, writing into `recorder`. ValueError where stable-baselines3 is not installed."""
+    """SAC on a Gymnasium environment, which writes into `recorder`; ValueError without stable-baselines3."""
 
     def __init__(self, env_id: str, seed: int, recorder: Recorder) -> None:
         sac = _stable_baselines().SAC
@@ -32,17 +32,17 @@ class SacRun:
         self._model.set_random_seed(seed + recorder.num_rows)
 
     def act(self, obs: np.ndarray) -> np.ndarray:
-        """A sampled action of the policy, in the environment's bounds."""
+        """Sample an action of the policy within the environment's bounds."""
         return self._model.predict(obs, deterministic=False)[0]
 
-    def train(self, on_step: StepHook) -> None:
-        """Interact and learn until the recorder is full or the hook says stop."""
-        todo = self.recorder.capacity - self.recorder.num_rows
-        if todo > 0:
-            self._model.learn(todo, callback=self._record_with(on_step), reset_num_timesteps=False)
+    def train(self, on_step: OnStep) -> None:
+        """Interact and learn until the recorder is full or `on_step` returns False."""
+        remaining = self.recorder.capacity - self.recorder.num_rows
+        if remaining > 0:
+            self._model.learn(remaining, callback=self._record_with(on_step), reset_num_timesteps=False)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Networks, temperature and optimisers."""
+        """Return networks, temperature and optimiser states."""
         state = prefixed("policy", self._model.policy.state_dict())
         state["log_ent_coef"] = self._model.log_ent_coef
         for name, optimizer in self._optimizers().items():
@@ -51,7 +51,7 @@ class SacRun:
         return state
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Inverse of `tensors`; the recorder must hold its rows already."""
+        """Load the result of `tensors`; the recorder must hold its rows already."""
         self._model.policy.load_state_dict(unprefixed("policy", tensors))
         self._model.log_ent_coef.data.copy_(tensors["log_ent_coef"])
         for name, optimizer in self._optimizers().items():
@@ -71,7 +71,7 @@ class SacRun:
         }
 
     def _refill(self) -> None:
-        """Rebuild the replay buffer: it holds actions scaled to -1..1 and one row per environment."""
+        """Rebuild the replay buffer, which holds actions scaled to -1..1 and one row per environment."""
         rows = self.recorder.arrays()
         num_rows, buffer = self.recorder.num_rows, self._model.replay_buffer
         buffer.observations[:num_rows, 0] = rows["observations"]
@@ -83,8 +83,8 @@ class SacRun:
         buffer.pos, buffer.full = num_rows % buffer.buffer_size, num_rows == buffer.buffer_size
         self._model.num_timesteps = num_rows
 
-    def _record_with(self, on_step: StepHook) -> Callable[[dict[str, Any], dict[str, Any]], bool]:
-        """A callback of stable-baselines3, called after each step of the environment, before the buffer gets it."""
+    def _record_with(self, on_step: OnStep) -> Callable[[dict[str, Any], dict[str, Any]], bool]:
+        """Return a stable-baselines3 callback, which runs after each step and before the buffer stores it."""
 
         def record(scope: dict[str, Any], _: dict[str, Any]) -> bool:
             info, done = scope["infos"][0], bool(scope["dones"][0])
@@ -106,5 +106,7 @@ def _stable_baselines() -> Any:
     try:
         import stable_baselines3
     except ImportError as error:
-        raise ValueError("this recipe needs stable-baselines3: pip install 'dwm-ray[collect]'") from error
+        raise ValueError(
+            "--recipe: stable-baselines3 is not installed; expected `pip install 'dwm-ray[collect]'`"
+        ) from error
     return stable_baselines3

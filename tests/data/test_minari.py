@@ -8,11 +8,19 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from minari.data_collector import EpisodeBuffer
+from optional_packages import needs_robotics
 from recordings import CARD, pendulum
 
 from dwm_ray.data import minari
 from dwm_ray.data.checks import episodes_from
 from dwm_ray.data.export import write_minari
+from dwm_ray.data.load import load_episodes
+from dwm_ray.data.recording.collector import Collector, RecordingOptions
+from dwm_ray.data.summary import data_summary, summary_text
+from dwm_ray.options import DataConfig
+from dwm_ray.tasks.spaces import spaces_of
+from dwm_ray.tasks.table import task_for
+from dwm_ray.types import Episodes
 
 BOX = spaces.Box(-np.inf, np.inf, (2,), np.float64)
 ACTION = spaces.Box(-1, 1, (1,), np.float32)
@@ -20,7 +28,7 @@ GOALS = spaces.Dict({"observation": BOX, "desired_goal": BOX, "achieved_goal": B
 
 
 class Toy(gymnasium.Env):
-    """The environment that the made-up sets belong to."""
+    """Environment of the made-up sets."""
 
     action_space = ACTION
 
@@ -30,11 +38,6 @@ class Toy(gymnasium.Env):
 
 gymnasium.register("Toy-v0", Toy, kwargs={"observation_space": BOX})
 gymnasium.register("GoalToy-v0", Toy, kwargs={"observation_space": GOALS})
-
-
-@pytest.fixture(autouse=True)
-def _local_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
 
 
 def create(name: str, observations: Any, space: gymnasium.Space, num_actions: int = 1, **ends: list[bool]) -> None:
@@ -56,6 +59,16 @@ def create(name: str, observations: Any, space: gymnasium.Space, num_actions: in
     )
 
 
+def maze(observation: int = 2) -> dict[str, np.ndarray]:
+    """Return four goal-aware observations: 0 to 3 in 'observation', 10 in 'achieved_goal', 20 in 'desired_goal'."""
+    seen = np.arange(4.0)[:, None].repeat(observation, axis=1)
+    return {"observation": seen, "achieved_goal": np.full((4, 2), 10.0), "desired_goal": np.full((4, 2), 20.0)}
+
+
+def random_recording(env_id: str, steps: int, folder: Path) -> Episodes:
+    return Collector(RecordingOptions(env_id, "random", steps), folder, lambda *progress: None).run()
+
+
 def test_last_next_observation_is_known() -> None:
     create("test/a-v0", np.arange(8.0).reshape(4, 2), BOX, terminations=[False, False, True])
     data = minari.read("test/a-v0", download=False, env_id="Toy-v0")
@@ -72,12 +85,6 @@ def test_unmarked_end_is_a_truncation() -> None:
     assert data.truncated.tolist() == [False, False, True] * 2
 
 
-def maze(observation: int = 2) -> dict[str, np.ndarray]:
-    """Four goal-aware observations: 0 to 3 in 'observation', 10 in 'achieved_goal', 20 in 'desired_goal'."""
-    seen = np.arange(4.0)[:, None].repeat(observation, axis=1)
-    return {"observation": seen, "achieved_goal": np.full((4, 2), 10.0), "desired_goal": np.full((4, 2), 20.0)}
-
-
 def test_maze_goal_is_appended() -> None:
     create("test/maze-v0", maze(), GOALS)
     data = minari.read("test/maze-v0", download=False, env_id="GoalToy-v0")
@@ -86,8 +93,8 @@ def test_maze_goal_is_appended() -> None:
     assert data.spaces.obs_size == 4
 
 
-def test_antmazes_position_is_part_of_the_state() -> None:
-    pytest.importorskip("gymnasium_robotics")
+@needs_robotics
+def test_antmaze_position_is_part_of_the_state() -> None:
     space = {"observation": spaces.Box(-np.inf, np.inf, (27,), np.float64), "desired_goal": BOX, "achieved_goal": BOX}
     create("test/antmaze-v0", maze(27), spaces.Dict(space), num_actions=8)
     data = minari.read("test/antmaze-v0", download=False, env_id="AntMaze_UMaze-v4")
@@ -95,14 +102,13 @@ def test_antmazes_position_is_part_of_the_state() -> None:
     assert data.obs[1].tolist() == [10, 10, *[1] * 27, 20, 20]
 
 
-def test_a_set_whose_environment_cannot_score_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_set_without_a_usable_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     create("test/far-v0", maze(), GOALS)
     monkeypatch.setitem(sys.modules, "gymnasium_robotics", None)
-    with pytest.raises(
-        ValueError, match=r"^minari:test/far-v0: environment 'PointMaze_.*pip install gymnasium-robotics$"
-    ):
+    missing = r"^minari:test/far-v0: environment 'PointMaze_.*pip install gymnasium-robotics$"
+    with pytest.raises(ValueError, match=missing):
         minari.read("test/far-v0", download=False, env_id="PointMaze_Open_Diverse_G-v3")
-    with pytest.raises(ValueError, match=r"'observations' has shape \(6, 4\), the environment needs \(6, 2\)"):
+    with pytest.raises(ValueError, match=r"'observations' has shape \(6, 4\); expected \(6, 2\)"):
         minari.read("test/far-v0", download=False, env_id="Toy-v0")
 
 
@@ -116,7 +122,7 @@ def test_absent_and_nameless_sets_are_named() -> None:
     with pytest.raises(ValueError, match=r"minari:test/none-v0: not on this machine; --execution.download"):
         minari.read("test/none-v0", download=False)
     create("test/c-v0", np.zeros((4, 2)), BOX)
-    with pytest.raises(ValueError, match=r"minari:test/c-v0: does not name its environment; give --data.env"):
+    with pytest.raises(ValueError, match=r"minari:test/c-v0: does not name its environment; expected data.env"):
         minari.read("test/c-v0", download=False)
 
 
@@ -125,14 +131,39 @@ def test_exported_set_reads_back() -> None:
     data = episodes_from({**pendulum(), **following}, CARD)
     write_minari(data, "test/export-v0", "made-up")
     back = minari.read("test/export-v0", download=False)
-    assert back.card.env_id == "Pendulum-v1"
-    assert back.card.fingerprint == data.card.fingerprint
-    with pytest.raises(ValueError, match=r"minari:test/export-v0: exists already"):
-        write_minari(data, "test/export-v0", "made-up")
-    with pytest.raises(ValueError, match=r"minari:no version: not an id such as"):
-        write_minari(data, "no version", "made-up")
+    assert (back.card.env_id, back.card.fingerprint) == ("Pendulum-v1", data.card.fingerprint)
+    for name, message in (("test/export-v0", "exists already"), ("no version", "not a data set id")):
+        with pytest.raises(ValueError, match=f"minari:{name}: {message}"):
+            write_minari(data, name, "made-up")
 
 
 def test_export_refuses_unknown_last_states() -> None:
     with pytest.raises(ValueError, match="2 of 2 episodes lack the state after their last step"):
         write_minari(episodes_from(pendulum(), CARD), "test/lacking-v0", "made-up")
+
+
+@needs_robotics
+def test_a_task_is_read_from_its_minari_set(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"minari:D4RL/pointmaze/umaze-v2: not on this machine; --execution.download"):
+        load_episodes("maze2d-umaze", DataConfig())
+    made = random_recording("PointMaze_UMaze-v3", 20, tmp_path / "made")
+    write_minari(made, "D4RL/pointmaze/umaze-v2", "made-up")
+    data = load_episodes("maze2d-umaze", DataConfig())
+    assert (data.card.source, data.card.fingerprint) == ("Minari", made.card.fingerprint)
+    assert set(np.unique(data.rew)) == {0.0}
+    assert "all rewards are equal" in summary_text(data_summary(data, task_for("", data.card.env_id, 0.0)))
+
+
+@needs_robotics
+def test_a_recording_from_a_maze_is_exported_as_vectors(tmp_path: Path) -> None:
+    data = random_recording("AntMaze_UMaze-v4", 12, tmp_path / "made")
+    write_minari(data, "test/ant-v0", "made-up")
+    back = minari.read("test/ant-v0", download=False)
+    assert (back.card.fingerprint, back.card.env_id) == (data.card.fingerprint, "AntMaze_UMaze-v4")
+
+
+def test_a_missing_package_is_reported_before_the_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    spaces_of.cache_clear()
+    monkeypatch.setitem(sys.modules, "gymnasium_robotics", None)
+    with pytest.raises(ValueError, match=r"^--task pen-human: .*pip install gymnasium-robotics$"):
+        load_episodes("pen-human", DataConfig(), download=True)

@@ -1,0 +1,1 @@
+"""Record new data sets with random, scripted and learned policies."""

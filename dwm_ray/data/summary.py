@@ -1,0 +1,50 @@
+"""Summarise a data set for people and for the `data.json` of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dwm_ray.tasks.table import TaskSpec
+from dwm_ray.types import Episodes
+
+
+def data_summary(episodes: Episodes, task: TaskSpec) -> dict[str, Any]:
+    """Return the content of `data.json`; returns are undiscounted, scores are in `task.score_unit`."""
+    returns = episodes.returns()
+    card = episodes.card
+    return {
+        "source": card.source,
+        "name": card.name,
+        "path": card.path,
+        "env_id": card.env_id,
+        "transitions": episodes.num_transitions,
+        "episodes": episodes.num_episodes,
+        "fingerprint": card.fingerprint,
+        "terminated_episodes": int(episodes.terminated.sum()),
+        "return_min": float(returns.min()),
+        "return_mean": float(returns.mean()),
+        "return_max": float(returns.max()),
+        "reward_min": float(episodes.rew.min()),
+        "reward_max": float(episodes.rew.max()),
+        "score_mean": float(np.mean([task.score(float(value)) for value in returns])),
+        "score_max": task.score(float(returns.max())),
+        "obs_size": episodes.spaces.obs_size,
+        "act_size": episodes.spaces.act_size,
+    }
+
+
+def summary_text(facts: dict[str, Any]) -> str:
+    """Return `data_summary` as two lines, and a warning if the rewards do not distinguish actions."""
+    constant = facts["reward_min"] == facts["reward_max"]
+    # A constant reward still distinguishes actions if episodes terminate: it counts the steps until then.
+    uninformative = constant and (facts["reward_max"] == 0 or not facts["terminated_episodes"])
+    warning = "\nall rewards are equal: only imitation can learn from these data"
+    return (
+        f"{facts['name']}: {facts['source']}, {facts['env_id']}, {facts['transitions']:,} transitions in "
+        f"{facts['episodes']:,} episodes ({facts['terminated_episodes']:,} terminated)\n"
+        f"returns {facts['return_min']:.0f} to {facts['return_max']:.0f}, mean {facts['return_mean']:.0f} "
+        f"(score {facts['score_mean']:.1f}, best {facts['score_max']:.1f}); fingerprint {facts['fingerprint']}"
+        f"{warning if uninformative else ''}"
+    )
