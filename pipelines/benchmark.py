@@ -4,7 +4,7 @@ see what a sweep makes of them.
 
 Rates are timed in turns and repeated; a table of medians and paired ratios is printed, and the rates go to a JSON
 file. --peer NAME=COMMAND times an outside command in turn with ours and reads the last word that it prints, its rate.
-docs/performance.md says what each figure means.
+docs/benchmarks.md says what each figure means.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ def test_every_suite_has_help(suite: str, capsys: pytest.CaptureFixture[str]) ->
 
 COMMANDS = [
     shlex.split(line, comments=True)[2:]
-    for line in (ROOT / "docs" / "performance.md").read_text().splitlines()
+    for line in (ROOT / "docs" / "benchmarks.md").read_text().splitlines()
     if line.startswith("python pipelines/benchmark.py")
 ]
 

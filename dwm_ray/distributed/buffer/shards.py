@@ -1,6 +1,6 @@
 """The buffer as several actors, each an index of its own: a stream belongs to one of them by its name.
 
-One actor is one event loop, whose limit is what Ray's calls cost it (docs/performance.md). Streams have nothing to do
+One actor is one event loop, whose limit is what Ray's calls cost it (docs/benchmarks.md). Streams have nothing to do
 with each other, so actors that share them out need not talk; all ask the same samplers, and each keeps its part of the
 bytes. What one stream asks of its actor is not divided: where a single stream is too much, give its trials different
 `synthesis.seed`s, and they read different rows.

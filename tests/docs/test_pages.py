@@ -1,0 +1,149 @@
+"""README and docs/: commands parse, options, modules and plug-ins exist, examples run, generated tables are current.
+
+Links between pages and anchors are checked by `mkdocs build --strict` (.ci/check).
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from programs import load_program
+
+import dwm_ray
+from dwm_ray import registry
+from dwm_ray.cli.command_line import parse
+from dwm_ray.config import RunConfig
+from dwm_ray.filters.base import Filter
+from dwm_ray.report.doc_tables import REGION, stale, tables
+from dwm_ray.types import Segments
+
+ROOT = Path(__file__).parents[2]
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))}
+CURRENT = {name: text for name, text in PAGES.items() if name != "docs/migration.md"}
+"""Pages without names of the version before."""
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Return the fenced blocks in a language."""
+    return re.findall(rf"^ *```{language}\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+
+
+COMMANDS = {
+    found[0]: (found[1], shlex.split(found[2], comments=True))
+    for text in PAGES.values()
+    for block in blocks(text, "bash")
+    for line in block.splitlines()
+    if (found := re.search(r"python \S*pipelines/(\w+)\.py(.*)", line))
+}
+
+
+BAD_INPUT = "python pipelines/train.py --synthesis.horizon 12"
+
+
+def lines_of(*programs: str) -> list[str]:
+    """Return the documented commands of programs."""
+    return [line for line, (name, _) in COMMANDS.items() if name in programs]
+
+
+def test_documented_error_is_what_the_program_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    assert load_program("pipelines/train.py").main(COMMANDS[BAD_INPUT][1]) == 2
+    message = capsys.readouterr().err
+    assert f"```bash\n{BAD_INPUT}\n```\n\n```\n{message}```\n" in PAGES["docs/configuration.md"]
+
+
+@pytest.mark.parametrize("line", [line for line in lines_of("train", "sweep", "compare") if line != BAD_INPUT])
+def test_run_commands_parse(line: str) -> None:
+    name, words = COMMANDS[line]
+    words = [word for word in words if word != "--help"]
+    own, config, _ = parse(load_program(f"pipelines/{name}.py").Command, words, "")
+    assert own.output == Path("runs") or "--output" in words
+    assert config.task
+
+
+@pytest.mark.parametrize("name", ["collect", "evaluate", "report", "methods", "watch"])
+def test_flags_of_the_other_programs_exist(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word for line in lines_of(name) for word in COMMANDS[line][1]]
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit):
+        load_program(f"pipelines/{name}.py").main()
+    shown = capsys.readouterr().out
+    assert lines_of(name)
+    assert not [word for word in words if word.startswith("--") and word not in shown]
+
+
+@pytest.mark.parametrize("line", lines_of("study"))
+def test_study_commands_parse(line: str) -> None:
+    study, *words = COMMANDS[line][1]
+    parse(load_program("pipelines/study.py").find_study(study).options, words, "")
+
+
+def options_of(group: str) -> set[str]:
+    """Return the names of a group's options; of a plug-in group, those of every plug-in."""
+    kind = f"{group}s"
+    if kind in registry.BASES:
+        return {name for cls in registry.plugins(kind).values() for name in cls.Config.model_fields}
+    return set(type(RunConfig.model_fields[group].default).model_fields)
+
+
+def test_named_options_exist() -> None:
+    groups = "|".join(name for name in RunConfig.model_fields if name not in ("task", "seed")).replace("_", "-")
+    named = {
+        (group.replace("-", "_"), option.replace("-", "_"))
+        for text in CURRENT.values()
+        for group, option in re.findall(rf"--({groups})\.([a-z-]+)", text)
+    }
+    assert len(named) > 20
+    assert [option for option in named if option[1] not in options_of(option[0])] == [
+        ("filter", "count")
+    ]  # the example's
+
+
+def test_named_files_exist() -> None:
+    text = "\n".join(CURRENT.values()).replace("`dwm_ray/filters/first.py`", "").replace("`dwm_ray/pipelines/", "`")
+    named = set(re.findall(r"(?<![\w./-])((?:dwm_ray|tests|pipelines|tune_spaces)/[\w./]*\w)", text))
+    assert "dwm_ray/diffusion/fast/unet.py" in named
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
+def test_named_modules_exist() -> None:
+    named = {name for text in CURRENT.values() for name in re.findall(r"(?<![\w./-])dwm_ray((?:\.\w+)+)", text)}
+    paths = {name: ROOT / "dwm_ray" / name[1:].replace(".", "/") for name in named - {".json"}}  # ops/grafana/
+    missing = [name for name, path in paths.items() if not (path.exists() or path.with_suffix(".py").exists())]
+    assert not [name for name in missing if not hasattr(dwm_ray, name[1:])]
+
+
+def test_plugins_named_in_the_table_of_papers_exist() -> None:
+    papers = PAGES["docs/methods.md"].split("## Papers\n")[1]
+    names = set(re.findall(r"`(?:--[\w-]+ )?(\w+)`", papers))
+    known = {name for kind in registry.BASES for name in registry.plugins(kind)}
+    assert {"dwm", "td3_bc"} <= names <= known
+
+
+def test_generated_tables_are_current_and_complete() -> None:
+    assert {page: stale(ROOT / page) for page in PAGES} == {page: [] for page in PAGES}
+    shown = {name for text in PAGES.values() for _, name, _, _ in REGION.findall(text)}
+    assert shown == set(tables())
+
+
+def test_the_example_filter_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    (source,) = blocks(PAGES["docs/extending.md"], "python")
+    module = ModuleType("dwm_ray.filters.first")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(compile(source, "docs/extending.md", "exec"), module.__dict__)
+    chosen = module.First(module.FirstConfig(count=3))
+    segments = Segments(*(torch.zeros(5, 2) for _ in range(5)), torch.zeros(5))
+    assert isinstance(chosen, Filter)
+    assert chosen.select(segments, torch.Generator()).tolist() == [0, 1, 2]
+    assert module.FirstConfig.plugin_name() == "first"
+
+
+def test_images_are_small() -> None:
+    assert all(path.stat().st_size < 200_000 for path in (ROOT / "docs" / "images").iterdir())
