@@ -1,47 +1,61 @@
-"""Metrics on disk: one JSON line a row, and the same numbers for TensorBoard.
+"""Metric rows of one trial or world model, on their way to JSON lines, TensorBoard and Weights & Biases.
 
-The only place that turns metrics into files. A writer that is opened again after a crash drops the rows beyond the
-checkpoint that the run goes on from, so that no update stands there twice. A crash may leave half of a last row behind
-and nothing worse.
+A writer that is opened again after a crash drops the rows beyond the checkpoint that the run resumes from, so that no
+update is logged twice. A crash leaves at most half of a last row behind.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from torch.utils.tensorboard import SummaryWriter
 
+from dwm_ray.runs.folder import read_json
 from dwm_ray.runs.row_log import RowLog
+
+LOGS = {"learner": "metrics", "evaluation": "evaluations"}
+"""Kind of row -> name of its JSON-lines file."""
+
+
+class Backend(Protocol):
+    """A destination of metric rows."""
+
+    def write(self, kind: str, row: dict[str, Any]) -> None:
+        """Write one row of a kind of `LOGS`; `row["update"]` is its number of updates."""
+
+    def close(self, failed: bool) -> None:
+        """Finish after the last row; `failed` if an exception ended the run."""
 
 
 class MetricsWriter:
-    """`metrics.jsonl`, `evaluations.jsonl` and `tensorboard/` of one folder; `tell` hears of every row as well."""
+    """Writer of metrics and evaluations of one folder; `on_row` receives every row as well."""
 
     def __init__(
-        self, folder: Path, resume_at: int = 0, tell: Callable[[dict[str, Any]], None] = lambda row: None
+        self,
+        folder: Path,
+        resume_at: int = 0,
+        on_row: Callable[[dict[str, Any]], None] = lambda row: None,
+        wandb_project: str | None = None,
     ) -> None:
-        self._tell = tell
-        self._metrics = RowLog(folder / "metrics.jsonl", resume_at)
-        self._evaluations = RowLog(folder / "evaluations.jsonl", resume_at)
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=resume_at or None)
+        self._on_row = on_row
+        self._backends: list[Backend] = [JsonLines(folder, resume_at), TensorBoard(folder, resume_at)]
+        if wandb_project is not None:
+            self._backends.append(WeightsAndBiases(folder, wandb_project))
 
     def metrics(self, update: int, values: dict[str, float]) -> None:
-        self._metrics.append({"update": update, **values})
-        self._scalars("learner", update, values)
-        self._tell({"update": update, **values})
+        self._write("learner", {"update": update, **values})
 
     def evaluation(self, update: int, values: dict[str, Any]) -> None:
-        self._evaluations.append({"update": update, **values})
-        self._scalars("evaluation", update, values)
-        self._tell({"update": update, **values})
+        self._write("evaluation", {"update": update, **values})
 
-    def _scalars(self, group: str, update: int, values: dict[str, Any]) -> None:
-        for name, value in values.items():
-            if isinstance(value, int | float):
-                self._board.add_scalar(f"{group}/{name}", value, update)
+    def _write(self, kind: str, row: dict[str, Any]) -> None:
+        for backend in self._backends:
+            backend.write(kind, row)
+        self._on_row(row)
 
     def __enter__(self) -> Self:
         return self
@@ -49,4 +63,74 @@ class MetricsWriter:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for backend in self._backends:
+            backend.close(failed=kind is not None)
+
+
+class JsonLines:
+    """`metrics.jsonl` and `evaluations.jsonl`."""
+
+    def __init__(self, folder: Path, resume_at: int) -> None:
+        self._logs = {kind: RowLog(folder / f"{name}.jsonl", resume_at) for kind, name in LOGS.items()}
+
+    def write(self, kind: str, row: dict[str, Any]) -> None:
+        self._logs[kind].append(row)
+
+    def close(self, failed: bool) -> None:
+        pass
+
+
+class TensorBoard:
+    """Event files in `tensorboard/`."""
+
+    def __init__(self, folder: Path, resume_at: int) -> None:
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=resume_at or None)
+
+    def write(self, kind: str, row: dict[str, Any]) -> None:
+        for name, value in _scalars(kind, row).items():
+            self._board.add_scalar(name, value, row["update"])
+
+    def close(self, failed: bool) -> None:
         self._board.close()
+
+
+class WeightsAndBiases:
+    """One Weights & Biases run per folder, in a group of the run folder's name.
+
+    A resumed trial continues its W&B run. The variables of wandb, such as WANDB_MODE=offline, apply.
+    """
+
+    def __init__(self, folder: Path, project: str) -> None:
+        group = folder.parent.parent.name
+        self._run = import_wandb().init(
+            project=project,
+            group=group,
+            job_type=folder.parent.name,
+            name=folder.name,
+            id=f"{group}-{folder.name}",
+            config=read_json(folder / "config.json") or {},
+            dir=str(folder),
+            resume="allow",
+            reinit="create_new",  # the members of a population have one W&B run each in one process
+        )
+
+    def write(self, kind: str, row: dict[str, Any]) -> None:
+        self._run.log(_scalars(kind, row), step=row["update"])
+
+    def close(self, failed: bool) -> None:
+        self._run.finish(exit_code=int(failed))
+
+
+def import_wandb() -> Any:
+    """Return the module wandb. ValueError if it is not installed."""
+    try:
+        return importlib.import_module("wandb")
+    except ImportError as error:
+        raise ValueError(
+            "execution.wandb: the package wandb is not installed; expected `pip install 'dwm-ray[wandb]'`"
+        ) from error
+
+
+def _scalars(kind: str, row: dict[str, Any]) -> dict[str, float]:
+    values = {name: value for name, value in row.items() if name != "update"}
+    return {f"{kind}/{name}": value for name, value in values.items() if isinstance(value, int | float)}

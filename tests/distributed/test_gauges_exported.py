@@ -91,7 +91,7 @@ def rounds_only(name: str) -> bool:
 def test_training_a_world_model_exports_the_catalogue(tmp_path: Path, seen: dict[str, float]) -> None:
     config = tiny_config(recording(tmp_path / "data.hdf5"))
     trainer = world_model_trainer(config, load_task_data(config), CPU)
-    with MetricsWriter(tmp_path, tell=Gauges("world_model").tell) as writer:
+    with MetricsWriter(tmp_path, on_row=Gauges("world_model").tell) as writer:
         fit(trainer, model_options(config).num_updates, lambda row: log_row(writer, row))
     assert names("world_model") <= seen.keys()
     assert seen["dwm_world_model_update"] == model_options(config).num_updates
