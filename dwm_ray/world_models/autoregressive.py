@@ -60,6 +60,10 @@ class Autoregressive(WorldModel):
         self.one_step = DWM(dwm_options(config), spaces)
 
     @property
+    def max_horizon(self) -> int:
+        return self.config.rollout_limit
+
+    @property
     def state_normalizer(self) -> CDFNormalizer:
         return self.one_step.state_normalizer
 

@@ -120,8 +120,7 @@ class WorldModel(Plugin, nn.Module):
     @property
     def max_horizon(self) -> int:
         """Longest segment of one call of `imagine`."""
-        option, below = self.config.horizon_limit
-        return int(getattr(self.config, option)) - below
+        return self.sequence_length - 1
 
     @property
     def windows_per_update(self) -> int:

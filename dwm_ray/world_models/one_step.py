@@ -103,6 +103,10 @@ class OneStep(WorldModel):
             self.termination = TerminationHead(spaces, config)
         self.best = BestMembers(self.net)
 
+    @property
+    def max_horizon(self) -> int:
+        return self.config.rollout_limit
+
     def fit_normalizers(self, episodes: Episodes) -> None:
         self.obs_normalizer.fit(episodes.obs)
         self.act_normalizer.fit(episodes.act)

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from outside import all_plugins
 from pydantic import BaseModel
 
 import dwm_ray
 from dwm_ray.config import RunConfig
 from dwm_ray.options import PluginConfig
-from dwm_ray.registry import BASES, plugins
+from dwm_ray.registry import BASES
 
 SOURCES = Path(dwm_ray.__file__).parent
 
@@ -28,7 +29,7 @@ def groups() -> Iterator[type[BaseModel]]:
         if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
             yield info.annotation
     for kind in BASES:
-        yield from (plugin.Config for plugin in plugins(kind).values())  # type: ignore[attr-defined]
+        yield from (plugin.Config for plugin in all_plugins(kind).values())  # type: ignore[attr-defined]
 
 
 def leaves() -> list[tuple[str, str]]:

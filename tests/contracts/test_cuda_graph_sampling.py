@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from emulated_graphs import EmulatedCapture
+from outside import all_plugins
 from tiny_models import SPACES, build, episodes
 from torch import Tensor
 
@@ -21,12 +22,12 @@ from dwm_ray.data.transitions import real_segments
 from dwm_ray.diffusion.denoisers import TemporalUNet
 from dwm_ray.diffusion.fast.unet import inference_form
 from dwm_ray.experiment.profiles import run_config
-from dwm_ray.registry import find, plugins
+from dwm_ray.registry import find
 from dwm_ray.types import Segments
 from dwm_ray.world_models.base import WorldModel
 from dwm_ray.world_models.dwm import DWM
 
-MODELS: dict[str, Any] = plugins("world_models")
+MODELS: dict[str, Any] = all_plugins("world_models")
 GRAPHED = [name for name, cls in MODELS.items() if cls.supports_cuda_graphs]
 BLOCK_ROWS, NUM_BLOCKS = 32, WARM_UPS + 3
 CPU = torch.device("cpu")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from outside import all_plugins
 from tiny_task import recording
 
 from dwm_ray.data.task_data import load_task_data
@@ -42,7 +43,7 @@ def test_of_agents(name: str, file: Path) -> None:
     assert find("agents", name).relative_flops == pytest.approx(found, rel=0.2)
 
 
-@pytest.mark.parametrize("name", list(plugins("world_models")))
+@pytest.mark.parametrize("name", list(all_plugins("world_models")))
 def test_of_world_models_within_an_update(name: str, file: Path) -> None:
     inline = source_kind(profiles.run_config("laptop", name, "td3_bc")) == "inline"
     found = counted(name, "td3_bc", file) - counted("none", "td3_bc", file) if inline else 0

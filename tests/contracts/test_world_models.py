@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from outside import all_plugins
 from tiny_models import SPACES, build, imagined, same, windows
 
 from dwm_ray.config import RunConfig
-from dwm_ray.registry import find, plugins
+from dwm_ray.registry import find
 from dwm_ray.training.model_store import load_model, save_model
 
-pytestmark = pytest.mark.parametrize("name", list(plugins("world_models")))
+pytestmark = pytest.mark.parametrize("name", list(all_plugins("world_models")))
 
 
 def other_value(value: Any) -> Any:
