@@ -1,1 +1,1 @@
-"""Throughput suites, load generator and fault injection."""
+"""Throughput suites, load generator and fault injection; `pipelines/benchmark.py` runs them."""

@@ -1,9 +1,8 @@
-"""Rates, measured in turns: A B C, then C B A, and so on.
+"""Timing of workloads in alternating order: A B C, then C B A, and so on.
 
-The machine's speed drifts by more than most differences that are looked for. So every repeat times each entrant once,
-in a burst long enough for the clock, and repeats go through the entrants in alternating order; what is compared are
-rates of the same repeat. The first calls, which compile, allocate and fill caches, are made before and not counted.
-"""
+The speed of a machine drifts by more than most differences of interest. Every repeat therefore times each workload
+once, and only rates of the same repeat are compared. The first calls, which compile, allocate and fill caches, do not
+count."""
 
 from __future__ import annotations
 
@@ -16,103 +15,96 @@ from typing import Literal, Protocol
 import torch
 
 Call = Callable[[], object]
-"""A piece of work; what it returns is not looked at."""
-
+"""A piece of work; its result is ignored."""
 Clock = Literal["wall", "cpu"]
-
-CALIBRATION_SHARE = 0.2
-"""Fraction of a burst that the calls last whose time decides how many calls a burst has."""
-
-
-RECORDING_CALLS = 16
-"""First calls of what becomes a CUDA graph: enough for two kinds of call, every other one of each, to be recorded."""
+CALIBRATION_FRACTION = 0.2
+"""Minimal fraction of a burst that the calibration calls last."""
 
 
-def recorded(call: Call) -> Call:
-    """The call, made often enough that its graphs are there: recording takes longer than many replays, and would
-    mislead the choice of how many calls a burst has."""
-    for _ in range(RECORDING_CALLS):
-        call()
-    return call
-
-
-class Entrant(Protocol):
-    """What takes part in a measurement."""
+class Measurable(Protocol):
+    """Anything with a name and a rate."""
 
     @property
     def name(self) -> str:
-        """Told in tables."""
+        """Name in tables."""
 
     def rate(self) -> float:
-        """Units per second, once more."""
+        """Measure units per second once."""
 
 
 @dataclass(frozen=True)
-class Work:
-    """Something of ours to time."""
+class Workload:
+    """Work of this project that is timed."""
 
     name: str
     build: Callable[[], Call]
-    """Makes what is called; ValueError where this machine cannot run it."""
+    """Returns the function to time; raises ValueError if this machine cannot run it."""
     units: float = 1.0
-    """Units of the suite that one call does."""
-    reference: str | None = None
-    """The work that it is set against."""
+    """Units of the suite per call."""
+    baseline: str | None = None
+    """Name of the workload to compare with."""
+    flops: Callable[[], float] | None = None
+    """Returns the floating-point operations per unit, for the roofline."""
+    dtype: torch.dtype = torch.float32
+    """Type of the matrix products, for the roofline."""
+    note: Callable[[float], str] = lambda rate: ""
+    """Returns text about a median rate, for the roofline."""
 
 
 @dataclass(frozen=True)
 class Stopwatch:
-    """How bursts of calls are timed on a device."""
+    """Timing of bursts of calls on a device."""
 
     device: torch.device
     burst_s: float
-    """Seconds of a burst, about."""
+    """Approximate seconds of a burst."""
     clock: Clock = "wall"
-    """'cpu' counts the seconds that this process has a core."""
+    """'cpu' counts the seconds in which this process has a core."""
 
     def seconds(self, call: Call, num_calls: int) -> float:
-        """Of so many calls, until the device has done its work."""
+        """Return the seconds of `num_calls` calls, including the time until the device has finished."""
         now = time.perf_counter if self.clock == "wall" else time.process_time
-        self._wait()
+        self._synchronize()
         started = now()
         for _ in range(num_calls):
             call()
-        self._wait()
+        self._synchronize()
         return now() - started
 
-    def _wait(self) -> None:
+    def _synchronize(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
 
 class Timed:
-    """A built piece of work as an entrant: a fixed number of calls a burst."""
+    """A workload that is built and calibrated: every burst has the same number of calls."""
 
-    def __init__(self, work: Work, watch: Stopwatch) -> None:
-        self.name = work.name
-        self._units, self._watch = work.units, watch
-        self._call = work.build()
+    def __init__(self, workload: Workload, watch: Stopwatch) -> None:
+        self.name = workload.name
+        self._units, self._watch = workload.units, watch
+        self._call = workload.build()
         self.num_calls = 1
         self._seconds()
-        while (seconds := self._seconds()) < CALIBRATION_SHARE * watch.burst_s:
+        while (seconds := self._seconds()) < CALIBRATION_FRACTION * watch.burst_s:
             self.num_calls *= 2
         self.num_calls = max(1, math.ceil(self.num_calls * watch.burst_s / seconds))
 
     def rate(self) -> float:
-        """Units per second in one burst."""
+        """Return units per second of one burst."""
         return self.num_calls * self._units / self._seconds()
 
     def _seconds(self) -> float:
         return self._watch.seconds(self._call, self.num_calls)
 
 
-def interleaved(
-    entrants: Sequence[Entrant], repeats: int, on_repeat: Callable[[int], None] = lambda done: None
+def alternating(
+    measurables: Sequence[Measurable], repeats: int, on_repeat: Callable[[int], None] = lambda done: None
 ) -> dict[str, list[float]]:
-    """{name: rates [repeats]}; entry r of all lists was measured in repeat r. `on_repeat` is told how many are done."""
-    rates: dict[str, list[float]] = {entrant.name: [] for entrant in entrants}
+    """Return {name: rates [repeats]}. Rates with one index were measured in one repeat; `on_repeat` receives the number
+    of finished repeats."""
+    rates: dict[str, list[float]] = {one.name: [] for one in measurables}
     for repeat in range(repeats):
-        for entrant in entrants if repeat % 2 == 0 else reversed(entrants):
-            rates[entrant.name].append(entrant.rate())
+        for one in measurables if repeat % 2 == 0 else reversed(measurables):
+            rates[one.name].append(one.rate())
         on_repeat(repeat + 1)
     return rates

@@ -1,4 +1,4 @@
-"""Options that all suites share, and which of them a suite has no use for."""
+"""Options that all suites share, and their validation."""
 
 from __future__ import annotations
 
@@ -12,54 +12,64 @@ import tyro
 
 from dwm_ray.benchmarks.measure import Clock
 
+SHOWN = ("output", "markdown")
+WITH_DATA = (*SHOWN, "task", "data")
+
 
 @dataclass(frozen=True)
 class Options:
-    """How to measure, the same for all suites."""
+    """Options of a measurement, the same for all suites."""
 
-    device: Literal["cpu", "cuda"] = "cpu"
-    """What to measure on."""
+    device: Literal["cpu", "cuda"] | None = None
+    """Device to measure on. The default is cpu, for the suite gpu it is cuda."""
     threads: int = 1
     """Threads of torch on the CPU."""
     repeats: int = 7
-    """How often everything is timed, in turns."""
+    """Timings of each workload, alternating between workloads."""
     burst_s: float = 0.5
-    """Seconds of one timing of one thing, about."""
+    """Approximate seconds of one timing of one workload."""
+    limit_s: float | None = None
+    """Seconds after which no further workload is prepared; the remaining ones are listed as not measured."""
     clock: Clock = "wall"
-    """wall is what a run waits for; cpu counts only the seconds that this process has a core, which is steadier where
-    others use the machine too. Peers time themselves."""
+    """wall is the time that a run waits for. cpu counts only the seconds in which this process has a core; choose it if
+    other programs use the machine. Peers time themselves."""
     only: str = ""
-    """Time only what has this text in its name, and the references of that."""
+    """Time only workloads whose names contain this text, and their baselines."""
     peer: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """NAME=COMMAND: an outside command that prints its rate as the last word; may be repeated."""
+    """NAME=COMMAND: an external command that prints its rate as the last word. May be repeated."""
     task: str = "halfcheetah-medium-replay"
-    """Whose data and sizes."""
+    """Task whose data and sizes are used."""
     data: str | None = None
-    """A file of data, as in training."""
+    """Dataset file, as in training."""
     output: Path | None = None
-    """JSON file to write; runs/benchmark/SUITE-TIME.json if not given."""
+    """JSON file to write; the default is runs/benchmark/SUITE-TIME.json."""
     markdown: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print the table as Markdown."""
+    """Print the tables as Markdown."""
 
     def check(self) -> None:
-        """ValueError for options that this machine or a table has no use for."""
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise ValueError("--device cuda: torch sees no GPU here")
+        """Raise ValueError for values that this machine or a table cannot use."""
         if self.threads < 1 or self.repeats < 1 or self.burst_s <= 0:
             raise ValueError("--threads, --repeats and --burst-s: expected positive numbers")
-        if self.clock == "cpu" and (self.device != "cpu" or self.threads != 1):
+        if self.clock == "cpu" and (self.device == "cuda" or self.threads != 1):
             raise ValueError("--clock cpu: counts one thread of the processor; expected --device cpu and --threads 1")
+        expect_device(self.device or "cpu")
 
     def refuse_others(self, used: tuple[str, ...], why: str) -> None:
-        """ValueError for options that were given and would not be read."""
+        """Raise ValueError for an option that was given and is not read."""
         others = [field.name for field in fields(Options) if field.name not in used]
         if given := [name for name in others if getattr(self, name) != getattr(Options(), name)]:
             raise ValueError(f"--{given[0].replace('_', '-')}: {why}")
 
     def path(self, suite: str) -> Path:
-        """Of the JSON file."""
+        """Return the path of the JSON file."""
         return self.output or Path("runs/benchmark") / f"{suite}-{time.strftime('%Y%m%d-%H%M%S')}.json"
 
     def data_words(self) -> tuple[str, ...]:
-        """Task and data as words for another program."""
+        """Return task and data as command-line words for another program."""
         return ("--task", self.task, *(("--data", str(Path(self.data).resolve())) if self.data else ()))
+
+
+def expect_device(device: str) -> None:
+    """Raise ValueError if the device is not available."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: torch sees no GPU here; expected a GPU or --device cpu")

@@ -1,9 +1,7 @@
-"""Outside programs as entrants, so that public code can be set beside ours with none of it in the project.
+"""External commands as peers in a measurement, to compare public code with this project.
 
-`NAME=COMMAND`: the command runs once a repeat, in turn with ours and without a shell. The last word that it prints is
-its rate, in the units of the suite; timing (by the clock that ours go by), warm-up and equal settings are the command's
-business.
-"""
+`NAME=COMMAND`: the command runs once per repeat without a shell. The last word of its output is its rate in units of
+the suite. The command is responsible for timing, warm-up and equal settings."""
 
 from __future__ import annotations
 
@@ -19,14 +17,14 @@ TIMEOUT_S = 600.0
 
 @dataclass(frozen=True)
 class Peer:
-    """An outside command."""
+    """An external command."""
 
     name: str
     words: tuple[str, ...]
 
     @staticmethod
     def parse(text: str) -> Peer:
-        """From NAME=COMMAND. ValueError for anything else."""
+        """Parse NAME=COMMAND. Raise ValueError for anything else."""
         name, _, command = text.partition("=")
         words = tuple(shlex.split(command))
         if not name or not words:
@@ -34,23 +32,26 @@ class Peer:
         return Peer(name, words)
 
     def rate(self) -> float:
-        """Run it and read its figure. RunFailed where it fails or does not end with a positive number."""
+        """Run the command and return its rate. Raise RunFailed if it fails or prints no positive number last."""
         try:
             done = subprocess.run(self.words, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise RunFailed(f"--peer {self.name}: {error}") from error
         if done.returncode != 0:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise RunFailed(f"--peer {self.name}: ended with code {done.returncode} ({last})")
+            raise RunFailed(f"--peer {self.name}: ended with code {done.returncode} ({_last_line(done.stderr)})")
         rate = _number((done.stdout.split() or ["nothing"])[-1])
         if rate is None:
-            told = (done.stdout.strip().splitlines() or ["nothing"])[-1]
-            raise RunFailed(f"--peer {self.name}: printed {told!r} last, expected its rate, a positive number")
+            last = _last_line(done.stdout)
+            raise RunFailed(f"--peer {self.name}: printed {last!r} last; expected its rate, a positive number")
         return rate
 
 
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["nothing"])[-1]
+
+
 def _number(word: str) -> float | None:
-    """A finite positive number; None for anything else."""
+    """Return a finite positive number; None for anything else."""
     try:
         value = float(word)
     except ValueError:

@@ -1,59 +1,134 @@
-"""Measure a suite of rates in turns: build its work, time it, write every rate, show medians and ratios."""
+"""Measure a suite of rates: build its workloads, time them, write every rate as JSON, print medians and ratios."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Protocol
 
 import torch
 from rich.console import Console
 
-from dwm_ray.benchmarks.measure import Stopwatch, Work
+from dwm_ray.benchmarks.machine import machine
+from dwm_ray.benchmarks.measure import Stopwatch, Timed, Workload, alternating
 from dwm_ray.benchmarks.options import Options
 from dwm_ray.benchmarks.peers import Peer
-from dwm_ray.benchmarks.result import Measured, grid, machine, run_works
-from dwm_ray.benchmarks.suites.learner import Learner
-from dwm_ray.benchmarks.suites.sampler import Sampler
-from dwm_ray.benchmarks.suites.whole import Whole
-from dwm_ray.benchmarks.suites.world_model import WorldModels
-from dwm_ray.benchmarks.workloads import Workbench
+from dwm_ray.benchmarks.ratios import Spread, paired_ratio, rate_spread
+from dwm_ray.benchmarks.roofline import roofline
+from dwm_ray.benchmarks.setup import BenchmarkSetup
+from dwm_ray.benchmarks.tables import ResultTable, number
 from dwm_ray.options import DataConfig
+from dwm_ray.runs.folder import RunFailed
 from dwm_ray.runs.tensor_files import write_json
 
-Rates = Learner | Sampler | WorldModels | Whole
+HEADERS = ("workload", "rate", "slowest, fastest", "baseline", "ratio", "95 %")
 
 
-def measure(suite: Rates, options: Options) -> None:
-    """Measure rates in turns."""
+class RateSuite(Protocol):
+    """A dataclass of options that lists workloads."""
+
+    name: ClassVar[str]
+    unit: ClassVar[str]
+    """Unit of the rates."""
+
+    def workloads(self, setup: BenchmarkSetup) -> list[Workload]:
+        """Return the workloads, each after its baseline. Raise ValueError for options that do not fit."""
+
+
+@dataclass
+class Rates:
+    """Rates of all workloads per repeat, and the pairs to compare."""
+
+    rates: dict[str, list[float]] = field(default_factory=dict)
+    pairs: list[tuple[str, str]] = field(default_factory=list)
+    """(workload, baseline)."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Workload that this machine cannot run or that did not fit in the time -> reason."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Workload that raised an error -> message."""
+
+    def medians(self) -> dict[str, float]:
+        return {name: rate_spread(rates).median for name, rates in self.rates.items()}
+
+    def ratio(self, pair: tuple[str, str]) -> Spread:
+        return paired_ratio(self.rates[pair[0]], self.rates[pair[1]])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all rates, with medians and ratios."""
+        return {
+            "rates": self.rates,
+            "medians": {name: asdict(rate_spread(rates)) for name, rates in self.rates.items()},
+            "ratios": [{"of": of, "to": to, **asdict(self.ratio((of, to)))} for of, to in self.pairs],
+            "skipped": self.skipped,
+            "failed": self.failed,
+        }
+
+    def rows(self) -> list[list[str]]:
+        """Return table rows: one per workload, or one per baseline if there are several."""
+        rows = []
+        for name, rates in self.rates.items():
+            spread = rate_spread(rates)
+            head = [name, number(spread.median), f"{number(spread.low)}, {number(spread.high)}"]
+            ratios = [(to, self.ratio((of, to))) for of, to in self.pairs if of == name]
+            rows += [[*head, to, f"{r.median:.2f}", f"{r.low:.2f} to {r.high:.2f}"] for to, r in ratios] or [
+                [*head, "", "", ""]
+            ]
+        return rows
+
+
+def measure(suite: RateSuite, options: Options) -> None:
+    """Measure a suite. Raise RunFailed after all results are written if a workload failed."""
     options.check()
     torch.set_num_threads(options.threads)
-    device, path = torch.device(options.device), options.path(suite.name)
+    device, path = torch.device(options.device or "cpu"), options.path(suite.name)
     with Console(stderr=True).status("loading data") as status:
-        bench = Workbench.load(options.task, DataConfig(file=options.data), device)
-        works, peers = chosen_works(suite, bench, options.only), [Peer.parse(text) for text in options.peer]
-        watch = Stopwatch(device, options.burst_s, options.clock)
-        result = run_works(suite.name, suite.unit, works, peers, watch, options.repeats, status.update)
-        roofline = (
-            suite.roofline(bench, medians(result), options.clock) if isinstance(suite, Sampler | WorldModels) else []
-        )
-    settings = {**asdict(options), "output": str(path), **asdict(suite)}
-    write_json(path, {**result.to_json(), "roofline": roofline, "machine": machine(device), "options": settings})
-    grid(result).show(options.markdown)
-    for line in roofline:
-        print(line)
-    for what, why in result.skipped.items():
-        print(f"not measured: {what} ({why})")
+        setup = BenchmarkSetup.load(options.task, DataConfig(file=options.data), device)
+        workloads = selected(suite, setup, options.only)
+        result = measure_workloads(workloads, options, device, status.update)
+        lines = roofline(workloads, result.medians(), device, options.clock)
+    about = {"suite": suite.name, "unit": suite.unit, "date": time.strftime("%Y-%m-%d %H:%M:%S")}
+    settings = {**asdict(options), "output": str(path), **asdict(suite)}  # type: ignore[call-overload]
+    write_json(path, {**about, **result.to_json(), "roofline": lines, "machine": machine(device), "options": settings})
+    ResultTable(f"{suite.name}: {suite.unit}", HEADERS, result.rows()).show(options.markdown)
+    unmeasured = {"not measured": result.skipped, "failed": result.failed}
+    print(*lines, *(f"{kind}: {name} ({why})" for kind, of in unmeasured.items() for name, why in of.items()), sep="\n")
     print(path)
+    if result.failed:
+        raise RunFailed(f"{', '.join(result.failed)}: see {path}")
 
 
-def medians(result: Measured) -> dict[str, float]:
-    return {name: result.spread(name).median for name in result.rates}
-
-
-def chosen_works(suite: Rates, bench: Workbench, only: str) -> list[Work]:
-    """The suite's pieces of work whose names hold the text, with their references."""
-    works = suite.work(bench)
-    wanted = {work.name for work in works if only in work.name}
-    wanted |= {work.reference for work in works if work.name in wanted and work.reference}
+def selected(suite: RateSuite, setup: BenchmarkSetup, only: str) -> list[Workload]:
+    """Return the workloads whose names contain the text, and their baselines."""
+    workloads = suite.workloads(setup)
+    wanted = {work.name for work in workloads if only in work.name}
+    wanted |= {work.baseline for work in workloads if work.name in wanted and work.baseline}
     if not wanted:
-        raise ValueError(f"--only {only!r}: none of {', '.join(work.name for work in works)}")
-    return [work for work in works if work.name in wanted]
+        raise ValueError(f"--only {only!r}: no such workload; expected text of {', '.join(w.name for w in workloads)}")
+    return [work for work in workloads if work.name in wanted]
+
+
+def measure_workloads(
+    workloads: list[Workload], options: Options, device: torch.device, report: Callable[[str], None]
+) -> Rates:
+    """Build and time all workloads; each peer is compared with every workload, as workload / peer."""
+    started, watch = time.monotonic(), Stopwatch(device, options.burst_s, options.clock)
+    peers, timed, result = [Peer.parse(text) for text in options.peer], dict[str, Timed](), Rates()
+    for work in workloads:
+        report(f"preparing {work.name}")
+        timing_s = options.repeats * options.burst_s * (len(timed) + 1)
+        if options.limit_s is not None and time.monotonic() - started + timing_s > options.limit_s:
+            result.skipped[work.name] = f"--limit-s {options.limit_s:g}"
+            continue
+        try:
+            timed[work.name] = Timed(work, watch)
+        except ValueError as error:
+            result.skipped[work.name] = str(error)
+        except RuntimeError as error:
+            result.failed[work.name] = " ".join(f"{type(error).__name__}: {error}".split())
+    result.pairs = [(w.name, w.baseline) for w in workloads if w.name in timed and w.baseline in timed]
+    result.pairs += [(name, peer.name) for name in timed for peer in peers]
+    result.rates = alternating(
+        [*timed.values(), *peers], options.repeats, lambda done: report(f"repeat {done} of {options.repeats}")
+    )
+    return result

@@ -1,9 +1,8 @@
-"""What paired rates say: medians with their range, and ratios with an interval.
+"""Medians of rates, and ratios of paired rates with a confidence interval.
 
-A ratio is the median over repeats of (rate of one / rate of the other in the same repeat), so drift that both share
-cancels. Its interval is a percentile bootstrap over repeats. It tells how well this machine, now, determines the
-ratio; it does not tell what another machine would measure.
-"""
+A ratio is the median over repeats of (rate of one / rate of the other in the same repeat), so that common drift
+cancels. Its interval is a percentile bootstrap over repeats. The interval describes how well the ratio is known on this
+machine now, not what another machine would measure."""
 
 from __future__ import annotations
 
@@ -25,13 +24,13 @@ class Spread:
 
 
 def rate_spread(rates: list[float]) -> Spread:
-    """Median, slowest and fastest of the repeats."""
+    """Return the median, the slowest and the fastest rate."""
     return Spread(float(np.median(rates)), min(rates), max(rates))
 
 
-def paired_ratio(rates: list[float], reference: list[float]) -> Spread:
-    """Median of the ratios repeat by repeat, with its bootstrap interval at `LEVEL`; the same for the same rates."""
-    ratios = np.asarray(rates) / np.asarray(reference)
+def paired_ratio(rates: list[float], baseline: list[float]) -> Spread:
+    """Return the median of the ratios per repeat with its bootstrap interval at `LEVEL`; deterministic."""
+    ratios = np.asarray(rates) / np.asarray(baseline)
     rows = np.random.default_rng(0).integers(len(ratios), size=(NUM_RESAMPLES, len(ratios)))
     low, high = np.quantile(np.median(ratios[rows], axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Spread(float(np.median(ratios)), float(low), float(high))

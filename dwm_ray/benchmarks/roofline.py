@@ -1,19 +1,20 @@
-"""The most that a device multiplies: a large square product, measured here and now, not a number from a data sheet."""
+"""Fraction of the peak of a device that a workload reaches; the peak is measured with a large matrix product."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import cache
+
 import torch
 
-from dwm_ray.benchmarks.measure import Clock, Stopwatch
-from dwm_ray.benchmarks.sizes import Variant
-from dwm_ray.devices import product_dtype
+from dwm_ray.benchmarks.measure import Clock, Stopwatch, Workload
 
 SIZE = {"cpu": 2048, "cuda": 8192}
 REPEATS, CALLS = 3, {"cpu": 1, "cuda": 20}
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype, clock: Clock, size: int | None = None) -> float:
-    """Operations a second, a multiply and an add counted as two: the best of a few tries."""
+    """Return the best of a few measurements in operations per second; a multiply and an add are two operations."""
     size, calls = size or SIZE[device.type], CALLS[device.type]
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     watch = Stopwatch(device, 0.0, clock)
@@ -22,11 +23,16 @@ def peak_flops(device: torch.device, dtype: torch.dtype, clock: Clock, size: int
     return 2 * size**3 * calls / best
 
 
-def dtype_of(variant: Variant, device: torch.device) -> torch.dtype:
-    """What a variant's products are computed in."""
-    return product_dtype("auto" if variant == "auto" else "fp32", device.type)
-
-
-def share(name: str, rate: float, flops: float, unit: str, peak: float) -> str:
-    """A line: what one unit multiplies, and the share of the device's peak that a rate of units comes to."""
-    return f"{name}: {flops / 1e6:.4g} MFLOP {unit}, {100 * rate * flops / peak:.0f} % of {peak / 1e12:.3g} TFLOP/s"
+def roofline(
+    workloads: Sequence[Workload], medians: Mapping[str, float], device: torch.device, clock: Clock
+) -> list[str]:
+    """Return a line per measured workload with known operations: operations per unit and fraction of the peak."""
+    peak = cache(lambda dtype: peak_flops(device, dtype, clock))
+    lines = []
+    for work in workloads:
+        if work.flops and work.name in medians:
+            flops, most = work.flops(), peak(work.dtype)
+            rate = medians[work.name]
+            fraction = f"{100 * rate * flops / most:.0f} % of {most / 1e12:.3g} TFLOP/s"
+            lines.append(f"{work.name}: {flops / 1e6:.4g} MFLOP per unit, {fraction}{work.note(rate)}")
+    return lines

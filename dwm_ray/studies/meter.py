@@ -8,7 +8,7 @@ at most.
 
 from __future__ import annotations
 
-import os
+import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,6 @@ from statistics import median
 import torch
 
 from dwm_ray.evaluation.flops import count_flops
-from dwm_ray.runs.processes import status_bytes
 
 
 @dataclass(frozen=True)
@@ -68,4 +67,4 @@ def peak_bytes(device: torch.device) -> int | None:
     """The highest memory use since."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return status_bytes(os.getpid(), "VmHWM").get("VmHWM")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts KiB

@@ -1,4 +1,4 @@
-"""Outside commands: what is read from them and what is refused."""
+"""External commands: their rates and their errors."""
 
 import sys
 
@@ -25,7 +25,7 @@ def test_the_last_word_is_the_rate(text: str, rate: float) -> None:
     assert printing(f"print({text})").rate() == rate
 
 
-def test_a_command_is_words_and_no_shell() -> None:
+def test_a_command_runs_without_a_shell() -> None:
     assert Peer.parse("corl=python run.py --env 'Half Cheetah' x=1").words == (
         "python", "run.py", "--env", "Half Cheetah", "x=1",
     )  # fmt: skip
@@ -33,7 +33,7 @@ def test_a_command_is_words_and_no_shell() -> None:
 
 
 @pytest.mark.parametrize("text", ["corl", "corl=", "=python"])
-def test_anything_but_name_and_command_is_refused(text: str) -> None:
+def test_other_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected NAME=COMMAND"):
         Peer.parse(text)
 
@@ -41,7 +41,7 @@ def test_anything_but_name_and_command_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("code", "text"),
     [
-        ("print('done')", "other: printed 'done' last, expected its rate, a positive number"),
+        ("print('done')", "other: printed 'done' last; expected its rate, a positive number"),
         ("print(0)", "printed '0' last"),
         ("print('1,234.5')", "printed '1,234.5' last"),
         ("print('12.3 nan')", "printed '12.3 nan' last"),
@@ -51,11 +51,11 @@ def test_anything_but_name_and_command_is_refused(text: str) -> None:
         ("raise SystemExit('it broke')", r"other: ended with code 1 \(it broke\)"),
     ],
 )
-def test_a_command_without_a_figure_ends_the_measurement(code: str, text: str) -> None:
+def test_a_command_without_a_rate_is_an_error(code: str, text: str) -> None:
     with pytest.raises(RunFailed, match=text):
         printing(code).rate()
 
 
-def test_a_command_that_is_not_there_ends_it_too() -> None:
+def test_a_missing_command_is_an_error() -> None:
     with pytest.raises(RunFailed, match="nothing-here"):
         Peer.parse("other=/nothing-here").rate()

@@ -1,54 +1,53 @@
-"""The share of a device's products: counted operations against a measured peak."""
-
-from pathlib import Path
+"""Fraction of the peak: counted operations against a measured peak."""
 
 import pytest
 import torch
 from tiny_task import recording
 
-from dwm_ray.benchmarks.roofline import peak_flops
-from dwm_ray.benchmarks.suites import sampler as module
-from dwm_ray.benchmarks.suites import world_model as training
+from dwm_ray.benchmarks import roofline as module
+from dwm_ray.benchmarks.measure import Workload
+from dwm_ray.benchmarks.roofline import peak_flops, roofline
+from dwm_ray.benchmarks.setup import BenchmarkSetup
 from dwm_ray.benchmarks.suites.sampler import Sampler
 from dwm_ray.benchmarks.suites.world_model import WorldModels
-from dwm_ray.benchmarks.workloads import Workbench
 from dwm_ray.options import DataConfig
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def setup(tmp_path_factory: pytest.TempPathFactory) -> BenchmarkSetup:
+    file = recording(tmp_path_factory.mktemp("data") / "pendulum.hdf5")
+    return BenchmarkSetup.load("pendulum", DataConfig(file=str(file)), CPU)
+
+
+def flops(works: list[Workload], name: str) -> float:
+    [work] = [work for work in works if work.name == name]
+    assert work.flops is not None
+    return work.flops()
 
 
 def test_the_peak_is_a_rate_of_operations() -> None:
-    assert 1e6 < peak_flops(torch.device("cpu"), torch.float32, "wall", size=64) < 1e16
+    assert 1e6 < peak_flops(CPU, torch.float32, "wall", size=64) < 1e16
 
 
-def test_shares_follow_rate_and_peak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = recording(tmp_path / "pendulum.hdf5")
-    bench = Workbench.load("pendulum", DataConfig(file=str(file)), torch.device("cpu"))
+def test_fractions_follow_rate_and_peak(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "peak_flops", lambda device, dtype, clock: 1e9)
-    suite = Sampler(sizes=("unet_small",), batch_sizes=(4,))
-    (one,) = suite.roofline(bench, {"unet_small-fp32-4": 10.0}, "wall")
-    (two,) = suite.roofline(bench, {"unet_small-fp32-4": 20.0}, "wall")
-    flops = float(one.split(": ")[1].split(" MFLOP")[0]) * 1e6
-    shares = [float(line.split(", ")[1].split(" %")[0]) for line in (one, two)]
-    assert shares == pytest.approx([flops * 10 / 1e7, flops * 20 / 1e7], abs=0.6)
-    assert 5e6 < flops < 5e7
+    works = [Workload("a", lambda: int, flops=lambda: 2e6, note=lambda rate: f"; {rate}"), Workload("b", lambda: int)]
+    lines = roofline(works, {"a": 250.0, "b": 1.0}, CPU, "wall")
+    assert lines == ["a: 2 MFLOP per unit, 50 % of 0.001 TFLOP/s; 250.0"]
 
 
-def test_the_frozen_form_multiplies_less_than_the_plain_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Workbench.load("pendulum", DataConfig(file=str(recording(tmp_path / "pendulum.hdf5"))), torch.device("cpu"))
-    monkeypatch.setattr(module, "peak_flops", lambda device, dtype, clock: 1e9)
-    names = {f"unet_small-{variant}-4": 10.0 for variant in ("plain", "fp32")}
-    lines = Sampler(sizes=("unet_small",), batch_sizes=(4,)).roofline(bench, names, "wall")
-    plain, ours = (float(line.split(": ")[1].split(" MFLOP")[0]) for line in lines)
-    assert 0.5 * plain < ours < 0.9 * plain
+def test_the_inference_form_multiplies_less_than_the_reference(setup: BenchmarkSetup) -> None:
+    works = Sampler(sizes=("unet_small",), batch_sizes=(4,)).workloads(setup)
+    reference, optimized = (flops(works, f"unet_small-{form}-fp32-4") for form in ("reference", "optimized"))
+    assert 5e6 < reference < 5e7
+    assert 0.5 * reference < optimized < 0.9 * reference
 
 
-def test_training_is_counted_with_its_gradients_and_projected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Workbench.load("pendulum", DataConfig(file=str(recording(tmp_path / "pendulum.hdf5"))), torch.device("cpu"))
-    monkeypatch.setattr(training, "peak_flops", lambda device, dtype, clock: 1e9)
-    found = [
-        WorldModels(sizes=("mlp",), batch_size=batch).roofline(bench, {f"mlp-{variant}": 100.0}, "wall")
-        for variant, batch in (("plain", 4), ("plain", 8), ("fp32", 8))
-    ]
-    flops = [float(line.split(": ")[1].split(" MFLOP")[0]) for (line,) in found]
-    assert flops[1] == pytest.approx(2 * flops[0], rel=0.01)
-    assert 0.9 * flops[1] < flops[2] < flops[1]  # ours works each of six diffusion steps out once
-    assert found[0][0].endswith("the paper's 2 million updates: 5.56 h")
+def test_training_counts_gradients(setup: BenchmarkSetup) -> None:
+    four, eight = (WorldModels(sizes=("mlp",), batch_size=size).workloads(setup) for size in (4, 8))
+    reference = flops(eight, "mlp-reference-fp32")
+    assert reference == pytest.approx(2 * flops(four, "mlp-reference-fp32"), rel=0.01)
+    # The optimized form encodes each of six diffusion steps once.
+    assert 0.9 * reference < flops(eight, "mlp-optimized-fp32") < reference

@@ -1,4 +1,4 @@
-"""Samplers that add up: options, rates out of a stream's account, efficiencies."""
+"""Scaling of samplers: options and efficiencies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_efficiency_is_the_rate_over_that_of_as_many_single_samplers() -> None:
     assert (second[0], second[1], second[3], second[6]) == ("2", "225", "0.75", "0.80")
 
 
-def test_the_run_has_the_sizes_that_were_asked_for() -> None:
+def test_the_run_has_the_configured_sizes() -> None:
     config = Scaling(num_segments=4096, block_rows=128).config("hopper-medium", "file.hdf5")
     assert (config.task, config.data.file) == ("hopper-medium", "file.hdf5")
     assert (config.synthesis.num_segments, config.synthesis.block_rows) == (4096, 128)
@@ -32,10 +32,10 @@ def test_the_run_has_the_sizes_that_were_asked_for() -> None:
     ("options", "text"),
     [
         ({"samplers": (0, 1)}, "--samplers"),
-        ({"samplers": (1, 1)}, "--samplers 1 1: a number is there twice"),
+        ({"samplers": (1, 1)}, "--samplers 1 1: expected different numbers"),
         ({"num_segments": 4096}, "--num-segments: expected at least 4 blocks"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(options: dict[str, object], text: str) -> None:
+def test_invalid_values_are_refused(options: dict[str, object], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         Scaling(**options).check()  # type: ignore[arg-type]

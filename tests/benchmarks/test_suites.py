@@ -1,124 +1,126 @@
-"""Every piece of work of every suite can be built and called, and is set against something that is timed too."""
+"""Every workload of every suite can be built and called, and has a baseline that is timed too."""
 
 import pytest
 import torch
 from emulated_graphs import EmulatedCapture
 from tiny_task import recording
 
-from dwm_ray.benchmarks import workloads
-from dwm_ray.benchmarks.suites import Suite, whole
+from dwm_ray.benchmarks.rates import RateSuite
+from dwm_ray.benchmarks.setup import BenchmarkSetup
+from dwm_ray.benchmarks.suites import learner
 from dwm_ray.benchmarks.suites.learner import Learner
+from dwm_ray.benchmarks.suites.replay import Replay
 from dwm_ray.benchmarks.suites.sampler import Sampler
-from dwm_ray.benchmarks.suites.whole import Whole
 from dwm_ray.benchmarks.suites.world_model import WorldModels
-from dwm_ray.benchmarks.workloads import Workbench
-from dwm_ray.blocks import graphed as graphed_drawing
+from dwm_ray.blocks import graphed as graphed_sampling
 from dwm_ray.options import DataConfig
 from dwm_ray.training import graphed
 from dwm_ray.types import Segments
 
 SUITES = [
-    Learner(agents=("td3_bc",), batch_size=16, hidden_size=32, populations=(2, 3)),
+    Learner(agents=("td3_bc", "iql"), batch_size=16, hidden_size=32, populations=(2, 3)),
     Sampler(sizes=("mlp", "unet_small"), batch_sizes=(2, 4)),
     WorldModels(sizes=("mlp", "unet_small"), batch_size=4),
-    Whole(agents=("iql",)),
+    Replay(batch_sizes=(4,)),
 ]
+NO_GPU = r"^--graphed: CUDA graphs need a GPU; expected --device cuda, not cpu"
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
+def setup(tmp_path_factory: pytest.TempPathFactory) -> BenchmarkSetup:
     file = recording(tmp_path_factory.mktemp("data") / "pendulum.hdf5")
-    return Workbench.load("pendulum", DataConfig(file=str(file)), torch.device("cpu"))
+    return BenchmarkSetup.load("pendulum", DataConfig(file=str(file)), torch.device("cpu"))
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workloads, "RING_ROWS", 64)
-    monkeypatch.setattr(whole, "UPDATES_PER_CALL", 2)
+    monkeypatch.setattr("dwm_ray.benchmarks.setup.RING_ROWS", 64)
+    monkeypatch.setattr(learner, "UPDATES_PER_CALL", 2)
+
+
+@pytest.fixture
+def capture(monkeypatch: pytest.MonkeyPatch) -> EmulatedCapture:
+    capture = EmulatedCapture()
+    monkeypatch.setattr(BenchmarkSetup, "expect_gpu", lambda self, option: None)
+    for module in (graphed, graphed_sampling):
+        monkeypatch.setattr(module, "capture_on", lambda device, option: capture)
+    return capture
 
 
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
-def test_all_work_can_be_done_twice(suite: Suite, bench: Workbench) -> None:
+def test_all_workloads_can_be_called_twice(suite: RateSuite, setup: BenchmarkSetup) -> None:
     seen: set[str] = set()
-    for work in suite.work(bench):
+    for work in suite.workloads(setup):
         assert work.name not in seen
-        assert work.reference is None or work.reference in seen
+        assert work.baseline is None or work.baseline in seen
         seen.add(work.name)
         call = work.build()
         call()
         call()
-    assert len(seen) >= 4
+    assert len(seen) >= 3
 
 
-def test_the_sources_of_batches_are_what_they_are_called(bench: Workbench) -> None:
-    config, generator = bench.config("dwm", "td3_bc"), bench.generator()
-    agent = bench.agent(config)
+def test_sources_of_batches(setup: BenchmarkSetup) -> None:
+    config, generator = setup.config("dwm", "td3_bc"), setup.generator()
+    agent = setup.agent(config)
 
     def batch(source: object) -> Segments:
         return source.next_batch(generator)  # type: ignore[attr-defined]
 
-    real, stream, inline = bench.real(config), bench.stream(config), bench.inline(config, agent)
+    real, stream, inline = setup.real(config), setup.stream(config), setup.inline(config, agent)
     assert (batch(real).horizon, batch(real).source.any()) == (1, False)
     assert (batch(stream).horizon, batch(stream).source.all()) == (5, True)
     assert (batch(inline).horizon, batch(inline).source.all()) == (5, True)
-    assert stream._synthetic.size == 64  # type: ignore[attr-defined]
 
 
-def test_updates_as_graphs_are_set_against_those_made_one_by_one(
-    bench: Workbench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_graphed_updates_are_compared_with_eager_ones(setup: BenchmarkSetup, capture: EmulatedCapture) -> None:
     suite = Learner(agents=("td3_bc", "cql"), batch_size=16, hidden_size=32, populations=(2,), graphed=True)
-    with pytest.raises(ValueError, match=r"^--graphed: CUDA graphs need a GPU; expected --device cuda, not cpu"):
-        suite.work(bench)
-    capture = EmulatedCapture()
-    monkeypatch.setattr(Workbench, "expect_gpu", lambda self, option: None)
-    monkeypatch.setattr(graphed, "capture_on", lambda device, option: capture)
-    works = {work.name: work for work in suite.work(bench)}
-    against = {name: work.reference for name, work in works.items() if "graphed" in name}
-    assert against == {
+    works = {work.name: work for work in suite.workloads(setup)}
+    baselines = {name: work.baseline for name, work in works.items() if "graphed" in name}
+    assert baselines == {
         "td3_bc-graphed": "td3_bc-auto",
         "td3_bc-graphed-population-2": "td3_bc-population-2",
         "cql-graphed": "cql-auto",
     }
-    for name in against:
+    for name in baselines:
         before, call = len(capture.tapes), works[name].build()
-        there = len(capture.tapes)
-        for _ in range(4):
+        for _ in range(8):
             call()
-        assert len(capture.tapes) == there == before + (1 if "cql" in name else 2)
-    assert works["td3_bc-graphed-population-2"].units == 2
+        assert len(capture.tapes) == before + (1 if "cql" in name else 2)
+    assert works["td3_bc-graphed-population-2"].units == 2 * works["td3_bc-graphed"].units
 
 
-def test_drawing_as_graphs_is_set_against_drawing_as_ever(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
-    suite = Sampler(sizes=("mlp", "unet_small"), batch_sizes=(2,), graphed=True)
-    with pytest.raises(ValueError, match=r"^--graphed: CUDA graphs need a GPU; expected --device cuda, not cpu"):
-        suite.work(bench)
-    capture = EmulatedCapture()
-    monkeypatch.setattr(Workbench, "expect_gpu", lambda self, option: None)
-    monkeypatch.setattr(graphed_drawing, "capture_on", lambda device, option: capture)
-    graphed = [work for work in suite.work(bench) if "graphed" in work.name]
-    against = [(work.name, work.reference, work.units) for work in graphed]
-    assert against == [("mlp-graphed-2", "mlp-auto-2", 2), ("unet_small-graphed-2", "unet_small-auto-2", 2)]
-    for number, work in enumerate(graphed):
+def test_graphed_sampling_is_compared_with_eager_sampling(setup: BenchmarkSetup, capture: EmulatedCapture) -> None:
+    suite = Sampler(sizes=("mlp", "unet_small"), variants=("optimized-auto",), batch_sizes=(2,), graphed=True)
+    works = [work for work in suite.workloads(setup) if "graph" in work.name]
+    assert [(work.name, work.baseline, work.units) for work in works] == [
+        ("mlp-optimized-auto-graph-2", "mlp-optimized-auto-2", 2),
+        ("unet_small-optimized-auto-graph-2", "unet_small-optimized-auto-2", 2),
+    ]
+    for number, work in enumerate(works):
         call = work.build()
         assert len(capture.tapes) == number + 1
         assert len(call().rew) == 2  # type: ignore[attr-defined]
 
 
-def test_batch_sizes_are_heard(bench: Workbench) -> None:
-    works = Sampler(sizes=("mlp",), batch_sizes=(2, 4)).work(bench)
+@pytest.mark.parametrize("suite", [Learner(graphed=True), Sampler(graphed=True)])
+def test_cuda_graphs_need_a_gpu(suite: RateSuite, setup: BenchmarkSetup) -> None:
+    with pytest.raises(ValueError, match=NO_GPU):
+        suite.workloads(setup)
+
+
+def test_batch_sizes_are_used(setup: BenchmarkSetup) -> None:
+    works = Sampler(sizes=("mlp",), batch_sizes=(2, 4)).workloads(setup)
     assert [(work.units, len(work.build()().rew)) for work in works] == [(2, 2)] * 3 + [(4, 4)] * 3  # type: ignore[attr-defined]
 
 
-def test_an_agent_without_a_critic_has_no_imagined_batches(bench: Workbench) -> None:
-    names = [work.name for work in Learner(agents=("decision_diffuser",)).work(bench)]
+def test_an_agent_without_a_critic_learns_from_recorded_transitions_only(setup: BenchmarkSetup) -> None:
+    names = [work.name for work in Learner(agents=("decision_diffuser",)).workloads(setup)]
     assert names == ["decision_diffuser-fp32", "decision_diffuser-auto"]
-    with pytest.raises(ValueError, match="--agents decision_diffuser: without a critic"):
-        Whole(agents=("decision_diffuser",)).work(bench)
 
 
-def test_unknown_names_are_refused(bench: Workbench) -> None:
+def test_unknown_names_are_refused(setup: BenchmarkSetup) -> None:
     with pytest.raises(ValueError, match="unknown agent 'td3'"):
-        Learner(agents=("td3",)).work(bench)
+        Learner(agents=("td3",)).workloads(setup)
     with pytest.raises(ValueError, match="unknown world model 'onestep'"):
-        WorldModels(others=("onestep",)).work(bench)
+        WorldModels(others=("onestep",)).workloads(setup)

@@ -1,10 +1,10 @@
-"""The inference form of the U-Net against the plain network in float32 (`benchmarks.plain`)."""
+"""The inference form of the U-Net against the reference network in float32."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from dwm_ray.benchmarks.plain import plain_denoiser
+from dwm_ray.benchmarks.reference_denoisers import reference_denoiser
 from dwm_ray.diffusion.conditioning import Condition, ConditionEncoder, LevelEncoder, StepEncoder
 from dwm_ray.diffusion.denoisers import ResidualMLP, TemporalUNet
 from dwm_ray.diffusion.fast import unet as module
@@ -30,7 +30,7 @@ def inputs(length: int = 8, rows: int = 6) -> tuple[Tensor, Condition]:
 
 
 def expected(net: TemporalUNet, x: Tensor, step: int, given: Condition, scale: float) -> Tensor:
-    return guided(plain_denoiser(net), x, torch.full((len(x),), step), given, scale)
+    return guided(reference_denoiser(net), x, torch.full((len(x),), step), given, scale)
 
 
 def predicted(net: TemporalUNet, x: Tensor, step: int, given: Condition, scale: float, dtype: torch.dtype) -> Tensor:
@@ -101,5 +101,5 @@ def test_networks_and_devices_with_an_inference_form() -> None:
     assert not has_inference_form(net, 32, cpu)
     assert not has_inference_form(net, 6, cpu)
     assert not has_inference_form(ResidualMLP(8, 7, net.encoder, 8, (4, 8)), 8, cpu)
-    assert not has_inference_form(plain_denoiser(net), 8, cpu)
+    assert not has_inference_form(reference_denoiser(net), 8, cpu)
     assert not has_inference_form(TemporalUNet(7, LevelEncoder(16), 16, (1, 2, 4)), 8, cpu)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 from pathlib import Path
@@ -13,7 +12,6 @@ import pytest
 from test_sweep_pipeline import OPTIONS, finish, read, start, states, wait_until
 from tiny_task import NUM_SEGMENTS
 
-from dwm_ray.runs.processes import below
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.training.resume import resume_folder
 
@@ -35,8 +33,8 @@ def logs(run: Path) -> list[list[dict[str, Any]]]:
 
 def learner() -> psutil.Process:
     """The one Ray Train worker below this process that learns."""
-    titles = ((process, " ".join(process.info["cmdline"] or [])) for process in psutil.process_iter(["cmdline"]))
-    [found] = [process for process, title in titles if "RayTrainWorker" in title and below(process.pid, os.getpid())]
+    below = psutil.Process().children(recursive=True)
+    [found] = [process for process in below if "RayTrainWorker" in " ".join(process.cmdline())]
     return found
 
 

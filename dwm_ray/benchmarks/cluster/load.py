@@ -1,17 +1,17 @@
-"""The buffer under many samplers and readers that only pretend: where does its index saturate?
+"""Saturation of the index of the replay buffer under many simulated samplers and readers.
 
-The buffer actor is the real one, and so are the calls that reach it; the `crowd` is not. Blocks are not written: the
-disk is the samplers' part, not the index's. So `buffer_bytes` is large, and nothing is read back.
+The buffer actor and its calls are real; samplers and readers are simulated (`load_generator`). Blocks are not written
+to disk, because writing is the work of samplers: `buffer_bytes` is large, and nothing is read back.
 
-What is timed in a window of seconds:
+Delays that are measured in a window of some seconds:
 
-| figure      | from                                       | to                                             |
-|-------------|--------------------------------------------|------------------------------------------------|
-| fetch       | a new reader asks for blocks that are there | it has the answer; nothing is waited for       |
-| delivery    | a sampler has drawn a block                 | a reader that waited for it has it             |
-| turnaround  | a sampler has drawn a block                 | it begins the next; first in, first out         |
+| delay      | from                                         | to                                                  |
+|------------|----------------------------------------------|-----------------------------------------------------|
+| fetch      | a new reader requests blocks that are stored | it has the answer; nothing needs to be waited for   |
+| delivery   | a sampler has generated a block              | a reader that waited for the block has it           |
+| turnaround | a sampler has generated a block              | it starts the next one; first in, first out         |
 
-`bare` is the floor: the same calls to the same samplers from an actor that keeps no books and has no readers.
+`measure_bare` is the lower bound: the same calls to the same samplers by an actor without an index and without readers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,14 @@ from typing import Any
 
 import ray
 
-from dwm_ray.benchmarks.cluster.load_generator import BLOCK_ROWS, Crowd, FakeReaders, as_actor, fake_samplers, fake_spec
+from dwm_ray.benchmarks.cluster.load_generator import (
+    BLOCK_ROWS,
+    LoadSize,
+    SimulatedReaders,
+    as_actor,
+    endless_stream,
+    simulated_samplers,
+)
 from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.distributed.buffer.replay_buffer import SyntheticReplayBuffer
 from dwm_ray.distributed.buffer.shards import Shards
@@ -39,56 +46,57 @@ NO_LIMIT = 10**12
 
 @dataclass(frozen=True)
 class Window:
-    """What was seen in so many seconds."""
+    """Measurements of some seconds."""
 
     seconds: float
     accepted: int
-    """Blocks that the buffer took in, or the floor's actor was given."""
+    """Blocks that the buffer, or the actor without an index, received."""
     delivered: int
-    """Blocks that readers got; each as often as readers read it."""
+    """Blocks that readers received, counted once per reader."""
     cpu_s: list[float]
-    """Of the buffer's processes, all of their threads."""
+    """CPU seconds of all threads, per process of the buffer."""
     rss_bytes: list[int]
-    """The most that these processes ever held."""
+    """Peak memory, per process of the buffer."""
     delays: dict[str, list[float]] = field(default_factory=dict)
-    """Seconds; see the module."""
+    """Delays in seconds; see the module."""
 
 
 class Usage:
-    """What an actor's process has used."""
+    """Mix-in of an actor that reports its resource usage."""
 
     async def usage(self) -> tuple[float, int]:
+        """Return CPU seconds and peak memory in bytes."""
         used = resource.getrusage(resource.RUSAGE_SELF)
         return used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
 
 
-class WatchedBuffer(SyntheticReplayBuffer, Usage):
-    """The real one; it can be asked what it used."""
+class MonitoredBuffer(SyntheticReplayBuffer, Usage):
+    """The real buffer, with its resource usage."""
 
 
 class BareCaller(Usage):
-    """The floor: one task a sampler that asks for the next block when the last one came."""
+    """Actor without an index: one task per sampler requests the next block as soon as the last one has arrived."""
 
     def __init__(self, sampler_names: list[str]) -> None:
-        self._names, self._drawn = sampler_names, 0
+        self._names, self._received = sampler_names, 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def begin(self, spec: StreamSpec) -> None:
-        self._tasks = {asyncio.create_task(self._ask(ray.get_actor(name), spec)) for name in self._names}
+        self._tasks = {asyncio.create_task(self._request(ray.get_actor(name), spec)) for name in self._names}
 
-    async def _ask(self, sampler: Any, spec: StreamSpec) -> None:
+    async def _request(self, sampler: Any, spec: StreamSpec) -> None:
         while True:
-            _, meta = sampler.draw.remote(spec, self._drawn)
+            _, meta = sampler.draw.remote(spec, self._received)
             await meta
-            self._drawn += 1
+            self._received += 1
 
     async def counters(self) -> dict[str, int]:
-        return {"segments_sampled": self._drawn, "segments_consumed": 0}
+        return {"segments_sampled": self._received, "segments_consumed": 0}
 
 
 @contextmanager
 def cluster() -> Iterator[None]:
-    """The cluster of RAY_ADDRESS, or one here."""
+    """Connect to the cluster of RAY_ADDRESS, or start one."""
     connect()
     try:
         yield
@@ -96,53 +104,49 @@ def cluster() -> Iterator[None]:
         ray.shutdown()
 
 
-def measure(crowd: Crowd, draw_s: float, warmup_s: float, seconds: float) -> Window:
-    """The buffer under a crowd whose samplers take `draw_s` a block."""
-    with tempfile.TemporaryDirectory() as run, fake_samplers(crowd, draw_s) as (samplers, names):
-        start = as_actor(WatchedBuffer).remote
-        shards = Shards(tuple(start(run, crowd.prefetch_blocks, NO_LIMIT, list(names)) for _ in range(crowd.shards)))
-        readers = [as_actor(FakeReaders).remote(shards) for _ in range(crowd.processes)]
-        specs = [fake_spec(Path(run).name, number % crowd.streams) for number in range(crowd.readers)]
-        ray.get([reader.begin.remote(specs[n :: crowd.processes]) for n, reader in enumerate(readers)])
+def measure(size: LoadSize, draw_s: float, warmup_s: float, seconds: float) -> Window:
+    """Measure the buffer with samplers that take `draw_s` seconds per block."""
+    with tempfile.TemporaryDirectory() as run, simulated_samplers(size, draw_s) as (samplers, names):
+        start = as_actor(MonitoredBuffer).remote
+        shards = Shards(tuple(start(run, size.prefetch_blocks, NO_LIMIT, list(names)) for _ in range(size.shards)))
+        readers = [as_actor(SimulatedReaders).remote(shards) for _ in range(size.processes)]
+        specs = [endless_stream(Path(run).name, number % size.streams) for number in range(size.readers)]
+        ray.get([reader.begin.remote(specs[n :: size.processes]) for n, reader in enumerate(readers)])
         try:
-            return _watch(list(shards.actors), [*samplers, *readers], warmup_s, seconds)
+            return _window(list(shards.actors), [*samplers, *readers], warmup_s, seconds)
         finally:
             for actor in (*readers, *shards.actors):
                 ray.kill(actor)
 
 
-def measure_bare(crowd: Crowd, draw_s: float, warmup_s: float, seconds: float) -> Window:
-    """The floor of the same calls."""
-    with fake_samplers(crowd, draw_s) as (samplers, names):
+def measure_bare(size: LoadSize, draw_s: float, warmup_s: float, seconds: float) -> Window:
+    """Measure the lower bound of the same calls."""
+    with simulated_samplers(size, draw_s) as (samplers, names):
         caller = as_actor(BareCaller).remote(names)
-        ray.get(caller.begin.remote(fake_spec("bare", 0)))
+        ray.get(caller.begin.remote(endless_stream("bare", 0)))
         try:
-            return _watch([caller], samplers, warmup_s, seconds)
+            return _window([caller], samplers, warmup_s, seconds)
         finally:
             ray.kill(caller)
 
 
-def _watch(watched: list[Any], crowd: list[Any], warmup_s: float, seconds: float) -> Window:
+def _window(monitored: list[Any], clients: list[Any], warmup_s: float, seconds: float) -> Window:
     time.sleep(warmup_s)
-    before, started = _books(watched), time.perf_counter()
-    ray.get([actor.delays.remote() for actor in crowd])
+    counters, cpu_s, _ = _snapshot(monitored)
+    started = time.perf_counter()
+    ray.get([actor.delays.remote() for actor in clients])
     time.sleep(seconds)
-    after, elapsed = _books(watched), time.perf_counter() - started
-    moved = {name: (after.counters[name] - before.counters[name]) // BLOCK_ROWS for name in after.counters}
+    counters_after, cpu_after, rss_bytes = _snapshot(monitored)
+    elapsed = time.perf_counter() - started
+    blocks = {name: (counters_after[name] - counters[name]) // BLOCK_ROWS for name in counters}
     delays: dict[str, list[float]] = {}
-    for name, values in (item for seen in ray.get([a.delays.remote() for a in crowd]) for item in seen.items()):
+    for name, values in (item for seen in ray.get([a.delays.remote() for a in clients]) for item in seen.items()):
         delays.setdefault(name, []).extend(values)
-    cpu_s = [now - then for now, then in zip(after.cpu_s, before.cpu_s, strict=True)]
-    return Window(elapsed, moved["segments_sampled"], moved["segments_consumed"], cpu_s, after.rss_bytes, delays)
+    used = [after - before for after, before in zip(cpu_after, cpu_s, strict=True)]
+    return Window(elapsed, blocks["segments_sampled"], blocks["segments_consumed"], used, rss_bytes, delays)
 
 
-@dataclass(frozen=True)
-class _Books:
-    counters: dict[str, int]
-    cpu_s: list[float]
-    rss_bytes: list[int]
-
-
-def _books(watched: list[Any]) -> _Books:
-    usage = ray.get([actor.usage.remote() for actor in watched])
-    return _Books(Shards(tuple(watched)).counters(), [cpu for cpu, _ in usage], [rss for _, rss in usage])
+def _snapshot(monitored: list[Any]) -> tuple[dict[str, int], list[float], list[int]]:
+    """Return the counters of the buffer, and CPU seconds and peak memory of its processes."""
+    usage = ray.get([actor.usage.remote() for actor in monitored])
+    return Shards(tuple(monitored)).counters(), [cpu for cpu, _ in usage], [rss for _, rss in usage]

@@ -1,7 +1,7 @@
-"""Samplers and readers that only pretend, for a load on the buffer's index; see `load`.
+"""Simulated samplers and readers that generate load on the index of the replay buffer.
 
-A fake sampler sleeps and returns a tiny block; a few processes stand for all of them, since the buffer asks by name and
-knows no processes. A fake reader fetches and closes as a feed does and looks at every block, without a ring.
+A simulated sampler sleeps and returns a tiny block. A few processes run all samplers: the buffer addresses samplers by
+name and does not depend on processes. A simulated reader fetches and closes like a prefetcher, but has no ring.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from dwm_ray.types import SegmentShape
 
 SHAPE = SegmentShape(horizon=1, obs_size=1, act_size=1, num_actions=1)
 BLOCK_ROWS = 1
-LONGEST = 200_000
-"""Blocks of a fake stream: more than a window lasts."""
-PROBE_PAUSE_S = 0.05
+NUM_BLOCKS = 200_000
+"""Blocks of a simulated stream; more than a measurement uses."""
+LATE_READER_PAUSE_S = 0.05
 
 
 @dataclass(frozen=True)
-class Crowd:
-    """Who takes part."""
+class LoadSize:
+    """Numbers of simulated samplers, readers and streams."""
 
     samplers: int
     readers: int
     streams: int
-    """The readers share them evenly."""
+    """Streams; readers are divided evenly among them."""
     processes: int
-    """That stand for all samplers, and as many for all readers."""
+    """Processes that run all samplers, and as many for all readers."""
     prefetch_blocks: int
-    """Of each stream."""
+    """Prefetch limit of each stream."""
     shards: int = 1
-    """Actors that share out the streams (`cluster.buffer_shards`)."""
+    """Actors of the buffer (`cluster.buffer_shards`)."""
 
 
-class FakeSamplers:
-    """One process that stands for many samplers."""
+class SimulatedSamplers:
+    """One process that runs many samplers."""
 
     def __init__(self, draw_s: float) -> None:
         self._draw_s = draw_s
@@ -56,22 +56,23 @@ class FakeSamplers:
 
     @ray.method(num_returns=2)
     async def draw(self, spec: StreamSpec, index: int) -> tuple[np.ndarray, dict[str, Any]]:
+        """Return a block after `draw_s` seconds; it contains the time at which it was generated."""
         if self._idle:
             self._turnarounds.append(time.time() - self._idle.popleft())
         await asyncio.sleep(self._draw_s)
         now = time.time()
         self._idle.append(now)
-        rows = np.full((BLOCK_ROWS, SHAPE.width), now)  # float64, for the clock
+        rows = np.full((BLOCK_ROWS, SHAPE.width), now)  # float64 holds the time exactly
         return rows, {"rows": BLOCK_ROWS, "shape": SHAPE, "seconds": self._draw_s, "cpu_s": 0.0, "oom_splits": 0}
 
     async def delays(self) -> dict[str, list[float]]:
-        """Since the last call."""
+        """Return the delays since the last call."""
         seen, self._turnarounds = self._turnarounds, []
         return {"turnaround": seen}
 
 
-class FakeReaders:
-    """One process that stands for many readers, and for one after another that comes late."""
+class SimulatedReaders:
+    """One process that runs many readers, and one reader after another that starts late."""
 
     def __init__(self, shards: Shards) -> None:
         self._shards = shards
@@ -79,20 +80,20 @@ class FakeReaders:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def begin(self, specs: list[StreamSpec]) -> None:
-        """One reader a specification. A feed has asked for the name, too, before its second fetch."""
-        assert all(spec.fingerprint for spec in specs)
+        """Start one reader per specification."""
+        assert all(spec.fingerprint for spec in specs)  # computed now, as in a prefetcher before its second fetch
         self._tasks = [asyncio.create_task(self._read(spec)) for spec in specs]
-        self._tasks.append(asyncio.create_task(self._come_late(specs[0])))
+        self._tasks.append(asyncio.create_task(self._start_late(specs[0])))
 
     async def _read(self, spec: StreamSpec) -> None:
         cursor, buffer = uuid4().hex, self._shards.of(spec)
         while True:
             answer = await buffer.fetch.remote(spec, cursor, BLOCKS_A_FETCH, FETCH_WAIT_S)
-            drawn = await asyncio.gather(*(ref for _, [ref] in answer.blocks))
+            blocks = await asyncio.gather(*(ref for _, [ref] in answer.blocks))
             now = time.time()
-            self._delays["delivery"] += [now - rows[0, 0] for rows in drawn]
+            self._delays["delivery"] += [now - rows[0, 0] for rows in blocks]
 
-    async def _come_late(self, spec: StreamSpec) -> None:
+    async def _start_late(self, spec: StreamSpec) -> None:
         buffer = self._shards.of(spec)
         while True:
             cursor, started = uuid4().hex, time.time()
@@ -100,34 +101,34 @@ class FakeReaders:
             if answer.blocks:
                 self._delays["fetch"].append(time.time() - started)
             await buffer.close.remote(spec, cursor)
-            await asyncio.sleep(PROBE_PAUSE_S)
+            await asyncio.sleep(LATE_READER_PAUSE_S)
 
     async def delays(self) -> dict[str, list[float]]:
-        """Since the last call. Raises what ended a reader."""
+        """Return the delays since the last call. Raise the error that ended a reader."""
         for task in filter(asyncio.Task.done, self._tasks):
             task.result()
         seen, self._delays = self._delays, {name: [] for name in self._delays}
         return seen
 
 
-def fake_spec(name: str, seed: int) -> StreamSpec:
-    """A stream that does not end."""
-    return StreamSpec(name, {}, 0.5, 0.99, LONGEST * BLOCK_ROWS, BLOCK_ROWS, seed)
+def endless_stream(name: str, seed: int) -> StreamSpec:
+    """Return a stream that does not end during a measurement."""
+    return StreamSpec(name, {}, 0.5, 0.99, NUM_BLOCKS * BLOCK_ROWS, BLOCK_ROWS, seed)
 
 
 @contextmanager
-def fake_samplers(crowd: Crowd, draw_s: float) -> Iterator[tuple[list[Any], list[str]]]:
-    """The processes, and a name for each sampler."""
+def simulated_samplers(size: LoadSize, draw_s: float) -> Iterator[tuple[list[Any], list[str]]]:
+    """Start the processes; yield their actors, and one actor name per sampler."""
     mark = uuid4().hex[:8]
-    shared = [f"fake-{mark}-{number}" for number in range(crowd.processes)]
-    actors = [as_actor(FakeSamplers, name=name, max_concurrency=crowd.samplers).remote(draw_s) for name in shared]
+    shared = [f"simulated-{mark}-{number}" for number in range(size.processes)]
+    actors = [as_actor(SimulatedSamplers, name=name, max_concurrency=size.samplers).remote(draw_s) for name in shared]
     try:
-        yield actors, [shared[number % crowd.processes] for number in range(crowd.samplers)]
+        yield actors, [shared[number % size.processes] for number in range(size.samplers)]
     finally:
         for actor in actors:
             ray.kill(actor)
 
 
 def as_actor(kind: type, **options: Any) -> Any:
-    """Of that kind, without a share of the CPUs."""
+    """Return the actor class of a class; its actors reserve no CPU."""
     return ray.remote(kind).options(num_cpus=0, **options)

@@ -1,6 +1,7 @@
-"""Segments through the real buffer: real samplers draw real blocks of a world model, a reader takes them as they come.
+"""Segments through the real buffer: real samplers generate blocks of a world model, and a reader receives them.
 
-The samplers stay the same; a buffer of its own asks the first 1, 2, ... of them. Each measurement is a new stream.
+The samplers stay the same; a separate buffer for each count uses the first 1, 2, ... of them. Each measurement is a new
+stream.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ MODEL = "untrained"
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """One stream that was drawn and read."""
+class StreamRate:
+    """Rate of one stream that was generated and read."""
 
     segments: int
-    """After the first block of every sampler, which may have waited for the model."""
+    """Segments after the first block of every sampler, which may have waited for the model."""
     seconds: float
     cpu_s: float
-    """Of the samplers."""
+    """CPU seconds of the samplers."""
 
     @property
     def per_s(self) -> float:
@@ -50,49 +51,53 @@ class Drawn:
     def per_cpu_s(self) -> float:
         return self.segments / self.cpu_s
 
+    @staticmethod
+    def of(journal: Sequence[dict[str, float]], num_samplers: int) -> StreamRate:
+        """Return the rate of a stream; time starts when there are as many blocks as samplers."""
+        blocks = [line for line in journal if "block" in line]
+        first, later = blocks[num_samplers - 1], blocks[num_samplers:]
+        rows, cpu_s = (sum(line[name] for line in later) for name in ("rows", "cpu_s"))
+        return StreamRate(int(rows), later[-1]["time"] - first["time"], cpu_s)
+
 
 @dataclass(frozen=True)
-class Site:
-    """Samplers at work, and buffers that ask some of them."""
+class Samplers:
+    """Running samplers, and buffers that use some of them."""
 
     run: RunFolder
     spec: StreamSpec
     buffers: dict[int, Shards]
-    """Number of samplers -> the buffer that asks so many."""
+    """Number of samplers -> the buffer that uses so many."""
 
-    def in_turns(self, repeats: int, tell: Callable[[str], None]) -> dict[int, list[Drawn]]:
-        """Number of samplers -> its measurements; every repeat measures each number once, in alternating order."""
-        seen: dict[int, list[Drawn]] = {count: [] for count in self.buffers}
+    def measure(self, repeats: int, report: Callable[[str], None]) -> dict[int, list[StreamRate]]:
+        """Return {number of samplers: rates}. Every repeat measures each number once, in alternating order."""
+        rates: dict[int, list[StreamRate]] = {count: [] for count in self.buffers}
         for repeat in range(repeats):
-            tell(f"repeat {repeat + 1} of {repeats}")
+            report(f"repeat {repeat + 1} of {repeats}")
             for count in self.buffers if repeat % 2 == 0 else reversed(self.buffers):
-                seen[count].append(self._draw(count, repeat))
-        return seen
+                rates[count].append(self._measure_one(count, repeat))
+        return rates
 
-    def _draw(self, count: int, seed: int) -> Drawn:
-        """A stream of its own for every count and seed."""
-        spec = replace(self.spec, seed=seed * (max(self.buffers) + 1) + count)
+    def _measure_one(self, count: int, repeat: int) -> StreamRate:
+        spec = replace(self.spec, seed=repeat * (max(self.buffers) + 1) + count)  # another stream each time
         _read_all(self.buffers[count], spec)
-        return rate(read_rows(stream_folder(self.run.root, spec) / FILE), count)
+        return StreamRate.of(read_rows(stream_folder(self.run.root, spec) / FILE), count)
 
 
 @contextmanager
-def site(config: RunConfig, folder: Path, counts: Sequence[int]) -> Iterator[Site]:
-    """The most samplers that are asked for, with a model that they have loaded."""
+def samplers(config: RunConfig, folder: Path, counts: Sequence[int]) -> Iterator[Samplers]:
+    """Start as many samplers as the largest count, with a model that they have loaded."""
     config = config.with_values({"cluster.num_samplers": max(counts)})
     run, task_data = RunFolder(folder), load_task_data(config)
     save_model(run.world_model(MODEL), new_model(config, task_data, torch.device("cpu")), {})
     services = ClusterServices.build(config, run, task_data.identity, place(config.cluster))
-    spec, here = (
-        StreamSpec.of(config, MODEL),
-        NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), False),
-    )
-    names = list(services.sampler_names)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), False)
+    spec, names = StreamSpec.of(config, MODEL), list(services.sampler_names)
     buffers = {count: Shards.build(run.address, config.cluster, names[:count], here) for count in counts}
-    warm = replace(spec, num_segments=spec.block_rows, seed=-1)
-    ray.get([sampler.draw.remote(warm, 0)[1] for sampler in services.samplers])
+    warm_up = replace(spec, num_segments=spec.block_rows, seed=-1)
+    ray.get([sampler.draw.remote(warm_up, 0)[1] for sampler in services.samplers])
     try:
-        yield Site(run, spec, buffers)
+        yield Samplers(run, spec, buffers)
     finally:
         others = [actor for buffer in buffers.values() for actor in buffer.actors]
         for actor in (*services.samplers, *services.buffer.actors, services.leases, *others):
@@ -100,18 +105,10 @@ def site(config: RunConfig, folder: Path, counts: Sequence[int]) -> Iterator[Sit
 
 
 def _read_all(buffer: Shards, spec: StreamSpec) -> None:
-    """As a learner's feed does, without a ring."""
+    """Read a stream to its end, like a prefetcher without a ring."""
     cursor, actor, complete = uuid4().hex, buffer.of(spec), False
     while not complete:
         delivery = ray.get(actor.fetch.remote(spec, cursor, BLOCKS_A_FETCH, FETCH_WAIT_S))
         ray.get([ref for _, [ref] in delivery.blocks])
         complete = delivery.complete
     ray.get(actor.close.remote(spec, cursor))
-
-
-def rate(account: Sequence[dict[str, float]], count: int) -> Drawn:
-    """From a stream's account: its clock starts when so many blocks are there as there are samplers."""
-    blocks = [line for line in account if "block" in line]
-    first, later = blocks[count - 1], blocks[count:]
-    cpu_s = sum(line["cpu_s"] for line in later)
-    return Drawn(int(sum(line["rows"] for line in later)), later[-1]["time"] - first["time"], cpu_s)

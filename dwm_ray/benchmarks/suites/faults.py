@@ -1,17 +1,44 @@
-"""Faults: processes killed, memory and disk taken away, and what becomes of a sweep. Runs on a cluster of its own; see
-`distributed/faults`, which this package, that knows nothing of Ray, does not import."""
+"""Provoke faults in sweeps on an own cluster: `dwm_ray.benchmarks.cluster.faults`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar
+
+from rich.console import Console
+
+from dwm_ray.benchmarks.machine import busy_machine, expect_own_cluster
+from dwm_ray.benchmarks.options import WITH_DATA, Options
+from dwm_ray.benchmarks.tables import ResultTable
+from dwm_ray.runs.tensor_files import write_json
 
 
 @dataclass(frozen=True)
 class Faults:
-    """What a sweep does when its processes are killed and its memory or disk is full; a table, no rates."""
+    """Behaviour of a sweep when its processes are killed or memory or disk are full. Starts Ray. Of the options for all
+    suites, only --output, --markdown, --task and --data apply."""
 
     name: ClassVar[str] = "faults"
 
     updates: int = 4000
-    """Updates of each learner: enough that it still learns when the last of the kills comes."""
+    """Updates of each learner; enough that learners still run at the last kill."""
+
+    def run(self, options: Options, programs: Path) -> None:
+        """Provoke all faults; write and print each result as soon as it is known."""
+        options.refuse_others(WITH_DATA, "does not apply to faults, which are provoked once")
+        expect_own_cluster("faults")
+        from dwm_ray.benchmarks.cluster.faults import harness, outcome, scenarios  # other suites work without Ray
+
+        path, console, rows = options.path(self.name), Console(stderr=True), []
+        with TemporaryDirectory() as folder, harness.own_cluster() as address:
+            faults = harness.FaultHarness(
+                address, Path(folder), programs / "sweep.py", options.data_words(), console.print
+            )
+            for row in scenarios.provoke_all(faults, options.task, options.data, self.updates):
+                rows.append(row)
+                console.print(" | ".join(row.cells()), highlight=False, soft_wrap=True)
+                write_json(path, {"faults": [one.to_json() for one in rows], "machine": busy_machine()})
+        print(ResultTable(self.name, outcome.HEADERS, [row.cells() for row in rows]).markdown())
+        print(path)

@@ -1,14 +1,16 @@
-"""Updates per second of agents: arithmetic, compilation, and where the batches come from.
+"""Updates per second of the learner: precision, compilation, CUDA graphs, populations, and source of the batches.
 
-fp32, auto: recorded transitions, matrix products in float32 and in the machine's reduced precision. segments: the
-latter on imagined segments that were drawn ahead. inline: the same with the segments imagined within the update, as in
-DWM's paper. population-P: what `auto` runs, P agents learning as one; updates are summed over them. compiled,
-compiled-population-P, graphed, graphed-population-P: what `auto` and population-P run, compiled as a whole, or replayed
-as CUDA graphs.
+The whole training loop is timed, including metrics. fp32, auto: recorded transitions, with float32 products or the
+reduced precision of the device. The other workloads use auto. population-P: P agents in one population; updates are
+summed over members. compiled, graphed: compiled updates, or updates replayed as CUDA graphs. stream: segments generated
+ahead of time. generate: the same process also generates the segments that a run of the profile needs per update
+(`synthesis.num_segments / training.num_updates`) without sharing; its blocks are small, so this is an upper bound.
+inline: the segments of every batch are generated within the update, as in the paper of DWM.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, ClassVar
@@ -16,21 +18,24 @@ from typing import Annotated, ClassVar
 import tyro
 
 from dwm_ray.agents.parts.population import Population
-from dwm_ray.benchmarks.measure import Call, Work, recorded
-from dwm_ray.benchmarks.workloads import Workbench
+from dwm_ray.benchmarks.measure import Call, Workload
+from dwm_ray.benchmarks.setup import BenchmarkSetup
+from dwm_ray.blocks.stream import StreamSpec, generate_block
 from dwm_ray.config import RunConfig
 from dwm_ray.experiment.grouping import stackable_agents
 from dwm_ray.registry import find
 from dwm_ray.training.agent import AgentTrainer
 from dwm_ray.training.population import PopulationTrainer
 
-MADE = {"graphed": "execution.cuda_graphs", "compiled": "execution.compiled"}
-"""Other ways to make updates, and the options that ask for them."""
+UPDATES_PER_CALL = 20
+"""Updates between two reads of the metrics; small, because inline updates are slow."""
+MODES = {"graphed": "execution.cuda_graphs", "compiled": "execution.compiled"}
+"""Ways to run updates, and the options that select them."""
 
 
 @dataclass(frozen=True)
 class Learner:
-    """Updates/s of agents: fp32, reduced precision, populations, imagined segments, imagined within the update."""
+    """Updates/s of the learner: precision, populations, compiled updates, CUDA graphs, sources of batches."""
 
     name: ClassVar[str] = "learner"
     unit: ClassVar[str] = "updates/s"
@@ -38,109 +43,111 @@ class Learner:
     agents: tuple[str, ...] = ("td3_bc", "iql")
     """Agents by name."""
     horizon: int = 5
-    """H of the imagined segments."""
+    """Horizon of the generated segments."""
     batch_size: int = 256
     """Segments per update."""
     hidden_size: int = 256
-    """Units of each hidden layer; the smaller the networks, the more a population gains."""
+    """Units of each hidden layer; populations gain more with smaller networks."""
     populations: tuple[int, ...] = (8,)
-    """Members of populations, for agents that can learn as one."""
+    """Population sizes, for agents that can be stacked."""
     compiled: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Also compiled updates, of single agents and of populations; each takes 20 to 70 seconds to compile, and needs a
-    C++ compiler."""
+    """Add compiled updates of single agents and populations. Each takes 20 to 70 seconds to compile and needs a C++
+    compiler."""
     graphed: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Also CUDA graphs, of single agents and of populations; on a GPU only."""
+    """Add CUDA graphs of single agents and populations; needs a GPU."""
 
-    def work(self, bench: Workbench) -> list[Work]:
-        """Four pieces per agent with a critic, one per population, one compiled, and those as CUDA graphs. ValueError
-        where these need a GPU that there is not."""
+    def workloads(self, setup: BenchmarkSetup) -> list[Workload]:
+        """Return the workloads of all agents. Raise ValueError for CUDA graphs without a GPU."""
         if self.graphed:
-            bench.expect_gpu("--graphed")
-        return [work for name in self.agents for work in self._of_agent(name, bench)]
+            setup.expect_gpu("--graphed")
+        return [work for name in self.agents for work in self._of_agent(name, setup)]
 
-    def _of_agent(self, name: str, bench: Workbench) -> list[Work]:
+    def _of_agent(self, name: str, setup: BenchmarkSetup) -> Iterator[Workload]:
         cls = find("agents", name)
-
-        def config(precision: str, world_model: str) -> RunConfig:
-            values = {"agent.matmul_precision": precision, "training.batch_size": self.batch_size}
-            values["agent.hidden_size"] = self.hidden_size
-            return bench.config(world_model, name, **values, **{"synthesis.horizon": self.horizon})
-
         own = "dwm" if cls.plans else "none"
-
-        works = [
-            Work(f"{name}-fp32", partial(on_real, bench, config("fp32", own))),
-            Work(f"{name}-auto", partial(on_real, bench, config("auto", own)), reference=f"{name}-fp32"),
-        ]
-        works += [
-            Work(
-                f"{name}-population-{num}",
-                partial(in_population, bench, config("auto", own), num),
-                units=num,
-                reference=f"{name}-auto",
-            )
-            for num in self._populations_of(name)
-        ]
-        for option, wanted in (("graphed", self.graphed), ("compiled", self.compiled and cls.supports_compile)):
-            works += self._made_otherwise(option, name, bench, config("auto", own)) if wanted else []
+        auto = self._config(setup, name, own, "auto")
+        yield _work(f"{name}-fp32", None, recorded, setup, self._config(setup, name, own, "fp32"))
+        yield _work(f"{name}-auto", f"{name}-fp32", recorded, setup, auto)
+        yield from self._populations(name, "", setup, auto, f"{name}-auto")
+        for mode in self._modes(cls.supports_compile):
+            config = auto.with_values({MODES[mode]: True})
+            yield _work(f"{name}-{mode}", f"{name}-auto", recorded, setup, config)
+            yield from self._populations(name, f"-{mode}", setup, config)
         if cls.has_critic:
-            imagined = config("auto", "dwm")
-            works += [
-                Work(f"{name}-segments", partial(on_stream, bench, imagined), reference=f"{name}-auto"),
-                Work(f"{name}-inline", partial(on_inline, bench, imagined), reference=f"{name}-auto"),
-            ]
-        return works
+            generated = self._config(setup, name, "dwm", "auto")
+            for source in (stream, generate, inline):
+                yield _work(f"{name}-{source.__name__}", f"{name}-auto", source, setup, generated)
 
-    def _populations_of(self, name: str) -> tuple[int, ...]:
-        return self.populations if name in stackable_agents() else ()
+    def _populations(
+        self, name: str, mode: str, setup: BenchmarkSetup, config: RunConfig, baseline: str | None = None
+    ) -> Iterator[Workload]:
+        for num in self.populations if name in stackable_agents() else ():
+            build = partial(population, num_members=num)
+            against = baseline or f"{name}-population-{num}"
+            yield _work(f"{name}{mode}-population-{num}", against, build, setup, config, num)
 
-    def _made_otherwise(self, option: str, name: str, bench: Workbench, config: RunConfig) -> list[Work]:
-        """Updates of an agent, and of populations of it, as CUDA graphs or compiled."""
-        config = config.with_values({MADE[option]: True})
-        single = Work(f"{name}-{option}", partial(trained, bench, config), reference=f"{name}-auto")
-        return [single] + [
-            Work(
-                f"{name}-{option}-population-{num}",
-                partial(trained_population, bench, config, num),
-                units=num,
-                reference=f"{name}-population-{num}",
-            )
-            for num in self._populations_of(name)
-        ]
+    def _modes(self, compilable: bool) -> list[str]:
+        wanted = {"graphed": self.graphed, "compiled": self.compiled and compilable}
+        return [mode for mode in MODES if wanted[mode]]
 
-
-def on_real(bench: Workbench, config: RunConfig) -> Call:
-    """Updates on recorded transitions."""
-    agent, source, generator = bench.agent(config), bench.real(config), bench.generator()
-    return lambda: agent.update(source.next_batch(generator), generator)
+    def _config(self, setup: BenchmarkSetup, agent: str, world_model: str, precision: str) -> RunConfig:
+        values = {
+            "agent.matmul_precision": precision,
+            "agent.hidden_size": self.hidden_size,
+            "training.batch_size": self.batch_size,
+            "synthesis.horizon": self.horizon,
+        }
+        return setup.config(world_model, agent, **values)
 
 
-def trained(bench: Workbench, config: RunConfig) -> Call:
-    """Updates on recorded transitions, made as the options ask for. ValueError where this machine cannot."""
-    return recorded(AgentTrainer(bench.agent(config), bench.real(config), bench.generator(), config.execution).step)
+Build = Callable[[BenchmarkSetup, RunConfig], Call]
 
 
-def trained_population(bench: Workbench, config: RunConfig, num_members: int) -> Call:
-    """`in_population`, made as the options ask for. ValueError where this machine cannot."""
-    return recorded(in_population(bench, config, num_members))
+def _work(
+    name: str, baseline: str | None, build: Build, setup: BenchmarkSetup, config: RunConfig, num_members: int = 1
+) -> Workload:
+    return Workload(name, partial(build, setup, config), UPDATES_PER_CALL * num_members, baseline)
 
 
-def in_population(bench: Workbench, config: RunConfig, num_members: int) -> Call:
-    """Updates of so many agents at once, on recorded transitions, each with its own seed."""
-    agents = [bench.agent(config.with_values({"seed": seed})) for seed in range(num_members)]
-    generators = tuple(bench.generator() for _ in agents)
-    sources = [bench.real(config)] * num_members
-    return PopulationTrainer(Population(agents), sources, generators, config.execution).step
+def recorded(setup: BenchmarkSetup, config: RunConfig) -> Call:
+    """Learn from recorded transitions. Raise ValueError if this machine cannot run updates as the options select."""
+    return partial(
+        AgentTrainer(setup.agent(config), setup.real(config), setup.generator(), config.execution).run, UPDATES_PER_CALL
+    )
 
 
-def on_stream(bench: Workbench, config: RunConfig) -> Call:
-    """Updates on segments that were drawn ahead."""
-    agent, source, generator = bench.agent(config), bench.stream(config), bench.generator()
-    return lambda: agent.update(source.next_batch(generator), generator)
+def population(setup: BenchmarkSetup, config: RunConfig, num_members: int) -> Call:
+    """Learn from recorded transitions in a population; each member has its own seed."""
+    agents = [setup.agent(config.with_values({"seed": seed})) for seed in range(num_members)]
+    generators = tuple(setup.generator() for _ in agents)
+    trainer = PopulationTrainer(Population(agents), [setup.real(config)] * num_members, generators, config.execution)
+    return partial(trainer.run, UPDATES_PER_CALL)
 
 
-def on_inline(bench: Workbench, config: RunConfig) -> Call:
-    """Updates on segments that are imagined within them."""
-    agent, generator = bench.agent(config), bench.generator()
-    source = bench.inline(config, agent)
-    return lambda: agent.update(source.next_batch(generator), generator)
+def stream(setup: BenchmarkSetup, config: RunConfig) -> Call:
+    """Learn from segments that were generated ahead of time."""
+    return partial(
+        AgentTrainer(setup.agent(config), setup.stream(config), setup.generator(), config.execution).run,
+        UPDATES_PER_CALL,
+    )
+
+
+def generate(setup: BenchmarkSetup, config: RunConfig) -> Call:
+    """Generate segments, then learn from a stream for the number of updates that they are for."""
+    learning, model, starts = stream(setup, config), setup.model(config), setup.starts(config)
+    rows = round(config.synthesis.num_segments / config.training.num_updates * UPDATES_PER_CALL)
+    spec = StreamSpec.of(config.with_values({"synthesis.block_rows": rows}), "benchmark")
+
+    def call() -> None:
+        generate_block(spec, 0, model, starts, setup.task_data.task.termination)
+        learning()
+
+    return call
+
+
+def inline(setup: BenchmarkSetup, config: RunConfig) -> Call:
+    """Learn from segments that are generated within each update."""
+    agent = setup.agent(config)
+    return partial(
+        AgentTrainer(agent, setup.inline(config, agent), setup.generator(), config.execution).run, UPDATES_PER_CALL
+    )

@@ -1,94 +1,77 @@
-"""Segments per second that DWM imagines: its denoisers in sizes and variants, from few start pairs to many.
-
-plain: the denoiser as it is usually written, in float32 (`benchmark.plain`), within the same sampler. fp32: ours,
-U-Nets in their frozen form. auto: ours in the machine's reduced precision. graphed: what `auto` runs, replayed as CUDA
-graphs.
-"""
+"""Segments per second of DWM: sizes and variants of its denoisers (`dwm_variants`), from few start pairs to many."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Annotated, ClassVar
 
 import tyro
 
-from dwm_ray.benchmarks.measure import Call, Clock, Work, recorded
-from dwm_ray.benchmarks.plain import plain_denoiser
-from dwm_ray.benchmarks.roofline import dtype_of, peak_flops, share
-from dwm_ray.benchmarks.sizes import VARIANTS, Size, Variant, options, reference
-from dwm_ray.benchmarks.workloads import Workbench
+from dwm_ray.benchmarks.dwm_variants import DEFAULT, Size, Variant, baseline_of, dtype_of, model_values, with_form
+from dwm_ray.benchmarks.measure import Call, Workload
+from dwm_ray.benchmarks.setup import BenchmarkSetup
 from dwm_ray.blocks.graphed import CudaGraphSampler
+from dwm_ray.cuda_graphs import WARM_UPS
 from dwm_ray.evaluation.flops import count_flops
-from dwm_ray.world_models.dwm import DWM
 
 COUNTED = 2
-"""Segments that are drawn once to count operations."""
+"""Segments that are sampled once to count operations."""
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """Segments/s of DWM: its denoisers as usually written, ours, ours in reduced precision."""
+    """Segments/s of DWM: reference and optimized denoisers, float32 and reduced precision, CUDA graphs."""
 
     name: ClassVar[str] = "sampler"
     unit: ClassVar[str] = "segments/s"
 
     sizes: tuple[Size, ...] = ("mlp", "unet_small", "unet")
-    """mlp: the profile `laptop`'s; unet: the paper's temporal U-Net; unet_small: one for a laptop."""
+    """mlp: of the profile laptop. unet: the temporal U-Net of the paper. unet_small: a U-Net for a laptop."""
+    variants: tuple[Variant, ...] = DEFAULT
+    """Form of the denoiser and precision of its products."""
     batch_sizes: tuple[int, ...] = (64,)
-    """Segments imagined at once."""
+    """Segments per call."""
     graphed: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Also CUDA graphs; on a GPU only."""
+    """Add every variant as a CUDA graph; needs a GPU."""
 
-    def work(self, bench: Workbench) -> list[Work]:
-        """Three pieces per size and batch, and one as a CUDA graph. ValueError where that needs a GPU that there is
-        not."""
+    def workloads(self, setup: BenchmarkSetup) -> list[Workload]:
+        """Return one workload per size, batch size and variant. Raise ValueError for CUDA graphs without a GPU."""
         if self.graphed:
-            bench.expect_gpu("--graphed")
-        return [work for size in self.sizes for batch in self.batch_sizes for work in self._of(bench, size, batch)]
+            setup.expect_gpu("--graphed")
+        return [work for batch in self.batch_sizes for size in self.sizes for work in self._of(setup, size, batch)]
 
-    def _of(self, bench: Workbench, size: Size, batch: int) -> list[Work]:
-        works = [self._work(bench, size, batch, variant) for variant in VARIANTS]
-        if not self.graphed:
-            return works
-        drawing = partial(replayed, bench, size, batch)
-        return [*works, Work(f"{size}-graphed-{batch}", drawing, units=batch, reference=f"{size}-auto-{batch}")]
-
-    def roofline(self, bench: Workbench, medians: dict[str, float], clock: Clock) -> list[str]:
-        """What each entrant multiplies, and its share of what the device can, in the entrant's own type."""
-        lines = []
-        for variant in VARIANTS:
-            peak = peak_flops(bench.device, dtype_of(variant, bench.device), clock)
-            for size in self.sizes:
-                rates = {name: medians.get(name) for name in (f"{size}-{variant}-{b}" for b in self.batch_sizes)}
-                timed = {name: rate for name, rate in rates.items() if rate is not None}
-                flops = count_flops(imagining(bench, size, COUNTED, variant)) / COUNTED if timed else 0
-                lines += [share(name, rate, flops, "a segment", peak) for name, rate in timed.items()]
-        return lines
-
-    def _work(self, bench: Workbench, size: Size, batch: int, variant: Variant) -> Work:
-        against = reference(size, variant)
-        return Work(
-            f"{size}-{variant}-{batch}",
-            partial(imagining, bench, size, batch, variant),
-            units=batch,
-            reference=against and f"{against}-{batch}",
-        )
+    def _of(self, setup: BenchmarkSetup, size: Size, batch: int) -> Iterator[Workload]:
+        for variant in self.variants:
+            name, baseline = f"{size}-{variant}-{batch}", baseline_of(size, variant)
+            yield Workload(
+                name,
+                partial(sampling, setup, size, batch, variant),
+                units=batch,
+                baseline=baseline and f"{baseline}-{batch}",
+                flops=cache(lambda v=variant: count_flops(sampling(setup, size, COUNTED, v)) / COUNTED),
+                dtype=dtype_of(variant, setup.device),
+            )
+            if self.graphed:
+                build = partial(sampling_graph, setup, size, batch, variant)
+                yield Workload(f"{size}-{variant}-graph-{batch}", build, units=batch, baseline=name)
 
 
-def replayed(bench: Workbench, size: Size, batch: int) -> Call:
-    """Draws a batch as a CUDA graph."""
-    return recorded(imagining(bench, size, batch, "auto", graphed=True))
-
-
-def imagining(bench: Workbench, size: Size, batch: int, variant: Variant, graphed: bool = False) -> Call:
-    """Draws a batch of the longest segments."""
-    config = bench.config("dwm", "td3_bc", **options(size, variant))
-    model, starts, generator = bench.model(config), bench.starts(config)[:batch], bench.generator()
-    assert isinstance(model, DWM)
-    if variant == "plain":
-        model.denoiser = plain_denoiser(model.denoiser)
+def sampling(setup: BenchmarkSetup, size: Size, batch: int, variant: Variant, graphed: bool = False) -> Call:
+    """Sample a batch of segments of the maximal horizon."""
+    config = setup.config("dwm", "td3_bc", **model_values(size, variant))
+    model, generator = with_form(setup.model(config), variant).requires_grad_(False), setup.generator()
+    starts = setup.starts(config)[:batch]
     obs, act = starts.obs[:, 0], starts.act[:, 0]
     horizon, rtg = model.max_horizon, config.synthesis.target_rtg
-    drawer = CudaGraphSampler(model, batch) if graphed else model
-    return lambda: drawer.imagine(obs, act, policy=None, horizon=horizon, rtg=rtg, generator=generator)
+    sampler = CudaGraphSampler(model, batch) if graphed else model
+    return lambda: sampler.imagine(obs, act, policy=None, horizon=horizon, rtg=rtg, generator=generator)
+
+
+def sampling_graph(setup: BenchmarkSetup, size: Size, batch: int, variant: Variant) -> Call:
+    """Sample a batch as a CUDA graph that is already recorded: recording takes longer than many replays."""
+    call = sampling(setup, size, batch, variant, graphed=True)
+    for _ in range(WARM_UPS + 1):
+        call()
+    return call

@@ -1,31 +1,32 @@
-"""Segments per second through the real buffer with one sampler and with several, in turns.
+"""Segments per second through the real buffer with one sampler and with several, in alternating order.
 
-efficiency = rate of n / (n x rate of 1): by the clock it falls as soon as cores are missing; by the samplers' CPU
-seconds it tells what a segment costs, whoever else wants the cores.
+efficiency = rate of n / (n x rate of 1). By the clock it falls as soon as cores are missing. By the CPU seconds of the
+samplers it shows the cost of a segment, independent of other programs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar, Protocol
 
-from dwm_ray.benchmarks.ratios import Spread, paired_ratio, rate_spread
-from dwm_ray.benchmarks.result import number
+from rich.console import Console
+
+from dwm_ray.benchmarks.machine import busy_machine
+from dwm_ray.benchmarks.options import WITH_DATA, Options
+from dwm_ray.benchmarks.ratios import paired_ratio, rate_spread
+from dwm_ray.benchmarks.tables import ResultTable, number
 from dwm_ray.config import RunConfig
 from dwm_ray.experiment import profiles
 from dwm_ray.options import DataConfig
+from dwm_ray.runs.tensor_files import write_json
 
 HEADERS = (
-    "samplers",
-    "segments/s",
-    "slowest, fastest",
-    "efficiency",
-    "95 %",
-    "segments/CPU s",
-    "efficiency, CPU",
-    "95 %",
-)
+    "samplers", "segments/s", "slowest, fastest", "efficiency", "95 %",
+    "segments/CPU s", "efficiency, CPU", "95 %",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,30 +37,50 @@ class Scaling:
     name: ClassVar[str] = "scaling"
 
     samplers: tuple[int, ...] = (1, 2)
-    """Numbers of samplers; the first is what the others are set against."""
+    """Numbers of samplers; the others are compared with the first."""
     num_segments: int = 32_768
     """Segments of one measurement."""
     block_rows: int = 1024
-    """Segments per block; less than a run's, so that a measurement has many blocks."""
+    """Segments per block; smaller than in a run, so that a measurement has many blocks."""
 
     def check(self) -> None:
-        """ValueError for what cannot be measured."""
+        """Raise ValueError for values that cannot be measured."""
         if not self.samplers or min(self.samplers) < 1:
             raise ValueError("--samplers: expected positive numbers")
         if len(set(self.samplers)) < len(self.samplers):
-            raise ValueError(f"--samplers {' '.join(map(str, self.samplers))}: a number is there twice")
+            raise ValueError(f"--samplers {' '.join(map(str, self.samplers))}: expected different numbers")
         if self.block_rows < 1 or self.num_segments < 4 * max(self.samplers) * self.block_rows:
-            raise ValueError("--num-segments: expected at least 4 blocks of --block-rows for every sampler")
+            raise ValueError("--num-segments: expected at least 4 blocks of --block-rows per sampler")
+
+    def run(self, options: Options, programs: Path) -> None:
+        """Generate streams with each number of samplers in alternating order."""
+        self.check()
+        options.refuse_others((*WITH_DATA, "repeats"), "does not apply to samplers, which are timed by their blocks")
+        options.check()
+        from dwm_ray.benchmarks.cluster import load, throughput  # other suites work without Ray
+
+        path, config = options.path(self.name), self.config(options.task, options.data)
+        with (
+            Console(stderr=True).status("starting Ray") as status,
+            TemporaryDirectory() as folder,
+            load.cluster(),
+            throughput.samplers(config, Path(folder), self.samplers) as samplers,
+        ):
+            rates = samplers.measure(options.repeats, status.update)
+        measured = {count: [asdict(one) for one in of] for count, of in rates.items()}
+        write_json(path, {"suite": self.name, "measured": measured, "machine": busy_machine(), "options": asdict(self)})
+        ResultTable(self.name, HEADERS, cells(rates)).show(options.markdown)
+        print(path)
 
     def config(self, task: str, data: str | None) -> RunConfig:
-        """The run whose stream is drawn."""
+        """Return the run whose stream is generated."""
         config = profiles.run_config("laptop", "dwm").model_copy(update={"task": task, "data": DataConfig(file=data)})
         sizes = {"num_segments": self.num_segments, "block_rows": self.block_rows}
         return config.with_values({f"synthesis.{name}": value for name, value in sizes.items()})
 
 
-class Rates(Protocol):
-    """What one measurement gave."""
+class StreamRate(Protocol):
+    """Rates of one measurement."""
 
     @property
     def per_s(self) -> float: ...
@@ -68,21 +89,27 @@ class Rates(Protocol):
     def per_cpu_s(self) -> float: ...
 
 
-def cells(seen: Mapping[int, Sequence[Rates]]) -> list[list[str]]:
-    """Rows of the table: number of samplers -> its measurements, which were made in turns."""
-    first = next(iter(seen))
+def cells(measured: Mapping[int, Sequence[StreamRate]]) -> list[list[str]]:
+    """Return the table rows of {number of samplers: measurements}."""
+    first = next(iter(measured))
     rows = []
-    for count, drawn in seen.items():
-        wall = [[one.per_s for one in of] for of in (drawn, seen[first])]
-        cpu = [[one.per_cpu_s for one in of] for of in (drawn, seen[first])]
-        about = rate_spread(wall[0])
-        rate = [number(about.median), f"{number(about.low)}, {number(about.high)}"]
-        share = _efficiency(paired_ratio(*wall), first / count)
+    for count, rates in measured.items():
+        wall, wall_of_first = ([one.per_s for one in of] for of in (rates, measured[first]))
+        cpu, cpu_of_first = ([one.per_cpu_s for one in of] for of in (rates, measured[first]))
+        spread = rate_spread(wall)
         rows.append(
-            [str(count), *rate, *share, number(rate_spread(cpu[0]).median), *_efficiency(paired_ratio(*cpu), 1)]
+            [
+                str(count),
+                number(spread.median),
+                f"{number(spread.low)}, {number(spread.high)}",
+                *_efficiency(wall, wall_of_first, first / count),
+                number(rate_spread(cpu).median),
+                *_efficiency(cpu, cpu_of_first, 1),
+            ]
         )
     return rows
 
 
-def _efficiency(ratio: Spread, share: float) -> list[str]:
-    return [f"{ratio.median * share:.2f}", f"{ratio.low * share:.2f} to {ratio.high * share:.2f}"]
+def _efficiency(rates: list[float], of_first: list[float], scale: float) -> list[str]:
+    ratio = paired_ratio(rates, of_first)
+    return [f"{ratio.median * scale:.2f}", f"{ratio.low * scale:.2f} to {ratio.high * scale:.2f}"]

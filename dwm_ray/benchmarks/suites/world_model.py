@@ -1,6 +1,6 @@
-"""Training updates per second of world models: a batch of windows, loss, gradient, Adam, average.
+"""Training updates per second of world models: a batch of windows, loss, gradient, Adam, weight average.
 
-DWM in sizes and variants as in the suite `sampler`; other world models as the profile `laptop` has them.
+DWM is trained in the sizes and variants of `dwm_variants`, other world models as in the profile `laptop`.
 """
 
 from __future__ import annotations
@@ -9,79 +9,72 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from dwm_ray.benchmarks.measure import Call, Clock, Work
-from dwm_ray.benchmarks.plain import plain_denoiser
-from dwm_ray.benchmarks.roofline import dtype_of, peak_flops, share
-from dwm_ray.benchmarks.sizes import VARIANTS, Size, Variant, options, reference
-from dwm_ray.benchmarks.workloads import Workbench
+from dwm_ray.benchmarks.dwm_variants import (
+    DEFAULT,
+    Size,
+    Variant,
+    baseline_of,
+    dtype_of,
+    model_values,
+    with_form,
+)
+from dwm_ray.benchmarks.measure import Call, Workload
+from dwm_ray.benchmarks.setup import BenchmarkSetup
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import window_sets
 from dwm_ray.evaluation.flops import count_flops
 from dwm_ray.registry import find
 from dwm_ray.training.world_model import WorldModelTrainer
-from dwm_ray.world_models.base import WorldModel
-from dwm_ray.world_models.dwm import DWM
 from dwm_ray.world_models.parts.build import new_model
 
 PAPER_UPDATES = 2_000_000
-"""Updates of DWM in its paper."""
+"""Training updates of DWM in its paper."""
 
 
 @dataclass(frozen=True)
 class WorldModels:
-    """Training updates/s of world models: DWM's denoisers as in `sampler`, others as they are."""
+    """Training updates/s of world models: DWM in the variants of `sampler`, others as they are."""
 
     name: ClassVar[str] = "world_model"
     unit: ClassVar[str] = "updates/s"
 
     sizes: tuple[Size, ...] = ("mlp", "unet_small", "unet")
     """Sizes of DWM."""
+    variants: tuple[Variant, ...] = DEFAULT
+    """Form of the denoiser and precision of its products."""
     others: tuple[str, ...] = ("one_step",)
     """Other world models by name."""
     batch_size: int = 64
-    """Windows per update: the paper's."""
+    """Windows per update; 64 in the paper."""
 
-    def work(self, bench: Workbench) -> list[Work]:
-        """Three pieces per size of DWM, one per other world model."""
-        sized = [self._sized(bench, size, variant) for size in self.sizes for variant in VARIANTS]
-        return sized + [self._other(bench, name) for name in self.others]
+    def workloads(self, setup: BenchmarkSetup) -> list[Workload]:
+        """Return one workload per size and variant of DWM, and one per other world model."""
+        sized = [self._sized(setup, size, variant) for size in self.sizes for variant in self.variants]
+        return sized + [self._other(setup, name) for name in self.others]
 
-    def roofline(self, bench: Workbench, medians: dict[str, float], clock: Clock) -> list[str]:
-        """What DWM's entrants multiply and their share of what the device can, in the entrant's own type; and how long
-        the paper's training would take."""
-        lines = []
-        for variant in VARIANTS:
-            peak = peak_flops(bench.device, dtype_of(variant, bench.device), clock)
-            for size in self.sizes:
-                name = f"{size}-{variant}"
-                if name in medians:
-                    flops = count_flops(self._call(bench, size, variant))
-                    lines.append(share(name, medians[name], flops, "an update", peak) + _projected(medians[name]))
-        return lines
+    def _sized(self, setup: BenchmarkSetup, size: Size, variant: Variant) -> Workload:
+        build = partial(training, setup, self._config(setup, "dwm", **model_values(size, variant)), variant)
+        return Workload(
+            f"{size}-{variant}",
+            build,
+            baseline=baseline_of(size, variant),
+            flops=lambda: count_flops(build()),
+            dtype=dtype_of(variant, setup.device),
+            note=lambda rate: f"; 2 million updates, as in the paper: {PAPER_UPDATES / rate / 3600:.3g} h",
+        )
 
-    def _sized(self, bench: Workbench, size: Size, variant: Variant) -> Work:
-        return Work(f"{size}-{variant}", partial(self._call, bench, size, variant), reference=reference(size, variant))
-
-    def _call(self, bench: Workbench, size: Size, variant: Variant) -> Call:
-        values = {**options(size, variant), "world_model.batch_size": self.batch_size}
-        return training(bench, bench.config("dwm", "td3_bc", **values), plain=variant == "plain")
-
-    def _other(self, bench: Workbench, name: str) -> Work:
+    def _other(self, setup: BenchmarkSetup, name: str) -> Workload:
         find("world_models", name)
-        values = {"world_model.batch_size": self.batch_size}
-        return Work(name, partial(training, bench, bench.config(name, "td3_bc", **values), plain=False))
+        return Workload(name, partial(training, setup, self._config(setup, name)))
+
+    def _config(self, setup: BenchmarkSetup, name: str, **values: object) -> RunConfig:
+        return setup.config(name, "td3_bc", **{**values, "world_model.batch_size": self.batch_size})
 
 
-def training(bench: Workbench, config: RunConfig, plain: bool) -> Call:
-    """Training updates of an untrained model."""
-    model: WorldModel = new_model(config, bench.task_data, bench.device)
-    if plain:
-        assert isinstance(model, DWM)
-        model.denoiser = plain_denoiser(model.denoiser)
-    sets = window_sets(config, bench.task_data, model.sequence_length, bench.device)
-    trainer = WorldModelTrainer(model, *sets, bench.generator())
-    return lambda: trainer.run(1)
-
-
-def _projected(rate: float) -> str:
-    return f"; the paper's {PAPER_UPDATES // 10**6} million updates: {PAPER_UPDATES / rate / 3600:.3g} h"
+def training(setup: BenchmarkSetup, config: RunConfig, variant: Variant | None = None) -> Call:
+    """Train a model from its initial weights, one update per call."""
+    model = new_model(config, setup.task_data, setup.device)
+    if variant is not None:
+        model = with_form(model, variant)
+    sets = window_sets(config, setup.task_data, model.sequence_length, setup.device)
+    return partial(WorldModelTrainer(model, *sets, setup.generator()).run, 1)

@@ -1,6 +1,6 @@
-"""What a run folder says of a fault: how far learners are, which blocks came when, whether every row is accounted for.
+"""Progress and row accounting of a run folder during faults.
 
-Rows are checked against witnesses that know nothing of the account: the blocks' files, and the options of the stream.
+Rows are checked against evidence that does not depend on the journal: the files of the blocks.
 """
 
 from __future__ import annotations
@@ -21,33 +21,34 @@ COUNTED = ("segments_sampled", "segments_dropped", "segments_consumed")
 
 
 def statuses(run: Path) -> dict[str, str]:
-    """Trial -> status."""
+    """Return {trial: status}."""
     found = {path.name: read_json(path / "status.json") for path in sorted((run / "trials").glob("*"))}
     return {name: (status or {"status": "pending"})["status"] for name, status in found.items()}
 
 
-def running(run: Path) -> list[str]:
-    return [name for name, status in statuses(run).items() if status == "running"]
+def with_status(run: Path, wanted: str) -> list[str]:
+    """Return the trials with a status."""
+    return [name for name, status in statuses(run).items() if status == wanted]
 
 
 def updates(run: Path) -> dict[str, int]:
-    """Trial -> last update in its log."""
+    """Return {trial: last update in its log}."""
     logs = {path.parent.name: read_rows(path) for path in sorted((run / "trials").glob("*/metrics.jsonl"))}
     return {name: rows[-1]["update"] if rows else 0 for name, rows in logs.items()}
 
 
 @dataclass(frozen=True)
 class Restart:
-    """A learner's start, as its trial's folder tells it."""
+    """Start of a learner, as recorded in the folder of its trial."""
 
     trial: str
     update: int
-    """Where it went on from."""
+    """Update from which the learner continued."""
     at: float
 
 
-def starts(run: Path, since: float) -> list[Restart]:
-    """Learners that have started since."""
+def restarts(run: Path, since: float) -> list[Restart]:
+    """Return the learners that have started since a time."""
     found = []
     for path in sorted((run / "trials").glob("*/status.json")):
         status, at = read_json(path) or {}, path.stat().st_mtime
@@ -56,46 +57,49 @@ def starts(run: Path, since: float) -> list[Restart]:
     return found
 
 
-def draws(run: Path) -> list[dict[str, Any]]:
-    """Blocks in the order of their arrival, of all streams."""
+def blocks(run: Path, since: float = 0.0) -> list[dict[str, Any]]:
+    """Return the journal lines of the blocks of all streams that arrived after a time, in order of arrival."""
     lines = [row for path in run.glob(f"streams/*/{FILE}") for row in read_rows(path) if "block" in row]
-    return sorted(lines, key=lambda line: line["time"])
+    return sorted((line for line in lines if line["time"] > since), key=lambda line: line["time"])
 
 
-def cursors(run: Path) -> set[str]:
-    """All that ever read."""
+def readers(run: Path) -> set[str]:
+    """Return the cursors of all readers so far."""
     return {name for path in run.glob(f"streams/*/{FILE}") for name in Journal(path.parent).consumed}
 
 
 def longest_gap(times: list[float]) -> float:
-    """Between neighbours."""
+    """Return the longest time between neighbours."""
     return max((after - before for before, after in pairwise(times)), default=0.0)
 
 
 def rows_exact(run: Path) -> bool:
-    """Of every stream: drawn = on disk + dropped, and nobody was handed more than there is. A stream that was cut off
-    may have blocks on disk that its account has not been told of: the next session finds them. Where no stream was cut
-    off, the run's counters are what the accounts say."""
+    """Return whether, for every stream, rows generated = rows on disk + rows dropped, and no reader received more rows
+    than there are.
+
+    An interrupted stream may have blocks on disk that are not in its journal; the next session finds them. Without
+    interrupted streams, the counters of the run must equal the totals of the journals.
+    """
     folders = [path.parent for path in run.glob(f"streams/*/{FILE}")]
-    accounts = {folder: Journal(folder) for folder in folders}
-    if not all(_exact(folder, account) for folder, account in accounts.items()):
+    journals = {folder: Journal(folder) for folder in folders}
+    if not all(_exact(folder, journal) for folder, journal in journals.items()):
         return False
-    now, seen = totals(list(accounts.values())), json.loads((run / "counters.json").read_text())
-    whole = all(_whole(folder) for folder in folders)
-    return all(seen[name] == now[name] if whole else seen[name] <= now[name] for name in COUNTED)
+    expected, counted = totals(list(journals.values())), json.loads((run / "counters.json").read_text())
+    complete = all(_complete(folder) for folder in folders)
+    return all(counted[name] == expected[name] if complete else counted[name] <= expected[name] for name in COUNTED)
 
 
-def _exact(folder: Path, account: Journal) -> bool:
+def _exact(folder: Path, journal: Journal) -> bool:
     on_disk = {_index(path): pq.read_metadata(path).num_rows for path in folder.glob("block-*.parquet")}
-    untold = on_disk.keys() - account.kept.keys()
-    told = {index: rows for index, rows in on_disk.items() if index not in untold}
-    if account.kept != told or (untold and _whole(folder)):
+    unrecorded = on_disk.keys() - journal.kept.keys()
+    recorded = {index: rows for index, rows in on_disk.items() if index not in unrecorded}
+    if journal.kept != recorded or (unrecorded and _complete(folder)):
         return False
-    most = sum(told.values())
-    return account.drawn == most + account.dropped and max(account.consumed.values(), default=0) <= most
+    available = sum(recorded.values())
+    return journal.drawn == available + journal.dropped and max(journal.consumed.values(), default=0) <= available
 
 
-def _whole(folder: Path) -> bool:
+def _complete(folder: Path) -> bool:
     return read_json(folder / "stream.json") is not None
 
 

@@ -1,4 +1,4 @@
-"""A cluster on this machine, sweeps on it in processes of their own, and the processes of their actors."""
+"""Fault harness: a cluster on this machine, sweeps in processes of their own, and the processes of their actors."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import ray
 from ray.util.state import list_actors, list_placement_groups
 
 from dwm_ray.distributed.cluster import settings
 from dwm_ray.runs.folder import RunFailed
-from dwm_ray.runs.processes import below, title_of
 
 NUM_CPUS = 2
 PATIENCE_S = 900.0
-"""For anything that should happen; the machine may be busy."""
-CLEANING_S = 60.0
-"""For what a run leaves to go away."""
+"""Longest wait for an expected event; the machine may be busy."""
+CLEANUP_S = 60.0
+"""Time in which everything that a run has started must end."""
 GROUP = "placement group"
-RAYS_OWN = ("_AutoscalingCoordinatorActor",)
-"""Actors that Ray keeps for the cluster."""
+INTERNAL = ("_AutoscalingCoordinatorActor",)
+"""Actors of Ray itself, which live as long as the cluster."""
 SAMPLER, BUFFER, LEARNER, TRIAL = "Sampler", "SyntheticReplayBuffer", "RayTrainWorker", "ImplicitFunc"
 """Classes of actors."""
 
 
 @contextmanager
 def own_cluster() -> Iterator[str]:
-    """Address of a cluster that lives as long as this. Its processes give freed memory back to the kernel at once, so
-    that a limit on a process is one on what it uses, not on what it has ever used."""
+    """Start a cluster and yield its address. Its processes return freed memory to the kernel at once, so that a memory
+    limit applies to memory in use."""
     os.environ |= {"MALLOC_MMAP_THRESHOLD_": str(2**20), "ARROW_DEFAULT_MEMORY_POOL": "system"}
     about: dict[str, Any] = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "log_to_driver": False}
     settings.apply()
@@ -48,144 +48,147 @@ def own_cluster() -> Iterator[str]:
         ray.shutdown()
 
 
-def wait(true: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
-    """What `true` returns as soon as it is not empty. RunFailed where that takes too long."""
+def wait(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
+    """Return the result of `condition` as soon as it is true. Raise RunFailed after `patience_s`."""
     deadline = time.monotonic() + patience_s
-    while not (found := true()):
+    while not (found := condition()):
         if time.monotonic() > deadline:
-            raise RunFailed(f"waited {patience_s:g} s in vain: {what}")
+            raise RunFailed(f"{what}: not seen in {patience_s:g} s")
         time.sleep(0.1)
     return found
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep in a process of its own, and the folder that it writes into."""
+    """A sweep in a process of its own."""
 
     process: subprocess.Popen[bytes]
     run: Path
-    output: Path
-    """Where its lines go."""
+    """Its run folder."""
+    log: Path
+    """File with its output."""
 
-    def ended(self) -> int:
-        """Exit code, when it is over."""
+    def exit_code(self) -> int:
+        """Wait for the end and return the exit code."""
         return int(self.process.wait(PATIENCE_S))
 
-    def said(self) -> str:
-        return self.output.read_text()
+    def output(self) -> str:
+        return self.log.read_text()
 
-    def wait(self, true: Callable[[], Any], what: str) -> Any:
-        """`wait`, while the sweep goes on. RunFailed where it ends before."""
+    def wait(self, condition: Callable[[], Any], what: str) -> Any:
+        """Wait for a condition (see `wait`). Raise RunFailed if the sweep ends before."""
 
-        def going_on() -> Any:
-            over = self.process.poll() is not None
-            found = true()
-            if over and not found:
-                raise RunFailed(f"the sweep ended early, before {what}: {self.said()[-2000:]}")
+        def checked() -> Any:
+            ended = self.process.poll() is not None
+            found = condition()
+            if ended and not found:
+                raise RunFailed(f"the sweep ended before {what}: {self.output()[-2000:]}")
             return found
 
-        return wait(going_on, what)
-
-    def interrupt(self) -> None:
-        self.process.send_signal(signal.SIGINT)
+        return wait(checked, what)
 
 
 @dataclass
-class Arena:
-    """Where faults are provoked. `words` choose the data; `program` is `pipelines/sweep.py`."""
+class FaultHarness:
+    """Starts sweeps, kills processes of their actors and finds what they leave behind."""
 
     address: str
     folder: Path
     program: Path
+    """`pipelines/sweep.py`."""
     words: tuple[str, ...]
-    tell: Callable[[str], None] = lambda text: None
-    _count: int = 0
+    """Command-line words that select the data."""
+    log: Callable[[str], None] = lambda text: None
     _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
-    _pids: dict[int, str] = field(default_factory=dict)
-    """Processes of actors that were seen, and what they were."""
+    _actor_pids: dict[int, str] = field(default_factory=dict)
+    """Process ids of actors seen so far -> class of the actor."""
     _before: set[str] = field(default_factory=set)
-    """Actors and placement groups that were there first."""
+    """Actors and placement groups that existed at the start."""
 
     def __post_init__(self) -> None:
         self._before = set(self._actors()) | set(self._groups())
 
     def sweep(self, *words: str, output: Path | None = None) -> Sweep:
-        """Start one and wait for its run folder."""
-        runs = output or self.folder / f"runs-{self._count}"
+        """Start a sweep and wait for its run folder."""
+        runs = output or self.folder / f"runs-{len(self._processes)}"
         started = self._start("--output", str(runs), *self.words, *words)
         folders = started.wait(lambda: list(runs.glob("*/config.json")), "a run folder")
-        return Sweep(started.process, folders[0].parent, started.output)
+        return Sweep(started.process, folders[0].parent, started.log)
 
     def resume(self, run: Path) -> Sweep:
+        """Resume a sweep."""
         started = self._start("--resume", str(run))
-        return Sweep(started.process, run, started.output)
+        return Sweep(started.process, run, started.log)
 
     def _start(self, *words: str) -> Sweep:
-        self._count += 1
-        output = self.folder / f"sweep-{self._count}.txt"
+        log = self.folder / f"sweep-{len(self._processes)}.txt"
         env = {**os.environ, "RAY_ADDRESS": self.address}
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a background job, whose children would inherit it
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        with output.open("w") as file:
+        with log.open("w") as file:
             command = [sys.executable, str(self.program), *words]
             process = subprocess.Popen(command, stdout=file, stderr=file, env=env, start_new_session=True)
         self._processes.append(process)
-        return Sweep(process, Path(), output)
+        return Sweep(process, Path(), log)
 
     def end_all(self) -> None:
-        """Kill what a scenario that broke off has left running."""
+        """Kill sweeps that a failed scenario has left running."""
         for process in self._processes:
             if process.poll() is None:
                 process.kill()
                 process.wait()
 
     def pids(self, actor_class: str, name: str = "") -> list[int]:
-        """Processes of the alive actors of a class; their sweep is the only one that runs. They must descend from this
-        process, which has started the cluster: no others are ever touched."""
+        """Return the process ids of the living actors of a class. Only descendants of this process, which has started
+        the cluster, are considered."""
         found = list_actors(address=self.address, filters=[("state", "=", "ALIVE")], detail=True, limit=1000)
-        found = [a for a in found if a.actor_id not in self._before and a.pid and below(a.pid, os.getpid())]
-        self._pids |= {actor.pid: actor.class_name for actor in found}
-        return [a.pid for a in found if actor_class in a.class_name and (not name or a.name == name)]
+        own = {process.pid for process in psutil.Process().children(recursive=True)}
+        found = [actor for actor in found if actor.actor_id not in self._before and actor.pid in own]
+        self._actor_pids |= {actor.pid: actor.class_name for actor in found}
+        return [actor.pid for actor in found if actor_class in actor.class_name and (not name or actor.name == name)]
 
     def kill(self, actor_class: str, name: str = "") -> float:
-        """SIGKILL one of these processes; returns when."""
+        """Send SIGKILL to the process of one such actor and return the time."""
         pid = wait(lambda: self.pids(actor_class, name), f"an actor of class {actor_class}")[0]
-        self.tell(f"SIGKILL to {actor_class} {name} (process {pid})")
+        self.log(f"SIGKILL to {actor_class} {name} (process {pid})")
         os.kill(pid, signal.SIGKILL)
         return time.time()
 
     def left(self) -> tuple[str, ...]:
-        """What is still there a while after a sweep has ended: actors, placement groups, processes of actors."""
+        """Return actors, placement groups and processes of actors that remain after the end of a sweep."""
         return tuple(self.remains().values())
 
     def remains(self) -> dict[str, str]:
-        """The same, by its id: empty as soon as nothing is there, else what is after a while."""
-        deadline = time.monotonic() + CLEANING_S
-        while (found := self._there()) and time.monotonic() < deadline:
+        """Return {id: description} of what remains after `CLEANUP_S`, or an empty dict as soon as nothing does."""
+        deadline = time.monotonic() + CLEANUP_S
+        while (found := self._present()) and time.monotonic() < deadline:
             time.sleep(0.5)
         return found
 
-    def unfreed(self, remains: dict[str, str]) -> tuple[str, ...]:
-        """All of them but placement groups that are gone now: a later program frees those and nothing else."""
+    def not_released(self, remains: dict[str, str]) -> tuple[str, ...]:
+        """Return `remains` without placement groups that are gone now: a later program releases those and nothing
+        else."""
         groups = self._groups()
         return tuple(what for key, what in remains.items() if key in groups or not what.startswith(GROUP))
 
-    def _there(self) -> dict[str, str]:
-        there = {**self._actors(), **self._groups()}
-        processes = {str(pid): f"process of {name}" for pid, name in self._pids.items() if _works(pid, name)}
-        return {key: what for key, what in there.items() if key not in self._before} | processes
+    def _present(self) -> dict[str, str]:
+        present = {**self._actors(), **self._groups()}
+        processes = {str(pid): f"process of {name}" for pid, name in self._actor_pids.items() if _is_actor(pid, name)}
+        return {key: what for key, what in present.items() if key not in self._before} | processes
 
     def _actors(self) -> dict[str, str]:
-        """Those that are not dead."""
         found = list_actors(address=self.address, filters=[("state", "!=", "DEAD")], limit=1000)
-        return {actor.actor_id: f"actor {actor.class_name}" for actor in found if actor.class_name not in RAYS_OWN}
+        return {actor.actor_id: f"actor {actor.class_name}" for actor in found if actor.class_name not in INTERNAL}
 
     def _groups(self) -> dict[str, str]:
         found = list_placement_groups(address=self.address, filters=[("state", "!=", "REMOVED")], limit=1000)
         return {group.placement_group_id: f"{GROUP} ({group.state.lower()})" for group in found}
 
 
-def _works(pid: int, name: str) -> bool:
-    """Is the process still the actor's? Ray gives none back to the pool, so it must be gone."""
-    words = title_of(pid)
-    return name not in RAYS_OWN and words.startswith("ray::") and "IDLE" not in words
+def _is_actor(pid: int, name: str) -> bool:
+    """Return whether a process still runs its actor; Ray does not reuse the processes of actors."""
+    try:
+        title = " ".join(psutil.Process(pid).cmdline())
+    except psutil.NoSuchProcess:
+        return False
+    return name not in INTERNAL and title.startswith("ray::") and "IDLE" not in title

@@ -1,6 +1,6 @@
-"""SIGKILL to a sampler, the buffer, a learner and a trial's process, one after the other in one sweep; NaN beside them.
+"""SIGKILL to a sampler, the buffer, a learner and the process of a trial, one after the other in one sweep.
 
-Storage that fails for a while is provoked in the same sweep, by forbidding the samplers to write files.
+Storage that fails for a while is provoked in the same sweep by forbidding the samplers to write files.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ import resource
 import time
 
 from dwm_ray.benchmarks.cluster.faults import checks
-from dwm_ray.benchmarks.cluster.faults.harness import BUFFER, LEARNER, SAMPLER, TRIAL, Arena, Sweep
+from dwm_ray.benchmarks.cluster.faults.harness import BUFFER, LEARNER, SAMPLER, TRIAL, FaultHarness, Sweep
 from dwm_ray.benchmarks.cluster.faults.outcome import Outcome
 
 CHECKPOINT = 400
 """Updates between two checkpoints."""
 LOG = 100
-MOST_GAP_S = 5.0
+MAX_GAP_S = 5.0
 """The documented bound for a sampler."""
-HICCUP_S = 3.0
+OUTAGE_S = 3.0
 SIZES = {
     "profile": "laptop",
     "world-model": "dwm",
@@ -35,102 +35,101 @@ SIZES = {
     "cluster.num-samplers": "2",
     "cluster.learner-cpus": "0.7",
     "dimensions": "horizon",
+    "population": "1",
 }
-SMALL = [
-    *(word for name, value in SIZES.items() for word in (f"--{name}", value)),
-    "--no-baselines",
-    "--population",
-    "1",
-]
-"""A sweep of real parts at a size of seconds."""
-ENDLESS = ["--synthesis.num-segments", "10000000", "--cluster.lead-blocks", "8"]
-"""A stream that is still being drawn whenever the fault comes."""
+SMALL = [*(word for name, value in SIZES.items() for word in (f"--{name}", value)), "--no-baselines"]
+"""A sweep of real parts that takes seconds."""
+ENDLESS = ["--synthesis.num-segments", "10000000", "--cluster.prefetch-blocks", "8"]
+"""A stream that is still being generated at the time of every fault."""
 
 
-def long_sweep(arena: Arena, num_updates: int, *words: str) -> Sweep:
-    """One that learners are at work in."""
+def long_sweep(harness: FaultHarness, num_updates: int, *words: str) -> Sweep:
+    """Start a sweep whose learners run during all kills."""
     about = {"num-updates": num_updates, "log-every": LOG, "checkpoint-every": CHECKPOINT}
     options = [word for name, value in about.items() for word in (f"--training.{name}", str(value))]
-    return arena.sweep(*SMALL, *ENDLESS, *options, *words)
+    return harness.sweep(*SMALL, *ENDLESS, *options, *words)
 
 
-def at_work(sweep: Sweep) -> None:
-    """Wait until every learner that runs has left a checkpoint."""
+def wait_for_checkpoints(sweep: Sweep) -> None:
+    """Wait until every running learner has a checkpoint."""
 
     def checkpointed() -> bool:
-        now, running = checks.updates(sweep.run), checks.running(sweep.run)
-        return bool(running) and all(now.get(trial, 0) > CHECKPOINT for trial in running)
+        updates, running = checks.updates(sweep.run), checks.with_status(sweep.run, "running")
+        return bool(running) and all(updates.get(trial, 0) > CHECKPOINT for trial in running)
 
     sweep.wait(checkpointed, "learners with a checkpoint")
 
 
-def sampler(arena: Arena, sweep: Sweep) -> Outcome:
-    """The others go on; it is started again and draws on."""
-    at_work(sweep)
-    sweep.wait(
-        lambda: {"sampler-0", "sampler-1"} <= {line.get("sampler") for line in checks.draws(sweep.run)}, "two at work"
-    )
-    killed = arena.kill(SAMPLER, "sampler-0")
-
-    def back() -> float:
-        its = (line["time"] for line in checks.draws(sweep.run) if line.get("sampler") == "sampler-0")
-        return next((at for at in its if at > killed + 0.5), 0.0)
-
-    restarted = sweep.wait(back, "blocks of the restarted sampler")
-    times = [line["time"] for line in checks.draws(sweep.run) if killed - 2 < line["time"] <= restarted]
-    meanwhile = sum(at > killed for at in times) - 1
-    gap = checks.longest_gap([at for at in times if at >= killed])
-    survived = f"the other one drew {meanwhile} blocks (longest pause {gap:.1f} s) until it drew again"
-    good = meanwhile > 0 and gap < MOST_GAP_S
-    return Outcome("a sampler", survived, restarted - killed, "no row", None, (), good)
+def wait_for_progress(sweep: Sweep, before: dict[str, int]) -> None:
+    """Wait until learners have made more updates."""
+    sweep.wait(lambda: sum(checks.updates(sweep.run).values()) > sum(before.values()), "learners that continue")
 
 
-def buffer(arena: Arena, sweep: Sweep) -> Outcome:
-    """It comes back from the disk; learners learn on with what they have."""
-    readers, before = checks.cursors(sweep.run), checks.updates(sweep.run)
-    killed = arena.kill(BUFFER)
-    again = sweep.wait(lambda: [x["time"] for x in checks.draws(sweep.run) if x["time"] > killed + 0.5], "new blocks")[
-        0
-    ]
-    sweep.wait(lambda: sum(checks.updates(sweep.run).values()) > sum(before.values()), "learners that go on")
-    same = checks.cursors(sweep.run) == readers
-    survived = "learners went on without a restart" if same else "a learner started again"
-    return Outcome("the buffer", survived, again - killed, "no row, none twice", None, (), same)
+def wait_for_blocks(sweep: Sweep, since: float) -> float:
+    """Return the time of the first block that arrives after a time."""
+    return float(sweep.wait(lambda: checks.blocks(sweep.run, since), "new blocks")[0]["time"])
 
 
-def learner(arena: Arena, sweep: Sweep) -> Outcome:
-    """Back from its last checkpoint."""
-    return _restarted(arena, sweep, LEARNER, "a learner")
+def sampler(harness: FaultHarness, sweep: Sweep) -> Outcome:
+    """Kill a sampler: the other one continues, and Ray restarts the killed one."""
+
+    def of_sampler(name: str, since: float = 0.0) -> list[float]:
+        return [line["time"] for line in checks.blocks(sweep.run, since) if line.get("sampler") == name]
+
+    wait_for_checkpoints(sweep)
+    sweep.wait(lambda: of_sampler("sampler-0") and of_sampler("sampler-1"), "blocks of both samplers")
+    at = harness.kill(SAMPLER, "sampler-0")
+    back = sweep.wait(lambda: of_sampler("sampler-0", at + 0.5), "blocks of the restarted sampler")[0]
+    times = [line["time"] for line in checks.blocks(sweep.run, at) if line["time"] <= back]
+    meanwhile, gap = len(times) - 1, checks.longest_gap(times)
+    behaviour = f"the other one generated {meanwhile} blocks meanwhile (longest pause {gap:.1f} s)"
+    good = meanwhile > 0 and gap < MAX_GAP_S
+    return Outcome("a sampler", behaviour, back - at, "no row", None, (), good)
 
 
-def trial(arena: Arena, sweep: Sweep) -> Outcome:
-    """Tune starts it again, and its learner goes on from its last checkpoint."""
-    return _restarted(arena, sweep, TRIAL, "a trial's process")
+def buffer(harness: FaultHarness, sweep: Sweep) -> Outcome:
+    """Kill the buffer: it is restored from disk, and learners continue with the rows that they have."""
+    readers, before = checks.readers(sweep.run), checks.updates(sweep.run)
+    at = harness.kill(BUFFER)
+    back = wait_for_blocks(sweep, at + 0.5)
+    wait_for_progress(sweep, before)
+    same = checks.readers(sweep.run) == readers
+    behaviour = "learners continued without a restart" if same else "a learner was restarted"
+    return Outcome("the buffer", behaviour, back - at, "no row, none twice", None, (), same)
 
 
-def _restarted(arena: Arena, sweep: Sweep, actor_class: str, fault: str) -> Outcome:
-    at_work(sweep)
-    before, others = checks.updates(sweep.run), len(checks.running(sweep.run)) - 1
-    killed = arena.kill(actor_class)
-    restart = sweep.wait(lambda: checks.starts(sweep.run, killed), "a learner that starts again")[0]
+def learner(harness: FaultHarness, sweep: Sweep) -> Outcome:
+    """Kill a learner: it continues from its last checkpoint."""
+    return _restarted(harness, sweep, LEARNER, "a learner")
+
+
+def trial(harness: FaultHarness, sweep: Sweep) -> Outcome:
+    """Kill the process of a trial: Tune restarts it, and its learner continues from its last checkpoint."""
+    return _restarted(harness, sweep, TRIAL, "the process of a trial")
+
+
+def _restarted(harness: FaultHarness, sweep: Sweep, actor_class: str, fault: str) -> Outcome:
+    wait_for_checkpoints(sweep)
+    before, others = checks.updates(sweep.run), len(checks.with_status(sweep.run, "running")) - 1
+    at = harness.kill(actor_class)
+    restart = sweep.wait(lambda: checks.restarts(sweep.run, at), "a learner that restarts")[0]
     lost = max(0, before[restart.trial] - restart.update)
-    survived = f"went on from update {restart.update} of about {before[restart.trial]}; others undisturbed: {others}"
+    behaviour = f"continued from update {restart.update} of about {before[restart.trial]}; others undisturbed: {others}"
     good = restart.update > 0 and lost <= CHECKPOINT
-    return Outcome(fault, survived, restart.at - killed, f"{lost} to {lost + LOG} updates", None, (), good)
+    return Outcome(fault, behaviour, restart.at - at, f"{lost} to {lost + LOG} updates", None, (), good)
 
 
-def storage_fails(arena: Arena, sweep: Sweep) -> Outcome:
-    """Samplers cannot write for some seconds."""
-    pids = arena.pids(SAMPLER)
-    limits = {pid: resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in pids}
+def storage_fails(harness: FaultHarness, sweep: Sweep) -> Outcome:
+    """Forbid samplers to write files for some seconds."""
+    limits = {pid: resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in harness.pids(SAMPLER)}
     for pid, (_, hard) in limits.items():
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
     failed = time.time()
-    time.sleep(HICCUP_S)
+    time.sleep(OUTAGE_S)
     for pid, limit in limits.items():
         resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
     healed = time.time()
-    again = sweep.wait(lambda: [x["time"] for x in checks.draws(sweep.run) if x["time"] > healed], "new blocks")[0]
-    quiet = not [x for x in checks.draws(sweep.run) if failed + 1 < x["time"] < healed - 0.1]
-    survived = f"no block for {HICCUP_S:g} s, then as before" if quiet else "blocks went on"
-    return Outcome("storage that fails", survived, again - healed, "no row", None, (), quiet)
+    back = wait_for_blocks(sweep, healed)
+    quiet = not [line for line in checks.blocks(sweep.run, failed + 1) if line["time"] < healed - 0.1]
+    behaviour = f"no block for {OUTAGE_S:g} s, then as before" if quiet else "blocks continued to arrive"
+    return Outcome("storage that fails", behaviour, back - healed, "no row", None, (), quiet)

@@ -1,4 +1,4 @@
-"""A sampler whose memory is too small: the kernel refuses, it goes on with half as many rows at once."""
+"""A sampler without enough memory: the kernel refuses an allocation, and the sampler continues with micro-batches."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import ray
 import torch
 
-from dwm_ray.benchmarks.cluster.faults.harness import Arena
+from dwm_ray.benchmarks.cluster.faults.harness import FaultHarness
 from dwm_ray.benchmarks.cluster.faults.outcome import Outcome
 from dwm_ray.blocks.block_files import stream_folder
 from dwm_ray.blocks.journal import Journal
@@ -20,15 +21,14 @@ from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.distributed.cluster.resources import place
 from dwm_ray.distributed.tune.trial import ClusterServices
 from dwm_ray.runs.folder import RunFolder
-from dwm_ray.runs.processes import status_bytes
 from dwm_ray.training.model_store import load_model, save_model
 from dwm_ray.types import SegmentShape
 from dwm_ray.world_models.parts.build import new_model
 
 ALLOWED_BYTES = 150_000_000
-"""What the sampler may take beyond what it holds with its model loaded: half of what a block takes."""
+"""Memory that the sampler may allocate after it has loaded its model; half of what a block needs."""
 BLOCK_ROWS = 8192
-FEW = 64
+WARM_UP_ROWS = 64
 OPTIONS = {
     "world_model.denoiser": "mlp",
     "world_model.dim": 128,
@@ -40,39 +40,39 @@ OPTIONS = {
 MODEL = "faults"
 
 
-def sampler_memory(arena: Arena, base: RunConfig) -> Outcome:
-    """Two blocks through a real buffer and sampler; the first must be the one that enough memory gives."""
+def sampler_memory(harness: FaultHarness, base: RunConfig) -> Outcome:
+    """Generate two blocks through a real buffer and sampler; compare the first with the block without a limit."""
     config = base.with_values(OPTIONS)
-    run, task_data = RunFolder(arena.folder / "memory"), load_task_data(config)
+    run, task_data = RunFolder(harness.folder / "memory"), load_task_data(config)
     save_model(run.world_model(MODEL), new_model(config, task_data, torch.device("cpu")), {})
     services = ClusterServices.build(config, run, task_data.identity, place(config.cluster))
     try:
-        found = _drawn(services, config, run, task_data)
+        outcome = _limited(services, config, run, task_data)
     finally:
         for actor in (*services.samplers, *services.buffer.actors, services.leases):
             ray.kill(actor)
-    return replace(found, left=arena.left())
+    return replace(outcome, left=harness.left())
 
 
-def _drawn(services: ClusterServices, config: RunConfig, run: RunFolder, task_data: TaskData) -> Outcome:
+def _limited(services: ClusterServices, config: RunConfig, run: RunFolder, task_data: TaskData) -> Outcome:
     spec, [sampler] = StreamSpec.of(config, MODEL), services.samplers
-    warm = replace(spec, num_segments=FEW, block_rows=FEW)  # loads the model, and what libraries load at first use
-    ray.get(sampler.draw.remote(warm, 0)[1])
-    _limit(ray.get(sampler.pid.remote()))
+    warm_up = replace(spec, num_segments=WARM_UP_ROWS, block_rows=WARM_UP_ROWS)
+    ray.get(sampler.draw.remote(warm_up, 0)[1])  # loads the model, and what libraries load at their first use
+    _limit_memory(ray.get(sampler.pid.remote()))
     started = time.time()
     blocks = _all_blocks(services, spec)
     seconds = time.time() - started
     splits = Journal(stream_folder(run.root, spec)).oom_splits
     same = np.allclose(blocks[0], _expected(config, run, task_data, spec), rtol=0, atol=1e-3)
-    rows = "as" if same else "OTHER than"
-    survived = f"halved {splits} times and drew both blocks in {seconds:.0f} s; rows {rows} with enough memory"
+    rows = "same rows as" if same else "OTHER rows than"
+    behaviour = f"split {splits} times and generated both blocks in {seconds:.0f} s; {rows} with enough memory"
     exact = sum(map(len, blocks.values())) == spec.num_segments
-    return Outcome("a sampler out of memory", survived, None, "no row", exact, (), same and splits > 0)
+    return Outcome("a sampler out of memory", behaviour, None, "no row", exact, (), same and splits > 0)
 
 
-def _limit(pid: int) -> None:
-    """RLIMIT_DATA: the kernel refuses what goes beyond."""
-    held = status_bytes(pid, "VmData")["VmData"]
+def _limit_memory(pid: int) -> None:
+    """Let the kernel refuse data memory beyond the allowed size."""
+    held = psutil.Process(pid).memory_info().data
     resource.prlimit(pid, resource.RLIMIT_DATA, (held + ALLOWED_BYTES, resource.RLIM_INFINITY))
 
 

@@ -1,36 +1,36 @@
-"""What became of one fault: a line of the table."""
+"""Outcome of one fault: a row of the table."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-HEADERS = ("fault", "what happened", "gap", "lost", "rows exact", "left behind", "as expected")
+HEADERS = ("fault", "behaviour", "gap", "lost", "rows exact", "left behind", "as expected")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One fault that was provoked."""
+    """Outcome of a fault that was provoked."""
 
     fault: str
-    survived: str
-    """What went on, or how it ended."""
+    behaviour: str
+    """What continued, or how the sweep ended."""
     gap_s: float | None
-    """Seconds until what had stopped went on; None where nothing had to."""
+    """Seconds until the affected part continued; None if nothing was interrupted."""
     lost: str
     exact: bool | None
-    """Is every row accounted for? None where no rows are imagined."""
+    """Whether every row is accounted for; None without generated rows."""
     left: tuple[str, ...]
-    """Actors, placement groups and processes that were there afterwards and should not be."""
+    """Actors, placement groups and processes that remained and should not."""
     expected: bool
-    """Was it as the documentation says?"""
+    """Whether the behaviour agrees with the documentation."""
 
     def cells(self) -> list[str]:
-        """For a table."""
+        """Return the cells of the table row."""
         words = {True: "yes", False: "NO", None: "–"}
         gap = "–" if self.gap_s is None else f"{self.gap_s:.1f} s"
         left = ", ".join(self.left) or "nothing"
-        return [self.fault, self.survived, gap, self.lost, words[self.exact], left, words[self.expected]]
+        return [self.fault, self.behaviour, gap, self.lost, words[self.exact], left, words[self.expected]]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -38,20 +38,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class NotRun:
-    """A fault that cannot be provoked here."""
+    """A fault that cannot be provoked on this machine."""
 
     fault: str
     why: str
 
     def cells(self) -> list[str]:
-        """For a table."""
+        """Return the cells of the table row."""
         return [self.fault, f"not run here: {self.why}", "–", "–", "–", "–", "–"]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def markdown_table(lines: list[Outcome | NotRun]) -> str:
-    """For a terminal and for a document."""
-    rows = [list(HEADERS), ["---"] * len(HEADERS), *(line.cells() for line in lines)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)

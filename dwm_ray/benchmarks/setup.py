@@ -1,6 +1,6 @@
-"""What the suites time: the product's own parts, built on real data as a run of the profile `laptop` builds them.
+"""Parts of the product that the suites time, built on real data as in a run of the profile `laptop`.
 
-World models are not trained: the time of a product does not depend on its weights.
+World models are not trained: the time of a matrix product does not depend on the weights.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from dwm_ray.world_models.base import WorldModel
 from dwm_ray.world_models.parts.build import new_model
 
 RING_ROWS = 16_384
-"""Imagined rows in a ring: as many as `replay.min_synthetic` asks for."""
+"""Generated rows in a ring; the default of `replay.min_synthetic`."""
 
 
 @dataclass(frozen=True)
-class Workbench:
-    """A data set on a device."""
+class BenchmarkSetup:
+    """A dataset on a device."""
 
     task_data: TaskData
     device: torch.device
@@ -39,18 +39,18 @@ class Workbench:
     data: DataConfig
 
     @staticmethod
-    def load(task: str, data: DataConfig, device: torch.device) -> Workbench:
-        """ValueError where there are no such data."""
+    def load(task: str, data: DataConfig, device: torch.device) -> BenchmarkSetup:
+        """Load the dataset of a task. Raise ValueError if it does not exist."""
         task_data = load_task_data(profiles.run_config("laptop").model_copy(update={"task": task, "data": data}))
-        return Workbench(task_data, device, task, data)
+        return BenchmarkSetup(task_data, device, task, data)
 
     def expect_gpu(self, option: str) -> None:
-        """ValueError, which names the option that asks for CUDA graphs, on any other device."""
+        """Raise ValueError, naming the option that selects CUDA graphs, on any other device."""
         if self.device.type != "cuda":
             raise ValueError(f"{option}: CUDA graphs need a GPU; expected --device cuda, not {self.device}")
 
     def config(self, world_model: str, agent: str, **values: Any) -> RunConfig:
-        """A run of the profile `laptop` on this data; `values` by dotted path, given as `**{"agent.x": 1}`."""
+        """Return a run of the profile `laptop` on this dataset; `values` by dotted path, as `**{"agent.x": 1}`."""
         config = profiles.run_config("laptop", world_model, agent)
         return config.model_copy(update={"task": self.task, "data": self.data}).with_values(values)
 
@@ -61,18 +61,18 @@ class Workbench:
         return new_agent(config, self.task_data, self.device)
 
     def model(self, config: RunConfig) -> WorldModel:
-        """Frozen, as it is where segments are drawn."""
+        """Return a world model without gradients, as samplers use it."""
         return new_model(config, self.task_data, self.device).requires_grad_(False).eval()
 
     def starts(self, config: RunConfig) -> Segments:
         return self.task_data.start_pairs(config.training.discount, self.device)
 
     def real(self, config: RunConfig) -> Mixture:
-        """Recorded transitions: model-free learning."""
+        """Return a source of recorded transitions, for model-free learning."""
         return Mixture(real_ring(config, self.task_data, self.device), None, 1.0, config.training.batch_size)
 
     def stream(self, config: RunConfig) -> BatchSource:
-        """Imagined segments that were drawn ahead."""
+        """Return a source of segments that were generated ahead of time."""
         config = config.with_values({"synthesis.block_rows": RING_ROWS, "synthesis.num_segments": RING_ROWS})
         spec, admit = StreamSpec.of(config, "benchmark"), selection(config)
         block = generate_block(spec, 0, self.model(config), self.starts(config), self.task_data.task.termination)
@@ -83,7 +83,7 @@ class Workbench:
         return Mixture(real, ring, config.replay.real_ratio, config.training.batch_size)
 
     def inline(self, config: RunConfig, agent: Agent) -> BatchSource:
-        """Segments imagined within the update, as DWM's paper does it."""
+        """Return a source that generates segments within each update, as in the paper of DWM."""
         real = real_ring(config, self.task_data, self.device)
         rule = self.task_data.task.termination
         return InlineSource(config, real, self.model(config), agent, rule, self.generator())

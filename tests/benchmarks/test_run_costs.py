@@ -1,4 +1,4 @@
-"""What a run folder says of its parts' costs."""
+"""Costs of the parts of a run, read from its folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 import torch
 from tiny_task import recording, tiny_config
 
-from dwm_ray.benchmarks.run_costs import ring_row_bytes, spent, split_cpu, split_seconds
+from dwm_ray.benchmarks.sweep.run_costs import RunCosts, ring_row_bytes, split_cpu, split_seconds
+from dwm_ray.blocks.journal import FILE
 from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.data.task_data import load_task_data
 from dwm_ray.experiment.search_space import Trial
@@ -21,15 +22,15 @@ ROWS = [
     {"update": 10, "cpu_s": 2.0, "seconds": 3.0, "updates_per_s": 5.0},
     {"update": 20, "cpu_s": 6.0, "seconds": 8.0, "updates_per_s": 10.0},
 ]
-SCORED = [
+EVALUATIONS = [
     {"update": 10, "cpu_s": 3.0, "seconds": 5.0, "final": False},
     {"update": 20, "cpu_s": 8.0, "seconds": 10.0, "final": True},
 ]
 
 
-def test_updates_and_evaluations_are_told_apart() -> None:
-    assert split_cpu(ROWS, SCORED) == (5.0, 3.0)
-    assert split_seconds(ROWS, SCORED) == (3.0, 4.0, 3.0)
+def test_updates_and_evaluations_are_separated() -> None:
+    assert split_cpu(ROWS, EVALUATIONS) == (5.0, 3.0)
+    assert split_seconds(ROWS, EVALUATIONS) == (3.0, 4.0, 3.0)
 
 
 def write(path: Path, *values: Any) -> None:
@@ -39,7 +40,7 @@ def write(path: Path, *values: Any) -> None:
 
 @pytest.fixture
 def finished(tmp_path: Path) -> RunFolder:
-    """A run in one process, with the account of a stream that samplers would have drawn for it."""
+    """A run in one process, with the journal of a stream that samplers would have generated."""
     config, folder = tiny_config(recording(tmp_path / "data.hdf5")), RunFolder(tmp_path / "run")
     trial = folder.trial(Trial(config, {}).id)
     write(trial / "config.json", config.model_dump(mode="json"))
@@ -47,34 +48,34 @@ def finished(tmp_path: Path) -> RunFolder:
     [model] = (path.name for path in folder.root.glob("world_models/*"))
     stream = folder.root / "streams" / StreamSpec.of(config, model).fingerprint
     lines = [{"block": n, "rows": 4, "kept": True, "seconds": 0.5, "cpu_s": 0.25} for n in range(2)]
-    write(stream / "journal.jsonl", *lines, {"cursor": "a", "position": 1, "rows": 4, "open": True})
+    write(stream / FILE, *lines, {"cursor": "a", "position": 1, "rows": 4, "open": True})
     shape = {"horizon": 3, "obs_size": 3, "act_size": 1, "num_actions": 1}
     write(stream / "shape.json", shape)
     return folder
 
 
-def test_a_finished_run_tells_what_its_parts_cost(finished: RunFolder) -> None:
-    found = spent(finished.root)
+def test_a_finished_run_has_the_costs_of_its_parts(finished: RunFolder) -> None:
+    found = RunCosts.read(finished.root)
     [model], [stream], [learner] = found.world_models, found.streams, found.learners
     assert (stream.cpu_s, stream.seconds) == (0.5, 1.0)
     assert model.cpu_s > 0
     assert model.peak_bytes > 1e6
     assert learner.agent == "td3_bc"
-    assert learner.imagines
+    assert learner.has_stream
     assert min(learner.update_cpu_s, learner.evaluation_cpu_s, learner.update_s, learner.evaluation_s) > 0
     assert learner.seconds == pytest.approx(learner.update_s + learner.evaluation_s + learner.other_s)
     assert found.cpu_s == pytest.approx(model.cpu_s + stream.cpu_s + learner.cpu_s)
     assert 0 < found.models_at <= learner.done_at
 
 
-def test_a_trial_that_is_not_done_is_told(finished: RunFolder) -> None:
+def test_an_unfinished_trial_is_an_error(finished: RunFolder) -> None:
     [log] = finished.root.glob("trials/*/evaluations.jsonl")
     write(log, {"update": 20, "final": False})
-    with pytest.raises(RunFailed, match="has not come to its end"):
-        spent(finished.root)
+    with pytest.raises(RunFailed, match="the trial is not finished"):
+        RunCosts.read(finished.root)
 
 
-def test_a_row_takes_the_bytes_that_a_ring_has_for_it(finished: RunFolder, tmp_path: Path) -> None:
+def test_a_row_has_the_size_that_a_ring_uses(finished: RunFolder, tmp_path: Path) -> None:
     config = tiny_config(tmp_path / "data.hdf5")
     task_data, device = load_task_data(config), torch.device("cpu")
     ring = imagined_ring(config, task_data, world_model(config, task_data, finished, device), device)

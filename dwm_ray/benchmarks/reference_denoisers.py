@@ -1,10 +1,7 @@
-"""Denoisers as they are usually written, to measure ours against: the same weights, the same function, none of the
-layout work.
+"""Reference denoisers in standard torch layers: the same weights and the same function as the project's denoisers.
 
-The temporal U-Net is in channels-first memory with `nn.Conv1d`, `nn.GroupNorm` and `nn.Mish`, and every block applies
-Mish to the embedding for itself; the residual MLP has the library's Mish. Both work out the diffusion step of each row.
-What is around the network in training is ours: the data set is normalised once, as is usual.
-"""
+The temporal U-Net uses channels-first memory, `nn.Conv1d`, `nn.GroupNorm` and `nn.Mish`; every block applies Mish to
+the embedding itself. The residual MLP uses `nn.Mish`. Both encode the diffusion step of every row."""
 
 from __future__ import annotations
 
@@ -20,25 +17,25 @@ from dwm_ray.diffusion.fast.activation import Mish
 from dwm_ray.diffusion.temporal import TemporalConv
 
 
-def plain_denoiser(net: Denoiser) -> Denoiser:
-    """The plain form of a denoiser, with weights of its own."""
+def reference_denoiser(net: Denoiser) -> Denoiser:
+    """Return the reference form of a denoiser with a copy of its weights."""
     assert isinstance(net, nn.Module)
     if isinstance(net, TemporalUNet):
-        return PlainUNet(net)
-    plain: Any = _with_library_mish(net)
-    plain.encoder = _PlainEncoder(plain.encoder)
-    mlp: Denoiser = plain
+        return ReferenceUNet(net)
+    copied: Any = _with_torch_mish(net)
+    copied.encoder = _ReferenceEncoder(copied.encoder)
+    mlp: Denoiser = copied
     return mlp
 
 
-class _PlainEncoder(nn.Module):
-    """Works out the diffusion step of each row."""
+class _ReferenceEncoder(nn.Module):
+    """Encoder that encodes the diffusion step of every row."""
 
     def __init__(self, encoder: Any) -> None:
         super().__init__()
         self.features = encoder.level.features
         self.step_mlp, self.rtg_mlp, self.act_mlp = map(
-            _with_library_mish, (encoder.level.mlp, encoder.rtg_mlp, encoder.act_mlp)
+            _with_torch_mish, (encoder.level.mlp, encoder.rtg_mlp, encoder.act_mlp)
         )
 
     def forward(self, step: Tensor, condition: Condition) -> Tensor:
@@ -46,16 +43,16 @@ class _PlainEncoder(nn.Module):
         return torch.cat([self.step_mlp(self.features[step]), rtg, self.act_mlp(condition.act)], 1)
 
 
-class PlainUNet(nn.Module):
-    """See the module. Input and output are [B, T, D] as ours, [B, D, T] in between."""
+class ReferenceUNet(nn.Module):
+    """Temporal U-Net in torch layers. Input and output are [B, T, D]; hidden tensors are [B, D, T]."""
 
     def __init__(self, net: TemporalUNet) -> None:
         super().__init__()
-        self.encoder = _PlainEncoder(net.encoder)
-        self.down = nn.ModuleList(_PlainStage(stage) for stage in net.down)
+        self.encoder = _ReferenceEncoder(net.encoder)
+        self.down = nn.ModuleList(_ReferenceStage(stage) for stage in net.down)
         self.shrink = nn.ModuleList(_conv(layer) for layer in net.shrink)
-        self.middle = _PlainStage(net.middle)
-        self.up = nn.ModuleList(_PlainStage(stage) for stage in net.up)
+        self.middle = _ReferenceStage(net.middle)
+        self.up = nn.ModuleList(_ReferenceStage(stage) for stage in net.up)
         self.stretch = nn.ModuleList(_conv(layer) for layer in net.stretch)
         self.head = nn.Sequential(_conv_block(net.head[0]), _conv(net.head[1]))
 
@@ -73,11 +70,11 @@ class PlainUNet(nn.Module):
         return self.head(x).transpose(1, 2)
 
 
-class _PlainStage(nn.Module):
+class _ReferenceStage(nn.Module):
     def __init__(self, stage: Any) -> None:
         super().__init__()
         assert isinstance(stage, Stage)
-        self.blocks = nn.ModuleList([_PlainBlock(stage.first), _PlainBlock(stage.second)])
+        self.blocks = nn.ModuleList([_ReferenceBlock(stage.first), _ReferenceBlock(stage.second)])
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         for block in self.blocks:
@@ -85,7 +82,7 @@ class _PlainStage(nn.Module):
         return x
 
 
-class _PlainBlock(nn.Module):
+class _ReferenceBlock(nn.Module):
     def __init__(self, block: ResidualBlock) -> None:
         super().__init__()
         self.first, self.second = _conv_block(block.first), _conv_block(block.second)
@@ -99,29 +96,29 @@ class _PlainBlock(nn.Module):
 
 def _conv_block(block: Any) -> nn.Sequential:
     conv, norm, _ = block
-    plain = nn.GroupNorm(NUM_GROUPS, norm.num_channels)
-    plain.load_state_dict(norm.state_dict())
-    return nn.Sequential(_conv(conv), plain, nn.Mish())
+    copied = nn.GroupNorm(NUM_GROUPS, norm.num_channels)
+    copied.load_state_dict(norm.state_dict())
+    return nn.Sequential(_conv(conv), copied, nn.Mish())
 
 
 def _conv(layer: Any) -> nn.Conv1d | nn.ConvTranspose1d:
-    """The library's convolution with the weights of ours."""
+    """Return a torch convolution with the same weights."""
     assert isinstance(layer, TemporalConv)
     kind = nn.ConvTranspose1d if layer.transposed else nn.Conv1d
     _, size_in, size_out = layer.weight.shape
-    plain: nn.Conv1d | nn.ConvTranspose1d = kind(size_in, size_out, layer.kernel, layer.stride, layer.padding)
+    copied: nn.Conv1d | nn.ConvTranspose1d = kind(size_in, size_out, layer.kernel, layer.stride, layer.padding)
     with torch.no_grad():
-        plain.weight.copy_(layer.weight.permute((1, 2, 0) if layer.transposed else (2, 1, 0)))
-        assert plain.bias is not None
-        plain.bias.copy_(layer.bias)
-    return plain
+        copied.weight.copy_(layer.weight.permute((1, 2, 0) if layer.transposed else (2, 1, 0)))
+        assert copied.bias is not None
+        copied.bias.copy_(layer.bias)
+    return copied
 
 
-def _with_library_mish(module: nn.Module) -> nn.Module:
-    """A copy whose Mish layers are the library's."""
-    plain = copy.deepcopy(module)
-    for parent in list(plain.modules()):
+def _with_torch_mish(module: nn.Module) -> nn.Module:
+    """Return a copy with `nn.Mish` in place of the project's Mish."""
+    copied = copy.deepcopy(module)
+    for parent in list(copied.modules()):
         for name, child in parent.named_children():
             if isinstance(child, Mish):
                 setattr(parent, name, nn.Mish())
-    return plain
+    return copied

@@ -1,0 +1,71 @@
+"""All faults in order, on one cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+import torch
+
+from dwm_ray.benchmarks.cluster.faults import checks, killed, memory, resumed, storage
+from dwm_ray.benchmarks.cluster.faults.harness import FaultHarness
+from dwm_ray.benchmarks.cluster.faults.outcome import NotRun, Outcome
+from dwm_ray.config import RunConfig
+from dwm_ray.experiment import profiles
+from dwm_ray.options import DataConfig
+from dwm_ray.runs.folder import RunFailed
+
+NUM_UPDATES = 4000
+DIVERGING = ["--agent", "iql", "--agent.learning-rate", "1e30", "--agents", "td3_bc", "iql"]
+"""Two trials of TD3+BC, and two of IQL whose learning diverges."""
+Row = Outcome | NotRun
+
+
+def provoke_all(harness: FaultHarness, task: str, data: str | None, num_updates: int = NUM_UPDATES) -> Iterator[Row]:
+    """Yield the outcome of every fault as soon as it is known; an error in one scenario does not stop the others."""
+    base = _base(task, data)
+    yield from _guarded(harness, "a sampler out of memory", lambda: [memory.sampler_memory(harness, base)])
+    yield from _guarded(harness, "kills in one sweep", lambda: in_one_sweep(harness, num_updates))
+    yield from _guarded(harness, "early stopping (ASHA)", lambda: [resumed.early_stop(harness)])
+    yield from _guarded(harness, "storage", lambda: storage.blocked_and_full(harness))
+    yield NotRun("a node", "it needs several machines")
+    if not torch.cuda.is_available():
+        yield NotRun("GPU memory", "no GPU; samplers use the same micro-batching when torch reports full memory")
+
+
+def _guarded(harness: FaultHarness, faults: str, provoke: Callable[[], Iterable[Row]]) -> Iterator[Row]:
+    """Yield the outcomes of some faults; after an error, yield a row that contains it."""
+    try:
+        yield from provoke()
+    except (RunFailed, ValueError, OSError) as error:
+        last = (str(error).strip().splitlines() or ["unknown"])[-1]
+        yield Outcome(faults, f"error: {last}", None, "–", None, (), False)
+    finally:
+        harness.end_all()
+
+
+def in_one_sweep(harness: FaultHarness, num_updates: int) -> Iterator[Row]:
+    """Kill processes of a running sweep, then its driver; resume it, stop it by Ctrl-C, and resume it to its end.
+
+    Row accounting and what remains are checked when the driver has ended; the result applies to all kills before.
+    """
+    sweep = killed.long_sweep(harness, num_updates, *DIVERGING)
+    kills: list[Callable[..., Outcome]] = [
+        killed.sampler,
+        killed.buffer,
+        killed.storage_fails,
+        killed.learner,
+        killed.trial,
+    ]
+    outcomes = [kill(harness, sweep) for kill in kills]
+    driver, resumed_sweep = resumed.driver(harness, sweep)
+    yield from (replace(outcome, exact=driver.exact, left=driver.left) for outcome in outcomes)
+    yield driver
+    yield resumed.ctrl_c(harness, resumed_sweep)
+    yield resumed.nan_loss(harness, resumed_sweep.run)
+    assert checks.rows_exact(resumed_sweep.run)
+
+
+def _base(task: str, data: str | None) -> RunConfig:
+    config = profiles.run_config("laptop", "dwm", "td3_bc")
+    return config.model_copy(update={"task": task, "data": DataConfig(file=data)})

@@ -1,0 +1,56 @@
+"""Sizes and variants of DWM that are timed: form of the denoiser and precision of the products.
+
+reference: the denoiser in standard torch layers (`reference_denoisers`). optimized: the project's own layers, and the
+inference form for sampling. fp32, auto: float32 products, or the reduced precision of the device.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+
+from dwm_ray.benchmarks.reference_denoisers import reference_denoiser
+from dwm_ray.devices import product_dtype
+from dwm_ray.world_models.base import WorldModel
+from dwm_ray.world_models.dwm import DWM
+
+Size = Literal["mlp", "unet_small", "unet"]
+Variant = Literal["reference-fp32", "reference-auto", "optimized-fp32", "optimized-auto"]
+
+SIZES: dict[Size, dict[str, Any]] = {
+    "mlp": {},  # the preset of the profile `laptop`
+    "unet_small": {"denoiser": "unet", "dim": 32, "multipliers": [1, 2, 4]},
+    "unet": {"denoiser": "unet", "dim": 128, "multipliers": [1, 4, 8]},  # the paper's, 60 million weights
+}
+BASELINE: Variant = "reference-fp32"
+DEFAULT: tuple[Variant, ...] = (BASELINE, "optimized-fp32", "optimized-auto")
+
+
+def model_values(size: Size, variant: Variant) -> dict[str, Any]:
+    """Return world-model options by dotted path."""
+    precision = _precision(variant)
+    values = {**SIZES[size], "training_precision": precision, "sampling_precision": precision}
+    return {f"world_model.{name}": value for name, value in values.items()}
+
+
+def with_form(model: WorldModel, variant: Variant) -> WorldModel:
+    """Replace the denoiser of a DWM by its reference form if the variant asks for it."""
+    if variant.startswith("reference"):
+        assert isinstance(model, DWM)
+        model.denoiser = reference_denoiser(model.denoiser)
+    return model
+
+
+def baseline_of(size: Size, variant: Variant) -> str | None:
+    """Return the prefix of the workload to compare with; None for the baseline itself."""
+    return None if variant == BASELINE else f"{size}-{BASELINE}"
+
+
+def dtype_of(variant: Variant, device: torch.device) -> torch.dtype:
+    """Return the type of the matrix products of a variant."""
+    return product_dtype(_precision(variant), device.type)
+
+
+def _precision(variant: Variant) -> Literal["fp32", "auto"]:
+    return "auto" if variant.endswith("auto") else "fp32"

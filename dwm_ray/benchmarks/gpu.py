@@ -1,0 +1,212 @@
+"""All GPU measurements and GPU tests in one command, within a time budget and without Ray.
+
+Every part runs in a process of its own, so that an error of the device in one part does not affect the others. A part
+is a suite of `pipelines/benchmark.py` or the tests of the repository that are skipped without a GPU."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, ClassVar
+from xml.etree import ElementTree
+
+import torch
+import tyro
+from rich.console import Console
+
+from dwm_ray.benchmarks.machine import machine
+from dwm_ray.benchmarks.options import WITH_DATA, Options, expect_device
+from dwm_ray.benchmarks.ratios import Spread
+from dwm_ray.benchmarks.tables import ResultTable, number
+from dwm_ray.runs.folder import RunFailed
+from dwm_ray.runs.tensor_files import write_json
+
+HEADERS = ("part", "workload", "rate", "baseline", "ratio", "result")
+GRACE_S = 30.0
+"""Seconds by which a part may exceed its limit before it is ended: start of the process and the last workload."""
+LEAST_S = 5.0
+"""A part does not start with less time than this."""
+GPU_TEST = "torch.cuda.is_available()"
+"""Text of the test files that need a GPU."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One suite with its options, and its share of the time budget."""
+
+    name: str
+    words: tuple[str, ...]
+    seconds: float
+
+
+@dataclass
+class PartResult:
+    """Outcome of one part."""
+
+    name: str
+    command: list[str]
+    status: str = "ok"
+    """ok, failed or skipped."""
+    message: str = ""
+    seconds: float = 0.0
+    measured: dict[str, Any] = field(default_factory=dict)
+    """JSON of the suite, or counts of the tests."""
+
+
+def words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+BATCHES = "--batch-sizes 128 512 1024 4096"
+FORMS = "--variants reference-fp32 reference-auto optimized-fp32 optimized-auto"
+TESTS = "tests"
+FULL = (
+    Part(TESTS, (), 75),
+    Part("sampler, paper's U-Net", words(f"sampler --sizes unet {FORMS} {BATCHES} --graphed"), 90),
+    Part("sampler, small networks", words(f"sampler --sizes unet_small mlp {FORMS} {BATCHES} --graphed"), 90),
+    Part("learner", words("learner --agents td3_bc iql --populations 1 8 32 --graphed"), 75),
+    Part("world-model training", words(f"world_model --sizes unet unet_small mlp {FORMS}"), 40),
+    Part("replay", words("replay --batch-sizes 256 1024 4096"), 20),
+    Part("compiled learner", words("learner --agents td3_bc iql --populations 1 8 32 --compiled --only compiled"), 90),
+)
+"""Parts in order of importance; the seconds add up to the default budget."""
+TINY = "--sizes unet_small --variants reference-fp32 optimized-fp32"
+QUICK = (
+    Part(TESTS, (), 30),
+    Part("sampler", words(f"sampler {TINY} --batch-sizes 2 --graphed"), 10),
+    Part(
+        "learner",
+        words("learner --agents td3_bc --populations 2 --batch-size 16 --graphed --only population"),
+        10,
+    ),
+    Part("world-model training", words(f"world_model {TINY} --batch-size 4 --only unet"), 10),
+    Part("replay", words("replay --batch-sizes 16 --real-ratios 0.5"), 10),
+)
+TIMING = {False: words("--repeats 5 --burst-s 0.15"), True: words("--repeats 1 --burst-s 0.01")}
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """All GPU measurements and GPU tests within a time budget, without Ray: one JSON file and one table. Of the options
+    for all suites, only --device, --output, --markdown, --task and --data apply. The exit code is 1 if a part
+    failed."""
+
+    name: ClassVar[str] = "gpu"
+
+    budget_s: float = 480.0
+    """Seconds for all parts; parts that do not fit are skipped."""
+    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Run every kind of part at its smallest size, to check the command itself; with --device cpu in a minute."""
+    tests: bool = True
+    """Run the tests that need a GPU."""
+
+    def run(self, options: Options, programs: Path) -> None:
+        """Run all parts. Raise ValueError without a GPU, and RunFailed at the end if a part failed."""
+        options.refuse_others((*WITH_DATA, "device"), "does not apply to the suite gpu, which chooses it")
+        device = options.device or "cuda"
+        expect_device(device)
+        if device == "cpu" and not self.quick:
+            raise ValueError("--device cpu: the suite gpu measures a GPU; expected cuda, or --quick")
+        path, results, deadline = options.path(self.name), list[PartResult](), time.monotonic() + self.budget_s
+        console, common = Console(stderr=True), ("--device", device, *options.data_words(), *TIMING[self.quick])
+        for part in self.parts(device):
+            console.print(f"{part.name} ...", highlight=False)
+            results.append(run_part(part, common, programs, deadline))
+            console.print(f"  {results[-1].status}: {results[-1].seconds:.0f} s {results[-1].message}", highlight=False)
+            parts = [asdict(result) for result in results]
+            write_json(path, {"suite": self.name, "machine": machine(torch.device(device)), "parts": parts})
+        ResultTable("GPU", HEADERS, [row for result in results for row in rows(result)]).show(options.markdown)
+        print(path)
+        if failed := [result.name for result in results if result.status == "failed"]:
+            raise RunFailed(f"{', '.join(failed)}: see {path}")
+
+    def parts(self, device: str) -> list[Part]:
+        """Return the parts to run; without CUDA graphs on a CPU."""
+        parts = [part for part in (QUICK if self.quick else FULL) if self.tests or part.name != TESTS]
+        unsupported = {"--graphed"} if device == "cpu" else set()
+        return [replace(part, words=tuple(word for word in part.words if word not in unsupported)) for part in parts]
+
+
+def run_part(part: Part, common: tuple[str, ...], programs: Path, deadline: float) -> PartResult:
+    """Run one part in a process of its own, for its share of the budget or what is left of it."""
+    left = deadline - time.monotonic()
+    if left < LEAST_S:
+        return PartResult(part.name, [], "skipped", "the time budget is used up")
+    limit, started = min(part.seconds, left), time.monotonic()
+    with TemporaryDirectory() as folder:
+        if part.name == TESTS:
+            result = _run_tests(programs.parent, Path(folder) / "tests.xml", limit)
+        else:
+            output = Path(folder) / "part.json"
+            limited = ("--limit-s", f"{limit:.0f}", "--output", str(output))
+            command = [sys.executable, str(programs / "benchmark.py"), *part.words, *common, *limited]
+            result = _run_suite(part.name, command, output, min(limit + GRACE_S, left))
+    result.seconds = time.monotonic() - started
+    return result
+
+
+def _run_suite(name: str, command: list[str], output: Path, timeout_s: float) -> PartResult:
+    status, message = _run(command, timeout_s)
+    measured = json.loads(output.read_text()) if output.is_file() else {}
+    return PartResult(name, command, status, message, measured=measured)
+
+
+def _run_tests(root: Path, report: Path, timeout_s: float) -> PartResult:
+    files = [str(path) for path in gpu_tests(root / "tests")]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *files]
+    if importlib.util.find_spec("pytest") is None:
+        return PartResult(TESTS, command, "skipped", "pytest is not installed")
+    if not files:
+        return PartResult(TESTS, command, "skipped", f"{root / 'tests'}: no GPU tests there")
+    status, message = _run(command, timeout_s, cwd=root)
+    counts = dict(_counts(report)) if report.is_file() else {}
+    return PartResult(TESTS, command, status, message, measured={"tests": counts})
+
+
+def gpu_tests(folder: Path) -> list[Path]:
+    """Return the test files that are skipped without a GPU."""
+    return sorted(path for path in folder.rglob("test_*.py") if GPU_TEST in path.read_text())
+
+
+def _run(command: list[str], timeout_s: float, cwd: Path | None = None) -> tuple[str, str]:
+    """Return (status, last line of the output of a failed command)."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, cwd=cwd)
+    except subprocess.TimeoutExpired:
+        return "failed", f"ended after {timeout_s:.0f} s"
+    if done.returncode == 0:
+        return "ok", ""
+    lines = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["no message"]
+    return "failed", f"exit code {done.returncode}: {lines[-1]}"
+
+
+def _counts(report: Path) -> Iterator[tuple[str, int]]:
+    """Yield the counts of a JUnit report."""
+    suite = next(ElementTree.parse(report).iter("testsuite"))
+    for name in ("tests", "failures", "errors", "skipped"):
+        yield name, int(suite.get(name, 0))
+
+
+def rows(result: PartResult) -> list[list[str]]:
+    """Return the table rows of a part: measured workloads, then what was not measured."""
+    measured, ratios = result.measured, dict[str, tuple[str, Spread]]()
+    for ratio in measured.get("ratios", []):
+        ratios[ratio["of"]] = (ratio["to"], Spread(ratio["median"], ratio["low"], ratio["high"]))
+    found = []
+    for name, spread in measured.get("medians", {}).items():
+        baseline, ratio = ratios.get(name, ("", None))
+        rate = f"{number(spread['median'])} {measured['unit']}"
+        found.append([result.name, name, rate, baseline, f"{ratio.median:.2f}" if ratio else "", "ok"])
+    for status in ("skipped", "failed"):
+        found += [[result.name, name, "", "", "", f"{status}: {why}"] for name, why in measured.get(status, {}).items()]
+    counts = ", ".join(f"{count} {name}" for name, count in measured.get("tests", {}).items())
+    if counts or not found or result.status != "ok":
+        found.append([result.name, "", "", "", "", ": ".join(filter(None, (result.status, result.message, counts)))])
+    return found

@@ -1,0 +1,39 @@
+"""Description of the machine that a benchmark runs on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Return the device, the number of threads, and the versions of torch, Python and the platform."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+
+
+def busy_machine() -> dict[str, Any]:
+    """Return the description of the CPU, its number of cores and the load average."""
+    return {**machine(torch.device("cpu")), "cpus": os.cpu_count(), "load": os.getloadavg()}
+
+
+def cpu_name(path: Path = Path("/proc/cpuinfo")) -> str:
+    """Return the name of the processor."""
+    lines = path.read_text().splitlines() if path.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def expect_own_cluster(purpose: str) -> None:
+    """Raise ValueError if a cluster of others is selected."""
+    if "RAY_ADDRESS" in os.environ:
+        raise ValueError(f"RAY_ADDRESS: {purpose} needs its own cluster on this machine; expected it unset")

@@ -1,0 +1,50 @@
+"""Batches per second that a learner gathers from its rings of recorded and generated rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+from dwm_ray.benchmarks.measure import Call, Workload
+from dwm_ray.benchmarks.setup import BenchmarkSetup
+from dwm_ray.config import RunConfig
+from dwm_ray.replay.source import BatchSource
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Batches/s gathered from recorded rows and from mixtures of recorded and generated rows."""
+
+    name: ClassVar[str] = "replay"
+    unit: ClassVar[str] = "batches/s"
+
+    batch_sizes: tuple[int, ...] = (256, 4096)
+    """Segments per batch."""
+    real_ratios: tuple[float, ...] = (0.0, 0.5)
+    """Fractions of recorded rows in the mixtures."""
+
+    def workloads(self, setup: BenchmarkSetup) -> list[Workload]:
+        """Return one workload for recorded rows and one per mixture, for each batch size."""
+        works = []
+        for batch in self.batch_sizes:
+            name, config = f"real-{batch}", setup.config("dwm", "td3_bc", **{"training.batch_size": batch})
+            works.append(Workload(name, partial(_gather_real, setup, config)))
+            for ratio in self.real_ratios:
+                mixed = config.with_values({"replay.real_ratio": ratio})
+                works.append(
+                    Workload(f"mixture-{ratio:g}-{batch}", partial(_gather_mixed, setup, mixed), baseline=name)
+                )
+        return works
+
+
+def _gather_real(setup: BenchmarkSetup, config: RunConfig) -> Call:
+    return _gather(setup.real(config), setup)
+
+
+def _gather_mixed(setup: BenchmarkSetup, config: RunConfig) -> Call:
+    return _gather(setup.stream(config), setup)
+
+
+def _gather(source: BatchSource, setup: BenchmarkSetup) -> Call:
+    return partial(source.next_batch, setup.generator())

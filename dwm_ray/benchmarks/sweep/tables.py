@@ -1,0 +1,112 @@
+"""Tables of an observed sweep: CPU time by purpose, cost factors, time of a trial, memory."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from dwm_ray.benchmarks.sweep.factors import factors
+from dwm_ray.benchmarks.sweep.observed_run import ObservedRun
+from dwm_ray.benchmarks.sweep.process_usage import RAYLET, SAMPLER, TRIAL, WORKER, ProcessUsage
+from dwm_ray.benchmarks.sweep.run_costs import LearnerCost
+from dwm_ray.benchmarks.tables import ResultTable, number
+
+MB = 1e6
+
+
+def tables(run: ObservedRun, alone: list[ObservedRun]) -> list[ResultTable]:
+    """Return all tables that have rows."""
+    found = [
+        ResultTable("CPU time", ("purpose", "CPU s", "fraction"), cpu_rows(run)),
+        ResultTable("cost", ("ratio", "factor", "origin"), [factor.cells() for factor in factors(run, alone)]),
+        ResultTable("mean time of a trial after its world model", ("activity", "s", "fraction"), trial_rows(run)),
+        ResultTable("memory", ("process or store", "number", "peak, MB", "limit, MB"), memory_rows(run)),
+    ]
+    return [table for table in found if table.rows]
+
+
+def cpu_seconds(run: ObservedRun) -> dict[str, float]:
+    """Return {purpose: CPU seconds}; the sum is the CPU time of all processes."""
+    costs, kinds = run.costs, Counter[str]()
+    for process in run.processes:
+        kinds[process.kind] += process.cpu_s  # type: ignore[assignment]
+    models, streams = (sum(part.cpu_s for part in parts) for parts in (costs.world_models, costs.streams))
+    workers = kinds.pop(WORKER, 0.0) - models - costs.learners_cpu_s
+    return {
+        "learners: updates": sum(learner.update_cpu_s for learner in costs.learners),
+        "learners: evaluation": sum(learner.evaluation_cpu_s for learner in costs.learners),
+        "world models: training": models,
+        "samplers: sampling": streams,
+        "workers of Ray Train: start, data": workers,
+        "samplers: start, data": kinds.pop(SAMPLER, 0.0) - streams,
+        **dict(kinds.most_common()),
+    }
+
+
+def cpu_rows(run: ObservedRun) -> list[list[str]]:
+    totals = {"training, sampling, evaluation": run.costs.cpu_s, "all": run.cpu_s}
+    return _fractions({**cpu_seconds(run), **totals}, run.cpu_s)
+
+
+def trial_seconds(run: ObservedRun) -> dict[str, float]:
+    """Return {activity: mean seconds of a trial}, from the start of its process, or from the end of world-model
+    training if that is later. Empty if trials were restarted or learned in populations: a process then has no single
+    trial."""
+    learners = sorted(run.costs.learners, key=lambda learner: learner.done_at)
+    trials = sorted(run.of_kind(TRIAL), key=lambda process: process.until)
+    if len(learners) != len(trials):
+        return {}
+    pairs = zip(learners, trials, strict=True)  # processes end in the order of their learners
+    lives = sum(_life(learner, trial, run.costs.models_at) for learner, trial in pairs)
+    sums = {
+        "updates": sum(learner.update_s for learner in learners),
+        "evaluation": sum(learner.evaluation_s for learner in learners),
+        "logs, checkpoints, reports": sum(learner.other_s for learner in learners),
+        "waiting for generated rows": sum(learner.waited_s for learner in learners),
+    }
+    sums["start and end of processes"] = lives - sum(sums.values())
+    return {activity: seconds / len(learners) for activity, seconds in sums.items()}
+
+
+def _life(learner: LearnerCost, trial: ProcessUsage, models_at: float) -> float:
+    return trial.until - (max(trial.since, models_at) if learner.has_stream else trial.since)
+
+
+def trial_rows(run: ObservedRun) -> list[list[str]]:
+    seconds = trial_seconds(run)
+    total = sum(seconds.values())
+    return _fractions({**seconds, "all": total}, total) if seconds else []
+
+
+def memory_rows(run: ObservedRun) -> list[list[str]]:
+    """Return rows of the kinds of processes, followed by rows of bounded stores."""
+    learners = run.costs.learners
+    peaks: dict[str, list[int]] = {
+        "learner, by trial": [learner.peak_bytes for learner in learners],
+        "world-model training": [model.peak_bytes for model in run.costs.world_models],
+    }
+    for process in run.processes:
+        if process.kind != WORKER:
+            peaks.setdefault(process.kind, []).append(process.peak_bytes)
+    rings = [(learner.ring_bytes, learner.ring_limit_bytes) for learner in learners if learner.has_stream]
+    touched = max(process.shared_bytes for process in run.processes)  # the raylet itself reads no blocks
+    limits = [object_store_bytes(raylet) for raylet in run.of_kind(RAYLET)]
+    return [
+        *([kind, str(len(sizes)), _mb(max(sizes)), "–"] for kind, sizes in peaks.items() if sizes),
+        *(["ring of a learner", str(len(rings)), *map(_mb, max(rings))] for _ in rings[:1]),
+        *(["object store, touched by one process", "1", _mb(touched), _mb(limit)] for limit in limits),
+    ]
+
+
+def object_store_bytes(raylet: ProcessUsage) -> int:
+    """Return the size of the object store in the command line of a raylet; 0 if it is not there."""
+    found = re.search(r"--object_store_memory=(\d+)", raylet.title)
+    return int(found[1]) if found else 0
+
+
+def _fractions(amounts: dict[str, float], total: float) -> list[list[str]]:
+    return [[name, number(amount), f"{100 * amount / total:.1f} %"] for name, amount in amounts.items()]
+
+
+def _mb(size: int) -> str:
+    return number(size / MB)
