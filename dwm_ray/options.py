@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveFraction = Annotated[float, Field(gt=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
+PLACEMENT = ("execution", "cluster")
+"""Groups that decide where and how a run is executed, not what it computes."""
 
 
 class Frozen(BaseModel):
@@ -220,7 +222,7 @@ class RunOptions(Frozen):
 
     def identity(self) -> dict[str, Any]:
         """Return the JSON tree of the options that decide results: all but those that decide where and how to run."""
-        return self.model_dump(mode="json", exclude={"execution", "cluster"})
+        return self.model_dump(mode="json", exclude=set(PLACEMENT))
 
 
 def fingerprint(value: Any) -> str:

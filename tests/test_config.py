@@ -96,6 +96,14 @@ def test_options_of_an_absent_world_model_are_refused() -> None:
         base(world_model=None).with_values({"world_model.dim": 8})
 
 
+def test_stored_options_of_another_version_are_refused_in_one_line() -> None:
+    tree = base().model_dump(mode="json")
+    assert RunConfig.stored(tree, "runs/x/config.json") == base()
+    tree["training"]["compiled"] = False
+    with pytest.raises(ValueError, match=r"^runs/x/config\.json: stored options do not fit this version of dwm_ray"):
+        RunConfig.stored(tree, "runs/x/config.json")
+
+
 def test_fingerprints_are_names_of_content() -> None:
     assert fingerprint({"b": 1, "a": [1, 2]}) == fingerprint({"a": [1, 2], "b": 1})
     assert fingerprint([1, 2]) != fingerprint([2, 1])

@@ -1,31 +1,40 @@
-"""Who may import whom: import-linter's contracts (.importlinter) hold, and Ray stays where it belongs."""
+"""Structure of the code: import rules, no cycles, Ray in its packages only, plug-ins in folders of their own."""
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
+from dwm_ray.registry import BASES, plugins
+
 ROOT = Path(__file__).parents[1]
-OUTSIDE = [
-    path.relative_to(ROOT)
-    for folder in ("dwm_ray", "pipelines", "tune_spaces")
-    for path in sorted((ROOT / folder).rglob("*.py"))
-    if "distributed" not in path.parts and "benchmarks/cluster" not in str(path)
-]
+Graph = dict[str, set[str]]
 
 
-def imported(source: str) -> Iterator[str]:
-    """Top-level names of all packages that a source imports, wherever in it."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module.split(".")[0]
+@cache
+def imports() -> Graph:
+    """Modules that each module imports, also within functions or for annotations, and those found by name."""
+    graph = grimp.build_graph("dwm_ray", "tune_spaces", "pipelines", include_external_packages=True)
+    edges = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    for kind in BASES:
+        edges["dwm_ray.registry"] |= graph.find_children(f"dwm_ray.{kind}")
+    edges["dwm_ray.experiment.search_space"] |= graph.find_children("tune_spaces")
+    return edges
+
+
+def cycle(edges: Graph) -> list[str]:
+    """Return the modules of an import cycle; none if there is no cycle."""
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
 
 
 def test_the_contracts_of_the_linter_hold() -> None:
@@ -35,20 +44,43 @@ def test_the_contracts_of_the_linter_hold() -> None:
     assert "0 broken" in done.stdout
 
 
-@pytest.mark.parametrize("path", OUTSIDE, ids=str)
-def test_ray_is_imported_in_distributed_only(path: Path) -> None:
-    assert "ray" not in set(imported((ROOT / path).read_text()))
+def test_no_import_cycle() -> None:
+    assert cycle(imports()) == []
 
 
-def test_the_scan_sees_imports_of_every_form() -> None:
-    source = (
-        "import ray.tune as t\ndef f():\n  from ray.train import Checkpoint\n  import numpy as np\nfrom . import ray"
-    )
-    assert sorted(imported(source)) == ["numpy", "ray", "ray"]
-    assert len(OUTSIDE) > 50
+def test_a_cycle_through_a_function_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "cyclic"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "one.py").write_text("def f():\n    from cyclic import two\n")
+    typing = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from cyclic.one import f\n"
+    (package / "two.py").write_text(typing)
+    monkeypatch.syspath_prepend(tmp_path)
+    graph = grimp.build_graph("cyclic", cache_dir=None)
+    edges = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    assert {"cyclic.one", "cyclic.two"} == set(cycle(edges))
+
+
+def test_ray_is_imported_in_its_packages_only() -> None:
+    users = {module for module, imported in imports().items() if "ray" in imported}
+    assert len(users) > 10
+    assert {
+        module for module in users if not module.startswith(("dwm_ray.distributed", "dwm_ray.benchmarks.cluster"))
+    } == set()
 
 
 def test_a_run_in_one_process_does_not_load_ray() -> None:
     modules = "dwm_ray.local.run, dwm_ray.experiment.plan, dwm_ray.cli.command_line, sys"
     code = f"import {modules}; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_at_most_seven_modules_lie_at_the_top_level() -> None:
+    names = {path.stem for path in (ROOT / "dwm_ray").glob("*.py")} - {"__init__"}
+    assert len(names) <= 7, names
+
+
+@pytest.mark.parametrize("kind", list(BASES))
+def test_folders_of_plugins_hold_plugins_only(kind: str) -> None:
+    files = {path.stem for path in (ROOT / "dwm_ray" / kind).glob("*.py")} - {"__init__", "base"}
+    assert files == {name for name, cls in plugins(kind).items() if cls.__module__.startswith("dwm_ray.")}

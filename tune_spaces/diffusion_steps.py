@@ -1,6 +1,6 @@
 """K, the diffusion steps in training (DWM uses 5 for T = 8, 10 for T = 32)."""
 
-from dwm_ray.experiment.search_space import Dimension
+from dwm_ray.experiment.dimension import Dimension
 
 DIMENSION = Dimension(
     name="diffusion_steps",

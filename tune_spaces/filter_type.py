@@ -1,11 +1,11 @@
-"""Which imagined segments are kept: all, the best, or a draw that prefers the best."""
+"""Filter of imagined segments: all, the best, or a sample that prefers the best."""
 
-from dwm_ray.experiment.search_space import Dimension
+from dwm_ray.experiment.dimension import Dimension
 
 DIMENSION = Dimension(
     name="filter_type",
     path="filter",
     values=("keep_all", "hardmax", "softmax"),
     small=("keep_all", "hardmax"),
-    help="which imagined segments are kept",
+    help="filter of imagined segments",
 )

@@ -1,6 +1,6 @@
 """w, the weight of classifier-free guidance (1 is no guidance beyond the condition)."""
 
-from dwm_ray.experiment.search_space import Dimension
+from dwm_ray.experiment.dimension import Dimension
 
 DIMENSION = Dimension(
     name="guidance_scale",

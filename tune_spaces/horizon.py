@@ -1,6 +1,6 @@
 """H, the imagined steps that enter a target (DWM sweeps 1, 3, 5, 7)."""
 
-from dwm_ray.experiment.search_space import Dimension
+from dwm_ray.experiment.dimension import Dimension
 
 DIMENSION = Dimension(
     name="horizon",

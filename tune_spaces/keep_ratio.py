@@ -1,6 +1,6 @@
-"""eta, the share of imagined segments that the filter keeps (DyDiff: 0.6)."""
+"""eta, the fraction of imagined segments that the filter selects (DyDiff: 0.6)."""
 
-from dwm_ray.experiment.search_space import Dimension
+from dwm_ray.experiment.dimension import Dimension
 
 DIMENSION = Dimension(
     name="keep_ratio",
@@ -8,5 +8,5 @@ DIMENSION = Dimension(
     values=(0.2, 0.4, 0.6, 0.8, 1.0),
     small=(0.5, 1.0),
     requires=("filter", "hardmax"),
-    help="share of segments that the filter keeps",
+    help="eta: fraction of segments that the filter selects",
 )

@@ -1,6 +1,6 @@
 """kappa, the weight of the model's disagreement (DWM-PQL: 0.01, 0.1, 1)."""
 
-from dwm_ray.experiment.search_space import Dimension
+from dwm_ray.experiment.dimension import Dimension
 
 DIMENSION = Dimension(
     name="penalty_weight",

@@ -1,6 +1,6 @@
 """lambda of the lambda-return (DWM-IQL: 0.95; 1 is value expansion)."""
 
-from dwm_ray.experiment.search_space import Dimension
+from dwm_ray.experiment.dimension import Dimension
 
 DIMENSION = Dimension(
     name="return_lambda",

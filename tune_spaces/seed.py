@@ -1,11 +1,11 @@
-"""The run's seed; world models and streams are shared by all of them."""
+"""Seed of the agent; all seeds share world models and streams."""
 
-from dwm_ray.experiment.search_space import Dimension
+from dwm_ray.experiment.dimension import Dimension
 
 DIMENSION = Dimension(
     name="seed",
     path="seed",
     values=(0, 1, 2, 3, 4),
     small=(0, 1, 2),
-    help="the run's seed",
+    help="seed of the agent",
 )

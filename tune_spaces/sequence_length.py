@@ -1,6 +1,6 @@
 """T, the length of a world model's window (DWM compares 8 and 32)."""
 
-from dwm_ray.experiment.search_space import Dimension
+from dwm_ray.experiment.dimension import Dimension
 
 DIMENSION = Dimension(
     name="sequence_length",

@@ -1,11 +1,11 @@
-"""N, the steps in sampling out of the K in training (DWM: N below K / 2 hurts)."""
+"""N, the solver steps in sampling, of K in training (DWM: N below K / 2 reduces scores)."""
 
-from dwm_ray.experiment.search_space import Dimension
+from dwm_ray.experiment.dimension import Dimension
 
 DIMENSION = Dimension(
     name="solver_steps",
     path="world_model.solver_steps",
     values=(2, 3, 5),
     small=(2, 3, 5),
-    help="N: diffusion steps in sampling",
+    help="N: solver steps in sampling",
 )

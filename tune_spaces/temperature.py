@@ -1,11 +1,11 @@
 """Scale of the noise in sampling (DWM: 0.5)."""
 
-from dwm_ray.experiment.search_space import Dimension
+from dwm_ray.experiment.dimension import Dimension
 
 DIMENSION = Dimension(
     name="temperature",
     path="world_model.temperature",
     values=(0.25, 0.5, 1.0),
     small=(0.5, 1.0),
-    help="scale of the noise in sampling",
+    help="scale of the sampling noise",
 )

@@ -72,7 +72,7 @@ def reopen(console: Console, where: str, output: Path) -> tuple[RunFolder, TaskD
     if record is None:
         raise ValueError(f"{run.config}: expected the JSON that a run writes at its start")
     seen = read_json(run.root / "data.json") or {}
-    task_data = load_task_data(RunConfig.model_validate(record["run"]), seen.get("fingerprint"))
+    task_data = load_task_data(RunConfig.stored(record["run"], run.config), seen.get("fingerprint"))
     announce(console, run, task_data, record)
     return run, task_data, record
 

@@ -19,10 +19,11 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import DataIdentity
 from dwm_ray.errors import reason, suggest
 from dwm_ray.experiment import profiles
+from dwm_ray.experiment.dimension import Value
 from dwm_ray.experiment.names import method_name
 from dwm_ray.experiment.plan import SweepConfig, one_by_one, with_required
 from dwm_ray.experiment.profiles import Profile
-from dwm_ray.experiment.search_space import Point, Trial, Value, dimensions, parse_value
+from dwm_ray.experiment.search_space import Point, Trial, dimensions, parse_value
 from dwm_ray.options import Frozen, PositiveInt
 from dwm_ray.registry import find
 from dwm_ray.replay.sources import source_kind

@@ -1,8 +1,8 @@
-"""Search spaces: axes of a sweep, their combinations, and which of these can run at all.
+"""Search axes, their combinations, and the trials that these make.
 
 An axis is one file in `tune_spaces/` with a `DIMENSION`, or any option by its dotted path. A point maps axis names to
-values; a trial is a point applied to a base `RunConfig`. Infeasible points (H >= T, an option that the chosen plug-in
-does not have) are dropped before anything is launched, with their reasons counted.
+values. A trial is a point applied to a base `RunConfig`. Points that cannot run (H >= T, an option that the chosen
+plug-in lacks) are dropped before launch, and their reasons are counted.
 """
 
 from __future__ import annotations
@@ -19,41 +19,21 @@ import numpy as np
 
 from dwm_ray.config import RunConfig
 from dwm_ray.errors import reason, suggest
-from dwm_ray.options import fingerprint
+from dwm_ray.experiment.dimension import Dimension, Value
+from dwm_ray.options import PLACEMENT, fingerprint
 
-Value = float | int | str
 Point = dict[str, Value]
 
 
-@dataclass(frozen=True)
-class Dimension:
-    """One axis of a search."""
-
-    name: str
-    path: str
-    """Dotted path of the option it sets."""
-    values: tuple[Value, ...]
-    """What a cluster sweeps."""
-    small: tuple[Value, ...]
-    """What a laptop sweeps."""
-    help: str = ""
-    requires: tuple[str, str] | None = None
-    """(group, plug-in) that a run takes for this axis where its own plug-in lacks the option."""
-
-    def for_profile(self, profile: str) -> tuple[Value, ...]:
-        return self.small if profile == "laptop" else self.values
-
-
 def dimensions() -> dict[str, Dimension]:
-    """All axes found in `tune_spaces/`, by name."""
+    """Return all axes of `tune_spaces/` by name."""
     package = importlib.import_module("tune_spaces")
     modules = (importlib.import_module(f"tune_spaces.{info.name}") for info in pkgutil.iter_modules(package.__path__))
     return {module.DIMENSION.name: module.DIMENSION for module in modules}
 
 
 def find_dimension(name: str, option: str = "--dimensions") -> Dimension:
-    """The axis called `name`; ValueError, which says what option it came from, with the nearest names where there is
-    none."""
+    """Return the axis called `name`; raise ValueError, which names `option`, if there is none."""
     known = dimensions()
     if name not in known:
         raise ValueError(f"{option}: unknown axis {name!r}{suggest(name, list(known))}")
@@ -61,13 +41,18 @@ def find_dimension(name: str, option: str = "--dimensions") -> Dimension:
 
 
 def parse_dimension(text: str, option: str = "--dimensions") -> Dimension:
-    """An axis by name, with its own values or, as in 'horizon=1,3', with these; or 'agent.alpha=1,2.5' for an option
-    that has no axis. ValueError for an unknown name, and for a dotted path or an '=' without values."""
+    """Return an axis by name ('horizon'), by name with values ('horizon=1,3'), or of any option ('agent.alpha=1,2').
+
+    Raises:
+        ValueError: The name is unknown, values are missing, or the option does not change results.
+    """
     name, equals, given = text.partition("=")
     values = tuple(parse_value(word) for word in given.split(",") if word)
     axis = {axis.path: axis for axis in dimensions().values()}.get(name)
     if not values and (equals or (axis is None and "." in name)):
         raise ValueError(f"{option} {text}: expected values, as in {name}=1,2")
+    if name.partition(".")[0] in PLACEMENT:
+        raise ValueError(f"{option} {text}: {name} does not change results; expected another option")
     if axis is None and "." in name:
         return Dimension(name, name, values, values)
     axis = axis or find_dimension(name, option)
@@ -75,7 +60,7 @@ def parse_dimension(text: str, option: str = "--dimensions") -> Dimension:
 
 
 def parse_value(word: str) -> Value:
-    """A number where it is one, else the word."""
+    """Return the number that a word stands for, else the word."""
     try:
         value = json.loads(word)
     except ValueError:
@@ -85,25 +70,26 @@ def parse_value(word: str) -> Value:
 
 @dataclass(frozen=True)
 class Trial:
-    """One configuration of a sweep, named by its content: the same trial has the same id in every session."""
+    """One configuration of a sweep. Its id depends on its identity only, so it is the same in every session."""
 
     config: RunConfig
     values: Point
 
     @property
     def id(self) -> str:
+        """10 hex digits."""
         return fingerprint(self.config.identity())[:10]
 
 
 @dataclass
 class Plan:
-    """Trials to run, and why other combinations were dropped."""
+    """Trials to run, and the reasons why other points were dropped."""
 
     trials: list[Trial] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
 
     def add(self, base: RunConfig, point: Point, axes: dict[str, Dimension]) -> None:
-        """Append the trial of a point, or count why it cannot run; a trial that is there already is left out."""
+        """Append the trial of a point unless it is in the plan, or count why it cannot run."""
         try:
             trial = Trial(base.with_values({axes[name].path: value for name, value in point.items()}), point)
         except ValueError as error:
@@ -114,19 +100,19 @@ class Plan:
 
 
 def grid(axes: Iterable[tuple[str, tuple[Value, ...]]]) -> list[Point]:
-    """All combinations, in the order of the axes."""
+    """Return all combinations of values, in the order of the axes."""
     pairs = list(axes)
     names = [name for name, _ in pairs]
     return [dict(zip(names, values, strict=True)) for values in itertools.product(*(values for _, values in pairs))]
 
 
 def random_points(axes: dict[str, tuple[Value, ...]], num_samples: int, seed: int) -> list[Point]:
-    """Points drawn uniformly from the axes' values, without repetition as long as there are new ones."""
+    """Return up to `num_samples` points of the grid, sampled uniformly without replacement."""
     everything = grid(axes.items())
     order = np.random.default_rng(seed).permutation(len(everything))
     return [everything[i] for i in order[:num_samples]]
 
 
 def describe(point: Point) -> str:
-    """A point as a person reads it: 'horizon=5 target_rtg=0.4'."""
+    """Return a point as text: 'horizon=5 target_rtg=0.4'."""
     return " ".join(f"{name}={value}" for name, value in point.items())

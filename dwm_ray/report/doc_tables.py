@@ -21,9 +21,10 @@ from dwm_ray.errors import suggest
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.comparison import ComparisonConfig
 from dwm_ray.experiment.compatibility import supply
+from dwm_ray.experiment.dimension import Dimension
 from dwm_ray.experiment.names import agent_label, world_model_label
 from dwm_ray.experiment.plan import SweepConfig, with_required
-from dwm_ray.experiment.search_space import Dimension, dimensions
+from dwm_ray.experiment.search_space import dimensions
 from dwm_ray.options import PluginConfig
 from dwm_ray.report.table import NOTHING, markdown_table
 from dwm_ray.tasks.table import LOCOMOTION, MINARI_TASKS, QUALITIES, TaskSpec, never, task_for

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 
 from dwm_ray.config import RunConfig
 from dwm_ray.errors import reason
+from dwm_ray.experiment.dimension import Value
 from dwm_ray.experiment.profiles import Profile
-from dwm_ray.experiment.search_space import Point, Value, grid, parse_dimension
+from dwm_ray.experiment.search_space import Point, grid, parse_dimension
 
 
 @dataclass(frozen=True)

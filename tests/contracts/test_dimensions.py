@@ -9,8 +9,9 @@ import pytest
 import tune_spaces
 from dwm_ray.config import RunConfig
 from dwm_ray.experiment import profiles
+from dwm_ray.experiment.dimension import Value
 from dwm_ray.experiment.profiles import Profile
-from dwm_ray.experiment.search_space import Value, dimensions, find_dimension
+from dwm_ray.experiment.search_space import dimensions, find_dimension
 from dwm_ray.registry import plugins
 
 pytestmark = pytest.mark.parametrize("name", list(dimensions()))

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from dwm_ray.config import RunConfig
 from dwm_ray.experiment import profiles
+from dwm_ray.experiment.dimension import Dimension, Value
 from dwm_ray.experiment.plan import SweepConfig, bases_of, in_order, make_plan
-from dwm_ray.experiment.search_space import Dimension, Plan, Trial, Value, describe, find_dimension, grid, random_points
+from dwm_ray.experiment.search_space import Plan, Trial, describe, find_dimension, grid, random_points
 
 HORIZON = Dimension("horizon", "synthesis.horizon", (1, 3, 9), (1, 3))
 SEED = Dimension("seed", "seed", (0, 1), (0, 1))
@@ -214,9 +215,14 @@ def test_an_axis_named_by_its_path_is_that_axis() -> None:
 
 @pytest.mark.parametrize(
     ("axis", "why"),
-    [("horizon=", "expected values, as in horizon=1,2"), ("agent.alpha", "expected values, as in agent.alpha=1,2")],
+    [
+        ("horizon=", "expected values, as in horizon=1,2"),
+        ("agent.alpha", "expected values, as in agent.alpha=1,2"),
+        ("cluster.num_samplers=1,2", "cluster.num_samplers does not change results; expected another option"),
+        ("execution.compiled=0,1", "execution.compiled does not change results; expected another option"),
+    ],
 )
-def test_an_axis_without_values_is_refused(axis: str, why: str) -> None:
+def test_an_axis_without_values_or_effect_is_refused(axis: str, why: str) -> None:
     with pytest.raises(ValueError, match=rf"--dimensions {axis}: {why}"):
         plan_of(dimensions=(axis,))
 

@@ -15,7 +15,8 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from dwm_ray.config import RunConfig
-from dwm_ray.experiment.search_space import Dimension, Plan, Point, Trial, Value
+from dwm_ray.experiment.dimension import Dimension, Value
+from dwm_ray.experiment.search_space import Plan, Point, Trial
 
 MOST_TRIES = 50
 """Useless suggestions in a row after which the space counts as used up."""

@@ -1,0 +1,27 @@
+"""`Dimension`: one axis of a search. A file of `tune_spaces/` defines one as `DIMENSION`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Value = float | int | str
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One axis of a search."""
+
+    name: str
+    path: str
+    """Dotted path of the option that the axis sets."""
+    values: tuple[Value, ...]
+    """Values for the profile 'paper'."""
+    small: tuple[Value, ...]
+    """Values for the profile 'laptop'."""
+    help: str = ""
+    requires: tuple[str, str] | None = None
+    """(group, plug-in) that replaces the run's own plug-in if that one lacks the option."""
+
+    def for_profile(self, profile: str) -> tuple[Value, ...]:
+        """Return the values that a profile searches."""
+        return self.small if profile == "laptop" else self.values
