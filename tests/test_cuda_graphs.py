@@ -189,7 +189,7 @@ def test_torch_is_asked_in_the_order_that_it_wants(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("recorded", [False, True])
 def test_adam_says_that_it_can_be_recorded_only_where_it_is(recorded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """torch refuses an optimiser that does not, and warns of one that does elsewhere."""
-    monkeypatch.setattr("dwm_ray.agents.parts.optimizer._is_recorded", lambda x: recorded)
+    monkeypatch.setattr("dwm_ray.agents.parts.optimizer._is_captured", lambda x: recorded)
     net = torch.nn.Linear(2, 1)
     optimizer, said = fused_adam(0.1, net), []
     optimizer.register_step_pre_hook(lambda own, *_: said.append([group["capturable"] for group in own.param_groups]))

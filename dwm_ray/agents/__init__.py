@@ -1,1 +1,1 @@
-"""Agents: one plug-in per file; what they share lies in `parts`."""
+"""Agents: one plug-in per file; shared building blocks are in `parts`."""

@@ -1,4 +1,4 @@
-"""What an agent is: it learns from segments, whoever made them, and gives a policy."""
+"""Interface of agents: they learn from segments of any world model and provide a policy."""
 
 from __future__ import annotations
 
@@ -10,26 +10,37 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from dwm_ray.agents.parts.networks import Scaling
 from dwm_ray.agents.parts.noise import Generators, Noise
+from dwm_ray.agents.parts.optimizer import adam_tensors, load_adam_tensors
 from dwm_ray.devices import Precision
-from dwm_ray.options import Fraction, Plugin, PluginConfig, RunOptions, TrainingConfig
+from dwm_ray.options import Fraction, Plugin, PluginConfig, PositiveFraction, PositiveInt, RunOptions, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
 
 
 class AgentConfig(PluginConfig):
-    """Options common to agents."""
+    """Options common to all agents."""
 
+    hidden_size: PositiveInt = 256
+    """Units per hidden layer."""
+    num_hidden: PositiveInt = 2
+    """Hidden layers per network, without the output layer."""
     matmul_precision: Precision = "fp32"
-    """Arithmetic of the hidden layers' matrix products; weights, sums, first and last layers stay fp32. 'auto' is bf16
-    where the device has instructions for it, else fp32."""
+    """Precision of the matrix products between hidden layers; weights, sums, first and last layers stay fp32. 'auto' is
+    bf16 if the device has instructions for it, else fp32."""
+
+    @property
+    def hidden_sizes(self) -> list[int]:
+        """Units of each hidden layer."""
+        return [self.hidden_size] * self.num_hidden
 
     @classmethod
     def small(cls) -> dict[str, Any]:
-        """1.8 times the updates a second on such a processor; learning curves agree with those of fp32."""
+        """Return the changes of preset `small`: 1.8 times the updates per second at the same learning curves."""
         return {"matmul_precision": "auto"}
 
     def check(self, run: RunOptions) -> None:
-        """Updates can be compiled where the agent says so, and CUDA graphs where batches are drawn ahead, too."""
+        """Raise ValueError if the agent does not support how the run makes updates."""
         agent, model = self.plugin, run.world_model
         if run.execution.compiled and not agent.supports_compile:
             raise ValueError(f"execution.compiled: agent {self.plugin_name()} cannot be compiled; expected False")
@@ -47,63 +58,73 @@ class AgentConfig(PluginConfig):
 
 
 class CriticConfig(AgentConfig):
-    """Options common to agents that bootstrap: what their targets are made of (`targets.TargetRule`)."""
+    """Options common to agents with a critic; `targets.TargetRule` reads those of the targets."""
 
+    tau: PositiveFraction = 0.005
+    """Step size with which target networks follow the learned ones."""
     return_lambda: Fraction = 1.0
     """lambda of the lambda-return over imagined steps: 1 is value expansion (MVE), 0 is one-step TD."""
     penalty_weight: Annotated[float, Field(ge=0)] = 0.0
     """kappa: weight of the model's disagreement, subtracted from each imagined reward."""
     target_clip: Literal["none", "data"] = "data"
-    """Guard of the critic: 'data' clips targets to the range of discounted returns that the data allow."""
+    """Bounds of the critic's targets: 'data' clips them to the discounted returns that the data's rewards allow."""
 
 
 class Agent(Plugin, nn.Module):
-    """Interface. An nn.Module, so that `state_dict` holds networks, targets and normalisers; optimisers are apart.
+    """Base class of agents. `state_dict` holds networks, targets and normalisers; `optimizer_state` holds the rest.
 
-    Initial weights come from torch's global generator: seed it before construction. Order: construct, `.to(device)`,
-    then `load_state_dict` and `load_optimizer_state` where a run resumes.
+    Subclasses build their networks and `optimizers` in the constructor. Initial weights come from torch's global
+    generator. Construct an agent, move it with `.to(device)`, then load the states of a run that is resumed.
     """
 
     Config: ClassVar[type[AgentConfig]]
     has_critic: ClassVar[bool] = True
-    """False where nothing bootstraps: imagined rewards and horizons change nothing."""
+    """False if nothing bootstraps, so that imagined rewards and horizons have no effect."""
     plans: ClassVar[bool] = False
-    """True where acting samples the run's world model, which `attach` hands over; learning is from real data alone."""
+    """True if acting samples the run's world model (see `attach`). Such an agent learns from recorded data only."""
     member_options: ClassVar[dict[str, int] | None] = None
-    """None: cannot learn as a population (`agents.population`). Else `update` takes [P, B, ...] too, and these are the
-    options in which members may differ, with the number of axes behind P that each is broadcast over."""
-
+    """Options in which members of a population may differ, with the number of axes after P over which each one is
+    broadcast. None if `learn` does not accept [P, B, ...]: the agent is limited to populations of one."""
     relative_flops: ClassVar[float] = 1.0
-    """Operations of an update with the options of the profile `laptop`, in those of behaviour cloning, about: sweeps
-    begin long trials first."""
+    """Approximate cost of an update with profile `laptop`, relative to behaviour cloning. Sweeps start long trials
+    first."""
     supports_cuda_graphs: ClassVar[bool] = False
-    """True where `learn` can be recorded and replayed (`graphs`)."""
+    """True if `learn` can be captured and replayed as a CUDA graph."""
     supports_compile: ClassVar[bool] = False
-    """True where torch can compile `learn` as a whole: all its noise is what `sample_noise` gives."""
+    """True if torch can compile `learn`: all of its noise comes from `sample_noise`."""
 
     def __init__(self, config: AgentConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:
         super().__init__()
         self.config = config
         self.spaces = spaces
+        self.scaling = Scaling(spaces, stats)
+        self.optimizers: dict[str, torch.optim.Adam] = {}
+        self.num_updates = 0
         self.member_values = SimpleNamespace(**{name: getattr(config, name) for name in self.member_options or ()})
-        """The `member_options`: numbers, or tensors [P, 1, ...] in a population whose members differ in them."""
+        """Values of `member_options`: numbers, or tensors [P, 1, ...] in a population whose members differ."""
 
     def attach(self, model: nn.Module, target_rtg: float) -> None:
-        """Take the trained world model and the return-to-go to ask it for, for agents that plan; the model becomes part
-        of `state_dict`."""
+        """Set the trained world model and the return-to-go of plans. The model becomes part of `state_dict`."""
         raise AssertionError(f"{type(self).__name__} does not plan")
 
+    def start_pairs(self, segments: Segments) -> tuple[Tensor, Tensor]:
+        """Return standardised states [..., B, O] and unit actions [..., B, A] of the start pairs."""
+        return self.scaling.obs(segments.obs[..., 0, :]), self.scaling.unit(segments.act[..., 0, :])
+
     def update(self, segments: Segments, generator: torch.Generator) -> Metrics:
-        """One gradient step from a batch; see `learn`."""
+        """Make one update from a batch; see `learn`."""
         return self.learn(segments, generator, self.next_update_kind())
 
     def next_update_kind(self) -> int:
-        """Count the update that comes next and set its learning rates: all that Python knows of it. Returns what
-        decides its operations, such as whether a delayed policy moves."""
+        """Count the next update, set its learning rates and return its kind.
+
+        Updates of one kind have the same operations. Kinds differ, for example, in whether a delayed policy is updated.
+        """
+        self.num_updates += 1
         return 0
 
     def sample_noise(self, segments: Segments, generator: Generators) -> Noise:
-        """All noise of `learn`, which takes it in the generator's place; the generator itself where it needs none."""
+        """Return the noise of `learn`, which accepts it instead of a generator; by default the generator itself."""
         return generator
 
     @abstractmethod
@@ -116,16 +137,21 @@ class Agent(Plugin, nn.Module):
 
     @abstractmethod
     def act(self, obs: Tensor) -> Tensor:
-        """Greedy action [B, A] in the task's bounds for raw observations [B, O]; no gradients, no randomness."""
+        """Return greedy actions [B, A] in the task's bounds for raw observations [B, O], without gradients."""
 
-    @abstractmethod
     def explore(self, obs: Tensor, generator: torch.Generator) -> Tensor:
-        """Action [B, A] of the policy that on-policy expansion follows (TD3: smoothed target action), no gradients."""
+        """Return actions [B, A] of the policy that on-policy rollouts follow; by default the greedy ones."""
+        return self.act(obs)
 
-    @abstractmethod
     def optimizer_state(self) -> dict[str, Tensor]:
-        """Everything beyond `state_dict` that a resume needs, as named tensors (safetensors cannot hold more)."""
+        """Return everything beyond `state_dict` that a resumed run needs, as named tensors."""
+        state = {"num_updates": torch.tensor(self.num_updates)}
+        for name, optimizer in self.optimizers.items():
+            state |= adam_tensors(name, optimizer)
+        return state
 
-    @abstractmethod
     def load_optimizer_state(self, state: dict[str, Tensor]) -> None:
-        """Inverse of `optimizer_state`."""
+        """Load `optimizer_state`; older states of some agents do not hold the number of updates."""
+        self.num_updates = int(state.get("num_updates", 0))
+        for name, optimizer in self.optimizers.items():
+            load_adam_tensors(name, optimizer, state)

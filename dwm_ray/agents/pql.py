@@ -1,11 +1,11 @@
-"""PQL, pessimistic Q-learning, as in DWM-PQL (arXiv 2402.03570): IQL without optimism within the data, and with
-pessimism where the world model is unsure.
+"""PQL, pessimistic Q-learning (DWM-PQL, arXiv 2402.03570): IQL with a mean instead of an expectile and with penalties.
 
-V is the mean of the target Q instead of its expectile, and imagined rewards are lowered by kappa times the
-disagreement between several segments of one start pair:
+V is the mean of the target Q, and imagined rewards are lowered by the disagreement between several segments of one
+start pair (`world_model.segments_per_pair`):
+
     r_h = mean_i r_h^i - kappa * max_ij (|r_h^i - r_h^j|^2 + |s_{h+1}^i - s_{h+1}^j|^2).
-The world model makes mean and disagreement (`world_model.segments_per_pair`); the rest is IQL's. The squared error is
-the expectile loss at 1/2, halved, and Adam's steps do not depend on the scale of a loss.
+
+The expectile loss at 1/2 is half the squared error; Adam's steps do not depend on that factor.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dwm_ray.agents.iql import IQL, IQLConfig
 
 
 class PQLConfig(IQLConfig):
-    """Options of PQL: IQL's with other defaults."""
+    """Options of PQL: those of IQL with other defaults."""
 
     expectile: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """.5 is PQL's squared error; above it V leans towards the better actions of the data, as in IQL."""
@@ -27,12 +27,12 @@ class PQLConfig(IQLConfig):
 
     @classmethod
     def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
-        """Segments enough to disagree."""
+        """Return the number of segments per start pair, which disagreement needs."""
         return {"world_model.segments_per_pair": 4}
 
 
 class PQL(IQL):
-    """The agent; see the module."""
+    """PQL agent."""
 
     Config = PQLConfig
     label = "PQL"

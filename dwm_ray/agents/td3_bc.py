@@ -1,10 +1,14 @@
 """TD3+BC (Fujimoto & Gu 2021, arXiv 2106.06860) on segments; with imagined ones this is DWM-TD3BC.
 
-Per update: both critics regress on G_0 (see `targets`), bootstrapped with the smaller target Q at the smoothed target
-action; every `policy_delay`-th update the actor descends -alpha * Q1 / mean|Q1| + MSE to the data's action, and all
-target networks move. Actor and BC terms use the start pairs only. With real segments (H = 1) this is the published
-algorithm; differences: actions are scaled to [-1, 1] inside, so noise is in units of half the action range, and
-targets may be clipped (`target_clip`).
+Each update regresses both critics on G_0 (see `targets`), bootstrapped with the smaller target Q at the smoothed target
+action. Every `policy_delay`-th update the actor descends -alpha * Q1 / mean|Q1| + MSE to the data's action, and all
+target networks move. Actor and BC terms use the start pairs only.
+
+Differences from the paper, none of which matters for H = 1, action bounds of +-1 and `target_clip` 'none':
+
+- Networks, noise and the MSE use actions scaled to [-1, 1]; public code uses raw actions. With other bounds the BC term
+  therefore has another weight relative to Q, and noise is in units of half the action range.
+- Targets may be clipped (`target_clip`).
 """
 
 from __future__ import annotations
@@ -17,27 +21,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dwm_ray.agents.base import Agent, CriticConfig
-from dwm_ray.agents.parts.networks import Scaling, TanhActor, TwinCritic
+from dwm_ray.agents.parts.networks import TanhActor, TwinCritic
 from dwm_ray.agents.parts.noise import Generators, Noise, normal_like
-from dwm_ray.agents.parts.optimizer import adam_tensors, descend, fused_adam, load_adam_tensors, track, with_target
+from dwm_ray.agents.parts.optimizer import descend, fused_adam, track, with_target
 from dwm_ray.agents.parts.regression import regress
 from dwm_ray.agents.parts.targets import TargetRule
-from dwm_ray.options import PositiveFraction, PositiveInt, TrainingConfig
+from dwm_ray.options import PositiveInt, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
 
 
 class TD3BCConfig(CriticConfig):
     """Options of TD3+BC."""
 
-    hidden_size: PositiveInt = 256
-    """Units of each hidden layer."""
-    num_hidden: PositiveInt = 2
-    """Hidden layers of actor and critics; DWM's agents have 3 layers, the output counted."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
-    tau: PositiveFraction = 0.005
-    """Fraction by which target networks move towards the learned ones."""
     alpha: Annotated[float, Field(ge=0)] = 2.5
-    """Weight of Q against behaviour cloning; 0 clones."""
+    """Weight of Q relative to behaviour cloning of unit actions; 0 clones."""
     policy_noise: Annotated[float, Field(ge=0)] = 0.2
     """Standard deviation of the target action's smoothing noise, in units of half the action range."""
     noise_clip: Annotated[float, Field(ge=0)] = 0.5
@@ -47,7 +45,7 @@ class TD3BCConfig(CriticConfig):
 
 
 class TD3BC(Agent):
-    """The agent; see the module."""
+    """TD3+BC agent."""
 
     Config = TD3BCConfig
     label = "TD3+BC"
@@ -59,57 +57,53 @@ class TD3BC(Agent):
 
     def __init__(self, config: TD3BCConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:
         super().__init__(config, spaces, stats, training)
-        hidden = [config.hidden_size] * config.num_hidden
-        self.scaling = Scaling(spaces, stats)
-        self.actor, self.target_actor = with_target(lambda: TanhActor(spaces, hidden, config.matmul_precision))
-        self.critic, self.target_critic = with_target(lambda: TwinCritic(spaces, hidden, config.matmul_precision))
+        sizes = spaces, config.hidden_sizes, config.matmul_precision
+        self.actor, self.target_actor = with_target(lambda: TanhActor(*sizes))
+        self.critic, self.target_critic = with_target(lambda: TwinCritic(*sizes))
         self.rule = TargetRule.of(config, stats, training.discount)
-        self.critic_optimizer = fused_adam(config.learning_rate, self.critic)
-        self.actor_optimizer = fused_adam(config.learning_rate, self.actor)
-        self.num_updates = 0
+        self.optimizers = {
+            "critic": fused_adam(config.learning_rate, self.critic),
+            "actor": fused_adam(config.learning_rate, self.actor),
+        }
 
     def next_update_kind(self) -> int:
-        """1 where the actor and the targets move."""
-        self.num_updates += 1
+        """See `Agent.next_update_kind`; 1 if the actor and the target networks are updated."""
+        super().next_update_kind()
         return int(self.num_updates % self.config.policy_delay == 0)
 
     def sample_noise(self, segments: Segments, generator: Generators) -> Noise:
-        """Of the target actions."""
-        states = self.rule.bootstrap_obs(segments).flatten(-3, -2)
+        """See `Agent.sample_noise`; the noise of the target actions."""
+        states = self.rule.bootstrap_obs(segments)
         return normal_like(states.new_empty(*states.shape[:-1], self.spaces.act_size), generator)
 
     def learn(self, segments: Segments, generator: Noise, kind: int) -> Metrics:
-        obs, act = self.scaling.obs(segments.obs[..., 0, :]), self.scaling.unit(segments.act[..., 0, :])
-        metrics = self._update_critic(segments, obs, act, generator)
+        obs, act = self.start_pairs(segments)
+        target, clipped = self._targets(segments, generator)
+        metrics = regress(self.critic, self.optimizers["critic"], obs, act, target, clipped)
         if kind:
             metrics |= self._update_actor(obs, act)
             track(self.target_actor, self.actor, self.config.tau)
             track(self.target_critic, self.critic, self.config.tau)
         return metrics
 
-    def _update_critic(self, segments: Segments, obs: Tensor, act: Tensor, generator: Noise) -> Metrics:
-        target, clipped = self._targets(segments, generator)
-        return regress(self.critic, self.critic_optimizer, obs, act, target, clipped)
-
     @torch.no_grad()
     def _targets(self, segments: Segments, generator: Noise) -> tuple[Tensor, Tensor]:
-        states = self.rule.bootstrap_obs(segments)
-        obs = self.scaling.obs(states.flatten(-3, -2))
-        q = self.target_critic(obs, self._smoothed(obs, generator)).amin(-2)
-        return self.rule(segments, q.view(states.shape[:-1]))
+        obs = self.scaling.obs(self.rule.bootstrap_obs(segments))
+        return self.rule(segments, self.target_critic(obs, self._smoothed(obs, generator)).amin(-2))
 
     def _smoothed(self, obs: Tensor, generator: Noise) -> Tensor:
-        """The target actor's unit action with clipped noise."""
+        """Return the target actor's unit actions with clipped noise."""
         act = self.target_actor(obs)
         noise = normal_like(act, generator) * self.member_values.policy_noise
-        return (act + noise.clamp_(-self.member_values.noise_clip, self.member_values.noise_clip)).clamp_(-1, 1)
+        bound = self.member_values.noise_clip
+        return (act + noise.clamp_(-bound, bound)).clamp_(-1, 1)
 
     def _update_actor(self, obs: Tensor, act: Tensor) -> Metrics:
         chosen = self.actor(obs)
         q = self.critic(obs, chosen, num=1)
         bc_loss = F.mse_loss(chosen, act, reduction="none").mean((-2, -1))
         loss = bc_loss - self.member_values.alpha * q.mean((-2, -1)) / q.detach().abs().mean((-2, -1))
-        descend(self.actor_optimizer, loss)
+        descend(self.optimizers["actor"], loss)
         return {"actor_loss": loss.detach(), "bc_loss": bc_loss.detach()}
 
     @torch.no_grad()
@@ -118,13 +112,5 @@ class TD3BC(Agent):
 
     @torch.no_grad()
     def explore(self, obs: Tensor, generator: torch.Generator) -> Tensor:
+        """See `Agent.explore`; smoothed actions of the target actor."""
         return self.scaling.raw(self._smoothed(self.scaling.obs(obs), generator))
-
-    def optimizer_state(self) -> dict[str, Tensor]:
-        counter = {"num_updates": torch.tensor(self.num_updates)}
-        return counter | adam_tensors("critic", self.critic_optimizer) | adam_tensors("actor", self.actor_optimizer)
-
-    def load_optimizer_state(self, state: dict[str, Tensor]) -> None:
-        self.num_updates = int(state["num_updates"])
-        load_adam_tensors("critic", self.critic_optimizer, state)
-        load_adam_tensors("actor", self.actor_optimizer, state)

@@ -1,4 +1,4 @@
-"""What a filter is: a choice among the rows of one block of imagined segments."""
+"""Interface of filters: a filter selects rows of one block of imagined segments."""
 
 from __future__ import annotations
 
@@ -8,40 +8,52 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from dwm_ray.options import Plugin, PluginConfig
+from dwm_ray.options import Plugin, PluginConfig, PositiveFraction
 from dwm_ray.types import Segments
 
 
 class FilterConfig(PluginConfig):
-    """Options common to filters: none."""
+    """Options common to all filters: none."""
 
     @property
-    def kept_share(self) -> float:
-        """Fraction of rows that are kept, about."""
+    def selected_fraction(self) -> float:
+        """Approximate fraction of rows that are selected."""
         return 1.0
 
 
+class RatioConfig(FilterConfig):
+    """Options of filters that select a fixed fraction of each block."""
+
+    keep_ratio: PositiveFraction = 0.6
+    """eta: fraction of each block that is selected."""
+
+    @property
+    def selected_fraction(self) -> float:
+        """See `FilterConfig.selected_fraction`."""
+        return self.keep_ratio
+
+
 class Filter(Plugin, ABC):
-    """Chooses rows. Filters run where a block is consumed, so one stream serves every filter and ratio."""
+    """Base class of filters. They run where a block is consumed, so one stream serves every filter and ratio."""
 
     Config: ClassVar[type[FilterConfig]]
     per_transition: ClassVar[bool] = False
-    """True where, of models whose steps are transitions, each step is judged by itself and not the whole segment."""
+    """True if the steps of models whose steps are transitions are judged one by one instead of as whole segments."""
 
     def __init__(self, config: FilterConfig) -> None:
         self.config = config
 
     @abstractmethod
     def select(self, segments: Segments, generator: torch.Generator) -> Tensor:
-        """Indices [kept] of the rows to keep, at least one, without repetition."""
+        """Return the distinct indices of the selected rows, at least one."""
 
 
 def trajectory_score(segments: Segments) -> Tensor:
-    """[B] imagined discounted reward; frames after the end of the task do not count (DyDiff, section 4.3)."""
+    """Return the imagined discounted return [B] up to the termination (DyDiff, section 4.3)."""
     weights = torch.cumprod(torch.cat([torch.ones_like(segments.rew[:, :1]), segments.discount[:, :-1]], 1), 1)
     return (weights * segments.rew).sum(1)
 
 
-def num_kept(num_rows: int, keep_ratio: float) -> int:
-    """Rows that a ratio keeps: rounded, at least one."""
+def num_selected(num_rows: int, keep_ratio: float) -> int:
+    """Return how many rows a ratio selects: rounded, at least one."""
     return max(1, round(num_rows * keep_ratio))

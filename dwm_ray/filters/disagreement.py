@@ -1,7 +1,6 @@
-"""The imagined transitions on which the model disagrees with itself most are dropped (DAWM, arXiv 2509.19538).
+"""Drop the imagined transitions with the largest disagreement of the model with itself (DAWM, arXiv 2509.19538).
 
-What disagrees is the model's affair (`Segments.penalty`). A model without an opinion has the same penalty everywhere
-and loses nothing.
+The world model defines the disagreement (`Segments.penalty`). If it is the same for all rows, all rows are selected.
 """
 
 from __future__ import annotations
@@ -17,28 +16,28 @@ from dwm_ray.types import Segments
 
 
 class DisagreementConfig(FilterConfig):
-    """How many are dropped."""
+    """Options of the disagreement filter."""
 
     quantile: PositiveFraction = 0.95
-    """Rows of a block whose penalty is above this quantile of the block's are dropped; 1 drops none."""
+    """Rows with a penalty above this quantile of the block are dropped; 1 drops none."""
 
     @property
-    def kept_share(self) -> float:
+    def selected_fraction(self) -> float:
+        """See `FilterConfig.selected_fraction`."""
         return self.quantile
 
 
 class Disagreement(Filter):
-    """The rows up to a quantile of the penalty. A row of several steps counts by its worst one before the end."""
+    """Select the rows up to a quantile of the penalty; a row of several steps counts by its worst step."""
 
     Config = DisagreementConfig
     per_transition = True
-
-    def __init__(self, config: DisagreementConfig) -> None:
-        self.config: DisagreementConfig = config
+    config: DisagreementConfig
 
     def select(self, segments: Segments, generator: torch.Generator) -> Tensor:
+        """See `Filter.select`; steps after a termination do not count."""
         goes_on = torch.cumprod((segments.discount[:, :-1] > 0).float(), 1)
         alive = torch.cat([torch.ones_like(segments.penalty[:, :1]), goes_on], 1)
         worst = (segments.penalty * alive).amax(1).nan_to_num(nan=torch.inf)
-        cut = worst.kthvalue(1 + math.floor(self.config.quantile * (len(worst) - 1))).values
-        return (worst <= cut).nonzero().squeeze(1)
+        threshold = worst.kthvalue(1 + math.floor(self.config.quantile * (len(worst) - 1))).values
+        return (worst <= threshold).nonzero().squeeze(1)

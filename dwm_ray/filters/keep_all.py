@@ -1,4 +1,4 @@
-"""Every imagined segment is kept, as in DWM (arXiv 2402.03570)."""
+"""Select every imagined segment, as in DWM (arXiv 2402.03570)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class KeepAllConfig(FilterConfig):
 
 
 class KeepAll(Filter):
-    """The identity."""
+    """Select all rows."""
 
     Config = KeepAllConfig
 

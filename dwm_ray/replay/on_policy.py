@@ -26,7 +26,7 @@ from dwm_ray.agents.base import Agent
 from dwm_ray.blocks.micro_batching import SegmentSampler
 from dwm_ray.blocks.stream import Selection, end_imagined_episodes
 from dwm_ray.config import RunConfig
-from dwm_ray.filters.base import FilterConfig, num_kept
+from dwm_ray.filters.base import FilterConfig, num_selected
 from dwm_ray.options import fingerprint
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.replay.ring import Ring
@@ -44,7 +44,7 @@ def starts_per_shard(config: RunConfig) -> int:
 def kept_share(config: RunConfig) -> float:
     """Fraction of what is imagined that the run's filter keeps."""
     assert isinstance(config.filter, FilterConfig)
-    return config.filter.kept_share
+    return config.filter.selected_fraction
 
 
 def num_real(config: RunConfig) -> int:
@@ -197,5 +197,5 @@ class OnPolicySource(BatchSource):
 def _capacity(config: RunConfig) -> int:
     """Rows of the ring: the option, or those of the last `kept_versions` rounds where these are fewer."""
     rounds = min(config.synthesis.kept_versions, -(-config.training.num_updates // config.synthesis.refresh_every))
-    segments = num_kept(starts_per_shard(config), kept_share(config)) * config.synthesis.rollout_shards
+    segments = num_selected(starts_per_shard(config), kept_share(config)) * config.synthesis.rollout_shards
     return min(config.replay.capacity, rounds * segments * config.synthesis.horizon)

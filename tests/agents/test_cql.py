@@ -92,8 +92,8 @@ def test_one_step_equals_the_published_algorithm() -> None:
     pairs += [(learner.target_critic.body, i, plain.targets[i]) for i in range(2)]
     for mine, index, theirs in pairs:
         torch.testing.assert_close(member(mine, index).state_dict(), theirs.state_dict(), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(learner.temperature.log, plain.log_alpha, rtol=1e-4, atol=1e-8)
-    assert learner.temperature.log != 0
+    torch.testing.assert_close(learner.temperature["log"], plain.log_alpha, rtol=1e-4, atol=1e-8)
+    assert learner.temperature["log"] != 0
 
 
 def test_golden_density_of_a_squashed_gaussian() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dwm_ray.config import RunConfig
-from dwm_ray.filters.base import Filter, num_kept, trajectory_score
+from dwm_ray.filters.base import Filter, num_selected, trajectory_score
 from dwm_ray.registry import find, plugins
 from dwm_ray.types import Segments
 
@@ -84,7 +84,7 @@ def test_the_share_decides_how_many(name: str, share: float) -> None:
 
 def test_a_ratio_is_kept_exactly(name: str) -> None:
     if "keep_ratio" in find("filters", name).Config.model_fields:
-        assert len(chosen_by(name, block(41), keep_ratio=0.3)) == num_kept(41, 0.3) == 12
+        assert len(chosen_by(name, block(41), keep_ratio=0.3)) == num_selected(41, 0.3) == 12
 
 
 def test_what_is_left_out_is_not_better_on_average(name: str) -> None:

@@ -1,8 +1,7 @@
-"""A policy that is a diffusion model of actions (Diffusion-QL, Wang et al. 2022, arXiv 2208.06193, section 3).
+"""Policy p(a | s) as a diffusion model of actions (Diffusion-QL, Wang et al. 2022, arXiv 2208.06193, section 3).
 
-p(a | s): from noise, K denoising steps of a small MLP that is told state and step; the variance-preserving schedule
-keeps K = 5 steps enough. `sample` is differentiable, so that a critic can teach the whole chain. Clean actions are
-clamped to [-1, 1] at every step.
+An MLP conditioned on state and step denoises actions in K steps; with the variance-preserving schedule K = 5 is enough.
+Clean actions are clamped to [-1, 1] at every step. Sampling is differentiable, so a critic can train the whole chain.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dwm_ray.agents.parts.networks import StackedMLP
+from dwm_ray.agents.parts.noise import standard_normal
 from dwm_ray.devices import Precision
 from dwm_ray.diffusion.conditioning import mlp, sinusoids
 from dwm_ray.diffusion.ddpm import DDPMStride, alpha_bars, posterior_jumps, stride_steps
@@ -19,11 +19,11 @@ from dwm_ray.diffusion.fast.activation import mish
 from dwm_ray.types import Spaces
 
 STEP_SIZE = 16
-"""Entries of the diffusion step's embedding."""
+"""Size of the diffusion step's embedding."""
 
 
 class DiffusionPolicy(nn.Module):
-    """The policy; actions are in [-1, 1], observations standardised."""
+    """Diffusion policy of unit actions for standardised observations."""
 
     signal: Tensor  # [K + 1] alpha_bar
     features: Tensor  # [K + 1, STEP_SIZE]
@@ -41,16 +41,18 @@ class DiffusionPolicy(nn.Module):
         self.register_buffer("features", sinusoids(diffusion_steps, STEP_SIZE), persistent=False)
 
     def loss(self, obs: Tensor, act: Tensor, generator: torch.Generator) -> Tensor:
-        """Mean squared error of the noise predicted in noisy actions [B, A]: behaviour cloning."""
+        """Return the cloning loss []: the mean squared error of the noise predicted in noisy actions [B, A]."""
         step = torch.randint(1, self.diffusion_steps + 1, (len(act),), generator=generator, device=act.device)
-        noise = torch.randn(act.shape, generator=generator, device=act.device)
+        noise = standard_normal(act.shape, generator)
         signal = self.signal[step].unsqueeze(1)
         noisy = signal.sqrt() * act + (1 - signal).sqrt() * noise
         return F.mse_loss(self._noise(noisy, self.step_mlp(self.features)[step], obs), noise)
 
     def sample(self, obs: Tensor, noise_shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """Actions [B, N, A] for states [B, O]; `noise_shape` is [B, N, A], or [N, A] where all states share noise.
-        Gradients flow through all steps."""
+        """Sample actions [B, N, A] for states [B, O], with gradients through all steps.
+
+        `noise_shape` is [B, N, A], or [N, A] if all states share the noise.
+        """
         num = noise_shape[-2]
         states = obs.unsqueeze(1).expand(-1, num, -1).flatten(0, 1)
         embeddings = self.step_mlp(self.features)
@@ -59,11 +61,11 @@ class DiffusionPolicy(nn.Module):
             x = x.expand(len(obs), -1, -1)
             embedding = embeddings[step].expand(len(states), -1)
             noise = self._noise(x.flatten(0, 1), embedding, states).view_as(x)
-            kept, added = self.levels[step]
-            return (x - added * noise) / kept
+            signal, level = self.levels[step]
+            return (x - level * noise) / signal
 
         return self.chain.sample(estimate, lambda x: x, noise_shape, generator)
 
     def _noise(self, noisy: Tensor, embedding: Tensor, obs: Tensor) -> Tensor:
-        """The noise [B, A] seen in noisy actions."""
+        """Predict the noise [B, A] in noisy actions."""
         return self.body(torch.cat([noisy, embedding, obs], 1)).squeeze(0)

@@ -1,10 +1,8 @@
-"""The agents' networks: stacks of equal MLPs, one [num, in, out] parameter a layer, so that twin critics are one
-batched matrix product instead of two; Gaussian policies for IQL and CQL; and what lies between raw units and networks.
+"""Networks of agents: stacks of MLPs with one [num, in, out] parameter per layer, policies, and input scaling.
 
-Networks of a population (`population`) have a leading axis of P members in every parameter; observations, actions and
-results then have it too, written as [..., B, O].
-
-Initial weights follow torch's Linear (uniform within 1 / sqrt(inputs)), which the reference agents use.
+A stack makes twin critics one batched matrix product. In a population every parameter, observation, action and result
+has a leading axis of P members, written as [..., B, O]. Initial weights follow torch's Linear (uniform within
+1 / sqrt(inputs)), as in the reference agents.
 """
 
 from __future__ import annotations
@@ -22,13 +20,17 @@ from dwm_ray.devices import Precision, product_dtype
 from dwm_ray.types import DataStats, Spaces
 
 Activation = Callable[[Tensor], Tensor]
-"""May work in place: it gets what nothing else reads."""
+"""Activation function; it may work in place, since nothing else reads its input."""
 
 
 class StackedMLP(nn.Module):
-    """`num` independent MLPs of the same `sizes` (input, hidden ..., output), evaluated together.
+    """Independent MLPs of equal sizes, evaluated together.
 
-    `precision` is that of the products between hidden layers, which are nine tenths of the work.
+    Args:
+        num: Number of MLPs.
+        sizes: Units of the input, the hidden layers and the output.
+        precision: Precision of the products between hidden layers, which are nine tenths of the cost.
+        activation: Function after every layer except the last.
     """
 
     def __init__(self, num: int, sizes: list[int], precision: Precision, activation: Activation = torch.relu_) -> None:
@@ -40,17 +42,17 @@ class StackedMLP(nn.Module):
         self.biases = nn.ParameterList([_uniform(num, 1, fan_out, fan_in) for fan_in, fan_out in pairs])
 
     def forward(self, x: Tensor, num: int | None = None) -> Tensor:
-        """[..., B, in] -> [..., num, B, out], the first `num` networks' outputs, or all networks'."""
+        """Map inputs [..., B, in] to outputs [..., num, B, out] of the first `num` networks; by default of all."""
         first, *hidden, last = self._layers(num)
-        y = self.activation(torch.baddbmm(first[1], _for_each(x, len(first[0])), first[0]))
+        y = self.activation(torch.baddbmm(first[1], _repeat(x, len(first[0])), first[0]))
         dtype = product_dtype(self.precision, x.device.type)
         for weight, bias in hidden:
             y = self.activation(torch.baddbmm(bias.to(dtype), y.to(dtype), weight.to(dtype)))
-        y = _narrow(y.float(), *last)
+        y = _output_layer(y.float(), *last)
         return y if x.ndim == 2 else y.unflatten(0, (len(x), -1))
 
     def _layers(self, num: int | None) -> list[tuple[Tensor, Tensor]]:
-        """Weights [n, in, out] and biases [n, 1, out] of the networks to evaluate, member by member."""
+        """Return weights [n, in, out] and biases [n, 1, out] of the networks to evaluate, member by member."""
         layers: list[tuple[Tensor, Tensor]] = list(zip(self.weights, self.biases, strict=True))
         if num is not None:
             layers = [(weight[..., :num, :, :], bias[..., :num, :, :]) for weight, bias in layers]
@@ -59,8 +61,8 @@ class StackedMLP(nn.Module):
         return [(weight.flatten(0, 1), bias.flatten(0, 1)) for weight, bias in layers]
 
 
-def _for_each(x: Tensor, num: int) -> Tensor:
-    """Inputs [B, in] of one agent or [P, B, in] of a population, once for each of `num` networks: [num, B, in]."""
+def _repeat(x: Tensor, num: int) -> Tensor:
+    """Repeat inputs [B, in], or [P, B, in] of a population, for each of `num` networks: [num, B, in]."""
     return x.expand(num, -1, -1) if x.ndim == 2 else x.unsqueeze(1).expand(-1, num // len(x), -1, -1).flatten(0, 1)
 
 
@@ -69,15 +71,15 @@ def _uniform(num: int, rows: int, columns: int, fan_in: int) -> nn.Parameter:
     return nn.Parameter(torch.empty(num, rows, columns).uniform_(-bound, bound))
 
 
-def _narrow(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The last layer. One output is a product and a sum: matrix products that thin are five times slower."""
+def _output_layer(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Apply the last layer; a single output is a product and a sum, five times faster than a matrix product."""
     if weight.shape[2] == 1:
         return (y * weight.transpose(1, 2)).sum(2, keepdim=True) + bias
     return torch.baddbmm(bias, y, weight)
 
 
 class TwinCritic(nn.Module):
-    """Two Q networks."""
+    """Two Q-networks."""
 
     def __init__(
         self, spaces: Spaces, hidden: list[int], precision: Precision, activation: Activation = torch.relu_
@@ -86,43 +88,42 @@ class TwinCritic(nn.Module):
         self.body = StackedMLP(2, [spaces.obs_size + spaces.act_size, *hidden, 1], precision, activation)
 
     def forward(self, obs: Tensor, act: Tensor, num: int | None = None) -> Tensor:
-        """Standardised [..., B, O] and unit actions [..., B, A] -> [..., 2, B], or [..., num, B] of the first `num`
-        networks only."""
+        """Return values [..., 2, B] of standardised states and unit actions, or [..., num, B] of the first networks."""
         return self.body(torch.cat([obs, act], -1), num).squeeze(-1)
 
     def of_each(self, obs: Tensor, act: Tensor) -> Tensor:
-        """Several actions a state: standardised [B, O] and unit [B, N, A] -> [2, B, N], in one pass."""
+        """Return values [2, B, N] of N unit actions [B, N, A] per standardised state [B, O], in one pass."""
         batch, num, _ = act.shape
         rows = torch.cat([obs.unsqueeze(1).expand(-1, num, -1), act], 2).flatten(0, 1)
         return self.body(rows).view(2, batch, num)
 
 
 class ValueNet(nn.Module):
-    """V."""
+    """State value network."""
 
     def __init__(self, spaces: Spaces, hidden: list[int], precision: Precision) -> None:
         super().__init__()
         self.body = StackedMLP(1, [spaces.obs_size, *hidden, 1], precision)
 
     def forward(self, obs: Tensor) -> Tensor:
-        """Standardised [..., B, O] -> [..., B]."""
+        """Return values [..., B] of standardised states [..., B, O]."""
         return self.body(obs).squeeze((-3, -1))
 
 
 class TanhActor(nn.Module):
-    """Deterministic policy; also the mean of a Gaussian one."""
+    """Deterministic policy, or the mean of a Gaussian one."""
 
     def __init__(self, spaces: Spaces, hidden: list[int], precision: Precision) -> None:
         super().__init__()
         self.body = StackedMLP(1, [spaces.obs_size, *hidden, spaces.act_size], precision)
 
     def forward(self, obs: Tensor) -> Tensor:
-        """Standardised [..., B, O] -> unit actions [..., B, A]."""
+        """Return unit actions [..., B, A] for standardised states [..., B, O]."""
         return torch.tanh(self.body(obs).squeeze(-3))
 
 
 class GaussianActor(nn.Module):
-    """Tanh mean and a learned log-deviation per action dimension, the same in all states (IQL)."""
+    """Gaussian policy of IQL: a tanh mean, and a log-deviation per action dimension that is the same in all states."""
 
     LOG_STD_RANGE = (-20.0, 2.0)
 
@@ -132,35 +133,33 @@ class GaussianActor(nn.Module):
         self.log_std = nn.Parameter(torch.zeros(spaces.act_size))
 
     def negative_log_prob(self, obs: Tensor, act: Tensor) -> Tensor:
-        """[..., B] for unit actions [..., B, A]."""
+        """Return -log p(act | obs) [..., B] of unit actions [..., B, A]."""
         log_std = self.log_std.unsqueeze(-2).clamp(*self.LOG_STD_RANGE)
         z = (act - self.mean(obs)) * torch.exp(-log_std)
         return (0.5 * z.square() + log_std + 0.5 * math.log(2 * math.pi)).sum(-1)
 
 
 class SquashedActor(nn.Module):
-    """Gaussian squashed by tanh; its mean and its log-deviation follow the state (SAC, CQL)."""
+    """Gaussian policy squashed by tanh, with mean and log-deviation that depend on the state (SAC, CQL)."""
 
     LOG_STD_RANGE = (-20.0, 2.0)
-    LOG_STD_OFFSET = -1.0  # an untrained policy that is not nearly uniform
+    LOG_STD_OFFSET = -1.0  # so that an untrained policy is not nearly uniform
 
     def __init__(self, spaces: Spaces, hidden: list[int], precision: Precision) -> None:
         super().__init__()
         self.body = StackedMLP(1, [spaces.obs_size, *hidden, 2 * spaces.act_size], precision)
 
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Standardised [B, O] -> mean and log-deviation [B, A] before squashing."""
+        """Return mean and log-deviation [B, A] before squashing, for standardised states [B, O]."""
         mean, log_std = self.body(obs).squeeze(0).chunk(2, dim=1)
         return mean, (log_std + self.LOG_STD_OFFSET).clamp(*self.LOG_STD_RANGE)
 
-    def mode(self, obs: Tensor) -> Tensor:
-        """Standardised [B, O] -> unit actions [B, A] without noise."""
-        return torch.tanh(self(obs)[0])
-
 
 def squashed(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """tanh(mean + deviation * noise) [..., A] and its log-density [...] for standard normal noise. The density of tanh
-    is written as log(1 - tanh(x)^2) = 2 * (log 2 - x - softplus(-2x)), which stays finite where tanh saturates."""
+    """Return tanh(mean + deviation * noise) [..., A] and its log-density [...] for standard normal noise.
+
+    log(1 - tanh(x)^2) is computed as 2 * (log 2 - x - softplus(-2x)), which is finite if tanh saturates.
+    """
     x = mean + log_std.exp() * noise
     normal = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
     squash = 2 * (math.log(2) - x - F.softplus(-2 * x))
@@ -168,7 +167,7 @@ def squashed(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tens
 
 
 class Scaling(nn.Module):
-    """Raw units outside, standardised observations and actions in [-1, 1] inside."""
+    """Conversion between raw units and network inputs: standardised observations, and unit actions in [-1, 1]."""
 
     center: Tensor  # [A]
     half_range: Tensor  # [A]
@@ -183,9 +182,9 @@ class Scaling(nn.Module):
         self.register_buffer("half_range", (high - low) / 2)
 
     def unit(self, act: Tensor) -> Tensor:
-        """Actions in the task's bounds -> [-1, 1]."""
+        """Map actions in the task's bounds to [-1, 1]."""
         return (act - self.center) / self.half_range
 
     def raw(self, act: Tensor) -> Tensor:
-        """Actions in [-1, 1] -> the task's bounds."""
+        """Map actions in [-1, 1] to the task's bounds."""
         return act * self.half_range + self.center

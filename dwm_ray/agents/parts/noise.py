@@ -1,5 +1,4 @@
-"""Noise of one agent, or of a population, whose members have a generator each: what a member draws does not depend on
-who learns beside it."""
+"""Noise of an agent or a population; the noise of a member does not depend on the other members."""
 
 from __future__ import annotations
 
@@ -7,18 +6,23 @@ import torch
 from torch import Tensor
 
 Generators = torch.Generator | tuple[torch.Generator, ...]
-"""An agent's, or one per member of a population, all on the agent's device."""
+"""Generator of an agent, or one per member of a population, all on the agent's device."""
 Noise = Generators | Tensor
-"""What noise is drawn from, or what was drawn ahead: a compiled update cannot draw."""
+"""Source of noise, or noise that was sampled before the update: compiled updates cannot use generators."""
 
 
-def normal_like(x: Tensor, generator: Noise) -> Tensor:
-    """Standard normal numbers of the shape of `x`; with P generators `x` is [P, ...]."""
-    if isinstance(generator, Tensor):
-        return generator
-    if isinstance(generator, torch.Generator):
-        return torch.randn(x.shape, generator=generator, device=x.device)
-    noise = torch.empty_like(x)
-    for part, own in zip(noise, generator, strict=True):
-        part.normal_(generator=own)
-    return noise
+def standard_normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Sample standard normal numbers on the generator's device."""
+    return torch.randn(shape, generator=generator, device=generator.device)
+
+
+def normal_like(x: Tensor, noise: Noise) -> Tensor:
+    """Sample standard normal numbers like `x`, or return those in `noise`; with P generators `x` is [P, ...]."""
+    if isinstance(noise, Tensor):
+        return noise
+    if isinstance(noise, torch.Generator):
+        return standard_normal(x.shape, noise)
+    sample = torch.empty_like(x)
+    for part, generator in zip(sample, noise, strict=True):
+        part.normal_(generator=generator)
+    return sample

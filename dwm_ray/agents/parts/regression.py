@@ -1,4 +1,4 @@
-"""Twin critics regressed on targets: one step, and what every agent with such critics tells of it."""
+"""Regression of twin critics on targets, and the metrics that every agent with such critics reports."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from dwm_ray.types import Metrics
 def regress(
     critic: TwinCritic, optimizer: torch.optim.Adam, obs: Tensor, act: Tensor, target: Tensor, clipped: Tensor
 ) -> Metrics:
-    """One step down the summed squared errors of both critics at start pairs [..., B]; `clipped` [...] is the share of
-    targets [..., B] that the guard moved."""
+    """Make one step on the summed squared errors of both critics at start pairs [..., B]; see `critic_metrics`."""
     q = critic(obs, act)
     loss = (q - target.unsqueeze(-2)).square().mean(-1).sum(-1)
     descend(optimizer, loss)
+    return critic_metrics(loss, q, target, clipped)
+
+
+def critic_metrics(loss: Tensor, q: Tensor, target: Tensor, clipped: Tensor) -> Metrics:
+    """Return metrics of loss [...], values [..., 2, B], targets [..., B] and the fraction of clipped targets [...]."""
     return {
         "critic_loss": loss.detach(),
         "q_mean": q.detach().mean((-2, -1)),

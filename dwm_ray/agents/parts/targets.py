@@ -1,10 +1,10 @@
-"""Critic targets: the only place where returns are computed.
+"""Critic targets: the only module that computes returns.
 
     G_H = V(s_H),    G_h = r_h + d_h * ((1 - lambda) * V(s_{h+1}) + lambda * G_{h+1}),    target = G_0
 
-with d the discount of each step (0 where the task ended). H = 1 is one-step TD, lambda = 1 is value expansion (MVE, as
-in DWM, arXiv 2402.03570, eq. 6), anything between is the lambda-return of its IQL variant. Unrolled, the recursion is
-a cumulative product and a sum, without a loop over steps.
+with d the discount of each step (0 after a termination). H = 1 is one-step TD, lambda = 1 is value expansion (MVE; DWM,
+arXiv 2402.03570, eq. 6), and other values give the lambda-return of DWM-IQL. The recursion is computed as a cumulative
+product and a sum.
 """
 
 from __future__ import annotations
@@ -18,14 +18,12 @@ from dwm_ray.agents.base import CriticConfig
 from dwm_ray.types import DataStats, Segments
 
 
-def bootstrap_obs(segments: Segments, lam: float) -> Tensor:
-    """[..., B, H, O] the states whose values `lambda_return` needs; [..., B, 1, O], the last one, when lam == 1."""
-    return segments.obs[..., -1:, :] if lam == 1 else segments.obs[..., 1:, :]
-
-
 def lambda_return(rew: Tensor, discount: Tensor, values: Tensor, lam: float) -> Tensor:
-    """Target [..., B] from rewards and discounts [..., B, H] and values [..., B, H] of the states after each step; with
-    lam == 1 the values may be [..., B, 1], those of the last states. ValueError for another shape."""
+    """Return targets [..., B] from rewards and discounts [..., B, H] and values of the states after each step.
+
+    Values are [..., B, H]; with lam == 1 they may be [..., B, 1], those of the last states. Raises ValueError for other
+    shapes.
+    """
     if values.shape != rew.shape and not (lam == 1 and values.shape == rew[..., :1].shape):
         raise ValueError(f"values are {list(values.shape)}, expected {list(rew.shape)} (or [B, 1] when lambda is 1)")
     decay = torch.cumprod(lam * discount, dim=-1)
@@ -35,11 +33,11 @@ def lambda_return(rew: Tensor, discount: Tensor, values: Tensor, lam: float) -> 
 
 
 def target_range(stats: DataStats, discount: float) -> tuple[float, float]:
-    """(low, high): discounted returns that the data allow, in raw reward units.
+    """Return the lowest and highest discounted return that the data's rewards allow, in raw reward units.
 
-    The best (worst) reward of the data received for ever, or ended at once: no policy whose rewards stay within those
-    of the data can leave it, so a sound critic is never touched. The returns-to-go of the data would be a tighter
-    range, but a recording that was cut short understates them and a policy should beat them.
+    The bounds are the best (worst) reward of the data received indefinitely, or an immediate termination. Rewards
+    within those of the data cannot leave the range, so a sound critic is never clipped. The data's own returns-to-go
+    would be too narrow: truncated recordings understate them, and a policy should exceed them.
     """
     scale = 1 / (1 - discount)
     return min(0.0, stats.rew_min * scale), max(0.0, stats.rew_max * scale)
@@ -47,7 +45,7 @@ def target_range(stats: DataStats, discount: float) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class TargetRule:
-    """How an agent turns segments and bootstrap values into targets, in the agent's reward units."""
+    """Rule that turns segments and bootstrap values into targets, in the agent's reward units."""
 
     lam: float
     penalty_weight: float
@@ -57,18 +55,20 @@ class TargetRule:
 
     @staticmethod
     def of(config: CriticConfig, stats: DataStats, discount: float, reward_scale: float = 1.0) -> TargetRule:
+        """Build the rule that an agent's options describe."""
         low, high = (-torch.inf, torch.inf) if config.target_clip == "none" else target_range(stats, discount)
         scaled = (low * reward_scale, high * reward_scale)
         return TargetRule(config.return_lambda, config.penalty_weight, reward_scale, *scaled)
 
     def bootstrap_obs(self, segments: Segments) -> Tensor:
-        """[..., B, N, O] raw; N is 1 or H."""
-        return bootstrap_obs(segments, self.lam)
+        """Return the raw states [..., B * N, O] whose values are needed: the last (N = 1) if lambda is 1, else all."""
+        states = segments.obs[..., -1:, :] if self.lam == 1 else segments.obs[..., 1:, :]
+        return states.flatten(-3, -2)
 
     def __call__(self, segments: Segments, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Targets [..., B] from values [..., B, N] of the bootstrap states, and the share [...] of them that the guard
-        clipped."""
+        """Return targets [..., B] from values [..., B * N] of `bootstrap_obs`, and the fraction [...] clipped."""
         rew = self.reward_scale * (segments.rew - self.penalty_weight * segments.penalty)
+        values = values.unflatten(-1, (rew.shape[-2], -1))
         target = lambda_return(rew, segments.discount, values, self.lam)
-        kept = target.clamp(self.low, self.high)
-        return kept, (kept != target).float().mean(-1)
+        clipped = target.clamp(self.low, self.high)
+        return clipped, (clipped != target).float().mean(-1)
