@@ -126,7 +126,7 @@ def test_golden_target_bootstraps_at_the_last_state_with_the_smaller_q() -> None
     target, _ = plain._targets(rows, torch.Generator().manual_seed(2))
     assert target.tolist() == pytest.approx([1 + 0.9 * 2 + 0.81 * 5, 3 + 0.9 * 4])
     softer, _ = soft._targets(rows, torch.Generator().manual_seed(2))
-    _, log_prob = soft._drawn(soft.scaling.obs(rows.obs[:, -1]), torch.Generator().manual_seed(2))
+    _, log_prob = soft._sample(soft.scaling.obs(rows.obs[:, -1]), torch.Generator().manual_seed(2))
     assert softer[0].item() == pytest.approx(target[0].item() - 0.81 * log_prob[0].item(), rel=1e-5)
     assert softer[1] == target[1]  # the task has ended
 

@@ -54,7 +54,7 @@ def test_policy_rate_falls_to_zero_along_a_cosine() -> None:
     learner, rates = agent(num_updates=4), []
     for _ in range(6):  # two updates more than planned
         learner.update(segments(spaces=UNIT), torch.Generator())
-        rates.append(learner.optimizer.param_groups[2]["lr"] / 3e-4)
+        rates.append(learner.optimizers["adam"].param_groups[2]["lr"] / 3e-4)
     assert rates == pytest.approx([1.0, 0.853553, 0.5, 0.146447, 0.0, 0.0], abs=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""Returns: golden numbers, the meaning of padding, the guard."""
+"""Critic targets: golden returns, padding, bootstrap states, the clipping range."""
 
 from dataclasses import replace
 
@@ -10,40 +10,40 @@ from hypothesis import strategies as st
 from problems import STATS, segments
 
 from dwm_ray.agents.base import CriticConfig
-from dwm_ray.agents.parts.targets import TargetRule, bootstrap_obs, lambda_return, target_range
+from dwm_ray.agents.parts.targets import TargetRule, lambda_return, target_range
+from dwm_ray.types import Segments
 
 REW = torch.tensor([[1.0, 2.0, 3.0]])
 VALUES = torch.tensor([[10.0, 20.0, 30.0]])
 LAMBDAS = st.sampled_from([0.0, 0.3, 0.95, 1.0])
 
 
+def rule(**options: object) -> TargetRule:
+    return TargetRule.of(CriticConfig(**options), STATS, 0.9, reward_scale=2.0)
+
+
 @pytest.mark.parametrize(
-    ("lam", "golden"),
+    ("lam", "discount", "golden"),
     [
-        (0.0, 1 + 0.9 * 10),
-        (0.5, 16.525),  # G_2 = 3 + .9*30 = 30; G_1 = 2 + .9*(10 + 15) = 24.5; G_0 = 1 + .9*(5 + 12.25)
-        (1.0, 1 + 0.9 * (2 + 0.9 * (3 + 0.9 * 30))),
+        (0.0, (0.9, 0.9, 0.9), 1 + 0.9 * 10),
+        (0.5, (0.9, 0.9, 0.9), 16.525),  # G_2 = 3 + .9*30 = 30; G_1 = 2 + .9*(10 + 15) = 24.5; G_0 = 1 + .9*(5 + 12.25)
+        (1.0, (0.9, 0.9, 0.9), 1 + 0.9 * (2 + 0.9 * (3 + 0.9 * 30))),
+        (0.0, (0.5,), 6.0),  # one step is TD for every lambda
+        (0.7, (0.5,), 6.0),
+        (1.0, (0.5,), 6.0),
+        (0.0, (0.9, 0.0, 0.0), 1 + 0.9 * 10),  # nothing counts after the termination
+        (0.5, (0.9, 0.0, 0.0), 1 + 0.9 * (5 + 1)),
+        (1.0, (0.9, 0.0, 0.0), 1 + 0.9 * 2),
     ],
 )
-def test_golden(lam: float, golden: float) -> None:
-    assert lambda_return(REW, torch.full((1, 3), 0.9), VALUES, lam).item() == pytest.approx(golden, rel=1e-6)
-
-
-def test_one_step_is_td_whatever_lambda() -> None:
-    for lam in (0.0, 0.7, 1.0):
-        target = lambda_return(REW[:, :1], torch.tensor([[0.5]]), VALUES[:, :1], lam)
-        assert target.item() == pytest.approx(6.0)
-
-
-def test_nothing_counts_after_the_end_of_the_task() -> None:
-    discount = torch.tensor([[0.9, 0.0, 0.0]])
-    for lam in (0.0, 0.5, 1.0):
-        expected = 1 + 0.9 * ((1 - lam) * 10 + lam * 2)
-        assert lambda_return(REW, discount, VALUES, lam).item() == pytest.approx(expected)
+def test_golden_returns(lam: float, discount: tuple[float, ...], golden: float) -> None:
+    steps = len(discount)
+    target = lambda_return(REW[:, :steps], torch.tensor([discount]), VALUES[:, :steps], lam)
+    assert target.item() == pytest.approx(golden, rel=1e-6)
 
 
 def recursion(rew: np.ndarray, discount: np.ndarray, values: np.ndarray, lam: float) -> np.ndarray:
-    """The definition, in double precision and backwards."""
+    """Compute the definition backwards in double precision."""
     total = values[:, -1]
     for h in reversed(range(rew.shape[1])):
         total = rew[:, h] + discount[:, h] * ((1 - lam) * values[:, h] + lam * total)
@@ -62,19 +62,19 @@ def test_agrees_with_the_recursion(seed: int, horizon: int, lam: float) -> None:
 @given(seed=st.integers(0, 10_000), horizon=st.integers(1, 5), extra=st.integers(0, 5), lam=LAMBDAS)
 def test_padding_leaves_the_target_unchanged(seed: int, horizon: int, extra: int, lam: float) -> None:
     rows = segments(8, horizon, seed=seed)
-    longer = rows.padded(horizon + extra)
     weights = torch.randn(3, generator=torch.Generator().manual_seed(seed))  # any function of the state is a value
+    padding = rule(return_lambda=lam, target_clip="none")
 
-    def target(part: object) -> torch.Tensor:
-        return lambda_return(part.rew, part.discount, bootstrap_obs(part, lam) @ weights, lam)
+    def target(part: Segments) -> torch.Tensor:
+        return padding(part, padding.bootstrap_obs(part) @ weights)[0]
 
-    torch.testing.assert_close(target(longer), target(rows), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(target(rows.padded(horizon + extra)), target(rows), rtol=1e-5, atol=1e-5)
 
 
 def test_bootstrap_states() -> None:
     rows = segments(4, 3)
-    assert torch.equal(bootstrap_obs(rows, 1.0), rows.obs[:, 3:])
-    assert torch.equal(bootstrap_obs(rows, 0.9), rows.obs[:, 1:])
+    assert torch.equal(rule(return_lambda=1.0).bootstrap_obs(rows), rows.obs[:, 3])
+    assert torch.equal(rule(return_lambda=0.9).bootstrap_obs(rows), rows.obs[:, 1:].flatten(0, 1))
 
 
 def test_values_of_the_wrong_shape_are_refused() -> None:
@@ -82,29 +82,23 @@ def test_values_of_the_wrong_shape_are_refused() -> None:
         lambda_return(REW, torch.ones(1, 3), VALUES[:, -1:], 0.5)
 
 
-def test_range_holds_every_return_of_the_data_and_an_immediate_end() -> None:
+def test_range_contains_every_return_of_the_data_and_an_immediate_termination() -> None:
     assert target_range(STATS, 0.9) == pytest.approx((-50.0, 50.0))
-    low, high = target_range(replace(STATS, rew_min=1.0, rew_max=2.0), 0.9)
-    assert (low, high) == pytest.approx((0.0, 20.0))
+    assert target_range(replace(STATS, rew_min=1.0, rew_max=2.0), 0.9) == pytest.approx((0.0, 20.0))
 
 
-def rule(**options: object) -> TargetRule:
-    return TargetRule.of(CriticConfig(**options), STATS, 0.9, reward_scale=2.0)
-
-
-def test_guard_clips_and_tells() -> None:
+def test_clipped_targets_are_counted() -> None:
     rows = segments(4, 1)
-    values = torch.tensor([[1e6], [-1e6], [1.0], [1e6]])  # the last row's task ended, so its value does not count
+    values = torch.tensor([1e6, -1e6, 1.0, 1e6])  # the last row's task ended, so its value does not count
     target, clipped = rule()(rows, values)
     assert target[:2].tolist() == pytest.approx([100.0, -100.0])  # twice the range: rewards are scaled
     assert clipped.item() == 0.5
-    open_target, none = rule(target_clip="none")(rows, values)
+    unclipped, none = rule(target_clip="none")(rows, values)
     assert none.item() == 0
-    assert open_target[0] > 9e5
+    assert unclipped[0] > 9e5
 
 
 def test_penalty_and_scale_change_rewards() -> None:
     rows = segments(4, 1)
-    values = torch.zeros(4, 1)
-    target, _ = rule(penalty_weight=0.5)(rows, values)
+    target, _ = rule(penalty_weight=0.5)(rows, torch.zeros(4))
     torch.testing.assert_close(target, 2 * (rows.rew - 0.5 * rows.penalty)[:, 0])

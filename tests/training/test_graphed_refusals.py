@@ -69,13 +69,13 @@ def test_an_agent_that_cannot_be_recorded_is_an_error(cls: type[Agent], cause: s
 
 
 class Counts(BC):
-    """Says nothing of a number that changes what it does."""
+    """Agent whose operations depend on a number that is not part of the update kind."""
 
-    num_updates = 0
+    num_calls = 0
 
     def learn(self, segments: Segments, generator: Any, kind: int) -> Metrics:
-        self.num_updates += 1
-        return super().learn(segments.map(lambda x: x * self.num_updates), generator, kind)
+        self.num_calls += 1
+        return super().learn(segments.map(lambda x: x * self.num_calls), generator, kind)
 
 
 class Keeps(BC):
