@@ -29,11 +29,6 @@ class AgentConfig(PluginConfig):
     """Precision of the matrix products between hidden layers; weights, sums, first and last layers stay fp32. 'auto' is
     bf16 if the device has instructions for it, else fp32."""
 
-    @property
-    def hidden_sizes(self) -> list[int]:
-        """Units of each hidden layer."""
-        return [self.hidden_size] * self.num_hidden
-
     @classmethod
     def small(cls) -> dict[str, Any]:
         """Return the changes of preset `small`: 1.8 times the updates per second at the same learning curves."""
@@ -97,6 +92,8 @@ class Agent(Plugin, nn.Module):
         super().__init__()
         self.config = config
         self.spaces = spaces
+        self.network_args = (spaces, [config.hidden_size] * config.num_hidden, config.matmul_precision)
+        """First arguments of the classes in `parts.networks`."""
         self.scaling = Scaling(spaces, stats)
         self.optimizers: dict[str, torch.optim.Adam] = {}
         self.num_updates = 0

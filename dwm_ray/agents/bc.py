@@ -39,7 +39,7 @@ class BC(Agent):
 
     def __init__(self, config: BCConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:
         super().__init__(config, spaces, stats, training)
-        self.actor = TanhActor(spaces, config.hidden_sizes, config.matmul_precision)
+        self.actor = TanhActor(*self.network_args)
         self.optimizers = {"actor": fused_adam(config.learning_rate, self.actor)}
 
     def learn(self, segments: Segments, generator: Noise, kind: int) -> Metrics:

@@ -65,9 +65,8 @@ class CQL(Agent):
 
     def __init__(self, config: CQLConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:
         super().__init__(config, spaces, stats, training)
-        sizes = spaces, config.hidden_sizes, config.matmul_precision
-        self.actor = SquashedActor(*sizes)
-        self.critic, self.target_critic = with_target(lambda: TwinCritic(*sizes))
+        self.actor = SquashedActor(*self.network_args)
+        self.critic, self.target_critic = with_target(lambda: TwinCritic(*self.network_args))
         self.temperature = nn.ParameterDict({"log": nn.Parameter(torch.zeros(()))})
         self.rule = TargetRule.of(config, stats, training.discount)
         self.optimizers = {

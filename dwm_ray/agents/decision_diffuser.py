@@ -71,7 +71,7 @@ class DecisionDiffuser(Agent):
     ) -> None:
         super().__init__(config, spaces, stats, training)
         state_pairs = replace(spaces, obs_size=2 * spaces.obs_size)
-        self.inverse = TanhActor(state_pairs, config.hidden_sizes, config.matmul_precision)
+        self.inverse = TanhActor(state_pairs, *self.network_args[1:])
         self.optimizers = {"inverse": fused_adam(config.learning_rate, self.inverse)}
         self.register_module("model", None)
 

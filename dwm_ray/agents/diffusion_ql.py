@@ -74,7 +74,7 @@ class DiffusionQL(Agent):
 
     def __init__(self, config: DiffusionQLConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:
         super().__init__(config, spaces, stats, training)
-        hidden, precision = config.hidden_sizes, config.matmul_precision
+        _, hidden, precision = self.network_args
         self.actor, self.target_actor = with_target(
             lambda: DiffusionPolicy(spaces, hidden, config.diffusion_steps, precision)
         )

@@ -62,10 +62,9 @@ class IQL(Agent):
 
     def __init__(self, config: IQLConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:
         super().__init__(config, spaces, stats, training)
-        sizes = spaces, config.hidden_sizes, config.matmul_precision
-        self.value = ValueNet(*sizes)
-        self.critic, self.target_critic = with_target(lambda: TwinCritic(*sizes))
-        self.actor = GaussianActor(*sizes)
+        self.value = ValueNet(*self.network_args)
+        self.critic, self.target_critic = with_target(lambda: TwinCritic(*self.network_args))
+        self.actor = GaussianActor(*self.network_args)
         self.rule = TargetRule.of(config, stats, training.discount, reward_scale(config, stats))
         policy = self.actor.mean if config.deterministic else self.actor
         self.optimizers = {"adam": fused_adam(config.learning_rate, self.value, self.critic, policy)}

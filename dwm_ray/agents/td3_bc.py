@@ -57,9 +57,8 @@ class TD3BC(Agent):
 
     def __init__(self, config: TD3BCConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:
         super().__init__(config, spaces, stats, training)
-        sizes = spaces, config.hidden_sizes, config.matmul_precision
-        self.actor, self.target_actor = with_target(lambda: TanhActor(*sizes))
-        self.critic, self.target_critic = with_target(lambda: TwinCritic(*sizes))
+        self.actor, self.target_actor = with_target(lambda: TanhActor(*self.network_args))
+        self.critic, self.target_critic = with_target(lambda: TwinCritic(*self.network_args))
         self.rule = TargetRule.of(config, stats, training.discount)
         self.optimizers = {
             "critic": fused_adam(config.learning_rate, self.critic),
