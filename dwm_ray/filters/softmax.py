@@ -1,6 +1,7 @@
-"""Sample segments without replacement, p ~ exp(z-score of imagined return / temperature) (DyDiff, section 4.3).
+"""Sample segments by imagined return without replacement (DyDiff, arXiv 2405.19189, section 4.3).
 
-The rows with the largest log p + Gumbel noise are a sample without replacement, computed in one pass.
+Probabilities are proportional to exp(z-score of imagined return / temperature). The rows with the largest log p + Gumbel
+noise are a sample without replacement, computed in one pass.
 
 Differences from the public code: small probabilities have no lower bound; that bound makes its sample nearly uniform.
 """
