@@ -1,7 +1,7 @@
 """Sample segments by imagined return without replacement (DyDiff, arXiv 2405.19189, section 4.3).
 
-Probabilities are proportional to exp(z-score of imagined return / temperature). The rows with the largest log p + Gumbel
-noise are a sample without replacement, computed in one pass.
+Probabilities are proportional to exp(z-score of imagined return / temperature). The rows with the largest log p +
+Gumbel noise are a sample without replacement, computed in one pass.
 
 Differences from the public code: small probabilities have no lower bound; that bound makes its sample nearly uniform.
 """
