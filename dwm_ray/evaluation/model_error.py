@@ -9,7 +9,7 @@ directly; here the result names its driver.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -53,18 +53,13 @@ class ModelError:
 
     def to_json(self) -> dict[str, Any]:
         """Return the errors with steps, unit and root mean squares."""
-        return {
-            "model": self.model,
-            "driven_by": self.driven_by,
-            "unit": UNIT,
-            "num_windows": self.num_windows,
-            "steps": list(range(1, len(self.obs_mse) + 1)),
-            "obs_mse": self.obs_mse,
-            "rew_mse": self.rew_mse,
-            "no_change_obs_mse": self.no_change_obs_mse,
-            "obs_rms": np.sqrt(self.obs_mse).tolist(),
-            "rew_rms": np.sqrt(self.rew_mse).tolist(),
-        }
+        roots = {"obs_rms": np.sqrt(self.obs_mse).tolist(), "rew_rms": np.sqrt(self.rew_mse).tolist()}
+        return {**asdict(self), "unit": UNIT, "steps": list(range(1, len(self.obs_mse) + 1)), **roots}
+
+
+def units(std: np.ndarray) -> np.ndarray:
+    """Return standard deviations as units; a constant dimension has none and counts as 0."""
+    return np.where(std > 1e-6, std, np.inf)
 
 
 def prediction_error(
@@ -110,8 +105,7 @@ def _chunk_error(
     with torch.no_grad():
         segments = model.imagine(obs, act, policy=policy, horizon=horizon, rtg=windows.rtg, generator=generator)
     later = windows.obs[:, 1 : horizon + 1]
-    scale = torch.as_tensor(obs_std, dtype=obs.dtype, device=obs.device)
-    scale = torch.where(scale > 1e-6, scale, torch.inf)  # constant dimensions have no unit: they count as 0
+    scale = torch.as_tensor(units(obs_std), dtype=obs.dtype, device=obs.device)
     squares = torch.stack(
         [
             ((segments.obs[:, 1:] - later) / scale).square().mean(-1),

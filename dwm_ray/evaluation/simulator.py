@@ -22,7 +22,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from dwm_ray.evaluation.model_error import UNIT
+from dwm_ray.evaluation.model_error import UNIT, units
 from dwm_ray.tasks.environments import make_environment
 from dwm_ray.tasks.table import environment_info
 from dwm_ray.types import Segments, Windows
@@ -46,21 +46,13 @@ class SimulatorError:
 
     def to_json(self) -> dict[str, Any]:
         """Return the errors with steps, unit and root mean squares; NaN becomes None."""
-        return {
-            "env_id": self.env_id,
-            "unit": UNIT,
-            "steps": list(range(1, len(self.obs_mse) + 1)),
-            "steps_checked": self.steps_checked,
-            "obs_mse": _known(self.obs_mse),
-            "rew_mse": _known(self.rew_mse),
-            "obs_rms": _known(np.sqrt(self.obs_mse).tolist()),
-            "rew_rms": _known(np.sqrt(self.rew_mse).tolist()),
-            "obs_median": _known(self.obs_median),
+        roots = {"obs_rms": np.sqrt(self.obs_mse).tolist(), "rew_rms": np.sqrt(self.rew_mse).tolist()}
+        lists = {
+            name: [None if np.isnan(value) else value for value in values]
+            for name, values in {**vars(self), **roots}.items()
+            if name != "env_id"
         }
-
-
-def _known(values: list[float]) -> list[float | None]:
-    return [None if np.isnan(value) else value for value in values]
+        return {"env_id": self.env_id, "unit": UNIT, "steps": list(range(1, len(self.obs_mse) + 1)), **lists}
 
 
 def simulator_error(segments: Segments, env_id: str, obs_std: np.ndarray, rew_std: float) -> SimulatorError:
@@ -77,8 +69,7 @@ def simulator_error(segments: Segments, env_id: str, obs_std: np.ndarray, rew_st
     num_steps = segments.act.shape[1]
     ended = (segments.discount == 0).cpu().numpy()
     obs, act, rew = (part.double().cpu().numpy() for part in (segments.obs, segments.act, segments.rew))
-    scale = np.where(obs_std > 1e-6, obs_std, np.inf)  # constant dimensions have no unit: they count as 0
-    columns = []
+    columns, scale = [], units(obs_std)
     for step in range(num_steps):
         alive = ~ended[:, :step].any(1)
         rows = zip(obs[alive, step], act[alive, step], obs[alive, step + 1], rew[alive, step], strict=True)

@@ -1,32 +1,81 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from recordings import CARD, pendulum, write
 
-from dwm_ray.data import d4rl
+from dwm_ray.data import d4rl, parquet
 from dwm_ray.data.bundled import make
-from dwm_ray.data.checks import Arrays, episodes_from
-from dwm_ray.data.export import write_hdf5
+from dwm_ray.data.checks import ARRAYS, Arrays, episodes_from
+from dwm_ray.data.export import write_hdf5, write_parquet
+from dwm_ray.types import Episodes
 
 
 @pytest.mark.parametrize("following", [{}, {"next_observations": pendulum()["observations"] + 1}])
-def test_hdf5_reads_back(tmp_path: Path, following: Arrays) -> None:
-    data = episodes_from({**pendulum(), **following}, CARD)
-    path = tmp_path / "x.hdf5"
-    write_hdf5(data, path, {"seed": 3})
-    back = d4rl.read(path, "x", "file", None)
-    assert back.card.fingerprint == data.card.fingerprint
+@pytest.mark.parametrize(
+    ("write_to", "read", "suffix"),
+    [(write_hdf5, d4rl.read, "hdf5"), (write_parquet, parquet.read, "parquet")],
+)
+def test_written_file_reads_back(
+    tmp_path: Path,
+    following: Arrays,
+    write_to: Callable[[Episodes, Path], None],
+    read: Callable[..., Episodes],
+    suffix: str,
+) -> None:
+    data, path = episodes_from({**pendulum(), **following}, CARD), tmp_path / f"x.{suffix}"
+    write_to(data, path)
+    back = read(path, "x", "file", None)
     assert back.card.env_id == "Pendulum-v1"
-    with h5py.File(path) as file:
+    for name in ARRAYS:
+        found, expected = (getattr(episodes, name)[data.known_next] for episodes in (back, data))
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(back.obs, data.obs)
+    np.testing.assert_array_equal(back.known_next, data.known_next)
+    with pytest.raises(ValueError, match=rf"x.{suffix}: exists already"):
+        write_to(data, path)
+
+
+def test_hdf5_has_attributes_and_no_filler_for_unknown_states(tmp_path: Path) -> None:
+    write_hdf5(episodes_from(pendulum(), CARD), tmp_path / "x.hdf5", {"seed": 3})
+    with h5py.File(tmp_path / "x.hdf5") as file:
         assert file.attrs["seed"] == 3
-        assert ("next_observations" in file) == bool(following)
-    with pytest.raises(ValueError, match=r"x.hdf5: exists already"):
-        write_hdf5(data, path)
+        assert "next_observations" not in file
 
 
-def test_thinning_keeps_every_fourth_episode_and_the_attributes(tmp_path: Path) -> None:
+def table(**columns: list[object]) -> pa.Table:
+    return pa.table({**{key: value.tolist() for key, value in pendulum().items()}, **columns})
+
+
+def test_plain_lists_of_other_writers_are_read(tmp_path: Path) -> None:
+    pq.write_table(table(), tmp_path / "plain.parquet")
+    data = parquet.read(tmp_path / "plain.parquet", "x", "file", "Pendulum-v1")
+    np.testing.assert_array_equal(data.obs, pendulum()["observations"])
+
+
+def test_faults_of_parquet_files_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "bad.parquet"
+    cases = {
+        "column 'actions' holds vectors of lengths": table(actions=[[0.0]] * 11 + [[0.0, 0.0]]),
+        "column 'rewards' has 1 nulls": table(rewards=[None] + [0.0] * 11),
+        "no key 'rewards'": table().drop_columns(["rewards"]),
+    }
+    for message, content in cases.items():
+        pq.write_table(content, path)
+        with pytest.raises(ValueError, match=f"bad.parquet: {message}"):
+            parquet.read(path, "x", "file", "Pendulum-v1")
+    with pytest.raises(ValueError, match=r"bad.parquet: does not name its environment"):
+        parquet.read(path, "x", "file", None)
+    path.write_text("text")
+    with pytest.raises(ValueError, match=r"bad.parquet: cannot be read as Parquet"):
+        parquet.read(path, "x", "file", "Pendulum-v1")
+
+
+def test_thinning_selects_every_fourth_episode_and_copies_the_attributes(tmp_path: Path) -> None:
     content = pendulum()
     content["timeouts"][:] = True
     source = write(tmp_path / "full.hdf5", content, env_id="Pendulum-v1", agent="someone")
@@ -34,6 +83,5 @@ def test_thinning_keeps_every_fourth_episode_and_the_attributes(tmp_path: Path) 
     data = d4rl.read(target, "x", "file", None)
     np.testing.assert_array_equal(data.obs, content["observations"][[0, 4, 8]])
     with h5py.File(target) as file:
-        assert file.attrs["agent"] == "someone"
-        assert file.attrs["transitions"] == 3
+        assert (file.attrs["agent"], file.attrs["transitions"]) == ("someone", 3)
         assert "(0, 4, 8, ...) of the 12" in file.attrs["selection"]

@@ -79,7 +79,6 @@ def test_the_position_of_the_ant_is_part_of_its_state() -> None:
         ),
         (Box(0, 1, (2, 2)), ACTIONS, "observations are Box.*; expected a vector of real numbers"),
         (gymnasium.spaces.Discrete(3), ACTIONS, "observations are Discrete.*; expected a vector of real numbers"),
-        (Box(0, 1, (2,)), gymnasium.spaces.Discrete(2), "actions are Discrete.*; expected a vector of real numbers"),
         (Box(0, 1, (2,)), Box(-np.inf, np.inf, (1,)), "actions are Box.*; expected finite bounds"),
     ],
 )
@@ -97,6 +96,20 @@ def test_an_environment_that_fails_inside_gives_a_one_line_error(monkeypatch: py
     register(monkeypatch, "Broken-v0", Broken)
     with pytest.raises(ValueError, match=r"^environment 'Broken-v0' cannot be made here: AssertionError inside it; "):
         make_environment("Broken-v0")
+
+
+@pytest.mark.parametrize(
+    ("env_id", "text"),
+    [
+        ("NoSuchRobot-v0", "'NoSuchRobot-v0' cannot be made here.*gymnasium\\[mujoco\\]"),
+        ("HalfCheetah-v2", "v4 or -v5"),
+        ("PointMaze_Nowhere-v3", "pip install gymnasium-robotics"),
+        ("CartPole-v1", "'CartPole-v1': actions are Discrete.*expected a vector"),
+    ],
+)
+def test_an_environment_that_cannot_be_used_is_named(env_id: str, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        make_environment(env_id)
 
 
 @pytest.mark.parametrize("call", [make_environment, specification, spaces_of])

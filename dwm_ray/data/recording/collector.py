@@ -68,6 +68,7 @@ class Collector:
         self.stop_score = _stop_score(options)
         self.trained_steps = 0
         """Environment steps of the SAC run, set by `run`."""
+        self._saved_rows = 0
 
     def run(self) -> Episodes:
         """Record or resume.
@@ -89,11 +90,10 @@ class Collector:
         sac = SacRun(options.env, options.seed, recorder)
         if saved:
             sac.load(unprefixed("sac", saved))
-        is_due = _due_every(options.checkpoint_every, recorder.num_rows)
 
         def on_step(episode_ended: bool) -> bool:
             self.on_progress("training SAC", recorder.num_rows, total)
-            if episode_ended and is_due(recorder.num_rows):
+            if episode_ended and self._is_due(recorder):
                 self._save("sac", recorder, prefixed("sac", sac.tensors()))
             return not (episode_ended and self._reached(recorder))
 
@@ -126,14 +126,13 @@ class Collector:
         seed = options.seed + recorder.num_rows  # a resumed recording must not repeat its first episodes
         policy = self._policy(env, sac, seed)
         obs, _ = env.reset(seed=seed)
-        is_due = _due_every(options.checkpoint_every, recorder.num_rows)
         while recorder.num_rows < recorder.capacity:
             act = policy(obs)
             next_obs, rew, terminated, truncated, _ = env.step(act)
             recorder.add(obs, act, float(rew), next_obs, terminated, truncated)
             self.on_progress("recording", recorder.num_rows, recorder.capacity)
             ended = terminated or truncated
-            if ended and is_due(recorder.num_rows):
+            if ended and self._is_due(recorder):
                 self._save("rollouts", recorder, {})
             obs = env.reset()[0] if ended else next_obs
         env.close()
@@ -155,11 +154,16 @@ class Collector:
     def _identity(self) -> dict[str, Any]:
         return {"env_id": self.options.env, "recipe": self.options.recipe, "seed": self.options.seed}
 
+    def _is_due(self, recorder: Recorder) -> bool:
+        return recorder.num_rows >= self._saved_rows + self.options.checkpoint_every
+
     def _save(self, name: str, recorder: Recorder, more: dict[str, Any]) -> None:
         tensor_files.save(self.folder, name, prefixed("rows", recorder.tensors()) | more, self._identity())
+        self._saved_rows = recorder.num_rows
 
     def _resume(self, name: str, recorder: Recorder) -> dict[str, Any] | None:
         """Load the recorder from the folder; return all saved tensors, or None if nothing was saved."""
+        self._saved_rows = 0
         if not (self.folder / f"{name}.json").exists():
             return None
         tensors, identity = tensor_files.load(self.folder, name)
@@ -169,21 +173,8 @@ class Collector:
                 "another --out"
             )
         recorder.load(unprefixed("rows", tensors))
+        self._saved_rows = recorder.num_rows
         return tensors
-
-
-def _due_every(interval: int, num_rows: int) -> Callable[[int], bool]:
-    """Return a function that is True once per `interval` rows, counted from `num_rows` or the last True."""
-    next_row = num_rows + interval
-
-    def is_due(num_rows: int) -> bool:
-        nonlocal next_row
-        due = num_rows >= next_row
-        if due:
-            next_row = num_rows + interval
-        return due
-
-    return is_due
 
 
 def _stop_score(options: RecordingOptions) -> float | None:
