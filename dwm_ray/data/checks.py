@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dwm_ray.tasks.spaces import spaces_of, time_limit
+from dwm_ray.tasks.environments import spaces_of, time_limit
 from dwm_ray.types import DataCard, Episodes, Spaces
 
 Arrays = dict[str, np.ndarray]

@@ -15,7 +15,7 @@ import numpy as np
 
 from dwm_ray.data import download as downloads
 from dwm_ray.data.checks import OPTIONAL, REQUIRED, Arrays, environment_id, episodes_from
-from dwm_ray.tasks.spaces import spaces_of
+from dwm_ray.tasks.environments import spaces_of
 from dwm_ray.tasks.table import LOCOMOTION, QUALITIES, check_name
 from dwm_ray.types import DataCard, Episodes
 

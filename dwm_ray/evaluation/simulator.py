@@ -21,11 +21,13 @@ from typing import Any
 
 import mujoco
 import numpy as np
+import torch
+from torch import Tensor
 
 from dwm_ray.evaluation.model_error import UNIT, units
 from dwm_ray.tasks.environments import make_environment
 from dwm_ray.tasks.table import environment_info
-from dwm_ray.types import Segments, Windows
+from dwm_ray.types import Policy, Segments, Windows
 
 HIDDEN_POSITIONS = {"HalfCheetah": 1, "Hopper": 1, "Walker2d": 1, "Ant": 2}
 """Number of leading simulator coordinates that are missing in an observation."""
@@ -66,27 +68,49 @@ def simulator_error(segments: Segments, env_id: str, obs_std: np.ndarray, rew_st
             f"simulator check: observations have size {segments.obs.shape[2]}; "
             f"expected {simulator.obs_size} as in {env_id}"
         )
-    num_steps = segments.act.shape[1]
     ended = (segments.discount == 0).cpu().numpy()
     obs, act, rew = (part.double().cpu().numpy() for part in (segments.obs, segments.act, segments.rew))
     columns, scale = [], units(obs_std)
-    for step in range(num_steps):
+    for step in range(act.shape[1]):
         alive = ~ended[:, :step].any(1)
-        rows = zip(obs[alive, step], act[alive, step], obs[alive, step + 1], rew[alive, step], strict=True)
-        columns.append(_column([simulator.gap(*row) for row in rows], scale, rew_std))
+        next_obs, next_rew, valid = simulator.steps(obs[alive, step], act[alive, step])
+        obs_gap, rew_gap = (obs[alive, step + 1] - next_obs)[valid], (rew[alive, step] - next_rew)[valid]
+        columns.append(_column(np.square(obs_gap / scale).mean(1), np.square(rew_gap / rew_std)))
     return SimulatorError(env_id, *(list(part) for part in zip(*columns, strict=True)))
 
 
-def _column(
-    gaps: list[tuple[np.ndarray, float] | None], scale: np.ndarray, rew_std: float
-) -> tuple[int, float, float, float]:
+def _column(obs_squares: np.ndarray, rew_squares: np.ndarray) -> tuple[int, float, float, float]:
     """Return (checked steps, mean squared state error, reward error, median state error) of one step."""
-    known = [gap for gap in gaps if gap is not None]
-    if not known:
+    if not len(obs_squares):
         return 0, float("nan"), float("nan"), float("nan")
-    squares = np.square([gap / scale for gap, _ in known]).mean(1)
-    rew_mse = np.square([gap / rew_std for _, gap in known]).mean()
-    return len(known), float(squares.mean()), float(rew_mse), float(np.median(np.sqrt(squares)))
+    median = float(np.median(np.sqrt(obs_squares)))
+    return len(obs_squares), float(obs_squares.mean()), float(rew_squares.mean()), median
+
+
+def simulated(env_id: str, obs: Tensor, act: Tensor, policy: Policy, horizon: int) -> tuple[Segments, Tensor]:
+    """Roll out a policy in the simulator from raw pairs [B, O] and [B, A], as a world model without error would.
+
+    With a cloned behaviour policy, the distance of these segments from the recorded futures is the randomness of the
+    behaviour plus the error of the clone: a lower bound for every model that does not see the actions.
+
+    Returns segments of `horizon` steps with discounts 1 and the mask [B] of the valid rows, which contain no invalid
+    step (see `Simulator.step`). Raises ValueError if the environment's state cannot be set from an observation.
+    """
+    simulator = Simulator(env_id)
+    valid = torch.ones(len(obs), dtype=torch.bool, device=obs.device)
+    states, actions, rews = [obs], [act], []
+    for step in range(horizon):
+        if step > 0:
+            actions.append(policy(states[-1], step))
+        found = simulator.steps(*(x.double().cpu().numpy() for x in (states[-1], actions[-1])))
+        following, rew, checked = (torch.from_numpy(x) for x in found)
+        valid &= checked.to(valid)
+        states.append(following.to(obs))
+        rews.append(rew.to(obs))
+    rew = torch.stack(rews, 1)
+    zeros = torch.zeros_like(rew)
+    segments = Segments(torch.stack(states, 1), torch.stack(actions, 1), rew, zeros + 1, zeros, zeros[:, 0] + 1)
+    return segments, valid
 
 
 class Simulator:
@@ -105,12 +129,14 @@ class Simulator:
         self._env.reset(seed=0)
         self.obs_size = self._env.observation_space.shape[0]
 
-    def gap(
-        self, obs: np.ndarray, act: np.ndarray, next_obs: np.ndarray, rew: float
-    ) -> tuple[np.ndarray, float] | None:
-        """Return (next state [O], reward) minus those of the simulator, or None if `step` does."""
-        followed = self.step(obs, act)
-        return None if followed is None else (next_obs - followed[0], rew - followed[1])
+    def steps(self, obs: np.ndarray, act: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return next states [B, O], rewards [B] and the mask [B] of valid rows; invalid rows are 0."""
+        next_obs, rew, valid = np.zeros_like(obs), np.zeros(len(obs)), np.zeros(len(obs), bool)
+        for row in range(len(obs)):
+            result = self.step(obs[row], act[row])
+            if result is not None:
+                (next_obs[row], rew[row]), valid[row] = result, True
+        return next_obs, rew, valid
 
     def step(self, obs: np.ndarray, act: np.ndarray) -> tuple[np.ndarray, float] | None:
         """Return (next state [O], reward) of an action [A] in a state [O].

@@ -20,8 +20,7 @@ from dwm_ray.data.windows import WindowSet
 from dwm_ray.evaluation.clone import BehaviourClone
 from dwm_ray.evaluation.futures import distances, squared_distance
 from dwm_ray.evaluation.model_error import LOGGED_ACTIONS, Driver, ModelError, prediction_error
-from dwm_ray.evaluation.simulated import simulated
-from dwm_ray.evaluation.simulator import Simulator, SimulatorError, recorded_segments, simulator_error
+from dwm_ray.evaluation.simulator import Simulator, SimulatorError, recorded_segments, simulated, simulator_error
 from dwm_ray.options import PositiveInt
 from dwm_ray.report.findings import Findings
 from dwm_ray.studies.base import Lab, Study, StudyOptions, Subject, subjects, used

@@ -1,4 +1,4 @@
-"""Make environments with vector observations from Gymnasium ids; errors say which package to install.
+"""Environments with vector observations from Gymnasium ids, and their spaces; errors name the package to install.
 
 D4RL data were recorded in '-v4' MuJoCo environments, so Gymnasium's advice to upgrade those ids is silenced. So is
 MuJoCo's warning about an outdated attribute of their model files, which would otherwise go to MUJOCO_LOG.TXT in the
@@ -17,6 +17,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
+from functools import cache
 from typing import Any
 
 import gymnasium
@@ -24,6 +25,8 @@ import mujoco
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Dict
+
+from dwm_ray.types import Spaces
 
 ROBOTICS = ("PointMaze", "AntMaze", "Adroit", "Franka", "Fetch", "Hand")
 """Prefixes of the ids that the package gymnasium-robotics registers."""
@@ -48,6 +51,23 @@ def specification(env_id: str) -> EnvSpec:
     with _explained(env_id):
         _register(env_id)
         return gymnasium.spec(env_id)
+
+
+@cache
+def spaces_of(env_id: str) -> Spaces:
+    """Return the spaces of an id, goals included, which are read once; raise ValueError as `make_environment` does."""
+    env = make_environment(env_id)
+    try:
+        low, high = (tuple(map(float, bound)) for bound in (env.action_space.low, env.action_space.high))
+        return Spaces(env.observation_space.shape[0], len(low), low, high)
+    finally:
+        env.close()
+
+
+@cache
+def time_limit(env_id: str) -> int | None:
+    """Return the number of steps after which Gymnasium truncates an episode, or None."""
+    return specification(env_id).max_episode_steps
 
 
 def vector_keys(env_id: str) -> tuple[str, ...]:

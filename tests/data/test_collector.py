@@ -19,7 +19,7 @@ from dwm_ray.data.recording.collector import Collector, OnProgress, RecordingOpt
 from dwm_ray.data.recording.recorder import Recorder
 from dwm_ray.data.recording.sac import SacRun
 from dwm_ray.runs.tensor_files import unprefixed
-from dwm_ray.tasks.spaces import spaces_of
+from dwm_ray.tasks.environments import spaces_of
 from dwm_ray.types import Episodes
 
 ENV = "ShortPendulum-v0"

@@ -18,7 +18,7 @@ from dwm_ray.data.load import load_episodes
 from dwm_ray.data.recording.collector import Collector, RecordingOptions
 from dwm_ray.data.summary import data_summary, summary_text
 from dwm_ray.options import DataConfig
-from dwm_ray.tasks.spaces import spaces_of
+from dwm_ray.tasks.environments import spaces_of
 from dwm_ray.tasks.table import task_for
 from dwm_ray.types import Episodes
 

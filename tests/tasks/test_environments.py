@@ -12,8 +12,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Dict
 from optional_packages import needs_robotics
 
-from dwm_ray.tasks.environments import as_vector, make_environment, specification, vector_keys
-from dwm_ray.tasks.spaces import spaces_of, time_limit
+from dwm_ray.tasks.environments import as_vector, make_environment, spaces_of, specification, time_limit, vector_keys
 
 ACTIONS = Box(-1, 1, (1,))
 

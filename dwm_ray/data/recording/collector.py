@@ -23,8 +23,7 @@ from dwm_ray.data.recording.sac import SacRun
 from dwm_ray.data.recording.waypoints import WaypointPolicy
 from dwm_ray.runs import tensor_files
 from dwm_ray.runs.tensor_files import prefixed, unprefixed
-from dwm_ray.tasks.environments import make_environment
-from dwm_ray.tasks.spaces import spaces_of
+from dwm_ray.tasks.environments import make_environment, spaces_of
 from dwm_ray.tasks.table import task_for
 from dwm_ray.types import DataCard, Episodes
 
