@@ -150,7 +150,7 @@ def execute(console: Console, opened: Opened, seconds: Callable[[], float], own:
         elif todo:
             with session.started(console, config, run, task_data) as services:
                 counters = counters_of(services)
-                with watched(run, len(trials), console, counters.look):
+                with watched(run, len(trials), console, counters.update):
                     run_sweep(todo, services, SweepConfig(), config, most)
                 counters.write()
     session.conclude(console, run, seconds())

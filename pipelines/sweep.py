@@ -134,7 +134,7 @@ def execute(
     """Run what is not finished, with the progress on show."""
     counters = counters_of(services)
     expected = len(plan.trials) + (sweep.num_samples if sweep.search == "optuna" else 0)
-    with watched(services.run, expected, console, counters.look):
+    with watched(services.run, expected, console, counters.update):
         todo = unfinished(plan.trials, services.run)
         if todo:
             run_sweep(todo, services, sweep, config, most_members)

@@ -121,7 +121,7 @@ def storage_cell(facts: Facts) -> str:
 def run_on_ray(console: Console, trial: Trial, services: ClusterServices) -> None:
     """One trial on the plant, with the progress on show."""
     counters = counters_of(services)
-    with watched(services.run, 1, console, counters.look):
+    with watched(services.run, 1, console, counters.update):
         run_trial(trial, services, [])
     counters.write()
 

@@ -77,8 +77,8 @@ class BenchmarkSetup:
         spec, admit = StreamSpec.of(config, "benchmark"), selection(config)
         block = generate_block(spec, 0, self.model(config), self.starts(config), self.task_data.task.termination)
         shape = SegmentShape.of(block)
-        ring = Ring(RING_ROWS * admit.rows_a_segment, admit.shape(shape), self.device)
-        ring.add(admit.rows(spec, 0, shape.fuse(block), shape))
+        ring = Ring(RING_ROWS * admit.rows_per_segment, admit.shape(shape), self.device)
+        ring.add(admit.apply_to_block(spec, 0, shape.fuse(block), shape))
         real = real_ring(config, self.task_data, self.device)
         return Mixture(real, ring, config.replay.real_ratio, config.training.batch_size)
 

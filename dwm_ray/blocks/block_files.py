@@ -1,7 +1,7 @@
-"""Stored streams: `streams/FINGERPRINT/` with one Parquet file a block, `shape.json` and `stream.json`.
+"""Stored blocks of a stream: `streams/FINGERPRINT/` with one Parquet file per block, `shape.json` and `stream.json`.
 
-They lie in the run's folder, or in its storage. A file that is there is whole; and a block's name is its index, so a
-block that was drawn twice is one file.
+The folder lies in the run's folder or in its storage. A file that exists is complete. A block's file is named by its
+index, so a block that was generated twice is one file.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from dwm_ray.runs.storage import Storage
 from dwm_ray.types import SegmentShape
 
 Run = Path | Storage
-"""A run's folder, or the storage that it is kept in."""
-SHAPE, END = "shape.json", "stream.json"
+"""A run's folder, or the storage that contains it."""
+SHAPE_FILE, STREAM_FILE = "shape.json", "stream.json"
 
 
 def stream_folder(run: Path, spec: StreamSpec) -> Path:
@@ -33,8 +33,8 @@ def stream_folder(run: Path, spec: StreamSpec) -> Path:
 def write_block(run: Run, spec: StreamSpec, index: int, rows: np.ndarray, shape: SegmentShape) -> None:
     """Write a block's rows [rows, width] float32."""
     stream = _stream(run, spec)
-    if not stream.exists(SHAPE):
-        _write_json(stream, SHAPE, asdict(shape))
+    if not stream.exists(SHAPE_FILE):
+        _write_json(stream, SHAPE_FILE, asdict(shape))
     values = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1])
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table({"row": values}), sink, compression="zstd", use_dictionary=False)
@@ -42,36 +42,36 @@ def write_block(run: Run, spec: StreamSpec, index: int, rows: np.ndarray, shape:
 
 
 def read_block(run: Run, spec: StreamSpec, index: int) -> np.ndarray:
-    """Rows [rows, width] of a stored block."""
+    """Read the rows [rows, width] of a stored block."""
     table = pq.read_table(pa.BufferReader(_stream(run, spec).read(_name(index))))
     values = table["row"].combine_chunks()
     return values.flatten().to_numpy(zero_copy_only=False).reshape(table.num_rows, -1)
 
 
 def read_shape(run: Run, spec: StreamSpec) -> SegmentShape:
-    """The shape of a stream that has stored blocks."""
-    return SegmentShape(**json.loads(_stream(run, spec).read(SHAPE)))
+    """Read the shape of a stream that has stored blocks."""
+    return SegmentShape(**json.loads(_stream(run, spec).read(SHAPE_FILE)))
 
 
-def blocks_on_disk(run: Run, spec: StreamSpec) -> dict[int, int]:
-    """Index -> number of rows of every whole block."""
+def stored_blocks(run: Run, spec: StreamSpec) -> dict[int, int]:
+    """Return {index: number of rows} of all stored blocks."""
     stream = _stream(run, spec)
     found = [re.fullmatch(r"block-(\d+)\.parquet", file.name) for file in stream.files()]
     return {int(match[1]): _num_rows(stream, spec, int(match[1])) for match in found if match}
 
 
-def rows_on_disk(run: Run, spec: StreamSpec, index: int) -> int | None:
-    """Number of rows of a whole block; None where it is not there."""
+def stored_rows(run: Run, spec: StreamSpec, index: int) -> int | None:
+    """Return the number of rows of a block, or None if it is not stored."""
     stream = _stream(run, spec)
     return _num_rows(stream, spec, index) if stream.exists(_name(index)) else None
 
 
-def write_end(run: Run, spec: StreamSpec, seconds: float) -> None:
-    """`stream.json`, which says that all blocks are there and how long they were drawn; the first one stays."""
+def mark_complete(run: Run, spec: StreamSpec, seconds: float) -> None:
+    """Write `stream.json`, which marks a complete stream, with the seconds of generation; an existing file stays."""
     stream = _stream(run, spec)
-    if not stream.exists(END):
-        about = {"rows": spec.num_segments, "blocks": spec.num_blocks, "seconds": seconds, "finished": time.time()}
-        _write_json(stream, END, {**asdict(spec), **about})
+    if not stream.exists(STREAM_FILE):
+        summary = {"rows": spec.num_segments, "blocks": spec.num_blocks, "seconds": seconds, "finished": time.time()}
+        _write_json(stream, STREAM_FILE, {**asdict(spec), **summary})
 
 
 def _stream(run: Run, spec: StreamSpec) -> Storage:
@@ -80,7 +80,7 @@ def _stream(run: Run, spec: StreamSpec) -> Storage:
 
 
 def _num_rows(stream: Storage, spec: StreamSpec, index: int) -> int:
-    """What the file says; in a storage, where that would cost two requests, what the stream's specification says."""
+    """Read the number from the file; in a remote storage, where that costs two requests, compute it from the spec."""
     if stream.scheme == "file":
         return int(pq.read_metadata(Path(stream.path) / _name(index)).num_rows)
     return len(spec.rows_of(index))

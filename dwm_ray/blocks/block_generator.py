@@ -1,4 +1,4 @@
-"""Blocks drawn and stored, with what each has cost: by a sampler of Ray or by a run in one process."""
+"""Generate and store blocks, in a sampler actor or in a run in one process."""
 
 from __future__ import annotations
 
@@ -15,39 +15,45 @@ from dwm_ray.runs.clock import Clock
 from dwm_ray.types import Segments, SegmentShape, Termination
 from dwm_ray.world_models.base import WorldModel
 
-GRAPHED_STREAMS = 4
-"""Streams whose graphs a process keeps, each with all the memory that a block needs while it is drawn."""
+MAX_GRAPHED_STREAMS = 4
+"""Streams whose CUDA graphs a process retains, each with the memory that generating one block needs."""
 
 
 class BlockGenerator:
-    """Draws from recorded start pairs, on their device, as many rows at once as memory allows."""
+    """Generator of blocks from recorded start pairs, on the device of the pairs."""
 
     def __init__(
-        self, run: Run, starts: Segments, rule: Termination, halving: MicroBatching, cuda_graphs: bool = False
+        self, run: Run, starts: Segments, rule: Termination, micro_batching: MicroBatching, cuda_graphs: bool = False
     ) -> None:
-        self._run, self._starts, self._rule, self._halving = run, starts, rule, halving
+        self._run, self._starts, self._rule, self._micro_batching = run, starts, rule, micro_batching
         self._cuda_graphs = cuda_graphs
         self._graphed: dict[str, CudaGraphSampler] = {}
 
-    def draw(self, spec: StreamSpec, index: int, model: Callable[[], WorldModel]) -> tuple[np.ndarray, dict[str, Any]]:
-        """Block `index` as fused rows [rows, width], and {rows, shape, seconds, cpu_s, oom_splits}; loading the model
-        counts. The block is stored when this returns, so that no accepted block is ever lost."""
-        clock, splits = Clock(), self._halving.count
-        imaginer = self._halving.of(self._imaginer(spec, model().with_options(spec.sampling)))
-        segments = generate_block(spec, index, imaginer, self._starts, self._rule)
+    def generate(
+        self, spec: StreamSpec, index: int, model: Callable[[], WorldModel]
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Generate and store block `index`; a block is stored before it is returned, so no accepted block is lost.
+
+        Returns:
+            Fused rows [rows, width], and {rows, shape, seconds, cpu_s, oom_splits}. The costs include `model()`.
+        """
+        clock, splits = Clock(), self._micro_batching.num_splits
+        sampler = self._micro_batching.wrap(self._sampler(spec, model().with_options(spec.sampling)))
+        segments = generate_block(spec, index, sampler, self._starts, self._rule)
         shape = SegmentShape.of(segments)
         rows = shape.fuse(segments).cpu().numpy()
         write_block(self._run, spec, index, rows, shape)
-        costs = {"seconds": clock.seconds, "cpu_s": clock.cpu_s, "oom_splits": self._halving.count - splits}
+        splits = self._micro_batching.num_splits - splits
+        costs = {"seconds": clock.seconds, "cpu_s": clock.cpu_s, "oom_splits": splits}
         return rows, {"rows": len(rows), "shape": shape, **costs}
 
-    def _imaginer(self, spec: StreamSpec, model: WorldModel) -> SegmentSampler:
-        """The model, or its graphs with `execution.sampler_cuda_graphs`: those of the last few streams are kept."""
+    def _sampler(self, spec: StreamSpec, model: WorldModel) -> SegmentSampler:
+        """Return the model, or with `execution.sampler_cuda_graphs` its graphs for this stream."""
         if not self._cuda_graphs:
             return model
         name = spec.fingerprint
         if name not in self._graphed:
-            for oldest in list(self._graphed)[: max(0, len(self._graphed) - GRAPHED_STREAMS + 1)]:
+            for oldest in list(self._graphed)[: max(0, len(self._graphed) - MAX_GRAPHED_STREAMS + 1)]:
                 del self._graphed[oldest]
             self._graphed[name] = CudaGraphSampler(model, spec.block_rows)
         return self._graphed[name]

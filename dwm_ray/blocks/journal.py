@@ -1,14 +1,14 @@
-"""A stream's account: what was drawn for it and who read it, one line an event, in `streams/FINGERPRINT/journal.jsonl`.
+"""Journal of a stream: one line per generated block and per read, in `streams/FINGERPRINT/journal.jsonl`.
 
-Only the buffer writes it - without Ray the one process there is, as `local` - and before it acts on an event, so who
-starts again after it - or a later session - finds every row accounted for: drawn = kept + dropped, and what was handed
-to each cursor. A block that lies on disk without a line was drawn, and its line was lost with the process that was to
-write it: it is `found`, and counts as drawn.
-Not counted is a block that a sampler draws while it cannot be reached and another one has drawn since.
+Only the process that owns the stream writes it: the buffer, or a run in one process. A line is written before the
+event takes effect, so a restarted owner or a later session accounts for every row: generated = accepted + dropped, and
+the rows handed to each cursor. The line of a stored block is missing if the owner died before it wrote the line. Such
+a block is recorded as `found` and counts as generated. A block is not counted if its sampler could not be reached
+while it generated the block and another sampler has generated it since.
 
-    {"block": 3, "rows": 4096, "kept": true, "seconds": 0.4, "cpu_s": 0.4, "sampler": "sampler-0", ...}
-    {"block": 4, "rows": 4096, "kept": true, "found": true, ...}
-    {"restored": 8192}                                so many rows were on disk at the start and not drawn again
+    {"block": 3, "rows": 4096, "accepted": true, "seconds": 0.4, "cpu_s": 0.4, "sampler": "sampler-0", ...}
+    {"block": 4, "rows": 4096, "accepted": true, "found": true, ...}
+    {"restored": 8192}                                rows that were stored when a session opened the stream
     {"cursor": "a1b2-c3", "position": 5, "rows": 20480, "open": true}
 """
 
@@ -17,65 +17,64 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 from uuid import uuid4
 
 from dwm_ray.runs.row_log import open_to_append, read_rows
 
-LOG = logging.getLogger(__name__)
 FILE = "journal.jsonl"
+logger = logging.getLogger(__name__)
 
 
 class Journal:
-    """Totals over all sessions, read from the file and kept up to date with it."""
+    """Totals of a stream over all sessions, read from the file and written with every event."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE
         self._file: TextIO | None = None
-        self._unwritten: list[str] = []
-        self.kept: dict[int, int] = {}
-        """Block -> rows, in the order of their arrival."""
-        self.drawn = self.dropped = self.restored = self.oom_splits = 0
+        self._pending: list[str] = []
+        self.accepted: dict[int, int] = {}
+        """Block -> rows, in the order of arrival."""
+        self.generated = self.dropped = self.restored = self.oom_splits = 0
         self.seconds = 0.0
         self.consumed: dict[str, int] = {}
         """Cursor -> rows handed to it."""
         self.positions: dict[str, int] = {}
-        """Cursor -> blocks handed to it, of those that were not closed."""
+        """Open cursor -> blocks handed to it."""
         for line in read_rows(self._path):
             self._add(line)
 
-    def drew(self, block: int, rows: int, kept: bool, **about: Any) -> None:
-        """A block came in; `kept` is False where it was here already."""
-        self._tell({"block": block, "rows": rows, "kept": kept, **about, "time": time.time()})
+    def record_block(self, block: int, rows: int, accepted: bool, **details: Any) -> None:
+        """Record a generated block; `accepted` is False for a duplicate."""
+        self._append({"block": block, "rows": rows, "accepted": accepted, **details, "time": time.time()})
 
-    def reopened(self, there: Mapping[int, int]) -> dict[int, int]:
-        """The stream is opened and these blocks, index -> rows, lie on disk; they come back in the order of their
-        arrival. Those that no line tells of were drawn all the same."""
-        for index in sorted(there.keys() - self.kept.keys()):
-            self.drew(index, there[index], kept=True, found=True)
-        if there:
-            self._tell({"restored": sum(there.values())})
-        return {index: there[index] for index in self.kept if index in there}
+    def reopen(self, stored: Mapping[int, int]) -> dict[int, int]:
+        """Record the stored blocks {index: rows} of a stream that is opened; return them in the order of arrival."""
+        for index in sorted(stored.keys() - self.accepted.keys()):
+            self.record_block(index, stored[index], accepted=True, found=True)
+        if stored:
+            self._append({"restored": sum(stored.values())})
+        return {index: stored[index] for index in self.accepted if index in stored}
 
-    def read(self, cursor: str, position: int, rows: int, is_open: bool = True) -> None:
-        """A cursor has been handed `position` blocks by now, `rows` rows in all."""
-        self._tell({"cursor": cursor, "position": position, "rows": rows, "open": is_open})
+    def record_cursor(self, cursor: str, position: int, rows: int, is_open: bool = True) -> None:
+        """Record that a cursor has received `position` blocks with `rows` rows in total."""
+        self._append({"cursor": cursor, "position": position, "rows": rows, "open": is_open})
 
-    def _tell(self, line: dict[str, Any]) -> None:
+    def _append(self, line: dict[str, Any]) -> None:
         self._add(line)
-        self._unwritten.append(json.dumps(line) + "\n")
+        self._pending.append(json.dumps(line) + "\n")
         try:
             self._write()
-        except OSError as error:  # kept, and written with the next line: counting must not stop what it counts
-            LOG.warning("%s: cannot be written (%s); %d lines wait", self._path, error, len(self._unwritten))
+        except OSError as error:  # written with the next line: accounting must not stop the work
+            logger.warning("%s: cannot be written (%s); %d lines are pending", self._path, error, len(self._pending))
 
     def _write(self) -> None:
         self._file = self._file or open_to_append(self._path)
-        self._file.write("".join(self._unwritten))
+        self._file.write("".join(self._pending))
         self._file.flush()
-        self._unwritten.clear()
+        self._pending.clear()
 
     def _add(self, line: dict[str, Any]) -> None:
         if "block" in line:
@@ -89,34 +88,34 @@ class Journal:
             self.restored += line["restored"]
 
     def _add_block(self, line: dict[str, Any]) -> None:
-        self.drawn += line["rows"]
+        self.generated += line["rows"]
         self.seconds += line.get("seconds", 0.0)
         self.oom_splits += line.get("oom_splits", 0)
-        if line["kept"]:
-            self.dropped += self.kept.pop(line["block"], 0)  # it was there once, and its file has gone
-            self.kept[line["block"]] = line["rows"]
+        if line["accepted"]:
+            self.dropped += self.accepted.pop(line["block"], 0)  # an earlier file of the block is gone
+            self.accepted[line["block"]] = line["rows"]
         else:
             self.dropped += line["rows"]
 
 
 def new_cursor(trial: str) -> str:
-    """Name of a trial's cursor. A learner that starts again has an empty ring, and reads from the first block."""
+    """Return a new cursor name; a restarted learner has an empty ring and reads from the first block."""
     return f"{trial}-{uuid4().hex[:8]}"
 
 
-def journals_of(run: Path, wanted: Callable[[str], bool] = lambda stream: True) -> dict[str, Journal]:
-    """Those of the wanted streams in a run folder, by the stream's name."""
+def load_journals(run: Path, owns: Callable[[str], bool] = lambda stream: True) -> dict[str, Journal]:
+    """Load the journals in a run folder whose stream name satisfies `owns`, by stream name."""
     folders = [path.parent for path in sorted(run.glob(f"streams/*/{FILE}"))]
-    return {folder.name: Journal(folder) for folder in folders if wanted(folder.name)}
+    return {folder.name: Journal(folder) for folder in folders if owns(folder.name)}
 
 
-def totals(accounts: list[Journal]) -> dict[str, int]:
-    """What `counters.json` says of streams."""
+def total_counters(journals: Collection[Journal]) -> dict[str, int]:
+    """Return the counters of streams for `counters.json`."""
     return {
-        "streams_generated": sum(account.drawn > 0 for account in accounts),
-        "segments_sampled": sum(account.drawn for account in accounts),
-        "segments_dropped": sum(account.dropped for account in accounts),
-        "segments_restored": sum(account.restored for account in accounts),
-        "segments_consumed": sum(sum(account.consumed.values()) for account in accounts),
-        "oom_splits": sum(account.oom_splits for account in accounts),
+        "streams_generated": sum(journal.generated > 0 for journal in journals),
+        "segments_sampled": sum(journal.generated for journal in journals),
+        "segments_dropped": sum(journal.dropped for journal in journals),
+        "segments_restored": sum(journal.restored for journal in journals),
+        "segments_consumed": sum(sum(journal.consumed.values()) for journal in journals),
+        "oom_splits": sum(journal.oom_splits for journal in journals),
     }

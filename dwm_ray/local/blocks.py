@@ -1,7 +1,7 @@
 """A run's stream in one process, without Ray: blocks that are stored are read, the others are drawn and stored first.
 
 One pass over the blocks serves all trials that learn from the stream, and holds one block at a time. It goes by the
-blocks' numbers, so what is learned does not depend on which of them were there. The account is the one that the buffer
+blocks' numbers, so what is learned does not depend on which of them were there. The journal is the one that the buffer
 would write, with a cursor for every trial.
 """
 
@@ -30,9 +30,9 @@ from dwm_ray.types import SegmentShape
 from dwm_ray.world_models.base import WorldModel
 
 HERE = "in process"
-"""Who drew a block, in the account."""
+"""Who drew a block, in the journal."""
 Draw = Callable[[int], tuple[np.ndarray, dict[str, Any]]]
-"""Index -> a block that is stored by then, and what is to be known of it (`BlockGenerator.draw`)."""
+"""Index -> a block that is stored by then, and what is to be known of it (`BlockGenerator.generate`)."""
 
 
 def stored_rings(
@@ -47,8 +47,8 @@ def stored_rings(
     spec, intakes = stream_of(configs[0], task_data), intakes_of(configs, task_data, device, horizon)
     starts = task_data.start_pairs(spec.discount, device)
     graphs = configs[0].execution.sampler_cuda_graphs
-    drawer = BlockGenerator(run.shared, starts, task_data.task.termination, MicroBatching(), graphs)
-    stream = LocalStream(run, spec, lambda index: drawer.draw(spec, index, lambda: model))
+    generator = BlockGenerator(run.shared, starts, task_data.task.termination, MicroBatching(), graphs)
+    stream = LocalStream(run, spec, lambda index: generator.generate(spec, index, lambda: model))
     stream.read(list(intakes.values()), [Trial(config, {}).id for config in configs])
     return {share: intake.filled for share, intake in intakes.items()}
 
@@ -60,8 +60,8 @@ class LocalStream:
         self._run, self._spec, self._draw = run, spec, draw
         self._folder = block_files.stream_folder(run.root, spec)
         run.pull(self._folder)
-        self._account = Journal(self._folder)
-        self._there = self._account.reopened(block_files.blocks_on_disk(run.shared, spec))
+        self._journal = Journal(self._folder)
+        self._there = self._journal.reopen(block_files.stored_blocks(run.shared, spec))
 
     def read(self, intakes: Sequence[Intake], trials: Sequence[str]) -> None:
         """All blocks into all intakes, and booked for all trials. What was booked is sent to the run's storage, however
@@ -74,8 +74,8 @@ class LocalStream:
                     intake.take(index, rows, shape)
                 handed += len(rows)
                 for cursor in cursors:
-                    self._account.read(cursor, index + 1, handed, is_open=index + 1 < self._spec.num_blocks)
-            block_files.write_end(self._run.shared, self._spec, self._account.seconds)
+                    self._journal.record_cursor(cursor, index + 1, handed, is_open=index + 1 < self._spec.num_blocks)
+            block_files.mark_complete(self._run.shared, self._spec, self._journal.seconds)
         finally:
             self._run.push(self._folder)
         self._run.pull(self._folder)
@@ -86,7 +86,7 @@ class LocalStream:
             return block_files.read_block(self._run.shared, self._spec, index), self._shape
         rows, meta = self._draw(index)
         costs = {name: meta[name] for name in ("seconds", "cpu_s", "oom_splits")}
-        self._account.drew(index, len(rows), kept=True, **costs, sampler=HERE)
+        self._journal.record_block(index, len(rows), accepted=True, **costs, sampler=HERE)
         return rows, meta["shape"]
 
     @cached_property

@@ -30,8 +30,8 @@ def run_here(
     """Run trials, with the progress on show and the run's counters kept; see `run_all`."""
     # Networks this small run ten times slower on two threads as soon as another process wants a core.
     torch.set_num_threads(1)
-    counters = Counters.here(run)
-    with watched(run, len(trials), console, counters.look):
+    counters = Counters.local(run)
+    with watched(run, len(trials), console, counters.update):
         run_all([trial.config for trial in trials], run, episodes, most_members)
     counters.write()
 

@@ -24,12 +24,13 @@ from torch import Tensor
 
 from dwm_ray.agents.base import Agent
 from dwm_ray.blocks.micro_batching import SegmentSampler
-from dwm_ray.blocks.stream import Selection, end_imagined_episodes
+from dwm_ray.blocks.stream import end_imagined_episodes
 from dwm_ray.config import RunConfig
 from dwm_ray.filters.base import FilterConfig, num_selected
 from dwm_ray.options import fingerprint
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.replay.ring import Ring
+from dwm_ray.replay.selection import Selection
 from dwm_ray.replay.source import BatchSource
 from dwm_ray.types import Segments, SegmentShape, Termination
 
@@ -92,7 +93,7 @@ def generate_shard(config: RunConfig, ground: RolloutContext, agent: Agent, vers
     )
     segments = end_imagined_episodes(segments, ground.rule, config.training.discount)
     segments = replace(segments, source=torch.full_like(segments.source, version + 1))
-    kept = ground.admit.kept(segments, generator)
+    kept = ground.admit.apply(segments, generator)
     return RolloutShard(version, SegmentShape.of(kept).fuse(kept), count, time.perf_counter() - started)
 
 

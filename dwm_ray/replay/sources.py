@@ -16,12 +16,13 @@ import numpy as np
 import torch
 
 from dwm_ray.agents.base import Agent
-from dwm_ray.blocks.stream import Selection, StreamSpec, end_imagined_episodes
+from dwm_ray.blocks.stream import StreamSpec, end_imagined_episodes
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.options import ReplayConfig
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.replay.ring import Ring
+from dwm_ray.replay.selection import Selection
 from dwm_ray.replay.source import BatchSource
 from dwm_ray.types import Segments, SegmentShape, Termination
 from dwm_ray.world_models.base import WorldModel
@@ -59,7 +60,7 @@ class Intake:
 
     def __init__(self, spec: StreamSpec, admit: Selection, replay: ReplayConfig, device: torch.device) -> None:
         self._spec, self._admit, self._device = spec, admit, device
-        self._capacity = min(replay.capacity, spec.num_segments * admit.rows_a_segment)
+        self._capacity = min(replay.capacity, spec.num_segments * admit.rows_per_segment)
         self._enough = replay.min_synthetic
         self.ring: Ring | None = None
         """Made when the first block tells its shape."""
@@ -82,7 +83,7 @@ class Intake:
 
     def take(self, index: int, block: np.ndarray, shape: SegmentShape) -> None:
         """Keep of block `index`, fused rows [rows, width], what the filter lets through. Rows are copied."""
-        rows = self._admit.rows(self._spec, index, torch.tensor(block, device=self._device), shape)
+        rows = self._admit.apply_to_block(self._spec, index, torch.tensor(block, device=self._device), shape)
         if self.ring is None:
             self.ring = Ring(self._capacity, self._admit.shape(shape), self._device)
         self.ring.add(rows)

@@ -1,4 +1,4 @@
-"""What this process has exchanged with storages: bytes, seconds, requests that failed."""
+"""Transfer statistics of this process: bytes, seconds and failed requests of storages."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+NAMES = ("written_bytes", "read_bytes", "seconds", "retries", "failures")
+
 
 @dataclass
 class TransferStats:
-    """What this process has exchanged with storages; `tell` hears of every change."""
+    """Totals of a process; `on_change` is called with them after every change."""
 
-    counts: dict[str, float] = field(
-        default_factory=lambda: dict.fromkeys(("written_bytes", "read_bytes", "seconds", "retries", "failures"), 0.0)
-    )
-    tell: Callable[[Mapping[str, float]], None] = lambda counts: None
+    counts: dict[str, float] = field(default_factory=lambda: dict.fromkeys(NAMES, 0.0))
+    on_change: Callable[[Mapping[str, float]], None] = lambda counts: None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, **more: float) -> None:
+    def add(self, **amounts: float) -> None:
+        """Add to the totals."""
         with self._lock:
-            for name, value in more.items():
-                self.counts[name] += value
-            self.tell(self.counts)
+            for name, amount in amounts.items():
+                self.counts[name] += amount
+            self.on_change(self.counts)
 
 
 TRANSFERS = TransferStats()

@@ -55,7 +55,7 @@ def stream_statistics(
     drawn: list[Segments] = []
     seconds = timed(lambda: drawn.append(_imagine(lab, config, model, clone, starts[rows], generator)), lab.device)
     [segments], admit = drawn, selection(config)
-    kept = admit.kept(segments, generator)
+    kept = admit.apply(segments, generator)
     # The step that ends the task counts, those after it do not.
     alive = torch.cat([torch.ones_like(kept.discount[:, :1]), (kept.discount[:, :-1] > 0).float()], 1)
     return StreamStatistics(
@@ -64,7 +64,7 @@ def stream_statistics(
         outside=_outside(lab, kept.obs[:, 1:][alive.bool()]),
         ended=float((segments.discount[:, -1] == 0).float().mean()),
         penalty=_mean_over(kept.penalty, alive),
-        kept=len(kept) / (num_segments * admit.rows_a_segment),
+        kept=len(kept) / (num_segments * admit.rows_per_segment),
         segments_per_s=num_segments / seconds,
     )
 

@@ -47,7 +47,7 @@ def finished(tmp_path: Path) -> RunFolder:
     run(config, folder)
     [model] = (path.name for path in folder.root.glob("world_models/*"))
     stream = folder.root / "streams" / StreamSpec.of(config, model).fingerprint
-    lines = [{"block": n, "rows": 4, "kept": True, "seconds": 0.5, "cpu_s": 0.25} for n in range(2)]
+    lines = [{"block": n, "rows": 4, "accepted": True, "seconds": 0.5, "cpu_s": 0.25} for n in range(2)]
     write(stream / FILE, *lines, {"cursor": "a", "position": 1, "rows": 4, "open": True})
     shape = {"horizon": 3, "obs_size": 3, "act_size": 1, "num_actions": 1}
     write(stream / "shape.json", shape)

@@ -10,7 +10,7 @@ import torch
 from test_stream import Walk, spec, starts, walk
 from torch import Tensor
 
-from dwm_ray.blocks.micro_batching import FEWEST_ROWS, MicroBatching, out_of_memory
+from dwm_ray.blocks.micro_batching import MIN_ROWS, MicroBatching, out_of_memory
 from dwm_ray.blocks.stream import StreamSpec, generate_block
 from dwm_ray.tasks.table import never
 from dwm_ray.types import Segments, Spaces
@@ -54,35 +54,35 @@ def rows(model: object, index: int = 0) -> Tensor:
 @pytest.mark.parametrize("error", REFUSALS)
 def test_rows_are_the_same_in_halves_and_it_stays_with_them(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     told: list[None] = []
-    halving = MicroBatching(lambda: told.append(None))
+    batching = MicroBatching(lambda: told.append(None))
     with caplog.at_level(logging.WARNING):
-        first = rows(halving.of(small(30, error)))
+        first = rows(batching.wrap(small(30, error)))
     torch.testing.assert_close(first, rows(walk()), rtol=0, atol=0)
-    assert (halving.count, halving.most_rows, len(told)) == (2, 26, 2)  # 101, 51, 26
-    assert "out of memory with 101 imagined rows at once; going on with 51" in caplog.text
-    torch.testing.assert_close(rows(halving.of(small(30, error)), 1), rows(walk(), 1), rtol=0, atol=0)
-    assert halving.count == 2
+    assert (batching.num_splits, batching.max_rows, len(told)) == (2, 26, 2)  # 101, 51, 26
+    assert "out of memory with 101 rows; using micro-batches of 51 rows" in caplog.text
+    torch.testing.assert_close(rows(batching.wrap(small(30, error)), 1), rows(walk(), 1), rtol=0, atol=0)
+    assert batching.num_splits == 2
 
 
 def test_memory_for_hardly_any_rows_is_given_up() -> None:
-    halving = MicroBatching()
-    with pytest.raises(MemoryError, match="fewer would not help"):
-        rows(halving.of(small(FEWEST_ROWS // 2)))
-    assert halving.count == 2  # 101, 51, 26
+    batching = MicroBatching()
+    with pytest.raises(MemoryError, match="a smaller one is not tried"):
+        rows(batching.wrap(small(MIN_ROWS // 2)))
+    assert batching.num_splits == 2  # 101, 51, 26
 
 
 def test_other_errors_pass() -> None:
-    halving = MicroBatching()
+    batching = MicroBatching()
     with pytest.raises(RuntimeError, match="sizes do not match"):
-        rows(halving.of(small(0, RuntimeError("sizes do not match"))))
-    assert halving.count == 0
+        rows(batching.wrap(small(0, RuntimeError("sizes do not match"))))
+    assert batching.num_splits == 0
     assert not out_of_memory(OSError(28, "No space left on device"))
 
 
 def test_a_return_to_go_of_each_row_goes_with_its_row() -> None:
-    halving, pairs = MicroBatching(), starts(NUM)
+    batching, pairs = MicroBatching(), starts(NUM)
     rtg = torch.arange(NUM, dtype=torch.float32)[:, None]
-    drawn = halving.of(small(30)).imagine(
+    drawn = batching.wrap(small(30)).imagine(
         pairs.obs[:, 0], pairs.act[:, 0], policy=None, horizon=3, rtg=rtg, generator=torch.Generator()
     )
     torch.testing.assert_close(drawn.rew, rtg.expand(NUM, 3))

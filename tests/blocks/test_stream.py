@@ -11,11 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dwm_ray.blocks.stream import Selection, StreamSpec, end_imagined_episodes, generate_block, start_rows
+from dwm_ray.blocks.stream import StreamSpec, end_imagined_episodes, generate_block, start_rows
 from dwm_ray.config import RunConfig
-from dwm_ray.filters.base import Filter
-from dwm_ray.filters.hardmax import Hardmax, HardmaxConfig
-from dwm_ray.filters.keep_all import KeepAll, KeepAllConfig
 from dwm_ray.options import fingerprint
 from dwm_ray.tasks.table import hopper_fell, never
 from dwm_ray.types import Policy, Segments, SegmentShape, Spaces
@@ -154,75 +151,8 @@ def test_discounts_are_zero_from_the_step_on_that_ends_the_task() -> None:
     assert torch.equal(end_imagined_episodes(segments, never, 0.9).discount, flat * 0.9)
 
 
-def test_admission_keeps_the_best_of_its_own_horizon() -> None:
-    """Rewards of step 3 would turn the order round: the filter must not see them."""
-    segments = block(0, spec())
-    rew = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 9.0], [2.0, 0.0, 0.0], [0.5, 0.0, 99.0]])
-    segments = replace(segments, rew=rew)
-    shape = SegmentShape.of(segments)
-    selection = Selection(Hardmax(HardmaxConfig(keep_ratio=0.5)), horizon=2, transitions=False)
-    rows = selection.rows(spec(), 0, shape.fuse(segments), shape)
-    kept = selection.shape(shape).split(rows)
-    assert kept.rew.tolist() == [[2.0, 0.0], [1.0, 0.0]]
-    assert torch.equal(kept.obs, segments.obs[[2, 0], :3])
-    assert rows.shape[1] == selection.shape(shape).width
-
-
-def test_admission_without_a_filter_only_cuts_and_repeats_itself() -> None:
-    segments = block(0, spec())
-    shape = SegmentShape.of(segments)
-    selection = Selection(KeepAll(KeepAllConfig()), horizon=1, transitions=False)
-    rows = selection.rows(spec(), 0, shape.fuse(segments), shape)
-    assert torch.equal(rows, selection.shape(shape).fuse(segments.prefix(1)))
-
-
-def test_all_actions_are_cut_with_the_horizon() -> None:
-    shape = SegmentShape(horizon=5, obs_size=2, act_size=1, num_actions=5)
-    assert Selection(KeepAll(KeepAllConfig()), 3, False).shape(shape) == SegmentShape(3, 2, 1, 3)
-    assert Selection(KeepAll(KeepAllConfig()), 3, False).shape(replace(shape, num_actions=1)).num_actions == 1
-
-
-def all_actions(discount: Tensor) -> Segments:
-    """Two segments of three steps with all actions; the discounts are given."""
-    rows, steps = discount.shape
-    count = torch.arange(rows * steps, dtype=torch.float32).view(rows, steps)
-    obs = torch.arange(rows * (steps + 1), dtype=torch.float32).view(rows, steps + 1, 1)
-    return Segments(obs, count[..., None], count, discount, count / 10, torch.tensor([1.0, 2.0]))
-
-
-def test_steps_become_transitions_up_to_the_end_of_the_task() -> None:
-    transitions = all_actions(torch.tensor([[0.9, 0.0, 0.0], [0.9, 0.9, 0.9]])).transitions()
-    assert transitions.obs.squeeze(-1).tolist() == [[0, 1], [1, 2], [4, 5], [5, 6], [6, 7]]
-    assert transitions.act.flatten().tolist() == transitions.rew.flatten().tolist() == [0, 1, 3, 4, 5]
-    torch.testing.assert_close(transitions.discount.flatten(), torch.tensor([0.9, 0.0, 0.9, 0.9, 0.9]))
-    assert transitions.source.tolist() == [1, 1, 2, 2, 2]
-    with pytest.raises(ValueError, match="1 actions for 3 steps"):
-        all_actions(torch.ones(2, 3)).with_first_action().transitions()
-
-
-class WorstStep(Filter):
-    """The row of the largest penalty."""
-
-    def select(self, segments: Segments, generator: torch.Generator) -> Tensor:
-        return segments.penalty.amax(1).topk(1).indices
-
-
-class WorstTransition(WorstStep):
-    per_transition = True
-
-
-@pytest.mark.parametrize(("kind", "kept"), [(WorstStep, [3, 4]), (WorstTransition, [4])])
-def test_a_filter_judges_whole_segments_or_steps(kind: type[Filter], kept: list[int]) -> None:
-    segments = all_actions(torch.full((2, 3), 0.9))
-    shape = SegmentShape.of(segments)
-    selection = Selection(kind(KeepAllConfig()), horizon=2, transitions=True)
-    rows = selection.shape(shape).split(selection.rows(spec(), 0, shape.fuse(segments), shape))
-    assert rows.rew.flatten().tolist() == kept
-    assert selection.rows_a_segment == 2
-
-
-def test_the_models_own_end_counts_as_the_rules_does() -> None:
-    segments = replace(all_actions(torch.tensor([[1.0, 0.0, 1.0], [1.0, 1.0, 1.0]])))
+def test_a_termination_by_the_model_counts_like_one_by_the_rule() -> None:
+    segments = replace(block(0, spec(2)), discount=torch.tensor([[1.0, 0.0, 1.0], [1.0, 1.0, 1.0]]))
     ended = end_imagined_episodes(segments, never, 0.9)
     torch.testing.assert_close(ended.discount, torch.tensor([[0.9, 0.0, 0.0], [0.9, 0.9, 0.9]]))
 

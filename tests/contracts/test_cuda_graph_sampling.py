@@ -49,13 +49,13 @@ def never_ends(obs: Tensor) -> Tensor:
     return torch.zeros(obs.shape[:-1], dtype=torch.bool)
 
 
-def drawer(folder: Path, cuda_graphs: bool, halving: MicroBatching | None = None) -> BlockGenerator:
+def drawer(folder: Path, cuda_graphs: bool, batching: MicroBatching | None = None) -> BlockGenerator:
     starts = real_segments(episodes(), 0.99, CPU)
-    return BlockGenerator(folder, starts, never_ends, halving or MicroBatching(), cuda_graphs)
+    return BlockGenerator(folder, starts, never_ends, batching or MicroBatching(), cuda_graphs)
 
 
 def blocks(drawn_by: BlockGenerator, spec: StreamSpec, model: WorldModel) -> list[np.ndarray]:
-    return [drawn_by.draw(spec, index, lambda: model)[0] for index in range(spec.num_blocks)]
+    return [drawn_by.generate(spec, index, lambda: model)[0] for index in range(spec.num_blocks)]
 
 
 def variants(name: str) -> list[WorldModel]:
@@ -94,7 +94,7 @@ def test_blocks_are_the_same(name: str, tmp_path: Path, capture: EmulatedCapture
 def test_streams_have_graphs_of_their_own_and_the_oldest_go(
     tmp_path: Path, capture: EmulatedCapture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(block_generator, "GRAPHED_STREAMS", 2)
+    monkeypatch.setattr(block_generator, "MAX_GRAPHED_STREAMS", 2)
     model, both = build("dwm"), drawer(tmp_path / "both", True)
     for seed, tapes in ((0, 1), (1, 2), (0, 2), (2, 3), (0, 4)):
         plain = blocks(drawer(tmp_path / f"{seed}", False), spec_of("dwm", seed), model)
@@ -123,7 +123,7 @@ class Full(MicroBatching):
 
     def __init__(self) -> None:
         super().__init__()
-        self.most_rows = micro_batching.FEWEST_ROWS
+        self.max_rows = micro_batching.MIN_ROWS
 
 
 @pytest.mark.usefixtures("capture")

@@ -113,10 +113,10 @@ def test_a_horizon_that_is_too_short_or_too_long_is_refused(name: str, beyond: i
 
 
 def test_parts_of_a_batch_are_what_the_whole_would_be(name: str) -> None:
-    """`halving`: a sampler short of memory draws the rows that it would draw with enough."""
+    """A sampler short of memory generates the same rows."""
     model, (obs, act) = build(name), starts(100)
-    halving = MicroBatching()
-    halving.most_rows = 37
+    batching = MicroBatching()
+    batching.max_rows = 37
     actions = torch.tensor(SPACES.act_low) + torch.rand(2, generator=torch.Generator().manual_seed(9))
     whole, parts = (
         imaginer.imagine(
@@ -127,7 +127,7 @@ def test_parts_of_a_batch_are_what_the_whole_would_be(name: str) -> None:
             rtg=torch.linspace(0, 1, 100),
             generator=torch.Generator().manual_seed(0),
         )
-        for imaginer in (model, halving.of(model))
+        for imaginer in (model, batching.wrap(model))
     )
     for key, value in vars(whole).items():
         assert torch.allclose(getattr(parts, key), value, rtol=0, atol=5e-3), key

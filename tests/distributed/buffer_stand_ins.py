@@ -13,8 +13,7 @@ import pytest
 
 from dwm_ray.blocks import block_files
 from dwm_ray.blocks.stream import StreamSpec
-from dwm_ray.distributed.buffer import block_cache as shelf_module
-from dwm_ray.distributed.buffer import replay_buffer as module
+from dwm_ray.distributed.buffer import block_cache, replay_buffer, sampler_tasks
 from dwm_ray.distributed.buffer.replay_buffer import SyntheticReplayBuffer
 from dwm_ray.distributed.metrics.gauges import FAMILIES, LABELS
 from dwm_ray.types import SegmentShape
@@ -43,7 +42,7 @@ class Sampler:
         """What a buffer asked for that was killed before the answer: it is drawn all the same."""
 
     @property
-    def draw(self) -> Sampler:
+    def generate(self) -> Sampler:
         return self
 
     @property
@@ -112,17 +111,19 @@ class Store:
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Store:
     stand_in = Store()
-    monkeypatch.setattr(module, "ray", stand_in)
-    monkeypatch.setattr(shelf_module, "ray", stand_in)
-    monkeypatch.setattr(module, "Gauges", NoGauges)
-    monkeypatch.setattr(module, "RETRY_PAUSE_S", 0.0)
-    monkeypatch.setattr(module, "GAUGES_EVERY_S", 0.0)
+    monkeypatch.setattr(sampler_tasks, "ray", stand_in)
+    monkeypatch.setattr(block_cache, "ray", stand_in)
+    monkeypatch.setattr(replay_buffer, "Gauges", NoGauges)
+    monkeypatch.setattr(sampler_tasks, "RETRY_PAUSE_S", 0.0)
+    monkeypatch.setattr(replay_buffer, "GAUGES_INTERVAL_S", 0.0)
     return stand_in
 
 
-def build(run: Path, store: Store, *samplers: Sampler, lead: int = 64, num_bytes: int = 10**9) -> SyntheticReplayBuffer:
+def build(
+    run: Path, store: Store, *samplers: Sampler, prefetch_limit: int = 64, num_bytes: int = 10**9
+) -> SyntheticReplayBuffer:
     store.samplers = {f"sampler-{i}": sampler for i, sampler in enumerate(samplers)}
-    return SyntheticReplayBuffer(str(run), lead, num_bytes, list(store.samplers))
+    return SyntheticReplayBuffer(str(run), prefetch_limit, num_bytes, list(store.samplers))
 
 
 async def read(buffer: SyntheticReplayBuffer, cursor: str, of: StreamSpec, most: int = 2) -> dict[int, np.ndarray]:

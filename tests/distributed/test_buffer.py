@@ -78,7 +78,7 @@ def test_streams_share_the_samplers(tmp_path: Path, store: Store) -> None:
 
 def test_no_more_is_drawn_ahead_than_the_lead(tmp_path: Path, store: Store) -> None:
     sampler = Sampler(tmp_path)
-    buffer = build(tmp_path, store, sampler, lead=2)
+    buffer = build(tmp_path, store, sampler, prefetch_limit=2)
 
     async def scenario() -> None:
         await buffer.fetch(spec(), "a", 1, 1.0)
@@ -98,7 +98,7 @@ def test_beyond_its_bytes_blocks_come_back_from_disk(tmp_path: Path, store: Stor
         late = await read(buffer, "late", spec())
         assert_whole(late, spec())
         assert store.puts - before >= NUM_BLOCKS - 2
-        assert [index for _, index in buffer._shelf._refs] == list(late)[-2:]  # those handed out last stay
+        assert [index for _, index in buffer._cache._refs] == list(late)[-2:]  # those handed out last stay
 
     asyncio.run(scenario())
 
@@ -151,7 +151,7 @@ def test_another_sampler_takes_over_from_a_dead_one(tmp_path: Path, store: Store
 
 def test_readers_are_told_why_a_stream_cannot_be_drawn(tmp_path: Path, store: Store) -> None:
     buffer = build(tmp_path, store, Sampler(tmp_path, lambda call: BROKEN))
-    with pytest.raises(ValueError, match=rf"stream {spec().fingerprint} cannot be drawn: .*no readable checkpoint"):
+    with pytest.raises(ValueError, match=rf"stream {spec().fingerprint} cannot be generated: .*no readable checkpoint"):
         asyncio.run(read(buffer, "a", spec()))
 
 
@@ -206,6 +206,6 @@ def test_blocks_on_disk_are_exact(tmp_path: Path) -> None:
     block_files.write_block(tmp_path, spec(), 3, rows, SHAPE)
     (block_files.stream_folder(tmp_path, spec()) / ".block-000004.1.part").write_bytes(b"half")
     np.testing.assert_array_equal(block_files.read_block(tmp_path, spec(), 3), rows)
-    assert block_files.blocks_on_disk(tmp_path, spec()) == {3: 5}
+    assert block_files.stored_blocks(tmp_path, spec()) == {3: 5}
     assert block_files.read_shape(tmp_path, spec()) == SHAPE
-    assert block_files.blocks_on_disk(tmp_path, spec(1)) == {}
+    assert block_files.stored_blocks(tmp_path, spec(1)) == {}

@@ -12,9 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
-from dwm_ray.distributed.buffer import block_cache as shelf_module
-from dwm_ray.distributed.buffer import replay_buffer as module
-from dwm_ray.distributed.buffer import stream as stream_module
+from dwm_ray.distributed.buffer import block_cache, replay_buffer, sampler_tasks, stream
 from dwm_ray.distributed.buffer.replay_buffer import SyntheticReplayBuffer
 
 ERRORS = {
@@ -52,10 +50,12 @@ async def read_with_a_break(buffer: SyntheticReplayBuffer, name: str, plan: tupl
     await buffer.close(spec(seed), f"{name}-again")
 
 
-@given(fates=st.lists(FATES, min_size=1, max_size=4), readers=READERS, lead=st.integers(1, 8), few=st.booleans())
+@given(
+    fates=st.lists(FATES, min_size=1, max_size=4), readers=READERS, prefetch_limit=st.integers(1, 8), few=st.booleans()
+)
 @settings(max_examples=60)
 def test_nothing_is_lost_and_nothing_comes_twice(
-    fates: list[list[str]], readers: list[tuple[int, int, int, int]], lead: int, few: bool
+    fates: list[list[str]], readers: list[tuple[int, int, int, int]], prefetch_limit: int, few: bool
 ) -> None:
     def fate(calls: list[str]) -> Sampler:
         return Sampler(run, lambda call: ERRORS.get(calls[call - 1]) if call <= len(calls) else None)
@@ -66,20 +66,23 @@ def test_nothing_is_lost_and_nothing_comes_twice(
 
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch.multiple(module, ray=(store := Store()), Gauges=NoGauges, RETRY_PAUSE_S=0.0, GATHER_S=0.0),
-        mock.patch.object(shelf_module, "ray", store),
-        mock.patch.object(stream_module, "MOST_FAILURES", 100),
+        mock.patch.multiple(sampler_tasks, ray=(store := Store()), RETRY_PAUSE_S=0.0),
+        mock.patch.multiple(replay_buffer, Gauges=NoGauges, GATHER_S=0.0),
+        mock.patch.object(block_cache, "ray", store),
+        mock.patch.object(stream, "MAX_FAILURES", 100),
     ):
         run = Path(folder)
         honest = Sampler(run)
-        buffer = build(run, store, *map(fate, fates), honest, lead=lead, num_bytes=1 if few else 10**9)
+        buffer = build(
+            run, store, *map(fate, fates), honest, prefetch_limit=prefetch_limit, num_bytes=1 if few else 10**9
+        )
         asyncio.run(scenario())
     streams = {seed for seed, *_ in readers}
     counters = buffer.counters()
     assert counters["segments_sampled"] - counters["segments_dropped"] == len(streams) * spec().num_segments
     assert counters["segments_consumed"] >= len(readers) * spec().num_segments
-    for stream in buffer._streams.values():
-        assert sorted(stream.ledger.arrived) == list(range(NUM_BLOCKS))
-        assert not stream.ledger.in_flight
-        assert not stream.ledger.cursors
-    assert buffer._shelf.num_bytes == sum(num_bytes for _, num_bytes in buffer._shelf._refs.values())
+    for each in buffer._streams.values():
+        assert sorted(each.ledger.arrived) == list(range(NUM_BLOCKS))
+        assert not each.ledger.in_flight
+        assert not each.ledger.cursors
+    assert buffer._cache.num_bytes == sum(num_bytes for _, num_bytes in buffer._cache._refs.values())

@@ -54,8 +54,8 @@ def a_run(run: Path, recorded: int, counted: int, complete: bool = True) -> Path
         block_files.write_block(run, SPEC, index, np.zeros((4, SHAPE.width), np.float32), SHAPE)
     journal = Journal(block_files.stream_folder(run, SPEC))
     for index in range(recorded):
-        journal.drew(index, 4, kept=True)
-    journal.read("a", recorded, 4 * recorded)
+        journal.record_block(index, 4, accepted=True)
+    journal.record_cursor("a", recorded, 4 * recorded)
     counters = {"segments_sampled": counted, "segments_consumed": 4 * recorded, "segments_dropped": 0}
     (run / "counters.json").write_text(json.dumps(counters))
     if complete:
@@ -70,7 +70,7 @@ def test_rows_are_exact_only_if_files_journal_and_counters_agree(tmp_path: Path)
     assert not checks.rows_exact(a_run(tmp_path / "miscounted", recorded=2, counted=4))
     assert not checks.rows_exact(a_run(tmp_path / "too many", recorded=1, counted=8, complete=False))
     twice = a_run(tmp_path / "twice", recorded=2, counted=8)
-    Journal(block_files.stream_folder(twice, SPEC)).read("a", 2, 16)
+    Journal(block_files.stream_folder(twice, SPEC)).record_cursor("a", 2, 16)
     assert not checks.rows_exact(twice)
     gone = a_run(tmp_path / "gone", recorded=2, counted=8)
     (block_files.stream_folder(gone, SPEC) / "block-000001.parquet").unlink()

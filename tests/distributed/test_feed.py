@@ -11,12 +11,13 @@ import pytest
 import torch
 from ray.exceptions import ObjectLostError
 
-from dwm_ray.blocks.stream import Selection, StreamSpec
+from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.distributed.buffer.stream import Delivery
 from dwm_ray.distributed.workers import prefetcher as module
 from dwm_ray.distributed.workers.prefetcher import BlockPrefetcher
 from dwm_ray.filters.keep_all import KeepAll, KeepAllConfig
 from dwm_ray.options import ReplayConfig
+from dwm_ray.replay.selection import Selection
 from dwm_ray.replay.sources import Intake
 from dwm_ray.types import SegmentShape
 
@@ -37,7 +38,7 @@ class Buffer:
         self.forgotten: list[int] = []
         self.positions: list[float] = []
         self.fetch = self.close = self
-        self.forget = SimpleNamespace(remote=lambda spec, index: self.forgotten.append(index))
+        self.invalidate = SimpleNamespace(remote=lambda spec, index: self.forgotten.append(index))
         self.remote = self._remote
 
     def _remote(self, spec: StreamSpec, cursor: str, *limits: float) -> Any:

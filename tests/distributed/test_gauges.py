@@ -122,9 +122,9 @@ def test_a_sampler_tells_totals_speed_and_how_busy_it_was(
     times = iter([102.0, 110.0])
     monkeypatch.setattr(module.time, "perf_counter", lambda: next(times))
     gauges = SamplerGauges("run", "sampler-0")
-    gauges.drew(10, 2.0)  # from 100 to 102
-    gauges.halved()
-    gauges.drew(30, 3.0)  # from 107 to 110
+    gauges.record(10, 2.0)  # from 100 to 102
+    gauges.record_oom_split()
+    gauges.record(30, 3.0)  # from 107 to 110
     assert made["dwm_sampler_segments"].values == [10, 40]
     assert made["dwm_sampler_segments_per_s"].values == [5, 10]
     assert made["dwm_sampler_busy_fraction"].values == [1, 0.5]

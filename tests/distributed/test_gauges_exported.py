@@ -74,7 +74,7 @@ def test_learners_export_the_catalogue_between_them(
     ring = imagined_ring(config, task_data, trained, CPU) if model is DWM else None
     trainer = agent_trainer(config, task_data, agent, trained, ring)
     numbers = (lambda: numbers_of_feed(config, ring)) if ring else dict
-    learn_trial(trainer, config, task_data, tmp_path, lambda row: None, numbers, 0.0, Gauges("learner").tell)
+    learn_trial(trainer, config, task_data, tmp_path, lambda row: None, numbers, 0.0, Gauges("learner").set_row)
     every = {f"dwm_learner_{name}" for name in ("update", "updates_per_s", "score_mean", "q_mean", "gpu_bytes")}
     assert every <= seen.keys()
     of_streams, of_rounds = {"dwm_learner_rows_fetched"}, {name for name in names("learner") if rounds_only(name)}
@@ -85,18 +85,18 @@ def test_learners_export_the_catalogue_between_them(
 
 
 def rounds_only(name: str) -> bool:
-    return "(rounds)" in FAMILIES["learner"][name.removeprefix("dwm_learner_")]
+    return "(on-policy refresh)" in FAMILIES["learner"][name.removeprefix("dwm_learner_")]
 
 
 def test_training_a_world_model_exports_the_catalogue(tmp_path: Path, seen: dict[str, float]) -> None:
     config = tiny_config(recording(tmp_path / "data.hdf5"))
     trainer = world_model_trainer(config, load_task_data(config), CPU)
-    with MetricsWriter(tmp_path, on_row=Gauges("world_model").tell) as writer:
+    with MetricsWriter(tmp_path, on_row=Gauges("world_model").set_row) as writer:
         fit(trainer, model_options(config).num_updates, lambda row: log_row(writer, row))
     assert names("world_model") <= seen.keys()
     assert seen["dwm_world_model_update"] == model_options(config).num_updates
 
 
 def test_a_sampler_exports_the_catalogue(seen: dict[str, float]) -> None:
-    SamplerGauges("run", "sampler-0").drew(10, 0.5)
+    SamplerGauges("run", "sampler-0").record(10, 0.5)
     assert seen.keys() == names("sampler")

@@ -1,4 +1,4 @@
-"""Row accounting of a stream, exact over buffers that are killed and sessions that follow each other."""
+"""Row journaling of a stream, exact over buffers that are killed and sessions that follow each other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
 from dwm_ray.blocks import block_files
 from dwm_ray.blocks import journal as module
-from dwm_ray.blocks.journal import Journal, journals_of, totals
+from dwm_ray.blocks.journal import Journal, load_journals, total_counters
 from dwm_ray.distributed.buffer.replay_buffer import SyntheticReplayBuffer
 
 __all__ = ["store"]
@@ -25,13 +25,13 @@ def folder(run: Path) -> Path:
 
 
 def assert_exact(run: Path, samplers: list[Sampler], cursors: dict[str, int]) -> None:
-    """The account against its witnesses: what samplers drew, what lies on disk, what readers got."""
-    account = Journal(folder(run))
-    on_disk = block_files.blocks_on_disk(run, spec())
-    assert account.drawn == sum(len(spec().rows_of(index)) for sampler in samplers for index in sampler.written)
-    assert account.drawn == sum(account.kept.values()) + account.dropped
-    assert account.kept == on_disk
-    assert account.consumed == cursors
+    """The journal against its witnesses: what samplers drew, what lies on disk, what readers got."""
+    journal = Journal(folder(run))
+    on_disk = block_files.stored_blocks(run, spec())
+    assert journal.generated == sum(len(spec().rows_of(index)) for sampler in samplers for index in sampler.written)
+    assert journal.generated == sum(journal.accepted.values()) + journal.dropped
+    assert journal.accepted == on_disk
+    assert journal.consumed == cursors
 
 
 async def take(buffer: SyntheticReplayBuffer, cursor: str, most: int, have: dict[int, np.ndarray]) -> bool:
@@ -50,7 +50,7 @@ def test_a_buffer_killed_at_any_moment_counts_every_row_once(tmp_path: Path, sto
     store.restarted = True
 
     async def life(readers: dict[str, dict[int, np.ndarray]]) -> bool:
-        buffer = build(tmp_path, store, *samplers, lead=2)
+        buffer = build(tmp_path, store, *samplers, prefetch_limit=2)
         return all([await take(buffer, name, 1, blocks) for name, blocks in readers.items()])
 
     for number in range(50):
@@ -93,7 +93,7 @@ def test_storage_that_fails_for_a_while_costs_no_row(tmp_path: Path, store: Stor
 
     asyncio.run(scenario())
     assert_whole(have, spec())
-    assert Journal(folder(tmp_path)).drawn == NUM
+    assert Journal(folder(tmp_path)).generated == NUM
 
 
 def test_sessions_add_up_and_a_closed_cursor_stays_counted(tmp_path: Path, store: Store) -> None:
@@ -113,33 +113,33 @@ def test_sessions_add_up_and_a_closed_cursor_stays_counted(tmp_path: Path, store
         assert counters["segments_consumed"] == (number + 1) * NUM
     assert json.loads((folder(tmp_path) / "stream.json").read_text())["seconds"] == 0.5 * NUM_BLOCKS
     assert Journal(folder(tmp_path)).positions == {}
-    assert totals(list(journals_of(tmp_path).values())) == counters
+    assert total_counters(load_journals(tmp_path).values()) == counters
 
 
 def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
     for block in (0, 1):
-        Journal(folder(tmp_path)).drew(block, 4, kept=True, seconds=1.0)
+        Journal(folder(tmp_path)).record_block(block, 4, accepted=True, seconds=1.0)
     path = folder(tmp_path) / module.FILE
     path.write_text(path.read_text()[:-9])
     again = Journal(folder(tmp_path))
-    assert again.kept == {0: 4}
-    again.drew(1, 4, kept=True, found=True)
-    again.drew(1, 4, kept=False, seconds=1.0)
+    assert again.accepted == {0: 4}
+    again.record_block(1, 4, accepted=True, found=True)
+    again.record_block(1, 4, accepted=False, seconds=1.0)
     last = Journal(folder(tmp_path))
-    assert (last.kept, last.drawn, last.dropped, last.seconds) == ({0: 4, 1: 4}, 12, 4, 2.0)
+    assert (last.accepted, last.generated, last.dropped, last.seconds) == ({0: 4, 1: 4}, 12, 4, 2.0)
 
 
-def test_lines_wait_while_the_account_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    account, really = Journal(folder(tmp_path)), module.open_to_append
+def test_lines_wait_while_the_journal_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal, really = Journal(folder(tmp_path)), module.open_to_append
 
     def full(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module, "open_to_append", full)
-    account.drew(0, 4, kept=True)
+    journal.record_block(0, 4, accepted=True)
     monkeypatch.setattr(module, "open_to_append", really)
-    account.drew(1, 4, kept=True)
-    assert Journal(folder(tmp_path)).kept == account.kept == {0: 4, 1: 4}
+    journal.record_block(1, 4, accepted=True)
+    assert Journal(folder(tmp_path)).accepted == journal.accepted == {0: 4, 1: 4}
 
 
 def test_a_block_whose_file_has_gone_is_drawn_again_and_the_first_counts_as_dropped(
@@ -148,7 +148,7 @@ def test_a_block_whose_file_has_gone_is_drawn_again_and_the_first_counts_as_drop
     sampler = Sampler(tmp_path)
     for index in range(NUM_BLOCKS):
         block_files.write_block(tmp_path, spec(), index, rows_of(spec(), index), SHAPE)
-        Journal(folder(tmp_path)).drew(index, len(rows_of(spec(), index)), kept=True)
+        Journal(folder(tmp_path)).record_block(index, len(rows_of(spec(), index)), accepted=True)
     (folder(tmp_path) / "block-000002.parquet").unlink()
     buffer, have = build(tmp_path, store, sampler), dict[int, np.ndarray]()
 
@@ -158,5 +158,5 @@ def test_a_block_whose_file_has_gone_is_drawn_again_and_the_first_counts_as_drop
 
     asyncio.run(scenario())
     assert_whole(have, spec())
-    account = Journal(folder(tmp_path))
-    assert (account.dropped, account.drawn, sum(account.kept.values())) == (BLOCK_ROWS, NUM + BLOCK_ROWS, NUM)
+    journal = Journal(folder(tmp_path))
+    assert (journal.dropped, journal.generated, sum(journal.accepted.values())) == (BLOCK_ROWS, NUM + BLOCK_ROWS, NUM)

@@ -14,7 +14,6 @@ from test_sweep_pipeline import finish, read, start
 from tiny_task import ONE_STEP, tiny_config
 
 from dwm_ray.agents.parts.build import new_agent
-from dwm_ray.blocks.stream import Selection
 from dwm_ray.data.task_data import load_task_data
 from dwm_ray.distributed.cluster.resources import place
 from dwm_ray.distributed.tune.trial import ClusterServices
@@ -22,6 +21,7 @@ from dwm_ray.distributed.workers.rollouts import ActorRollouts
 from dwm_ray.filters.keep_all import KeepAll, KeepAllConfig
 from dwm_ray.local.run import world_model
 from dwm_ray.replay.on_policy import LocalRollouts, RolloutContext
+from dwm_ray.replay.selection import Selection
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.world_models.parts.build import model_fingerprint

@@ -12,7 +12,7 @@ from tiny_task import BLOCK_ROWS, NUM_BLOCKS, NUM_SEGMENTS, recording, tiny_conf
 
 from dwm_ray.blocks import block_files, block_generator
 from dwm_ray.blocks.counters import Counters
-from dwm_ray.blocks.journal import Journal, journals_of, totals
+from dwm_ray.blocks.journal import Journal, load_journals, total_counters
 from dwm_ray.blocks.stream import StreamSpec, generate_block
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData, load_task_data
@@ -60,7 +60,7 @@ class Site:
     def rings(self, *configs: RunConfig) -> dict[str, Ring]:
         return stored_rings(configs or [self.config], self.task_data, self.model, self.run, CPU)
 
-    def account(self) -> Journal:
+    def journal(self) -> Journal:
         return Journal(block_files.stream_folder(self.run.root, stream_of(self.config, self.task_data)))
 
     def assert_same(self, ring: Ring, config: RunConfig) -> None:
@@ -80,14 +80,14 @@ def test_a_stream_is_drawn_once_and_found_again(site: Site) -> None:
         [ring] = site.rings().values()
         site.assert_same(ring, site.config)
     assert site.drawn == site.read == list(range(NUM_BLOCKS))
-    account = site.account()
-    assert (account.drawn, account.dropped, account.restored) == (NUM_SEGMENTS, 0, NUM_SEGMENTS)
-    assert list(account.consumed.values()) == [NUM_SEGMENTS] * 2
-    assert account.positions == {}
-    assert account.seconds > 0
+    journal = site.journal()
+    assert (journal.generated, journal.dropped, journal.restored) == (NUM_SEGMENTS, 0, NUM_SEGMENTS)
+    assert list(journal.consumed.values()) == [NUM_SEGMENTS] * 2
+    assert journal.positions == {}
+    assert journal.seconds > 0
     end = read_json(block_files.stream_folder(site.run.root, stream_of(site.config, site.task_data)) / "stream.json")
     assert (end["rows"], end["blocks"]) == (NUM_SEGMENTS, NUM_BLOCKS)
-    assert end["seconds"] == pytest.approx(account.seconds)
+    assert end["seconds"] == pytest.approx(journal.seconds)
 
 
 def test_members_share_a_pass_and_what_they_keep_alike(site: Site) -> None:
@@ -99,7 +99,7 @@ def test_members_share_a_pass_and_what_they_keep_alike(site: Site) -> None:
     assert len(rings) == 3
     for config in configs:
         site.assert_same(rings[stream_key(config, site.task_data)], config)
-    assert list(site.account().consumed.values()) == [NUM_SEGMENTS] * len(configs), "a cursor for every trial"
+    assert list(site.journal().consumed.values()) == [NUM_SEGMENTS] * len(configs), "a cursor for every trial"
 
 
 def test_a_process_that_ended_in_the_middle_goes_on_with_the_blocks_that_are_there(site: Site) -> None:
@@ -114,10 +114,10 @@ def test_a_process_that_ended_in_the_middle_goes_on_with_the_blocks_that_are_the
     site.assert_same(ring, site.config)
     assert site.drawn == list(range(NUM_BLOCKS)), "no block was drawn twice"
     assert site.read == [0, 1, 2]
-    account = site.account()
-    assert account.kept == dict.fromkeys(range(4), BLOCK_ROWS) | {4: NUM_SEGMENTS - 4 * BLOCK_ROWS}
-    assert account.restored == 3 * BLOCK_ROWS
-    assert sorted(account.consumed.values()) == [3 * BLOCK_ROWS, NUM_SEGMENTS]
+    journal = site.journal()
+    assert journal.accepted == dict.fromkeys(range(4), BLOCK_ROWS) | {4: NUM_SEGMENTS - 4 * BLOCK_ROWS}
+    assert journal.restored == 3 * BLOCK_ROWS
+    assert sorted(journal.consumed.values()) == [3 * BLOCK_ROWS, NUM_SEGMENTS]
 
 
 def test_rows_do_not_depend_on_which_blocks_were_there(site: Site) -> None:
@@ -140,15 +140,15 @@ def test_a_run_with_a_storage_keeps_blocks_there_alone(site: Site, tmp_path: Pat
         assert len(list((tmp_path / "kept").rglob("*.parquet"))) == NUM_BLOCKS
         assert len(list(site.run.root.glob("streams/*/stream.json"))) == 1
     assert site.drawn == list(range(NUM_BLOCKS))
-    accounts = journals_of(tmp_path / "kept")
-    assert accounts.keys() == journals_of(site.run.root).keys()
-    assert totals(list(accounts.values()))["segments_consumed"] == 2 * NUM_SEGMENTS
+    journals = load_journals(tmp_path / "kept")
+    assert journals.keys() == load_journals(site.run.root).keys()
+    assert total_counters(journals.values())["segments_consumed"] == 2 * NUM_SEGMENTS
 
 
-def test_counters_are_what_the_accounts_come_to(site: Site) -> None:
+def test_counters_are_what_the_journals_come_to(site: Site) -> None:
     site.rings()
     site.rings(site.config, site.config.with_values({"seed": 1}))
-    Counters.here(site.run).write()
+    Counters.local(site.run).write()
     assert read_json(site.run.counters) == {
         "world_models_trained": 1,
         "streams_generated": 1,

@@ -12,7 +12,6 @@ from tiny_task import ONE_STEP, recording, tiny_config
 
 from dwm_ray.agents.base import Agent
 from dwm_ray.agents.parts.build import new_agent
-from dwm_ray.blocks.stream import Selection
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import load_task_data
 from dwm_ray.filters.keep_all import KeepAll, KeepAllConfig
@@ -25,6 +24,7 @@ from dwm_ray.replay.on_policy import (
     starts_per_shard,
 )
 from dwm_ray.replay.ring import Ring
+from dwm_ray.replay.selection import Selection
 from dwm_ray.replay.sources import real_ring
 from dwm_ray.tasks.table import never
 from dwm_ray.types import SegmentShape

@@ -86,7 +86,7 @@ class BareCaller(Usage):
 
     async def _request(self, sampler: Any, spec: StreamSpec) -> None:
         while True:
-            _, meta = sampler.draw.remote(spec, self._received)
+            _, meta = sampler.generate.remote(spec, self._received)
             await meta
             self._received += 1
 

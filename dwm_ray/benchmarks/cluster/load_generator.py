@@ -55,7 +55,7 @@ class SimulatedSamplers:
         self._turnarounds: list[float] = []
 
     @ray.method(num_returns=2)
-    async def draw(self, spec: StreamSpec, index: int) -> tuple[np.ndarray, dict[str, Any]]:
+    async def generate(self, spec: StreamSpec, index: int) -> tuple[np.ndarray, dict[str, Any]]:
         """Return a block after `draw_s` seconds; it contains the time at which it was generated."""
         if self._idle:
             self._turnarounds.append(time.time() - self._idle.popleft())

@@ -95,7 +95,7 @@ def samplers(config: RunConfig, folder: Path, counts: Sequence[int]) -> Iterator
     spec, names = StreamSpec.of(config, MODEL), list(services.sampler_names)
     buffers = {count: Shards.build(run.address, config.cluster, names[:count], here) for count in counts}
     warm_up = replace(spec, num_segments=spec.block_rows, seed=-1)
-    ray.get([sampler.draw.remote(warm_up, 0)[1] for sampler in services.samplers])
+    ray.get([sampler.generate.remote(warm_up, 0)[1] for sampler in services.samplers])
     try:
         yield Samplers(run, spec, buffers)
     finally:

@@ -1,1 +1,1 @@
-"""The shared synthetic replay buffer."""
+"""Shared replay buffer: actors that request blocks from samplers and hand them to learners."""

@@ -1,7 +1,7 @@
-"""Who waits in the buffer, and what wakes them: nobody is woken in vain.
+"""Asyncio helpers that wake only the tasks whose condition has changed.
 
-One condition for all would wake hundreds of samplers' tasks and readers at every block, to find that nothing is theirs.
-Here a sampler's task is handed the block that it waits for, and a block wakes the readers of its own stream.
+One condition for all would wake hundreds of sampler tasks and readers at every block. Here, a sampler task receives the
+block that it should request, and a block wakes the readers of its own stream.
 """
 
 from __future__ import annotations
@@ -11,57 +11,58 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-Errand = TypeVar("Errand")
+Item = TypeVar("Item")
 
 
-class Soon:
-    """A function, called once for all calls that come within `delay_s` of the first, at the end of that time."""
+class Debounced:
+    """Function that runs once for all calls within `delay_s` of the first, at the end of that time."""
 
     def __init__(self, function: Callable[[], None], delay_s: float) -> None:
-        self._function, self._delay_s, self._due = function, delay_s, False
+        self._function, self._delay_s, self._scheduled = function, delay_s, False
 
     def __call__(self) -> None:
-        if not self._due:
-            self._due = True
+        if not self._scheduled:
+            self._scheduled = True
             asyncio.get_running_loop().call_later(self._delay_s, self._run)
 
     def _run(self) -> None:
-        self._due = False
+        self._scheduled = False
         self._function()
 
 
-class Bell:
-    """Wakes all that wait for it, at once or soon; who comes later waits for the next ring."""
+class Condition:
+    """Condition whose waiters are notified at once, or debounced."""
 
     def __init__(self, delay_s: float) -> None:
         self._event = asyncio.Event()
-        self.ring_soon = Soon(self.ring, delay_s)
+        self.notify_debounced = Debounced(self.notify, delay_s)
 
-    def ring(self) -> None:
+    def notify(self) -> None:
+        """Wake all current waiters."""
         self._event.set()
         self._event = asyncio.Event()
 
-    async def wait(self, until: Callable[[], bool]) -> None:
-        """Look at every ring if it is true by now."""
-        while not until():
+    async def wait_for(self, predicate: Callable[[], bool]) -> None:
+        """Wait until `predicate` is true; it is evaluated at every notification."""
+        while not predicate():
             await self._event.wait()
 
 
-class Desk(Generic[Errand]):
-    """Those who are idle queue here and are handed errands in the order in which they came."""
+class Dispatcher(Generic[Item]):
+    """Queue of idle tasks, which receive items in the order in which they came."""
 
-    def __init__(self, next_errand: Callable[[], Errand | None]) -> None:
-        self._next_errand = next_errand
-        self._idle: deque[asyncio.Future[Errand]] = deque()
+    def __init__(self, next_item: Callable[[], Item | None]) -> None:
+        self._next_item = next_item
+        self._idle: deque[asyncio.Future[Item]] = deque()
 
-    async def errand(self) -> Errand:
-        """The next one, as soon as there is one."""
-        mine: asyncio.Future[Errand] = asyncio.get_running_loop().create_future()
-        self._idle.append(mine)
-        self.hand_out()
-        return await mine
+    async def get(self) -> Item:
+        """Wait for an item."""
+        future: asyncio.Future[Item] = asyncio.get_running_loop().create_future()
+        self._idle.append(future)
+        self.dispatch()
+        return await future
 
-    def hand_out(self) -> None:
-        """Call it when there may be errands."""
-        while self._idle and (errand := self._next_errand()) is not None:
-            self._idle.popleft().set_result(errand)
+    def dispatch(self) -> None:
+        """Hand available items to idle tasks; call it when there may be new items."""
+        while self._idle and (item := self._next_item()) is not None:
+            self._idle.popleft().set_result(item)

@@ -1,9 +1,9 @@
-"""The buffer as several actors, each an index of its own: a stream belongs to one of them by its name.
+"""The buffer as several actors: a stream belongs to one of them, determined by its name.
 
-One actor is one event loop, whose limit is what Ray's calls cost it (docs/benchmarks.md). Streams have nothing to do
-with each other, so actors that share them out need not talk; all ask the same samplers, and each keeps its part of the
-bytes. What one stream asks of its actor is not divided: where a single stream is too much, give its trials different
-`synthesis.seed`s, and they read different rows.
+One actor is one event loop, whose limit is the cost of Ray's calls (docs/benchmarks.md). Streams
+are independent, so the actors need not communicate. All of them use the same samplers, and each gets an equal part of
+`buffer_bytes`. The load of one stream is not divided: if it is too high, give its trials different values of
+`synthesis.seed`, so that they read different streams.
 """
 
 from __future__ import annotations
@@ -19,16 +19,15 @@ from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.distributed.buffer.replay_buffer import SyntheticReplayBuffer
 from dwm_ray.options import ClusterConfig
 
-ALWAYS_THERE = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
+RESTARTED = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
 
 
 def owner(stream: str, num_shards: int) -> int:
-    """Which actor a stream's name belongs to."""
+    """Return the number of the actor that owns a stream, given the stream's name."""
     return int(stream, 16) % num_shards
 
 
-def belongs(number: int, num_shards: int, stream: str) -> bool:
-    """Is the stream that actor's?"""
+def _owns(number: int, num_shards: int, stream: str) -> bool:
     return owner(stream, num_shards) == number
 
 
@@ -39,24 +38,23 @@ class Shards:
     actors: tuple[Any, ...]
 
     @staticmethod
-    def build(run: str, config: ClusterConfig, sampler_names: list[str], where: Any) -> Shards:
-        """Start them by a scheduling strategy; they live as long as the process that calls this."""
-        num_bytes = max(1, config.buffer_bytes // config.buffer_shards)
-        start = ray.remote(SyntheticReplayBuffer).options(**ALWAYS_THERE, scheduling_strategy=where).remote
-        about = (run, config.prefetch_blocks, num_bytes, sampler_names)
-        numbers = range(config.buffer_shards)
-        return Shards(tuple(start(*about, partial(belongs, number, len(numbers)), number) for number in numbers))
+    def build(run: str, config: ClusterConfig, sampler_names: list[str], strategy: Any) -> Shards:
+        """Start the actors with a scheduling strategy; they live as long as the calling process."""
+        count = config.buffer_shards
+        start = ray.remote(SyntheticReplayBuffer).options(**RESTARTED, scheduling_strategy=strategy).remote
+        args = (run, config.prefetch_blocks, max(1, config.buffer_bytes // count), sampler_names)
+        return Shards(tuple(start(*args, partial(_owns, number, count), number) for number in range(count)))
 
     def of(self, spec: StreamSpec) -> Any:
-        """The actor that a stream belongs to: the same for all who ask, also in a later session."""
+        """Return the actor that owns a stream; the same in every process and session."""
         return self.actors[owner(spec.fingerprint, len(self.actors))]
 
-    def save(self, at_once: bool) -> None:
-        """Have the accounts sent to the run's storage, if it has one; not at once, it may be a while."""
-        ray.get([actor.save.remote(at_once) for actor in self.actors])
+    def push_journals(self, force: bool) -> None:
+        """Push the journals to the run's storage, if it has one; without `force` only if they are due."""
+        ray.get([actor.push_journals.remote(force) for actor in self.actors])
 
     def counters(self) -> dict[str, int]:
-        """Rows in and out, over all actors."""
+        """Return the counters summed over all actors."""
         totals: Counter[str] = Counter()
         for counters in ray.get([actor.counters.remote() for actor in self.actors]):
             totals.update(counters)

@@ -1,4 +1,4 @@
-"""One stream inside the buffer: its ledger in memory, its account on disk, and what a restart finds of both."""
+"""One stream inside the buffer: its ledger in memory and its journal on disk."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.runs.storage import StorageFailed
 from dwm_ray.types import SegmentShape
 
-MOST_FAILURES = 5
-"""Failures in a row after which a stream is given up and its readers are told why."""
-STORAGE_PATIENCE_S = 60.0
-"""But so long blocks are tried again where storage fails."""
+MAX_FAILURES = 5
+"""Consecutive failures after which a stream fails and its readers receive the error."""
+STORAGE_TIMEOUT_S = 60.0
+"""Minimum time for which blocks are retried if the storage fails."""
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """What a fetch brings: blocks as (index, [ref to rows]), their shape, and whether that was all."""
+    """Result of a fetch: blocks as (index, [reference to rows]), their shape, and whether the stream is finished."""
 
     blocks: list[tuple[int, list[Any]]]
     shape: SegmentShape | None
@@ -30,72 +30,75 @@ class Delivery:
 
 @dataclass
 class Stream:
-    """See the module."""
+    """State of one stream."""
 
     run: block_files.Run
     spec: StreamSpec
     ledger: Ledger
-    account: Journal
+    journal: Journal
     shape: SegmentShape | None = None
     failures: int = 0
-    """In a row."""
+    """Consecutive failures."""
     failing_since: float = 0.0
     error: str | None = None
 
     @staticmethod
-    def load(run: block_files.Run, spec: StreamSpec, lead: int, account: Journal) -> Stream:
-        """With the blocks that an earlier session, or the buffer before it was killed, left on disk, in their order."""
-        stream = Stream(run, spec, Ledger(spec.num_blocks, lead), account)
-        for index, rows in account.reopened(block_files.blocks_on_disk(run, spec)).items():
+    def load(run: block_files.Run, spec: StreamSpec, prefetch_limit: int, journal: Journal) -> Stream:
+        """Load a stream with the blocks that an earlier session or buffer process stored, in their order."""
+        stream = Stream(run, spec, Ledger(spec.num_blocks, prefetch_limit), journal)
+        for index, rows in journal.reopen(block_files.stored_blocks(run, spec)).items():
             stream.ledger.restore(index, rows)
         if stream.ledger.arrived:
             stream.shape = block_files.read_shape(run, spec)
-        stream.describe()
+        if stream.ledger.complete:  # the session that completed it may have ended before it wrote the file
+            stream.mark_complete()
         return stream
 
     @property
     def wants_block(self) -> bool:
         return self.error is None and self.ledger.wants_block
 
-    def open(self, cursor: str) -> None:
-        """A reader comes: a new one, or one that the buffer before a restart knew."""
+    def open_cursor(self, cursor: str) -> None:
+        """Open a reader's cursor: a new one, or one known from before a restart."""
         if cursor not in self.ledger.cursors:
-            self.ledger.open_cursor(cursor, self.account.positions.get(cursor, 0))
-            self.ledger.consumed.setdefault(cursor, self.account.consumed.get(cursor, 0))
+            self.ledger.open_cursor(cursor, self.journal.positions.get(cursor, 0))
+            self.ledger.consumed.setdefault(cursor, self.journal.consumed.get(cursor, 0))
 
-    def record(self, cursor: str, is_open: bool = True) -> None:
-        """Write down where a cursor stands."""
-        self.account.read(cursor, self.ledger.cursors[cursor], self.ledger.consumed.get(cursor, 0), is_open)
+    def record_cursor(self, cursor: str, is_open: bool = True) -> None:
+        """Write a cursor's position to the journal."""
+        rows = self.ledger.consumed.get(cursor, 0)
+        self.journal.record_cursor(cursor, self.ledger.cursors[cursor], rows, is_open)
 
     def accept(self, index: int, meta: dict[str, Any], sampler: str) -> bool:
-        """A sampler answered; False where the block was here already."""
+        """Accept a sampler's block; return False for a duplicate."""
         self.failures, self.shape = 0, meta["shape"]
         costs = {name: meta[name] for name in ("seconds", "cpu_s", "oom_splits")}
-        self.account.drew(index, meta["rows"], kept=index not in self.ledger.rows, **costs, sampler=sampler)
+        is_new = index not in self.ledger.rows
+        self.journal.record_block(index, meta["rows"], accepted=is_new, **costs, sampler=sampler)
         return self.ledger.accept(index, meta["rows"])
 
-    def lost(self, index: int, rows: int | None) -> None:
-        """A sampler died before it answered. A block that it had stored by then, of `rows` rows, was drawn; else it is
-        wanted again."""
-        if rows is None or index in self.ledger.rows:
-            self.ledger.give_back(index)
+    def sampler_died(self, index: int, stored_rows: int | None) -> None:
+        """Accept a block that its sampler stored before it died (with `stored_rows`); otherwise release it."""
+        if stored_rows is None or index in self.ledger.rows:
+            self.ledger.release(index)
             return
         self.shape = self.shape or block_files.read_shape(self.run, self.spec)
-        self.account.drew(index, rows, kept=True, found=True)
-        self.ledger.accept(index, rows)
+        self.journal.record_block(index, stored_rows, accepted=True, found=True)
+        self.ledger.accept(index, stored_rows)
 
-    def failed(self, index: int, cause: BaseException) -> None:
-        """A sampler could not draw or write a block. Storage that fails may come back; what else fails will again."""
-        self.ledger.give_back(index)
+    def sampler_failed(self, index: int, cause: BaseException) -> None:
+        """Release a block whose generation raised; fail the stream after too many failures.
+
+        Failures of the storage are retried longer, because it may recover.
+        """
+        self.ledger.release(index)
         self.failures += 1
         self.failing_since = time.monotonic() if self.failures == 1 else self.failing_since
-        hopeful = (
-            isinstance(cause, OSError | StorageFailed) and time.monotonic() - self.failing_since < STORAGE_PATIENCE_S
-        )
-        if self.failures >= MOST_FAILURES and not hopeful:
+        of_storage = isinstance(cause, OSError | StorageFailed)
+        retry = of_storage and time.monotonic() - self.failing_since < STORAGE_TIMEOUT_S
+        if self.failures >= MAX_FAILURES and not retry:
             self.error = str(cause)
 
-    def describe(self) -> None:
-        """`stream.json`, once all blocks are there; the session that drew the last one may have ended before it."""
-        if self.ledger.complete:
-            block_files.write_end(self.run, self.spec, self.account.seconds)
+    def mark_complete(self) -> None:
+        """Write `stream.json`."""
+        block_files.mark_complete(self.run, self.spec, self.journal.seconds)

@@ -1,4 +1,4 @@
-"""Rows in and out of a run on Ray: what its buffer has counted."""
+"""Counters of a run on Ray, from its buffer."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dwm_ray.distributed.workers.sync import export_transfer_stats
 
 
 def counters_of(services: ClusterServices) -> Counters:
-    """Those of the run that a plant works for; the driver's traffic with its storage is counted from now on."""
+    """Return the counters of a run; also start to export the driver's transfer statistics."""
     export_transfer_stats(services.run, "driver")
 
-    def count(at_once: bool) -> dict[str, int]:
-        services.buffer.save(at_once)
+    def count(push: bool) -> dict[str, int]:
+        services.buffer.push_journals(push)
         services.run.pull()
         return services.buffer.counters()
 

@@ -65,7 +65,7 @@ def learner_loop(loop_config: dict[str, Any]) -> None:
         gauges = Gauges("learner", {"run": run.name, "trial": job.trial_id})
 
         def on_row(row: dict[str, Any]) -> None:
-            gauges.tell(row)
+            gauges.set_row(row)
             sender.now_and_then()
 
         with suppress(NonFiniteLoss):  # recorded in the trial's folder; to try again would diverge again

@@ -86,4 +86,4 @@ class Gauging:
 
     def told(self, trial: str, row: dict[str, Any]) -> None:
         """A row of metrics or of an evaluation."""
-        self._of(trial).tell(row)
+        self._of(trial).set_row(row)

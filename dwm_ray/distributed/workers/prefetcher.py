@@ -106,7 +106,7 @@ class BlockPrefetcher:
         new = [(index, ref) for index, [ref] in delivery.blocks if index not in self._seen]
         lost = [index for index, ref in new if not self._ingested(index, ref, delivery.shape)]
         if lost:
-            ray.get([self._buffer.forget.remote(self._spec, index) for index in lost])
+            ray.get([self._buffer.invalidate.remote(self._spec, index) for index in lost])
         order = [index for index, _ in delivery.blocks]
         self._position += min([order.index(index) for index in lost], default=len(order))
         self._complete = delivery.complete and not lost

@@ -49,19 +49,19 @@ class Sampler:
         self._agent = lru_cache(maxsize=8)(self._new_agent)
         name = ray.get_runtime_context().get_actor_name() or ""
         self._gauges = SamplerGauges(self._run.name, name)
-        self._halving = MicroBatching(self._gauges.halved)
+        self._micro_batching = MicroBatching(self._gauges.record_oom_split)
         rule, graphs = self._task_data.task.termination, options.execution.sampler_cuda_graphs
-        self._drawer = BlockGenerator(self._run.shared, self._starts, rule, self._halving, graphs)
+        self._generator = BlockGenerator(self._run.shared, self._starts, rule, self._micro_batching, graphs)
         export_transfer_stats(self._run, name)
 
     def _load(self, fingerprint: str) -> WorldModel:
         return load_model(self._run.fetched(self._run.world_model(fingerprint)), self._device)
 
     @ray.method(num_returns=2)
-    def draw(self, spec: StreamSpec, index: int) -> tuple[np.ndarray, dict[str, Any]]:
-        """See `BlockGenerator.draw`. The caller owns both values: they survive this actor."""
-        rows, meta = self._drawer.draw(spec, index, lambda: self._model(spec.world_model))
-        self._gauges.drew(meta["rows"], meta["seconds"])
+    def generate(self, spec: StreamSpec, index: int) -> tuple[np.ndarray, dict[str, Any]]:
+        """Generate a block; see `BlockGenerator.generate`. The caller owns both values, so they survive this actor."""
+        rows, meta = self._generator.generate(spec, index, lambda: self._model(spec.world_model))
+        self._gauges.record(meta["rows"], meta["seconds"])
         return rows, meta
 
     def pid(self) -> int:
@@ -77,10 +77,10 @@ class Sampler:
         """One part of a learner's round, imagined with the policy's weights of that version; rows on the CPU."""
         options, agent = self._agent(config)
         agent.load_state_dict(weights)
-        model = self._halving.of(self._model(world_model).with_options(sampling_options(options)))
+        model = self._micro_batching.wrap(self._model(world_model).with_options(sampling_options(options)))
         ground = on_policy.RolloutContext(model, self._starts, self._task_data.task.termination, selection(options))
         drawn = on_policy.generate_shard(options, ground, agent, version, part)
-        self._gauges.drew(drawn.num_segments, drawn.seconds)
+        self._gauges.record(drawn.num_segments, drawn.seconds)
         return replace(drawn, rows=drawn.rows.cpu())
 
     def _new_agent(self, config: str) -> tuple[RunConfig, Agent]:

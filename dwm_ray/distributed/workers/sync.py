@@ -64,7 +64,7 @@ def sending(run: RunFolder, folder: Path, process: str) -> Iterator[Sender]:
 def export_transfer_stats(run: RunFolder, process: str) -> None:
     """Export what this process exchanges with the run's storage."""
     if run.storage:
-        TRANSFERS.tell = Gauges("storage", {"run": run.name, "process": process}).set
+        TRANSFERS.on_change = Gauges("storage", {"run": run.name, "process": process}).set
 
 
 def ray_storage(run: RunFolder) -> dict[str, Any]:

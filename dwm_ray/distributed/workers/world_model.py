@@ -71,7 +71,7 @@ def _loop(job: dict[str, Any]) -> None:
         return
     folder, gauges = run.world_model(job["name"]), Gauges("world_model", {"run": run.name, "model": job["name"]})
     with sending(run, folder, f"model-{job['name']}") as sender:
-        with MetricsWriter(folder, trainer.update, gauges.tell) as writer:
+        with MetricsWriter(folder, trainer.update, gauges.set_row) as writer:
             seconds = fit(trainer, num_updates, lambda row: _report(trainer, writer, sender, row), seconds)
         publish(folder, trainer.averaged, config, task_data, trainer.update, seconds)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from dwm_ray.blocks.journal import FILE, Journal, totals
+from dwm_ray.blocks.journal import FILE, Journal, total_counters
 from dwm_ray.runs.folder import read_json
 from dwm_ray.runs.row_log import read_rows
 
@@ -84,19 +84,19 @@ def rows_exact(run: Path) -> bool:
     journals = {folder: Journal(folder) for folder in folders}
     if not all(_exact(folder, journal) for folder, journal in journals.items()):
         return False
-    expected, counted = totals(list(journals.values())), json.loads((run / "counters.json").read_text())
+    expected, counted = total_counters(journals.values()), json.loads((run / "counters.json").read_text())
     complete = all(_complete(folder) for folder in folders)
     return all(counted[name] == expected[name] if complete else counted[name] <= expected[name] for name in COUNTED)
 
 
 def _exact(folder: Path, journal: Journal) -> bool:
     on_disk = {_index(path): pq.read_metadata(path).num_rows for path in folder.glob("block-*.parquet")}
-    unrecorded = on_disk.keys() - journal.kept.keys()
+    unrecorded = on_disk.keys() - journal.accepted.keys()
     recorded = {index: rows for index, rows in on_disk.items() if index not in unrecorded}
-    if journal.kept != recorded or (unrecorded and _complete(folder)):
+    if journal.accepted != recorded or (unrecorded and _complete(folder)):
         return False
     available = sum(recorded.values())
-    return journal.drawn == available + journal.dropped and max(journal.consumed.values(), default=0) <= available
+    return journal.generated == available + journal.dropped and max(journal.consumed.values(), default=0) <= available
 
 
 def _complete(folder: Path) -> bool:

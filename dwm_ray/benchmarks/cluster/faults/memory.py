@@ -57,7 +57,7 @@ def sampler_memory(harness: FaultHarness, base: RunConfig) -> Outcome:
 def _limited(services: ClusterServices, config: RunConfig, run: RunFolder, task_data: TaskData) -> Outcome:
     spec, [sampler] = StreamSpec.of(config, MODEL), services.samplers
     warm_up = replace(spec, num_segments=WARM_UP_ROWS, block_rows=WARM_UP_ROWS)
-    ray.get(sampler.draw.remote(warm_up, 0)[1])  # loads the model, and what libraries load at their first use
+    ray.get(sampler.generate.remote(warm_up, 0)[1])  # loads the model, and what libraries load at their first use
     _limit_memory(ray.get(sampler.pid.remote()))
     started = time.time()
     blocks = _all_blocks(services, spec)
