@@ -1,15 +1,15 @@
-"""What a run is doing, read from its folder: trials, world models, streams, counters.
+"""State of a run, read from its folder: trials, world models, streams, counters.
 
-Reading costs the run nothing, works on every machine that sees the folder, and shows what would be there after a crash.
-Nothing but the folder is asked, so how many updates a world model or blocks a stream will have is known only where
-the trials' options tell it: their names are fingerprints of these.
+Reading does not disturb the run, works on every machine that sees the folder, and shows the state that a crash would
+leave behind. The folder does not record how many updates a world model or blocks a stream will have: these come from
+the options of the trials, whose fingerprints name world models and streams.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,26 +26,26 @@ from dwm_ray.world_models.base import model_options
 from dwm_ray.world_models.parts.build import model_fingerprint
 
 OVER = ("done", "stopped", "failed")
-"""What a trial's status is when nothing more comes of it."""
+"""Status of a trial that has ended."""
 TAIL_BYTES = 65_536
-"""Enough of a log's end for its last rows."""
+"""Bytes at the end of a log that hold its last rows."""
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class TrialState:
-    """One trial. `row` and `evaluation` are the last of their logs, {} before the first."""
+    """One trial. `row` and `evaluation` are the last rows of its logs, {} before the first."""
 
     folder: Path
     config: Json
-    """Options; {} where the trial has just been named."""
+    """Options; {} before they are written."""
     values: Json
-    """The point of the search."""
+    """Point of the search."""
     status: str
     error: str | None
     total: int
-    """Updates that it will make."""
+    """Number of updates of the whole trial."""
     row: Json
     evaluation: Json
 
@@ -54,8 +54,8 @@ class TrialState:
         return int(self.row.get("update", 0))
 
     @property
-    def waiting_share(self) -> float | None:
-        """Fraction of the learner's time that it waited for imagined rows; None where it needs none."""
+    def waiting_fraction(self) -> float | None:
+        """Fraction of time that the learner waits for generated rows; None if it needs none."""
         if "learner_busy_fraction" in self.row:
             return 1 - float(self.row["learner_busy_fraction"])
         if "waited_for_segments_s" not in self.row:
@@ -66,20 +66,20 @@ class TrialState:
 
 @dataclass(frozen=True)
 class ModelState:
-    """One world model, in training or whole."""
+    """One world model, in training or trained."""
 
     folder: Path
     name: str | None
-    """Plug-in; None where no trial's options tell."""
+    """Plug-in; None if no trial's options name it."""
     trained: bool
     total: int | None
-    """Most updates of its training; None where nothing tells."""
+    """Maximal number of training updates; None if unknown."""
     row: Json
 
 
 @dataclass(frozen=True)
 class StreamState:
-    """One stream of imagined segments on disk."""
+    """One stream of segments on disk."""
 
     folder: Path
     spec: StreamSpec | None
@@ -87,7 +87,7 @@ class StreamState:
     blocks: int
     rows: int | None
     rows_per_s: float | None
-    """While it is drawn: since its first block, all samplers together. Then: rows by seconds of sampling."""
+    """Rate of all samplers since the first block; of a complete stream, rows per second of sampling."""
 
 
 @dataclass(frozen=True)
@@ -99,26 +99,26 @@ class RunState:
     streams: list[StreamState]
     counters: Json
     concluded: bool
-    """Its results have been written, and nothing has happened since."""
+    """The results are written and nothing has changed since."""
     changed: float
-    """When anything last changed, by the file system's clock."""
+    """Time of the last change by the file system's clock."""
 
     def count(self, *statuses: str) -> int:
         return sum(trial.status in statuses for trial in self.trials)
 
     @property
     def over(self) -> bool:
-        """No trial is left to wait for."""
+        """Return whether all trials have ended."""
         return bool(self.trials) and self.count(*OVER) == len(self.trials)
 
 
 def look(run: RunFolder) -> RunState:
-    """The run as it is now. Files that are not there yet count as empty."""
+    """Return the state of a run. Missing files count as empty."""
     options = read_json(run.config)["run"]
-    plan = _plan(run, options)
+    parts = _SharedParts.of(run, options)
     trials = [_trial(folder, options["training"]["num_updates"]) for folder in run.trials()]
-    models = [_model(folder, plan) for folder in _folders(run.root / "world_models")]
-    streams = [_stream(run, folder, plan) for folder in _folders(run.root / "streams")]
+    models = [_model(folder, parts) for folder in _folders(run.root / "world_models")]
+    streams = [_stream(run, folder, parts) for folder in _folders(run.root / "streams")]
     changed = _changed(run)
     written = _modified(run.sweep) if (read_json(run.sweep) or {}).get("wall_s") else 0.0
     concluded = written >= changed and all(trial.status != "running" for trial in trials)
@@ -126,8 +126,7 @@ def look(run: RunFolder) -> RunState:
 
 
 def last_rows(path: Path, most: int) -> list[Json]:
-    """Up to `most` rows from the end of a JSON-lines file, without reading all of it; [] where there is none. A
-    half-written last row is passed over."""
+    """Return up to `most` rows from the end of a JSON-lines file without a half-written last row; [] without a file."""
     if not path.is_file():
         return []
     with path.open("rb") as file:
@@ -144,31 +143,34 @@ def last_rows(path: Path, most: int) -> list[Json]:
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """What the trials' options say of the parts that they share, by the parts' names."""
+class _SharedParts:
+    """World models and streams by fingerprint, as the trials' options describe them."""
 
     models: dict[str, tuple[str, int]]
-    """Fingerprint -> plug-in, updates."""
+    """Plug-in and number of updates."""
     streams: dict[str, StreamSpec]
     num_updates: int | None
-    """Of a world model that is none of these: known where all of the run's have equally many."""
+    """Updates of any other world model; known if all world models of the run have equally many."""
 
-
-def _plan(run: RunFolder, options: Json) -> _Plan:
-    identity = _identity(read_json(run.root / "data.json"))
-    configs = [folder / "config.json" for folder in run.trials()]
-    parts = [_parts(config, identity) for config in configs if config.is_file()]
-    models = {name: about for name, about, _ in parts if name and about}
-    streams = {spec.fingerprint: spec for _, _, spec in parts if spec is not None}
-    totals: set[int | None] = {about[1] for _, about, _ in parts if about}
-    totals = totals or {(options["world_model"] or {}).get("num_updates")}
-    return _Plan(models, streams, totals.pop() if len(totals) == 1 else None)
+    @staticmethod
+    def of(run: RunFolder, options: Json) -> _SharedParts:
+        identity = _identity(read_json(run.root / "data.json"))
+        configs = [folder / "config.json" for folder in run.trials()]
+        parts = [_parts_of(config, identity) for config in configs if config.is_file()]
+        models = {name: about for name, about, _ in parts if name and about}
+        streams = {spec.fingerprint: spec for _, _, spec in parts if spec is not None}
+        totals: set[int | None] = {about[1] for _, about, _ in parts if about}
+        totals = totals or {(options["world_model"] or {}).get("num_updates")}
+        return _SharedParts(models, streams, totals.pop() if len(totals) == 1 else None)
 
 
 @lru_cache(maxsize=4096)
-def _parts(config: Path, identity: DataIdentity | None) -> tuple[str | None, tuple[str, int] | None, StreamSpec | None]:
-    """Of a trial's world model: its fingerprint, (plug-in, updates), and the stream that it would give. A trial is
-    named by its options, so its file never changes. Options that this version of the code does not know tell nothing.
+def _parts_of(
+    config: Path, identity: DataIdentity | None
+) -> tuple[str | None, tuple[str, int] | None, StreamSpec | None]:
+    """Return fingerprint, (plug-in, updates) and stream of a trial's world model; None for each unknown.
+
+    A trial is named by its options, so its file never changes. Options of another version of the code are unknown.
     """
     try:
         run = RunConfig.model_validate(read_json(config))
@@ -184,50 +186,42 @@ def _parts(config: Path, identity: DataIdentity | None) -> tuple[str | None, tup
 
 
 def _identity(data: Json | None) -> DataIdentity | None:
-    """What world models are named by; None where their scale of returns was measured on data that are not read here."""
+    """Return the identity of the data, or None if their RTG scale was measured on rows that are not read here."""
     info = environment_info(data["env_id"]) if data else None
     return DataIdentity(data["fingerprint"], info.rtg_scale) if data and info and info.rtg_scale else None
 
 
 def _trial(folder: Path, num_updates: int) -> TrialState:
     config, status = read_json(folder / "config.json") or {}, read_json(folder / "status.json") or {}
-    rows, scores = (last_rows(folder / f"{log}.jsonl", 1) for log in ("metrics", "evaluations"))
+    row, evaluation = (next(iter(last_rows(folder / f"{log}.jsonl", 1)), {}) for log in ("metrics", "evaluations"))
+    total = config["training"]["num_updates"] if config else num_updates
+    values = read_json(folder / "values.json") or {}
     return TrialState(
-        folder,
-        config,
-        read_json(folder / "values.json") or {},
-        status.get("status", "pending"),
-        status.get("error"),
-        config["training"]["num_updates"] if config else num_updates,
-        rows[-1] if rows else {},
-        scores[-1] if scores else {},
+        folder, config, values, status.get("status", "pending"), status.get("error"), total, row, evaluation
     )
 
 
-def _model(folder: Path, plan: _Plan) -> ModelState:
-    rows, trained = last_rows(folder / "metrics.jsonl", 1), (folder / "status.json").is_file()
-    name, total = plan.models.get(folder.name, (None, plan.num_updates))
+def _model(folder: Path, parts: _SharedParts) -> ModelState:
+    row, trained = next(iter(last_rows(folder / "metrics.jsonl", 1)), {}), (folder / "status.json").is_file()
+    name, total = parts.models.get(folder.name, (None, parts.num_updates))
     name = name or (read_json(folder / "model.json") or {}).get("name")
-    return ModelState(folder, name, trained, total, rows[-1] if rows else {})
+    return ModelState(folder, name, trained, total, row)
 
 
-def _stream(run: RunFolder, folder: Path, plan: _Plan) -> StreamState:
-    spec, end = plan.streams.get(folder.name), read_json(folder / "stream.json")
+def _stream(run: RunFolder, folder: Path, parts: _SharedParts) -> StreamState:
+    spec, end = parts.streams.get(folder.name), read_json(folder / "stream.json")
     if end is not None:
         rate = end["rows"] / end["seconds"] if end["seconds"] else None
         return StreamState(folder, spec, True, end["blocks"], end["rows"], rate)
-    blocks = [
-        entry
-        for entry in run.shared.child(f"streams/{folder.name}").files()
-        if re.match(r"block-\d+\.parquet$", entry.name)
-    ]
+    files = run.shared.child(f"streams/{folder.name}").files()
+    blocks = [entry for entry in files if re.match(r"block-\d+\.parquet$", entry.name)]
     rows = None if spec is None else [len(spec.rows_of(int(block.name[6:-8]))) for block in blocks]
-    total = None if rows is None else sum(rows)
-    return StreamState(folder, spec, False, len(blocks), total, _rate([block.changed for block in blocks], rows or []))
+    rate = _rate([block.changed for block in blocks], rows or [])
+    return StreamState(folder, spec, False, len(blocks), None if rows is None else sum(rows), rate)
 
 
 def _rate(times: list[float], rows: list[int]) -> float | None:
-    """Rows a second between the first block's arrival and the last one's; None before the second block."""
+    """Return rows per second between the first and the last block's arrival; None before the second block."""
     if len(rows) < 2:
         return None
     seconds = max(times) - min(times)
@@ -235,12 +229,14 @@ def _rate(times: list[float], rows: list[int]) -> float | None:
 
 
 def _changed(run: RunFolder) -> float:
-    """When a trial, a world model, a stream or the counters last changed. The driver writes the counters every half
-    minute at least, so they also tell that it lives."""
+    """Return the time of the last change of a trial, a world model, a stream or the counters.
+
+    The driver writes the counters at least every 30 seconds, which shows that it is alive.
+    """
     logs = ("metrics.jsonl", "evaluations.jsonl", "status.json", "config.json")
     shared = [*_folders(run.root / "world_models"), *_folders(run.root / "streams")]
-    folders: Iterable[Path] = [*run.trials(), *shared]
-    return max(map(_modified, [run.config, run.counters, *shared, *(f / log for f in folders for log in logs)]))
+    files = [folder / log for folder in [*run.trials(), *shared] for log in logs]
+    return max(map(_modified, [run.config, run.counters, *shared, *files]))
 
 
 def _folders(parent: Path) -> Iterator[Path]:
@@ -248,7 +244,7 @@ def _folders(parent: Path) -> Iterator[Path]:
 
 
 def _modified(path: Path) -> float:
-    """Time of the last change; 0 where there is no such file."""
+    """Return the time of the last change; 0 without a file."""
     try:
         return path.stat().st_mtime
     except FileNotFoundError:

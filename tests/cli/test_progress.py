@@ -1,45 +1,66 @@
-"""The progress display tells from the run folder alone what is going on."""
+"""The progress display shows what the run folder holds."""
 
 import json
+from pathlib import Path
 
-from dwm_ray.cli.progress import MOST_SHOWN, line
+import pytest
+from rich.console import Console
+from rich.progress import Progress
+
+from dwm_ray.cli.progress import MOST_SHOWN, _Bars, line
 from dwm_ray.experiment.run_state import look
 from dwm_ray.runs.folder import RunFolder, set_status
 from dwm_ray.runs.tensor_files import write_json
 
 
-def make_run(tmp_path):
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
     run = RunFolder(tmp_path)
     write_json(run.config, {"run": {"world_model": {"num_updates": 400}, "training": {"num_updates": 1000}}})
     set_status(run.trial("done1"), "done")
     set_status(run.trial("bad1"), "failed", error="boom")
     set_status(run.trial("busy1"), "running")
     for folder, row in (
-        (run.trial("busy1"), {"update": 250, "q_mean": 3.5, "updates_per_s": 99.6}),
-        (run.world_model("abcdef1234567890"), {"update": 100, "holdout_loss": 0.25}),
+        (run.trial("busy1"), {"update": 250, "q_mean": 3.5, "updates_per_s": 99.6, "seconds": 50.0}),
+        (run.world_model("abcdef1234567890"), {"update": 100, "holdout_loss": 0.25, "seconds": 40.0}),
     ):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
     return run
 
 
-def test_line_counts_trials_and_shows_shares(tmp_path):
-    told = line(look(make_run(tmp_path)), 5, 3.0)
-    assert "[    3 s] 2 of 5 trials finished (1 failed)" in told
-    assert "world model abcdef12 25 % (holdout_loss 0.25)" in told
-    assert "trial busy1 25 % (q_mean 3.5, 100 updates/s)" in told
+def test_a_line_shows_the_whole_run_and_its_running_phases(run: RunFolder) -> None:
+    # World model: 160 s, a quarter done. Trials: 200 s each, two of five over, one at a quarter. So 670 of 1160 s are
+    # left, for two processes.
+    assert line(look(run), 5, 3.0) == (
+        "[    3 s] 42 %, 6 min left; 2 of 5 trials finished (1 failed); "
+        "world model abcdef1234 25 % (2 min left, holdout_loss 0.25); "
+        "trial busy1 25 % (2 min left, q_mean 3.5, 100 updates/s)"
+    )
 
 
-def test_a_whole_model_is_no_activity(tmp_path):
-    run = make_run(tmp_path)
+def test_a_trained_world_model_is_no_running_phase(run: RunFolder) -> None:
     set_status(run.world_model("abcdef1234567890"), "trained")
     assert "world model" not in line(look(run), 5, 3.0)
 
 
-def test_of_many_trials_at_once_a_few_are_named(tmp_path):
-    run = make_run(tmp_path)
+def test_a_few_of_many_running_trials_are_named(run: RunFolder) -> None:
     for number in range(9):
         set_status(run.trial(f"member{number}"), "running")
-    told = line(look(run), 12, 3.0)
-    assert told.count("trial ") == MOST_SHOWN - 1, "and the world model"
-    assert told.endswith("; and 5 more")
+    shown = line(look(run), 12, 3.0)
+    assert shown.count("trial ") == MOST_SHOWN - 1, "and the world model"
+    assert shown.endswith("; and 5 more")
+
+
+def test_bars_appear_and_disappear_with_their_phases(run: RunFolder) -> None:
+    progress = Progress(console=Console(quiet=True))
+    bars = _Bars(progress, 5)
+    bars.show(look(run))
+    assert [(task.description, round(task.completed, 2)) for task in progress.tasks] == [
+        ("all", 0.42),
+        ("world model abcdef1234", 0.25),
+        ("trial busy1", 0.25),
+    ]
+    set_status(run.world_model("abcdef1234567890"), "trained")
+    bars.show(look(run))
+    assert [task.description for task in progress.tasks] == ["all", "trial busy1"]

@@ -43,7 +43,7 @@ def run(tmp_path: Path) -> RunFolder:
         write_json(folder.trial(name) / "config.json", RUN)
         write_json(folder.trial(name) / "values.json", {"horizon": 5, "seed": 3})
         set_status(folder.trial(name), status, **more)
-    row = {"q_mean": 12.345, "updates_per_s": 99.6, "staleness": 2, "learner_busy_fraction": 0.9}
+    row = {"q_mean": 12.345, "seconds": 10.0, "updates_per_s": 99.6, "staleness": 2, "learner_busy_fraction": 0.9}
     write_rows(folder.trial("busy1"), "metrics", {"update": 250, **row})
     write_rows(folder.trial("busy1"), "evaluations", {"update": 250, "score_mean": 31.44})
     write_rows(folder.trial("bad1"), "metrics", *({"update": u, "q_mean": 10.0**u} for u in range(1, 9)))
@@ -65,11 +65,27 @@ def test_one_view_shows_all_parts(program: ModuleType, run: RunFolder, capsys: p
     assert program.main([str(run.root), "--once"]) == 0
     out = capsys.readouterr().out
     assert "3 trials: 1 running, 1 failed, 1 done; last change" in out
-    shown = ["busy1", "DWM-IQL", "horizon=5", "seed=3", "running", "250", "25%", "100", "31.4", "12.35", "2", "10%"]
+    assert "left; 2 of 3 trials finished (1 failed)" in out
+    shown = [
+        "busy1",
+        "DWM-IQL",
+        "horizon=5",
+        "seed=3",
+        "running",
+        "250",
+        "25%",
+        "30",
+        "s",
+        "100",
+        "31.4",
+        "12.35",
+        "2",
+        "10%",
+    ]
     assert row_of(out, "busy1") == shown
     assert "bad1 failed: CUDA out of memory" in out
-    assert row_of(out, "abcdef") == ["abcdef", "–", "training", "100", "25%", "25", "0.5", "0.25"]
-    assert row_of(out, "s1")[2:] == ["complete", "4", "4", "000", "2000"]
+    assert row_of(out, "abcdef") == ["abcdef", "–", "training", "100", "25%", "12", "s", "25", "0.5", "0.25"]
+    assert row_of(out, "s1")[2:] == ["complete", "4", "100%", "–", "4", "000", "2000"]
     assert "segments sampled 4\u202f000" in out
 
 
@@ -91,7 +107,7 @@ def test_the_last_failure_fits_a_screen(
     assert program.main([str(run.root), "--trial", "bad0"]) == 0
     out = capsys.readouterr().out
     assert "another cause" in out
-    assert "failed before the first" in out
+    assert "failed before its first row" in out
 
 
 def test_bad_input_is_one_line_and_code_2(
@@ -124,7 +140,7 @@ def test_watching_ends_with_the_run(
     assert program.main([str(run.root), "--every-s", "7"]) == 0
     out = capsys.readouterr().out
     assert naps == [7.0]
-    assert "2 of 3 trials finished (1 failed); world model abcdef 25 %" in out
+    assert "2 of 3 trials finished (1 failed); world model abcdef 25 % (12 s left, holdout_loss 0.25)" in out
     assert "3 trials: 1 failed, 2 done; results are written" in out
 
 
@@ -148,5 +164,5 @@ def test_a_screen_shows_those_at_work_first_and_counts_the_rest(
     Console(width=160, height=30).print(program.overview(run, state, 30))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 30
-    assert [line.split()[0] for line in lines[3:6]] == ["busy1", "bad1", "good1"]
+    assert [line.split()[0] for line in lines[4:7]] == ["busy1", "bad1", "good1"]
     assert any("more trials (--once shows all)" in line for line in lines)

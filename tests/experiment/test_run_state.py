@@ -48,16 +48,16 @@ def run(tmp_path: Path) -> RunFolder:
 
 def test_a_trial_before_and_after_its_first_row(run: RunFolder) -> None:
     [trial] = look(run).trials
-    assert (trial.status, trial.update, trial.total, trial.waiting_share) == ("pending", 0, 30, None)
+    assert (trial.status, trial.update, trial.total, trial.waiting_fraction) == ("pending", 0, 30, None)
     set_status(run.trial("t1"), "running")
     row = {"update": 20, "q_mean": 3.0, "waited_for_segments_s": 5.0, "seconds": 15.0}
     write_rows(run.trial("t1") / "metrics.jsonl", {"update": 10}, row)
     write_rows(run.trial("t1") / "evaluations.jsonl", {"update": 20, "score_mean": 7.0})
     [trial] = look(run).trials
     assert (trial.status, trial.update, trial.evaluation["score_mean"]) == ("running", 20, 7.0)
-    assert trial.waiting_share == 0.25, "5 of 20 seconds"
+    assert trial.waiting_fraction == 0.25, "5 of 20 seconds"
     write_rows(run.trial("t1") / "metrics.jsonl", {**row, "learner_busy_fraction": 0.9})
-    assert look(run).trials[0].waiting_share == pytest.approx(0.1)
+    assert look(run).trials[0].waiting_fraction == pytest.approx(0.1)
 
 
 def test_a_model_is_known_by_the_options_of_its_trials(run: RunFolder) -> None:

@@ -1,0 +1,186 @@
+"""Views of a run's state for a terminal: an overview of all parts, and the cause of a failure."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from dwm_ray.cli.progress import summary
+from dwm_ray.experiment.names import method_name
+from dwm_ray.experiment.phases import Phase, model_phase, stream_phase, trial_phase
+from dwm_ray.experiment.run_state import ModelState, RunState, StreamState, TrialState, last_rows
+from dwm_ray.experiment.search_space import describe
+from dwm_ray.report.table import NOTHING, format_count, format_seconds
+from dwm_ray.runs.folder import RunFolder, read_json
+
+QUIET_S = 90.0
+"""A run without a change for this long has stopped: its driver would have written its counters three times."""
+STATUSES = {"running": "bold", "failed": "red", "done": "green", "stopped": "yellow", "pending": "dim"}
+"""Style per status, in the order in which trials are listed."""
+LOG_ROWS = 5
+MOST_CAUSES = 4
+"""Causes of failures on a screen that is refreshed."""
+
+
+def age(state: RunState) -> float:
+    """Return the seconds since the last change, assuming that the clocks of both machines agree."""
+    return max(0.0, time.time() - state.changed)
+
+
+def overview(run: RunFolder, state: RunState, height: int | None = None) -> RenderableType:
+    """Return the whole run; with `height`, only the trials that fit a screen of so many lines."""
+    counters = "; ".join(f"{name.replace('_', ' ')} {format_count(count)}" for name, count in state.counters.items())
+    return Group(
+        _heading(run, state),
+        *_trials(state, height),
+        *([_models_table(state.models)] if state.models else []),
+        *([_streams_table(state.streams)] if state.streams else []),
+        Text(counters),
+    )
+
+
+def _heading(run: RunFolder, state: RunState) -> Text:
+    record = read_json(run.config)
+    counts = ", ".join(f"{state.count(name)} {name}" for name in STATUSES if state.count(name)) or "none yet"
+    when = "results are written" if state.concluded else f"last change {format_seconds(age(state))} ago"
+    quiet = " - it may have stopped" if not state.concluded and age(state) > QUIET_S else ""
+    first = f"{record['run'].get('task', NOTHING)}, profile {record.get('profile', NOTHING)}: {run.root}"
+    num_trials = len(state.trials)
+    return Text(f"{first}\n{summary(state, num_trials)}\n{num_trials} trials: {counts}; {when}{quiet}")
+
+
+def _trials(state: RunState, height: int | None) -> list[RenderableType]:
+    """Return the table of trials, the number of hidden ones, and the causes of failures."""
+    shown, failed = _in_order(state.trials), [trial for trial in state.trials if trial.status == "failed"]
+    if height is not None:
+        failed = failed[-MOST_CAUSES:]
+        others = sum(1 + len(group) for group in (state.models, state.streams) if group)
+        shown = shown[: max(3, height - others - len(failed) - 9)]  # 9: the lines around the tables
+    hidden = len(state.trials) - len(shown)
+    more = [Text(f"and {hidden} more trials (--once shows all)", style="dim")] if hidden else []
+    return [_trials_table(shown), *more, *(Text(f"{t.folder.name} failed: {t.error}", style="red") for t in failed)]
+
+
+def _in_order(trials: list[TrialState]) -> list[TrialState]:
+    ranks = {name: rank for rank, name in enumerate(STATUSES)}
+    return sorted(trials, key=lambda t: (ranks[t.status], -t.evaluation.get("score_mean", 0.0), t.folder.name))
+
+
+def _trials_table(trials: list[TrialState]) -> Table:
+    headers = ("trial", "method", "point", "status", "updates", "", "left", "upd/s")
+    table = _grid(*headers, "score", "q mean", "stale", "waits", left=4)
+    for trial in trials:
+        row, point = trial.row, {name: value for name, value in trial.values.items() if name != "seed"}
+        seed = f" seed={trial.config['seed']}" if "seed" in trial.config else ""
+        table.add_row(
+            trial.folder.name,
+            _method(trial),
+            f"{describe(point)}{seed}".strip(),
+            trial.status,
+            format_count(trial.update),
+            _number(trial.update / trial.total, ".0%"),
+            format_seconds(trial_phase(trial).remaining_s),
+            _number(row.get("updates_per_s"), ".0f"),
+            _number(trial.evaluation.get("score_mean"), ".1f"),
+            _number(row.get("q_mean"), ".4g"),
+            _number(row.get("staleness"), ".0f"),
+            _number(trial.waiting_fraction, ".0%"),
+            style=STATUSES[trial.status],
+        )
+    return table
+
+
+def _models_table(models: list[ModelState]) -> Table:
+    table = _grid("world model", "plug-in", "status", "updates", "", "left", "upd/s", "loss", "holdout", left=3)
+    for model in models:
+        phase, seconds = model_phase(model), model.row.get("seconds")
+        table.add_row(
+            model.folder.name,
+            model.name or NOTHING,
+            "trained" if model.trained else "training",
+            format_count(phase.done),
+            *_progress(phase),
+            _number(phase.done / seconds if seconds else None, ".0f"),
+            _number(model.row.get("loss"), ".4g"),
+            _number(model.row.get("holdout_loss"), ".4g"),
+            style="green" if model.trained else "bold",
+        )
+    return table
+
+
+def _streams_table(streams: list[StreamState]) -> Table:
+    table = _grid("stream", "target RTG", "status", "blocks", "", "left", "rows", "rows/s", left=3)
+    for stream in streams:
+        table.add_row(
+            stream.folder.name,
+            NOTHING if stream.spec is None else f"{stream.spec.target_rtg:g}",
+            "complete" if stream.complete else "growing",
+            f"{stream.blocks}" if stream.spec is None else f"{stream.blocks} of {stream.spec.num_blocks}",
+            *_progress(stream_phase(stream)),
+            format_count(stream.rows),
+            _number(stream.rows_per_s, ".0f"),
+            style="green" if stream.complete else "bold",
+        )
+    return table
+
+
+def _progress(phase: Phase) -> tuple[str, str]:
+    return _number(phase.fraction, ".0%"), format_seconds(phase.remaining_s)
+
+
+def failure(state: RunState, trial_id: str | None, height: int) -> RenderableType:
+    """Return the cause of a failure on one screen of so many lines: of the trial, or of the last one that failed.
+
+    Raises:
+        ValueError: The run has no trial of this id.
+    """
+    failed = [trial for trial in state.trials if trial.status == "failed"]
+    failed.sort(key=lambda trial: (trial.folder / "status.json").stat().st_mtime)
+    chosen = [trial for trial in state.trials if trial.folder.name == trial_id] if trial_id else failed[-1:]
+    if trial_id and not chosen:
+        raise ValueError(f"--trial {trial_id}: this run has {', '.join(t.folder.name for t in state.trials) or 'none'}")
+    if not chosen:
+        return Text("no trial of this run has failed")
+    [trial] = chosen
+    others = [t for t in failed if t is not trial][-5:]
+    traceback = trial.folder / "failure.txt"
+    lines = traceback.read_text().rstrip().splitlines() if traceback.is_file() else []
+    room = max(10, height - len(others) - 8)
+    heading = f"{_method(trial)} {describe(trial.values)}: {trial.status} after {trial.update} updates"
+    return Group(
+        Text(f"{trial.folder}\n{heading}"),
+        Text(trial.error or "no cause was recorded", style="red"),
+        _log_table(last_rows(trial.folder / "metrics.jsonl", LOG_ROWS), room // 2 if lines else room),
+        *(Text(text, style="dim") for text in lines[-(room // 2) :]),
+        *(Text(f"also failed: {t.folder.name}: {t.error}", no_wrap=True, overflow="ellipsis") for t in others),
+    )
+
+
+def _log_table(rows: list[dict[str, Any]], most: int) -> RenderableType:
+    """Return the last rows of a log, one column per row and at most `most` metrics."""
+    if not rows:
+        return Text("the log is empty: the trial failed before its first row", style="dim")
+    table = _grid("update", *(f"{row['update']}" for row in rows))
+    for name in [name for name in rows[-1] if name != "update"][:most]:
+        table.add_row(name, *(_number(row.get(name), ".4g") for row in rows))
+    return table
+
+
+def _method(trial: TrialState) -> str:
+    return method_name(trial.config) if "agent" in trial.config else NOTHING
+
+
+def _grid(*headers: str, left: int = 1) -> Table:
+    """Return a table without lines; the first `left` columns are left-aligned."""
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="underline")
+    for place, header in enumerate(headers):
+        table.add_column(header, justify="left" if place < left else "right", no_wrap=True)
+    return table
+
+
+def _number(value: float | None, layout: str) -> str:
+    return NOTHING if value is None else format(value, layout)
