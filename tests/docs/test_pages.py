@@ -5,6 +5,7 @@ Links between pages and anchors are checked by `mkdocs build --strict` (.ci/chec
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import sys
@@ -143,6 +144,21 @@ def test_the_example_filter_works(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(chosen, Filter)
     assert chosen.select(segments, torch.Generator()).tolist() == [0, 1, 2]
     assert module.FirstConfig.plugin_name() == "first"
+
+
+@pytest.mark.parametrize("kind", list(registry.BASES))
+def test_extending_lists_what_a_plugin_must_define(kind: str) -> None:
+    base = registry.BASES[kind]
+    row = next(line for line in PAGES["docs/extending.md"].splitlines() if f"| `{base}` |" in line)
+    cls = getattr(importlib.import_module(f"dwm_ray.{kind}.base"), base)
+    abstract = {name for name in dir(cls) if getattr(getattr(cls, name), "__isabstractmethod__", False)}
+    assert abstract == set(re.findall(r"`(\w+)`", row)) - {base, "follows_policy"}
+
+
+def test_contributing_lists_the_packages() -> None:
+    tree = PAGES["docs/contributing.md"].split("dwm_ray/\n")[1].split("\ntests/")[0]
+    listed = set(re.findall(r"^  (\w+)/", tree, re.MULTILINE))
+    assert listed == {path.parent.name for path in (ROOT / "dwm_ray").glob("*/__init__.py")}
 
 
 def test_images_are_small() -> None:
