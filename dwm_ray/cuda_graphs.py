@@ -1,17 +1,16 @@
-"""CUDA graphs: the kernels of one call of a function, recorded once and from then on started by a single launch.
+"""CUDA graphs: the kernels of one call of a function, recorded once and then started by a single launch.
 
-A graph is a fixed sequence of kernels on fixed memory. So a function that is recorded reads from tensors that stay in
-place, does the same operations whatever the data, and never waits for the GPU; Python within it runs only while it is
-recorded, and what it returned then is overwritten by every replay. A function whose operations alternate has a graph
-for each kind of call. Random numbers are those that calls would draw: generators go on from replay to replay.
+A graph is a fixed sequence of kernels on fixed memory. A recorded function reads from tensors that stay in place, does
+the same operations for all data, and never waits for the GPU. Its Python code runs only while it is recorded, and every
+replay overwrites the results. A function with several kinds of call has one graph per kind. Random numbers are those
+that plain calls would draw: generators advance from replay to replay.
 
-The first calls of each kind are made as they are, and count: libraries prepare themselves, and optimisers make their
-moments, which must not lie in memory that a graph fills anew. Who replaces a tensor afterwards (the moments, when a run
-resumes) has to `forget` the graphs.
+The first calls of each kind run eagerly: libraries initialise themselves, and optimisers create their moments, which
+must not lie in memory that a graph overwrites. Call `Graphs.forget` after replacing such a tensor (the moments, when a
+run resumes).
 
-Differences from `torch.cuda.make_graphed_callables`: backward pass, optimiser step and noise are inside the graph. No
-GPU was at hand when this was written: tests put an emulation in the place of `CudaCapture`, which records operations
-and repeats them on the same memory.
+Differences from `torch.cuda.make_graphed_callables`: backward pass, optimiser step and noise are inside the graph.
+Tests replace `CudaCapture` by an emulation that records operations and repeats them on the same memory.
 """
 
 from __future__ import annotations
@@ -25,28 +24,28 @@ import torch
 T = TypeVar("T")
 
 WARM_UPS = 3
-"""Calls of a kind before it is recorded; one makes the moments, the others are for libraries that try variants."""
+"""Eager calls of a kind before it is recorded: one creates the moments, the others serve libraries that autotune."""
 
 
 class Capture(Protocol):
-    """Who records."""
+    """Recorder of graphs."""
 
     def eagerly(self, call: Callable[[], T]) -> T:
-        """The call as it is, where recording will take place."""
+        """Run a call without recording it, on the stream that records."""
 
     def record(self, call: Callable[[], T], generators: Sequence[torch.Generator]) -> tuple[T, Callable[[], None]]:
-        """What the call returned, not yet filled, and the replay that fills it; nothing has been done or drawn."""
+        """Record a call; return its results, which are not yet computed, and the replay that computes them."""
 
 
 class CudaCapture:
-    """Records on a stream of its own."""
+    """Recorder on a CUDA stream of its own."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream = torch.cuda.Stream(device)
 
     def eagerly(self, call: Callable[[], T]) -> T:
-        """Work before it is done when it begins, and it when work after it begins."""
+        """Run a call on the recording stream, after earlier work and before later work of the current stream."""
         current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
@@ -55,8 +54,10 @@ class CudaCapture:
         return result
 
     def record(self, call: Callable[[], T], generators: Sequence[torch.Generator]) -> tuple[T, Callable[[], None]]:
-        """Other threads, such as a feed that fills the ring, may use the GPU meanwhile. Each graph has memory of its
-        own, so that kinds may follow each other in any order."""
+        """Record a call while other threads, such as a prefetcher, may use the GPU.
+
+        Each graph has its own memory, so that kinds may follow each other in any order.
+        """
         graph = torch.cuda.CUDAGraph()
         for generator in generators:
             graph.register_generator_state(generator)
@@ -66,33 +67,40 @@ class CudaCapture:
 
 
 def expect_gpu(device: torch.device, option: str) -> None:
-    """ValueError, which names the option that asks for graphs, where the device has none."""
+    """Raise ValueError, which names the option that asks for graphs, if the device is not a GPU."""
     if device.type != "cuda":
         raise ValueError(f"{option}: CUDA graphs need a GPU, and this is the device {device}; expected False")
 
 
 def capture_on(device: torch.device, option: str) -> Capture:
-    """For graphs that an option asks for; ValueError where the device has none."""
+    """Return a recorder for graphs that an option asks for; raise ValueError if the device is not a GPU."""
     expect_gpu(device, option)
     return CudaCapture(device)
 
 
 class Graphs(Generic[T]):
-    """The graphs of one function, by kind of call."""
+    """Graphs of one function, one per kind of call.
+
+    `generators` are all generators that calls draw from. Errors name `option`.
+    """
 
     def __init__(self, capture: Capture, generators: Sequence[torch.Generator], option: str) -> None:
-        """`generators` are all that calls draw from; `option` is named where a call cannot be recorded."""
         self._capture, self._generators, self._option = capture, tuple(generators), option
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew: a tensor that the function reads or writes lies elsewhere now."""
+        """Drop all graphs, because a tensor that the function reads or writes has moved."""
         self._made: Counter[Hashable] = Counter()
         self._recorded: dict[Hashable, tuple[T, Callable[[], None]]] = {}
 
     def __call__(self, kind: Hashable, call: Callable[[], T]) -> T:
-        """The call, made as it is or replayed; results hold until the next one. Calls of a kind are the same operations
-        on the same memory. ValueError where torch cannot record it."""
+        """Run or replay a call; its results are valid until the next one.
+
+        All calls of a kind must be the same operations on the same memory.
+
+        Raises:
+            ValueError: torch cannot record the call.
+        """
         if self._made[kind] < WARM_UPS:
             self._made[kind] += 1
             return self._capture.eagerly(call)
@@ -108,13 +116,13 @@ class Graphs(Generic[T]):
         except RuntimeError as error:
             first = _first(error)
             if isinstance(first, torch.OutOfMemoryError):
-                raise first from None  # callers know what to do about it
+                raise first from None  # callers handle it
             cause = " ".join(str(first).split())
             raise ValueError(f"{self._option}: this cannot be a CUDA graph ({cause}); expected False") from error
 
 
 def _first(error: BaseException) -> BaseException:
-    """What went wrong first: after an error torch ends the recording, which fails for that very reason."""
+    """Return the first error: after it torch ends the recording, which fails for that reason."""
     while error.__context__ is not None:
         error = error.__context__
     return error

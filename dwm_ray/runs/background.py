@@ -1,4 +1,4 @@
-"""Work in a thread beside the program, for as long as a `with` block lasts."""
+"""Work in a background thread for as long as a `with` block lasts."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from contextlib import contextmanager
 def in_background(
     name: str, work: Callable[[threading.Event], None], patience_s: float | None = None
 ) -> Iterator[None]:
-    """Run `work` in a thread; at the end of the block its event is set, and the thread waited for up to `patience_s`
-    (for ever, where None). The thread never keeps the program alive."""
+    """Run `work` in a daemon thread.
+
+    At the end of the block the event is set, and the thread is joined for up to `patience_s` seconds (indefinitely if
+    None).
+    """
     stop = threading.Event()
     thread = threading.Thread(target=work, args=(stop,), name=name, daemon=True)
     thread.start()
