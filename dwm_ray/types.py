@@ -1,9 +1,9 @@
 """Data types that every package uses.
 
 Shapes: N transitions, E episodes, B batch, T window (sequence length), H horizon, O observation, A action, M actions
-per segment (1 or H). All values are in raw units; a normaliser lives inside the model that needs it. Time runs along the
-second axis. `Episodes` and `DataStats` hold numpy arrays, like files and environments; `Windows` and `Segments` hold
-tensors.
+per segment (1 or H). All values are in raw units; a normaliser lives inside the model that needs it. Time runs along
+the second axis. `Episodes` and `DataStats` hold numpy arrays, like files and environments; `Windows` and `Segments`
+hold tensors.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Command lines out of configuration: flags for every option of the tree and of the chosen plug-ins.
+"""Command lines of programs: flags for all options of a run and of the chosen plug-ins, and exit codes.
 
-`--world-model X --agent Y --filter Z` choose plug-ins and `--profile` the size of machine; their options' flags and
-defaults follow from that choice, so they are read first and `--help` shows what the choice offers.
+`--world-model X --agent Y --filter Z` choose plug-ins, and `--profile` chooses the size of machine. Other flags and
+their defaults depend on these four, so they are parsed first, and `--help` shows the options of the chosen plug-ins.
 """
 
 from __future__ import annotations
@@ -31,14 +31,17 @@ from dwm_ray.runs.folder import RunFailed
 from dwm_ray.runs.storage import StorageFailed
 
 STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
-"""Full, over quota, read-only, broken, gone."""
+"""Errors of a storage that is full, over quota, read-only, broken or gone."""
 P = ParamSpec("P")
 Command = TypeVar("Command", bound=BaseModel)
 
 
 def main_guard(main: Callable[P, int | None]) -> Callable[P, int]:
-    """Bad input becomes one line and exit code 2, a failed run or storage one line and 1, Ctrl-C 130, a reader of our
-    output that went away (`| head`) 141; any other exception stays a traceback."""
+    """Turn the errors of a program into exit codes and one line on stderr.
+
+    Invalid input ends with code 2, a failed run or storage with 1, Ctrl-C with 130, and a closed output (`| head`) with
+    141. Any other exception propagates.
+    """
 
     @functools.wraps(main)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> int:
@@ -46,7 +49,7 @@ def main_guard(main: Callable[P, int | None]) -> Callable[P, int]:
             try:
                 return main(*args, **kwargs) or 0
             finally:
-                sys.stdout.flush()  # here, for at the interpreter's end it could not be handled
+                sys.stdout.flush()  # at the interpreter's exit this could not be handled
         except BrokenPipeError:
             if not _output_is_closed():
                 raise
@@ -70,7 +73,7 @@ def main_guard(main: Callable[P, int | None]) -> Callable[P, int]:
 
 
 def _output_is_closed() -> bool:
-    """Does nobody read our output any more? What is left of it goes nowhere then."""
+    """Return whether the reader of stdout is gone; if so, discard the rest of the output."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     if not poll.poll(0):
@@ -85,12 +88,12 @@ SHORT = {
     "--download": "--execution.download",
     "--updates": "--training.num-updates",
 }
-"""Short names of flags that are often used."""
+"""Short names of frequent flags."""
 CHOICES = {"world-model": profiles.DEFAULT_WORLD_MODEL, "agent": "td3_bc", "filter": None, "profile": "auto"}
 
 
 def read_choices(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Read the flags that decide which other flags there are; returns them and the rest of the line."""
+    """Parse the flags that decide which other flags exist; return them and the remaining words."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for flag, default in CHOICES.items():
         parser.add_argument(f"--{flag}", default=default)
@@ -101,13 +104,13 @@ def read_choices(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def expanded(argv: Sequence[str]) -> list[str]:
-    """The words of a command line with short names written out, also in `--short=value`."""
+    """Return the words of a command line with short names replaced, also in `--short=value`."""
     parts = (word.partition("=") for word in argv)
     return [SHORT.get(head, head) + equals + value for head, equals, value in parts]
 
 
 def given_paths(argv: Sequence[str]) -> frozenset[str]:
-    """Dotted paths of the options that stand on a command line: what a user chose, even where it is the default."""
+    """Return the dotted paths of the options on a command line, also of those set to their default."""
     flags = (word.partition("=")[0] for word in expanded(argv) if word.startswith("--"))
     return frozenset(flag.removeprefix("--").replace("-", "_") for flag in flags)
 
@@ -115,51 +118,50 @@ def given_paths(argv: Sequence[str]) -> frozenset[str]:
 def parse(
     command: type[Command], argv: Sequence[str], description: str, gpus_elsewhere: Callable[[], bool] = lambda: False
 ) -> tuple[Command, RunConfig, Profile]:
-    """Parse a command line into the command's own options, the run's options, and the resolved profile's name.
-    `gpus_elsewhere` is asked where the profile is `auto` and this process sees no GPU.
+    """Parse a command line into the options of the command, those of the run, and the profile.
 
-    ValueError for values out of range; a flag that does not exist, or a value of the wrong type, ends the program with
-    code 2 and says so.
+    `gpus_elsewhere` is called if the profile is `auto` and this process sees no GPU. An unknown flag or a value of the
+    wrong type ends the program with code 2.
+
+    Raises:
+        ValueError: A value is out of range.
     """
     chosen, rest = read_choices(expanded(argv))
     profile = profiles.resolve(chosen.profile, gpus_elsewhere)
     base = profiles.run_config(profile, chosen.world_model, chosen.agent, chosen.filter)
-    own = _mirrored(command, command.model_construct())
-    flags = make_dataclass("Options", [*own, *_mirrored(RunConfig, base)], kw_only=True)
+    own = _flags(command, command.model_construct())
+    flags = make_dataclass("Options", [*own, *_flags(RunConfig, base)], kw_only=True)
     values = asdict(tyro.cli(flags, args=rest, description=_describe(description, chosen, profile)))
     run = {name: _named(base, name, values.pop(name, None)) for name in RunConfig.model_fields}
     return command.model_validate(values), RunConfig.model_validate(run), profile
 
 
-def _mirrored(group: type[BaseModel], default: BaseModel) -> list[tuple[str, Any, Any]]:
-    """Fields of a plain dataclass with a group's options, types, defaults and help. Values are checked only when the
-    whole configuration is, so that an error names the option by its path. What is absent (no world model) has no flag.
+def _flags(group: type[BaseModel], default: BaseModel) -> list[tuple[str, Any, Any]]:
+    """Return the fields of a dataclass with the names, types, defaults and help of a group's options.
+
+    Values are checked with the whole configuration, so that errors name the option by its path. Without a world model
+    there are no flags for one.
     """
-    return [
-        _flag(name, info, getattr(default, name)) for name, info in group.model_fields.items() if _shown(default, name)
-    ]
-
-
-def _shown(default: BaseModel, name: str) -> bool:
-    return name != "world_model" or getattr(default, name) is not None
+    names = [name for name in group.model_fields if name != "world_model" or getattr(default, name) is not None]
+    return [_flag(name, group.model_fields[name], getattr(default, name)) for name in names]
 
 
 def _flag(name: str, info: FieldInfo, default: Any) -> tuple[str, Any, Any]:
     if isinstance(default, BaseModel):
-        kind = make_dataclass(type(default).__name__, _mirrored(type(default), default), kw_only=True)
+        kind = make_dataclass(type(default).__name__, _flags(type(default), default), kw_only=True)
         kind.__doc__ = type(default).__doc__
         return name, kind, field(default_factory=kind)
     return name, Annotated[info.annotation, tyro.conf.arg(help=info.description)], field(default=default)
 
 
 def _named(base: RunConfig, name: str, value: Any) -> Any:
-    """Options of a plug-in with its name, as `RunConfig` takes them."""
+    """Return the options of a group or plug-in as `RunConfig` expects them: those of a plug-in with its name."""
     chosen = getattr(base, name)
     return {"name": chosen.plugin_name(), **value} if isinstance(chosen, PluginConfig) else value
 
 
 def _describe(description: str, chosen: argparse.Namespace, profile: str) -> str:
-    """The head of `--help`: what the command does, and the choices that decide the options below."""
+    """Return the head of `--help`: the command's description, and the flags that decide the options below."""
     known = {
         "world-model": ["none", *registry.plugins("world_models")],
         "agent": list(registry.plugins("agents")),
@@ -170,13 +172,13 @@ def _describe(description: str, chosen: argparse.Namespace, profile: str) -> str
         f"  --{flag} {{{','.join(names)}}} (now: {_current(chosen, flag, profile)})" for flag, names in known.items()
     ]
     lines.append(
-        "    laptop: minutes on two cores; paper: the papers' sizes, for GPUs; auto: paper where there is a GPU, "
-        "here or on the cluster of RAY_ADDRESS"
+        "    laptop: minutes on two cores; paper: the papers' sizes, for GPUs; auto: paper if this machine or the "
+        "cluster of RAY_ADDRESS has a GPU, else laptop"
     )
-    short = "Short for often used options: " + ", ".join(f"{name} = {flag}" for name, flag in SHORT.items())
-    return "\n".join([description, "", "Choices that decide the options below and their defaults:", *lines, "", short])
+    short = "Short names: " + ", ".join(f"{name} = {flag}" for name, flag in SHORT.items())
+    return "\n".join([description, "", "Flags that decide the options below and their defaults:", *lines, "", short])
 
 
 def _current(chosen: argparse.Namespace, flag: str, profile: str) -> str:
-    value = getattr(chosen, flag.replace("-", "_")) or "the method's own"
+    value = getattr(chosen, flag.replace("-", "_")) or "the default of the method"
     return f"{value} = {profile}" if flag == "profile" and value == "auto" else value

@@ -1,6 +1,6 @@
-"""Sizes of machine: what `--profile laptop` and `--profile paper` set, before any flag of the command line.
+"""Default options for sizes of machine and methods, which flags override.
 
-`paper` holds the papers' numbers, for GPUs. `laptop` runs the same code in minutes on two cores.
+The profile `paper` has the papers' sizes, for GPUs. `laptop` runs the same code in minutes on two cores.
 """
 
 from __future__ import annotations
@@ -33,25 +33,23 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 DEFAULT_WORLD_MODEL = "dwm"
-"""World model where `--world-model` is not given."""
+"""Default of `--world-model`."""
 
 MOST_MEMBERS: dict[Profile, int] = {"laptop": 8, "paper": 1}
-"""Trials that learn as one where `--population` does not say: on a core, 1.4 times as fast as one by one; on a GPU
-nobody has tried it yet."""
+"""Default of `--population`. On one core, 8 members are 1.4 times as fast as 8 trials; not yet measured on a GPU."""
 
 
 def resolve(name: str, gpus_elsewhere: Callable[[], bool] = lambda: False) -> Profile:
-    """'auto' is 'paper' where this process sees a GPU, or there are some on the cluster that it will join; else
-    'laptop'."""
+    """Return the profile called `name`; 'auto' is 'paper' if this process or its cluster has a GPU, else 'laptop'."""
     if name == "auto":
         return "paper" if torch.cuda.is_available() or gpus_elsewhere() else "laptop"
     if name not in OPTIONS:
-        raise ValueError(f"--profile: {name!r} is none of auto, {', '.join(OPTIONS)}")
+        raise ValueError(f"--profile: {name!r} is no profile; expected one of auto, {', '.join(OPTIONS)}")
     return name  # type: ignore[return-value]
 
 
 def plugin(kind: str, name: str, profile: Profile) -> PluginConfig:
-    """The options of a plug-in at the size that a profile asks for."""
+    """Return the default options of a plug-in for a profile."""
     config: PluginConfig = registry.find(kind, name).Config.preset(_preset(profile))
     return config
 
@@ -63,8 +61,10 @@ def _preset(profile: Profile) -> Literal["paper", "small"]:
 def run_config(
     profile: Profile, world_model: str = "none", agent: str = "td3_bc", filter: str | None = None
 ) -> RunConfig:
-    """The defaults of a method: the profile's, then what its plug-ins ask for (`PluginConfig.run_options`). World model
-    'none' is a run without one (model-free); no filter given is the method's own."""
+    """Return the default options of a method: the profile's, then those its plug-ins set (`PluginConfig.run_options`).
+
+    World model 'none' stands for a model-free run. Without `filter`, the run has the default filter of the method.
+    """
     model = None if world_model == "none" else plugin("world_models", world_model, profile)
     chosen = plugin("agents", agent, profile)
     asked = {**(model.run_options(_preset(profile)) if model else {}), **chosen.run_options(_preset(profile))}
@@ -75,7 +75,7 @@ def run_config(
 
 
 def _has(plugins: Mapping[str, PluginConfig | None], path: str) -> bool:
-    """Is the option there in a run with these plug-ins?"""
+    """Return whether a run with these plug-ins has the option."""
     group, _, leaf = path.partition(".")
     return group not in plugins or hasattr(plugins[group], leaf)
 
@@ -83,7 +83,7 @@ def _has(plugins: Mapping[str, PluginConfig | None], path: str) -> bool:
 def _with(
     options: dict[str, dict[str, Any]], plugins: Mapping[str, PluginConfig | None], asked: dict[str, Any]
 ) -> dict[str, Any]:
-    """A run's tree, with options replaced by dotted path before anything is validated as a whole."""
+    """Return the tree of a run with options replaced by dotted path, before validation."""
     named = {
         kind: config and {"name": config.plugin_name(), **config.model_dump(mode="json")}
         for kind, config in plugins.items()
@@ -98,8 +98,11 @@ def _with(
 def with_method(
     run: RunConfig, profile: Profile, world_model: str, agent: str, given: Collection[str] = ()
 ) -> RunConfig:
-    """The run with another method: what its user changed stays, and what is among the dotted paths `given`; the rest is
-    as that method's defaults have it. Options of a plug-in stay where the plug-in does."""
+    """Return the run with another method and its defaults.
+
+    Options that differ from the defaults of the old method stay, as do the dotted paths in `given`. Options of a
+    plug-in stay if the plug-in does.
+    """
     before = run_config(profile, name_of(run.world_model), run.agent.plugin_name())
     own = run.filter.plugin_name() == before.filter.plugin_name() and "filter" not in given
     filter = None if own else run.filter.plugin_name()
@@ -119,12 +122,12 @@ PLUGINS = ("world_model", "agent", "filter")
 
 
 def name_of(config: PluginConfig | None) -> str:
-    """A plug-in's name as the command line has it."""
+    """Return the name of a plug-in on the command line."""
     return "none" if config is None else config.plugin_name()
 
 
 def _leaves(config: RunConfig) -> dict[str, Any]:
-    """Options by dotted path; the tree is two levels deep."""
+    """Return all options by dotted path; the tree is two levels deep."""
     tree = config.model_dump(mode="json")
     groups = {group: values for group, values in tree.items() if isinstance(values, dict)}
     single = {name: value for name, value in tree.items() if name not in groups and value is not None}
