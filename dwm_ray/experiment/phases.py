@@ -108,7 +108,7 @@ def total_of(phases: Sequence[Phase], num_trials: int) -> Total:
     fractions = np.array([phase.fraction for phase in known], float)
     left = float(weights @ (1 - fractions))
     processes = sum(1 / phase.members for phase in known if phase.running)
-    estimable = left == 0 or (processes > 0 and None not in costs.values())
+    estimable = left == 0 or (processes > 0 and all(costs[phase.kind] for phase in known if phase.fraction != 1))
     longest = max(phase.remaining_s or 0.0 for phase in known)
     return Total(1 - left / float(weights.sum()), max(left / max(processes, 1.0), longest) if estimable else None)
 

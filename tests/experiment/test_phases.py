@@ -51,4 +51,5 @@ def test_the_remaining_time_is_unknown_before_a_kind_has_a_speed_and_0_at_the_en
     assert 0 < total_of([model(50, 30.0)], 2).fraction < 1
     total = total_of([model(100, 30.0), Phase("trial", "t", False, 100, 100, 10.0)], 1)
     assert (total.fraction, total.remaining_s) == (1.0, 0.0)
+    assert total_of([model(100, None), trial(50, 10.0)], 1).remaining_s == 10.0, "the world model is trained"
     assert (total_of([], 0).fraction, total_of([], 0).remaining_s) == (0.0, None)
