@@ -1,8 +1,8 @@
-"""Methods by name -> trials that differ in nothing else: equal data, equal updates, the same evaluation and seeds.
+"""Comparison of methods by name: trials with equal data, equal updates, the same evaluation and the same seeds.
 
-A name is AGENT or WORLDMODEL-AGENT, spelled as one likes (case, '-', '_' and '+' do not matter): td3bc, dwm-td3bc,
-OneStep-IQL. A suffix sets options of that method alone, by the name of a search axis or by dotted path:
-dwm-td3bc@horizon=3,target_rtg=0.7. Everything else is the method's own preset (`profiles.with_method`).
+A name is AGENT or WORLDMODEL-AGENT; case, '-', '_' and '+' do not matter: td3bc, dwm-td3bc, OneStep-IQL. A suffix sets
+options of that method alone, by the name of a search axis or by dotted path: dwm-td3bc@horizon=3,target_rtg=0.7. All
+other options are the method's own preset (`profiles.with_method`).
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from dwm_ray.replay.sources import source_kind
 from dwm_ray.world_models.base import model_options
 from dwm_ray.world_models.parts.build import model_fingerprint
 
-EQUAL = ("task", "seed", "data", "evaluation", "cluster", "training.num_updates")
-"""Options, and groups of them, that no method may have of its own."""
+EQUAL = ("task", "seed", "data", "evaluation", "cluster", "execution", "training.num_updates")
+"""Options and groups that all methods share."""
 
 
 class ComparisonConfig(Frozen):
-    """What is compared."""
+    """Methods and seeds of a comparison."""
 
     methods: tuple[str, ...] = ("td3bc", "dwm-td3bc")
-    """Methods, from the list above; the first is the reference of 'probability of improvement'. A suffix such as
+    """Methods from the list above; the first is the reference of the probability of improvement. A suffix such as
     @horizon=3,target_rtg=0.7 sets options (search axes or dotted paths) of one method."""
     seeds: PositiveInt = 3
-    """Runs of every method, with seeds 0, 1, ... (these take the place of --seed)."""
+    """Runs per method, with seeds 0, 1, ... instead of --seed."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method as it was asked for."""
+    """A method as the user names it."""
 
     spec: str
     world_model: str
@@ -60,19 +60,21 @@ class Entry:
     """A method of a comparison with its trials, one per seed."""
 
     name: str
-    """As it is printed: 'DWM-TD3+BC (horizon=3)'."""
+    """Printed name, such as 'DWM-TD3+BC (horizon=3)'."""
     spec: str
     trials: list[Trial]
 
 
 def plain(name: str) -> str:
-    """What counts of a method's name."""
+    """Return a method's name in lower case without spaces, '-', '_' and '+'."""
     return re.sub(r"[\s_+-]", "", name).lower()
 
 
 def known_methods() -> dict[str, tuple[str, str]]:
-    """Plain name -> (world model, agent) of every combination that is there. An agent that plans by a world model has
-    the default one where its name stands alone."""
+    """Return plain name -> (world model, agent) of every combination.
+
+    The name of an agent alone means no world model, or the default one for an agent that plans with it.
+    """
     default, found = profiles.DEFAULT_WORLD_MODEL, {}
     for agent in registry.plugins("agents"):
         found[plain(agent)] = (default if find("agents", agent).plans else "none", agent)
@@ -81,7 +83,7 @@ def known_methods() -> dict[str, tuple[str, str]]:
 
 
 def parse_method(text: str) -> Method:
-    """A method from its name and suffix. ValueError with the nearest names where there is none."""
+    """Return a method from its name and suffix. ValueError with similar names if it is unknown."""
     name, _, suffix = text.partition("@")
     known = known_methods()
     if plain(name) not in known:
@@ -91,16 +93,16 @@ def parse_method(text: str) -> Method:
 
 
 def spelling(world_model: str, agent: str) -> str:
-    """How a method's name is listed: 'dwm-td3bc'; 'td3bc' without a world model."""
+    """Return a method's name as it is listed: 'dwm-td3bc', or 'td3bc' without a world model."""
     return "-".join(plain(part) for part in (world_model, agent) if part != "none")
 
 
 def method_names() -> list[str]:
-    """Names of all methods that can run, as they are listed."""
-    return list(dict.fromkeys(spelling(*method) for method in known_methods().values() if _goes_together(*method)))
+    """Return the listed names of all methods that can run."""
+    return list(dict.fromkeys(spelling(*method) for method in known_methods().values() if _is_feasible(*method)))
 
 
-def _goes_together(world_model: str, agent: str) -> bool:
+def _is_feasible(world_model: str, agent: str) -> bool:
     try:
         profiles.run_config("paper", world_model, agent)
     except ValueError:
@@ -109,16 +111,19 @@ def _goes_together(world_model: str, agent: str) -> bool:
 
 
 def _option(text: str, part: str) -> tuple[str, Value]:
-    """'horizon=3' -> ('horizon', 3)."""
+    """Return ('horizon', 3) for 'horizon=3'."""
     name, equals, value = part.partition("=")
     if not equals or not name or not value:
-        raise ValueError(f"--methods {text}: {part!r} is no option; expected NAME=VALUE, several joined by commas")
+        raise ValueError(f"--methods {text}: {part!r} is no option; expected NAME=VALUE, separated by commas")
     return name, parse_value(value)
 
 
 def path_of(name: str) -> str:
-    """Dotted path of a search axis or of an option that is named by its path already. ValueError for what is neither,
-    and for what must be equal for all methods."""
+    """Return the dotted path of a search axis or of an option.
+
+    Raises:
+        ValueError: The name is neither, or the option must be equal for all methods.
+    """
     axes = dimensions()
     if name not in axes and name.split(".")[0] not in RunConfig.model_fields:
         raise ValueError(f"unknown option {name!r}{suggest(name, list(axes))} (or a dotted path, agent.return_lambda)")
@@ -129,8 +134,10 @@ def path_of(name: str) -> str:
 
 
 def configure(method: Method, run: RunConfig, profile: Profile, given: Collection[str] = ()) -> RunConfig:
-    """The run's options as a method has them; `given` are the paths that its user set for all. ValueError, with the
-    method's name, where it cannot run."""
+    """Return the configuration of a method; `given` are the paths that the user set for all methods.
+
+    ValueError with the method's name if it cannot run.
+    """
     try:
         values = {path_of(name): value for name, value in method.options.items()}
         axes = SweepConfig(dimensions=tuple(name for name in method.options if name in dimensions()))
@@ -142,7 +149,7 @@ def configure(method: Method, run: RunConfig, profile: Profile, given: Collectio
 
 
 def _refuse_idle(base: RunConfig, paths: list[str]) -> None:
-    """An option that changes nothing would make two methods out of one."""
+    """Raise ValueError for options that the method does not read: they would make two methods of one."""
     unread: tuple[str, ...] = ("synthesis.", "filter", "replay.")
     if base.world_model is not None:
         uses_rtg = base.world_model.plugin.uses_rtg
@@ -150,11 +157,11 @@ def _refuse_idle(base: RunConfig, paths: list[str]) -> None:
         unread += () if model_options(base).has_penalty else ("agent.penalty_weight",)
     idle = [path for path in paths if path.startswith(unread)]
     if idle:
-        raise ValueError(f"{', '.join(idle)}: changes nothing in this method")
+        raise ValueError(f"{', '.join(idle)}: this method does not read it")
 
 
 def _equalised(config: RunConfig, run: RunConfig) -> RunConfig:
-    """The configuration with the task, data, evaluation and number of updates that all methods share."""
+    """Return the configuration with the options of `EQUAL` from the run."""
     training = config.training.model_copy(update={"num_updates": run.training.num_updates})
     shared = {name: getattr(run, name) for name in EQUAL if "." not in name}
     return RunConfig.model_validate({**dict(config), **shared, "training": training})
@@ -163,7 +170,11 @@ def _equalised(config: RunConfig, run: RunConfig) -> RunConfig:
 def make_comparison(
     options: ComparisonConfig, run: RunConfig, profile: Profile, given: Collection[str] = ()
 ) -> list[Entry]:
-    """Every method with one trial per seed. ValueError where a method is unknown, cannot run, or is there twice."""
+    """Return every method with one trial per seed.
+
+    Raises:
+        ValueError: A method is unknown, cannot run, or is named twice.
+    """
     if len(options.methods) < 2:
         raise ValueError(f"--methods {' '.join(options.methods)}: expected two methods or more")
     entries = [_entry(parse_method(text), options.seeds, run, profile, given) for text in options.methods]
@@ -183,13 +194,12 @@ def _entry(method: Method, seeds: int, run: RunConfig, profile: Profile, given: 
 
 
 def trials_of(entries: list[Entry]) -> list[Trial]:
-    """All trials, in the order in which they wait least for each other."""
+    """Return all trials in the order in which they start."""
     return one_by_one([trial for entry in entries for trial in entry.trials])
 
 
 def describe_entries(entries: list[Entry], data: DataIdentity) -> list[dict[str, Any]]:
-    """What a run folder keeps of its methods: names, trials in the order of seeds, and the shared parts that they use
-    (None where there is none)."""
+    """Return the content of methods.json: names, trials in the order of seeds, and shared parts (None without)."""
     return [
         {
             "name": entry.name,
@@ -202,7 +212,7 @@ def describe_entries(entries: list[Entry], data: DataIdentity) -> list[dict[str,
 
 
 def _shared_parts(config: RunConfig, data: DataIdentity) -> dict[str, str | None]:
-    """Names of the world model and the stream of a run."""
+    """Return the fingerprints of world model and stream of a run."""
     if config.world_model is None:
         return {"world_model": None, "stream": None}
     name = model_fingerprint(config, data)

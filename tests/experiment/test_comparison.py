@@ -1,4 +1,4 @@
-"""Methods by name -> trials that differ in nothing else; and what the pipeline makes of its options."""
+"""Comparison of methods by name, and the program that runs it."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def test_a_finished_comparison_is_shown_again_without_a_cluster(
     [("dydiff-td3bc@target_rtg=0.9", "synthesis.target_rtg"), ("td3bc@horizon=3", "synthesis.horizon")],
 )
 def test_an_option_that_changes_nothing_is_refused(spec: str, path: str) -> None:
-    with pytest.raises(ValueError, match=f"--methods {spec}: {path}: changes nothing in this method"):
+    with pytest.raises(ValueError, match=f"--methods {spec}: {path}: this method does not read it"):
         make_comparison(ComparisonConfig(methods=("iql", spec)), run_options(), "laptop")
 
 
