@@ -1,4 +1,4 @@
-"""What every world model keeps to where it imagines: this file runs over all that the registry finds."""
+"""Contract of every world model: generated segments."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ def test_segments_have_the_promised_shapes(name: str, longest: int) -> None:
     assert all(value.isfinite().all() and not value.requires_grad for value in vars(segments).values())
 
 
-def test_a_model_ends_the_task_once_or_not_at_all(name: str) -> None:
-    """Discounts are 1, and 0 from the step on that ends the task."""
+def test_a_termination_is_final(name: str) -> None:
+    """Discounts are 1, and 0 from a termination on."""
     discount = imagined(build(name), batch=64).discount
     assert ((discount == 0) | (discount == 1)).all()
     assert (discount[:, 1:] <= discount[:, :-1]).all()
 
 
-def test_segments_begin_with_the_start_pair_unless_the_model_makes_its_own(name: str) -> None:
+def test_segments_start_with_the_start_pair_if_declared(name: str) -> None:
     model = build(name)
     segments, (obs, act) = imagined(model), starts()
     assert torch.equal(segments.obs[:, 0], obs) is model.starts_from_data
     assert torch.equal(segments.act[:, 0], act) is model.starts_from_data
 
 
-def test_steps_are_transitions_where_the_model_says_so(name: str) -> None:
+def test_steps_are_transitions_if_declared(name: str) -> None:
     model = build(name)
     segments = imagined(model)
     if model.makes_transitions:
@@ -49,14 +49,14 @@ def test_steps_are_transitions_where_the_model_says_so(name: str) -> None:
         assert segments.act.shape[1] == segments.horizon
 
 
-def test_the_policy_gives_later_actions_or_is_never_asked(name: str) -> None:
-    """It is asked for all rows at once, for steps 1..H, so that recorded actions can stand in for it."""
+def test_the_policy_gives_later_actions_or_is_not_called(name: str) -> None:
+    """It is called for all rows at once, with steps 1..H, so that recorded actions can replace it."""
     model, (obs, act) = build(name), starts()
-    horizon, asked = horizon_of(model), set()
+    horizon, called = horizon_of(model), set()
     recorded = recorded_actions(8, horizon)
 
     def policy(states: Tensor, step: int) -> Tensor:
-        asked.add(step)
+        called.add(step)
         assert states.shape == (8, 3)
         return recorded[:, step]
 
@@ -64,17 +64,17 @@ def test_the_policy_gives_later_actions_or_is_never_asked(name: str) -> None:
         obs, act, policy=policy, horizon=horizon, rtg=0.5, generator=torch.Generator().manual_seed(0)
     )
     if model.follows_policy:
-        assert set(range(1, horizon)) <= asked <= set(range(1, horizon + 1))
+        assert set(range(1, horizon)) <= called <= set(range(1, horizon + 1))
         assert torch.equal(segments.act[:, 1:], recorded[:, 1:horizon])
     else:
-        assert not asked
+        assert not called
         assert same(segments, imagined(model))
 
 
-def test_a_model_that_follows_a_policy_says_when_there_is_none(name: str) -> None:
+def test_a_missing_policy_is_refused(name: str) -> None:
     model, (obs, act) = build(name), starts()
     if model.follows_policy:
-        with pytest.raises(ValueError, match="policy"):
+        with pytest.raises(ValueError, match=f"{name} needs a policy"):
             model.imagine(obs, act, policy=None, horizon=3, rtg=0.5, generator=torch.Generator())
 
 
@@ -92,13 +92,23 @@ def test_same_seed_same_bytes_and_no_hidden_randomness(name: str) -> None:
     assert same(imagined(model), first)
 
 
-def test_rtg_is_one_number_or_one_a_row(name: str) -> None:
+def test_return_to_go_is_a_number_or_one_per_row(name: str) -> None:
     assert same(imagined(build(name), rtg=0.5), imagined(build(name), rtg=torch.full((8,), 0.5)))
 
 
-def test_return_to_go_matters_exactly_where_the_model_says_so(name: str) -> None:
+def test_return_to_go_matters_if_declared(name: str) -> None:
     model = build(name)
     assert same(imagined(model, rtg=0.5), imagined(model, rtg=0.9)) is not model.uses_rtg
+
+
+def test_a_prefix_is_a_shorter_call(name: str) -> None:
+    """One stream serves every shorter horizon."""
+    model = build(name)
+    if model.sees_future_actions:
+        pytest.skip("states depend on later actions")
+    long, short = imagined(model).prefix(1), imagined(model, horizon=1)
+    for key, value in vars(short).items():
+        torch.testing.assert_close(getattr(long, key), value, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("beyond", [0, 1])
@@ -106,13 +116,14 @@ def test_a_horizon_that_is_too_short_or_too_long_is_refused(name: str, beyond: i
     model = build(name)
     obs, act = starts()
     horizon = model.max_horizon + 1 if beyond else 0
-    with pytest.raises(ValueError, match="horizon"):
+    message = rf"horizon {horizon} is outside 1\.\.{model.max_horizon} \(world_model\.\w+\)"
+    with pytest.raises(ValueError, match=message):
         model.imagine(
             obs, act, policy=lambda o, i: act[: len(o)], horizon=horizon, rtg=0.0, generator=torch.Generator()
         )
 
 
-def test_parts_of_a_batch_are_what_the_whole_would_be(name: str) -> None:
+def test_micro_batches_equal_the_whole_batch(name: str) -> None:
     """A sampler short of memory generates the same rows."""
     model, (obs, act) = build(name), starts(100)
     batching = MicroBatching()

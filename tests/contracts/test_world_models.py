@@ -1,4 +1,4 @@
-"""What every world model keeps to in options, training and storage: this file runs over all that the registry finds."""
+"""Contract of every world model: options, training and storage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.parametrize("name", list(all_plugins("world_models")))
 
 
 def other_value(value: Any) -> Any:
-    """Another value of an option, of the same type and near enough to be valid."""
+    """Return another valid value of an option, of the same type."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, str):
@@ -54,14 +54,14 @@ def test_loss_is_a_finite_scalar_that_reaches_the_weights(name: str) -> None:
     assert any(gradient.abs().sum() > 0 for gradient in reached)
 
 
-def test_states_normalised_ahead_are_what_the_loss_makes_of_raw_ones(name: str) -> None:
+def test_loss_of_states_normalised_ahead_is_the_loss_of_raw_ones(name: str) -> None:
     model = build(name)
-    normalizer, drawn = model.state_normalizer, windows(model)
+    normalizer, batch = model.state_normalizer, windows(model)
     if normalizer is None:
         pytest.skip("normalises within its loss")
-    ahead = normalizer(drawn.obs)
+    ahead = normalizer(batch.obs)
     raw, same, other = (
-        model.loss(replace(drawn, scaled=scaled), torch.Generator().manual_seed(0))[0]
+        model.loss(replace(batch, scaled=scaled), torch.Generator().manual_seed(0))[0]
         for scaled in (None, ahead, ahead + 0.1)
     )
     assert torch.equal(raw, same)
@@ -78,7 +78,7 @@ def test_loss_is_finite_where_almost_nothing_is_recorded(name: str) -> None:
     assert loss.isfinite()
 
 
-def test_loss_draws_from_its_generator_only(name: str) -> None:
+def test_loss_uses_its_generator_only(name: str) -> None:
     model = build(name)
     losses = []
     for seed in (1, 2):
@@ -111,7 +111,7 @@ def test_same_bytes_after_saving_and_loading(name: str, tmp_path: Path) -> None:
     assert same(imagined(loaded), imagined(model))
 
 
-def test_sampling_options_do_not_decide_the_weights_and_all_others_do(name: str) -> None:
+def test_all_options_but_sampling_options_determine_the_weights(name: str) -> None:
     config = find("world_models", name).Config
     assert set(config.SAMPLING) <= set(config.model_fields)
     assert set(config().training_options()) == set(config.model_fields) - set(config.SAMPLING)
@@ -131,7 +131,19 @@ def test_other_sampling_options_leave_the_model_as_it_was(name: str) -> None:
 
 def test_initial_weights_follow_from_the_seed(name: str) -> None:
     cls = find("world_models", name)
+    before = torch.get_rng_state()
     first, again, other = (cls(cls.Config.preset("small").model_copy(update={"seed": s}), SPACES) for s in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), before)
     pairs = list(zip(first.parameters(), again.parameters(), strict=True))
     assert all(torch.equal(*pair) for pair in pairs)
     assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
+
+
+def test_every_sampling_option_changes_segments(name: str) -> None:
+    """Except the limit of rollouts, which changes their length only."""
+    model = build(name)
+    for option in sorted(model.config.SAMPLING - {"rollout_limit"}):
+        value = getattr(model.config, option)
+        first, other = ("fp32", "bf16") if isinstance(value, str) else (value, other_value(value))
+        changed = [imagined(model.with_options({option: choice})) for choice in (first, other)]
+        assert not same(*changed), option

@@ -1,4 +1,4 @@
-"""World models of every plug-in on small data, and what they imagine: what contract tests build."""
+"""World models of every plug-in on small data, and their segments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dwm_ray.world_models.base import WorldModel
 
 SPACES = Spaces(obs_size=3, act_size=2, act_low=(-1.0, 0.0), act_high=(1.0, 4.0))
 CENTRE, REW_CENTRE = 1000.0, -500.0
-"""Raw units far from what networks work in: a model that forgets a normaliser misses them by hundreds."""
+"""Raw units far from a network's: a model that forgets a normaliser misses them by hundreds."""
 
 
 @cache
@@ -47,8 +47,8 @@ def build(name: str) -> WorldModel:
 
 
 def windows(model: WorldModel, batch: int = 32) -> Windows:
-    drawn = WindowSet(episodes(), model.sequence_length, 0.99, 100.0)
-    return drawn.sample(batch, torch.Generator().manual_seed(0))
+    data = WindowSet(episodes(), model.sequence_length, 0.99, 100.0)
+    return data.sample(batch, torch.Generator().manual_seed(0))
 
 
 def starts(batch: int = 8) -> tuple[Tensor, Tensor]:
@@ -60,7 +60,7 @@ def horizon_of(model: WorldModel) -> int:
 
 
 def recorded_actions(rows: int, horizon: int) -> Tensor:
-    """[B, H + 1, A] within the bounds, all different."""
+    """Return [B, H + 1, A] actions within the bounds, all different."""
     low, high = torch.tensor(SPACES.act_low), torch.tensor(SPACES.act_high)
     return low + (high - low) * torch.rand(rows, horizon + 1, 2, generator=torch.Generator().manual_seed(9))
 
@@ -68,7 +68,7 @@ def recorded_actions(rows: int, horizon: int) -> Tensor:
 def imagined(
     model: WorldModel, seed: int = 0, batch: int = 8, rtg: float | Tensor = 0.5, horizon: int | None = None
 ) -> Segments:
-    """Segments under recorded actions, indexed by step, where the model follows a policy."""
+    """Generate segments, under recorded actions if the model follows a policy."""
     obs, act = starts(batch)
     horizon = horizon or horizon_of(model)
     recorded = recorded_actions(batch, horizon)

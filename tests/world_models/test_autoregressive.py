@@ -4,9 +4,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor
-from toy import SPACES, generator, toy_episodes
+from toy import SPACES, fitted, generator, toy_episodes, train, windows
 
-from dwm_ray.data.windows import WindowSet
 from dwm_ray.types import Segments, Windows
 from dwm_ray.world_models.autoregressive import Autoregressive, AutoregressiveConfig, _joined
 from dwm_ray.world_models.dwm import DWM, DWMConfig
@@ -15,17 +14,11 @@ TINY = {"denoiser": "mlp", "prediction": "sample", "dim": 16, "multipliers": (2,
 
 
 def build(**options: object) -> Autoregressive:
-    model = Autoregressive(AutoregressiveConfig.model_validate({**TINY, **options}), SPACES)
-    model.fit_normalizers(toy_episodes())
-    return model
-
-
-def windows(rows: int = 64, seed: int = 0) -> Windows:
-    return WindowSet(toy_episodes(), 2, 0.99, 10.0).sample(rows, torch.Generator().manual_seed(seed))
+    return fitted(Autoregressive, {**TINY, **options})
 
 
 def rolled_out(model: Autoregressive, horizon: int, rows: int = 64, rtg: float | Tensor = 0.0) -> Segments:
-    start = windows(rows, seed=7)
+    start = windows(rows, length=2, seed=7)
     return model.imagine(
         start.obs[:, 0],
         start.act[:, 0],
@@ -56,15 +49,8 @@ def noisy_transitions(num: int, draw: torch.Generator) -> Windows:
 
 @pytest.fixture(scope="module")
 def trained() -> Autoregressive:
-    num_updates, draw = 500, generator()
     model = build(multipliers=(4, 4), temperature=0.0)
-    adam = torch.optim.Adam(model.parameters(), lr=3e-3)
-    decay = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.05, num_updates)
-    for _ in range(num_updates):
-        adam.zero_grad()
-        model.loss(noisy_transitions(128, draw), draw)[0].backward()
-        adam.step()
-        decay.step()
+    train(model, lambda draw: noisy_transitions(128, draw), 500, 3e-3, 0.05)
     return model
 
 
@@ -104,26 +90,8 @@ def test_segments_carry_all_actions_and_a_prefix_is_a_shorter_rollout() -> None:
     assert all(torch.equal(value, getattr(short, key)) for key, value in vars(long.prefix(2)).items())
 
 
-def test_the_generator_is_the_only_randomness() -> None:
-    model = build()
-    torch.manual_seed(1)
-    first = rolled_out(model, 3)
-    torch.manual_seed(2)
-    assert torch.equal(first.obs, rolled_out(model, 3).obs)
-
-
-@pytest.mark.parametrize(
-    "options", [{"solver_steps": 2}, {"temperature": 1.0}, {"guidance_scale": 3.0}, {"sampling_precision": "bf16"}]
-)
-def test_sampling_options_reach_the_network_inside(options: dict[str, object]) -> None:
-    model = build()
-    plain = rolled_out(model, 2, rtg=0.5)
-    assert not torch.equal(rolled_out(model.with_options(options), 2, rtg=0.5).obs, plain.obs)
-    assert torch.equal(rolled_out(model, 2, rtg=0.5).obs, plain.obs)
-
-
-def test_a_task_that_ended_stays_ended() -> None:
-    """With `continuation` each step says whether the task goes on; a rollout has ended from the first no on."""
+def test_the_first_termination_is_final() -> None:
+    """A rollout has ended from the first step on that terminates."""
     single = rolled_out(build(continuation="on"), 1, rows=2)
     steps = [
         replace(single, discount=torch.tensor(goes_on)[:, None]) for goes_on in ([1.0, 1.0], [0.0, 1.0], [1.0, 1.0])
@@ -133,17 +101,8 @@ def test_a_task_that_ended_stays_ended() -> None:
 
 def test_the_unet_takes_two_states() -> None:
     model = build(denoiser="unet", dim=8, multipliers=(1, 2))
-    assert model.loss(windows(), generator())[0].isfinite()
+    assert model.loss(windows(length=2), generator())[0].isfinite()
     assert rolled_out(model, 2).obs.isfinite().all()
-
-
-def test_a_longer_rollout_needs_a_policy_and_has_a_limit() -> None:
-    start = windows(2)
-    obs, act = start.obs[:, 0], start.act[:, 0]
-    with pytest.raises(ValueError, match="needs a policy"):
-        build().imagine(obs, act, policy=None, horizon=2, rtg=0.0, generator=generator())
-    with pytest.raises(ValueError, match=r"outside 1\.\.7 \(world_model\.rollout_limit\)"):
-        rolled_out(build(rollout_limit=7), 8)
 
 
 @pytest.mark.parametrize(
@@ -153,9 +112,3 @@ def test_a_longer_rollout_needs_a_policy_and_has_a_limit() -> None:
 def test_impossible_options_are_named(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         AutoregressiveConfig.model_validate(options)
-
-
-def test_weights_are_shared_across_sampling_options_only() -> None:
-    base = AutoregressiveConfig()
-    assert AutoregressiveConfig(rollout_limit=5, solver_steps=2).training_options() == base.training_options()
-    assert AutoregressiveConfig(dim=64).training_options() != base.training_options()

@@ -1,10 +1,10 @@
-"""DyDiff imagines: refinement, policies, horizons, the mix of states."""
+"""Rollouts of DyDiff: refinement, policies, horizons, the mix of states."""
 
 import pytest
 import torch
 from tiny_dydiff import build, clean_of, imagined, linear, recording, windows
 from torch import Tensor
-from toy import generator, toy_episodes
+from toy import generator, toy_episodes, train
 
 from dwm_ray.data.windows import WindowSet
 
@@ -32,18 +32,18 @@ def test_a_short_horizon_costs_a_short_network(horizon: int, length: int) -> Non
     assert [x.shape[1] for x in seen] == [length] * 3 * 7
 
 
-def test_policies_are_asked_for_steps_up_to_the_horizon() -> None:
+def test_policies_are_called_with_steps_up_to_the_horizon() -> None:
     """Recorded actions have no more: a window of H + 1 states."""
     recorded = windows(16, length=6).act
-    asked: list[int] = []
+    called: list[int] = []
 
     def logged(obs: Tensor, step: int) -> Tensor:
-        asked.append(step)
+        called.append(step)
         assert len(obs) == 16
         return recorded[:, step]
 
     segments = imagined(build(multipliers=(1, 2, 4)), horizon=5, policy=logged)
-    assert set(asked) == set(range(1, 6))
+    assert set(called) == set(range(1, 6))
     assert torch.equal(segments.act[:, 1:], recorded[:, 1:5])
 
 
@@ -60,8 +60,8 @@ def test_without_refinements_it_is_the_one_step_rollout() -> None:
     torch.testing.assert_close(segments.rew[:, 3], rew.detach())
 
 
-def test_kept_actions_are_those_the_states_were_drawn_under() -> None:
-    """Zeros in place of the network: states change, so the actions that were shown last tell which were kept."""
+def test_actions_are_those_that_the_states_were_conditioned_on() -> None:
+    """The network returns zeros, so states change, and its last inputs show which actions they were conditioned on."""
     for faithful in (False, True):
         model, seen = recording(num_refinements=2, faithful=faithful)
         segments = imagined(model)
@@ -80,7 +80,7 @@ def test_states_are_mixed_with_the_current_ones() -> None:
     assert not torch.allclose(first, drawn)
 
 
-def test_a_low_first_level_begins_from_the_current_states() -> None:
+def test_a_low_first_level_starts_from_the_current_states() -> None:
     rollout = imagined(build(num_refinements=0)).obs
     low, high = (
         imagined(build(num_refinements=1, state_mix=1.0, start_sigma=sigma)).obs - rollout for sigma in (0.01, 80.0)
@@ -93,12 +93,8 @@ def test_a_trained_diffusion_follows_actions_and_dynamics() -> None:
     one that 250 updates have hardly shown to the network."""
     model = build(denoiser="mlp", dim=32, multipliers=(4,), sequence_length=4, num_refinements=1, state_mix=1.0)
     model = model.with_options({"start_sigma": 1.0, "solver_steps": 6})
-    data, draw = WindowSet(toy_episodes(), 4, 0.99, 10.0), generator()
-    adam = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(250):
-        adam.zero_grad()
-        model.loss(data.sample(64, draw), draw)[0].backward()
-        adam.step()
+    data = WindowSet(toy_episodes(), 4, 0.99, 10.0)
+    train(model, lambda draw: data.sample(64, draw), 250, 3e-3)
     segments = imagined(model, 3, policy=lambda obs, step: torch.full((len(obs), 1), -0.5 * step), rows=64)
     truth = [segments.obs[:, 0]]
     for step in range(3):
@@ -110,7 +106,7 @@ def test_a_trained_diffusion_follows_actions_and_dynamics() -> None:
     assert float((segments.rew - rew).abs().mean()) < 0.1
 
 
-def test_an_mlp_sees_whole_windows_at_every_horizon() -> None:
+def test_an_mlp_takes_whole_windows_at_every_horizon() -> None:
     model, seen = recording(denoiser="mlp", solver_steps=2, num_refinements=1)
     assert imagined(model, 3).obs.shape == (16, 4, 3)
     assert [x.shape[1] for x in seen] == [8, 8]

@@ -1,4 +1,4 @@
-"""DyDiff learns: losses of its three parts, what is kept, what is refused."""
+"""Training of DyDiff: losses of its three parts, best weights, refused options."""
 
 from dataclasses import replace
 
@@ -93,7 +93,7 @@ def test_the_best_one_step_networks_are_used_and_training_goes_on() -> None:
     assert all(torch.equal(*pair) for pair in zip(good, model.one_step.net.parameters(), strict=True))
 
 
-def test_what_cannot_work_is_refused() -> None:
+def test_impossible_options_are_named() -> None:
     with pytest.raises(ValidationError, match="sequence_length 10 does not suit a U-Net"):
         DyDiffConfig(sequence_length=10)
     with pytest.raises(ValidationError, match="num_elites 8 must not exceed ensemble_size 7"):

@@ -2,9 +2,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+import toy
 from pydantic import ValidationError
-from torch import Tensor, nn
-from toy import SPACES, generator, toy_episodes
+from torch import nn
+from toy import fitted, generator, train
 
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.types import Windows
@@ -15,25 +16,17 @@ TINY = {"width": 16, "num_layers": 2, "ensemble_size": 3, "num_elites": 2, "lear
 
 
 def build(**options: object) -> OneStep:
-    model = OneStep(OneStepConfig.model_validate({**TINY, **options}), SPACES)
-    model.fit_normalizers(toy_episodes())
-    return model
+    return fitted(OneStep, {**TINY, **options})
 
 
 def windows(rows: int = 64, seed: int = 0) -> Windows:
-    return WindowSet(toy_episodes(), 2, 0.99, 10.0).sample(rows, torch.Generator().manual_seed(seed))
+    return toy.windows(rows, 2, seed)
 
 
 @pytest.fixture(scope="module")
 def trained() -> OneStep:
-    model = build()
-    adam = torch.optim.Adam(model.parameters(), lr=3e-3)
-    draw = generator()
-    data = WindowSet(toy_episodes(), 2, 0.99, 10.0)
-    for _ in range(500):
-        adam.zero_grad()
-        model.loss(data.sample(128, draw), draw)[0].backward()
-        adam.step()
+    model, data = build(), WindowSet(toy.toy_episodes(), 2, 0.99, 10.0)
+    train(model, lambda draw: data.sample(128, draw), 500, 3e-3)
     return model
 
 
@@ -161,20 +154,6 @@ def test_members_equal_separate_networks() -> None:
 def test_largest_distance_golden() -> None:
     predictions = torch.tensor([[[0.0, 0.0]], [[3.0, 4.0]], [[1.0, 0.0]]])
     torch.testing.assert_close(largest_distance(predictions), torch.tensor([25.0]))
-
-
-def test_a_longer_rollout_needs_a_policy_and_has_a_limit() -> None:
-    start: Tensor = windows(2).obs[:, 0]
-    with pytest.raises(ValueError, match="needs a policy"):
-        build().imagine(start, torch.zeros(2, 1), policy=None, horizon=2, rtg=0.0, generator=generator())
-    with pytest.raises(ValueError, match=r"outside 1\.\.100"):
-        build().imagine(start, torch.zeros(2, 1), policy=None, horizon=101, rtg=0.0, generator=generator())
-
-
-def test_weights_are_shared_across_sampling_options_only() -> None:
-    base = OneStepConfig()
-    assert OneStepConfig(sample=True, rollout_limit=7).training_options() == base.training_options()
-    assert OneStepConfig(num_elites=3).training_options() != base.training_options()
 
 
 def test_more_elites_than_members_are_refused() -> None:

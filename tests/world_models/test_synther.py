@@ -3,8 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import toy
 from torch import Tensor, nn
-from toy import SPACES, generator, next_obs, toy_episodes
+from toy import fitted, generator, next_obs, toy_episodes, train
 
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.diffusion.edm import Preconditioning
@@ -23,37 +24,27 @@ def episodes() -> Episodes:
 
 
 def build(**options: object) -> SynthER:
-    model = SynthER(SynthERConfig.model_validate({**TINY, **options}), SPACES)
-    model.fit_normalizers(episodes())
-    return model
+    return fitted(SynthER, {**TINY, **options}, episodes())
 
 
 def windows(rows: int = 64, seed: int = 0) -> Windows:
-    return WindowSet(episodes(), 2, 0.99, 10.0).sample(rows, torch.Generator().manual_seed(seed))
+    return toy.windows(rows, 2, seed, episodes())
 
 
-def drawn(model: SynthER, rows: int = 64, seed: int = 0) -> Segments:
+def generated(model: SynthER, rows: int = 64, seed: int = 0) -> Segments:
     nothing = torch.zeros(rows, 3), torch.zeros(rows, 1)
     return model.imagine(*nothing, policy=None, horizon=1, rtg=0.0, generator=generator(seed))
 
 
 @pytest.fixture(scope="module")
 def trained() -> SynthER:
-    num_updates, draw = 700, generator()
-    model = build()
-    adam = torch.optim.Adam(model.parameters(), lr=2e-3)
-    decay = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.05, num_updates)
-    data = WindowSet(episodes(), 2, 0.99, 10.0)
-    for _ in range(num_updates):
-        adam.zero_grad()
-        model.loss(data.sample(256, draw), draw)[0].backward()
-        adam.step()
-        decay.step()
+    model, data = build(), WindowSet(episodes(), 2, 0.99, 10.0)
+    train(model, lambda draw: data.sample(256, draw), 700, 2e-3, 0.05)
     return model
 
 
 def test_generated_transitions_obey_the_dynamics(trained: SynthER) -> None:
-    rows = drawn(trained, 1000)
+    rows = generated(trained, 1000)
     obs, act = rows.obs[:, 0].numpy(), rows.act[:, 0].numpy()
     error = np.square(rows.obs[:, 1].numpy() - next_obs(obs, act)).mean()
     assert error < 0.1 * np.square(obs - next_obs(obs, act)).mean()
@@ -62,35 +53,26 @@ def test_generated_transitions_obey_the_dynamics(trained: SynthER) -> None:
 
 
 def test_generated_transitions_are_spread_like_the_data(trained: SynthER) -> None:
-    rows, data = drawn(trained, 1000), episodes()
+    rows, data = generated(trained, 1000), episodes()
     for made, real in ((rows.obs[:, 0], data.obs), (rows.act[:, 0], data.act), (rows.rew[:, 0], data.rew)):
         assert made.mean(0).numpy() == pytest.approx(real.mean(0), abs=0.15)
         assert made.std(0).numpy() == pytest.approx(real.std(0), rel=0.2)
 
 
 def test_the_end_of_the_task_is_learned(trained: SynthER) -> None:
-    rows = drawn(trained, 2000)
+    rows = generated(trained, 2000)
     ended, beyond = rows.discount[:, 0] == 0, rows.obs[:, 1, 0] > ENDS_ABOVE
     assert set(rows.discount.unique().tolist()) == {0.0, 1.0}
     assert float(ended.float().mean()) == pytest.approx(float(episodes().terminated.mean()), abs=0.05)
     assert (ended == beyond).float().mean() > 0.93
 
 
-def test_start_pairs_only_say_how_many() -> None:
+def test_start_pairs_determine_the_number_of_rows_only() -> None:
     model, batch = build(), windows(64)
     given = model.imagine(batch.obs[:, 0], batch.act[:, 0], policy=None, horizon=1, rtg=0.9, generator=generator())
-    blank = drawn(model, 64)
+    blank = generated(model, 64)
     assert all(torch.equal(value, getattr(blank, key)) for key, value in vars(given).items())
     assert (given.obs.shape, given.act.shape, given.rew.shape) == ((64, 2, 3), (64, 1, 1), (64, 1))
-
-
-def test_the_generator_is_the_only_randomness() -> None:
-    model = build()
-    torch.manual_seed(1)
-    first = drawn(model)
-    torch.manual_seed(2)
-    assert torch.equal(first.obs, drawn(model).obs)
-    assert not torch.equal(first.obs, drawn(model, seed=1).obs)
 
 
 def test_loss_golden_and_masked() -> None:
@@ -128,7 +110,7 @@ def test_a_perfect_network_gives_back_the_row() -> None:
             return (truth - skip * x / shrink) / out
 
     model.denoiser = Oracle()
-    rows = drawn(model, 4)
+    rows = generated(model, 4)
     raw = model.normalizer.inverse(truth[:-1])
     torch.testing.assert_close(rows.obs[0, 0], raw[:3], atol=1e-4, rtol=0)
     torch.testing.assert_close(rows.act[0, 0], torch.ones(1))  # 9 deviations are beyond the task's bound
@@ -137,22 +119,5 @@ def test_a_perfect_network_gives_back_the_row() -> None:
     assert (rows.discount == 0).all()
 
 
-@pytest.mark.parametrize("options", [{"solver_steps": 6}, {"churn": True}, {"sampling_precision": "bf16"}])
-def test_sampling_options_change_what_is_drawn(options: dict[str, object]) -> None:
-    model = build()
-    assert not torch.equal(drawn(model.with_options(options)).obs, drawn(model).obs)
-
-
-def test_it_makes_single_transitions_beside_real_ones() -> None:
-    with pytest.raises(ValueError, match="horizon 2"):
-        build().imagine(torch.zeros(2, 3), torch.zeros(2, 1), policy=None, horizon=2, rtg=0.0, generator=generator())
+def test_a_run_has_single_transitions_next_to_real_ones() -> None:
     assert SynthERConfig.run_options("small") == {"synthesis.horizon": 1, "replay.real_ratio": 0.5}
-
-
-def test_weights_are_shared_across_sampling_options_only() -> None:
-    base = SynthERConfig()
-    assert (
-        SynthERConfig(solver_steps=8, churn=False, sampling_precision="bf16").training_options()
-        == base.training_options()
-    )
-    assert SynthERConfig(dim=64).training_options() != base.training_options()

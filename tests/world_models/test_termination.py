@@ -1,13 +1,13 @@
-"""Ends of a task are learned beside a model of its states, by every model that predicts states step by step."""
+"""Terminations are learned next to a model of states, by every model that predicts states step by step."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from toy import SPACES, toy_episodes
+import toy
+from toy import fitted, toy_episodes
 
-from dwm_ray.data.windows import WindowSet
 from dwm_ray.registry import find
 from dwm_ray.types import Episodes, Windows
 from dwm_ray.world_models.base import WorldModel
@@ -32,27 +32,25 @@ TINY = {
 }
 
 
-def ending_episodes() -> Episodes:
-    """The toy task, but a step to a state with s_0 < -1 ends it: every such step is an episode's last."""
+def terminating_episodes() -> Episodes:
+    """Return the toy with a termination at every step to a state with s_0 < -1."""
     episodes = toy_episodes(num_episodes=200, length=5)
     low = episodes.next_obs[:, 0] < -1
     return replace(episodes, terminated=low, truncated=episodes.truncated & ~low)
 
 
 def build(name: str, continuation: str = "on", episodes: Episodes | None = None) -> WorldModel:
-    plugin = find("world_models", name)
-    model = plugin(plugin.Config.model_validate({**TINY[name], "continuation": continuation}), SPACES)
-    model.fit_normalizers(episodes or ending_episodes())
+    options = {**TINY[name], "continuation": continuation}
+    model: WorldModel = fitted(find("world_models", name), options, episodes or terminating_episodes())
     return model
 
 
 def batch(model: WorldModel, seed: int, rows: int = 256) -> Windows:
-    windows = WindowSet(ending_episodes(), model.sequence_length, 0.99, 10.0)
-    return windows.sample(rows, torch.Generator().manual_seed(seed))
+    return toy.windows(rows, model.sequence_length, seed, terminating_episodes())
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_imagined_segments_end_where_the_data_do(name: str) -> None:
+def test_generated_segments_terminate_where_the_data_do(name: str) -> None:
     model = build(name)
     adam = torch.optim.Adam(model.parameters(), 5e-3)
     for update in range(150):
@@ -75,7 +73,7 @@ def imagined(model: WorldModel, obs: torch.Tensor):
 
 @pytest.mark.parametrize("name", TINY)
 @pytest.mark.parametrize("continuation", ["off", "auto"])
-def test_nothing_ends_and_no_weight_is_there_unless_asked(name: str, continuation: str) -> None:
+def test_without_continuation_nothing_terminates_and_there_are_no_weights(name: str, continuation: str) -> None:
     model = build(name, continuation)
     assert imagined(model, torch.randn(8, 3) * 10).discount.eq(1).all()
     assert not any(key.startswith("termination") for key in model.state_dict())
@@ -84,25 +82,25 @@ def test_nothing_ends_and_no_weight_is_there_unless_asked(name: str, continuatio
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_other_weights_start_and_learn_as_without(name: str) -> None:
-    with_ends, without = build(name), build(name, "off")
-    for model in (with_ends, without):
+def test_other_weights_and_gradients_do_not_change(name: str) -> None:
+    with_head, without = build(name), build(name, "off")
+    for model in (with_head, without):
         model.loss(batch(model, 0), torch.Generator().manual_seed(0))[0].backward()
-    others = dict(with_ends.named_parameters())
+    others = dict(with_head.named_parameters())
     for key, weight in without.named_parameters():
         assert torch.equal(weight, others[key])
         assert weight.grad is None or torch.allclose(weight.grad, others[key].grad, atol=1e-7)
 
 
-def test_data_without_the_states_of_ends_are_refused() -> None:
-    episodes = ending_episodes()
+def test_data_without_terminal_states_are_refused() -> None:
+    episodes = terminating_episodes()
     unknown = replace(episodes, known_next=~episodes.terminated & episodes.known_next)
     with pytest.raises(ValueError, match="continuation on: the data record no state"):
         build("one_step", episodes=unknown)
     build("one_step", "off", unknown)
 
 
-def test_steps_that_nothing_is_known_of_carry_no_loss() -> None:
+def test_unrecorded_steps_carry_no_loss() -> None:
     model = build("one_step")
     windows = batch(model, 0)
     unknown = replace(windows, obs_mask=torch.zeros_like(windows.obs_mask))

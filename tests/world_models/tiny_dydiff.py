@@ -1,10 +1,10 @@
-"""A tiny DyDiff on toy data, and one whose network writes down what it is shown."""
+"""A tiny DyDiff on toy data, and one whose network records its inputs."""
 
 import torch
+import toy
 from torch import Tensor, nn
-from toy import SPACES, generator, toy_episodes
+from toy import fitted, generator
 
-from dwm_ray.data.windows import WindowSet
 from dwm_ray.types import Policy, Segments, Windows
 from dwm_ray.world_models.dydiff import DyDiff, DyDiffConfig
 
@@ -23,13 +23,11 @@ TINY = {
 
 
 def build(**options: object) -> DyDiff:
-    model = DyDiff(DyDiffConfig.model_validate({**TINY, **options}), SPACES)
-    model.fit_normalizers(toy_episodes())
-    return model
+    return fitted(DyDiff, {**TINY, **options})
 
 
 def windows(rows: int = 16, seed: int = 0, length: int = 8) -> Windows:
-    return WindowSet(toy_episodes(), length, 0.99, 10.0).sample(rows, generator(seed))
+    return toy.windows(rows, length, seed)
 
 
 def linear(obs: Tensor, step: int) -> Tensor:
@@ -44,7 +42,7 @@ def imagined(model: DyDiff, horizon: int = 7, policy: Policy = linear, rows: int
 
 
 class Recorder(nn.Module):
-    """In the U-Net's place: keeps what it is shown, answers zeros."""
+    """Network that records its inputs and returns zeros."""
 
     def __init__(self) -> None:
         super().__init__()
