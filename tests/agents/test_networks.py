@@ -1,21 +1,11 @@
-"""Networks: a stack equals its members one by one, at either precision; units; density."""
+"""Networks: a stack equals its members at both precisions; scaling; density."""
 
 import pytest
 import torch
-from problems import SPACES, STATS
-from torch import nn
+from agent_problems import SPACES, STATS
+from references import member
 
 from dwm_ray.agents.parts.networks import GaussianActor, Scaling, StackedMLP
-
-
-def member(stack: StackedMLP, index: int) -> nn.Sequential:
-    """The same network from torch's own layers."""
-    layers: list[nn.Module] = []
-    for weight, bias in zip(stack.weights, stack.biases, strict=True):
-        linear = nn.Linear(weight.shape[1], weight.shape[2])
-        linear.weight.data, linear.bias.data = weight[index].T.clone(), bias[index, 0].clone()
-        layers += [linear, nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
 
 
 @pytest.mark.parametrize("out_size", [1, 4])

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from agent_problems import STATS, rng, segments
 from hypothesis import given
 from hypothesis import strategies as st
-from problems import STATS, segments
 
 from dwm_ray.agents.base import CriticConfig
 from dwm_ray.agents.parts.targets import TargetRule, lambda_return, target_range
@@ -62,7 +62,7 @@ def test_agrees_with_the_recursion(seed: int, horizon: int, lam: float) -> None:
 @given(seed=st.integers(0, 10_000), horizon=st.integers(1, 5), extra=st.integers(0, 5), lam=LAMBDAS)
 def test_padding_leaves_the_target_unchanged(seed: int, horizon: int, extra: int, lam: float) -> None:
     rows = segments(8, horizon, seed=seed)
-    weights = torch.randn(3, generator=torch.Generator().manual_seed(seed))  # any function of the state is a value
+    weights = torch.randn(3, generator=rng(seed))  # any function of the state is a value
     padding = rule(return_lambda=lam, target_clip="none")
 
     def target(part: Segments) -> torch.Tensor:

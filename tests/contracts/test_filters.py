@@ -1,46 +1,26 @@
-"""What every filter keeps to: this file runs over all that the registry finds."""
+"""Contract of filters: these tests run for every filter that the registry finds."""
 
 import pytest
 import torch
+from agent_problems import rng, segments
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dwm_ray.config import RunConfig
-from dwm_ray.filters.base import Filter, num_selected, trajectory_score
+from dwm_ray.filters.base import num_selected, trajectory_score
 from dwm_ray.registry import find, plugins
 from dwm_ray.types import Segments
 
-SHARES = {"keep_ratio", "quantile"}
-"""Options that say which share of a block stays; a filter has one of them at most."""
+RATIOS = {"keep_ratio", "quantile"}
+"""Options that set the fraction of a block that is selected; a filter has at most one of them."""
 
 pytestmark = pytest.mark.parametrize("name", list(plugins("filters")))
 
 
-def build(name: str, **options: float) -> Filter:
+def selected(name: str, block: Segments, seed: int = 0, **options: float) -> list[int]:
     cls = find("filters", name)
-    chosen: Filter = cls(cls.Config(**options))
-    return chosen
-
-
-def block(size: int, seed: int = 0) -> Segments:
-    rng = torch.Generator().manual_seed(seed)
-    return Segments(
-        obs=torch.randn(size, 4, 2, generator=rng),
-        act=torch.randn(size, 1, 1, generator=rng),
-        rew=torch.randn(size, 3, generator=rng),
-        discount=torch.full((size, 3), 0.99),
-        penalty=torch.rand(size, 3, generator=rng),
-        source=torch.ones(size),
-    )
-
-
-def trust(segments: Segments) -> torch.Tensor:
-    """[B] what a filter of transitions prefers: little disagreement in the worst step."""
-    return -segments.penalty.amax(1)
-
-
-def chosen_by(name: str, segments: Segments, seed: int = 0, **options: float) -> list[int]:
-    return build(name, **options).select(segments, torch.Generator().manual_seed(seed)).tolist()
+    rows: list[int] = cls(cls.Config(**options)).select(block, rng(seed)).tolist()
+    return rows
 
 
 @pytest.mark.parametrize("preset", ["paper", "small"])
@@ -53,47 +33,49 @@ def test_presets_survive_json_in_a_run(name: str, preset: str) -> None:
 
 @settings(max_examples=30)
 @given(size=st.integers(1, 50), seed=st.integers(0, 99))
-def test_rows_are_indices_without_repetition_and_at_least_one(name: str, size: int, seed: int) -> None:
-    rows = chosen_by(name, block(size, seed), seed)
+def test_rows_are_distinct_indices_and_at_least_one(name: str, size: int, seed: int) -> None:
+    rows = selected(name, segments(size, seed=seed), seed)
     assert 1 <= len(rows) == len(set(rows)) <= size
     assert set(rows) <= set(range(size))
 
 
-def test_same_seed_same_rows_and_no_hidden_randomness(name: str) -> None:
+def test_same_seed_gives_the_same_rows_without_hidden_randomness(name: str) -> None:
     torch.manual_seed(1)
-    first = chosen_by(name, block(40))
+    first = selected(name, segments(40))
     torch.manual_seed(2)
-    assert chosen_by(name, block(40)) == first
+    assert selected(name, segments(40)) == first
 
 
 def test_segments_are_not_changed(name: str) -> None:
-    segments, untouched = block(20), block(20)
-    chosen_by(name, segments)
-    assert all(torch.equal(value, getattr(untouched, key)) for key, value in vars(segments).items())
+    block, untouched = segments(20), segments(20)
+    selected(name, block)
+    assert all(torch.equal(value, getattr(untouched, key)) for key, value in vars(block).items())
 
 
-@pytest.mark.parametrize("share", [0.01, 0.25, 0.5, 1.0])
-def test_the_share_decides_how_many(name: str, share: float) -> None:
-    options = SHARES & find("filters", name).Config.model_fields.keys()
+@pytest.mark.parametrize("ratio", [0.01, 0.25, 0.5, 1.0])
+def test_the_ratio_decides_how_many_rows_are_selected(name: str, ratio: float) -> None:
+    config = find("filters", name).Config
+    options = RATIOS & config.model_fields.keys()
     if not options:
-        assert sorted(chosen_by(name, block(40))) == list(range(40))
+        assert sorted(selected(name, segments(40))) == list(range(40))
+        assert config().selected_fraction == 1
         return
     (option,) = options
-    assert abs(len(chosen_by(name, block(40), **{option: share})) - max(1, round(40 * share))) <= 1
+    assert abs(len(selected(name, segments(40), **{option: ratio})) - max(1, round(40 * ratio))) <= 1
+    assert config(**{option: ratio}).selected_fraction == ratio
 
 
-def test_a_ratio_is_kept_exactly(name: str) -> None:
+def test_keep_ratio_is_exact(name: str) -> None:
     if "keep_ratio" in find("filters", name).Config.model_fields:
-        assert len(chosen_by(name, block(41), keep_ratio=0.3)) == num_selected(41, 0.3) == 12
+        assert len(selected(name, segments(41), keep_ratio=0.3)) == num_selected(41, 0.3) == 12
 
 
-def test_what_is_left_out_is_not_better_on_average(name: str) -> None:
-    segments = block(400)
-    score = trust(segments) if find("filters", name).per_transition else trajectory_score(segments)
-    assert score[chosen_by(name, segments)].mean() >= score.mean() - 1e-6
+def test_selected_rows_are_not_worse_on_average(name: str) -> None:
+    block = segments(400)
+    score = -block.penalty.amax(1) if find("filters", name).per_transition else trajectory_score(block)
+    assert score[selected(name, block)].mean() >= score.mean() - 1e-6
 
 
 def test_one_segment_and_equal_scores_are_no_special_case(name: str) -> None:
-    assert chosen_by(name, block(1)) == [0]
-    equal = block(1)[torch.zeros(10, dtype=torch.long)]
-    assert len(chosen_by(name, equal)) >= 1
+    assert selected(name, segments(1)) == [0]
+    assert len(selected(name, segments(1)[torch.zeros(10, dtype=torch.long)])) >= 1
