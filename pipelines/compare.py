@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
         for run in runs:
             execute_apart(run, own)
     comparison = write_comparison(root)
-    RunFolder.remembered(root).push_record()
+    RunFolder.of_path(root).push_record()
     show(console, comparison, own.markdown)
     console.print(f"comparison: {root / 'comparison.html'}\n{root}", highlight=False, soft_wrap=True)
     return 1 if failures(comparison) else 0

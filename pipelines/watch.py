@@ -70,7 +70,7 @@ def follow(run: RunFolder, console: Console, every_s: float | None, fetch: Calla
         state = until_over(run, every_s or LINE_S, show, fetch)
     console.print(overview(run, state))
     if not state.concluded:
-        hint = f"the run ended without results; `pipelines/watch.py {run.where} --failed` shows the cause"
+        hint = f"the run ended without results; `pipelines/watch.py {run.address} --failed` shows the cause"
         console.print(hint, soft_wrap=True)
     return 0 if state.concluded else 1
 

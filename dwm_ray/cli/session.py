@@ -88,7 +88,7 @@ def announce(console: Console, run: RunFolder, task_data: TaskData, record: dict
         )
     console.print(f"profile: {record['profile']}; run folder: {run.root}", highlight=False, soft_wrap=True)
     if run.storage:
-        console.print(f"storage: {run.where}", highlight=False, soft_wrap=True)
+        console.print(f"storage: {run.address}", highlight=False, soft_wrap=True)
 
 
 def options(command: type[Command], words: Sequence[str], description: str) -> tuple[Command, RunConfig, Profile]:
@@ -124,7 +124,9 @@ def resumable(console: Console, run: RunFolder, command: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        console.print(f"\nstopped; go on with: python {command} --resume {run.where}", highlight=False, soft_wrap=True)
+        console.print(
+            f"\nstopped; go on with: python {command} --resume {run.address}", highlight=False, soft_wrap=True
+        )
         raise
 
 
@@ -143,7 +145,7 @@ def conclude(console: Console, run: RunFolder, wall_s: float) -> dict[str, Any]:
             console.print(f"trial {trial['id']} failed: {trial['error']}", style="red", highlight=False, soft_wrap=True)
     console.print(f"report: {run.root / 'report.html'}", highlight=False, soft_wrap=True)
     if run.storage:
-        console.print(f"storage: {run.where}", highlight=False, soft_wrap=True)
+        console.print(f"storage: {run.address}", highlight=False, soft_wrap=True)
     console.print(str(run.root), highlight=False, soft_wrap=True)
     return results
 

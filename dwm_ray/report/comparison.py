@@ -41,7 +41,7 @@ def open_comparison(where: str, parent: Path) -> Path:
     tasks = [name.parent for entry in storage.files() if (name := PurePosixPath(entry.name)).match(f"*/{METHODS}")]
     if not tasks:
         raise ValueError(f"{storage} is no comparison: it has no {METHODS}")
-    root = RunFolder.mirroring(storage, parent / storage.name).root
+    root = RunFolder.synced_copy(storage, parent / storage.name).root
     for task in tasks:
         RunFolder.open(storage.child(task.name).address, root)
     return root

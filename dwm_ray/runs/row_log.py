@@ -8,23 +8,24 @@ from typing import Any, TextIO
 
 
 class RowLog:
-    """A JSON-lines file whose rows carry the `update` they belong to."""
+    """A JSON-lines file whose rows have a field `update`; rows after `resume_at` are removed when it is opened."""
 
     def __init__(self, path: Path, resume_at: int = 0) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [row for row in read_rows(path) if row["update"] <= resume_at]
+        rows = [row for row in read_rows(path) if row["update"] <= resume_at]
         part = path.with_name(path.name + ".part")
-        part.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        part.write_text("".join(json.dumps(row) + "\n" for row in rows))
         part.replace(path)
 
     def append(self, row: dict[str, Any]) -> None:
+        """Write a row."""
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """All whole rows of a JSON-lines file; [] where there is none. A half-written last row is passed over."""
+    """Return all complete rows; [] if there is no file. A truncated last row is ignored."""
     if not path.exists():
         return []
     lines = path.read_text().splitlines(keepends=True)
@@ -32,7 +33,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def open_to_append(path: Path) -> TextIO:
-    """A JSON-lines file, made where there is none; a half-written last row is cut off: the next stands alone."""
+    """Open or create a JSON-lines file; a truncated last row is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         file.seek(0)

@@ -1,10 +1,10 @@
-"""A folder in S3, in Google Cloud Storage or at a path: files there are whole or not there, whoever dies meanwhile.
+"""Folder in S3, in Google Cloud Storage or at a path, with atomic writes.
 
-`s3://BUCKET/FOLDER`, `gs://BUCKET/FOLDER` or a path, by pyarrow's file systems; AWS_ENDPOINT_URL and an address that
-ends in `?endpoint_override=HOST:PORT&scheme=http` reach other servers of S3. Credentials come from the environment or
-the machine's role, never from the address. An object is sent in one piece, for a stream that breaks off must not be
-closed: closing completes it. What fails is tried again, a bounded number of times, with a warning and a count; then
-`StorageFailed` says what and where.
+Addresses are `s3://BUCKET/FOLDER`, `gs://BUCKET/FOLDER` or a path, opened by pyarrow's file systems. AWS_ENDPOINT_URL
+or `?endpoint_override=HOST:PORT&scheme=http` after the address select another S3 server. Credentials come from the
+environment or the machine's role, never from the address. An object is sent in one piece, because closing an
+interrupted stream would complete the object. Failed requests are retried a bounded number of times with a warning;
+then they raise `StorageFailed`.
 """
 
 from __future__ import annotations
@@ -31,15 +31,14 @@ Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 SCHEMES = {"s3": ("endpoint_override", "scheme", "region"), "gs": ("endpoint_override", "scheme"), "file": ()}
-"""What each kind of address may say after '?'."""
+"""Options of each kind of address after '?'."""
 PAUSES_S = (0.5, 1.0, 2.0, 4.0)
-"""Between tries of what failed."""
+"""Pauses between tries of a request."""
 TRIES = len(PAUSES_S) + 1
-"""After so many it is an error."""
 CONNECT_S, REQUEST_S = 5.0, 30.0
 SMALL_BYTES = 5_000_000
-"""A file up to this size is one request of its own, if the upload is begun at its end. A larger one goes in parts and
-must be begun first: where that fails at the end, Arrow would leave an empty file."""
+"""A file up to this size is sent in one request when it is closed. A larger upload is begun when the file is opened:
+if beginning it failed at the end, Arrow would leave an empty file."""
 FINAL = (
     "ACCESS_DENIED",
     "AccessDenied",
@@ -48,11 +47,11 @@ FINAL = (
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
 )
-"""In an error's text: to try again would not help."""
+"""Parts of messages of errors that are not retried."""
 
 
 class StorageFailed(Exception):  # noqa: N818 - it names what happened
-    """A storage did not do what was asked of it, on one line that names both."""
+    """A request to a storage failed; the message names both on one line."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +61,12 @@ class Entry:
     name: str
     size: int
     changed: float
-    """Seconds, by the storage's clock."""
+    """Time of the last change in seconds, by the storage's clock."""
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A folder. Names below it are relative, with '/' between their parts, and cannot lead out of it."""
+    """A folder. Names of files in it are relative, separated by '/', and cannot lead out of it."""
 
     scheme: str
     path: str
@@ -76,7 +75,7 @@ class Storage:
 
     @staticmethod
     def parse(text: str) -> Storage:
-        """A storage from its address. ValueError, which repeats no credentials, where it is none."""
+        """Parse an address; raise ValueError, whose message repeats no credentials, if it is not a storage."""
         if "://" not in text:
             return Storage.folder(Path(text))
         parts = urlsplit(text)
@@ -96,7 +95,7 @@ class Storage:
 
     @staticmethod
     def folder(path: Path) -> Storage:
-        """A folder of this machine, or of a share."""
+        """Return the storage at a local path."""
         return Storage("file", str(path.resolve()))
 
     def __str__(self) -> str:
@@ -104,7 +103,7 @@ class Storage:
 
     @property
     def address(self) -> str:
-        """What `parse` makes this storage from, on another machine too."""
+        """Address from which `parse` returns this storage, on any machine."""
         start = Path(self.path).as_uri() if self.scheme == "file" else str(self)
         return f"{start}?{self.query}" if self.query else start
 
@@ -117,31 +116,31 @@ class Storage:
         return replace(self, path=str(PurePosixPath(self.path).parent))
 
     def child(self, name: str) -> Storage:
-        """A folder in it."""
+        """Return a folder in this storage."""
         return replace(self, path=self._at(name))
 
     def filesystem(self) -> fs.FileSystem:
-        """pyarrow's own, with its own retries: for others, such as Ray, that take one together with `path`."""
+        """Return pyarrow's file system with its own retries, for libraries that take one together with `path`."""
         return self._filesystem(sdk_tries=3)
 
     def write(self, name: str, content: bytes | pa.Buffer, tries: int = TRIES) -> None:
-        """Put a file there, in the place of one that is there already."""
+        """Write a file; an existing one is replaced."""
         self._tried(f"write {name}", lambda: self._write(self._at(name), content), tries)
         TRANSFERS.add(written_bytes=len(content))
 
     def read(self, name: str) -> bytes:
-        """A file's content. FileNotFoundError where there is none."""
+        """Read a file; raise FileNotFoundError if it does not exist."""
         content = self._tried(f"read {name}", lambda: self._read(self._at(name)))
         TRANSFERS.add(read_bytes=len(content))
         return content
 
     def exists(self, name: str) -> bool:
-        """Is there such a file?"""
+        """Return whether a file exists."""
         info = self._tried(f"look for {name}", lambda: self._fs.get_file_info(self._at(name)))
         return bool(info.type == fs.FileType.File)
 
     def files(self, below: str = "") -> list[Entry]:
-        """All files in it, or in a folder of it, in the order of their names (which are those in the storage)."""
+        """Return all files, or those below a folder, sorted by name."""
         base = self._at(below) if below else self.path
         selector = fs.FileSelector(base, recursive=True, allow_not_found=True)
         found = self._tried(f"list {below or 'its files'}", lambda: self._fs.get_file_info(selector))
@@ -152,11 +151,11 @@ class Storage:
         self._tried(f"delete {name}", lambda: self._fs.delete_file(self._at(name)))
 
     def probe(self) -> float:
-        """Seconds that a small file took to be written, read back and deleted. StorageFailed where that fails."""
+        """Write, read and delete a small file; return the seconds that this took."""
         started, name, token = time.perf_counter(), f".check-{secrets.token_hex(8)}", secrets.token_bytes(16)
         self.write(name, token)
         if self.read(name) != token:
-            raise StorageFailed(f"storage {self}: what was written there is not what is read back")
+            raise StorageFailed(f"storage {self}: a file that was read differs from what was written")
         self.delete(name)
         return time.perf_counter() - started
 
@@ -169,12 +168,12 @@ class Storage:
 
     def _at(self, name: str) -> str:
         if not _is_safe(name):
-            raise ValueError(f"storage {self}: {name!r} is no name of a file in it")
+            raise ValueError(f"storage {self}: {name!r} is not a valid file name")
         return f"{self.path}/{name}"
 
     def _entry(self, info: fs.FileInfo) -> Entry:
         name = info.path.removeprefix(f"{self.path}/")
-        self._at(name)  # a name that leads elsewhere would be written there when it is fetched
+        self._at(name)  # raises for a name that leads out of the folder
         return Entry(name, info.size, info.mtime_ns / 1e9)
 
     def _write(self, path: str, content: bytes | pa.Buffer) -> None:
@@ -193,7 +192,7 @@ class Storage:
             part.unlink(missing_ok=True)
 
     def _read(self, path: str) -> bytes:
-        """One request for all of it; asked again where the file was replaced between its size and its content."""
+        """Read all in one request; repeat it if the file was replaced between the requests for its size and content."""
         while True:
             with self._fs.open_input_file(path) as file:
                 content: bytes = file.read()
@@ -201,7 +200,7 @@ class Storage:
                 return content
 
     def _tried(self, what: str, action: Callable[[], Result], tries: int = TRIES) -> Result:
-        """The result of an action on the storage, tried several times where it is remote."""
+        """Return the result of an action; retry it if the storage is remote."""
         left = 1 if self.scheme == "file" else tries
         while True:
             started = time.perf_counter()
@@ -216,7 +215,7 @@ class Storage:
                     TRANSFERS.add(failures=1)
                     raise StorageFailed(f"storage {self}: cannot {what}: {why}") from error
                 TRANSFERS.add(retries=1)
-                logger.warning("storage %s: cannot %s, trying again: %s", self, what, why)
+                logger.warning("storage %s: cannot %s, retrying: %s", self, what, why)
                 time.sleep(PAUSES_S[TRIES - 1 - left])
             else:
                 TRANSFERS.add(seconds=time.perf_counter() - started)
@@ -224,14 +223,14 @@ class Storage:
 
 
 def _is_safe(name: str) -> bool:
-    """Does a name stay in its folder?"""
+    """Return whether a name stays in its folder."""
     return all(part not in ("", ".", "..") for part in name.split("/")) and name.isprintable() and "\\" not in name
 
 
 def _refuse_credentials(scheme: str, netloc: str, query: str) -> None:
     given = dict(parse_qsl(query, keep_blank_values=True))
     if "@" in netloc or any("@" in value for value in given.values()):
-        raise ValueError("--storage: credentials do not belong into the address; set them in the environment")
+        raise ValueError("--storage: the address contains credentials; set them in the environment")
     unknown = sorted(set(given) - set(SCHEMES[scheme]))
     if unknown:
         known = ", ".join(SCHEMES[scheme]) or "nothing"

@@ -1,7 +1,7 @@
-"""A run folder here and the same run in a storage: what was written here goes there, what is missing here is fetched.
+"""Synchronise a run folder with the same run in a storage, in both directions.
 
-The promise of the files that say "whole" (`LAST`) holds on both sides: they are sent and fetched after all others, so
-who sees one finds what it speaks of. Only files that changed travel. One process writes a file at a time: learners,
+Files that mark their folder as complete (`MARKERS`) are sent and fetched after all others, so a marker is never present
+without the files it stands for. Only changed files are transferred. Each file has one writing process: learners,
 samplers and world-model workers have folders of their own (`work_folder`), the driver has the run's.
 """
 
@@ -21,47 +21,46 @@ from dwm_ray.runs.storage import TRIES, Entry, Storage, StorageFailed
 
 Item = TypeVar("Item")
 
-LAST = ("config.json", "sweep.json", "stream.json", "status.json")
-"""Files that say that what lies beside and below them is whole, in the order in which they are sent."""
-PARALLEL = 8
-"""Files under way at once: each waits for the storage most of its time."""
+MARKERS = ("config.json", "sweep.json", "stream.json", "status.json")
+"""Files that mark the files next to and below them as complete, in the order in which they are transferred."""
+NUM_THREADS = 8
 
 
 class SyncedFolder:
-    """One folder and its storage, as one process sees them."""
+    """A folder and its storage, with what this process has sent and fetched."""
 
     def __init__(self, root: Path, storage: Storage) -> None:
         self._root, self._storage = root, storage
         self._sent: dict[str, tuple[int, int]] = {}
         self._seen: dict[str, Entry] = {}
         self.lock = threading.RLock()
-        """Held by who writes a file here and sends it: no older one is fetched into its place meanwhile."""
+        """Held while a file is written here and sent, so that no older version is fetched meanwhile."""
 
     def push(self, paths: Iterable[Path], tries: int = TRIES) -> None:
-        """Send files, and all files below folders, that changed since they were sent."""
+        """Send files, and all files below folders, that have changed since they were sent."""
         with self.lock:
             files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
             todo = [file for file in files if file.is_file() and not file.name.endswith(".part") and self._is_new(file)]
             self._in_order(partial(self._send, tries=tries), {self._name(file): file for file in todo})
 
     def pull(self, below: str = "", wanted: Callable[[str], bool] = lambda name: True) -> None:
-        """Fetch what has changed there and is wanted, by its name."""
+        """Fetch files that have changed in the storage and whose name is `wanted`."""
         with self.lock:
             entries = {entry.name: entry for entry in self._storage.files(below)}
-            todo = {name: entry for name, entry in entries.items() if wanted(name) and self._is_news(name, entry)}
+            todo = {name: entry for name, entry in entries.items() if wanted(name) and self._is_changed(name, entry)}
             self._in_order(self._fetch, todo)
-            self._date_folders(todo)
+            self._set_folder_times(todo)
 
     @staticmethod
-    def _in_order(act: Callable[[str, Item], None], todo: dict[str, Item]) -> None:
-        """Act on all, at once as far as the order of `LAST` allows."""
-        with ThreadPoolExecutor(PARALLEL) as pool:
-            for rank in range(len(LAST) + 2):
+    def _in_order(transfer: Callable[[str, Item], None], todo: dict[str, Item]) -> None:
+        """Transfer everything, in parallel as far as the order of `MARKERS` allows."""
+        with ThreadPoolExecutor(NUM_THREADS) as pool:
+            for rank in range(len(MARKERS) + 2):
                 names = [name for name in todo if _rank(name) == rank]
-                list(pool.map(act, names, [todo[name] for name in names]))
+                list(pool.map(transfer, names, [todo[name] for name in names]))
 
     def _send(self, name: str, file: Path, tries: int) -> None:
-        stamp = _stamp(file)  # before it is read: what is appended meanwhile is sent next time
+        stamp = _stamp(file)  # before reading: rows appended meanwhile are sent next time
         self._storage.write(name, file.read_bytes(), tries)
         self._sent[name] = stamp
 
@@ -76,8 +75,8 @@ class SyncedFolder:
         part.replace(target)
         self._seen[name], self._sent[name] = entry, _stamp(target)
 
-    def _date_folders(self, fetched: dict[str, Entry]) -> None:
-        """A folder is as old as its newest file, by the storage's clock: who watches goes by that."""
+    def _set_folder_times(self, fetched: dict[str, Entry]) -> None:
+        """Give folders the time of their newest file by the storage's clock, which run monitors rely on."""
         for folder in {(self._root / name).parent for name in fetched} - {self._root}:
             newest = max(file.stat().st_mtime for file in folder.iterdir())
             os.utime(folder, (newest, newest))
@@ -85,7 +84,7 @@ class SyncedFolder:
     def _is_new(self, file: Path) -> bool:
         return self._sent.get(self._name(file)) != _stamp(file)
 
-    def _is_news(self, name: str, entry: Entry) -> bool:
+    def _is_changed(self, name: str, entry: Entry) -> bool:
         return self._seen.get(name) != entry or not (self._root / name).exists()
 
     def _name(self, file: Path) -> str:
@@ -93,32 +92,35 @@ class SyncedFolder:
 
 
 @lru_cache(maxsize=64)
-def mirror(root: Path, storage: Storage) -> SyncedFolder:
-    """This process's mirror of a folder: it remembers what has been sent and fetched."""
+def synced_folder(root: Path, storage: Storage) -> SyncedFolder:
+    """Return this process's state of a synchronised folder."""
     return SyncedFolder(root, storage)
 
 
 def work_folder(storage: Storage) -> Path:
-    """Where this user's processes on this machine work for a run in a storage; nobody else can read it. ValueError
-    where it cannot be made."""
+    """Return the private folder in which this user's processes on this machine work for a run in a storage.
+
+    Raises:
+        ValueError: The folder cannot be created or belongs to another user.
+    """
     parent = Path(tempfile.gettempdir()) / f"dwm_ray-{os.getuid()}"
     folder = parent / f"{storage.name}-{fingerprint(storage.address)[:8]}"
     try:
         parent.mkdir(mode=0o700, exist_ok=True)
         if parent.lstat().st_uid != os.getuid() or parent.is_symlink():
-            raise ValueError(f"{parent} belongs to somebody else; set TMPDIR to a folder of your own")
+            raise ValueError(f"{parent}: belongs to another user; set TMPDIR to a folder of your own")
         folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise ValueError(f"{folder}: cannot be made ({error.strerror})") from error
+        raise ValueError(f"{folder}: cannot be created ({error.strerror})") from error
     return folder
 
 
 def _rank(name: str) -> int:
-    """When a file is sent or fetched: weights, what describes them, then the files of `LAST`."""
+    """Return the rank of a file in the order of transfer: weights, their descriptions, then `MARKERS`."""
     file = name.rsplit("/", 1)[-1]
-    return LAST.index(file) + 2 if file in LAST else int(file.endswith(".json"))
+    return MARKERS.index(file) + 2 if file in MARKERS else int(file.endswith(".json"))
 
 
 def _stamp(file: Path) -> tuple[int, int]:
-    about = file.stat()
-    return about.st_size, about.st_mtime_ns
+    stat = file.stat()
+    return stat.st_size, stat.st_mtime_ns

@@ -1,6 +1,6 @@
-"""Tensors and their description in one folder: `NAME.safetensors` beside `NAME.json`, written whole or not at all.
+"""Checkpoints of tensors: `NAME.safetensors` and its description `NAME.json`, each written atomically.
 
-Nothing is ever unpickled: a checkpoint from anywhere can be opened safely.
+Nothing is unpickled, so a checkpoint of any origin can be opened safely.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file so that a reader sees the old or the new content, never a part."""
+    """Write a JSON file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(value, indent=2) + "\n")
@@ -35,14 +35,18 @@ def save(folder: Path, name: str, tensors: dict[str, Tensor], meta: dict[str, An
 
 
 def load(folder: Path, name: str, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Inverse of `save`. ValueError where the folder holds no such checkpoint or a broken one."""
+    """Load what `save` has written.
+
+    Raises:
+        ValueError: The folder has no such checkpoint or a broken one.
+    """
     with _reading(folder, name):
         meta = json.loads((folder / f"{name}.json").read_text())
         return load_file(folder / f"{name}.safetensors", device=str(device)), meta
 
 
 def load_one(folder: Path, name: str, key: str) -> Tensor:
-    """One tensor of a checkpoint, on the CPU; the others are not read. ValueError as of `load`."""
+    """Load one tensor of a checkpoint to the CPU without reading the others; raises like `load`."""
     with _reading(folder, name), safe_open(folder / f"{name}.safetensors", "pt") as file:
         tensor: Tensor = file.get_tensor(key)
     return tensor
@@ -52,16 +56,16 @@ def load_one(folder: Path, name: str, key: str) -> Tensor:
 def _reading(folder: Path, name: str) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # safetensors raises its own type for broken files
+    except Exception as error:  # safetensors raises its own class for broken files
         raise ValueError(f"{folder}: no readable checkpoint {name!r} there ({error})") from error
 
 
 def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Keys under 'prefix.', so that several state dicts share one file."""
+    """Prepend 'prefix.' to all keys, so that several state dicts can share one file."""
     return {f"{prefix}.{key}": value for key, value in tensors.items()}
 
 
 def unprefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The part of a file that `prefixed` put under a prefix."""
+    """Return the tensors that `prefixed` has put under a prefix."""
     start = f"{prefix}."
     return {key[len(start) :]: value for key, value in tensors.items() if key.startswith(start)}

@@ -189,7 +189,7 @@ def test_a_finished_comparison_is_shown_again_without_a_cluster(
                 set_status(folder, "done", updates=30, seconds=1.0)
                 config = {"world_model": None, "agent": {"name": "iql"}, "seed": seed}
                 (folder / "config.json").write_text(json.dumps(config))
-        RunFolder.remembered(root).push(root / "trials")
+        RunFolder.of_path(root).push(root / "trials")
         execute(pipeline, root, population)
 
     monkeypatch.setattr(pipeline.session, "started", stop)
@@ -203,7 +203,7 @@ def test_a_finished_comparison_is_shown_again_without_a_cluster(
     assert [task["task"] for task in comparison["tasks"]] == ["a", "b"]
     assert comparison["all_tasks"][1]["improvement"]["value"] == 0.5
     monkeypatch.setattr(pipeline, "execute_apart", partial(execute, pipeline))
-    where = RunFolder.remembered(root).where
+    where = RunFolder.of_path(root).address
     assert ("://" in where) == stored
     if stored:
         shutil.rmtree(root)

@@ -28,7 +28,7 @@ def test_names_of_minari_tasks_are_one_folder(tmp_path: Path) -> None:
 
 def test_a_parent_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=r"--output .*file: cannot make a run folder there"):
+    with pytest.raises(ValueError, match=r"--output .*file: cannot create a run folder there"):
         RunFolder.create(tmp_path / "file", "task")
 
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dwm_ray.runs.folder import KEPT, RunFolder, set_status, status_of
+from dwm_ray.runs.folder import STORAGE_FILE, RunFolder, set_status, status_of
 from dwm_ray.runs.storage import Storage, StorageFailed
-from dwm_ray.runs.sync import LAST, SyncedFolder, work_folder
+from dwm_ray.runs.sync import MARKERS, SyncedFolder, work_folder
 from dwm_ray.runs.tensor_files import write_json
 
 MODEL = ("model.safetensors", "model.json", "error.json", "metrics.jsonl", "status.json")
@@ -136,9 +136,9 @@ def test_what_one_side_writes_the_other_fetches_again_and_again(run: RunFolder, 
 
 def test_a_mirror_knows_its_storage_and_other_folders_are_left_alone(run: RunFolder, tmp_path: Path) -> None:
     assert RunFolder.open(run.root) == run
-    assert not run.has(run.root / KEPT)
+    assert not run.has(run.root / STORAGE_FILE)
     (tmp_path / "elsewhere" / run.name / "mine").mkdir(parents=True)
-    with pytest.raises(ValueError, match="is there and no mirror of"):
+    with pytest.raises(ValueError, match="exists and is no copy of"):
         elsewhere(run, tmp_path)
 
 
@@ -169,4 +169,4 @@ def test_a_name_that_leads_out_of_the_folder_is_not_fetched(run: RunFolder, tmp_
 
 
 def test_the_files_that_say_whole_are_known() -> None:
-    assert {"status.json", "stream.json", "config.json"} <= set(LAST)
+    assert {"status.json", "stream.json", "config.json"} <= set(MARKERS)
