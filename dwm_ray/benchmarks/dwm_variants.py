@@ -1,7 +1,8 @@
 """Sizes and variants of DWM that are timed: form of the denoiser and precision of the products.
 
-reference: the denoiser in standard torch layers (`reference_denoisers`). optimized: the project's own layers, and the
-inference form for sampling. fp32, auto: float32 products, or the reduced precision of the device.
+reference: the denoiser in standard torch layers (`reference_denoisers`). optimized: as in a run, in the project's own
+layers, and in the inference form if samplers use it on the device. inference: in the inference form on every device.
+fp32, auto: float32 products, or the reduced precision of the device.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import torch
 
 from dwm_ray.benchmarks.reference_denoisers import reference_denoiser
 from dwm_ray.devices import product_dtype
+from dwm_ray.diffusion.denoisers import TemporalUNet
 from dwm_ray.world_models.base import WorldModel
 from dwm_ray.world_models.dwm import DWM
 
 Size = Literal["mlp", "unet_small", "unet"]
-Variant = Literal["reference-fp32", "reference-auto", "optimized-fp32", "optimized-auto"]
+Variant = Literal[
+    "reference-fp32", "reference-auto", "optimized-fp32", "optimized-auto", "inference-fp32", "inference-auto"
+]
 
 SIZES: dict[Size, dict[str, Any]] = {
     "mlp": {},  # the preset of the profile `laptop`
@@ -35,10 +39,14 @@ def model_values(size: Size, variant: Variant) -> dict[str, Any]:
 
 
 def with_form(model: WorldModel, variant: Variant) -> WorldModel:
-    """Replace the denoiser of a DWM by its reference form if the variant asks for it."""
+    """Give the denoiser of a DWM the form of a variant. Raise ValueError if it has no inference form."""
+    assert isinstance(model, DWM)
     if variant.startswith("reference"):
-        assert isinstance(model, DWM)
         model.denoiser = reference_denoiser(model.denoiser)
+    if variant.startswith("inference"):
+        if not isinstance(model.denoiser, TemporalUNet):
+            raise ValueError(f"--variants {variant}: only U-Nets have an inference form")
+        model.denoiser.inference_devices = ("cpu", "cuda")
     return model
 
 

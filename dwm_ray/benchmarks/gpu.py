@@ -24,7 +24,8 @@ from rich.console import Console
 from dwm_ray.benchmarks.machine import machine
 from dwm_ray.benchmarks.options import WITH_DATA, Options, expect_device
 from dwm_ray.benchmarks.ratios import Spread
-from dwm_ray.benchmarks.tables import ResultTable, number
+from dwm_ray.benchmarks.tables import number, show
+from dwm_ray.report.table import Cell, Table
 from dwm_ray.runs.folder import RunFailed
 from dwm_ray.runs.tensor_files import write_json
 
@@ -64,17 +65,19 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-BATCHES = "--batch-sizes 128 512 1024 4096"
+BATCHES = "--batch-sizes 128 1024 4096 --graphed"
 FORMS = "--variants reference-fp32 reference-auto optimized-fp32 optimized-auto"
+INFERENCE = f"{FORMS} inference-fp32 inference-auto"
 TESTS = "tests"
 FULL = (
     Part(TESTS, (), 75),
-    Part("sampler, paper's U-Net", words(f"sampler --sizes unet {FORMS} {BATCHES} --graphed"), 90),
-    Part("sampler, small networks", words(f"sampler --sizes unet_small mlp {FORMS} {BATCHES} --graphed"), 90),
+    Part("sampler, paper's U-Net", words(f"sampler --sizes unet {INFERENCE} {BATCHES}"), 85),
+    Part("sampler, small U-Net", words(f"sampler --sizes unet_small {INFERENCE} {BATCHES}"), 75),
+    Part("sampler, MLP", words(f"sampler --sizes mlp {FORMS} {BATCHES}"), 30),
     Part("learner", words("learner --agents td3_bc iql --populations 1 8 32 --graphed"), 75),
     Part("world-model training", words(f"world_model --sizes unet unet_small mlp {FORMS}"), 40),
     Part("replay", words("replay --batch-sizes 256 1024 4096"), 20),
-    Part("compiled learner", words("learner --agents td3_bc iql --populations 1 8 32 --compiled --only compiled"), 90),
+    Part("compiled learner", words("learner --agents td3_bc iql --populations 1 8 32 --compiled --only compiled"), 80),
 )
 """Parts in order of importance; the seconds add up to the default budget."""
 TINY = "--sizes unet_small --variants reference-fp32 optimized-fp32"
@@ -122,7 +125,7 @@ class Gpu:
             console.print(f"  {results[-1].status}: {results[-1].seconds:.0f} s {results[-1].message}", highlight=False)
             parts = [asdict(result) for result in results]
             write_json(path, {"suite": self.name, "machine": machine(torch.device(device)), "parts": parts})
-        ResultTable("GPU", HEADERS, [row for result in results for row in rows(result)]).show(options.markdown)
+        show(Table("GPU", list(HEADERS), [row for result in results for row in rows(result)]), options.markdown)
         print(path)
         if failed := [result.name for result in results if result.status == "failed"]:
             raise RunFailed(f"{', '.join(failed)}: see {path}")
@@ -194,12 +197,12 @@ def _counts(report: Path) -> Iterator[tuple[str, int]]:
         yield name, int(suite.get(name, 0))
 
 
-def rows(result: PartResult) -> list[list[str]]:
+def rows(result: PartResult) -> list[list[Cell]]:
     """Return the table rows of a part: measured workloads, then what was not measured."""
     measured, ratios = result.measured, dict[str, tuple[str, Spread]]()
     for ratio in measured.get("ratios", []):
         ratios[ratio["of"]] = (ratio["to"], Spread(ratio["median"], ratio["low"], ratio["high"]))
-    found = []
+    found: list[list[Cell]] = []
     for name, spread in measured.get("medians", {}).items():
         baseline, ratio = ratios.get(name, ("", None))
         rate = f"{number(spread['median'])} {measured['unit']}"

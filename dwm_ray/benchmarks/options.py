@@ -44,7 +44,7 @@ class Options:
     output: Path | None = None
     """JSON file to write; the default is runs/benchmark/SUITE-TIME.json."""
     markdown: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print the tables as Markdown."""
+    """Print the tables as Markdown; the default if the output is not a terminal."""
 
     def check(self) -> None:
         """Raise ValueError for values that this machine or a table cannot use."""

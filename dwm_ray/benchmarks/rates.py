@@ -17,8 +17,9 @@ from dwm_ray.benchmarks.peers import Peer
 from dwm_ray.benchmarks.ratios import Spread, paired_ratio, rate_spread
 from dwm_ray.benchmarks.roofline import roofline
 from dwm_ray.benchmarks.setup import BenchmarkSetup
-from dwm_ray.benchmarks.tables import ResultTable, number
+from dwm_ray.benchmarks.tables import number, show
 from dwm_ray.options import DataConfig
+from dwm_ray.report.table import Cell, Table
 from dwm_ray.runs.folder import RunFailed
 from dwm_ray.runs.tensor_files import write_json
 
@@ -64,12 +65,12 @@ class Rates:
             "failed": self.failed,
         }
 
-    def rows(self) -> list[list[str]]:
+    def rows(self) -> list[list[Cell]]:
         """Return table rows: one per workload, or one per baseline if there are several."""
-        rows = []
+        rows: list[list[Cell]] = []
         for name, rates in self.rates.items():
             spread = rate_spread(rates)
-            head = [name, number(spread.median), f"{number(spread.low)}, {number(spread.high)}"]
+            head: list[Cell] = [name, number(spread.median), f"{number(spread.low)}, {number(spread.high)}"]
             ratios = [(to, self.ratio((of, to))) for of, to in self.pairs if of == name]
             rows += [[*head, to, f"{r.median:.2f}", f"{r.low:.2f} to {r.high:.2f}"] for to, r in ratios] or [
                 [*head, "", "", ""]
@@ -90,7 +91,7 @@ def measure(suite: RateSuite, options: Options) -> None:
     about = {"suite": suite.name, "unit": suite.unit, "date": time.strftime("%Y-%m-%d %H:%M:%S")}
     settings = {**asdict(options), "output": str(path), **asdict(suite)}  # type: ignore[call-overload]
     write_json(path, {**about, **result.to_json(), "roofline": lines, "machine": machine(device), "options": settings})
-    ResultTable(f"{suite.name}: {suite.unit}", HEADERS, result.rows()).show(options.markdown)
+    show(Table(f"{suite.name}: {suite.unit}", list(HEADERS), result.rows()), options.markdown)
     unmeasured = {"not measured": result.skipped, "failed": result.failed}
     print(*lines, *(f"{kind}: {name} ({why})" for kind, of in unmeasured.items() for name, why in of.items()), sep="\n")
     print(path)

@@ -1,38 +1,20 @@
-"""Tables of benchmark results for terminals and Markdown documents."""
+"""Output of benchmark tables."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
+
+from dwm_ray.report.table import Table
 
 
-@dataclass(frozen=True)
-class ResultTable:
-    """A title, headers and rows of formatted cells."""
-
-    title: str
-    headers: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-    def show(self, as_markdown: bool) -> None:
-        """Print the table to the standard output."""
-        if as_markdown:
-            print(self.markdown())
-            return
-        table = Table(title=self.title, title_justify="left", box=box.SIMPLE_HEAD)
-        for header in self.headers:
-            table.add_column(header, overflow="fold")
-        for row in self.rows:
-            table.add_row(*row)
-        Console().print(table)
-
-    def markdown(self) -> str:
-        lines = [self.headers, ["---"] * len(self.headers), *self.rows]
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def show(table: Table, as_markdown: bool) -> None:
+    """Print a table for a terminal, or as Markdown if asked for or if the output is not a terminal."""
+    if as_markdown or not sys.stdout.isatty():
+        print(table.markdown())
+    else:
+        Console().print(table.terminal())
 
 
 def number(value: float) -> str:

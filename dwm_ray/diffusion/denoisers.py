@@ -67,6 +67,9 @@ class Stage(nn.Module):
 class TemporalUNet(nn.Module):
     """U-Net with `dim * multipliers[i]` channels (a multiple of 8) at T / 2^i positions (an integer)."""
 
+    inference_devices: tuple[str, ...] = ("cpu",)
+    """Types of devices on which samplers use the inference form; on others it has not been measured."""
+
     def __init__(self, size: int, encoder: Encoder, dim: int, multipliers: Sequence[int]) -> None:
         super().__init__()
         sizes = [size, *(dim * multiplier for multiplier in multipliers)]

@@ -20,6 +20,7 @@ from dwm_ray.types import Segments
 SUITES = [
     Learner(agents=("td3_bc", "iql"), batch_size=16, hidden_size=32, populations=(2, 3)),
     Sampler(sizes=("mlp", "unet_small"), batch_sizes=(2, 4)),
+    Sampler(sizes=("unet_small",), batch_sizes=(2,), variants=("reference-fp32", "reference-auto", "inference-fp32")),
     WorldModels(sizes=("mlp", "unet_small"), batch_size=4),
     Replay(batch_sizes=(4,)),
 ]
@@ -107,6 +108,12 @@ def test_graphed_sampling_is_compared_with_eager_sampling(setup: BenchmarkSetup,
 def test_cuda_graphs_need_a_gpu(suite: RateSuite, setup: BenchmarkSetup) -> None:
     with pytest.raises(ValueError, match=NO_GPU):
         suite.workloads(setup)
+
+
+def test_an_mlp_has_no_inference_form(setup: BenchmarkSetup) -> None:
+    [work] = Sampler(sizes=("mlp",), variants=("inference-fp32",)).workloads(setup)
+    with pytest.raises(ValueError, match="--variants inference-fp32: only U-Nets"):
+        work.build()
 
 
 def test_batch_sizes_are_used(setup: BenchmarkSetup) -> None:

@@ -108,11 +108,11 @@ def test_the_time_of_a_trial_starts_when_its_world_model_is_complete() -> None:
 
 def test_memory_rows_have_limits() -> None:
     rows = {row[0]: row[1:] for row in memory_rows(SWEEP)}
-    assert rows["learner, by trial"] == ["2", "500", "–"]
-    assert rows["world-model training"] == ["1", "400", "–"]
-    assert rows[SAMPLER] == ["1", "600", "–"]
-    assert rows["ring of a learner"] == ["1", "1", "3"]
-    assert rows["object store, touched by one process"] == ["1", "2", "4"]
+    assert rows["learner, by trial"] == [2, "500", None]
+    assert rows["world-model training"] == [1, "400", None]
+    assert rows[SAMPLER] == [1, "600", None]
+    assert rows["ring of a learner"] == [1, "1", "3"]
+    assert rows["object store, touched by one process"] == [1, "2", "4"]
     assert WORKER not in rows
     assert object_store_bytes(process(RAYLET, 0.0)) == 0
 

@@ -98,6 +98,8 @@ def test_networks_and_devices_with_an_inference_form() -> None:
     net, cpu = build(NARROW), torch.device("cpu")
     assert has_inference_form(net, 8, cpu)
     assert not has_inference_form(net, 8, torch.device("cuda"))  # it has never run there
+    net.inference_devices = ("cpu", "cuda")
+    assert has_inference_form(net, 8, torch.device("cuda"))
     assert not has_inference_form(net, 32, cpu)
     assert not has_inference_form(net, 6, cpu)
     assert not has_inference_form(ResidualMLP(8, 7, net.encoder, 8, (4, 8)), 8, cpu)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from dwm_ray.benchmarks.machine import busy_machine, expect_own_cluster
 from dwm_ray.benchmarks.options import WITH_DATA, Options
-from dwm_ray.benchmarks.tables import ResultTable
+from dwm_ray.report.table import markdown_table
 from dwm_ray.runs.tensor_files import write_json
 
 
@@ -40,5 +40,5 @@ class Faults:
                 rows.append(row)
                 console.print(" | ".join(row.cells()), highlight=False, soft_wrap=True)
                 write_json(path, {"faults": [one.to_json() for one in rows], "machine": busy_machine()})
-        print(ResultTable(self.name, outcome.HEADERS, [row.cells() for row in rows]).markdown())
+        print(markdown_table(outcome.HEADERS, [row.cells() for row in rows]))
         print(path)

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from dwm_ray.benchmarks.machine import machine
 from dwm_ray.benchmarks.options import SHOWN, Options
-from dwm_ray.benchmarks.tables import ResultTable, number
+from dwm_ray.benchmarks.tables import number, show
+from dwm_ray.report.table import Cell, Table
 from dwm_ray.runs.tensor_files import write_json
 
 HEADERS = (
@@ -81,11 +82,11 @@ class Load:
                 rows.append(cells(label, draw_s, window))
         about = {"machine": machine(torch.device("cpu")), **asdict(self), "output": str(path)}
         write_json(path, {"suite": self.name, "windows": windows, **about})
-        ResultTable(self.name, HEADERS, rows).show(options.markdown)
+        show(Table(self.name, list(HEADERS), rows), options.markdown)
         print(path)
 
 
-def cells(label: str, draw_s: float, window: Mapping[str, Any]) -> list[str]:
+def cells(label: str, draw_s: float, window: Mapping[str, Any]) -> list[Cell]:
     """Return the table row of one measurement."""
     cpu_s, seconds = window["cpu_s"], window["seconds"]
     return [

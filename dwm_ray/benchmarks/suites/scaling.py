@@ -17,10 +17,11 @@ from rich.console import Console
 from dwm_ray.benchmarks.machine import busy_machine
 from dwm_ray.benchmarks.options import WITH_DATA, Options
 from dwm_ray.benchmarks.ratios import paired_ratio, rate_spread
-from dwm_ray.benchmarks.tables import ResultTable, number
+from dwm_ray.benchmarks.tables import number, show
 from dwm_ray.config import RunConfig
 from dwm_ray.experiment import profiles
 from dwm_ray.options import DataConfig
+from dwm_ray.report.table import Cell, Table
 from dwm_ray.runs.tensor_files import write_json
 
 HEADERS = (
@@ -69,7 +70,7 @@ class Scaling:
             rates = samplers.measure(options.repeats, status.update)
         measured = {count: [asdict(one) for one in of] for count, of in rates.items()}
         write_json(path, {"suite": self.name, "measured": measured, "machine": busy_machine(), "options": asdict(self)})
-        ResultTable(self.name, HEADERS, cells(rates)).show(options.markdown)
+        show(Table(self.name, list(HEADERS), cells(rates)), options.markdown)
         print(path)
 
     def config(self, task: str, data: str | None) -> RunConfig:
@@ -89,10 +90,10 @@ class StreamRate(Protocol):
     def per_cpu_s(self) -> float: ...
 
 
-def cells(measured: Mapping[int, Sequence[StreamRate]]) -> list[list[str]]:
+def cells(measured: Mapping[int, Sequence[StreamRate]]) -> list[list[Cell]]:
     """Return the table rows of {number of samplers: measurements}."""
     first = next(iter(measured))
-    rows = []
+    rows: list[list[Cell]] = []
     for count, rates in measured.items():
         wall, wall_of_first = ([one.per_s for one in of] for of in (rates, measured[first]))
         cpu, cpu_of_first = ([one.per_cpu_s for one in of] for of in (rates, measured[first]))

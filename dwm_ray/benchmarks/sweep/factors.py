@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from statistics import mean
 
 from dwm_ray.benchmarks.sweep.observed_run import ObservedRun
+from dwm_ray.report.table import Cell
 
 NUM_TRIALS = 24
 """Trials to extrapolate to: 2 agents, 4 horizons and 3 seeds share one world model and one stream."""
@@ -22,7 +23,7 @@ class Factor:
     value: float
     origin: str = "measured"
 
-    def cells(self) -> list[str]:
+    def cells(self) -> list[Cell]:
         return [self.name, f"{self.value:.2f}", self.origin]
 
 

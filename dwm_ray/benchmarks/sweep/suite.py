@@ -18,6 +18,7 @@ from dwm_ray.benchmarks.options import WITH_DATA, Options
 from dwm_ray.benchmarks.sweep.factors import factors
 from dwm_ray.benchmarks.sweep.observed_run import ObservedRun, observe
 from dwm_ray.benchmarks.sweep.tables import cpu_seconds, tables, trial_seconds
+from dwm_ray.benchmarks.tables import show
 from dwm_ray.runs.tensor_files import write_json
 
 
@@ -74,7 +75,7 @@ class Sweep:
                 alone.append(observe(programs / "train.py", (*data, *words), Path(folder) / f"alone-{index}"))
                 self._write(path, swept, alone)
         for table in tables(swept, alone):
-            table.show(options.markdown)
+            show(table, options.markdown)
         print(path)
 
     def _write(self, path: Path, swept: ObservedRun, alone: list[ObservedRun]) -> None:

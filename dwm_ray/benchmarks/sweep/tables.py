@@ -9,18 +9,19 @@ from dwm_ray.benchmarks.sweep.factors import factors
 from dwm_ray.benchmarks.sweep.observed_run import ObservedRun
 from dwm_ray.benchmarks.sweep.process_usage import RAYLET, SAMPLER, TRIAL, WORKER, ProcessUsage
 from dwm_ray.benchmarks.sweep.run_costs import LearnerCost
-from dwm_ray.benchmarks.tables import ResultTable, number
+from dwm_ray.benchmarks.tables import number
+from dwm_ray.report.table import Cell, Table
 
 MB = 1e6
 
 
-def tables(run: ObservedRun, alone: list[ObservedRun]) -> list[ResultTable]:
+def tables(run: ObservedRun, alone: list[ObservedRun]) -> list[Table]:
     """Return all tables that have rows."""
     found = [
-        ResultTable("CPU time", ("purpose", "CPU s", "fraction"), cpu_rows(run)),
-        ResultTable("cost", ("ratio", "factor", "origin"), [factor.cells() for factor in factors(run, alone)]),
-        ResultTable("mean time of a trial after its world model", ("activity", "s", "fraction"), trial_rows(run)),
-        ResultTable("memory", ("process or store", "number", "peak, MB", "limit, MB"), memory_rows(run)),
+        Table("CPU time", ["purpose", "CPU s", "fraction"], cpu_rows(run)),
+        Table("cost", ["ratio", "factor", "origin"], [factor.cells() for factor in factors(run, alone)]),
+        Table("mean time of a trial after its world model", ["activity", "s", "fraction"], trial_rows(run)),
+        Table("memory", ["process or store", "number", "peak, MB", "limit, MB"], memory_rows(run)),
     ]
     return [table for table in found if table.rows]
 
@@ -43,7 +44,7 @@ def cpu_seconds(run: ObservedRun) -> dict[str, float]:
     }
 
 
-def cpu_rows(run: ObservedRun) -> list[list[str]]:
+def cpu_rows(run: ObservedRun) -> list[list[Cell]]:
     totals = {"training, sampling, evaluation": run.costs.cpu_s, "all": run.cpu_s}
     return _fractions({**cpu_seconds(run), **totals}, run.cpu_s)
 
@@ -72,13 +73,13 @@ def _life(learner: LearnerCost, trial: ProcessUsage, models_at: float) -> float:
     return trial.until - (max(trial.since, models_at) if learner.has_stream else trial.since)
 
 
-def trial_rows(run: ObservedRun) -> list[list[str]]:
+def trial_rows(run: ObservedRun) -> list[list[Cell]]:
     seconds = trial_seconds(run)
     total = sum(seconds.values())
     return _fractions({**seconds, "all": total}, total) if seconds else []
 
 
-def memory_rows(run: ObservedRun) -> list[list[str]]:
+def memory_rows(run: ObservedRun) -> list[list[Cell]]:
     """Return rows of the kinds of processes, followed by rows of bounded stores."""
     learners = run.costs.learners
     peaks: dict[str, list[int]] = {
@@ -91,11 +92,9 @@ def memory_rows(run: ObservedRun) -> list[list[str]]:
     rings = [(learner.ring_bytes, learner.ring_limit_bytes) for learner in learners if learner.has_stream]
     touched = max(process.shared_bytes for process in run.processes)  # the raylet itself reads no blocks
     limits = [object_store_bytes(raylet) for raylet in run.of_kind(RAYLET)]
-    return [
-        *([kind, str(len(sizes)), _mb(max(sizes)), "–"] for kind, sizes in peaks.items() if sizes),
-        *(["ring of a learner", str(len(rings)), *map(_mb, max(rings))] for _ in rings[:1]),
-        *(["object store, touched by one process", "1", _mb(touched), _mb(limit)] for limit in limits),
-    ]
+    rows: list[list[Cell]] = [[kind, len(sizes), _mb(max(sizes)), None] for kind, sizes in peaks.items() if sizes]
+    rows += [["ring of a learner", len(rings), *map(_mb, max(rings))] for _ in rings[:1]]
+    return rows + [["object store, touched by one process", 1, _mb(touched), _mb(limit)] for limit in limits]
 
 
 def object_store_bytes(raylet: ProcessUsage) -> int:
@@ -104,7 +103,7 @@ def object_store_bytes(raylet: ProcessUsage) -> int:
     return int(found[1]) if found else 0
 
 
-def _fractions(amounts: dict[str, float], total: float) -> list[list[str]]:
+def _fractions(amounts: dict[str, float], total: float) -> list[list[Cell]]:
     return [[name, number(amount), f"{100 * amount / total:.1f} %"] for name, amount in amounts.items()]
 
 

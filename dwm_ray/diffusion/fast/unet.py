@@ -39,7 +39,7 @@ CHUNK = 512
 def has_inference_form(net: object, length: int, device: torch.device) -> TypeGuard[TemporalUNet]:
     """Return whether `InferenceUNet` replaces this network for windows of T = `length` on a device."""
     short = length <= LONGEST and length & (length - 1) == 0
-    if device.type != "cpu" or not short or not isinstance(net, TemporalUNet):
+    if not short or not isinstance(net, TemporalUNet) or device.type not in net.inference_devices:
         return False
     return isinstance(net.encoder, ConditionEncoder) and isinstance(net.encoder.level, StepEncoder)
 
