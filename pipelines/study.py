@@ -1,9 +1,9 @@
-"""Answer one question about world models with one command: tables, figures, JSON and a page.
+"""Answer a question about world models: tables, figures, JSON and a page.
 
     python pipelines/study.py NAME --task TASK [options]
 
-World models are trained in this process and kept below --output, so that another study, or the same one again, finds
-them; --run RUN takes those of a run instead. NAME --help shows a study's options.
+World models are trained in this process and stored below --output, where other studies find them. --run RUN uses the
+world models of a run instead. NAME --help shows the options of a study.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ from dwm_ray.experiment import profiles
 from dwm_ray.experiment.profiles import Profile
 from dwm_ray.report.findings import Findings, show, write
 from dwm_ray.runs.folder import RunFolder, read_json
-from dwm_ray.studies.base import Lab, Study, StudyOptions, find_study, studies
+from dwm_ray.studies.base import Study, StudyContext, StudyOptions, find_study, studies
 
 
 @main_guard
 def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
-        print(f"{__doc__}\n{listed()}")
+        print(f"{__doc__}\n{study_list()}")
         return 0 if argv else 2
     study = find_study(argv[0])
-    options, config, profile = parse(study.options, argv[1:], f"{study.name}: {study.help}.\n\n{listed()}")
-    options = with_run_here(options)
+    options, config, profile = parse(study.options, argv[1:], f"{study.name}: {study.help}.\n\n{study_list()}")
+    options = with_local_run(options)
     config, profile = of_run(options, config, profile)
-    torch.set_num_threads(1)  # networks this small run slower on two threads as soon as another process wants a core
-    investigate(Console(), study, options, config, profile)
+    torch.set_num_threads(1)  # small networks are slower on two threads if other processes use the cores
+    run_study(Console(), study, options, config, profile)
     return 0
 
 
-def listed() -> str:
-    """The studies, one line each."""
+def study_list() -> str:
+    """Return the studies, one line each."""
     return "\n".join(["Studies:", *(f"  {study.name}: {study.help}" for study in studies().values())])
 
 
-def with_run_here(options: StudyOptions) -> StudyOptions:
-    """The options with --run as a folder of this machine that holds the run's world models."""
+def with_local_run(options: StudyOptions) -> StudyOptions:
+    """Replace --run by a local folder that contains the world models of the run."""
     if options.run is None:
         return options
     run = RunFolder.open(options.run)
@@ -59,39 +59,41 @@ def with_run_here(options: StudyOptions) -> StudyOptions:
 
 
 def of_run(options: StudyOptions, config: RunConfig, profile: Profile) -> tuple[RunConfig, Profile]:
-    """Options and profile of the run that --run names, or the given ones."""
+    """Return options and profile of --run, or the given ones without it."""
     if options.run is None:
         return config, profile
     record = read_json(RunFolder.open(options.run).config)
     return RunConfig.model_validate(record["run"]), profiles.resolve(record["profile"])
 
 
-def investigate(console: Console, study: Study, options: StudyOptions, config: RunConfig, profile: Profile) -> None:
-    """Load the data, do the study, show and write what it found."""
-    known = read_json(Path(options.run) / "data.json") if options.run else None
-    task_data, store = load_task_data(config, (known or {}).get("fingerprint")), store_in(options.output)
+def run_study(console: Console, study: Study, options: StudyOptions, config: RunConfig, profile: Profile) -> None:
+    """Load the data, run the study, print and write its findings."""
+    recorded = read_json(Path(options.run) / "data.json") if options.run else None
+    task_data, store = load_task_data(config, (recorded or {}).get("fingerprint")), store_in(options.output)
     facts = data_summary(task_data.episodes, task_data.task)
     console.print(summary_text(facts), highlight=False)
     console.print(f"profile: {profile}; study seed: {options.study_seed}", highlight=False)
-    findings = study.measure(Lab(config, profile, task_data, default_device(), store, narrator(console)), options)
+    findings = study.measure(
+        StudyContext(config, profile, task_data, default_device(), store, logger(console)), options
+    )
     folder = RunFolder.create(options.output, f"{study.name}-{config.task}")
     folder.record_environment()
     present(console, folder, findings, options, record_of(study, options, config, profile, facts))
 
 
 def store_in(output: Path) -> RunFolder:
-    """The folder of world models that all studies share. ValueError where it cannot be written."""
+    """Return the folder of world models that all studies share. Raise ValueError if it cannot be created."""
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"--output {output}: cannot make this folder ({error.strerror})") from error
+        raise ValueError(f"--output {output}: cannot create this folder ({error.strerror})") from error
     return RunFolder(output.resolve())
 
 
 def record_of(
     study: Study, options: StudyOptions, config: RunConfig, profile: Profile, data: dict[str, Any]
 ) -> dict[str, Any]:
-    """What was run on what, for JSON and page."""
+    """Return options, data and run of the study, for JSON and page."""
     return {
         "study": study.name,
         "profile": profile,
@@ -104,7 +106,7 @@ def record_of(
 def present(
     console: Console, folder: RunFolder, findings: Findings, options: StudyOptions, record: dict[str, Any]
 ) -> None:
-    """Print the tables and write all files; the page's path comes last."""
+    """Print the tables and write all files; the last line is the path of the page."""
     for line in findings.summary:
         console.print(line, highlight=False)
     if options.markdown:
@@ -115,14 +117,14 @@ def present(
     console.print(f"report: {write(folder.root, findings, record)}", highlight=False, soft_wrap=True)
 
 
-def narrator(console: Console) -> Callable[[str], None]:
-    """Prints lines of progress with the seconds since now."""
+def logger(console: Console) -> Callable[[str], None]:
+    """Return a function that prints lines of progress with the seconds since now."""
     started = time.perf_counter()
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         console.print(f"[{time.perf_counter() - started:5.0f} s] {line}", highlight=False, markup=False, soft_wrap=True)
 
-    return say
+    return log
 
 
 if __name__ == "__main__":

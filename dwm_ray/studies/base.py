@@ -1,18 +1,19 @@
-"""What a study is, and what it works with: data, trained world models, a place for them.
+"""Framework of the studies: options, data, trained world models and the folder that stores them.
 
-A study is one file in this folder with a `STUDY`; nothing else has to be edited to add one. World models are trained in
-this process, below `--output`, by the fingerprint that runs give them: studies share them, and a second run of a study
-finds them.
-"""
+A study is one file in this folder with a `STUDY`; no other file needs an edit. World models are trained in this process
+and stored below `--output` by the fingerprint that runs use: studies share them, and a second run of a study finds
+them."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from threading import Event
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -28,12 +29,16 @@ from dwm_ray.local.run import world_model
 from dwm_ray.options import Frozen, PositiveInt
 from dwm_ray.registry import plugins
 from dwm_ray.report.findings import Findings
+from dwm_ray.runs.background import in_background
 from dwm_ray.runs.folder import RunFolder
-from dwm_ray.studies.ticker import ticking
+from dwm_ray.runs.row_log import read_rows
 from dwm_ray.training.fit import is_trained
 from dwm_ray.training.model_store import load_model
 from dwm_ray.world_models.base import WorldModel, model_options
 from dwm_ray.world_models.parts.build import model_fingerprint
+
+PROGRESS_S = 15.0
+"""Seconds between two lines about a world model in training."""
 
 
 class StudyOptions(Frozen):
@@ -42,24 +47,21 @@ class StudyOptions(Frozen):
     world_models: tuple[str, ...] = ("dwm", "one_step")
     """World models to study, or 'all'. The one of --world-model takes its flags, others their presets."""
     model_updates: PositiveInt | None = None
-    """Gradient steps of every world model; None is what the profile says."""
+    """Gradient steps of every world model; the default is that of the profile."""
     run: str | None = None
-    """Take the trained world models, the task, the data and all run options of this run folder, or address in a
-    storage; nothing is trained."""
+    """Run folder, or its address in a storage, that provides trained world models, task, data and all run options;
+    nothing is trained."""
     output: Path = Path("runs/studies")
-    """Folder for the study's folder, and for the world models that are trained for it."""
+    """Folder of the study's folder and of the world models that are trained for it."""
     study_seed: Annotated[int, Field(ge=0)] = 0
-    """Seeds the study's own draws: windows, permutations, clones."""
+    """Seed of the study itself: windows, permutations, clones."""
     markdown: bool = False
     """Print the tables as Markdown."""
 
 
-Options = TypeVar("Options", bound=StudyOptions)
-
-
 @dataclass(frozen=True)
 class Subject:
-    """A trained world model and the run that it is the model of."""
+    """A trained world model and the run that it belongs to."""
 
     label: str
     config: RunConfig
@@ -67,119 +69,121 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Lab:
-    """What a study works with."""
+class StudyContext:
+    """Data, device and stored world models of a study."""
 
     config: RunConfig
-    """The run of the command line's flags."""
+    """The run that the command line describes."""
     profile: Profile
     task_data: TaskData
     device: torch.device
     store: RunFolder
-    """Where world models are kept."""
-    say: Callable[[str], None]
+    """Folder of the trained world models."""
+    log: Callable[[str], None]
 
     def generator(self, seed: int) -> torch.Generator:
-        """On the device of models and windows."""
+        """Return a generator on the device of models and windows."""
         return torch.Generator(self.device).manual_seed(seed)
 
     def trained(self, config: RunConfig) -> WorldModel:
-        """The world model of a run: found in the store, or trained now."""
+        """Return the world model of a run, from the store or trained now."""
         path = self.store.world_model(model_fingerprint(config, self.task_data.identity))
         options = model_options(config)
         if is_trained(path):
-            self.say(f"world model {options.plugin_name()}: found in {path}")
+            self.log(f"world model {options.plugin_name()}: found in {path}")
             return world_model(config, self.task_data, self.store, self.device)
-        self.say(f"world model {options.plugin_name()}: training, {options.num_updates} updates")
-        with ticking(path, options.num_updates, self.say):
+        self.log(f"world model {options.plugin_name()}: training, {options.num_updates} updates")
+        with self._progress(path, options.num_updates):
             return world_model(config, self.task_data, self.store, self.device)
 
+    def _progress(self, folder: Path, num_updates: int) -> AbstractContextManager[None]:
+        """Log the progress of the training in `folder` in the background."""
+
+        def run(stop: Event) -> None:
+            while not stop.wait(PROGRESS_S):
+                if rows := read_rows(folder / "metrics.jsonl"):
+                    loss = f"held-out loss {rows[-1]['holdout_loss']:.3g}"
+                    self.log(f"  {rows[-1]['update']} of {num_updates} updates, {loss}")
+
+        return in_background("progress", run)
+
     def windows(self, config: RunConfig, length: int) -> WindowSet:
-        """Windows of `length` states over all data, labelled as the run's world model labels them."""
+        """Return windows of `length` states over all data, with the returns-to-go of the run's world model."""
         discount, scale = config.training.discount, self.task_data.task.rtg_scale
         kind: RtgKind = getattr(config.world_model, "rtg_kind", "episode")
         return WindowSet(self.task_data.episodes, length, discount, scale, kind, self.device)
 
     def holdout(self, config: RunConfig, length: int) -> WindowSet:
-        """Windows of `length` states that no world model was trained on, labelled likewise."""
+        """Return windows of `length` states that no world model was trained on."""
         return window_sets(config, self.task_data, length, self.device)[1]
 
 
 @dataclass(frozen=True)
 class Study:
-    """A question and how it is answered."""
+    """A question and the function that answers it."""
 
     name: str
     help: str
     """One line."""
     options: type[StudyOptions]
-    measure: Callable[[Lab, Any], Findings]
+    measure: Callable[[StudyContext, Any], Findings]
 
 
 def studies() -> dict[str, Study]:
-    """All studies, by name."""
-    package = importlib.import_module("dwm_ray.studies")
-    modules = (
-        importlib.import_module(f"dwm_ray.studies.{info.name}") for info in pkgutil.iter_modules(package.__path__)
-    )
+    """Return all studies by name."""
+    folder = importlib.import_module("dwm_ray.studies").__path__
+    modules = (importlib.import_module(f"dwm_ray.studies.{info.name}") for info in pkgutil.iter_modules(folder))
     return {module.STUDY.name: module.STUDY for module in modules if hasattr(module, "STUDY")}
 
 
 def find_study(name: str) -> Study:
-    """The study called `name`; ValueError with the nearest names where there is none."""
+    """Return a study by name. Raise ValueError with the nearest names for an unknown one."""
     known = studies()
     if name not in known:
         raise ValueError(f"unknown study {name!r}{suggest(name, list(known))}")
     return known[name]
 
 
-def subjects(lab: Lab, options: StudyOptions) -> list[Subject]:
-    """The world models to study, trained."""
+def subjects(context: StudyContext, options: StudyOptions) -> list[Subject]:
+    """Return the trained world models to study."""
     if options.run is not None:
-        return _of_run(lab, RunFolder.open(options.run))
-    configs = [with_updates(config, options) for config in configs_of(lab, options)]  # all names are known: train
-    return [Subject(world_model_label(profiles.name_of(c.world_model)), c, lab.trained(c)) for c in configs]
+        return _of_run(context, RunFolder.open(options.run))
+    configs = configs_of(context, options)  # all names are checked before any model is trained
+    return [Subject(world_model_label(profiles.name_of(c.world_model)), c, context.trained(c)) for c in configs]
 
 
-def configs_of(lab: Lab, options: StudyOptions) -> list[RunConfig]:
-    """The run of the command line once for each world model."""
+def configs_of(context: StudyContext, options: StudyOptions) -> list[RunConfig]:
+    """Return the run of the command line once per world model, with the number of updates of the study."""
     names = plugins("world_models") if options.world_models == ("all",) else dict.fromkeys(options.world_models)
-    agent = profiles.name_of(lab.config.agent)
-    return [profiles.with_method(lab.config, lab.profile, name, agent) for name in names]
-
-
-def with_updates(config: RunConfig, options: StudyOptions) -> RunConfig:
-    """A run whose world model trains as long as the study says."""
+    agent = profiles.name_of(context.config.agent)
+    configs = [profiles.with_method(context.config, context.profile, name, agent) for name in names]
     if options.model_updates is None:
-        return config
-    return config.with_values({"world_model.num_updates": options.model_updates})
+        return configs
+    return [config.with_values({"world_model.num_updates": options.model_updates}) for config in configs]
 
 
-def used(lab: Lab, configs: list[RunConfig], options: StudyOptions) -> str:
-    """What the study's world models are, for its summary."""
+def summary_line(context: StudyContext, configs: list[RunConfig], options: StudyOptions) -> str:
+    """Describe the world models of the study."""
     models = [f"{world_model_label(profiles.name_of(c.world_model))} {model_options(c).num_updates}" for c in configs]
-    return f"Updates of world models: {', '.join(models)}. Profile {lab.profile}; study seed {options.study_seed}."
+    return f"Updates of world models: {', '.join(models)}. Profile {context.profile}; study seed {options.study_seed}."
 
 
-def _of_run(lab: Lab, run: RunFolder) -> list[Subject]:
-    """Every trained world model of a run folder; several of one kind are told apart by their fingerprints."""
+def _of_run(context: StudyContext, run: RunFolder) -> list[Subject]:
+    """Return all trained world models of a run folder; fingerprints distinguish several of one kind."""
     folders = [path for path in sorted((run.root / "world_models").glob("*")) if is_trained(path)]
     if not folders:
-        raise ValueError(f"--run {run.root}: it has no trained world model")
-    models = [load_model(path, lab.device) for path in folders]
+        raise ValueError(f"--run {run.root}: expected a run with a trained world model")
+    models = [load_model(path, context.device) for path in folders]
     names = [model.config.plugin_name() for model in models]
+    marks = [f" {path.name[:6]}" if names.count(name) > 1 else "" for path, name in zip(folders, names, strict=True)]
     return [
-        Subject(_label(name, names, path), _run_of(lab, model), model)
-        for path, name, model in zip(folders, names, models, strict=True)
+        Subject(world_model_label(name) + mark, _run_with(context, model), model)
+        for name, mark, model in zip(names, marks, models, strict=True)
     ]
 
 
-def _label(name: str, names: list[str], path: Path) -> str:
-    return world_model_label(name) + (f" {path.name[:6]}" if names.count(name) > 1 else "")
-
-
-def _run_of(lab: Lab, model: WorldModel) -> RunConfig:
-    """The run's options with this very world model."""
-    name = model.config.plugin_name()
-    base = profiles.with_method(lab.config, lab.profile, name, profiles.name_of(lab.config.agent))
+def _run_with(context: StudyContext, model: WorldModel) -> RunConfig:
+    """Return the options of the run with this world model."""
+    agent = profiles.name_of(context.config.agent)
+    base = profiles.with_method(context.config, context.profile, model.config.plugin_name(), agent)
     return RunConfig.model_validate({**dict(base), "world_model": model.config})

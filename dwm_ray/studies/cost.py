@@ -1,8 +1,8 @@
-"""The full cost of a method: training the world model, drawing segments and learning, for one trial and for many.
+"""Full cost of a method: training the world model, generating segments and learning, for one trial and for many.
 
-Papers report the learner's time. Here the world model's training and the drawing are on the bill too, and who shares
-them: trials with another horizon, agent or seed share both (`shared`), each learns for itself (`own`). Figures are
-measured in short bursts and multiplied by the run's counts, or, with --run, read from what a run took by the clock.
+Papers report the time of the learner. Here training of the world model and generation count too: trials with another
+horizon, agent or seed share both (`shared`), and each learns separately (`own`). Costs are measured in short bursts and
+multiplied by the counts of the run, or, with --run, read from the logs of a run.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from dwm_ray.report.findings import Findings
 from dwm_ray.report.panels import Line, Panel, plot_panels
 from dwm_ray.report.style import Figure
 from dwm_ray.report.table import Cell, Table, format_seconds
-from dwm_ray.studies.base import Lab, Study, StudyOptions, configs_of, with_updates
-from dwm_ray.studies.bursts import Bursts, RolloutShard, parts_of
+from dwm_ray.studies.base import Study, StudyContext, StudyOptions, configs_of
+from dwm_ray.studies.bursts import GENERATE, LEARN, TRAIN, Bursts, PartCost, parts_of
 
-CLOCKS = {"cpu": "Seconds are those that cores worked.", "cuda": "Seconds are the clock's."}
+CLOCKS = {"cpu": "Seconds are CPU seconds.", "cuda": "Seconds are wall-clock seconds."}
 
 
 class CostOptions(StudyOptions):
@@ -43,64 +43,63 @@ class CostOptions(StudyOptions):
 
 @dataclass(frozen=True)
 class Cost:
-    """What a method costs."""
+    """Cost of a method."""
 
     method: str
-    shared: list[RolloutShard]
-    own: list[RolloutShard]
+    shared: list[PartCost]
+    own: list[PartCost]
 
     def seconds(self, trials: int) -> float:
-        """Of all work for that many trials, one after another."""
+        """Return the seconds of all work for a number of trials, one after another."""
         return sum(part.seconds for part in self.shared) + trials * sum(part.seconds for part in self.own)
 
     def flops(self, trials: int) -> float | None:
-        """Operations likewise; None where some were not counted."""
+        """Return the operations of all work; None if some are unknown."""
         counts = [(part.flops, times) for parts, times in ((self.shared, 1), (self.own, trials)) for part in parts]
         return None if any(flops is None for flops, _ in counts) else sum((f or 0.0) * times for f, times in counts)
 
 
-def measure(lab: Lab, options: CostOptions) -> Findings:
-    """See the module."""
-    costs = _of_bursts(lab, options) if options.run is None else of_run(Path(options.run))
+def measure(context: StudyContext, options: CostOptions) -> Findings:
+    """Measure or read the costs of all methods."""
+    costs = _of_bursts(context, options) if options.run is None else of_run(Path(options.run))
     return Findings(
-        title=f"Cost: {lab.config.task}",
-        summary=[_how(lab, options)],
+        title=f"Cost: {context.config.task}",
+        summary=[_how(context, options)],
         tables=[_parts_table(costs), _totals_table(costs, options)],
         figures=[_figure(costs, options)],
-        numbers={"costs": [{"method": c.method, "shared": _dump(c.shared), "own": _dump(c.own)} for c in costs]},
+        numbers={"costs": [{"method": c.method, "shared": _json(c.shared), "own": _json(c.own)} for c in costs]},
     )
 
 
-def _how(lab: Lab, options: CostOptions) -> str:
+def _how(context: StudyContext, options: CostOptions) -> str:
     if options.run is not None:
-        return f"As {options.run} took, evaluations included: means over its world models, streams and trials."
-    updates = lab.config.training.num_updates
+        return f"Measured in {options.run}, including evaluations: means over its world models, streams and trials."
+    updates = context.config.training.num_updates
     return (
         f"Extrapolated from {options.repeats} bursts of {options.burst_updates} updates or {options.burst_segments} "
-        f"segments in one process (profile {lab.profile}, {updates} updates of the agent, no evaluations). "
-        f"{CLOCKS[lab.device.type]} Operations are those of matrix products; memory is the process's peak."
+        f"segments in one process (profile {context.profile}, {updates} updates of the agent, no evaluations). "
+        f"{CLOCKS[context.device.type]} Operations are those of matrix products; memory is the process's peak."
     )
 
 
-def _of_bursts(lab: Lab, options: CostOptions) -> list[Cost]:
-    agent = profiles.name_of(lab.config.agent)
+def _of_bursts(context: StudyContext, options: CostOptions) -> list[Cost]:
+    agent = profiles.name_of(context.config.agent)
     bursts = Bursts(options.burst_updates, options.burst_segments, options.repeats)
-    asked = (with_updates(config, options) for config in configs_of(lab, options))
-    configs = [profiles.with_method(lab.config, lab.profile, "none", agent), *asked]
+    model_free = profiles.with_method(context.config, context.profile, "none", agent)
     costs = []
-    for config in configs:
+    for config in [model_free, *configs_of(context, options)]:
         name = method_name(config.model_dump(mode="json"))
-        lab.say(f"{name}: bursts")
-        costs.append(Cost(name, *parts_of(lab, config, bursts)))
+        context.log(f"{name}: bursts")
+        costs.append(Cost(name, *parts_of(context, config, bursts)))
     return costs
 
 
 def of_run(run: Path) -> list[Cost]:
-    """What a run folder says, by method. ValueError where no trial has finished."""
+    """Read the costs of a run folder by method. Raise ValueError if no trial has finished."""
     results = collect_results(run)
     done = [trial for trial in results["trials"] if trial["status"] == "done"]
     if not done:
-        raise ValueError(f"--run {run}: no trial of it has finished")
+        raise ValueError(f"--run {run}: no trial has finished; expected at least one")
     methods = dict.fromkeys(trial["method"] for trial in done)
     return [_cost_in(results, [trial for trial in done if trial["method"] == name]) for name in methods]
 
@@ -111,18 +110,18 @@ def _cost_in(results: dict[str, Any], trials: list[dict[str, Any]]) -> Cost:
     ids = {model["id"] for model in models}
     streams = [stream for stream in results["streams"] if stream["world_model"] in ids]
     shared = [
-        *_mean_part("train the world model", "update", models, "updates"),
-        *_mean_part("draw segments", "segment", streams, "rows"),
+        *_mean_part(TRAIN, "update", models, "updates"),
+        *_mean_part(GENERATE, "segment", streams, "rows"),
     ]
-    return Cost(trials[0]["method"], shared, _mean_part("learn", "update", trials, "updates"))
+    return Cost(trials[0]["method"], shared, _mean_part(LEARN, "update", trials, "updates"))
 
 
-def _mean_part(name: str, unit: str, items: list[dict[str, Any]], count: str) -> list[RolloutShard]:
-    """Of things that took `seconds` for so many units each; nothing where there are none."""
+def _mean_part(name: str, unit: str, items: list[dict[str, Any]], count: str) -> list[PartCost]:
+    """Return the mean cost of items with `seconds` and a count of units; an empty list without items."""
     if not items:
         return []
     units = mean(item[count] for item in items)
-    return [RolloutShard(name, unit, round(units), mean(item["seconds"] for item in items) / units)]
+    return [PartCost(name, unit, round(units), mean(item["seconds"] for item in items) / units)]
 
 
 def _parts_table(costs: list[Cost]) -> Table:
@@ -140,12 +139,12 @@ def _parts_table(costs: list[Cost]) -> Table:
         for part in [*cost.shared, *cost.own]
     ]
     headers = ["method", "part", "count", "ms each", "time", "TFLOP", "peak MiB"]
-    return Table("Parts", headers, rows, "Learning is each trial's own; what stands before it is shared by trials.")
+    return Table("Parts", headers, rows, "Each trial learns separately; trials share the parts before.")
 
 
 def _totals_table(costs: list[Cost], options: CostOptions) -> Table:
     counts = [f"{n} trial{'s' if n > 1 else ''}" for n in options.trials]
-    headers = ["method", *counts, "TFLOP of 1", "a further one"]
+    headers = ["method", *counts, "TFLOP of 1", "each further trial"]
     rows: list[list[Cell]] = []
     for cost in costs:
         flops = cost.flops(1)
@@ -157,27 +156,27 @@ def _totals_table(costs: list[Cost], options: CostOptions) -> Table:
                 format_seconds(cost.seconds(2) - cost.seconds(1)),
             ]
         )
-    return Table("All work, on one machine, one thing after another", headers, rows)
+    return Table("All work on one machine, one part after another", headers, rows)
 
 
 def _figure(costs: list[Cost], options: CostOptions) -> Figure:
     counts = sorted({1, *options.trials})
-    total, each = (Panel(title, "trials", "hours", [], log=True) for title in ("all trials", "a trial"))
+    total, each = (Panel(title, "trials", "hours", [], log=True) for title in ("all trials", "per trial"))
     for cost in costs:
         hours = [cost.seconds(n) / 3600 for n in counts]
         total.lines.append(Line(cost.method, counts, hours))
         each.lines.append(Line(cost.method, counts, [h / n for h, n in zip(hours, counts, strict=True)]))
-    caption = "Work, in hours of this machine: world model and stream are made once for all trials."
+    caption = "Work in hours of this machine: world model and stream are made once for all trials."
     return plot_panels("cost", "Cost by number of trials", caption, [total, each])
 
 
-def _dump(parts: list[RolloutShard]) -> list[dict[str, Any]]:
+def _json(parts: list[PartCost]) -> list[dict[str, Any]]:
     return [{**asdict(part), "seconds": part.seconds, "flops": part.flops} for part in parts]
 
 
 STUDY = Study(
     name="cost",
-    help="seconds, operations and memory of training, drawing and learning, for one trial and for many",
+    help="seconds, operations and memory of training, generating and learning, for one trial and for many",
     options=CostOptions,
     measure=measure,
 )

@@ -1,8 +1,7 @@
-"""What studies that compare distributions share: disjoint starts, a clone that drives, futures of either kind.
+"""Generated and recorded futures with disjoint starts, for studies that compare distributions.
 
 Generated futures start in one half of the windows and are compared with the recorded futures of the other half. The
-same comparison with the recorded futures of the first half is the floor: what a perfect model would come out at.
-"""
+same comparison with the recorded futures of the first half is the floor: the distance of a perfect model."""
 
 from __future__ import annotations
 
@@ -17,9 +16,12 @@ from dwm_ray.data.split import split_episodes
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.evaluation.clone import BehaviourClone, clone_behaviour
 from dwm_ray.evaluation.futures import Futures, Scale, StepDistance, recorded_futures, segment_futures
-from dwm_ray.studies.base import Lab
+from dwm_ray.studies.base import StudyContext
 from dwm_ray.types import Segments, Windows
 from dwm_ray.world_models.base import WorldModel
+
+JSON_NAMES = {"": "value", "_floor": "floor", "_p": "p_value"}
+"""Suffix of a name in JSON -> field of a distance."""
 
 
 @dataclass(frozen=True)
@@ -31,38 +33,34 @@ class Halves:
 
 
 def halves(windows: WindowSet, num_each: int, generator: torch.Generator) -> Halves:
-    """`num_each` windows for each half, or half of all where there are fewer."""
+    """Return `num_each` windows per half, or half of all windows if there are fewer."""
     order = torch.randperm(windows.num_windows, generator=generator, device=generator.device)
     num = min(num_each, windows.num_windows // 2)
     return Halves(windows.gather(order[:num]), windows.gather(order[num : 2 * num]))
 
 
-def scale_of(lab: Lab) -> Scale:
-    """Units of the data."""
-    episodes = lab.task_data.episodes
-    return Scale.of(episodes.obs, episodes.act, episodes.rew, lab.device)
-
-
-def clone_of(lab: Lab, num_updates: int, seed: int) -> BehaviourClone:
-    """A clone of the behaviour, from the episodes that world models train on; says how well it fits the others."""
-    train, holdout = split_episodes(lab.task_data.episodes, lab.config.data.holdout_ratio)
-    clone = clone_behaviour(train, lab.task_data.stats, num_updates, seed, lab.device)
-    obs, act = (torch.from_numpy(x).to(lab.device) for x in (holdout.obs, holdout.act))
+def clone_of(context: StudyContext, num_updates: int, seed: int) -> BehaviourClone:
+    """Clone the behaviour from the training episodes of world models; log its loss on the held-out ones."""
+    train, holdout = split_episodes(context.task_data.episodes, context.config.data.holdout_ratio)
+    clone = clone_behaviour(train, context.task_data.stats, num_updates, seed, context.device)
+    obs, act = (torch.from_numpy(x).to(context.device) for x in (holdout.obs, holdout.act))
     loss = float(clone.loss(obs, act))
-    lab.say(f"cloned behaviour: {num_updates} updates, {loss:.2f} nats per action dimension on held-out episodes")
+    context.log(f"cloned behaviour: {num_updates} updates, {loss:.2f} nats per action dimension on held-out episodes")
     return clone
 
 
-def imagined(
-    lab: Lab,
+def generate(
+    context: StudyContext,
     model: WorldModel,
     windows: Windows,
     clone: BehaviourClone,
     generator: torch.Generator,
     rtg: float | Tensor | None = None,
 ) -> Segments:
-    """Segments of a model from the windows' starts, as long as the windows, discount 1 until the task ends. A model
-    that follows a policy follows the clone; without `rtg`, each window's own is asked for."""
+    """Generate segments from the starts of windows, as long as the windows, with discount 1 until the task ends.
+
+    A model that follows a policy follows the clone. Without `rtg`, the return-to-go of each window is used.
+    """
     segments = model.imagine(
         windows.obs[:, 0],
         windows.act[:, 0],
@@ -71,30 +69,29 @@ def imagined(
         rtg=windows.rtg if rtg is None else rtg,
         generator=generator,
     )
-    return end_imagined_episodes(segments, lab.task_data.task.termination, 1.0)
+    return end_imagined_episodes(segments, context.task_data.task.termination, 1.0)
 
 
-def futures_of(lab: Lab, segments: Segments) -> Futures:
-    """Segments as points."""
-    return segment_futures(segments, scale_of(lab))
+def scale_of(context: StudyContext) -> Scale:
+    """Return the standard deviations of the data."""
+    episodes = context.task_data.episodes
+    return Scale.of(episodes.obs, episodes.act, episodes.rew, context.device)
 
 
-def true_futures(lab: Lab, windows: Windows) -> Futures:
-    """What was recorded."""
-    return recorded_futures(windows, scale_of(lab))
+def generated_futures(context: StudyContext, segments: Segments) -> Futures:
+    """Return segments as futures in units of the data."""
+    return segment_futures(segments, scale_of(context))
+
+
+def true_futures(context: StudyContext, windows: Windows) -> Futures:
+    """Return recorded futures in units of the data."""
+    return recorded_futures(windows, scale_of(context))
 
 
 def as_json(rows: list[StepDistance]) -> list[dict[str, Any]]:
-    """Distances for a study's JSON."""
-    return [
-        {
-            "step": row.step,
-            **{
-                f"{name}{suffix}": getattr(getattr(row, name), field)
-                for name in ("mmd", "energy")
-                for suffix, field in (("", "value"), ("_floor", "floor"), ("_p", "p_value"))
-            },
-            "kl": row.kl,
-        }
-        for row in rows
-    ]
+    """Return distances as JSON values."""
+    return [{"step": row.step, **_values(row, "mmd"), **_values(row, "energy"), "kl": row.kl} for row in rows]
+
+
+def _values(row: StepDistance, name: str) -> dict[str, Any]:
+    return {f"{name}{suffix}": getattr(getattr(row, name), field) for suffix, field in JSON_NAMES.items()}

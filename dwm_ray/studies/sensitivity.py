@@ -1,16 +1,17 @@
-"""What the options of world model and synthesis do: error, imagined data and, if asked for, scores.
+"""Effect of options of world model and synthesis on prediction error, generated data and, optionally, scores.
 
-Each axis is varied while the others stay as they are (--together: all combinations, as T against H needs). For every
-point the world model is trained or found, its error by step measured on held-out episodes, and a block of segments
-imagined and filtered as the run's learner would get it. Scores need a whole run for every point: they are trained in
-this process, and kept, so that the study can be stopped and started again.
-"""
+Each axis is varied while the others keep their values (--together: all combinations, which T against H needs). For
+every point the world model is trained or found, its error by step is measured on held-out episodes, and a block of
+segments is generated and filtered as in the run. Scores need a complete run per point: runs are trained in this process
+and stored, so that the study can be stopped and restarted."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
+
+import pandas as pd
 
 from dwm_ray import __version__
 from dwm_ray.config import RunConfig
@@ -29,12 +30,20 @@ from dwm_ray.report.table import Cell, Table
 from dwm_ray.runs.folder import read_json, status_of
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.runs.tensor_files import write_json
-from dwm_ray.studies.base import Lab, Study, StudyOptions, configs_of, used, with_updates
+from dwm_ray.studies.base import Study, StudyContext, StudyOptions, configs_of, summary_line
 from dwm_ray.studies.futures import clone_of
-from dwm_ray.studies.points import Axis, applied, parse_axis, points_of
+from dwm_ray.studies.points import Axis, applied, points_of
 from dwm_ray.studies.stream import StreamStatistics, stream_statistics
 from dwm_ray.training.agent import NonFiniteLoss
 from dwm_ray.world_models.base import WorldModel
+
+FIGURES = {
+    "error": "mean squared error",
+    "reward": "generated reward per step",
+    "outside": "fraction outside the range of the data",
+    "score": "score",
+}
+"""Quantities that are plotted by option -> axis label."""
 
 
 class SensitivityOptions(StudyOptions):
@@ -43,53 +52,54 @@ class SensitivityOptions(StudyOptions):
     world_models: tuple[str, ...] = ("dwm",)
     """World models to study, or 'all'. The one of --world-model takes its flags, others their presets."""
     axes: tuple[str, ...] = ("target_rtg", "sequence_length", "diffusion_steps", "solver_steps")
-    """Axes of tune_spaces, NAME=V1,V2 for values of your own, or PATH=V1,V2 for an option by its dotted path."""
+    """Axes of tune_spaces, NAME=V1,V2 for other values, or PATH=V1,V2 for an option by its dotted path."""
     together: bool = False
-    """Every combination of the axes, in place of one at a time."""
+    """Vary all axes together instead of one at a time."""
     with_scores: bool = False
-    """Train and evaluate an agent at each point: minutes to hours each."""
+    """Train and evaluate an agent at each point, which takes minutes to hours per point."""
     num_windows: PositiveInt = 1024
     """Held-out windows for the errors."""
     num_segments: PositiveInt = 2048
-    """Segments that are imagined for the statistics of each point."""
+    """Segments that are generated per point for the statistics."""
     clone_updates: PositiveInt = 2000
-    """Gradient steps of the cloned behaviour policy, which drives world models that follow one."""
+    """Gradient steps of the cloned behaviour policy, which drives world models that follow a policy."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out at one point."""
+    """Measurements at one point."""
 
     label: str
     point: Point
     error: ModelError | None
-    """None for a model that does not start where it is told to."""
+    """None for a model that does not start from recorded pairs."""
     stream: StreamStatistics
     score: float | None
 
-    @property
-    def mean_error(self) -> float | None:
-        return None if self.error is None else sum(self.error.obs_mse) / len(self.error.obs_mse)
+    def quantities(self) -> dict[str, float | None]:
+        """Return the quantities that are plotted by option."""
+        mean_error = None if self.error is None else sum(self.error.obs_mse) / len(self.error.obs_mse)
+        stream = {"reward": self.stream.reward, "outside": self.stream.outside}
+        return {"error": mean_error, **stream, "score": self.score}
 
 
-def measure(lab: Lab, options: SensitivityOptions) -> Findings:
-    """See the module."""
+def measure(context: StudyContext, options: SensitivityOptions) -> Findings:
+    """Measure all points. Raise ValueError if no point can run."""
     if options.run is not None:
-        raise ValueError("--run: this study varies options of training; it trains its own world models")
-    axes, dropped = [parse_axis(text, lab.profile) for text in options.axes], Counter[str]()
-    bases = [with_updates(config, options) for config in configs_of(lab, options)]
-    clone = clone_of(lab, options.clone_updates, options.study_seed)
-    outcomes = [outcome for base in bases for outcome in _outcomes(lab, base, axes, clone, options, dropped)]
+        raise ValueError("--run: this study varies options of training; expected it unset")
+    axes, dropped = [Axis.parse(text, context.profile) for text in options.axes], Counter[str]()
+    bases = configs_of(context, options)
+    clone = clone_of(context, options.clone_updates, options.study_seed)
+    outcomes = [outcome for base in bases for outcome in _outcomes(context, base, axes, clone, options, dropped)]
     if not outcomes:
         raise ValueError(f"--axes: no point can run: {'; '.join(dropped)}")
-    skipped = [f"{count} points left out: {why}." for why, count in dropped.items()]
     return Findings(
-        title=f"Sensitivity: {lab.config.task}",
+        title=f"Sensitivity: {context.config.task}",
         summary=[
             f"Errors on up to {options.num_windows} windows of held-out episodes; statistics of {options.num_segments} "
-            f"segments; agent {profiles.name_of(lab.config.agent)}.",
-            used(lab, bases, options),
-            *skipped,
+            f"segments; agent {profiles.name_of(context.config.agent)}.",
+            summary_line(context, bases, options),
+            *(f"{count} points left out: {why}." for why, count in dropped.items()),
         ],
         tables=[_error_table(outcomes), _stream_table(outcomes)],
         figures=[*_by_value(outcomes, axes, options), _by_step(outcomes)],
@@ -98,7 +108,7 @@ def measure(lab: Lab, options: SensitivityOptions) -> Findings:
 
 
 def _outcomes(
-    lab: Lab,
+    context: StudyContext,
     base: RunConfig,
     axes: list[Axis],
     clone: BehaviourClone,
@@ -111,105 +121,98 @@ def _outcomes(
         config = applied(base, point, axes, dropped)
         if config is None:
             continue
-        lab.say(f"{label}: {describe(point)}")
-        model = lab.trained(config)
-        stream = stream_statistics(lab, config, model, clone, options.num_segments, options.study_seed)
-        score = _score(lab, config, point) if options.with_scores else None
-        found.append(Outcome(label, point, _error(lab, config, model, options), stream, score))
+        context.log(f"{label}: {describe(point)}")
+        model = context.trained(config)
+        stream = stream_statistics(context, config, model, clone, options.num_segments, options.study_seed)
+        score = _score(context, config, point) if options.with_scores else None
+        found.append(Outcome(label, point, _error(context, config, model, options), stream, score))
     return found
 
 
-def _error(lab: Lab, config: RunConfig, model: WorldModel, options: SensitivityOptions) -> ModelError | None:
+def _error(
+    context: StudyContext, config: RunConfig, model: WorldModel, options: SensitivityOptions
+) -> ModelError | None:
     if not model.starts_from_data:
         return None
     steps = min(model.max_horizon, model.sequence_length - 1 if model.sequence_length > 2 else config.synthesis.horizon)
     return prediction_error(
         model,
-        lab.holdout(config, steps + 1),
-        lab.task_data.stats.obs_std,
-        float(lab.task_data.episodes.rew.std()),
-        lab.generator(options.study_seed),
+        context.holdout(config, steps + 1),
+        context.task_data.stats.obs_std,
+        float(context.task_data.episodes.rew.std()),
+        context.generator(options.study_seed),
         num_windows=options.num_windows,
     )
 
 
-def _score(lab: Lab, config: RunConfig, point: Point) -> float | None:
-    """Mean score of the last checkpoint, from an earlier study of the same data and code or from a run that is made
-    now; None where learning diverged."""
+def _score(context: StudyContext, config: RunConfig, point: Point) -> float | None:
+    """Return the mean score of the last checkpoint, of an earlier study with the same data and code or of a new run;
+    None if learning diverged."""
     trial = Trial(config, point)
-    folder, made_of = lab.store.trial(trial.id), {"data": lab.task_data.identity.fingerprint, "code": __version__}
+    folder = context.store.trial(trial.id)
+    made_of = {"data": context.task_data.identity.fingerprint, "code": __version__}
     if status_of(folder) != "done" or read_json(folder / "made_of.json") != made_of:
-        lab.say(f"  trial {trial.id}: {config.training.num_updates} updates of {profiles.name_of(config.agent)}")
+        context.log(f"  trial {trial.id}: {config.training.num_updates} updates of {profiles.name_of(config.agent)}")
         write_json(folder / "config.json", config.model_dump(mode="json"))
         try:
-            run(config, lab.store)
+            run(config, context.store)
         except NonFiniteLoss as error:
-            lab.say(f"  {error}")
+            context.log(f"  {error}")
             return None
         write_json(folder / "made_of.json", made_of)
     return float(read_rows(folder / "evaluations.jsonl")[-1]["score_mean"])
 
 
 def _error_table(outcomes: list[Outcome]) -> Table:
-    rows: list[list[Cell]] = [
-        [
-            outcome.label,
-            describe(outcome.point),
-            outcome.mean_error,
-            None if outcome.error is None else outcome.error.obs_mse[-1],
-            outcome.score,
-        ]
-        for outcome in outcomes
-    ]
-    note = "Mean squared error of states, in squares of standard deviations of the data; DWM's last step is T - 1."
+    rows: list[list[Cell]] = []
+    for one in outcomes:
+        last = None if one.error is None else one.error.obs_mse[-1]
+        rows.append([one.label, describe(one.point), one.quantities()["error"], last, one.score])
+    note = "Mean squared error of states, in squares of standard deviations of the data; the last step of DWM is T - 1."
     return Table("Error and score", ["model", "point", "all steps", "last step", "score"], rows, note)
 
 
 def _stream_table(outcomes: list[Outcome]) -> Table:
     rows: list[list[Cell]] = [[one.label, describe(one.point), *one.stream.cells()] for one in outcomes]
-    return Table("Imagined data", ["model", "point", *StreamStatistics.HEADERS], rows, StreamStatistics.NOTE)
+    return Table("Generated data", ["model", "point", *StreamStatistics.HEADERS], rows, StreamStatistics.NOTE)
 
 
 def _by_value(outcomes: list[Outcome], axes: list[Axis], options: SensitivityOptions) -> list[Figure]:
-    """Error, imagined reward and score against the values of each axis; means where other axes vary too."""
-    reads: list[tuple[str, str, Any]] = [
-        ("error", "mean squared error", lambda outcome: outcome.mean_error),
-        ("reward", "imagined reward a step", lambda outcome: outcome.stream.reward),
-        ("outside", "share outside the data's range", lambda outcome: outcome.stream.outside),
-    ]
-    if options.with_scores:
-        reads.append(("score", "score", lambda outcome: outcome.score))
-    caption = "Means over the other axes, where they vary."
+    """Plot quantities by the values of each axis; means if other axes vary too."""
+    caption = "Means over the other axes, if they vary."
     return [
-        plot_panels(name, f"By option: {ylabel}", caption, [_panel(outcomes, axis, ylabel, read) for axis in axes])
-        for name, ylabel, read in reads
+        plot_panels(name, f"By option: {label}", caption, [_panel(outcomes, axis, name) for axis in axes])
+        for name, label in FIGURES.items()
+        if name != "score" or options.with_scores
     ]
 
 
-def _panel(outcomes: list[Outcome], axis: Axis, ylabel: str, read: Any) -> Panel:
-    panel = Panel(axis.name, axis.name, ylabel, [])
-    for label in dict.fromkeys(outcome.label for outcome in outcomes):
-        groups: dict[float, list[float]] = {}
-        for outcome in outcomes:
-            value, result = outcome.point.get(axis.name), read(outcome)
-            if outcome.label == label and value is not None and result is not None:
-                place = axis.values.index(value) if isinstance(value, str) else float(value)
-                groups.setdefault(place, []).append(result)
-        x = sorted(groups)
-        if x:
-            panel.lines.append(Line(label, x, [sum(groups[value]) / len(groups[value]) for value in x]))
+def _panel(outcomes: list[Outcome], axis: Axis, name: str) -> Panel:
+    rows = [
+        {"label": one.label, "x": _position(axis, one.point[axis.name]), "y": one.quantities()[name]}
+        for one in outcomes
+        if one.point.get(axis.name) is not None
+    ]
+    panel = Panel(axis.name, axis.name, FIGURES[name], [])
+    known = pd.DataFrame(rows, columns=["label", "x", "y"]).dropna()
+    for label, group in known.groupby("label", sort=False):
+        means = group.groupby("x").y.mean()
+        panel.lines.append(Line(str(label), means.index.tolist(), means.tolist()))
     return panel
+
+
+def _position(axis: Axis, value: Any) -> float:
+    """Return the place of a value on the axis of a plot."""
+    return axis.values.index(value) if isinstance(value, str) else float(value)
 
 
 def _by_step(outcomes: list[Outcome]) -> Figure:
     panels: dict[str, Panel] = {}
-    for outcome in outcomes:
-        if outcome.error is None:
-            continue
-        names = ", ".join(outcome.point)
-        panel = panels.setdefault(names, Panel(names, "predicted step", "mean squared error", [], log=True))
-        steps = range(1, len(outcome.error.obs_mse) + 1)
-        panel.lines.append(Line(f"{outcome.label} {describe(outcome.point)}", steps, outcome.error.obs_mse, names))
+    for one in outcomes:
+        if one.error is not None:
+            names, steps = ", ".join(one.point), range(1, len(one.error.obs_mse) + 1)
+            panel = panels.setdefault(names, Panel(names, "predicted step", "mean squared error", [], log=True))
+            panel.lines.append(Line(f"{one.label} {describe(one.point)}", steps, one.error.obs_mse, names))
     caption = "States, on held-out episodes, in squares of standard deviations of the data."
     return plot_panels("by-step", "Error by step", caption, list(panels.values()))
 
@@ -226,7 +229,7 @@ def _numbers(outcome: Outcome) -> dict[str, Any]:
 
 STUDY = Study(
     name="sensitivity",
-    help="what options do to error, imagined data and scores: return-to-go, T against H, K, N, and any other axis",
+    help="effect of options on error, generated data and scores: return-to-go, T against H, K, N, and any other axis",
     options=SensitivityOptions,
     measure=measure,
 )

@@ -1,4 +1,4 @@
-"""What a learner would get from a world model: statistics of a block of imagined segments, filtered as its run does."""
+"""Statistics of a block of generated segments, filtered as in a run: the data that a learner would receive."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dwm_ray.blocks.stream import end_imagined_episodes
 from dwm_ray.config import RunConfig
 from dwm_ray.evaluation.clone import BehaviourClone
 from dwm_ray.replay.sources import selection
-from dwm_ray.studies.base import Lab
+from dwm_ray.studies.base import StudyContext
 from dwm_ray.studies.meter import timed
 from dwm_ray.types import Segments
 from dwm_ray.world_models.base import WorldModel
@@ -20,13 +20,15 @@ from dwm_ray.world_models.base import WorldModel
 
 @dataclass(frozen=True)
 class StreamStatistics:
-    """See the module."""
+    """Statistics of one block."""
 
-    HEADERS: ClassVar[tuple[str, ...]] = ("reward", "recorded", "outside", "ended", "penalty", "kept", "per s")
+    HEADERS: ClassVar[tuple[str, ...]] = (
+        "reward", "recorded", "outside", "ended", "penalty", "selected", "segments/s",
+    )  # fmt: skip
     NOTE: ClassVar[str] = (
-        "Of what the filter keeps: imagined reward a step beside that of the recorded steps that segments start from; "
-        "share of state entries outside the data's range; the model's penalty. Of all that is imagined: share of "
-        "segments that end the task, share of rows that are kept, segments a second."
+        "Of selected rows: generated reward per step, reward of the recorded steps that segments start from, fraction "
+        "of state entries outside the range of the data, penalty of the model. Of all rows: fraction of segments that "
+        "end the task, fraction of rows that the filter selects, segments per second."
     )
 
     reward: float
@@ -34,11 +36,11 @@ class StreamStatistics:
     outside: float
     ended: float
     penalty: float
-    kept: float
+    selected: float
     segments_per_s: float
 
     def cells(self) -> list[float]:
-        """In the order of the headers."""
+        """Return the cells in the order of the headers."""
         return list(asdict(self).values())
 
     def to_json(self) -> dict[str, Any]:
@@ -46,25 +48,27 @@ class StreamStatistics:
 
 
 def stream_statistics(
-    lab: Lab, config: RunConfig, model: WorldModel, clone: BehaviourClone, num_segments: int, seed: int
+    context: StudyContext, config: RunConfig, model: WorldModel, clone: BehaviourClone, num_segments: int, seed: int
 ) -> StreamStatistics:
-    """Imagine from random recorded pairs as the run would - a model that follows a policy follows the clone."""
-    generator = lab.generator(seed)
-    starts = lab.task_data.start_pairs(config.training.discount, lab.device)
-    rows = torch.randint(len(starts), (num_segments,), generator=generator, device=lab.device)
-    drawn: list[Segments] = []
-    seconds = timed(lambda: drawn.append(_imagine(lab, config, model, clone, starts[rows], generator)), lab.device)
-    [segments], admit = drawn, selection(config)
-    kept = admit.apply(segments, generator)
-    # The step that ends the task counts, those after it do not.
-    alive = torch.cat([torch.ones_like(kept.discount[:, :1]), (kept.discount[:, :-1] > 0).float()], 1)
+    """Generate segments from random recorded pairs as in the run; a model that follows a policy follows the clone."""
+    generator = context.generator(seed)
+    starts = context.task_data.start_pairs(config.training.discount, context.device)
+    rows = torch.randint(len(starts), (num_segments,), generator=generator, device=context.device)
+    found: list[Segments] = []
+    seconds = timed(
+        lambda: found.append(_generate(context, config, model, clone, starts[rows], generator)), context.device
+    )
+    [segments], select = found, selection(config)
+    selected = select.apply(segments, generator)
+    # The step that ends the task counts, later ones do not.
+    alive = torch.cat([torch.ones_like(selected.discount[:, :1]), (selected.discount[:, :-1] > 0).float()], 1)
     return StreamStatistics(
-        reward=_mean_over(kept.rew, alive),
+        reward=_mean_over(selected.rew, alive),
         recorded_reward=float(starts.rew[rows].mean()),
-        outside=_outside(lab, kept.obs[:, 1:][alive.bool()]),
+        outside=_outside(context, selected.obs[:, 1:][alive.bool()]),
         ended=float((segments.discount[:, -1] == 0).float().mean()),
-        penalty=_mean_over(kept.penalty, alive),
-        kept=len(kept) / (num_segments * admit.rows_per_segment),
+        penalty=_mean_over(selected.penalty, alive),
+        selected=len(selected) / (num_segments * select.rows_per_segment),
         segments_per_s=num_segments / seconds,
     )
 
@@ -73,8 +77,13 @@ def _mean_over(values: Tensor, mask: Tensor) -> float:
     return float((values * mask).sum() / mask.sum())
 
 
-def _imagine(
-    lab: Lab, config: RunConfig, model: WorldModel, clone: BehaviourClone, starts: Segments, generator: torch.Generator
+def _generate(
+    context: StudyContext,
+    config: RunConfig,
+    model: WorldModel,
+    clone: BehaviourClone,
+    starts: Segments,
+    generator: torch.Generator,
 ) -> Segments:
     segments = model.imagine(
         starts.obs[:, 0],
@@ -84,11 +93,11 @@ def _imagine(
         rtg=config.synthesis.target_rtg,
         generator=generator,
     )
-    return end_imagined_episodes(segments, lab.task_data.task.termination, config.training.discount)
+    return end_imagined_episodes(segments, context.task_data.task.termination, config.training.discount)
 
 
-def _outside(lab: Lab, states: Tensor) -> float:
-    """Fraction of entries [..., O] beyond what any recorded state has in that dimension."""
-    obs = torch.from_numpy(lab.task_data.episodes.obs).to(states.device)
+def _outside(context: StudyContext, states: Tensor) -> float:
+    """Return the fraction of entries [..., O] outside the recorded range of their dimension."""
+    obs = torch.from_numpy(context.task_data.episodes.obs).to(states.device)
     low, high = obs.amin(0), obs.amax(0)
     return float(((states < low) | (states > high)).float().mean())

@@ -1,4 +1,4 @@
-"""A second's worth of data and models, and a world model for each study to look at."""
+"""Tiny data and world models for the studies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tiny_task import DWM, ONE_STEP, recording, tiny_config
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import load_task_data
 from dwm_ray.runs.folder import RunFolder
-from dwm_ray.studies.base import Lab
+from dwm_ray.studies.base import StudyContext
 
 
 @pytest.fixture(scope="session")
@@ -21,14 +21,16 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where all tests keep their world models: they are trained once."""
+    """Folder of the world models of all tests: they are trained once."""
     return tmp_path_factory.mktemp("studies")
 
 
 @pytest.fixture
-def lab(file: Path, store: Path) -> Lab:
+def context(file: Path, store: Path) -> StudyContext:
     config = tiny_config(file)
-    return Lab(config, "laptop", load_task_data(config), torch.device("cpu"), RunFolder(store), lambda line: None)
+    return StudyContext(
+        config, "laptop", load_task_data(config), torch.device("cpu"), RunFolder(store), lambda line: None
+    )
 
 
 @pytest.fixture

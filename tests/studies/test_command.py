@@ -13,7 +13,7 @@ TINY = ["--task", "pendulum", "--profile", "laptop", "--model-updates", "5", "--
 TINY += ["--world-model.multipliers", "2", "--synthesis.num-segments", "100", "--training.num-updates", "10"]
 
 
-def test_a_study_leaves_a_folder_and_finds_its_model_again(
+def test_a_study_writes_a_folder_and_finds_its_model_again(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     argv = ["shift", *TINY, "--data", str(file), "--output", str(tmp_path), "--world-models", "dwm"]

@@ -1,13 +1,14 @@
-"""Every study, on a problem that takes a second: it answers for the models it is asked about, in JSON-ready numbers."""
+"""Every study on data of a second: measurements of the chosen models, as numbers for JSON."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from dwm_ray.report.findings import Findings
-from dwm_ray.studies.base import Lab, find_study, studies, subjects
+from dwm_ray.studies.base import StudyContext, find_study, studies, subjects
 from dwm_ray.studies.cost import CostOptions, of_run
 from dwm_ray.studies.cost import measure as measure_cost
 from dwm_ray.studies.model_error import ModelErrorOptions
@@ -20,8 +21,8 @@ from dwm_ray.studies.shift import measure as measure_shift
 pytestmark = pytest.mark.usefixtures("tiny_models")
 
 
-def whole(findings: Findings) -> Findings:
-    """Findings that can be written, with as many cells in each row as headers."""
+def checked(findings: Findings) -> Findings:
+    """Return findings that can be written, with as many cells per row as headers."""
     json.dumps(findings.numbers)
     assert all(len(row) == len(table.headers) for table in findings.tables for row in table.rows)
     return findings
@@ -37,9 +38,9 @@ def test_an_unknown_study_is_an_error_that_names_the_nearest() -> None:
         find_study("shifts")
 
 
-def test_model_error_measures_each_driver_and_says_why_there_is_no_simulator(lab: Lab) -> None:
+def test_model_error_measures_each_driver_and_explains_a_missing_simulator(context: StudyContext) -> None:
     options = ModelErrorOptions(horizon=3, num_windows=64, num_points=40, clone_updates=20)
-    findings = whole(measure_error(lab, options))
+    findings = checked(measure_error(context, options))
     numbers = {model["model"]: model for model in findings.numbers["models"]}
     driven = {name: [error["driven_by"] for error in model["errors"]] for name, model in numbers.items()}
     assert driven == {
@@ -47,15 +48,15 @@ def test_model_error_measures_each_driver_and_says_why_there_is_no_simulator(lab
         "OneStep": ["logged actions", "cloned behaviour"],
     }
     assert [row["step"] for row in numbers["DWM"]["distances"]] == [1, 2, 3]
-    own = numbers["OneStep"]["own_draws_obs_mse"]
-    assert own[0] == 0  # one elite and no noise: the first step is decided
-    assert own[2] > 0  # later ones follow a clone that draws its actions
+    own = numbers["OneStep"]["own_samples_obs_mse"]
+    assert own[0] == 0  # one elite and no noise: the first step is deterministic
+    assert own[2] > 0  # later ones follow a clone that samples its actions
     assert any("Pendulum-v1" in line for line in findings.summary)
 
 
-def test_shift_measures_every_setting_beside_the_floor(lab: Lab) -> None:
+def test_shift_measures_every_setting_and_the_floor(context: StudyContext) -> None:
     options = ShiftOptions(horizon=3, num_points=40, clone_updates=20, target_rtgs=(0.5,), temperatures=(0.5, 1.0))
-    findings = whole(measure_shift(lab, options))
+    findings = checked(measure_shift(context, options))
     shifts = findings.numbers["shifts"]
     assert [(shift["model"], shift.get("target_rtg"), shift.get("temperature")) for shift in shifts] == [
         ("DWM", None, 0.5),
@@ -65,15 +66,15 @@ def test_shift_measures_every_setting_beside_the_floor(lab: Lab) -> None:
         ("OneStep", None, None),
         ("recorded halves", None, None),
     ]
-    assert shifts[0]["state-actions"] == []  # DWM imagines no actions
+    assert shifts[0]["state-actions"] == []  # DWM generates no actions
     assert [row["step"] for row in shifts[4]["state-actions"]] == [2, 3]  # the first action is given
     assert abs(shifts[-1]["states"][0]["mmd"]) < abs(
         shifts[0]["states"][0]["mmd"]
     )  # a model after 20 updates is far off
 
 
-def test_shift_asks_models_only_what_they_listen_to(lab: Lab) -> None:
-    dwm, one_step = subjects(lab, ShiftOptions())
+def test_shift_varies_only_options_of_the_model(context: StudyContext) -> None:
+    dwm, one_step = subjects(context, ShiftOptions())
     options = ShiftOptions(target_rtgs=(0.1,), temperatures=(1.0,))
     assert settings_of(dwm, options) == [Setting(None, 1.0), Setting(0.1, 1.0)]
     assert settings_of(one_step, options) == [Setting(None, None)]
@@ -82,9 +83,9 @@ def test_shift_asks_models_only_what_they_listen_to(lab: Lab) -> None:
 SMALL = {"num_windows": 64, "num_segments": 64, "clone_updates": 10}
 
 
-def test_sensitivity_varies_one_option_at_a_time_and_counts_what_cannot_run(lab: Lab) -> None:
+def test_sensitivity_varies_one_option_at_a_time_and_counts_invalid_points(context: StudyContext) -> None:
     axes = ("sequence_length=2,3,4", "solver_steps=1,2", "world_model.schedule=cosine")
-    findings = whole(measure_sensitivity(lab, SensitivityOptions(axes=axes, **SMALL)))
+    findings = checked(measure_sensitivity(context, SensitivityOptions(axes=axes, **SMALL)))
     outcomes = findings.numbers["outcomes"]
     assert [outcome["point"] for outcome in outcomes] == [
         {"sequence_length": 3},
@@ -97,20 +98,21 @@ def test_sensitivity_varies_one_option_at_a_time_and_counts_what_cannot_run(lab:
     assert any("synthesis.horizon 2 must be below" in line for line in findings.summary)
 
 
-def test_sensitivity_filters_as_the_run_would(lab: Lab) -> None:
-    lab = Lab(lab.config.with_values({"filter": "hardmax"}), *list(vars(lab).values())[1:])
-    outcomes = measure_sensitivity(lab, SensitivityOptions(axes=("keep_ratio=0.25,1.0",), **SMALL)).numbers["outcomes"]
+def test_sensitivity_filters_as_in_the_run(context: StudyContext) -> None:
+    context = replace(context, config=context.config.with_values({"filter": "hardmax"}))
+    options = SensitivityOptions(axes=("keep_ratio=0.25,1.0",), **SMALL)
+    outcomes = measure_sensitivity(context, options).numbers["outcomes"]
     few, all_of_them = (outcome["stream"] for outcome in outcomes)
-    assert (few["kept"], all_of_them["kept"]) == (0.25, 1.0)
+    assert (few["selected"], all_of_them["selected"]) == (0.25, 1.0)
     assert few["reward"] > all_of_them["reward"]
 
 
-def test_sensitivity_with_scores_keeps_its_trials(lab: Lab) -> None:
+def test_sensitivity_with_scores_reuses_its_trials(context: StudyContext) -> None:
     options = SensitivityOptions(axes=("target_rtg=0.5",), with_scores=True, **SMALL)
-    first = measure_sensitivity(lab, options).numbers["outcomes"][0]["score_mean"]
-    logs = list(lab.store.root.glob("trials/*/evaluations.jsonl"))
+    first = measure_sensitivity(context, options).numbers["outcomes"][0]["score_mean"]
+    logs = list(context.store.root.glob("trials/*/evaluations.jsonl"))
     before = [log.stat().st_mtime_ns for log in logs]
-    assert measure_sensitivity(lab, options).numbers["outcomes"][0]["score_mean"] == first < 0
+    assert measure_sensitivity(context, options).numbers["outcomes"][0]["score_mean"] == first < 0
     assert len(logs) == 1
     assert [log.stat().st_mtime_ns for log in logs] == before
 
@@ -119,35 +121,35 @@ def test_sensitivity_with_scores_keeps_its_trials(lab: Lab) -> None:
     ("axes", "message"),
     [(("horizn",), "--axes: unknown axis 'horizn'; did you mean horizon"), (("world_model.dim",), "expected values")],
 )
-def test_an_axis_that_cannot_be_read_is_refused(lab: Lab, axes: tuple[str, ...], message: str) -> None:
+def test_an_invalid_axis_is_refused(context: StudyContext, axes: tuple[str, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        measure_sensitivity(lab, SensitivityOptions(axes=axes, **SMALL))
+        measure_sensitivity(context, SensitivityOptions(axes=axes, **SMALL))
 
 
-def test_cost_multiplies_bursts_by_the_run_s_counts(lab: Lab) -> None:
+def test_cost_multiplies_bursts_by_the_run_s_counts(context: StudyContext) -> None:
     options = CostOptions(burst_updates=2, burst_segments=64, repeats=1, trials=(1, 4))
-    costs = {cost["method"]: cost for cost in whole(measure_cost(lab, options)).numbers["costs"]}
+    costs = {cost["method"]: cost for cost in checked(measure_cost(context, options)).numbers["costs"]}
     assert list(costs) == ["TD3+BC", "DWM-TD3+BC", "OneStep-TD3+BC"]
     parts = {name: [part["name"] for part in [*cost["shared"], *cost["own"]]] for name, cost in costs.items()}
     assert parts["TD3+BC"] == ["learn"]
-    assert parts["DWM-TD3+BC"] == ["train the world model", "draw segments", "learn"]
+    assert parts["DWM-TD3+BC"] == ["train the world model", "generate segments", "learn"]
     assert parts["OneStep-TD3+BC"] == ["train the world model", "learn"]  # rolled out within every update
-    train, draw = costs["DWM-TD3+BC"]["shared"]
-    assert (train["count"], draw["count"], costs["DWM-TD3+BC"]["own"][0]["count"]) == (20, 600, 30)
+    train, generate = costs["DWM-TD3+BC"]["shared"]
+    assert (train["count"], generate["count"], costs["DWM-TD3+BC"]["own"][0]["count"]) == (20, 600, 30)
     assert train["seconds"] == pytest.approx(20 * train["seconds_each"])
     assert train["flops"] > 0
     assert costs["OneStep-TD3+BC"]["own"][0]["flops"] > costs["TD3+BC"]["own"][0]["flops"]
 
 
-def test_cost_of_a_run_is_what_it_took(lab: Lab) -> None:
-    measure_sensitivity(lab, SensitivityOptions(axes=("target_rtg=0.5",), with_scores=True, **SMALL))
-    (lab.store.root / "config.json").write_text(json.dumps({"run": lab.config.model_dump(mode="json")}))
+def test_cost_of_a_run_is_read_from_its_logs(context: StudyContext) -> None:
+    measure_sensitivity(context, SensitivityOptions(axes=("target_rtg=0.5",), with_scores=True, **SMALL))
+    (context.store.root / "config.json").write_text(json.dumps({"run": context.config.model_dump(mode="json")}))
     try:
-        (cost,) = of_run(lab.store.root)
+        (cost,) = of_run(context.store.root)
     finally:
-        (lab.store.root / "config.json").unlink()
+        (context.store.root / "config.json").unlink()
     assert cost.method == "DWM-TD3+BC"
-    assert [part.name for part in cost.shared] == ["train the world model", "draw segments"]
+    assert [part.name for part in cost.shared] == ["train the world model", "generate segments"]
     assert cost.own[0].count == 30
     shared = sum(part.seconds for part in cost.shared)
     assert cost.seconds(3) == pytest.approx(shared + 3 * cost.own[0].seconds)
