@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import h5py
+import numpy as np
 import pytest
 import torch
 from programs import load_program
@@ -52,10 +54,19 @@ def lines_of(*programs: str) -> list[str]:
     return [line for line, (name, _) in COMMANDS.items() if name in programs]
 
 
-def test_documented_error_is_what_the_program_prints(capsys: pytest.CaptureFixture[str]) -> None:
-    assert load_program("pipelines/train.py").main(COMMANDS[BAD_INPUT][1]) == 2
-    message = capsys.readouterr().err
-    assert f"```bash\n{BAD_INPUT}\n```\n\n```\n{message}```\n" in PAGES["docs/configuration.md"]
+@pytest.mark.parametrize(
+    ("page", "line"),
+    [("configuration", BAD_INPUT), ("data", "python pipelines/train.py --task my-robot --data robot.hdf5")],
+)
+def test_documented_errors_are_those_of_the_program(
+    page: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with h5py.File("robot.hdf5", "w") as file:
+        file.update({"observations": np.zeros((9, 17)), "actions": np.zeros((9, 6)), "terminals": np.zeros(9)})
+        file.attrs["env_id"], file["timeouts"] = "HalfCheetah-v5", np.zeros(9)
+    assert load_program("pipelines/train.py").main(COMMANDS[line][1]) == 2
+    assert f"```bash\n{line}\n```\n\n```\n{capsys.readouterr().err}```\n" in PAGES[f"docs/{page}.md"]
 
 
 @pytest.mark.parametrize("line", [line for line in lines_of("train", "sweep", "compare") if line != BAD_INPUT])
