@@ -220,6 +220,11 @@ class RunOptions(Frozen):
     execution: ExecutionConfig = ExecutionConfig()
     cluster: ClusterConfig = ClusterConfig()
 
+    @property
+    def trial_id(self) -> str:
+        """Name of the trial with these options: equal identity, equal name."""
+        return fingerprint(self.identity())[:10]
+
     def identity(self) -> dict[str, Any]:
         """Return the JSON tree of the options that decide results: all but those that decide where and how to run."""
         return self.model_dump(mode="json", exclude=set(PLACEMENT))

@@ -234,6 +234,10 @@ class SegmentShape:
         """Entries per row."""
         return sum(self.parts)
 
+    def padded(self, horizon: int) -> SegmentShape:
+        """Return the shape of `Segments.padded(horizon)`."""
+        return SegmentShape(horizon, self.obs_size, self.act_size, 1 if self.num_actions == 1 else horizon)
+
     @staticmethod
     def of(segments: Segments) -> SegmentShape:
         """Return the layout of the given segments."""

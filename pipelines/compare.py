@@ -19,11 +19,9 @@ from rich.console import Console
 
 from dwm_ray.cli import session
 from dwm_ray.cli.command_line import given_paths, main_guard
-from dwm_ray.cli.progress import watched
+from dwm_ray.cli.execution import executor
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
-from dwm_ray.distributed.metrics.counters import counters_of
-from dwm_ray.distributed.tune.sweep import run_sweep, unfinished
 from dwm_ray.experiment.comparison import (
     ComparisonConfig,
     Entry,
@@ -32,10 +30,9 @@ from dwm_ray.experiment.comparison import (
     method_names,
     trials_of,
 )
-from dwm_ray.experiment.grouping import PopulationOptions, as_one
-from dwm_ray.experiment.plan import SweepConfig
+from dwm_ray.experiment.grouping import PopulationOptions, population_note
 from dwm_ray.experiment.profiles import MOST_MEMBERS, Profile, resolve
-from dwm_ray.local.executor import run_here
+from dwm_ray.experiment.trial_records import unfinished
 from dwm_ray.report.comparison import METHODS, open_comparison, run_folders
 from dwm_ray.report.comparison_report import write_comparison
 from dwm_ray.report.comparison_tables import all_tables, failures, markdown
@@ -142,17 +139,12 @@ def execute(console: Console, opened: Opened, seconds: Callable[[], float], own:
     trials = trials_of(entries)
     todo = unfinished(trials, run)
     most = own.population or record.get("population", 1)
-    numbers = f"{len(entries)} methods, {len(trials)} trials, {len(todo)} to run{as_one(most)}"
+    numbers = f"{len(entries)} methods, {len(trials)} trials, {len(todo)} to run{population_note(most)}"
     console.print(numbers, highlight=False)
     with session.resumable(console, run, "pipelines/compare.py"):
-        if todo and own.in_process:
-            run_here(console, todo, run, task_data.episodes, most)
-        elif todo:
-            with session.started(console, config, run, task_data) as services:
-                counters = counters_of(services)
-                with watched(run, len(trials), console, counters.update):
-                    run_sweep(todo, services, SweepConfig(), config, most)
-                counters.write()
+        if todo:
+            with executor(console, config, run, task_data, len(trials), own.in_process) as chosen:
+                chosen.run(todo, most)
     session.conclude(console, run, seconds())
 
 

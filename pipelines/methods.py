@@ -20,9 +20,9 @@ from rich.table import Table
 
 from dwm_ray.cli.command_line import main_guard
 from dwm_ray.data.task_data import load_task_data
-from dwm_ray.experiment.compatibility import Pair, all_pairs
 from dwm_ray.experiment.names import agent_label, world_model_label
 from dwm_ray.experiment.profiles import run_config
+from dwm_ray.local.compatibility import Pair, all_pairs
 from dwm_ray.options import DataConfig
 from dwm_ray.report.doc_tables import render, stale, tables, update
 from dwm_ray.report.table import NOTHING

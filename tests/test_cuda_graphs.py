@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 from emulated_graphs import EmulatedCapture
+from local_runs import train
 from tiny_task import recording, tiny_config
 from torch import Tensor
 
 from dwm_ray.agents.parts.optimizer import descend, fused_adam
 from dwm_ray.cuda_graphs import WARM_UPS, CudaCapture, Graphs, capture_on
 from dwm_ray.devices import device_for
-from dwm_ray.local.run import run
 from dwm_ray.runs.folder import RunFolder
 
 
@@ -125,7 +125,7 @@ def test_a_run_without_a_gpu_is_refused_before_it_trains(
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     config = tiny_config(recording(tmp_path / "pendulum.hdf5")).with_values({option: True})
     with pytest.raises(ValueError, match=rf"^{option}: CUDA graphs need a GPU"):
-        run(config, RunFolder(tmp_path / "run"))
+        train(config, RunFolder(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
     assert device_for(config.with_values({option: False})) == torch.device("cpu")
 

@@ -70,7 +70,7 @@ def test_ray_is_imported_in_its_packages_only() -> None:
 
 
 def test_a_run_in_one_process_does_not_load_ray() -> None:
-    modules = "dwm_ray.local.run, dwm_ray.experiment.plan, dwm_ray.cli.command_line, sys"
+    modules = "dwm_ray.local.executor, dwm_ray.experiment.plan, dwm_ray.cli.execution, sys"
     code = f"import {modules}; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -1,12 +1,10 @@
-"""What the pipelines share on Ray: begin or reopen a run folder, start the plant, keep counters, write the results."""
+"""What programs share: begin or reopen a run folder, announce it, conclude it."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,14 +14,10 @@ from rich.console import Console
 
 from dwm_ray.agents.parts.build import new_agent
 from dwm_ray.cli.command_line import parse
+from dwm_ray.cli.execution import require_ray
 from dwm_ray.config import RunConfig
 from dwm_ray.data.summary import data_summary, summary_text
 from dwm_ray.data.task_data import TaskData, load_task_data
-from dwm_ray.distributed.cluster.connection import cluster_has_gpus, connect
-from dwm_ray.distributed.cluster.leftovers import cleanup_on_interrupt, free_leftovers
-from dwm_ray.distributed.cluster.provision import provisioned
-from dwm_ray.distributed.cluster.resources import Placement
-from dwm_ray.distributed.tune.trial import ClusterServices
 from dwm_ray.experiment.profiles import Profile
 from dwm_ray.report.collect import collect_results
 from dwm_ray.report.run_report import write_report
@@ -38,11 +32,10 @@ Command = TypeVar("Command", bound=BaseModel)
 def begin(
     console: Console, config: RunConfig, output: Path, record: dict[str, Any], storage: str | None = None
 ) -> tuple[RunFolder, TaskData]:
-    """Look at the storage, load the data - before anything is written - and make a new run folder that says what will
-    be done."""
+    """Check the storage and load the data, then make a new run folder with the record of what will run."""
     kept = None if storage is None else checked_storage(Storage.parse(storage))
     task_data = load_task_data(config)
-    new_agent(config, task_data, torch.device("cpu"))  # refuses data that it cannot learn from
+    new_agent(config, task_data, torch.device("cpu"))  # raises ValueError for data that the agent cannot learn from
     run = RunFolder.create(output, config.task, kept)
     write_json(run.config, record)
     write_json(run.root / "data.json", data_summary(task_data.episodes, task_data.task))
@@ -53,7 +46,7 @@ def begin(
 
 
 def checked_storage(storage: Storage) -> Storage:
-    """A storage that can be written, read and cleaned up from here. ValueError where it cannot."""
+    """Return the storage if this machine can write, read and delete there; raise ValueError otherwise."""
     try:
         storage.probe()
     except (StorageFailed, OSError) as error:
@@ -62,8 +55,10 @@ def checked_storage(storage: Storage) -> Storage:
 
 
 def reopen(console: Console, where: str, output: Path) -> tuple[RunFolder, TaskData, dict[str, Any]]:
-    """A run to go on with, its data checked against what it was started with, and its record. One in a storage is
-    mirrored in `output`."""
+    """Return a run to resume, its data and its record; data are checked against those of the run's start.
+
+    A run in a storage is copied to `output`. Raises ValueError for runs of an older version.
+    """
     run = RunFolder.open(where, output)
     if run.storage:
         checked_storage(run.storage)
@@ -78,7 +73,7 @@ def reopen(console: Console, where: str, output: Path) -> tuple[RunFolder, TaskD
 
 
 def announce(console: Console, run: RunFolder, task_data: TaskData, record: dict[str, Any]) -> None:
-    """Say what data, profile and folder are used."""
+    """Print which data, profile and folder are used."""
     console.print(summary_text(data_summary(task_data.episodes, task_data.task)), highlight=False)
     if task_data.has_unexplained_terminations:
         console.print(
@@ -92,46 +87,33 @@ def announce(console: Console, run: RunFolder, task_data: TaskData, record: dict
 
 
 def options(command: type[Command], words: Sequence[str], description: str) -> tuple[Command, RunConfig, Profile]:
-    """Parse a program's command line; `--profile auto` goes by the GPUs of the cluster that the program will join."""
+    """Parse a program's command line; `--profile auto` depends on the GPUs of the cluster to join."""
     flags = {word.partition("=")[0] for word in words}
-    alone = {"--in-process", "--resume", "--help", "-h"} & flags
-    return parse(command, words, description, lambda: not alone and cluster_has_gpus())
+    without_ray = {"--in-process", "--resume", "--help", "-h"} & flags
+    return parse(command, words, description, lambda: not without_ray and _cluster_has_gpus())
 
 
-@contextmanager
-def divided(console: Console, config: RunConfig) -> Iterator[Placement]:
-    """Join or start the cluster, wait for its nodes, and say what there is; nodes that were asked for are given back
-    afterwards."""
-    dashboard = connect()
-    if "RAY_ADDRESS" in os.environ and (freed := free_leftovers()):
-        console.print(f"freed {freed} placement groups that ended programs had left in the cluster", highlight=False)
-    tell = partial(console.print, highlight=False, soft_wrap=True)
-    with cleanup_on_interrupt(), provisioned(config.cluster, tell) as placement:
-        console.print(f"cluster: {placement.describe()}; {dashboard}", highlight=False, soft_wrap=True)
-        yield placement
+def _cluster_has_gpus() -> bool:
+    require_ray()
+    from dwm_ray.distributed.cluster.connection import cluster_has_gpus  # Ray is optional for everything else
 
-
-@contextmanager
-def started(console: Console, config: RunConfig, run: RunFolder, task_data: TaskData) -> Iterator[ClusterServices]:
-    """The plant on a divided cluster: buffer, samplers and claims."""
-    with divided(console, config) as placement:
-        yield ClusterServices.build(config, run, task_data.identity, placement)
+    return cluster_has_gpus()
 
 
 @contextmanager
 def resumable(console: Console, run: RunFolder, command: str) -> Iterator[None]:
-    """Say how to go on when the work is stopped by Ctrl-C; what was running goes on from its last checkpoint."""
+    """Print how to resume if the work is stopped by Ctrl-C; trials resume from their last checkpoint."""
     try:
         yield
     except KeyboardInterrupt:
         console.print(
-            f"\nstopped; go on with: python {command} --resume {run.address}", highlight=False, soft_wrap=True
+            f"\nstopped; resume with: python {command} --resume {run.address}", highlight=False, soft_wrap=True
         )
         raise
 
 
 def conclude(console: Console, run: RunFolder, wall_s: float) -> dict[str, Any]:
-    """Write `results.json` and `report.html`, print the table, why trials failed and, last, the run folder."""
+    """Write `results.json` and `report.html`; print the table, failures and, last, the run folder."""
     run.pull()
     record = read_json(run.sweep) or {}
     write_json(run.sweep, {**record, "wall_s": record.get("wall_s", 0.0) + wall_s})
@@ -151,6 +133,6 @@ def conclude(console: Console, run: RunFolder, wall_s: float) -> dict[str, Any]:
 
 
 def stopwatch() -> Callable[[], float]:
-    """Seconds since the call."""
+    """Return a function that returns the seconds since this call."""
     started = time.perf_counter()
     return lambda: time.perf_counter() - started

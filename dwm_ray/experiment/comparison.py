@@ -21,7 +21,7 @@ from dwm_ray.errors import reason, suggest
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.dimension import Value
 from dwm_ray.experiment.names import method_name
-from dwm_ray.experiment.plan import SweepConfig, one_by_one, with_required
+from dwm_ray.experiment.plan import SweepConfig, in_order_alone, with_required
 from dwm_ray.experiment.profiles import Profile
 from dwm_ray.experiment.search_space import Point, Trial, dimensions, parse_value
 from dwm_ray.options import Frozen, PositiveInt
@@ -195,7 +195,7 @@ def _entry(method: Method, seeds: int, run: RunConfig, profile: Profile, given: 
 
 def trials_of(entries: list[Entry]) -> list[Trial]:
     """Return all trials in the order in which they start."""
-    return one_by_one([trial for entry in entries for trial in entry.trials])
+    return in_order_alone([trial for entry in entries for trial in entry.trials])
 
 
 def describe_entries(entries: list[Entry], data: DataIdentity) -> list[dict[str, Any]]:

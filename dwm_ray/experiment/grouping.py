@@ -1,8 +1,7 @@
-"""Which trials can learn as one population.
+"""Decide which trials can form a population.
 
-What members must have in common is what makes their updates one set of operations: data, agent and its options but for
-`member_options`, training, evaluation, and that segments, if any, come from a stream. Seeds, world models, horizons,
-return-to-go and filters are a member's own.
+Members share what makes their updates one set of operations: data, agent and its options except `member_options`,
+training, evaluation, and the kind of batch source. Seeds, world models, horizons, return-to-go and filters may differ.
 """
 
 from __future__ import annotations
@@ -14,50 +13,57 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from dwm_ray.config import RunConfig
-from dwm_ray.experiment.search_space import Trial
 from dwm_ray.options import Frozen, fingerprint
 from dwm_ray.registry import plugins
 from dwm_ray.replay.sources import selection, source_kind
 from dwm_ray.runs.folder import RunFolder
-from dwm_ray.training.resume import update_kept
+from dwm_ray.training.checkpoints import saved_update
 
 
 class PopulationOptions(Frozen):
     """Options of programs that run many trials."""
 
     population: Annotated[int, Field(ge=1)] | None = None
-    """Train up to this many trials of an agent as one, in one process: one set of matrix products an update, which
-    pays where those of one trial are too small for the machine. On Ray groups are smaller where other processes would
-    have nothing to do. 1: every trial on its own. None: 8 with the profile laptop, 1 with paper, and 1 where trials
-    begin or end by others' scores (optuna, asha); of a run that is resumed, what it was begun with."""
+    """Largest number of trials of one agent that are trained together, in one process with stacked weights. This pays
+    if the matrix products of one trial are too small for the machine. 1 trains every trial on its own. Default: 8 with
+    the profile laptop, 1 with paper, and 1 if scores decide about trials (optuna, asha). When a run is resumed, the
+    stored value is used."""
     in_process: bool = False
-    """Do everything in this process, without Ray."""
+    """Run everything in this process, without Ray."""
 
 
-def as_one(most_members: int) -> str:
-    """What a program says of it, behind the number of trials."""
-    return f"; up to {most_members} of an agent learn as one (--population)" if most_members > 1 else ""
+def population_note(most_members: int) -> str:
+    """Return what a program prints about populations after the number of trials."""
+    return f"; up to {most_members} of one agent are trained as a population (--population)" if most_members > 1 else ""
 
 
 BATCHES = ("world_model", "synthesis", "filter", "replay")
-"""Options that decide what a member's batches are made of."""
+"""Options that decide the content of a member's batches."""
 
 
 def groups(
-    configs: Sequence[RunConfig], most_members: int, standing: Callable[[RunConfig], int] = lambda config: 0
+    configs: Sequence[RunConfig], most_members: int, update_of: Callable[[RunConfig], int] = lambda config: 0
 ) -> list[list[RunConfig]]:
-    """Configurations that can learn as one population, for their trials stand at the same update, in parts of about
-    equal size, at most `most_members` each."""
+    """Group configurations that can form a population and are at the same update.
+
+    Groups have at most `most_members` members and about equal sizes.
+    """
     found: dict[tuple[str, int], list[RunConfig]] = {}
     for config in configs:
-        found.setdefault((_in_common(config), standing(config)), []).append(config)
+        found.setdefault((_common_options(config), update_of(config)), []).append(config)
     sizes = {key: math.ceil(len(own) / math.ceil(len(own) / most_members)) for key, own in found.items()}
     return [own[at : at + sizes[key]] for key, own in found.items() for at in range(0, len(own), sizes[key])]
 
 
 def groups_of(configs: Sequence[RunConfig], run: RunFolder, most_members: int) -> list[list[RunConfig]]:
-    """`groups` of trials that go on where their folders' last checkpoints stand."""
-    return groups(configs, most_members, lambda config: update_kept(run.fetched(run.trial(Trial(config, {}).id))))
+    """Group configurations by `groups`, with the updates of their checkpoints in the run folder."""
+    return groups(configs, most_members, lambda config: saved_update(run.fetched(run.trial(config.trial_id))))
+
+
+def can_join_population(config: RunConfig) -> bool:
+    """Return whether the trial can be one of several members."""
+    stackable = config.agent.plugin.member_options is not None
+    return stackable and source_kind(config) in ("real", "stream")
 
 
 def stackable_agents() -> list[str]:
@@ -66,18 +72,10 @@ def stackable_agents() -> list[str]:
     return [name for name, cls in every.items() if cls.member_options is not None]
 
 
-def can_learn_together(config: RunConfig) -> bool:
-    """Can the trial be a member of a population?"""
-    return config.agent.plugin.member_options is not None and source_kind(config) in (
-        "real",
-        "stream",
-    )
-
-
-def _in_common(config: RunConfig) -> str:
-    """Equal for configurations that can learn as one population."""
-    tree, kind = config.identity(), source_kind(config)
-    if not can_learn_together(config):
+def _common_options(config: RunConfig) -> str:
+    """Return a key that is equal for configurations that can form a population."""
+    tree, kind = config.model_dump(mode="json", exclude={"cluster"}), source_kind(config)
+    if not can_join_population(config):
         return fingerprint(tree)
     for name in ("seed", *BATCHES):
         del tree[name]

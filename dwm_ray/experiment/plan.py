@@ -16,8 +16,8 @@ from dwm_ray.experiment.search_space import Plan, Point, Trial, find_dimension, 
 from dwm_ray.options import Frozen, PositiveInt, fingerprint
 from dwm_ray.world_models.base import model_options
 
-Party = Sequence[Trial]
-"""Trials of one process."""
+Population = Sequence[Trial]
+"""Trials of one learner."""
 
 
 class SweepConfig(Frozen):
@@ -106,43 +106,44 @@ def make_plan(sweep: SweepConfig, run: RunConfig, profile: Profile, given: Colle
                 plan.add(baseline, seed, known)
             for point in points if sweep.search != "optuna" else []:
                 plan.add(base, {**effective(base, point), **seed}, known)
-    plan.trials = one_by_one(plan.trials)
+    plan.trials = in_order_alone(plan.trials)
     return plan
 
 
-def one_by_one(trials: Sequence[Trial]) -> list[Trial]:
-    """Trials `in_order`, each by itself."""
-    return [trial for party in in_order([(trial,) for trial in trials]) for trial in party]
+def in_order_alone(trials: Sequence[Trial]) -> list[Trial]:
+    """Return trials in the order of `in_order`, if each has a learner of its own."""
+    return [trial for population in in_order([(trial,) for trial in trials]) for trial in population]
 
 
-def in_order(parties: Sequence[Party]) -> list[Party]:
-    """In which order trials are begun that run side by side, each by itself or several as one. First those that build a
-    world model, each beside a model-free one that need not wait for it; then the rest. Long ones come before short
-    ones, so that in the end no processor waits for a long one that was begun last."""
-    by_work = sorted(parties, key=_work, reverse=True)
-    first, free, rest = list[Party](), list[Party](), list[Party]()
-    begun: set[str] = set()
-    for party in by_work:
-        models = _world_models(party)
-        (first if models - begun else rest if models else free).append(party)
-        begun |= models
-    pairs = zip_longest(first, free)
-    return [party for pair in pairs for party in pair if party] + rest
+def in_order(populations: Sequence[Population]) -> list[Population]:
+    """Return the order in which populations start that run in parallel.
+
+    Populations that train a world model start first, alternating with model-free ones, which need not wait; then the
+    rest. Within each group longer ones start first, so that no processor waits for a long one at the end.
+    """
+    first, model_free, rest = list[Population](), list[Population](), list[Population]()
+    started: set[str] = set()
+    for population in sorted(populations, key=_flops, reverse=True):
+        models = _world_models(population)
+        (first if models - started else rest if models else model_free).append(population)
+        started |= models
+    pairs = zip_longest(first, model_free)
+    return [population for pair in pairs for population in pair if population] + rest
 
 
-def _work(party: Party) -> float:
-    """What its learners multiply, about and in any unit."""
-    return sum(_work_of(trial.config) for trial in party)
+def _flops(population: Population) -> float:
+    """Return the relative FLOPs of a population's updates."""
+    return sum(_trial_flops(trial.config) for trial in population)
 
 
-def _work_of(config: RunConfig) -> float:
+def _trial_flops(config: RunConfig) -> float:
     update = config.agent.plugin.relative_flops
     if config.world_model is not None:
         update += config.world_model.plugin.relative_flops
     return float(update * config.training.num_updates * config.training.batch_size)
 
 
-def _world_models(party: Party) -> set[str]:
-    """The models that its trials learn from, by what they are trained with."""
-    models = [model_options(trial.config) for trial in party if trial.config.world_model is not None]
+def _world_models(population: Population) -> set[str]:
+    """Return keys of the world models that the trials learn from."""
+    models = [model_options(trial.config) for trial in population if trial.config.world_model is not None]
     return {fingerprint([model.plugin_name(), model.training_options()]) for model in models}

@@ -20,7 +20,7 @@ import numpy as np
 from dwm_ray.config import RunConfig
 from dwm_ray.errors import reason, suggest
 from dwm_ray.experiment.dimension import Dimension, Value
-from dwm_ray.options import PLACEMENT, fingerprint
+from dwm_ray.options import PLACEMENT
 
 Point = dict[str, Value]
 
@@ -78,7 +78,7 @@ class Trial:
     @property
     def id(self) -> str:
         """10 hex digits."""
-        return fingerprint(self.config.identity())[:10]
+        return self.config.trial_id
 
 
 @dataclass

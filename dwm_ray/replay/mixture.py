@@ -1,8 +1,4 @@
-"""Batches of real transitions and imagined segments in an exact proportion (DyDiff's and DAWM's real ratio).
-
-Real rows are brought to the imagined rows' shape once, at construction, so both parts of a batch are gathered straight
-into one block of memory.
-"""
+"""Batches of recorded and imagined segments in an exact proportion (the real ratio of DyDiff and DAWM)."""
 
 from __future__ import annotations
 
@@ -11,53 +7,49 @@ import math
 import torch
 from torch import Tensor
 
+from dwm_ray.replay.padding import Padding
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.source import BatchSource
-from dwm_ray.types import Segments, SegmentShape
 
 
 class Mixture(BatchSource):
-    """A source of batches. Without a synthetic ring all rows are real: model-free learning."""
+    """Batch source over a ring of recorded and a ring of imagined segments; without the latter, all rows are recorded.
 
-    def __init__(self, real: Ring, synthetic: Ring | None, real_ratio: float, batch_size: int) -> None:
-        """ValueError where the real segments are longer than the imagined ones or have other sizes. Rows that are
-        added to the real ring later are not seen where it had to be padded."""
-        self._num_real = batch_size if synthetic is None else self.num_real(real_ratio, batch_size)
-        self.batch_size = batch_size
-        self._real = real if synthetic is None else real.reshaped(synthetic.shape)
-        self._synthetic = synthetic
+    Segments shorter than the batch's horizon are padded when they are gathered.
+    """
 
-    @staticmethod
-    def num_real(real_ratio: float, batch_size: int) -> int:
-        """Real rows of every batch, `real_ratio` of it rounded half up; they come first."""
-        return math.floor(real_ratio * batch_size + 0.5)
+    def __init__(
+        self, real: Ring, synthetic: Ring | None, real_ratio: float, batch_size: int, horizon: int | None = None
+    ) -> None:
+        """`horizon` of the batch is at least that of both rings, which is the default.
 
-    def next_batch(self, generator: torch.Generator) -> Segments:
-        """The next batch, on the device of the rings and the generator. ValueError while imagined rows are wanted and
-        there are none: real data never take their place."""
-        out = self.new_batch()
-        self.draw_into(out, generator)
-        return self.shape.split(out)
+        Raises ValueError if the rings' segments have different sizes.
+        """
+        self._num_real = batch_size if synthetic is None else num_real(real_ratio, batch_size)
+        self.batch_size, self.device = batch_size, real.device
+        self._real, self._synthetic = real, synthetic
+        rings = [real] if synthetic is None else [real, synthetic]
+        longest = max(rings, key=lambda ring: ring.shape.horizon)
+        self.shape = longest.shape.padded(horizon or longest.shape.horizon)
+        self._paddings = [self._padding(ring) for ring in rings]
 
-    def new_batch(self) -> Tensor:
-        """Memory [B, width] for `draw_into`."""
-        return torch.empty(self.batch_size, self.shape.width, device=self.device)
+    def _padding(self, ring: Ring) -> Padding | None:
+        return None if ring.shape == self.shape else Padding(ring.shape, self.shape, ring.device)
 
-    @property
-    def shape(self) -> SegmentShape:
-        """Of all rows."""
-        return self._real.shape
+    def draw_into(self, rows: Tensor, generator: torch.Generator) -> None:
+        """Fill `rows` [B, width]; recorded rows come first.
 
-    @property
-    def device(self) -> torch.device:
-        return self._real.device
-
-    def draw_into(self, out: Tensor, generator: torch.Generator) -> None:
-        """The next batch as fused rows, into `out` [B, width]; see `next_batch`."""
+        Raises ValueError if imagined rows are wanted and there are none: recorded rows never take their place.
+        """
         if self._num_real > 0:
-            self._real.gather_into(out[: self._num_real], generator)
+            self._real.gather_into(rows[: self._num_real], generator, self._paddings[0])
         if self._synthetic is not None and self._num_real < self.batch_size:
-            self._synthetic.gather_into(out[self._num_real :], generator)
+            self._synthetic.gather_into(rows[self._num_real :], generator, self._paddings[1])
 
     def gauges(self) -> dict[str, float]:
         return {} if self._synthetic is None else {"consumed_fraction": self._synthetic.consumed_fraction}
+
+
+def num_real(real_ratio: float, batch_size: int) -> int:
+    """Return the number of recorded rows per batch: `real_ratio` of it, rounded half up."""
+    return math.floor(real_ratio * batch_size + 0.5)

@@ -1,29 +1,32 @@
-"""A ring of fused segment rows on the learner's device: first in, first out, one gather a batch.
+"""A ring buffer of fused segment rows on the learner's device: first in, first out, one gather per batch.
 
-A background thread adds while the learner samples. One lock covers an addition (copy of the rows, then the counters)
-and a gather (read of the row count, then the rows), so a batch never sees a row that is half written or a count that
-runs ahead of its rows. The lock is held for a block's copy at most, about a millisecond.
+A background thread adds rows while the learner samples. One lock covers an addition (rows, then counters) and a gather
+(row count, then rows), so a batch never contains a half-written row. The lock is held for at most one block's copy,
+about a millisecond.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from threading import Lock
 
 import torch
 from torch import Tensor
 
+from dwm_ray.replay.padding import Padding
 from dwm_ray.types import Segments, SegmentShape
 
 
 class Ring:
-    """Up to `capacity` rows of one shape. All memory is reserved at once (the operating system commits it page by
-    page on a CPU), so that a learner that does not fit fails at its start: ask for what the stream can fill."""
+    """Up to `capacity` rows of one shape.
+
+    All memory is reserved at construction, so a learner that does not fit fails at its start. (On a CPU the operating
+    system commits it page by page.)
+    """
 
     def __init__(
         self, capacity: int, shape: SegmentShape, device: torch.device | str = "cpu", count_draws: bool = True
     ) -> None:
-        """`count_draws` marks what is drawn, for `consumed_fraction`; real data can do without."""
+        """`count_draws` marks sampled rows for `consumed_fraction`."""
         if capacity < 1:
             raise ValueError(f"ring: capacity is {capacity}, expected at least 1 row")
         self.capacity = capacity
@@ -35,23 +38,29 @@ class Ring:
         self._evicted_drawn = torch.zeros((), dtype=torch.int64, device=device)
         self._lock = Lock()
 
+    @staticmethod
+    def of_recorded(rows: Tensor, shape: SegmentShape) -> Ring:
+        """Return a full ring whose memory is `rows` [N, width]: recorded rows are stored once per device."""
+        ring = Ring(1, shape, rows.device, count_draws=False)
+        ring._rows, ring.capacity, ring.num_added = rows, len(rows), len(rows)
+        return ring
+
     @property
     def device(self) -> torch.device:
         return self._rows.device
 
     @property
     def size(self) -> int:
-        """Rows that can be drawn."""
+        """Number of rows that can be sampled."""
         return min(self.num_added, self.capacity)
 
     @property
     def consumed_fraction(self) -> float:
-        """Fraction of all rows ever added that were drawn at least once; waits for the device."""
+        """Fraction of all rows ever added that were sampled at least once; synchronises with the device."""
         return int(self._evicted_drawn + self._drawn.sum()) / max(self.num_added, 1)
 
     def add(self, rows: Tensor) -> None:
-        """Append rows [n, width] from any device; the oldest go first, and of more rows than fit the last ones stay.
-        ValueError for another width."""
+        """Append rows [n, width] from any device in place of the oldest; raise ValueError for another width."""
         if rows.ndim != 2 or rows.shape[1] != self.shape.width:
             raise ValueError(f"ring: rows are {list(rows.shape)}, expected [n, {self.shape.width}]")
         kept = rows[-self.capacity :]
@@ -64,37 +73,28 @@ class Ring:
             self.num_added += len(rows)
 
     def _forget(self, place: slice) -> None:
-        """New rows lie here, that nobody has drawn."""
+        """Mark the rows at `place` as new."""
         self._evicted_drawn += self._drawn[place].sum()
         self._drawn[place] = False
 
-    def gather_into(self, out: Tensor, generator: torch.Generator) -> None:
-        """Fill `out` [B, width] with rows drawn uniformly, with replacement. ValueError while the ring is empty. The
-        generator lives on the ring's device."""
+    def gather_into(self, out: Tensor, generator: torch.Generator, padding: Padding | None = None) -> None:
+        """Fill `out` [B, width] with rows drawn uniformly with replacement, padded if `padding` is given.
+
+        The generator is on the ring's device. Raises ValueError if the ring is empty.
+        """
         with self._lock:
             if self.size == 0:
                 raise ValueError("ring: no rows to sample, none were added yet")
             index = torch.randint(self.size, (len(out),), generator=generator, device=self.device)
-            torch.index_select(self._rows, 0, index, out=out)
+            if padding is None:
+                torch.index_select(self._rows, 0, index, out=out)
+            else:
+                padding.write(self._rows.index_select(0, index), out)
             if self._count_draws:
                 self._drawn.index_fill_(0, index, True)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Segments:
-        """A batch drawn uniformly, with replacement."""
+        """Return a batch drawn uniformly with replacement."""
         out = self._rows.new_empty(batch_size, self.shape.width)
         self.gather_into(out, generator)
         return self.shape.split(out)
-
-    def reshaped(self, shape: SegmentShape) -> Ring:
-        """A ring of the same segments, padded to the horizon and number of actions of `shape`; itself where they fit.
-        ValueError where they cannot be padded to it."""
-        if shape == self.shape:
-            return self
-        if (shape.obs_size, shape.act_size) != (self.shape.obs_size, self.shape.act_size):
-            raise ValueError(f"ring: segments of shape {self.shape} cannot be brought to {shape}")
-        segments = self.shape.split(self._rows[: self.size]).padded(shape.horizon)
-        if self.shape.num_actions == 1:
-            segments = replace(segments, act=segments.act.expand(-1, shape.num_actions, -1))
-        ring = Ring(self.size, shape, self.device, self._count_draws)
-        ring.add(shape.fuse(segments))
-        return ring

@@ -1,24 +1,38 @@
-"""What a learner draws batches from."""
+"""The interface of batch sources."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
 import torch
+from torch import Tensor
 
-from dwm_ray.types import Segments
+from dwm_ray.types import Segments, SegmentShape
 
 
 class BatchSource(ABC):
-    """Interface. Sources that refresh themselves as learning goes on override `begin` and `gauges`."""
+    """Supply of a learner's batches: `batch_size` segments of one `shape`, as fused rows on `device`.
+
+    Sources that refresh their rows while learning goes on also override `begin` and `gauges`.
+    """
+
+    batch_size: int
+    shape: SegmentShape
+    device: torch.device
 
     @abstractmethod
-    def next_batch(self, generator: torch.Generator) -> Segments:
-        """Segments on the agent's device; the generator lives there too."""
+    def draw_into(self, rows: Tensor, generator: torch.Generator) -> None:
+        """Fill `rows` [B, width] with the next batch; the generator is on the source's device."""
 
-    def begin(self, update: int) -> None:  # noqa: B027 - most sources do not care
-        """The next batch serves the update after `update`; called whenever learning goes on."""
+    def next_batch(self, generator: torch.Generator) -> Segments:
+        """Return the next batch in memory of its own."""
+        rows = torch.empty(self.batch_size, self.shape.width, device=self.device)
+        self.draw_into(rows, generator)
+        return self.shape.split(rows)
+
+    def begin(self, update: int) -> None:  # noqa: B027 - optional hook
+        """Prepare for the batch of update `update + 1`; called whenever learning continues."""
 
     def gauges(self) -> dict[str, float]:
-        """Numbers for the learner's rows of metrics."""
+        """Return numbers for the learner's metrics."""
         return {}

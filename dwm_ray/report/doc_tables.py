@@ -20,11 +20,11 @@ from dwm_ray.data.task_data import DataIdentity
 from dwm_ray.errors import suggest
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.comparison import ComparisonConfig
-from dwm_ray.experiment.compatibility import supply
 from dwm_ray.experiment.dimension import Dimension
 from dwm_ray.experiment.names import agent_label, world_model_label
 from dwm_ray.experiment.plan import SweepConfig, with_required
 from dwm_ray.experiment.search_space import dimensions
+from dwm_ray.local.compatibility import source_label
 from dwm_ray.options import PluginConfig
 from dwm_ray.report.table import NOTHING, markdown_table
 from dwm_ray.tasks.table import LOCOMOTION, MINARI_TASKS, QUALITIES, TaskSpec, never, task_for
@@ -85,15 +85,15 @@ def methods() -> str:
     """World models by agents; a cell names the batch source of the method, or a dash if the pair cannot run."""
     agents = list(registry.plugins("agents"))
     rows = [
-        [world_model_label(model), *(_supply(model or "none", agent) for agent in agents)]
+        [world_model_label(model), *(_source_label(model or "none", agent) for agent in agents)]
         for model in (None, *registry.plugins("world_models"))
     ]
     return markdown_table(["world model", *map(agent_label, agents)], rows)
 
 
-def _supply(world_model: str, agent: str) -> str:
+def _source_label(world_model: str, agent: str) -> str:
     try:
-        return supply(profiles.run_config("paper", world_model, agent))
+        return source_label(profiles.run_config("paper", world_model, agent))
     except ValueError:
         return NOTHING
 

@@ -25,7 +25,7 @@ from dwm_ray.errors import suggest
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.names import world_model_label
 from dwm_ray.experiment.profiles import Profile
-from dwm_ray.local.run import world_model
+from dwm_ray.local.services import LocalServices
 from dwm_ray.options import Frozen, PositiveInt
 from dwm_ray.registry import plugins
 from dwm_ray.report.findings import Findings
@@ -91,10 +91,10 @@ class StudyContext:
         options = model_options(config)
         if is_trained(path):
             self.log(f"world model {options.plugin_name()}: found in {path}")
-            return world_model(config, self.task_data, self.store, self.device)
+            return LocalServices(self.task_data, self.store).world_model(config)
         self.log(f"world model {options.plugin_name()}: training, {options.num_updates} updates")
         with self._progress(path, options.num_updates):
-            return world_model(config, self.task_data, self.store, self.device)
+            return LocalServices(self.task_data, self.store).world_model(config)
 
     def _progress(self, folder: Path, num_updates: int) -> AbstractContextManager[None]:
         """Log the progress of the training in `folder` in the background."""

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from dwm_ray.blocks.stream import StreamSpec, generate_block
 from dwm_ray.config import RunConfig
 from dwm_ray.evaluation.flops import count_flops
-from dwm_ray.local.run import agent_trainer, imagined_ring, ready_agent, world_model_trainer
+from dwm_ray.local.compatibility import untrained_learner
 from dwm_ray.replay.sources import source_kind
 from dwm_ray.studies.base import StudyContext
 from dwm_ray.studies.meter import Reading, read, timed
-from dwm_ray.training.agent import AgentTrainer
+from dwm_ray.training.fit import world_model_trainer
+from dwm_ray.training.learner import Learner
 from dwm_ray.world_models.base import WorldModel, model_options
 from dwm_ray.world_models.parts.build import model_fingerprint
 
@@ -82,7 +83,7 @@ def _learn_parts(context: StudyContext, config: RunConfig, model: WorldModel | N
     first_s = timed(lambda: trainer.run(1), context.device)  # includes the first refresh
     reading = read(lambda: trainer.run(bursts.updates), bursts.updates, bursts.repeats, context.device)
     parts = [_part(LEARN, "update", config.training.num_updates, reading)]
-    if source_kind(config) == "rounds":
+    if source_kind(config) == "on-policy":
         count = -(-config.training.num_updates // config.synthesis.refresh_every)
         another = _learner(context, config, model, bursts)  # a learner has one first refresh
         flops = count_flops(lambda: another.run(1)) - reading.flops
@@ -90,11 +91,9 @@ def _learn_parts(context: StudyContext, config: RunConfig, model: WorldModel | N
     return parts
 
 
-def _learner(context: StudyContext, config: RunConfig, model: WorldModel | None, bursts: Bursts) -> AgentTrainer:
-    agent, ring = ready_agent(config, context.task_data, model, context.device), None
-    if model is not None and source_kind(config) == "stream":
-        ring = imagined_ring(_short(config, bursts), context.task_data, model, context.device)
-    return agent_trainer(config, context.task_data, agent, model, ring)
+def _learner(context: StudyContext, config: RunConfig, model: WorldModel | None, bursts: Bursts) -> Learner:
+    config = _short(config, bursts) if source_kind(config) == "stream" else config
+    return untrained_learner(config, context.task_data, model, context.device)
 
 
 def _short(config: RunConfig, bursts: Bursts) -> RunConfig:

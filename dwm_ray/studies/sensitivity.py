@@ -21,7 +21,7 @@ from dwm_ray.experiment import profiles
 from dwm_ray.experiment.names import world_model_label
 from dwm_ray.experiment.plan import effective
 from dwm_ray.experiment.search_space import Point, Trial, describe
-from dwm_ray.local.run import run
+from dwm_ray.local.services import LocalServices
 from dwm_ray.options import PositiveInt
 from dwm_ray.report.findings import Findings
 from dwm_ray.report.panels import Line, Panel, plot_panels
@@ -34,7 +34,7 @@ from dwm_ray.studies.base import Study, StudyContext, StudyOptions, configs_of, 
 from dwm_ray.studies.futures import clone_of
 from dwm_ray.studies.points import Axis, applied, points_of
 from dwm_ray.studies.stream import StreamStatistics, stream_statistics
-from dwm_ray.training.agent import NonFiniteLoss
+from dwm_ray.training.trials import train_trials
 from dwm_ray.world_models.base import WorldModel
 
 FIGURES = {
@@ -154,10 +154,9 @@ def _score(context: StudyContext, config: RunConfig, point: Point) -> float | No
     if status_of(folder) != "done" or read_json(folder / "made_of.json") != made_of:
         context.log(f"  trial {trial.id}: {config.training.num_updates} updates of {profiles.name_of(config.agent)}")
         write_json(folder / "config.json", config.model_dump(mode="json"))
-        try:
-            run(config, context.store)
-        except NonFiniteLoss as error:
-            context.log(f"  {error}")
+        train_trials([config], context.task_data, context.store, LocalServices(context.task_data, context.store))
+        if status_of(folder) == "failed":
+            context.log(f"  {read_json(folder / 'status.json')['error']}")
             return None
         write_json(folder / "made_of.json", made_of)
     return float(read_rows(folder / "evaluations.jsonl")[-1]["score_mean"])

@@ -1,8 +1,9 @@
-"""Train a world model to the end, watch its held-out loss, and publish it with its prediction error by step."""
+"""Train a world model to its end, watch its held-out loss, and publish it with its prediction error by step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,83 @@ from dwm_ray.data.task_data import TaskData, window_sets
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.evaluation.model_error import prediction_error
 from dwm_ray.runs.clock import Clock
-from dwm_ray.runs.folder import read_json
+from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.runs.tensor_files import write_json
-from dwm_ray.training.model_store import save_model
-from dwm_ray.training.world_model import WorldModelTrainer
+from dwm_ray.runs.uploads import uploading
+from dwm_ray.training.checkpoints import load_state, resume_folder, save_state
+from dwm_ray.training.model_store import load_model, save_model
+from dwm_ray.training.world_model import AverageGradients, WorldModelTrainer
 from dwm_ray.training.writers import MetricsWriter
-from dwm_ray.world_models.base import WorldModel
+from dwm_ray.world_models.base import WorldModel, model_options, sampling_options
+from dwm_ray.world_models.parts.build import model_fingerprint, new_model
 
-LOGS = 40
-"""Rows of metrics, and checkpoints, in one training."""
+NUM_ROWS = 40
+"""Rows of metrics, and checkpoints, per training."""
 ERROR_STEPS = 8
-"""Window length over which the errors of all models are compared, where the model's own is shorter."""
+"""Least window length over which models' errors are compared."""
+OnRow = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Worker:
+    """This process among those that train one world model."""
+
+    rank: int = 0
+    count: int = 1
+    average_gradients: AverageGradients | None = None
+
+
+ONLY_WORKER = Worker()
+
+
+def train_world_model(
+    config: RunConfig,
+    task_data: TaskData,
+    run: RunFolder,
+    device: torch.device,
+    worker: Worker = ONLY_WORKER,
+    on_row: OnRow = lambda row: None,
+) -> None:
+    """Train the run's world model from its last checkpoint to its end; rank 0 logs, checkpoints and publishes it."""
+    folder = run.fetched(run.world_model(model_fingerprint(config, task_data.identity)))
+    trainer = world_model_trainer(config, task_data, device, worker)
+    seconds = _resume(trainer, folder)
+    num_updates = model_options(config).num_updates
+    if worker.rank > 0:
+        trainer.reseed(worker.rank)
+        fit(trainer, num_updates, lambda row: None, seconds)
+        return
+    with uploading(run, folder) as upload, MetricsWriter(folder, trainer.update, on_row) as writer:
+
+        def on_log(row: dict[str, float]) -> None:
+            writer.metrics(int(row["update"]), {name: value for name, value in row.items() if name != "update"})
+            save_state(folder, trainer.state_dict(), row["seconds"])
+            upload.now()
+
+        seconds = fit(trainer, num_updates, on_log, seconds)
+        publish(folder, trainer.averaged, config, task_data, trainer.update, seconds)
+    run.remove(resume_folder(folder))
+
+
+def world_model_trainer(
+    config: RunConfig, task_data: TaskData, device: torch.device, worker: Worker = ONLY_WORKER
+) -> WorldModelTrainer:
+    """Build a trainer at its first update; workers share initial weights and sample different windows."""
+    model = new_model(config, task_data, device)
+    train, holdout = window_sets(config, task_data, model.sequence_length, device)
+    generator = torch.Generator(device).manual_seed(model_options(config).seed * 1000 + worker.rank)
+    rank_batch = max(1, model.windows_per_update // worker.count)
+    return WorldModelTrainer(model, train, holdout, generator, worker.average_gradients, rank_batch)
+
+
+def _resume(trainer: WorldModelTrainer, folder: Path) -> float:
+    """Load the checkpoint, if there is one; return the seconds of work spent so far."""
+    saved = load_state(folder)
+    if saved is None:
+        return 0.0
+    state, seconds = saved
+    trainer.load_state_dict(state)
+    return seconds
 
 
 def fit(
@@ -32,11 +99,13 @@ def fit(
     on_log: Callable[[dict[str, float]], None],
     seconds_before: float = 0.0,
 ) -> float:
-    """Run the trainer to `num_updates`, or until the model says that more would not pay: the row of that update then
-    has `stopped_early`. After every 1/40 `on_log` gets a row {update, loss, holdout_loss, seconds, ...}. Returns the
-    seconds, those before a restart included."""
+    """Train to `num_updates`, or until the model reports that training on would not pay (`stopped_early`).
+
+    `on_log` receives a row {update, loss, holdout_loss, seconds, ...} forty times. Returns the seconds of work,
+    including those before a restart.
+    """
     clock = Clock(seconds_before)
-    chunk = max(1, num_updates // LOGS)
+    chunk = max(1, num_updates // NUM_ROWS)
     while trainer.update < num_updates and not trainer.stopped:
         row = trainer.run(min(chunk, num_updates - trainer.update))
         if trainer.observe() and trainer.update < num_updates:
@@ -46,30 +115,30 @@ def fit(
     return clock.seconds
 
 
-def log_row(writer: MetricsWriter, row: dict[str, float]) -> None:
-    """A row of `on_log` into a writer."""
-    writer.metrics(int(row["update"]), {name: value for name, value in row.items() if name != "update"})
-
-
 def publish(
     folder: Path, model: WorldModel, config: RunConfig, task_data: TaskData, updates: int, seconds: float
 ) -> None:
-    """Write the trained model, its error by step on held-out windows and, last, the status that says it is whole."""
+    """Write the trained model, its error by step on held-out windows and, last, the status that marks it as whole."""
     device = next(model.parameters()).device
     save_model(folder, model, {"task": config.task, "data": task_data.episodes.card.fingerprint})
-    if model.starts_from_data:  # else nothing that was recorded followed
+    if model.starts_from_data:  # otherwise segments have no recorded continuation
         _, holdout = window_sets(config, task_data, max(model.sequence_length, ERROR_STEPS), device)
         write_json(folder / "error.json", measure_error(model, holdout, task_data))
     write_json(folder / "status.json", {"trained": True, "updates": updates, "seconds": seconds})
 
 
 def measure_error(model: WorldModel, holdout: WindowSet, task_data: TaskData) -> dict[str, Any]:
-    """Prediction error by step; models that follow a policy are driven by the recorded actions."""
+    """Return the prediction error by step; policy-dependent models follow the recorded actions."""
     generator = torch.Generator(next(model.parameters()).device).manual_seed(0)
     rew_std = float(task_data.episodes.rew.std())
     return prediction_error(model, holdout, task_data.stats.obs_std, rew_std, generator).to_json()
 
 
 def is_trained(folder: Path) -> bool:
-    """Does the folder hold a whole world model?"""
+    """Return whether the folder holds a whole world model."""
     return read_json(folder / "status.json") is not None
+
+
+def trained_model(config: RunConfig, folder: Path, device: torch.device) -> WorldModel:
+    """Load a world model, whose weights runs share, with the run's own sampling options."""
+    return load_model(folder, device).with_options(sampling_options(config))

@@ -1,8 +1,8 @@
-"""How the updates of an agent or a population are made: operation by operation, as CUDA graphs, or compiled.
+"""Execute the updates of a population: eagerly, compiled by torch, or as CUDA graphs.
 
-Whichever it is, an update is what `learn` says. In compiled ones (`execution.compiled`) torch has made loops of all
-that is between the products, so they differ in rounding; noise is drawn before, for a compiler cannot see generators.
-The first update of each kind is made as it is: optimisers make their moments then.
+All three run `Agent.learn`. Compiled updates (`execution.compiled`) fuse the operations between matrix products, so
+they differ in rounding; their noise is sampled beforehand because a compiler cannot trace generators. The first update
+of each kind runs eagerly, since optimisers allocate their moments then.
 """
 
 from __future__ import annotations
@@ -11,120 +11,109 @@ from collections.abc import Callable
 from functools import partial
 from itertools import count
 from types import FunctionType
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
-from dwm_ray.agents.base import Agent
-from dwm_ray.agents.parts.noise import Generators, Noise
-from dwm_ray.agents.parts.population import Population
-from dwm_ray.cuda_graphs import Graphs
+from dwm_ray.agents.parts.noise import Noise
+from dwm_ray.agents.parts.population import MemberGenerators, Population
+from dwm_ray.cuda_graphs import Graphs, capture_on
 from dwm_ray.options import ExecutionConfig
-from dwm_ray.training.graphed import update_graphs
 from dwm_ray.types import Metrics, Segments
 
-OPTION = "execution.compiled"
+COMPILED, CUDA_GRAPHS = "execution.compiled", "execution.cuda_graphs"
 NUMBERS = count()
-EAGER = ExecutionConfig()
 Learn = Callable[[Segments, Noise, int], Metrics]
 
 
 class Updates(Protocol):
-    """Makes updates."""
-
-    in_place: bool
-    """Does every batch have to lie where the first one lay?"""
+    """Executor of updates. Every batch is in the same memory."""
 
     def __call__(self, batch: Segments) -> Metrics:
-        """One update; metrics are on the device, in memory that the next update may overwrite."""
+        """Make one update; return metrics [P] on the device, in memory that the next update may overwrite."""
 
     def forget(self) -> None:
-        """Tensors of the learner or its optimisers lie elsewhere now."""
+        """Drop whatever refers to tensors of the population or its optimisers that have been replaced."""
 
 
-def updates_of(
-    learner: Agent | Population, agent: Agent, generators: Generators, execution: ExecutionConfig
-) -> Updates:
-    """Those that `execution` asks for; `agent` is the learner or a member of it. ValueError where it cannot have
-    them."""
+def updates_of(population: Population, generators: MemberGenerators, execution: ExecutionConfig) -> Updates:
+    """Return the executor that `execution` asks for; raise ValueError if agent or device do not support it."""
     if execution.compiled and execution.cuda_graphs:
-        raise ValueError(f"{OPTION}: expected False where execution.cuda_graphs is True")
+        raise ValueError(f"{COMPILED}: cannot be combined with {CUDA_GRAPHS}; expected False")
     if execution.cuda_graphs:
-        every = (generators,) if isinstance(generators, torch.Generator) else generators
-        return Replayed(learner, generators, update_graphs(agent, every))
-    return Compiled(learner, generators) if execution.compiled else Stepwise(learner, generators)
+        return Replayed(population, generators)
+    return Compiled(population, generators) if execution.compiled else Eager(population, generators)
 
 
-class Stepwise:
-    """Operation by operation."""
+class Eager:
+    """Execute updates operation by operation."""
 
-    in_place = False
-
-    def __init__(self, learner: Any, generators: Generators) -> None:
-        self._learner, self._generators = learner, generators
+    def __init__(self, population: Population, generators: MemberGenerators) -> None:
+        self._population, self._generators = population, generators
 
     def __call__(self, batch: Segments) -> Metrics:
-        return self._learner.update(batch, self._generators)
+        return self._population.learn(batch, self._generators, self._population.next_update_kind())
 
     def forget(self) -> None:
         pass
 
 
 class Replayed:
-    """CUDA graphs; see `graphs`."""
+    """Record each kind of update as a CUDA graph and replay it with one launch; see `cuda_graphs`."""
 
-    in_place = True
-
-    def __init__(self, learner: Any, generators: Generators, graphs: Graphs[Metrics]) -> None:
-        self._learner, self._generators, self._graphs = learner, generators, graphs
-        self.forget = graphs.forget
+    def __init__(self, population: Population, generators: MemberGenerators) -> None:
+        agent = population.members[0]
+        if not agent.supports_cuda_graphs:
+            raise ValueError(f"{CUDA_GRAPHS}: agent {agent.config.plugin_name()!r} does not support it; expected False")
+        self._population, self._generators = population, generators
+        self._graphs: Graphs[Metrics] = Graphs(capture_on(generators[0].device, CUDA_GRAPHS), generators, CUDA_GRAPHS)
+        self.forget = self._graphs.forget
 
     def __call__(self, batch: Segments) -> Metrics:
-        kind = self._learner.next_update_kind()
-        return self._graphs(kind, partial(self._learner.learn, batch, self._generators, kind))
+        kind = self._population.next_update_kind()
+        return self._graphs(kind, partial(self._population.learn, batch, self._generators, kind))
 
 
 class Compiled:
-    """torch.compile of `learn`, whole: what torch would leave out of it is an error."""
+    """Compile `learn` as a whole with torch.compile; a part that torch would leave out is an error."""
 
-    in_place = False
-
-    def __init__(self, learner: Any, generators: Generators) -> None:
-        self._learner, self._generators = learner, generators
+    def __init__(self, population: Population, generators: MemberGenerators) -> None:
+        self._population, self._generators = population, generators
         _trace_gradients()
-        self._learn = torch.compile(_with_own_code(learner.learn), fullgraph=True, dynamic=False)
+        self._learn = torch.compile(_with_own_code(population.learn), fullgraph=True, dynamic=False)
         self.forget()
 
     def forget(self) -> None:
         self._seen: set[int] = set()
 
     def __call__(self, batch: Segments) -> Metrics:
-        kind, noise = self._learner.next_update_kind(), self._learner.sample_noise(batch, self._generators)
+        kind = self._population.next_update_kind()
+        noise = self._population.sample_noise(batch, self._generators)
         if kind in self._seen:
             return self._compiled(batch, noise, kind)
         self._seen.add(kind)
-        return self._learner.learn(batch, noise, kind)
+        return self._population.learn(batch, noise, kind)
 
     def _compiled(self, batch: Segments, noise: Noise, kind: int) -> Metrics:
-        """ValueError where torch cannot compile it here."""
         try:
             return self._learn(batch, noise, kind)
         except torch._dynamo.exc.TorchDynamoException as error:
             cause = " ".join(str(error).split("\n\n")[0].split())
-            raise ValueError(f"{OPTION}: torch cannot compile an update here ({cause}); expected False") from error
+            raise ValueError(f"{COMPILED}: torch cannot compile an update here ({cause}); expected False") from error
 
 
 def _trace_gradients() -> None:
-    """An update takes its gradients itself, which torch's compiler follows on request. ValueError for a torch that
-    cannot."""
+    """Let torch's compiler trace `torch.autograd.grad`, which updates call; raise ValueError if this torch cannot."""
     if not hasattr(torch._dynamo.config, "trace_autograd_ops"):
-        raise ValueError(f"{OPTION}: torch {torch.__version__} does not compile gradients; expected 2.13, or False")
+        raise ValueError(f"{COMPILED}: torch {torch.__version__} does not compile gradients; expected 2.13, or False")
     torch._dynamo.config.trace_autograd_ops = True
 
 
 def _with_own_code(learn: Learn) -> Learn:
-    """The same function as nobody else has it: torch keeps what it has compiled by code object, but a few for each, and
-    a process may train many agents, one after the other."""
+    """Return the same function with a code object of its own.
+
+    torch caches a limited number of compiled variants per code object, and a process may train many agents.
+    """
 
     def call(batch: Segments, noise: Noise, kind: int) -> Metrics:
         return learn(batch, noise, kind)

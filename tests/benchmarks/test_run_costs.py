@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from local_runs import generated_ring, train, world_model
 from tiny_task import recording, tiny_config
 
 from dwm_ray.benchmarks.sweep.run_costs import RunCosts, ring_row_bytes, split_cpu, split_seconds
@@ -15,7 +15,6 @@ from dwm_ray.blocks.journal import FILE
 from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.data.task_data import load_task_data
 from dwm_ray.experiment.search_space import Trial
-from dwm_ray.local.run import imagined_ring, run, world_model
 from dwm_ray.runs.folder import RunFailed, RunFolder
 
 ROWS = [
@@ -44,7 +43,7 @@ def finished(tmp_path: Path) -> RunFolder:
     config, folder = tiny_config(recording(tmp_path / "data.hdf5")), RunFolder(tmp_path / "run")
     trial = folder.trial(Trial(config, {}).id)
     write(trial / "config.json", config.model_dump(mode="json"))
-    run(config, folder)
+    train(config, folder)
     [model] = (path.name for path in folder.root.glob("world_models/*"))
     stream = folder.root / "streams" / StreamSpec.of(config, model).fingerprint
     lines = [{"block": n, "rows": 4, "accepted": True, "seconds": 0.5, "cpu_s": 0.25} for n in range(2)]
@@ -77,8 +76,8 @@ def test_an_unfinished_trial_is_an_error(finished: RunFolder) -> None:
 
 def test_a_row_has_the_size_that_a_ring_uses(finished: RunFolder, tmp_path: Path) -> None:
     config = tiny_config(tmp_path / "data.hdf5")
-    task_data, device = load_task_data(config), torch.device("cpu")
-    ring = imagined_ring(config, task_data, world_model(config, task_data, finished, device), device)
+    task_data = load_task_data(config)
+    ring = generated_ring(config, task_data, world_model(config, task_data, finished))
     held = sum(part.nbytes for part in (ring._rows, ring._drawn))
     assert ring_row_bytes(finished.root, config) * ring.capacity == held
     assert ring_row_bytes(finished.root, tiny_config(tmp_path / "data.hdf5", None)) == 0

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import h5py
 import pytest
+from local_runs import train
 from tiny_task import recording, tiny_config
 
 from dwm_ray.cli.command_line import main_guard
-from dwm_ray.local.run import run
 from dwm_ray.runs.folder import RunFolder
 
 Main = Callable[[list[str]], int]
@@ -178,7 +178,7 @@ class TestEvaluate:
     @pytest.fixture(scope="class")
     def trial(self, file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = RunFolder(tmp_path_factory.mktemp("run"))
-        run(tiny_config(file, world_model=None), folder)
+        train(tiny_config(file, world_model=None), folder)
         folder.config.write_text("{}")
         return folder.trials()[0]
 

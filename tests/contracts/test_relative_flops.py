@@ -11,7 +11,7 @@ from tiny_task import recording
 from dwm_ray.data.task_data import load_task_data
 from dwm_ray.evaluation.flops import count_flops
 from dwm_ray.experiment import profiles
-from dwm_ray.local.run import agent_trainer, ready_agent
+from dwm_ray.local.compatibility import untrained_learner
 from dwm_ray.registry import find, plugins
 from dwm_ray.replay.sources import source_kind
 from dwm_ray.world_models.parts.build import new_model
@@ -32,8 +32,9 @@ def counted(world_model: str, agent: str, file: Path) -> int:
     config = profiles.run_config("laptop", world_model, agent).with_values(small)
     task_data = load_task_data(config)
     model = new_model(config, task_data, CPU) if config.world_model else None
-    trainer = agent_trainer(config, task_data, ready_agent(config, task_data, model, CPU), model, None)
-    return count_flops(lambda: trainer.run(2))
+    small = {"synthesis.num_segments": 64, "synthesis.block_rows": 64}
+    learner = untrained_learner(config.with_values(small), task_data, model, CPU)
+    return count_flops(lambda: learner.run(2))
 
 
 @pytest.mark.parametrize("name", list(plugins("agents")))

@@ -11,7 +11,7 @@ from dwm_ray.data.statistics import return_to_go
 from dwm_ray.data.task_data import TaskData, load_task_data, window_sets
 from dwm_ray.data.transitions import fused_rows
 from dwm_ray.data.windows import WindowSet
-from dwm_ray.local.run import run
+from dwm_ray.local.executor import run_configs
 from dwm_ray.runs.folder import RunFolder
 
 CPU = torch.device("cpu")
@@ -27,7 +27,7 @@ def test_a_run_computes_start_pairs_and_returns_to_go_once(config: RunConfig, tm
     return_to_go.cache_clear()
     task_data = load_task_data(config)
     again = TaskData.of(config, task_data.episodes)
-    run(config, RunFolder(tmp_path), task_data)
+    run_configs([config], RunFolder(tmp_path), task_data.episodes)
     assert (fused_rows.cache_info().misses, return_to_go.cache_info().misses) == (1, 1)
     first, second = (data.start_pairs(config.training.discount, CPU) for data in (task_data, again))
     assert first.obs.data_ptr() == second.obs.data_ptr()

@@ -1,4 +1,4 @@
-"""A run folder with a trained world model, and what is expected of the streams drawn from it."""
+"""A run folder with a trained world model, and the expected rows of its streams."""
 
 from __future__ import annotations
 
@@ -9,27 +9,24 @@ from typing import Any
 
 import numpy as np
 import ray
-import torch
+from local_runs import CPU, generated_ring, world_model
 from tiny_task import NUM_SEGMENTS, tiny_config
 
 from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.distributed.cluster.resources import place
-from dwm_ray.distributed.tune.trial import ClusterServices
+from dwm_ray.distributed.services import ClusterServices
 from dwm_ray.distributed.workers.prefetcher import BlockPrefetcher
-from dwm_ray.local.run import imagined_ring, world_model
 from dwm_ray.replay.ring import Ring
-from dwm_ray.replay.sources import Intake, selection
+from dwm_ray.replay.sources import StreamRing, selection
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.world_models.parts.build import model_fingerprint
-
-CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Site:
-    """A run folder with a trained world model, and the rows that one process draws from it."""
+    """A run folder with a trained world model, and the rows that one process generates with it."""
 
     config: RunConfig
     run: RunFolder
@@ -39,24 +36,24 @@ class Site:
 
     def services(self, **options: Any) -> ClusterServices:
         config = self.config.with_values({f"cluster.{name}": value for name, value in options.items()})
-        return ClusterServices.build(config, self.run, self.task_data.identity, place(config.cluster))
+        return ClusterServices.start(config, self.run, self.task_data.identity, place(config.cluster))
 
-    def feed(self, services: ClusterServices, cursor: str, spec: StreamSpec | None = None) -> BlockPrefetcher:
+    def prefetcher(self, services: ClusterServices, cursor: str, spec: StreamSpec | None = None) -> BlockPrefetcher:
         spec = spec or self.spec
-        intake = Intake(spec, selection(self.config), self.config.replay, CPU)
-        return BlockPrefetcher(services.buffer.of(spec), spec, [intake], cursor, self.config.replay.patience_s)
+        ring = StreamRing(spec, selection(self.config), self.config.replay, CPU)
+        return BlockPrefetcher(services.buffer.of(spec), spec, [ring], cursor, self.config.replay.patience_s)
 
     def all_rows(self, services: ClusterServices, cursor: str) -> np.ndarray:
-        with self.feed(services, cursor) as feed:
-            [ring] = feed.ready()
-            while feed.rows_fetched < NUM_SEGMENTS:
-                feed.check()
+        with self.prefetcher(services, cursor) as prefetcher:
+            [own] = prefetcher.wait_until_ready()
+            while prefetcher.rows_fetched < NUM_SEGMENTS:
+                prefetcher.check()
                 time.sleep(0.01)
-        return ordered(ring)
+        return ordered(own.ring)
 
 
 def ordered(ring: Ring) -> np.ndarray:
-    """A ring's rows in an order of their own: blocks arrive as they are drawn."""
+    """Return a ring's rows, sorted: blocks arrive in any order."""
     assert ring.num_added == NUM_SEGMENTS
     return sorted_rows(ring._rows.numpy())
 
@@ -68,13 +65,13 @@ def sorted_rows(rows: np.ndarray) -> np.ndarray:
 def make_site(root: Path, file: Path) -> Site:
     config, run = tiny_config(file, **{"replay.min_synthetic": 1}), RunFolder(root)
     task_data = load_task_data(config)
-    model = world_model(config, task_data, run, CPU)
+    model = world_model(config, task_data, run)
     spec = StreamSpec.of(config, model_fingerprint(config, task_data.identity))
-    return Site(config, run, task_data, spec, ordered(imagined_ring(config, task_data, model, CPU)))
+    return Site(config, run, task_data, spec, ordered(generated_ring(config, task_data, model)))
 
 
 def stop(services: ClusterServices) -> None:
-    """Kill a plant and wait until its names are free."""
+    """Kill all actors and wait until their names are free."""
     for actor in (*services.samplers, *services.buffer.actors, services.leases):
         ray.kill(actor)
     deadline = time.monotonic() + 30

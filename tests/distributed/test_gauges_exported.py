@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-import torch
+from local_runs import CPU, generated_ring
 from tiny_task import DWM, ONE_STEP, recording, tiny_config
 
 from dwm_ray.blocks.stream import StreamSpec
@@ -15,15 +18,15 @@ from dwm_ray.data.task_data import load_task_data
 from dwm_ray.distributed.metrics import gauges as module
 from dwm_ray.distributed.metrics.gauges import FAMILIES, Gauges, SamplerGauges
 from dwm_ray.distributed.workers.prefetcher import BlockPrefetcher
-from dwm_ray.local.run import agent_trainer, imagined_ring, learn_trial, ready_agent, world_model, world_model_trainer
-from dwm_ray.replay.ring import Ring
-from dwm_ray.replay.sources import Intake, selection
+from dwm_ray.local.services import LocalServices
+from dwm_ray.replay.sharing import ring_key
+from dwm_ray.replay.sources import StreamRing, selection
 from dwm_ray.runs.folder import RunFolder
-from dwm_ray.training.fit import fit, log_row
-from dwm_ray.training.writers import MetricsWriter
+from dwm_ray.training.fit import train_world_model
+from dwm_ray.training.services import StreamRows
+from dwm_ray.training.trials import train_trials
 from dwm_ray.world_models.base import model_options
 
-CPU = torch.device("cpu")
 DYDIFF = {
     **{"name": "dydiff", "sequence_length": 8, "dim": 8, "multipliers": [1, 2], "solver_steps": 2},
     **{"num_updates": 20, "batch_size": 32, "ensemble_width": 16},
@@ -56,25 +59,29 @@ def names(family: str) -> set[str]:
     return {f"dwm_{family}_{name}" for name in FAMILIES[family]}
 
 
-def numbers_of_feed(config: RunConfig, ring: Ring) -> dict[str, float]:
-    spec = StreamSpec.of(config, "model")
-    intake = Intake(spec, selection(config), config.replay, CPU)
-    intake.ring = ring
-    return BlockPrefetcher(None, spec, [intake], "trial", 1.0).gauges(intake)
+class ExportingServices(LocalServices):
+    """Services in this process that export gauges as those of a worker do."""
+
+    @contextmanager
+    def streams(self, configs: Sequence[RunConfig]) -> Iterator[dict[str, StreamRows]]:
+        [config] = configs
+        spec = StreamSpec.of(config, "model")
+        own = StreamRing(spec, selection(config), config.replay, CPU)
+        own._ring = generated_ring(config, self._task_data, self.world_model(config))
+        prefetcher = BlockPrefetcher(None, spec, [own], "trial", 1.0)
+        yield {ring_key(config, self._task_data): StreamRows(own.ring, partial(prefetcher.gauges, own))}
+
+    def on_row(self, trial_id: str, row: dict[str, Any]) -> None:
+        Gauges("learner").set_row(row)
 
 
-@pytest.mark.parametrize("model", [DWM, DYDIFF, ONE_STEP], ids=["stream", "rounds", "inline"])
+@pytest.mark.parametrize("model", [DWM, DYDIFF, ONE_STEP], ids=["stream", "on-policy", "inline"])
 def test_learners_export_the_catalogue_between_them(
     model: dict[str, Any], tmp_path: Path, seen: dict[str, float]
 ) -> None:
     config = tiny_config(recording(tmp_path / "data.hdf5"), model)
     task_data, run = load_task_data(config), RunFolder(tmp_path)
-    trained = world_model(config, task_data, run, CPU)
-    agent = ready_agent(config, task_data, trained, CPU)
-    ring = imagined_ring(config, task_data, trained, CPU) if model is DWM else None
-    trainer = agent_trainer(config, task_data, agent, trained, ring)
-    numbers = (lambda: numbers_of_feed(config, ring)) if ring else dict
-    learn_trial(trainer, config, task_data, tmp_path, lambda row: None, numbers, 0.0, Gauges("learner").set_row)
+    train_trials([config], task_data, run, ExportingServices(task_data, run))
     every = {f"dwm_learner_{name}" for name in ("update", "updates_per_s", "score_mean", "q_mean", "gpu_bytes")}
     assert every <= seen.keys()
     of_streams, of_rounds = {"dwm_learner_rows_fetched"}, {name for name in names("learner") if rounds_only(name)}
@@ -90,9 +97,8 @@ def rounds_only(name: str) -> bool:
 
 def test_training_a_world_model_exports_the_catalogue(tmp_path: Path, seen: dict[str, float]) -> None:
     config = tiny_config(recording(tmp_path / "data.hdf5"))
-    trainer = world_model_trainer(config, load_task_data(config), CPU)
-    with MetricsWriter(tmp_path, on_row=Gauges("world_model").set_row) as writer:
-        fit(trainer, model_options(config).num_updates, lambda row: log_row(writer, row))
+    on_row = Gauges("world_model").set_row
+    train_world_model(config, load_task_data(config), RunFolder(tmp_path), CPU, on_row=on_row)
     assert names("world_model") <= seen.keys()
     assert seen["dwm_world_model_update"] == model_options(config).num_updates
 

@@ -13,7 +13,7 @@ from test_sweep_pipeline import OPTIONS, finish, read, start, states, wait_until
 from tiny_task import NUM_SEGMENTS
 
 from dwm_ray.runs.row_log import read_rows
-from dwm_ray.training.resume import resume_folder
+from dwm_ray.training.checkpoints import resume_folder
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]  # the machine may be busy
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import ray
 import torch
+from local_runs import CPU, world_model
 from stream_site import stop
 from test_sweep_pipeline import finish, read, start
 from tiny_task import ONE_STEP, tiny_config
@@ -16,10 +17,9 @@ from tiny_task import ONE_STEP, tiny_config
 from dwm_ray.agents.parts.build import new_agent
 from dwm_ray.data.task_data import load_task_data
 from dwm_ray.distributed.cluster.resources import place
-from dwm_ray.distributed.tune.trial import ClusterServices
+from dwm_ray.distributed.services import ClusterServices
 from dwm_ray.distributed.workers.rollouts import ActorRollouts
 from dwm_ray.filters.keep_all import KeepAll, KeepAllConfig
-from dwm_ray.local.run import world_model
 from dwm_ray.replay.on_policy import LocalRollouts, RolloutContext
 from dwm_ray.replay.selection import Selection
 from dwm_ray.runs.folder import RunFolder
@@ -28,7 +28,6 @@ from dwm_ray.world_models.parts.build import model_fingerprint
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
-CPU = torch.device("cpu")
 DYDIFF = """
     --profile laptop --world-model dydiff --world-model.sequence-length 8 --world-model.dim 8
     --world-model.multipliers 1 2 --world-model.num-updates 40 --world-model.ensemble-width 16
@@ -43,11 +42,11 @@ def test_samplers_draw_what_one_process_draws_even_when_they_die(cluster: str, f
     options = {"synthesis.refresh_every": 20, "synthesis.rollout_shards": 2, "cluster.num_samplers": 2}
     config, run = tiny_config(file, ONE_STEP, **options), RunFolder(tmp_path)
     task_data = load_task_data(config)
-    model, agent = world_model(config, task_data, run, CPU), new_agent(config, task_data, CPU)
+    model, agent = world_model(config, task_data, run), new_agent(config, task_data, CPU)
     starts = task_data.start_pairs(config.training.discount, CPU)
     admit = Selection(KeepAll(KeepAllConfig()), config.synthesis.horizon, False)
     local = LocalRollouts(config, RolloutContext(model, starts, task_data.task.termination, admit))
-    services = ClusterServices.build(config, run, task_data.identity, place(config.cluster))
+    services = ClusterServices.start(config, run, task_data.identity, place(config.cluster))
     drawer = ActorRollouts(config, model_fingerprint(config, task_data.identity), list(services.sampler_names))
     victim = ray.get(services.samplers[0].__ray_call__.remote(lambda self: os.getpid()))
     for version in (0, 1):

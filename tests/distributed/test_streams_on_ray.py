@@ -15,8 +15,8 @@ import ray
 from stream_site import CPU, Site, make_site, ordered, stop
 from tiny_task import NUM_SEGMENTS
 
-from dwm_ray.distributed.tune.trial import ClusterServices
-from dwm_ray.local.blocks import stored_rings
+from dwm_ray.distributed.services import ClusterServices
+from dwm_ray.local.streams import read_stream
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.world_models.base import WorldModel
 
@@ -54,32 +54,32 @@ def test_a_run_without_ray_finds_what_samplers_have_drawn(
     rows = site.all_rows(services, "third")
     later = RunFolder(shutil.copytree(site.run.root, tmp_path / "run"))  # an account has one writer at a time
     nothing_to_draw_with = cast(WorldModel, None)
-    [ring] = stored_rings([site.config], site.problem, nothing_to_draw_with, later, CPU).values()
+    [ring] = read_stream([site.config], site.task_data, nothing_to_draw_with, later, CPU).values()
     np.testing.assert_array_equal(ordered(ring), rows)
 
 
 def test_a_learner_that_starts_again_gets_every_row(site: Site, services: ClusterServices) -> None:
     """Its worker was killed in the middle: nobody closed its cursor."""
     other = replace(site.spec, seed=1)
-    gone = site.feed(services, "trial", other)
+    gone = site.prefetcher(services, "trial", other)
     ray.get(services.buffer.of(other).fetch.remote(other, gone._cursor, 2, 10.0))
-    with site.feed(services, "trial", other) as feed:
-        [ring] = feed.ready()
-        while not feed._complete:
-            feed.check()
+    with site.prefetcher(services, "trial", other) as prefetcher:
+        [own] = prefetcher.wait_until_ready()
+        while not prefetcher._complete:
+            prefetcher.check()
             time.sleep(0.01)
-    assert ring.num_added == NUM_SEGMENTS
+    assert own.ring.num_added == NUM_SEGMENTS
 
 
 def test_a_stream_that_cannot_be_drawn_ends_the_learner_with_the_reason(site: Site, services: ClusterServices) -> None:
     broken = replace(site.spec, world_model="absent")
     with (
-        site.feed(services, "broken", broken) as feed,
+        site.prefetcher(services, "broken", broken) as prefetcher,
         pytest.raises(RuntimeError, match=r"the stream of imagined segments broke: .*absent: no readable checkpoint"),
     ):
-        feed.ready()
+        prefetcher.wait_until_ready()
     with pytest.raises(RuntimeError, match="no readable checkpoint"):
-        feed.check()
+        prefetcher.check()
 
 
 def test_a_later_session_with_a_tiny_buffer_draws_nothing_again(site: Site, services: ClusterServices) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from local_runs import train, trial_of
 from programs import load_program
 from tiny_task import DWM, ONE_STEP, recording, tiny_config
 
@@ -13,12 +14,10 @@ from dwm_ray.agents.parts.build import new_agent
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import load_task_data
 from dwm_ray.experiment.grouping import groups
-from dwm_ray.experiment.search_space import Trial
-from dwm_ray.local import populations
-from dwm_ray.local.executor import run_all
-from dwm_ray.local.run import run
+from dwm_ray.local.executor import run_configs
 from dwm_ray.runs.folder import RunFolder, read_json, status_of
 from dwm_ray.runs.row_log import read_rows
+from dwm_ray.training import trials
 from dwm_ray.training.policy_store import load_agent
 
 SMALL = {"agent.hidden_size": 32}
@@ -27,10 +26,6 @@ SMALL = {"agent.hidden_size": 32}
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return recording(tmp_path_factory.mktemp("data") / "pendulum.hdf5")
-
-
-def trial_of(config: RunConfig, folder: RunFolder) -> Path:
-    return folder.trial(Trial(config, {}).id)
 
 
 def files_of(folder: Path) -> set[str]:
@@ -73,9 +68,9 @@ def test_a_population_leaves_what_its_members_leave_alone(case: str, file: Path,
     configs = [config.with_values({**SMALL, **more}) for config, more in zip(configs, own, strict=True)]
     assert groups(configs, 8) == [configs]
     alone, together = RunFolder(tmp_path / "alone"), RunFolder(tmp_path / "together")
-    run_all(configs, together, load_task_data(configs[0]).episodes, 8)
+    run_configs(configs, together, load_task_data(configs[0]).episodes, 8)
     for config in configs:
-        run(config, alone)
+        train(config, alone)
         assert_same_trial(trial_of(config, alone), trial_of(config, together))
         assert read_rows(trial_of(config, together) / "metrics.jsonl")[0]["num_members"] == len(configs)
 
@@ -107,9 +102,9 @@ def test_a_member_that_diverges_is_recorded_and_the_others_go_on(
                 next(agent.parameters()).fill_(torch.inf)
         return agent
 
-    monkeypatch.setattr(populations, "new_agent", broken)
+    monkeypatch.setattr(trials, "new_agent", broken)
     configs = [tiny_config(file, None, **SMALL, seed=seed) for seed in range(3)]
-    run_all(configs, RunFolder(tmp_path), load_task_data(configs[0]).episodes, 8)
+    run_configs(configs, RunFolder(tmp_path), load_task_data(configs[0]).episodes, 8)
     folders = [trial_of(config, RunFolder(tmp_path)) for config in configs]
     assert [status_of(folder) for folder in folders] == ["done", "failed", "done"]
     assert "learning diverged before update 10" in read_json(folders[1] / "status.json")["error"]
@@ -166,5 +161,5 @@ def test_trials_that_end_at_times_of_their_own_are_refused(
 ) -> None:
     sweep = load_program("pipelines/sweep.py")
     assert sweep.main([*words(file, tmp_path), *own, "--population", "4"]) == 2
-    assert "--population: trials learn in step" in capsys.readouterr().err
+    assert "--population: members of a population start and end together" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

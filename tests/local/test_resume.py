@@ -7,19 +7,18 @@ from typing import Any
 
 import pytest
 import torch
+from local_runs import trial_of, world_model
 from tiny_task import DWM, recording, tiny_config
 
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import load_task_data
-from dwm_ray.experiment.search_space import Trial
-from dwm_ray.local import run
-from dwm_ray.local.executor import run_all
-from dwm_ray.local.run import world_model
+from dwm_ray.local.executor import run_configs
 from dwm_ray.runs.folder import RunFolder, status_of
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.runs.storage import Storage
+from dwm_ray.training import fit
+from dwm_ray.training.checkpoints import resume_folder, saved_update
 from dwm_ray.training.policy_store import load_agent
-from dwm_ray.training.resume import resume_folder, update_kept
 from dwm_ray.training.writers import MetricsWriter
 
 SMALL = {"agent.hidden_size": 32}
@@ -38,12 +37,8 @@ def configs_of(file: Path, agent: str, model: dict[str, Any] | None, num: int) -
     return [tiny_config(file, model, agent=agent, seed=seed).with_values(SMALL) for seed in range(num)]
 
 
-def trial_of(config: RunConfig, folder: RunFolder) -> Path:
-    return folder.trial(Trial(config, {}).id)
-
-
 def learn(configs: list[RunConfig], folder: RunFolder, most: int = 8) -> None:
-    run_all(configs, folder, load_task_data(configs[0]).episodes, most)
+    run_configs(configs, folder, load_task_data(configs[0]).episodes, most)
 
 
 def cut_off(configs: list[RunConfig], folder: RunFolder, update: int) -> None:
@@ -89,7 +84,7 @@ def test_who_goes_on_ends_as_who_was_never_stopped(
     straight, broken = RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "broken")
     learn(configs, straight)
     cut_off(configs, broken, 30)
-    assert {update_kept(trial_of(config, broken)) for config in configs} == {20}
+    assert {saved_update(trial_of(config, broken)) for config in configs} == {20}
     assert read_rows(trial_of(configs[0], broken) / "metrics.jsonl")[-1]["update"] == 30, "beyond its checkpoint"
     learned_at: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -110,10 +105,10 @@ def test_members_that_stand_elsewhere_learn_in_groups_of_their_own_and_alone_or_
     learn(configs, straight)
     cut_off(configs[:1], broken, 20)
     cut_off(configs[1:], broken, 30)
-    assert [update_kept(trial_of(config, broken)) for config in configs] == [10, 20, 20]
+    assert [saved_update(trial_of(config, broken)) for config in configs] == [10, 20, 20]
     learn(configs, broken)
     members = [read_rows(trial_of(config, broken) / "metrics.jsonl")[-1].get("num_members") for config in configs]
-    assert members == [None, 2, 2]
+    assert members == [1, 2, 2]
     for config in configs:
         assert_same(config, straight, broken, exact=False)
 
@@ -152,10 +147,10 @@ def test_states_lie_in_the_storage_and_are_removed_there(num: int, file: Path, t
 
 def test_a_world_model_that_was_cut_off_goes_on(file: Path, tmp_path: Path) -> None:
     config = tiny_config(file, {**DWM, "num_updates": 40})
-    task_data, cpu = load_task_data(config), torch.device("cpu")
+    task_data = load_task_data(config)
     whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
-    expected = world_model(config, task_data, whole, cpu).state_dict()
-    really, rows = run.save_state, []
+    expected = world_model(config, task_data, whole).state_dict()
+    really, rows = fit.save_state, []
 
     def last(path: Path, state: dict[str, Any], seconds: float) -> None:
         really(path, state, seconds)
@@ -164,10 +159,10 @@ def test_a_world_model_that_was_cut_off_goes_on(file: Path, tmp_path: Path) -> N
             raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "save_state", last)
+        patch.setattr(fit, "save_state", last)
         with pytest.raises(Killed):
-            world_model(config, task_data, cut, cpu)
-    found = world_model(config, task_data, cut, cpu).state_dict()
+            world_model(config, task_data, cut)
+    found = world_model(config, task_data, cut).state_dict()
     assert all(torch.equal(found[key], value) for key, value in expected.items())
     [folder] = cut.root.glob("world_models/*")
     log = read_rows(folder / "metrics.jsonl")

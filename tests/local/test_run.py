@@ -1,31 +1,23 @@
-"""`run(config)` end to end, on a task that takes a second."""
+"""A run end to end, on a task that takes a second."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from local_runs import generated_ring, train, trial_of, weights, world_model
 from tiny_task import LENGTH, NUM_SEGMENTS, ONE_STEP, recording, tiny_config
 
-from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import load_task_data
-from dwm_ray.experiment.search_space import Trial
-from dwm_ray.local.run import imagined_ring, run, world_model
 from dwm_ray.runs.folder import RunFolder, read_json, status_of
 from dwm_ray.runs.row_log import read_rows
-from dwm_ray.training.policy_store import load_agent
 from dwm_ray.world_models.parts.build import model_fingerprint
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return recording(tmp_path_factory.mktemp("data") / "pendulum.hdf5")
-
-
-def trial_of(config: RunConfig, folder: RunFolder) -> Path:
-    return folder.trial(Trial(config, {}).id)
 
 
 def files_of(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -36,13 +28,9 @@ def files_of(folder: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
-def weights(config: RunConfig, folder: RunFolder) -> dict[str, torch.Tensor]:
-    return load_agent(trial_of(config, folder) / "checkpoint", CPU)[0].state_dict()
-
-
 def test_a_run_leaves_scores_curves_a_policy_and_a_world_model(file: Path, tmp_path: Path) -> None:
     config, folder = tiny_config(file), RunFolder(tmp_path)
-    final = run(config, folder)
+    final = train(config, folder)
     trial = trial_of(config, folder)
     assert final["final"]
     assert len(final["returns"]) == final["episodes"] == 2
@@ -61,9 +49,10 @@ def test_a_run_leaves_scores_curves_a_policy_and_a_world_model(file: Path, tmp_p
 
 def test_a_second_run_does_not_train_the_world_model_again_and_repeats_the_first(file: Path, tmp_path: Path) -> None:
     config, folder = tiny_config(file), RunFolder(tmp_path)
-    first = run(config, folder)
+    first = train(config, folder)
     before, agent = files_of(tmp_path / "world_models"), weights(config, folder)
-    second = run(config, folder)
+    shutil.rmtree(trial_of(config, folder))
+    second = train(config, folder)
     assert files_of(tmp_path / "world_models") == before
     assert second["returns"] == first["returns"]
     for name, value in weights(config, folder).items():
@@ -74,11 +63,11 @@ def test_a_second_run_does_not_train_the_world_model_again_and_repeats_the_first
 def test_a_world_model_that_is_not_whole_is_trained(file: Path, tmp_path: Path) -> None:
     config, folder = tiny_config(file), RunFolder(tmp_path)
     task_data = load_task_data(config)
-    trained = world_model(config, task_data, folder, CPU)
+    trained = world_model(config, task_data, folder)
     path = folder.world_model(model_fingerprint(config, task_data.identity))
     (path / "status.json").unlink()
     (path / "model.safetensors").write_bytes(b"half")
-    again = world_model(config, task_data, folder, CPU)
+    again = world_model(config, task_data, folder)
     for name, value in trained.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
 
@@ -98,10 +87,10 @@ def test_the_ring_holds_the_whole_stream_with_gammas_and_the_filters_share(file:
     folder = RunFolder(tmp_path)
     config = tiny_config(file, **{"filter": "hardmax", "filter.keep_ratio": 0.25})
     task_data = load_task_data(config)
-    model = world_model(config, task_data, folder, CPU)
-    ring = imagined_ring(config, task_data, model, CPU)
+    model = world_model(config, task_data, folder)
+    ring = generated_ring(config, task_data, model)
     assert ring.num_added == 4 * 32 + 22  # a quarter of 128 four times and of 88
-    everything = imagined_ring(tiny_config(file), task_data, model, CPU)
+    everything = generated_ring(tiny_config(file), task_data, model)
     assert everything.num_added == NUM_SEGMENTS
     batch = everything.sample(64, torch.Generator())
     assert batch.horizon == 2
@@ -111,7 +100,7 @@ def test_the_ring_holds_the_whole_stream_with_gammas_and_the_filters_share(file:
 
 def test_model_free(file: Path, tmp_path: Path) -> None:
     config, folder = tiny_config(file, world_model=None), RunFolder(tmp_path)
-    final = run(config, folder)
+    final = train(config, folder)
     assert final["episodes"] == 2
     assert not (tmp_path / "world_models").exists()
     assert status_of(trial_of(config, folder)) == "done"
@@ -122,20 +111,20 @@ def test_a_model_that_follows_the_policy_is_rolled_out_within_the_update(
     file: Path, tmp_path: Path, model: dict[str, Any]
 ) -> None:
     config, folder = tiny_config(file, world_model=model, **{"replay.real_ratio": 0.5}), RunFolder(tmp_path)
-    run(config, folder)
+    train(config, folder)
     first = weights(config, folder)
-    run(config, folder)
+    train(config, folder)
     assert all(torch.equal(value, first[name]) for name, value in weights(config, folder).items())
 
 
 def test_the_run_depends_on_its_seed_but_the_stream_does_not(file: Path, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     first, second = tiny_config(file), tiny_config(file, seed=1)
-    assert run(first, folder)["returns"] != run(second, folder)["returns"]
+    assert train(first, folder)["returns"] != train(second, folder)["returns"]
     task_data = load_task_data(first)
-    model = world_model(first, task_data, folder, CPU)
+    model = world_model(first, task_data, folder)
     rows = [
-        imagined_ring(config, task_data, model, CPU).sample(50, torch.Generator().manual_seed(0)).obs
+        generated_ring(config, task_data, model).sample(50, torch.Generator().manual_seed(0)).obs
         for config in (first, second)
     ]
     assert torch.equal(*rows)

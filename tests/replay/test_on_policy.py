@@ -86,7 +86,7 @@ def test_a_round_holds_what_the_learner_will_draw_from_it(file: Path) -> None:
 def test_rows_are_transitions_of_their_policy_and_carry_its_version(file: Path) -> None:
     config = configured(file)
     real, ground, agent = parts_of(config)
-    part = generate_shard(config, ground, agent, version=3, part=0)
+    part = generate_shard(config, ground, agent, version=3, shard=0)
     segments = real.shape.split(part.rows)
     assert part.num_segments == 8
     assert len(segments) == 16

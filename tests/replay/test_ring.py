@@ -75,19 +75,6 @@ def test_no_torn_rows_while_a_thread_adds() -> None:
     assert ring.num_added == 1 + 300 * 40
 
 
-def test_reshaping_pads_and_keeps_returns() -> None:
-    ring = Ring(3, SHAPE)
-    ring.add(numbered(0, 2))
-    longer = ring.reshaped(SegmentShape(horizon=4, obs_size=3, act_size=2, num_actions=4))
-    segments = longer.sample(50, torch.Generator().manual_seed(0))
-    assert longer.size == 2
-    assert segments.act.shape == (50, 4, 2)
-    assert torch.equal(segments.rew[:, 2:], torch.zeros(50, 2))
-    assert torch.equal(segments.discount[:, 2:], torch.ones(50, 2))
-    assert torch.equal(segments.act[:, 0], segments.act[:, 3])
-    assert ring.reshaped(SHAPE) is ring
-
-
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="capacity is 0"):
         Ring(0, SHAPE)
@@ -96,10 +83,6 @@ def test_refusals() -> None:
         ring.sample(1, torch.Generator())
     with pytest.raises(ValueError, match=rf"rows are \[1, 3\], expected \[n, {SHAPE.width}\]"):
         ring.add(torch.zeros(1, 3))
-    with pytest.raises(ValueError, match="cannot be brought"):
-        ring.reshaped(SegmentShape(2, 4, 2, 1))
-    with pytest.raises(ValueError, match="cannot pad segments of 2 steps to 1"):
-        Ring(2, SHAPE).reshaped(SegmentShape(1, 3, 2, 1))
 
 
 @given(capacity=st.integers(1, 9), sizes=st.lists(st.integers(0, 20), min_size=1, max_size=6))
@@ -111,3 +94,11 @@ def test_counts_the_rows_that_were_ever_drawn(capacity: int, sizes: list[int]) -
         if ring.size:
             seen |= drawn(ring, 3)
     assert ring.consumed_fraction == len(seen) / max(added, 1)
+
+
+def test_recorded_rows_are_not_copied() -> None:
+    rows = numbered(0, 5).contiguous()
+    ring = Ring.of_recorded(rows, SHAPE)
+    assert ring.size == ring.capacity == 5
+    assert ring._rows.data_ptr() == rows.data_ptr()
+    assert drawn(ring) == set(range(5))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import Tensor
@@ -54,11 +52,10 @@ def test_without_a_filter_rows_are_only_cut() -> None:
     assert torch.equal(rows, selection.shape(shape).fuse(segments.prefix(1)))
 
 
-def test_actions_are_cut_with_the_horizon() -> None:
-    shape = SegmentShape(horizon=5, obs_size=2, act_size=1, num_actions=5)
-    selection = Selection(KeepAll(KeepAllConfig()), 3, False)
-    assert selection.shape(shape) == SegmentShape(3, 2, 1, 3)
-    assert selection.shape(replace(shape, num_actions=1)).num_actions == 1
+@pytest.mark.parametrize("num_actions", [1, 5])
+def test_rows_hold_the_first_action_only(num_actions: int) -> None:
+    shape = SegmentShape(horizon=5, obs_size=2, act_size=1, num_actions=num_actions)
+    assert Selection(KeepAll(KeepAllConfig()), 3, False).shape(shape) == SegmentShape(3, 2, 1, 1)
 
 
 def test_steps_become_transitions_up_to_the_end_of_the_task() -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from test_graphed import PARTS, agent_of, built, every_agent, every_source, population_of, trainer_of
+from learners import agent_of, assert_close, built, copies, learner_of, run
+from test_graphed import PARTS, every_agent, every_source
 from test_graphed_refusals import Reads
-from torch import Tensor
 
 from dwm_ray.agents.bc import BCConfig
 from dwm_ray.blocks.graphed import CudaGraphSampler
@@ -20,36 +20,26 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch see
 SPACES = Spaces(obs_size=3, act_size=2, act_low=(-1.0, -1.0), act_high=(1.0, 1.0))
 
 
-def assert_close(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
-    """Generators exactly; numbers up to the rounding of another order of sums."""
-    assert first.keys() == second.keys()
-    for key, value in first.items():
-        if key == "generator":
-            assert torch.equal(value, second[key])
-        else:
-            torch.testing.assert_close(second[key], value, rtol=1e-3, atol=1e-5, msg=key)
-
-
 @every_agent
 @every_source
-def test_an_agent_learns_what_it_does_without_graphs(name: str, imagined: bool) -> None:
-    plain, replayed = (trainer_of(agent_of(name, 0), on, imagined, "cuda") for on in (False, True))
-    for part in PARTS:
-        assert replayed.run(part) == pytest.approx(plain.run(part), rel=1e-3, abs=1e-4)
-        assert_close(plain.state_dict(), replayed.state_dict())
-    state = {key: value.clone() for key, value in plain.state_dict().items()}
-    replayed.load_state_dict(state)
-    assert replayed.run(12) == pytest.approx(plain.run(12), rel=1e-3, abs=1e-4)
-    assert_close(plain.state_dict(), replayed.state_dict())
+def test_replayed_updates_of_an_agent_equal_eager_ones(name: str, imagined: bool) -> None:
+    eager, replayed = (learner_of([agent_of(name, 0)], imagined, "cuda", cuda_graphs=on) for on in (False, True))
+    for part in (*PARTS, 12):
+        if part == 12:
+            replayed.load_state_dicts(copies(eager.state_dicts()))
+        [row], [expected] = run(replayed, part), run(eager, part)
+        assert row == pytest.approx(expected, rel=1e-3, abs=1e-4)
+        assert_close(eager.state_dicts(), replayed.state_dicts(), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", stackable_agents())
-def test_a_population_learns_what_it_does_without_graphs(name: str) -> None:
-    plain, replayed = (population_of(name, [{}, {}, {}], True, on, "cuda") for on in (False, True))
+def test_replayed_updates_of_a_population_equal_eager_ones(name: str) -> None:
+    eager, replayed = (
+        learner_of([agent_of(name, seed) for seed in range(3)], True, "cuda", cuda_graphs=on) for on in (False, True)
+    )
     for part in PARTS:
-        plain.run(part), replayed.run(part)
-        for state, expected in zip(replayed.state_dicts(), plain.state_dicts(), strict=True):
-            assert_close(expected, state)
+        eager.run(part), replayed.run(part)
+        assert_close(eager.state_dicts(), replayed.state_dicts(), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("denoiser", ["mlp", "unet"])
@@ -73,7 +63,7 @@ def test_segments_are_those_that_are_drawn_without_graphs(denoiser: str) -> None
 
 
 def test_an_agent_that_waits_for_the_gpu_is_an_error() -> None:
-    trainer = trainer_of(built(Reads, BCConfig(), 0), True, device="cuda")
-    trainer.run(WARM_UPS)
+    learner = learner_of([built(Reads, BCConfig(), 0)], device="cuda", cuda_graphs=True)
+    learner.run(WARM_UPS)
     with pytest.raises(ValueError, match=r"^execution\.cuda_graphs: this cannot be a CUDA graph \(.*captur"):
-        trainer.run(1)
+        learner.run(1)

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-from test_graphed import agent_of, built, capture, compare, population_of, trainer_of
+from learners import agent_of, built, learner_of
+from test_graphed import capture, compare
 from torch import Tensor
 
 from dwm_ray import cuda_graphs
@@ -12,9 +13,6 @@ from dwm_ray.agents.base import Agent
 from dwm_ray.agents.bc import BC
 from dwm_ray.agents.iql import IQL
 from dwm_ray.experiment.profiles import run_config
-from dwm_ray.options import ExecutionConfig
-from dwm_ray.replay.source import BatchSource
-from dwm_ray.training.agent import AgentTrainer
 from dwm_ray.types import Metrics, Segments
 
 __all__ = ["capture"]
@@ -62,7 +60,7 @@ class OtherNoise(BC):
     ],
 )
 def test_an_agent_that_cannot_be_recorded_is_an_error(cls: type[Agent], cause: str) -> None:
-    trainer = trainer_of(built(cls, BC.Config(), 0), True)
+    trainer = learner_of([built(cls, BC.Config(), 0)], cuda_graphs=True)
     trainer.run(cuda_graphs.WARM_UPS)
     with pytest.raises(ValueError, match=rf"^execution\.cuda_graphs: this cannot be a CUDA graph \(.*({cause})"):
         trainer.run(1)
@@ -94,7 +92,7 @@ class Keeps(BC):
 def test_the_comparison_sees_an_agent_that_breaks_the_rule(cls: type[Agent]) -> None:
     """What a GPU would silently do wrong."""
     with pytest.raises(AssertionError):
-        compare(lambda cuda_graphs: trainer_of(built(cls, BC.Config(), 0), cuda_graphs))
+        compare(lambda cuda_graphs: learner_of([built(cls, BC.Config(), 0)], cuda_graphs=cuda_graphs))
 
 
 class Silent(BC):
@@ -104,25 +102,15 @@ class Silent(BC):
 @pytest.mark.usefixtures("capture")
 def test_an_agent_that_does_not_say_that_it_can_is_refused() -> None:
     agent = built(Silent, BC.Config(), 0)
-    with pytest.raises(ValueError, match=r"^execution\.cuda_graphs: agent bc does not support CUDA graphs"):
-        trainer_of(agent, True)
-
-
-@pytest.mark.usefixtures("capture")
-def test_a_source_with_batches_of_its_own_is_refused() -> None:
-    class Own(BatchSource):
-        def next_batch(self, generator: torch.Generator) -> Segments:
-            raise AssertionError
-
-    with pytest.raises(ValueError, match=r"^execution\.cuda_graphs: batches come from Own, which imagines"):
-        AgentTrainer(agent_of("bc", 0), Own(), torch.Generator(), ExecutionConfig(cuda_graphs=True))
+    with pytest.raises(ValueError, match=r"^execution\.cuda_graphs: agent 'bc' does not support it"):
+        learner_of([agent], cuda_graphs=True)
 
 
 def test_a_learner_without_a_gpu_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^execution\.cuda_graphs: CUDA graphs need a GPU, .* device cpu; expected"):
-        trainer_of(agent_of("bc", 0), True)
+        learner_of([agent_of("bc", 0)], cuda_graphs=True)
     with pytest.raises(ValueError, match=r"^execution\.cuda_graphs: CUDA graphs need a GPU"):
-        population_of("bc", [{}, {}], False, True)
+        learner_of([agent_of("bc", 0), agent_of("bc", 1)], cuda_graphs=True)
 
 
 @pytest.mark.parametrize("model", ["one_step", "dydiff"])

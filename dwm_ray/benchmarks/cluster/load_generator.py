@@ -20,7 +20,7 @@ import ray
 
 from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.distributed.buffer.shards import Shards
-from dwm_ray.distributed.workers.prefetcher import BLOCKS_A_FETCH, FETCH_WAIT_S
+from dwm_ray.distributed.workers.prefetcher import BLOCKS_PER_FETCH, FETCH_WAIT_S
 from dwm_ray.types import SegmentShape
 
 SHAPE = SegmentShape(horizon=1, obs_size=1, act_size=1, num_actions=1)
@@ -88,7 +88,7 @@ class SimulatedReaders:
     async def _read(self, spec: StreamSpec) -> None:
         cursor, buffer = uuid4().hex, self._shards.of(spec)
         while True:
-            answer = await buffer.fetch.remote(spec, cursor, BLOCKS_A_FETCH, FETCH_WAIT_S)
+            answer = await buffer.fetch.remote(spec, cursor, BLOCKS_PER_FETCH, FETCH_WAIT_S)
             blocks = await asyncio.gather(*(ref for _, [ref] in answer.blocks))
             now = time.time()
             self._delays["delivery"] += [now - rows[0, 0] for rows in blocks]
@@ -97,7 +97,7 @@ class SimulatedReaders:
         buffer = self._shards.of(spec)
         while True:
             cursor, started = uuid4().hex, time.time()
-            answer = await buffer.fetch.remote(spec, cursor, BLOCKS_A_FETCH, FETCH_WAIT_S)
+            answer = await buffer.fetch.remote(spec, cursor, BLOCKS_PER_FETCH, FETCH_WAIT_S)
             if answer.blocks:
                 self._delays["fetch"].append(time.time() - started)
             await buffer.close.remote(spec, cursor)

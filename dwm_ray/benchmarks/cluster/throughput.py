@@ -23,8 +23,8 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import load_task_data
 from dwm_ray.distributed.buffer.shards import Shards
 from dwm_ray.distributed.cluster.resources import place
-from dwm_ray.distributed.tune.trial import ClusterServices
-from dwm_ray.distributed.workers.prefetcher import BLOCKS_A_FETCH, FETCH_WAIT_S
+from dwm_ray.distributed.services import ClusterServices
+from dwm_ray.distributed.workers.prefetcher import BLOCKS_PER_FETCH, FETCH_WAIT_S
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.training.model_store import save_model
@@ -90,7 +90,7 @@ def samplers(config: RunConfig, folder: Path, counts: Sequence[int]) -> Iterator
     config = config.with_values({"cluster.num_samplers": max(counts)})
     run, task_data = RunFolder(folder), load_task_data(config)
     save_model(run.world_model(MODEL), new_model(config, task_data, torch.device("cpu")), {})
-    services = ClusterServices.build(config, run, task_data.identity, place(config.cluster))
+    services = ClusterServices.start(config, run, task_data.identity, place(config.cluster))
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), False)
     spec, names = StreamSpec.of(config, MODEL), list(services.sampler_names)
     buffers = {count: Shards.build(run.address, config.cluster, names[:count], here) for count in counts}
@@ -108,7 +108,7 @@ def _read_all(buffer: Shards, spec: StreamSpec) -> None:
     """Read a stream to its end, like a prefetcher without a ring."""
     cursor, actor, complete = uuid4().hex, buffer.of(spec), False
     while not complete:
-        delivery = ray.get(actor.fetch.remote(spec, cursor, BLOCKS_A_FETCH, FETCH_WAIT_S))
+        delivery = ray.get(actor.fetch.remote(spec, cursor, BLOCKS_PER_FETCH, FETCH_WAIT_S))
         ray.get([ref for _, [ref] in delivery.blocks])
         complete = delivery.complete
     ray.get(actor.close.remote(spec, cursor))

@@ -17,15 +17,13 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from dwm_ray.agents.parts.population import Population
 from dwm_ray.benchmarks.measure import Call, Workload
 from dwm_ray.benchmarks.setup import BenchmarkSetup
 from dwm_ray.blocks.stream import StreamSpec, generate_block
 from dwm_ray.config import RunConfig
 from dwm_ray.experiment.grouping import stackable_agents
 from dwm_ray.registry import find
-from dwm_ray.training.agent import AgentTrainer
-from dwm_ray.training.population import PopulationTrainer
+from dwm_ray.training import learner as training
 
 UPDATES_PER_CALL = 20
 """Updates between two reads of the metrics; small, because inline updates are slow."""
@@ -111,25 +109,21 @@ def _work(
 
 def recorded(setup: BenchmarkSetup, config: RunConfig) -> Call:
     """Learn from recorded transitions. Raise ValueError if this machine cannot run updates as the options select."""
-    return partial(
-        AgentTrainer(setup.agent(config), setup.real(config), setup.generator(), config.execution).run, UPDATES_PER_CALL
-    )
+    return population(setup, config, 1)
 
 
 def population(setup: BenchmarkSetup, config: RunConfig, num_members: int) -> Call:
     """Learn from recorded transitions in a population; each member has its own seed."""
     agents = [setup.agent(config.with_values({"seed": seed})) for seed in range(num_members)]
     generators = tuple(setup.generator() for _ in agents)
-    trainer = PopulationTrainer(Population(agents), [setup.real(config)] * num_members, generators, config.execution)
-    return partial(trainer.run, UPDATES_PER_CALL)
+    learner = training.Learner(agents, [setup.real(config)] * num_members, generators, config.execution)
+    return partial(learner.run, UPDATES_PER_CALL)
 
 
 def stream(setup: BenchmarkSetup, config: RunConfig) -> Call:
     """Learn from segments that were generated ahead of time."""
-    return partial(
-        AgentTrainer(setup.agent(config), setup.stream(config), setup.generator(), config.execution).run,
-        UPDATES_PER_CALL,
-    )
+    learner = training.Learner([setup.agent(config)], [setup.stream(config)], [setup.generator()], config.execution)
+    return partial(learner.run, UPDATES_PER_CALL)
 
 
 def generate(setup: BenchmarkSetup, config: RunConfig) -> Call:
@@ -148,6 +142,5 @@ def generate(setup: BenchmarkSetup, config: RunConfig) -> Call:
 def inline(setup: BenchmarkSetup, config: RunConfig) -> Call:
     """Learn from segments that are generated within each update."""
     agent = setup.agent(config)
-    return partial(
-        AgentTrainer(agent, setup.inline(config, agent), setup.generator(), config.execution).run, UPDATES_PER_CALL
-    )
+    learner = training.Learner([agent], [setup.inline(config, agent)], [setup.generator()], config.execution)
+    return partial(learner.run, UPDATES_PER_CALL)

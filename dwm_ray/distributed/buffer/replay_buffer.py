@@ -34,8 +34,9 @@ from dwm_ray.distributed.buffer.conditions import Condition, Debounced
 from dwm_ray.distributed.buffer.sampler_tasks import SamplerTasks
 from dwm_ray.distributed.buffer.stream import Delivery, Stream
 from dwm_ray.distributed.metrics.gauges import Gauges
-from dwm_ray.distributed.workers.sync import Sender, export_transfer_stats
+from dwm_ray.distributed.metrics.transfers import export_transfer_stats
 from dwm_ray.runs.folder import RunFolder
+from dwm_ray.runs.uploads import Upload
 
 GATHER_S = 0.02
 """An answer with several blocks costs as much as an answer with one."""
@@ -59,7 +60,7 @@ class SyntheticReplayBuffer:
         folder = RunFolder.at(run)
         self._run, self._root, self._prefetch_limit = folder.shared, folder.root, prefetch_limit
         self._streams: dict[str, Stream] = {}
-        self._sender = Sender(folder, folder.root / "streams")
+        self._upload = Upload(folder, folder.root / "streams")
         folder.pull(folder.root / "streams")
         self._journals = load_journals(folder.root, owns)
         self._cache = BlockCache(folder.shared, buffer_bytes)
@@ -118,7 +119,7 @@ class SyntheticReplayBuffer:
 
     async def push_journals(self, force: bool) -> None:
         """Push the journals to the run's storage; without `force` only if they are due, and failures are ignored."""
-        await asyncio.to_thread(self._sender.now if force else self._sender.now_and_then)
+        await asyncio.to_thread(self._upload.now if force else self._upload.if_due)
 
     async def _open(self, spec: StreamSpec, cursor: str) -> Stream:
         """Return a stream with an open cursor; load the stream at its first fetch, also after a restart."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dwm_ray.blocks.counters import Counters
-from dwm_ray.distributed.tune.trial import ClusterServices
-from dwm_ray.distributed.workers.sync import export_transfer_stats
+from dwm_ray.distributed.metrics.transfers import export_transfer_stats
+from dwm_ray.distributed.services import ClusterServices
 
 
 def counters_of(services: ClusterServices) -> Counters:
-    """Return the counters of a run; also start to export the driver's transfer statistics."""
+    """Return the run's counters; export the driver's transfer statistics from now on."""
     export_transfer_stats(services.run, "driver")
 
     def count(push: bool) -> dict[str, int]:

@@ -1,108 +1,114 @@
-"""Learn one configuration under Ray Train: the learner's worker process.
+"""The learner's worker process under Ray Train: one trial or a population, with streams and rollouts from the cluster.
 
-It takes its stream from the shared buffer (`feed`), learns (`training.learn`) and reports checkpoints to Ray Train,
-from which it goes on after a crash.
+All state that a restart needs is in the trials' folders, as without Ray; Ray Train holds no checkpoint.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
+import ray.train
 import torch
 
-from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.config import RunConfig
-from dwm_ray.data.task_data import load_task_data
+from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.devices import default_device
 from dwm_ray.distributed.buffer.shards import Shards
 from dwm_ray.distributed.metrics.gauges import Gauges
-from dwm_ray.distributed.workers.checkpoints import report, resume
+from dwm_ray.distributed.metrics.transfers import export_transfer_stats
 from dwm_ray.distributed.workers.prefetcher import BlockPrefetcher
 from dwm_ray.distributed.workers.rollouts import ActorRollouts
-from dwm_ray.distributed.workers.sync import Sender, sending
-from dwm_ray.local.run import agent_trainer, learn_trial, ready_agent, trained_model
-from dwm_ray.local.run import resume as resume_kept
-from dwm_ray.replay.ring import Ring
-from dwm_ray.replay.sources import Intake, selection, source_kind
-from dwm_ray.runs.folder import RunFolder
-from dwm_ray.training.agent import AgentTrainer, NonFiniteLoss
-from dwm_ray.training.resume import resume_folder
+from dwm_ray.experiment.grouping import groups_of
+from dwm_ray.replay.on_policy import RolloutContext
+from dwm_ray.replay.sharing import by_stream, stream_of, stream_rings
+from dwm_ray.runs.folder import RunFolder, status_of
+from dwm_ray.training.fit import trained_model
+from dwm_ray.training.services import StreamRows
+from dwm_ray.training.trials import train_trials
+from dwm_ray.world_models.base import WorldModel
+from dwm_ray.world_models.parts.build import model_fingerprint
 
 
 @dataclass(frozen=True)
-class Job:
-    """What a learner's worker is told."""
+class LearnerJob:
+    """Trials of one learner worker. Their world models are trained already."""
 
-    trial_id: str
-    config: str
+    name: str
+    configs: tuple[str, ...]
     run: str
     data: str
     """Fingerprint of the data."""
-    world_model: str | None
-    """Fingerprint of the trained world model."""
     buffer: Shards
     samplers: tuple[str, ...]
     """Names of the sampler actors."""
     num_threads: int
+    reports: bool
+    """Whether Tune decides by the scores of the trial."""
 
 
 def learner_loop(loop_config: dict[str, Any]) -> None:
-    """Ray Train's loop: one worker, one agent."""
-    job: Job = loop_config["job"]
+    """Train the job's trials that are neither done nor failed; the train loop of Ray Train's only worker."""
+    job: LearnerJob = loop_config["job"]
     torch.set_num_threads(job.num_threads)
-    config, run = RunConfig.model_validate_json(job.config), RunFolder.at(job.run)
-    task_data, device = load_task_data(config, job.data), default_device()
-    model = trained_model(config, run.fetched(run.world_model(job.world_model)), device) if job.world_model else None
-    agent = ready_agent(config, task_data, model, device)
-    folder = run.trial(job.trial_id)
-    with _imagined(job, config, device) as (ring, numbers), sending(run, folder, f"learner-{job.trial_id}") as sender:
-        trainer = agent_trainer(config, task_data, agent, model, ring, _drawer(job, config))
-        seconds = resume(trainer) or resume_kept(trainer, run.fetched(folder))  # which a population has left
-        gauges = Gauges("learner", {"run": run.name, "trial": job.trial_id})
-
-        def on_row(row: dict[str, Any]) -> None:
-            gauges.set_row(row)
-            sender.now_and_then()
-
-        with suppress(NonFiniteLoss):  # recorded in the trial's folder; to try again would diverge again
-            learn_trial(trainer, config, task_data, folder, _reporter(trainer, sender), numbers, seconds, on_row)
-            run.remove(resume_folder(folder))
+    run = RunFolder.at(job.run)
+    export_transfer_stats(run, f"learner-{job.name}")
+    configs = [RunConfig.model_validate_json(text) for text in job.configs]
+    unfinished = [config for config in configs if _is_unfinished(config, run)]
+    episodes = load_task_data(configs[0], job.data).episodes
+    for group in groups_of(unfinished, run, len(configs)):
+        task_data = TaskData.of(group[0], episodes)
+        train_trials(group, task_data, run, WorkerServices(job, task_data, run))
 
 
-@contextmanager
-def _imagined(
-    job: Job, config: RunConfig, device: torch.device
-) -> Iterator[tuple[Ring | None, Callable[[], dict[str, float]]]]:
-    """The ring that the run's stream flows into, or None where the run has no stream, and its gauges."""
-    if source_kind(config) != "stream":
-        yield None, dict
-        return
-    assert job.world_model is not None
-    spec = StreamSpec.of(config, job.world_model)
-    intake = Intake(spec, selection(config), config.replay, device)
-    with BlockPrefetcher(job.buffer.of(spec), spec, [intake], job.trial_id, config.replay.patience_s) as feed:
-        [ring] = feed.ready()
-        yield ring, partial(feed.gauges, intake)
+def _is_unfinished(config: RunConfig, run: RunFolder) -> bool:
+    return status_of(run.fetched(run.trial(config.trial_id))) not in ("done", "failed")
 
 
-def _drawer(job: Job, config: RunConfig) -> ActorRollouts | None:
-    """The samplers, for a run that learns from rounds."""
-    if source_kind(config) != "rounds":
-        return None
-    assert job.world_model is not None
-    return ActorRollouts(config, job.world_model, list(job.samplers))
+class WorkerServices:
+    """Services of a learner on a cluster; see `training.services.Services`."""
 
+    def __init__(self, job: LearnerJob, task_data: TaskData, run: RunFolder) -> None:
+        self._job, self._task_data, self._run, self._device = job, task_data, run, default_device()
+        self._gauges = cache(lambda trial: Gauges("learner", {"run": run.name, "trial": trial}))
 
-def _reporter(trainer: AgentTrainer, sender: Sender) -> Callable[[dict[str, Any]], None]:
-    """Tells Ray Train of checkpoints, once the log up to them is stored; rows of metrics go to the gauges, for a report
-    waits for Ray Train's poll."""
+    def world_model(self, config: RunConfig) -> WorldModel:
+        """Load the run's world model from the run folder."""
+        folder = self._run.world_model(model_fingerprint(config, self._task_data.identity))
+        return trained_model(config, self._run.fetched(folder), self._device)
 
-    def tell(row: dict[str, Any]) -> None:
-        sender.now()
-        report(trainer, {name: value for name, value in row.items() if isinstance(value, int | float)})
+    @contextmanager
+    def streams(self, configs: Sequence[RunConfig]) -> Iterator[dict[str, StreamRows]]:
+        """Prefetch blocks of all streams into rings; yield when every ring has enough rows."""
+        rows: dict[str, StreamRows] = {}
+        with ExitStack() as stack:
+            started = [
+                (stack.enter_context(prefetcher), keys)
+                for group in by_stream(configs, self._task_data)
+                for prefetcher, keys in [self._prefetcher(group)]
+            ]
+            for prefetcher, keys in started:
+                for key, own in zip(keys, prefetcher.wait_until_ready(), strict=True):
+                    rows[key] = StreamRows(own.ring, partial(prefetcher.gauges, own))
+            yield rows
 
-    return tell
+    def _prefetcher(self, configs: Sequence[RunConfig]) -> tuple[BlockPrefetcher, list[str]]:
+        """Return the prefetcher of a stream, and the keys of its rings."""
+        spec, rings = stream_of(configs[0], self._task_data), stream_rings(configs, self._task_data, self._device)
+        patience_s = max(config.replay.patience_s for config in configs)
+        buffer = self._job.buffer.of(spec)
+        return BlockPrefetcher(buffer, spec, list(rings.values()), self._job.name, patience_s), list(rings)
+
+    def rollouts(self, config: RunConfig, context: RolloutContext) -> ActorRollouts:
+        """Generate rollouts in the sampler actors."""
+        name = model_fingerprint(config, self._task_data.identity)
+        return ActorRollouts(config, name, list(self._job.samplers))
+
+    def on_row(self, trial_id: str, row: dict[str, Any]) -> None:
+        """Export a row as gauges; report an evaluation if Tune decides by scores (a report waits for a poll)."""
+        self._gauges(trial_id).set_row(row)
+        if self._job.reports and "score_mean" in row:
+            ray.train.report({name: value for name, value in row.items() if isinstance(value, int | float)})

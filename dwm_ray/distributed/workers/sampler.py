@@ -1,9 +1,8 @@
-"""Sampler actors: they draw the blocks that the buffer asks for and the rounds that learners ask for, and keep nothing
-but loaded models.
+"""Sampler actors: generate blocks for the buffer and rollout shards for learners.
 
-A sampler has no state worth saving: a block is decided by its stream's specification and its index (`synthesis`), a
-part of a round by the learner's weights and its numbers (`rounds`), so a restarted sampler, or another one, draws the
-very same rows.
+A sampler has no state worth saving. A block depends on its stream's specification and its index (`blocks.stream`), a
+shard on the policy's weights, its version and its number (`replay.on_policy`). A restarted sampler, or another one,
+generates the same rows.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import load_task_data
 from dwm_ray.devices import default_device
 from dwm_ray.distributed.metrics.gauges import SamplerGauges
-from dwm_ray.distributed.workers.sync import export_transfer_stats
+from dwm_ray.distributed.metrics.transfers import export_transfer_stats
 from dwm_ray.replay import on_policy
 from dwm_ray.replay.sources import selection
 from dwm_ray.runs.folder import RunFolder
@@ -36,7 +35,7 @@ from dwm_ray.world_models.base import WorldModel, sampling_options
 
 
 class Sampler:
-    """Draws blocks of streams. `config` is any run of the sweep: they share their data."""
+    """Actor that serves all streams of a run; `config` is any trial of the run, as all share their data."""
 
     def __init__(self, config: str, run: str, data_fingerprint: str, num_threads: int) -> None:
         torch.set_num_threads(num_threads)
@@ -45,44 +44,45 @@ class Sampler:
         options = RunConfig.model_validate_json(config)
         self._task_data = load_task_data(options, data_fingerprint)
         self._starts = self._task_data.start_pairs(options.training.discount, self._device)
+        self._rule = self._task_data.task.termination
         self._model = lru_cache(maxsize=4)(self._load)
         self._agent = lru_cache(maxsize=8)(self._new_agent)
         name = ray.get_runtime_context().get_actor_name() or ""
         self._gauges = SamplerGauges(self._run.name, name)
-        self._micro_batching = MicroBatching(self._gauges.record_oom_split)
-        rule, graphs = self._task_data.task.termination, options.execution.sampler_cuda_graphs
-        self._generator = BlockGenerator(self._run.shared, self._starts, rule, self._micro_batching, graphs)
+        self._batching = MicroBatching(self._gauges.record_oom_split)
+        graphs = options.execution.sampler_cuda_graphs
+        self._blocks = BlockGenerator(self._run.shared, self._starts, self._rule, self._batching, graphs)
         export_transfer_stats(self._run, name)
 
     def _load(self, fingerprint: str) -> WorldModel:
         return load_model(self._run.fetched(self._run.world_model(fingerprint)), self._device)
 
-    @ray.method(num_returns=2)
-    def generate(self, spec: StreamSpec, index: int) -> tuple[np.ndarray, dict[str, Any]]:
-        """Generate a block; see `BlockGenerator.generate`. The caller owns both values, so they survive this actor."""
-        rows, meta = self._generator.generate(spec, index, lambda: self._model(spec.world_model))
-        self._gauges.record(meta["rows"], meta["seconds"])
-        return rows, meta
-
-    def pid(self) -> int:
-        """Of its process."""
-        return os.getpid()
-
-    def idle(self) -> None:
-        """Answers when all that was asked before is done."""
-
-    def generate_shard(
-        self, config: str, world_model: str, weights: dict[str, Tensor], version: int, part: int
-    ) -> on_policy.RolloutShard:
-        """One part of a learner's round, imagined with the policy's weights of that version; rows on the CPU."""
-        options, agent = self._agent(config)
-        agent.load_state_dict(weights)
-        model = self._micro_batching.wrap(self._model(world_model).with_options(sampling_options(options)))
-        ground = on_policy.RolloutContext(model, self._starts, self._task_data.task.termination, selection(options))
-        drawn = on_policy.generate_shard(options, ground, agent, version, part)
-        self._gauges.record(drawn.num_segments, drawn.seconds)
-        return replace(drawn, rows=drawn.rows.cpu())
-
     def _new_agent(self, config: str) -> tuple[RunConfig, Agent]:
         options = RunConfig.model_validate_json(config)
         return options, new_agent(options, self._task_data, self._device)
+
+    @ray.method(num_returns=2)
+    def generate(self, spec: StreamSpec, index: int) -> tuple[np.ndarray, dict[str, Any]]:
+        """Generate a block; see `BlockGenerator.generate`. The caller owns both values, so they survive this actor."""
+        rows, meta = self._blocks.generate(spec, index, lambda: self._model(spec.world_model))
+        self._gauges.record(meta["rows"], meta["seconds"])
+        return rows, meta
+
+    def generate_shard(
+        self, config: str, world_model: str, weights: dict[str, Tensor], version: int, shard: int
+    ) -> on_policy.RolloutShard:
+        """Generate a rollout shard with the policy's weights of that version; rows are on the CPU."""
+        options, agent = self._agent(config)
+        agent.load_state_dict(weights)
+        model = self._batching.wrap(self._model(world_model).with_options(sampling_options(options)))
+        context = on_policy.RolloutContext(model, self._starts, self._rule, selection(options))
+        generated = on_policy.generate_shard(options, context, agent, version, shard)
+        self._gauges.record(generated.num_segments, generated.seconds)
+        return replace(generated, rows=generated.rows.cpu())
+
+    def pid(self) -> int:
+        """Return the process id."""
+        return os.getpid()
+
+    def idle(self) -> None:
+        """Return when all earlier calls are done."""

@@ -19,7 +19,7 @@ from dwm_ray.blocks.stream import StreamSpec, generate_block
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.distributed.cluster.resources import place
-from dwm_ray.distributed.tune.trial import ClusterServices
+from dwm_ray.distributed.services import ClusterServices
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.training.model_store import load_model, save_model
 from dwm_ray.types import SegmentShape
@@ -45,7 +45,7 @@ def sampler_memory(harness: FaultHarness, base: RunConfig) -> Outcome:
     config = base.with_values(OPTIONS)
     run, task_data = RunFolder(harness.folder / "memory"), load_task_data(config)
     save_model(run.world_model(MODEL), new_model(config, task_data, torch.device("cpu")), {})
-    services = ClusterServices.build(config, run, task_data.identity, place(config.cluster))
+    services = ClusterServices.start(config, run, task_data.identity, place(config.cluster))
     try:
         outcome = _limited(services, config, run, task_data)
     finally:

@@ -1,4 +1,4 @@
-"""A learner's feed on a buffer that is a stand-in: what it does when rows are late, lost or broken."""
+"""A learner's prefetcher on a stand-in buffer: rows that are late, lost or broken."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dwm_ray.distributed.workers.prefetcher import BlockPrefetcher
 from dwm_ray.filters.keep_all import KeepAll, KeepAllConfig
 from dwm_ray.options import ReplayConfig
 from dwm_ray.replay.selection import Selection
-from dwm_ray.replay.sources import Intake
+from dwm_ray.replay.sources import StreamRing
 from dwm_ray.types import SegmentShape
 
 SHAPE = SegmentShape(horizon=2, obs_size=1, act_size=1, num_actions=1)
@@ -63,13 +63,13 @@ def _store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ray", Store)
 
 
-def intake_of(horizon: int, padded_to: int = 0, min_synthetic: int = 100, **options: Any) -> Intake:
-    selection = Selection(KeepAll(KeepAllConfig()), horizon, False, padded_to)
-    return Intake(SPEC, selection, ReplayConfig(min_synthetic=min_synthetic, **options), torch.device("cpu"))
+def ring_of(horizon: int, min_synthetic: int = 100, **options: Any) -> StreamRing:
+    select = Selection(KeepAll(KeepAllConfig()), horizon, False)
+    return StreamRing(SPEC, select, ReplayConfig(min_synthetic=min_synthetic, **options), torch.device("cpu"))
 
 
-def feed(buffer: Buffer, horizon: int = 1, patience_s: float = 10.0, **options: Any) -> BlockPrefetcher:
-    return BlockPrefetcher(buffer, SPEC, [intake_of(horizon, **options)], "trial", patience_s)
+def prefetch(buffer: Buffer, horizon: int = 1, patience_s: float = 10.0, **options: Any) -> BlockPrefetcher:
+    return BlockPrefetcher(buffer, SPEC, [ring_of(horizon, **options)], "trial", patience_s)
 
 
 def delivery(*indices: int, complete: bool = False) -> Delivery:
@@ -78,28 +78,28 @@ def delivery(*indices: int, complete: bool = False) -> Delivery:
 
 def test_all_rows_arrive_cut_to_the_horizon_and_the_cursor_is_closed() -> None:
     buffer = Buffer(lambda cursor, call: [delivery(1, 0), delivery(), delivery(2, complete=True)][call - 1])
-    with feed(buffer) as running:
-        [ring] = running.ready()  # fewer rows than min_synthetic, but all that there are
+    with prefetch(buffer) as running:
+        [ring] = (own.ring for own in running.wait_until_ready())  # fewer rows than min_synthetic, but all there are
     assert (ring.num_added, ring.shape.horizon, running.rows_fetched) == (12, 1, 12)
     drawn = ring.sample(200, torch.Generator().manual_seed(0))
     assert set(drawn.rew.flatten().tolist()) == {0.0, 1.0, 2.0}
     assert buffer.closed == buffer.cursors[:1]
-    assert running.gauges(running._intakes[0])["synthetic_rows"] == 12
+    assert running.gauges(running._rings[0])["synthetic_rows"] == 12
 
 
 def test_ready_as_soon_as_there_is_enough() -> None:
     buffer = Buffer(lambda cursor, call: delivery(0) if call == 1 else delivery())
-    with feed(buffer, min_synthetic=4) as running:
-        assert running.ready()[0].num_added == 4
+    with prefetch(buffer, min_synthetic=4) as running:
+        assert running.wait_until_ready()[0].ring.num_added == 4
 
 
 def test_rows_that_do_not_come_in_time_are_an_error() -> None:
     buffer = Buffer(lambda cursor, call: delivery(0) if call == 1 else delivery())
     with (
-        feed(buffer, patience_s=0.2) as running,
+        prefetch(buffer, patience_s=0.2) as running,
         pytest.raises(RuntimeError, match=r"only 4 imagined segments came within replay\.patience_s = 0\.2 s"),
     ):
-        running.ready()
+        running.wait_until_ready()
 
 
 def test_a_lost_block_is_read_again_and_no_row_comes_twice() -> None:
@@ -109,8 +109,8 @@ def test_a_lost_block_is_read_again_and_no_row_comes_twice() -> None:
         return delivery(1, 2, complete=True)
 
     buffer = Buffer(answer)
-    with feed(buffer) as running:
-        assert running.ready()[0].num_added == 12
+    with prefetch(buffer) as running:
+        assert running.wait_until_ready()[0].ring.num_added == 12
     assert buffer.positions == [0, 1], "it has the first block and asks for those after it"
     assert buffer.forgotten == [1], "the buffer must not hand out the same dead reference again"
 
@@ -120,8 +120,8 @@ def test_a_buffer_that_lost_the_order_of_its_blocks_is_read_from_the_start() -> 
         return [delivery(2), delivery(1, 2, complete=True), delivery(0, 1, 2, complete=True)][call - 1]
 
     buffer = Buffer(answer)
-    with feed(buffer) as running:
-        assert running.ready()[0].num_added == 12
+    with prefetch(buffer) as running:
+        assert running.wait_until_ready()[0].ring.num_added == 12
     assert buffer.positions == [0, 1, 0]
 
 
@@ -129,47 +129,45 @@ def test_readers_of_one_name_have_cursors_of_their_own() -> None:
     """A learner that starts again has an empty ring, and its first cursor may still stand at the end."""
     buffer = Buffer(lambda cursor, call: delivery(0, 1, 2, complete=True))
     for _ in range(2):
-        with feed(buffer) as running:
-            running.ready()
+        with prefetch(buffer) as running:
+            running.wait_until_ready()
     assert len(set(buffer.cursors)) == 2
     assert all(cursor.startswith("trial") for cursor in buffer.cursors)
 
 
 def test_what_stops_the_thread_reaches_the_learner_wherever_it_stands() -> None:
     buffer = Buffer(lambda cursor, call: delivery(0) if call == 1 else ValueError("the disk is full"))
-    with feed(buffer) as running:
+    with prefetch(buffer) as running:
         with pytest.raises(RuntimeError, match="the stream of imagined segments broke: the disk is full"):
-            running.ready()
+            running.wait_until_ready()
         with pytest.raises(RuntimeError, match="the disk is full"):
-            running.gauges(running._intakes[0])
+            running.gauges(running._rings[0])
 
 
 def test_the_ring_keeps_the_newest_rows_up_to_its_capacity() -> None:
     buffer = Buffer(lambda cursor, call: delivery(0, 1, 2, complete=True))
-    with feed(buffer, capacity=4) as running:
-        [ring] = running.ready()
+    with prefetch(buffer, capacity=4) as running:
+        [ring] = (own.ring for own in running.wait_until_ready())
     assert (ring.size, ring.num_added) == (4, 12)
     assert set(ring.sample(50, torch.Generator().manual_seed(0)).rew.flatten().tolist()) == {2.0}
 
 
-def test_one_fetch_fills_the_rings_of_all_members_padded_to_one_shape() -> None:
+def test_one_fetch_fills_the_rings_of_all_members() -> None:
     buffer = Buffer(lambda cursor, call: delivery(0, 1, 2, complete=True))
-    intakes = [intake_of(1, padded_to=2), intake_of(2, padded_to=2, capacity=8)]
-    with BlockPrefetcher(buffer, SPEC, intakes, "trial", 10.0) as running:
-        short, long = running.ready()
-    assert (short.shape, long.shape) == (SHAPE, SHAPE)
+    rings = [ring_of(1), ring_of(2, capacity=8)]
+    with BlockPrefetcher(buffer, SPEC, rings, "trial", 10.0) as running:
+        short, long = (own.ring for own in running.wait_until_ready())
+    assert (short.shape.horizon, long.shape) == (1, SHAPE)
     assert (short.num_added, long.num_added, long.size) == (12, 12, 8)
     assert (running.rows_fetched, len(buffer.closed)) == (12, 1)
-    steps = short.sample(50, torch.Generator().manual_seed(0))
-    assert (steps.rew[:, 0].max(), steps.rew[:, 1].abs().max(), steps.discount[:, 1].min()) == (2, 0, 1)
-    assert running.gauges(intakes[1])["synthetic_rows"] == 8
+    assert running.gauges(rings[1])["synthetic_rows"] == 8
 
 
 def test_a_member_with_too_few_rows_holds_up_the_others() -> None:
     buffer = Buffer(lambda cursor, call: delivery(0) if call == 1 else delivery())
-    intakes = [intake_of(1, min_synthetic=4), intake_of(1, min_synthetic=5)]
+    rings = [ring_of(1, min_synthetic=4), ring_of(1, min_synthetic=5)]
     with (
-        BlockPrefetcher(buffer, SPEC, intakes, "trial", 0.2) as running,
+        BlockPrefetcher(buffer, SPEC, rings, "trial", 0.2) as running,
         pytest.raises(RuntimeError, match="only 4 imagined segments"),
     ):
-        running.ready()
+        running.wait_until_ready()

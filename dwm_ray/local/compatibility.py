@@ -1,21 +1,27 @@
-"""Which world models go with which agents: every pair is tried for a few updates, and said how it is supplied.
+"""Try which world models work with which agents, and report the kind of batch source of every pair.
 
-Nothing is learned here - models are untrained, batches few - but every part of a run but its evaluation does its work:
-segments are imagined, filtered and mixed, the agent takes gradient steps and acts.
+World models are untrained and updates few, but all parts of a run except its evaluation are used: segments are
+generated, filtered and mixed, and the agent makes updates and acts.
 """
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.experiment.profiles import Profile, run_config
-from dwm_ray.local.run import agent_trainer, imagined_ring, ready_agent
+from dwm_ray.local.services import LocalServices
 from dwm_ray.registry import plugins
 from dwm_ray.replay.sources import source_kind
+from dwm_ray.runs.folder import RunFolder
+from dwm_ray.training.learner import Learner
+from dwm_ray.training.trials import build_learner
 from dwm_ray.world_models.base import WorldModel
 from dwm_ray.world_models.parts.build import new_model
 
@@ -32,18 +38,18 @@ QUICK = {
 
 @dataclass(frozen=True)
 class Pair:
-    """Outcome of one trial of a pair."""
+    """Outcome for one pair."""
 
     world_model: str
     agent: str
     status: str
-    """How batches are supplied (see `sources`), 'model-free', 'plans', or 'refused'."""
+    """Kind of batch source (see `replay.sources`), 'model-free', 'plans', or 'refused'."""
     note: str = ""
-    """Why it was refused."""
+    """Reason of a refusal."""
 
 
 def all_pairs(task_data: TaskData, profile: Profile) -> list[Pair]:
-    """Every world model, and none, with every agent. An error that is no ValueError is a fault and is raised."""
+    """Try every world model, and none, with every agent; errors other than ValueError are faults and are raised."""
     models: dict[str, WorldModel] = {}
     return [
         try_pair(task_data, profile, world_model, agent, models)
@@ -55,16 +61,16 @@ def all_pairs(task_data: TaskData, profile: Profile) -> list[Pair]:
 def try_pair(
     task_data: TaskData, profile: Profile, world_model: str, agent: str, models: dict[str, WorldModel]
 ) -> Pair:
-    """One pair; `models` keeps untrained world models by name of plug-in and options that decide weights."""
+    """Try one pair; `models` caches untrained world models by plug-in and options."""
     try:
         config = run_config(profile, world_model, agent).with_values(QUICK)
     except ValueError as error:
         return Pair(world_model, agent, "refused", str(error))
     _learn(config, task_data, models)
-    return Pair(world_model, agent, supply(config))
+    return Pair(world_model, agent, source_label(config))
 
 
-def supply(config: RunConfig) -> str:
+def source_label(config: RunConfig) -> str:
     """Return the batch source of a run, "model-free", or "plans" for an agent that acts by sampling from its model."""
     kind = source_kind(config)
     if kind != "real":
@@ -73,13 +79,23 @@ def supply(config: RunConfig) -> str:
 
 
 def _learn(config: RunConfig, task_data: TaskData, models: dict[str, WorldModel]) -> None:
-    cpu = torch.device("cpu")
     model = None if config.world_model is None else _model(config, task_data, models)
-    agent = ready_agent(config, task_data, model, cpu)
-    ring = imagined_ring(config, task_data, model, cpu) if model and source_kind(config) == "stream" else None
-    agent_trainer(config, task_data, agent, model, ring).run(NUM_UPDATES)
-    actions = agent.act(torch.from_numpy(task_data.episodes.obs[:2]))
+    learner = untrained_learner(config, task_data, model, torch.device("cpu"))
+    learner.run(NUM_UPDATES)
+    actions = learner.population.members[0].act(torch.from_numpy(task_data.episodes.obs[:2]))
     assert actions.isfinite().all()
+
+
+def untrained_learner(
+    config: RunConfig, task_data: TaskData, model: WorldModel | None, device: torch.device
+) -> Learner:
+    """Return a run's learner at its first update, with segments of a world model that need not be trained."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        services, ring = LocalServices(task_data, RunFolder(Path(folder)), model), None
+        if source_kind(config) == "stream":
+            [rows] = stack.enter_context(services.streams([config])).values()
+            ring = rows.ring
+        return build_learner([config], task_data, device, services, [ring])
 
 
 def _model(config: RunConfig, task_data: TaskData, models: dict[str, WorldModel]) -> WorldModel:

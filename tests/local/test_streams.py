@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from local_runs import CPU, generated_ring, world_model
 from tiny_task import BLOCK_ROWS, NUM_BLOCKS, NUM_SEGMENTS, recording, tiny_config
 
 from dwm_ray.blocks import block_files, block_generator
@@ -16,16 +17,13 @@ from dwm_ray.blocks.journal import Journal, load_journals, total_counters
 from dwm_ray.blocks.stream import StreamSpec, generate_block
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData, load_task_data
-from dwm_ray.local.blocks import stored_rings
-from dwm_ray.local.run import imagined_ring, world_model
+from dwm_ray.local.streams import read_stream
 from dwm_ray.replay.ring import Ring
-from dwm_ray.replay.sharing import stream_key, stream_of
+from dwm_ray.replay.sharing import ring_key, stream_of
 from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.runs.storage import Storage
 from dwm_ray.types import Segments
 from dwm_ray.world_models.base import WorldModel
-
-CPU = torch.device("cpu")
 
 
 class Killed(BaseException):
@@ -39,7 +37,7 @@ class Site:
         self.config = tiny_config(file)
         self.task_data: TaskData = load_task_data(self.config)
         self.run = RunFolder(root / "run")
-        self.model: WorldModel = world_model(self.config, self.task_data, self.run, CPU)
+        self.model: WorldModel = world_model(self.config, self.task_data, self.run)
         self.drawn: list[int] = []
         self.read: list[int] = []
         self.dies_at: int | None = None
@@ -58,14 +56,14 @@ class Site:
         return generate_block(spec, index, *ground)
 
     def rings(self, *configs: RunConfig) -> dict[str, Ring]:
-        return stored_rings(configs or [self.config], self.task_data, self.model, self.run, CPU)
+        return read_stream(configs or [self.config], self.task_data, self.model, self.run, CPU)
 
     def journal(self) -> Journal:
         return Journal(block_files.stream_folder(self.run.root, stream_of(self.config, self.task_data)))
 
     def assert_same(self, ring: Ring, config: RunConfig) -> None:
         """Bit for bit what is drawn in one go and stored nowhere."""
-        expected = imagined_ring(config, self.task_data, self.model, CPU)
+        expected = generated_ring(config, self.task_data, self.model)
         assert ring.num_added == expected.num_added
         assert torch.equal(ring._rows[: ring.size], expected._rows[: expected.size])
 
@@ -98,7 +96,7 @@ def test_members_share_a_pass_and_what_they_keep_alike(site: Site) -> None:
     assert site.read == []
     assert len(rings) == 3
     for config in configs:
-        site.assert_same(rings[stream_key(config, site.task_data)], config)
+        site.assert_same(rings[ring_key(config, site.task_data)], config)
     assert list(site.journal().consumed.values()) == [NUM_SEGMENTS] * len(configs), "a cursor for every trial"
 
 
@@ -145,7 +143,7 @@ def test_a_run_with_a_storage_keeps_blocks_there_alone(site: Site, tmp_path: Pat
     assert total_counters(journals.values())["segments_consumed"] == 2 * NUM_SEGMENTS
 
 
-def test_counters_are_what_the_journals_come_to(site: Site) -> None:
+def test_counters_are_what_the_accounts_come_to(site: Site) -> None:
     site.rings()
     site.rings(site.config, site.config.with_values({"seed": 1}))
     Counters.local(site.run).write()
@@ -165,7 +163,5 @@ def test_stored_rows_are_exact(site: Site) -> None:
     spec = stream_of(site.config, site.task_data)
     stored = np.concatenate([block_files.read_block(site.run.root, spec, index) for index in range(NUM_BLOCKS)])
     shape = block_files.read_shape(site.run.root, spec)
-    whole = imagined_ring(
-        site.config.with_values({"synthesis.horizon": shape.horizon}), site.task_data, site.model, CPU
-    )
-    np.testing.assert_array_equal(stored, whole._rows.numpy())
+    longest = site.config.with_values({"synthesis.horizon": shape.horizon})
+    np.testing.assert_array_equal(stored, generated_ring(longest, site.task_data, site.model)._rows.numpy())

@@ -7,7 +7,7 @@ import torch
 from tiny_task import recording, tiny_config
 
 from dwm_ray.data.task_data import TaskData, load_task_data
-from dwm_ray.experiment.compatibility import try_pair
+from dwm_ray.local.compatibility import try_pair
 from dwm_ray.registry import find, plugins
 from dwm_ray.world_models.base import WorldModel
 
@@ -31,4 +31,4 @@ def test_every_pair_runs_or_says_why_not(task_data: TaskData, world_model: str, 
     elif world_model == "none":
         assert pair.status == "model-free"
     else:
-        assert pair.status == "plans" if plans else pair.status in ("stream", "rounds", "inline")
+        assert pair.status == "plans" if plans else pair.status in ("stream", "on-policy", "inline")

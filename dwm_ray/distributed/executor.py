@@ -1,0 +1,73 @@
+"""The executor on Ray: the one module through which programs use the cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from dwm_ray.config import RunConfig
+from dwm_ray.data.task_data import DataIdentity
+from dwm_ray.distributed.cluster.connection import connect
+from dwm_ray.distributed.cluster.leftovers import cleanup_on_interrupt, free_leftovers
+from dwm_ray.distributed.cluster.provision import provisioned
+from dwm_ray.distributed.cluster.resources import Placement
+from dwm_ray.distributed.metrics.counters import counters_of
+from dwm_ray.distributed.services import ClusterServices
+from dwm_ray.distributed.tune.optuna_search import FeasibleOptuna
+from dwm_ray.distributed.tune.sweep import run_sweep
+from dwm_ray.distributed.tune.trial import as_params, run_trials
+from dwm_ray.experiment.names import method_name
+from dwm_ray.experiment.plan import SweepConfig, axes_of
+from dwm_ray.experiment.profiles import Profile
+from dwm_ray.experiment.search_space import Plan, Trial
+from dwm_ray.experiment.trial_records import record_trials
+from dwm_ray.runs.folder import RunFolder
+
+Say = Callable[[str], None]
+
+
+class RayExecutor:
+    """Runs trials on a cluster; see `local.executor.LocalExecutor`."""
+
+    def __init__(self, config: RunConfig, services: ClusterServices) -> None:
+        self._config, self._services = config, services
+        self.counters = counters_of(services)
+
+    def run(self, trials: Sequence[Trial], most_members: int = 1, sweep: SweepConfig | None = None) -> None:
+        """Run trials in populations of up to `most_members` under Ray Tune."""
+        run_sweep(trials, self._services, sweep or SweepConfig(), self._config, most_members)
+
+    def run_one(self, trial: Trial) -> None:
+        """Run a trial without Tune; raise RunFailed if its worker keeps failing."""
+        run_trials([trial], self._services)
+
+    def search(self, plan: Plan, sweep: SweepConfig, bases: Sequence[RunConfig], profile: Profile) -> None:
+        """Run trials that Optuna suggests; `plan` receives them."""
+
+        def launch(trial: Trial) -> dict[str, object]:
+            record_trials([trial], self._services.run)
+            return as_params([trial])
+
+        named = {method_name(base.model_dump(mode="json")): base for base in bases}
+        most = self._services.placement.concurrent_trials
+        optuna = FeasibleOptuna(axes_of(sweep, profile), named, plan, launch, most, sweep.search_seed)
+        run_sweep([], self._services, sweep, self._config, search=optuna)
+
+
+@contextmanager
+def ray_executor(config: RunConfig, run: RunFolder, data: DataIdentity, say: Say) -> Iterator[RayExecutor]:
+    """Join or start a cluster, start the run's services, and stop them at the end."""
+    with cluster_placement(config, say) as placement:
+        yield RayExecutor(config, ClusterServices.start(config, run, data, placement))
+
+
+@contextmanager
+def cluster_placement(config: RunConfig, say: Say) -> Iterator[Placement]:
+    """Join or start a cluster and wait for its nodes; nodes that were requested are released at the end."""
+    dashboard = connect()
+    if "RAY_ADDRESS" in os.environ and (freed := free_leftovers()):
+        say(f"removed {freed} placement groups that ended programs had left in the cluster")
+    with cleanup_on_interrupt(), provisioned(config.cluster, say) as placement:
+        say(f"cluster: {placement.describe()}; {dashboard}")
+        yield placement

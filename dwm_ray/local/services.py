@@ -1,0 +1,53 @@
+"""Services of learners in this process: world models are trained here and streams are generated here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from dwm_ray.config import RunConfig
+from dwm_ray.data.task_data import TaskData
+from dwm_ray.devices import default_device
+from dwm_ray.local.streams import read_stream
+from dwm_ray.replay.on_policy import LocalRollouts, RolloutContext
+from dwm_ray.replay.sharing import by_stream
+from dwm_ray.runs.folder import RunFolder
+from dwm_ray.training.fit import is_trained, train_world_model, trained_model
+from dwm_ray.training.services import StreamRows
+from dwm_ray.world_models.base import WorldModel, sampling_options
+from dwm_ray.world_models.parts.build import model_fingerprint
+
+
+class LocalServices:
+    """See `training.services.Services`."""
+
+    def __init__(self, task_data: TaskData, run: RunFolder, model: WorldModel | None = None) -> None:
+        """`model` takes the place of every trained world model, if it is given."""
+        self._task_data, self._run, self._model, self._device = task_data, run, model, default_device()
+
+    def world_model(self, config: RunConfig) -> WorldModel:
+        """Load the run's world model, after training it if the run folder does not hold it yet."""
+        if self._model is not None:
+            return self._model.with_options(sampling_options(config))
+        name = model_fingerprint(config, self._task_data.identity)
+        folder = self._run.fetched(self._run.world_model(name))
+        if not is_trained(folder):
+            train_world_model(config, self._task_data, self._run, self._device)
+        return trained_model(config, folder, self._device)
+
+    @contextmanager
+    def streams(self, configs: Sequence[RunConfig]) -> Iterator[dict[str, StreamRows]]:
+        """Generate whole streams; blocks that exist already are read."""
+        rows: dict[str, StreamRows] = {}
+        for group in by_stream(configs, self._task_data):
+            rings = read_stream(group, self._task_data, self.world_model(group[0]), self._run, self._device)
+            rows |= {key: StreamRows(ring) for key, ring in rings.items()}
+        yield rows
+
+    def rollouts(self, config: RunConfig, context: RolloutContext) -> LocalRollouts:
+        """Generate rollouts in this process."""
+        return LocalRollouts(config, context)
+
+    def on_row(self, trial_id: str, row: dict[str, Any]) -> None:
+        """Do nothing: rows are in the trial's folder."""

@@ -1,0 +1,56 @@
+"""Upload a folder of a run to the run's storage while a process works in it.
+
+A run without a storage uploads nothing: all nodes see its folder. With one, a process uploads its folder at every
+checkpoint, every 15 s in between, and at the end. Only an upload in between may fail.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from dwm_ray.runs.folder import RunFolder
+from dwm_ray.runs.storage import StorageFailed
+
+PERIOD_S = 15.0
+LOG = logging.getLogger(__name__)
+
+
+class Upload:
+    """Upload of one folder."""
+
+    def __init__(self, run: RunFolder, folder: Path) -> None:
+        self._run, self._folder = run, folder
+        self._last = 0.0
+
+    def now(self) -> None:
+        """Upload changed files; raise StorageFailed if the storage keeps failing."""
+        self._run.push(self._folder)
+        self._last = time.monotonic()
+
+    def if_due(self) -> None:
+        """Upload changed files if the last upload is 15 s old; a storage that fails is logged only."""
+        if self._run.storage is None or time.monotonic() - self._last < PERIOD_S:
+            return
+        self._last = time.monotonic()
+        try:
+            self._run.push(self._folder, tries=1)
+        except StorageFailed as error:
+            LOG.warning("%s; the log is uploaded later", error)
+
+
+@contextmanager
+def uploading(run: RunFolder, folder: Path) -> Iterator[Upload]:
+    """Fetch what an earlier process, perhaps on another node, left in `folder`; upload all of it at the end."""
+    run.pull(folder)
+    upload = Upload(run, folder)
+    try:
+        yield upload
+    except BaseException:
+        with suppress(StorageFailed):  # the first error is the one to report
+            upload.now()
+        raise
+    upload.now()

@@ -1,0 +1,44 @@
+"""Resume checkpoints: the state of an unfinished trial or world model, in its folder until it is done.
+
+There is one format for all executors and population sizes. The state is one file, so a reader finds the old or the new
+state whenever the process ends.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dwm_ray.runs import tensor_files
+
+NAME = "trainer"
+
+
+def resume_folder(path: Path) -> Path:
+    """Return the folder of the checkpoint below a trial's or world model's folder."""
+    return path / "resume"
+
+
+def save_state(path: Path, state: dict[str, Tensor], seconds: float) -> None:
+    """Replace the checkpoint by `state` (with its "update") and the seconds of work spent so far."""
+    spent = {"seconds": torch.tensor(seconds, dtype=torch.float64)}
+    tensor_files.save(resume_folder(path), NAME, state | spent, {"update": int(state["update"]), "seconds": seconds})
+
+
+def load_state(path: Path) -> tuple[dict[str, Tensor], float] | None:
+    """Return the saved state on the CPU and its seconds, or None; raise ValueError if the file is broken."""
+    if not _exists(path):
+        return None
+    state, _ = tensor_files.load(resume_folder(path), NAME)
+    return state, float(state.pop("seconds"))
+
+
+def saved_update(path: Path) -> int:
+    """Return the update of the checkpoint, 0 if there is none."""
+    return int(tensor_files.load_one(resume_folder(path), NAME, "update")) if _exists(path) else 0
+
+
+def _exists(path: Path) -> bool:
+    return (resume_folder(path) / f"{NAME}.json").is_file()

@@ -1,0 +1,135 @@
+"""One trial of a learner: log, evaluate and checkpoint at milestones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dwm_ray.agents.base import Agent
+from dwm_ray.config import RunConfig
+from dwm_ray.data.task_data import TaskData
+from dwm_ray.evaluation.rollout import evaluate
+from dwm_ray.evaluation.scores import summarize
+from dwm_ray.runs.clock import Clock
+from dwm_ray.runs.folder import RunFolder, set_status
+from dwm_ray.runs.uploads import uploading
+from dwm_ray.training.checkpoints import load_state, resume_folder, save_state
+from dwm_ray.training.policy_store import save_agent
+from dwm_ray.training.writers import MetricsWriter
+
+Gauges = Callable[[], dict[str, float]]
+OnRow = Callable[[str, dict[str, Any]], None]
+"""Callback with the trial's id for every row of metrics and evaluations."""
+
+
+def milestones(config: RunConfig) -> list[int]:
+    """Return the updates at which training pauses to log, evaluate or checkpoint; the last one is the end."""
+    training = config.training
+    periods = (training.log_every, training.checkpoint_every, config.evaluation.every)
+    marks = {mark for period in periods for mark in range(period, training.num_updates, period)}
+    return sorted(marks | {training.num_updates})
+
+
+class Member:
+    """A trial: its agent, its folder, and what happens to both at a milestone.
+
+    A member whose metrics become infinite or NaN is recorded as failed; the learner goes on with the others.
+    """
+
+    def __init__(
+        self, config: RunConfig, agent: Agent, task_data: TaskData, run: RunFolder, gauges: Gauges = dict
+    ) -> None:
+        self.config, self.agent = config, agent
+        self.id = config.trial_id
+        self.folder = run.trial(self.id)
+        self.failed = False
+        self._task_data, self._run, self._gauges = task_data, run, gauges
+        self._latest: dict[str, Any] = {}
+        self._checkpoint_due = False
+
+    def saved_state(self) -> tuple[dict[str, Tensor], float] | None:
+        """Return the state and the seconds of the trial's checkpoint, if there is one."""
+        return load_state(self._run.fetched(self.folder))
+
+    @contextmanager
+    def running(self, update: int, clock: Clock, on_row: OnRow) -> Iterator[None]:
+        """Open the trial's log at `update`; upload the folder while the trial runs and at the end."""
+        set_status(self.folder, "running", updates=update)
+        self._clock = clock
+        with uploading(self._run, self.folder) as self._upload:
+
+            def told(row: dict[str, Any]) -> None:
+                on_row(self.id, row)
+                self._upload.if_due()
+
+            with MetricsWriter(self.folder, update, told) as self._writer:
+                yield
+
+    def reached(self, mark: int, metrics: dict[str, float]) -> None:
+        """Log the metrics since the last milestone; evaluate if it is time."""
+        if self.failed:
+            return
+        if broken := [name for name, value in metrics.items() if not math.isfinite(value)]:
+            self._fail(mark, broken)
+            return
+        self._writer.metrics(mark, {**metrics, **self._gauges(), **self._clock.costs()})
+        last, every = mark == self.config.training.num_updates, self.config.evaluation.every
+        if is_scored := last or mark % every == 0:
+            self._latest = self._evaluate(last)
+            self._writer.evaluation(mark, self._latest)
+        self._checkpoint_due = is_scored or mark % self.config.training.checkpoint_every == 0
+
+    @property
+    def checkpoint_due(self) -> bool:
+        """Whether the last milestone calls for a checkpoint."""
+        return self._checkpoint_due and not self.failed
+
+    def save(self, state: dict[str, Tensor]) -> None:
+        """Save the learner's state of this member if a checkpoint is due, and upload the folder."""
+        if self.checkpoint_due:
+            save_state(self.folder, state, self._clock.seconds)
+            self._upload.now()
+
+    def finish(self, update: int) -> None:
+        """Write the policy and the status `done`, unless the member has failed."""
+        if not self.failed:
+            save_agent(self.folder / "checkpoint", self.agent, self.config, self._task_data, update)
+            final = self._latest or self._evaluate(True)  # resumed after its last update
+            set_status(self.folder, "done", updates=update, seconds=final["seconds"])
+
+    def remove_checkpoint(self) -> None:
+        """Delete the checkpoint of a finished trial; a failed one keeps it."""
+        if not self.failed:
+            self._run.remove(resume_folder(self.folder))
+
+    def _fail(self, mark: int, broken: list[str]) -> None:
+        self.failed = True
+        why = (
+            f"learning diverged before update {mark}: {', '.join(broken)} not finite; look at q_mean in the rows "
+            "before it, then try agent.target_clip data, a longer synthesis.horizon or a lower learning rate"
+        )
+        set_status(self.folder, "failed", error=why, updates=mark)
+
+    def _evaluate(self, last: bool) -> dict[str, Any]:
+        options = self.config.evaluation
+        scores = evaluate_agent(
+            self.agent, self.config, self._task_data, options.num_episodes if last else options.curve_episodes
+        )
+        return {**scores, "final": last, "cpu_s": self._clock.cpu_s, "seconds": self._clock.seconds}
+
+
+def evaluate_agent(agent: Agent, config: RunConfig, task_data: TaskData, num_episodes: int) -> dict[str, Any]:
+    """Score the greedy policy in the task's environment: score_mean, score_std, returns, policy_ms, ..."""
+    device = next(agent.parameters()).device
+
+    def policy(obs: torch.Tensor) -> torch.Tensor:
+        return agent.act(obs.to(device)).cpu()
+
+    result = evaluate(policy, task_data.task.env_id, num_episodes, 10_000 + 1000 * config.seed)
+    scores = summarize(result.returns, task_data.task)
+    return {**scores, "returns": result.returns.tolist(), "policy_ms": result.policy_ms}

@@ -1,0 +1,40 @@
+"""What a learner needs from the executor that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from dwm_ray.config import RunConfig
+from dwm_ray.replay.on_policy import RolloutContext, RolloutGenerator
+from dwm_ray.replay.ring import Ring
+from dwm_ray.world_models.base import WorldModel
+
+
+@dataclass(frozen=True)
+class StreamRows:
+    """A ring that a stream flows into, and its gauges."""
+
+    ring: Ring
+    gauges: Callable[[], dict[str, float]] = dict
+
+
+class Services(Protocol):
+    """World models, streams and rollouts of a run, and the receiver of its metrics."""
+
+    def world_model(self, config: RunConfig) -> WorldModel:
+        """Return the run's trained world model with the run's sampling options."""
+
+    def streams(self, configs: Sequence[RunConfig]) -> AbstractContextManager[Mapping[str, StreamRows]]:
+        """Return the rows of the runs' streams by `replay.sharing.ring_key`, for as long as the runs learn.
+
+        Every ring holds at least `replay.min_synthetic` rows, or all that its stream gives.
+        """
+
+    def rollouts(self, config: RunConfig, context: RolloutContext) -> RolloutGenerator:
+        """Return the generator of rollouts that follow the run's policy."""
+
+    def on_row(self, trial_id: str, row: dict[str, Any]) -> None:
+        """Receive a row of metrics or of an evaluation."""

@@ -1,0 +1,120 @@
+"""Train trials end to end: build agents and batch sources, then learn from milestone to milestone.
+
+One function serves every run: one trial or a population, in one process or in a Ray Train worker. Executors differ in
+the `services` they pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+
+import torch
+
+from dwm_ray.agents.base import Agent
+from dwm_ray.agents.parts.build import new_agent
+from dwm_ray.config import RunConfig
+from dwm_ray.data.task_data import TaskData
+from dwm_ray.devices import device_for
+from dwm_ray.replay.on_policy import OnPolicySource, RolloutContext
+from dwm_ray.replay.ring import Ring
+from dwm_ray.replay.sharing import ring_key
+from dwm_ray.replay.source import BatchSource
+from dwm_ray.replay.sources import InlineSource, mixture, real_ring, selection, source_kind
+from dwm_ray.runs.clock import Clock
+from dwm_ray.runs.folder import RunFolder
+from dwm_ray.training.learner import Learner
+from dwm_ray.training.member import Member, milestones
+from dwm_ray.training.services import Services, StreamRows
+
+
+def train_trials(configs: Sequence[RunConfig], task_data: TaskData, run: RunFolder, services: Services) -> None:
+    """Train trials that can form a population (`experiment.grouping`), each from its last checkpoint to its end.
+
+    Results are in the trials' folders. A trial that diverges gets the status `failed`; the others continue.
+    """
+    device = device_for(configs[0])
+    with ExitStack() as stack:
+        rows: Mapping[str, StreamRows] = {}
+        if source_kind(configs[0]) == "stream":
+            rows = stack.enter_context(services.streams(configs))
+        per_member = [rows[ring_key(config, task_data)] if rows else None for config in configs]
+        rings = [own.ring if own else None for own in per_member]
+        learner = build_learner(configs, task_data, device, services, rings)
+        gauges = [own.gauges if own else dict for own in per_member]
+        parts = zip(configs, learner.population.members, gauges, strict=True)
+        members = [Member(config, agent, task_data, run, own) for config, agent, own in parts]
+        _learn(learner, members, services)
+    for member in members:
+        member.remove_checkpoint()
+
+
+def build_learner(
+    configs: Sequence[RunConfig],
+    task_data: TaskData,
+    device: torch.device,
+    services: Services,
+    synthetic: Sequence[Ring | None],
+) -> Learner:
+    """Build the learner at its first update; `synthetic` holds each member's ring of imagined rows, if it has one."""
+    generators = [torch.Generator(device).manual_seed(config.seed) for config in configs]
+    agents = [ready_agent(config, task_data, services, device) for config in configs]
+    real = real_ring(configs[0], task_data, device)
+    if source_kind(configs[0]) in ("real", "stream"):
+        longest = max((ring.shape.horizon for ring in synthetic if ring), default=1)
+        sources: list[BatchSource] = [
+            mixture(config, real, ring, longest) for config, ring in zip(configs, synthetic, strict=True)
+        ]
+    else:
+        parts = zip(configs, agents, generators, strict=True)
+        sources = [policy_source(*own, real, task_data, services) for own in parts]
+    return Learner(agents, sources, generators, configs[0].execution)
+
+
+def ready_agent(config: RunConfig, task_data: TaskData, services: Services, device: torch.device) -> Agent:
+    """Build the run's agent; one that plans gets its world model."""
+    agent = new_agent(config, task_data, device)
+    if agent.plans:
+        agent.attach(services.world_model(config), config.synthesis.target_rtg)
+    return agent
+
+
+def policy_source(
+    config: RunConfig, agent: Agent, generator: torch.Generator, real: Ring, task_data: TaskData, services: Services
+) -> BatchSource:
+    """Build the batch source of a run whose world model follows the policy."""
+    model, rule = services.world_model(config), task_data.task.termination
+    if source_kind(config) == "inline":
+        return InlineSource(config, real, model, agent, rule, generator)
+    starts = task_data.start_pairs(config.training.discount, real.device)
+    context = RolloutContext(model, starts, rule, selection(config))
+    return OnPolicySource(config, real, services.rollouts(config, context), agent)
+
+
+def _learn(learner: Learner, members: Sequence[Member], services: Services) -> None:
+    """Train from milestone to milestone until the last update, or until every member has failed.
+
+    States are saved together after all members were evaluated, so an interrupted population is at one update.
+    """
+    seconds = _resume(learner, members)
+    with ExitStack() as stack:
+        for member, spent in zip(members, seconds, strict=True):
+            stack.enter_context(member.running(learner.update, Clock(spent, len(members)), services.on_row))
+        for mark in (mark for mark in milestones(members[0].config) if mark > learner.update):
+            for member, row in zip(members, learner.run(mark - learner.update), strict=True):
+                member.reached(mark, row)
+            if any(member.checkpoint_due for member in members):
+                for member, state in zip(members, learner.state_dicts(), strict=True):
+                    member.save(state)
+            if all(member.failed for member in members):
+                break
+        for member in members:
+            member.finish(learner.update)
+
+
+def _resume(learner: Learner, members: Sequence[Member]) -> list[float]:
+    """Load the members' checkpoints, if there are any; return the seconds of work that each has spent."""
+    saved = [found for member in members if (found := member.saved_state())]
+    if saved:
+        learner.load_state_dicts([state for state, _ in saved])
+    return [seconds for _, seconds in saved] or [0.0] * len(members)

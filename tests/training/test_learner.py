@@ -1,0 +1,163 @@
+"""The learner: means, populations against single agents, exact resume."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dwm_ray.agents.base import Agent
+from dwm_ray.options import TrainingConfig
+from dwm_ray.registry import find
+from dwm_ray.replay.mixture import Mixture
+from dwm_ray.replay.ring import Ring
+from dwm_ray.runs import tensor_files
+from dwm_ray.training.learner import Learner
+from dwm_ray.types import DataStats, SegmentShape, Spaces
+
+SHAPE = SegmentShape(horizon=2, obs_size=3, act_size=2, num_actions=1)
+SHARED = ("num_members", "updates_per_s")
+
+
+def mixture(shape: SegmentShape = SHAPE) -> Mixture:
+    ring = Ring(50, shape)
+    ring.add(torch.rand(50, shape.width, generator=torch.Generator().manual_seed(0)))
+    return Mixture(ring, None, 1.0, 8)
+
+
+def agent(name: str, seed: int) -> Agent:
+    torch.manual_seed(seed)
+    stats = DataStats(np.zeros(3, np.float32), np.ones(3, np.float32), -1, 1, -9, 9, -5, 5)
+    cls = find("agents", name)
+    return cls(cls.Config(), Spaces(3, 2, (-1, -1), (1, 1)), stats, TrainingConfig(num_updates=20))
+
+
+def learner(name: str, *seeds: int) -> Learner:
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    return Learner([agent(name, seed) for seed in seeds], [mixture()] * len(seeds), generators)
+
+
+def run(trained: Learner, num_updates: int) -> list[dict[str, float]]:
+    """Rows of metrics without numbers that differ between runs."""
+    return [{k: v for k, v in row.items() if k not in SHARED} for row in trained.run(num_updates)]
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, float]]) -> Learner:
+    """A learner whose updates report prepared metrics."""
+    trained, prepared = learner("bc", 0), iter(rows)
+
+    def learn(*args: Any) -> dict[str, Tensor]:
+        return {name: torch.tensor([value]) for name, value in next(prepared).items()}
+
+    monkeypatch.setattr(trained.population, "learn", learn)
+    return trained
+
+
+def test_means_are_over_the_updates_that_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: Iterator[dict[str, float]] = iter([{"q": 1.0}, {"q": 3.0, "actor": 8.0}, {"q": 5.0}, {"q": 7.0}])
+    trained = scripted(monkeypatch, list(rows))
+    assert run(trained, 3) == [{"q": 3.0, "actor": 8.0}]
+    assert run(trained, 1) == [{"q": 7.0}]
+    assert trained.update == 4
+
+
+def test_members_have_rows_of_their_own_also_before_the_first_update() -> None:
+    assert run(learner("td3_bc", 0, 1), 0) == [{}, {}]
+
+
+def tensors_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("name", ["td3_bc", "iql", "cql"])
+def test_resume_is_exact(name: str, tmp_path: Path) -> None:
+    straight = learner(name, 0)
+    first = run(straight, 5)  # odd: the delayed actor's counter matters
+    tensor_files.save(tmp_path, "trainer", straight.state_dicts()[0], {})
+    second = run(straight, 6)
+
+    resumed = learner(name, 9)
+    resumed.load_state_dicts([tensor_files.load(tmp_path, "trainer")[0]])
+    assert resumed.update == 5
+    assert run(resumed, 6) == second != first
+    tensors_equal(straight.state_dicts()[0], resumed.state_dicts()[0])
+
+
+def test_resume_before_the_first_update() -> None:
+    straight, resumed = learner("td3_bc", 0), learner("td3_bc", 9)
+    resumed.run(3)
+    resumed.load_state_dicts(straight.state_dicts())
+    assert run(resumed, 3) == run(straight, 3)
+
+
+def test_a_state_with_a_missing_part_is_refused() -> None:
+    trained = learner("td3_bc", 0)
+    trained.run(2)
+    [state] = trained.state_dicts()
+    del state["optimizer.critic.0.exp_avg"]
+    with pytest.raises(ValueError, match=r"'critic.0.exp_avg': found nothing, expected shape \[2, 5, 256\]"):
+        trained.load_state_dicts([state])
+
+
+@pytest.mark.parametrize("name", ["td3_bc", "iql"])
+def test_members_learn_what_they_learn_alone(name: str) -> None:
+    population, alone = learner(name, 0, 1, 2), [learner(name, seed) for seed in (0, 1, 2)]
+    for num_updates in (5, 6):
+        rows = population.run(num_updates)
+        assert all(row["num_members"] == 3 and row["updates_per_s"] > 0 for row in rows)
+        for row, single in zip(rows, alone, strict=True):
+            [expected] = run(single, num_updates)
+            assert {k: v for k, v in row.items() if k not in SHARED} == pytest.approx(expected, rel=1e-3, abs=1e-4)
+    assert population.update == 11
+    for generator, single in zip(population.generators, alone, strict=True):
+        assert torch.equal(generator.get_state(), single.generators[0].get_state())
+
+
+def test_batches_of_different_shapes_are_refused() -> None:
+    sources = [mixture(), mixture(SegmentShape(horizon=1, obs_size=3, act_size=2, num_actions=1))]
+    with pytest.raises(ValueError, match=r"training\.batch_size, synthesis\.horizon: expected batches of one shape"):
+        Learner([agent("td3_bc", seed) for seed in (0, 1)], sources, [torch.Generator()] * 2)
+
+
+@pytest.mark.parametrize("name", ["td3_bc", "iql"])
+def test_states_move_between_populations_of_any_size(name: str) -> None:
+    alone, first, second = [learner(name, seed) for seed in (0, 1)], learner(name, 0, 1), learner(name, 8, 9)
+    for single in alone:
+        single.run(5)
+    first.load_state_dicts([single.state_dicts()[0] for single in alone])
+    first.run(6)
+    second.load_state_dicts(first.state_dicts())
+    assert second.update == 11
+    first.run(4), second.run(4)
+    for single, state, other in zip(alone, first.state_dicts(), second.state_dicts(), strict=True):
+        single.run(10)
+        [expected] = single.state_dicts()
+        tensors_equal(state, other)
+        assert state.keys() == expected.keys()
+        for key, value in expected.items():
+            torch.testing.assert_close(state[key], value, rtol=1e-3, atol=1e-4, msg=key)
+
+
+def test_states_of_different_updates_are_refused() -> None:
+    alone = [learner("td3_bc", seed) for seed in (0, 1)]
+    alone[1].run(3)
+    with pytest.raises(ValueError, match=r"are at updates \[0, 3\]; expected one update"):
+        learner("td3_bc", 0, 1).load_state_dicts([single.state_dicts()[0] for single in alone])
+
+
+def test_an_optimizer_step_is_at_most_eight_frames_below_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    depths = []
+
+    def step(optimizer: Any, *args: Any) -> None:
+        import inspect
+
+        names = [frame.function for frame in inspect.stack() if "dwm_ray" in frame.filename]
+        depths.append(names.index("run") + 2)  # from `run` to `step`, both counted
+
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    learner("td3_bc", 0).run(2)
+    assert max(depths) <= 8
