@@ -14,7 +14,7 @@ from dwm_ray.benchmarks.suites.sampler import Sampler
 from dwm_ray.benchmarks.suites.world_model import WorldModels
 from dwm_ray.blocks import graphed as graphed_sampling
 from dwm_ray.options import DataConfig
-from dwm_ray.training import graphed
+from dwm_ray.training import updates
 from dwm_ray.types import Segments
 
 SUITES = [
@@ -43,7 +43,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def capture(monkeypatch: pytest.MonkeyPatch) -> EmulatedCapture:
     capture = EmulatedCapture()
     monkeypatch.setattr(BenchmarkSetup, "expect_gpu", lambda self, option: None)
-    for module in (graphed, graphed_sampling):
+    for module in (updates, graphed_sampling):
         monkeypatch.setattr(module, "capture_on", lambda device, option: capture)
     return capture
 

@@ -12,6 +12,7 @@ import pytest
 import ray
 from programs import load_program
 
+from dwm_ray.distributed import node_report
 from dwm_ray.distributed.cluster.check import (
     Facts,
     Node,
@@ -143,8 +144,8 @@ def checked(train: ModuleType, monkeypatch: pytest.MonkeyPatch, output: Path, *n
     class Fitting:
         concurrent_trials = 3
 
-    monkeypatch.setattr(train.session, "divided", lambda console, config: nullcontext(Fitting))
-    monkeypatch.setattr(train, "inspect_cluster", lambda output, storage: (GOOD, list(nodes)))
+    monkeypatch.setattr(node_report, "cluster_placement", lambda config, say: nullcontext(Fitting))
+    monkeypatch.setattr(node_report, "inspect_cluster", lambda output, storage: (GOOD, list(nodes)))
     return train.main(["--check-cluster", "--output", str(output)])
 
 

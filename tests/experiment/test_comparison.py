@@ -192,7 +192,7 @@ def test_a_finished_comparison_is_shown_again_without_a_cluster(
         RunFolder.of_path(root).push(root / "trials")
         execute(pipeline, root, population)
 
-    monkeypatch.setattr(pipeline.session, "started", stop)
+    monkeypatch.setattr(pipeline, "executor", stop)
     monkeypatch.setattr(pipeline, "execute_apart", apart)
     file = recording(tmp_path / "pendulum.hdf5")
     words = f"--profile laptop --methods td3bc iql --seeds 2 --updates 30 --tasks a={file} b={file}"

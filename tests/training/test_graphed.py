@@ -10,7 +10,7 @@ from emulated_graphs import EmulatedCapture
 from learners import AGENTS, agent_of, assert_equal, copies, learner_of, run
 
 from dwm_ray import cuda_graphs
-from dwm_ray.agents.parts.population import stackable_agents
+from dwm_ray.experiment.grouping import stackable_agents
 from dwm_ray.training import updates
 from dwm_ray.training.learner import Learner
 
