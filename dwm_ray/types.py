@@ -93,7 +93,7 @@ class Episodes:
 
 @dataclass(frozen=True)
 class DataStats:
-    """Statistics of the recorded data that agents and models may use (`data.statistics.describe`)."""
+    """Statistics of the recorded data that agents and models may use (`data.statistics.data_stats`)."""
 
     obs_mean: np.ndarray  # [O]
     obs_std: np.ndarray  # [O]

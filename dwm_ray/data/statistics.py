@@ -27,7 +27,7 @@ def return_to_go(episodes: Episodes, discount: float) -> np.ndarray:
     return rtg
 
 
-def describe(episodes: Episodes, discount: float) -> DataStats:
+def data_stats(episodes: Episodes, discount: float) -> DataStats:
     """Return the statistics of a data set; `discount` (gamma) affects the returns-to-go only."""
     returns = episodes.returns()
     rtg = return_to_go(episodes, discount)

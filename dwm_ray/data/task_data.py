@@ -8,7 +8,7 @@ import torch
 
 from dwm_ray.data.load import load_episodes
 from dwm_ray.data.split import rows_of, split_numbers
-from dwm_ray.data.statistics import describe
+from dwm_ray.data.statistics import data_stats
 from dwm_ray.data.transitions import real_segments
 from dwm_ray.data.windows import RtgKind, WindowSet
 from dwm_ray.options import RunOptions
@@ -27,7 +27,7 @@ class TaskData:
     @staticmethod
     def of(config: RunOptions, episodes: Episodes) -> TaskData:
         """Return the task data of a run whose episodes are loaded already."""
-        stats = describe(episodes, config.training.discount)
+        stats = data_stats(episodes, config.training.discount)
         return_scale = max(abs(stats.rtg_min), abs(stats.rtg_max))  # tasks without a published scale: labels in -1..1
         return TaskData(episodes, task_for(config.task, episodes.card.env_id, return_scale), stats)
 
@@ -68,12 +68,17 @@ def load_task_data(config: RunOptions, expect: str | None = None) -> TaskData:
     return TaskData.of(config, episodes)
 
 
+def all_windows(config: RunOptions, task_data: TaskData, length: int, device: torch.device) -> WindowSet:
+    """Return all windows of `length` states, with the return-to-go labels of the run's world model."""
+    kind: RtgKind = getattr(config.world_model, "rtg_kind", "episode")
+    scale = task_data.task.rtg_scale
+    return WindowSet(task_data.episodes, length, config.training.discount, scale, kind, device)
+
+
 def window_sets(
     config: RunOptions, task_data: TaskData, length: int, device: torch.device
 ) -> tuple[WindowSet, WindowSet]:
-    """Return the training and the held-out windows of `length` states, which share one table of states."""
-    kind: RtgKind = getattr(config.world_model, "rtg_kind", "episode")
-    episodes, scale = task_data.episodes, task_data.task.rtg_scale
-    windows = WindowSet(episodes, length, config.training.discount, scale, kind, device)
+    """Return the training and the held-out part of `all_windows`, which share one table of states."""
+    windows, episodes = all_windows(config, task_data, length, device), task_data.episodes
     train, holdout = split_numbers(episodes, config.data.holdout_ratio)
     return windows.starting_at(rows_of(episodes, train)), windows.starting_at(rows_of(episodes, holdout))

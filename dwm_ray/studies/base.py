@@ -19,8 +19,8 @@ import torch
 from pydantic import Field
 
 from dwm_ray.config import RunConfig
-from dwm_ray.data.task_data import TaskData, window_sets
-from dwm_ray.data.windows import RtgKind, WindowSet
+from dwm_ray.data.task_data import TaskData, all_windows, window_sets
+from dwm_ray.data.windows import WindowSet
 from dwm_ray.errors import suggest
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.names import world_model_label
@@ -109,9 +109,7 @@ class StudyContext:
 
     def windows(self, config: RunConfig, length: int) -> WindowSet:
         """Return windows of `length` states over all data, with the returns-to-go of the run's world model."""
-        discount, scale = config.training.discount, self.task_data.task.rtg_scale
-        kind: RtgKind = getattr(config.world_model, "rtg_kind", "episode")
-        return WindowSet(self.task_data.episodes, length, discount, scale, kind, self.device)
+        return all_windows(config, self.task_data, length, self.device)
 
     def holdout(self, config: RunConfig, length: int) -> WindowSet:
         """Return windows of `length` states that no world model was trained on."""

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recordings import episodes
 
-from dwm_ray.data.statistics import describe, return_to_go
+from dwm_ray.data.statistics import data_stats, return_to_go
 
 
 def test_return_to_go_by_hand() -> None:
@@ -23,8 +23,8 @@ def test_return_to_go_obeys_its_recursion(lengths: list[int], discount: float) -
     np.testing.assert_allclose(rtg[inside], data.rew[inside] + discount * rtg[inside + 1], rtol=1e-5)
 
 
-def test_describe_by_hand() -> None:
-    stats = describe(episodes([3, 2], [True, False]), 0.5)
+def test_data_stats_by_hand() -> None:
+    stats = data_stats(episodes([3, 2], [True, False]), 0.5)
     assert (stats.rew_min, stats.rew_max) == (1, 5)
     assert (stats.return_min, stats.return_max) == (6, 9)
     assert (stats.rtg_min, stats.rtg_max) == (2.75, 6.5)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dwm_ray.data.statistics import describe
+from dwm_ray.data.statistics import data_stats
 from dwm_ray.evaluation.clone import CLONED, clone_behaviour
 from dwm_ray.types import DataCard, Episodes, Spaces
 
@@ -26,7 +26,7 @@ def behaviour(num: int) -> Episodes:
 @pytest.fixture(scope="module")
 def clone():
     data = behaviour(4000)
-    return clone_behaviour(data, describe(data, 0.9), 400, 0, torch.device("cpu"))
+    return clone_behaviour(data, data_stats(data, 0.9), 400, 0, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(("state", "std"), [((0.5, -0.5), 0.1), ((-0.5, 0.5), 0.4)])
@@ -43,7 +43,7 @@ def test_actions_stay_within_the_bounds(clone):
 
 def test_equal_seeds_give_equal_clones_and_draws(clone):
     data = behaviour(4000)
-    again = clone_behaviour(data, describe(data, 0.9), 400, 0, torch.device("cpu"))
+    again = clone_behaviour(data, data_stats(data, 0.9), 400, 0, torch.device("cpu"))
     obs = torch.zeros(8, 2)
     first, second = (c.sample(obs, torch.Generator().manual_seed(3)) for c in (clone, again))
     assert torch.equal(first, second)
