@@ -1,4 +1,4 @@
-"""Record a data set in D4RL's layout with a random or scripted policy or an online SAC run (stable-baselines3).
+"""Record a dataset in D4RL's layout with a random or scripted policy or an online SAC run (stable-baselines3).
 
 Recipes:
   medium-replay  the replay buffer of an online run, from its first step
@@ -38,7 +38,7 @@ from dwm_ray.tasks.table import task_for
 from dwm_ray.types import Episodes
 
 UNTRAINED: dict[str, str] = {"random": "uniform actions", "waypoints": "shortest way by waypoints, noise 0.5"}
-"""The attribute `agent` of data sets without a trained policy."""
+"""The attribute `agent` of datasets without a trained policy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class Options(RecordingOptions):
 
 @main_guard
 def main(argv: Sequence[str] | None = None) -> int:
-    """Record a data set, write it and print a summary."""
+    """Record a dataset, write it and print a summary."""
     options = tyro.cli(Options, args=argv, description=__doc__)
     _check(options)
     resume = Path(f"{options.out.rstrip('/')}.resume")

@@ -1,4 +1,4 @@
-"""Write Episodes for other programs: HDF5 in D4RL's layout, Parquet, or a Minari data set."""
+"""Write Episodes for other programs: HDF5 in D4RL's layout, Parquet, or a Minari dataset."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def write_parquet(episodes: Episodes, path: Path) -> None:
 
 
 def write_minari(episodes: Episodes, dataset_id: str, description: str) -> None:
-    """Create a local Minari set (id such as 'mine/hopper/replay-v0') that names the episodes' environment.
+    """Create a local Minari dataset (id such as 'mine/hopper/replay-v0') that names the episodes' environment.
 
     Raises ValueError if the id is bad or taken, or if a state after an episode's last step, which Minari stores, is
     unknown.
@@ -80,7 +80,7 @@ def check_new_minari(dataset_id: str) -> None:
         parse_dataset_id(dataset_id)
     except ValueError as error:
         raise ValueError(
-            f"minari:{dataset_id}: not a data set id ({error}); expected one such as mine/hopper/medium-v0"
+            f"minari:{dataset_id}: not a dataset id ({error}); expected one such as mine/hopper/medium-v0"
         ) from error
     _check_absent(f"minari:{dataset_id}", get_dataset_path(dataset_id))
 

@@ -1,4 +1,4 @@
-"""Find and load the data of a task: a file, a Minari set, D4RL's own file, or the bundled recording, in this order."""
+"""Find and load the data of a task: a file, a Minari dataset, D4RL's own file or the bundled recording."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ READERS = {".hdf5": d4rl.read, ".h5": d4rl.read, ".parquet": parquet.read}
 
 
 def load_dataset(name: str, env_id: str | None = None, download: bool = False) -> Episodes:
-    """Load a data set as numpy arrays.
+    """Load a dataset as numpy arrays.
 
     Example:
         >>> data = load_dataset("halfcheetah-medium-replay")  # the bundled recording, if D4RL's file is not there
@@ -31,10 +31,10 @@ def load_dataset(name: str, env_id: str | None = None, download: bool = False) -
         True
 
     Args:
-        name: A task ('hopper-medium', 'antmaze-umaze'), a Minari set ('minari:mujoco/hopper/medium-v0'), or the path
-            of an HDF5 file in D4RL's layout or of a Parquet file with the same names.
-        env_id: Gymnasium id of the environment; needed if a file or a Minari set does not name it.
-        download: Download D4RL's file or the Minari set if it is not on this machine.
+        name: A task ('hopper-medium'), a Minari dataset ('minari:mujoco/hopper/medium-v0'), or the path of an HDF5 file
+            in D4RL's layout or of a Parquet file with the same names.
+        env_id: Gymnasium id of the environment; needed if a file or a Minari dataset does not name it.
+        download: Download D4RL's file or the Minari dataset if it is not on this machine.
 
     Returns:
         Transitions of all episodes in file order; see `dwm_ray.types.Episodes` for names and shapes.

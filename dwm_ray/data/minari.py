@@ -1,4 +1,4 @@
-"""Read Minari data sets (minari.farama.org), which store T + 1 observations per episode: all next states are known."""
+"""Read Minari datasets (minari.farama.org), which store T + 1 observations per episode: all next states are known."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ID = re.compile(r"[\w-]+(/[\w-]+)*-v\d+", re.ASCII)
 
 
 def read(dataset_id: str, download: bool, env_id: str | None = None) -> Episodes:
-    """Return the episodes of a data set such as 'mujoco/halfcheetah/medium-v0'.
+    """Return the episodes of a dataset such as 'mujoco/halfcheetah/medium-v0'.
 
     `env_id` is needed if the set does not name its environment. Goal-aware observations become vectors, see
     `environments.vector_keys`. Raises ValueError if the set is not on this machine (unless `download`) or cannot be
@@ -37,7 +37,7 @@ def read(dataset_id: str, download: bool, env_id: str | None = None) -> Episodes
 
 def _open(where: str, dataset_id: str, download: bool) -> Any:
     if not ID.fullmatch(dataset_id):
-        raise ValueError(f"{where}: is no id of a Minari data set; expected one such as mujoco/halfcheetah/medium-v0")
+        raise ValueError(f"{where}: is no id of a Minari dataset; expected one such as mujoco/halfcheetah/medium-v0")
     try:
         return minari.load_dataset(dataset_id, download=download)
     except FileNotFoundError as error:

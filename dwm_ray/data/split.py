@@ -1,4 +1,4 @@
-"""Subsets of a data set by whole episodes, so that no held-out window overlaps the training data."""
+"""Subsets of a dataset by whole episodes, so that no held-out window overlaps the training data."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def return_to_go(episodes: Episodes, discount: float) -> np.ndarray:
 
 
 def data_stats(episodes: Episodes, discount: float) -> DataStats:
-    """Return the statistics of a data set; `discount` (gamma) affects the returns-to-go only."""
+    """Return the statistics of a dataset; `discount` (gamma) affects the returns-to-go only."""
     returns = episodes.returns()
     rtg = return_to_go(episodes, discount)
     return DataStats(

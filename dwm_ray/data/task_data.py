@@ -51,7 +51,7 @@ class TaskData:
 
 @dataclass(frozen=True)
 class DataIdentity:
-    """The facts about a data set that name the artefacts made from it."""
+    """The facts about a dataset that name the artefacts made from it."""
 
     fingerprint: str
     rtg_scale: float

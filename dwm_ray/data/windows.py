@@ -29,7 +29,7 @@ STATES_PER_CALL = 65_536
 
 
 class WindowSet:
-    """All windows of a data set; window `i` starts at row `i` of `episodes`."""
+    """All windows of a dataset; window `i` starts at row `i` of `episodes`."""
 
     def __init__(
         self,

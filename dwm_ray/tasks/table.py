@@ -106,7 +106,7 @@ OTHER_ENVIRONMENTS = (
 
 @dataclass(frozen=True)
 class MinariTask:
-    """Task whose data are a Minari set of an environment of gymnasium-robotics."""
+    """Task whose data are a Minari dataset of an environment of gymnasium-robotics."""
 
     dataset: str
     env_id: str
@@ -136,7 +136,7 @@ MINARI_TASKS = {
         for source in ("human", "cloned", "expert")
     },
 }
-"""D4RL's task names -> Minari sets that were recorded in or converted to Gymnasium's environments."""
+"""D4RL's task names -> Minari datasets that were recorded in or converted to Gymnasium's environments."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def check_name(name: str) -> None:
 
 
 def task_for(name: str, env_id: str, return_max: float) -> TaskSpec:
-    """Return the task of a data set that was recorded in `env_id` and whose best return is `return_max`.
+    """Return the task of a dataset that was recorded in `env_id` and whose best return is `return_max`.
 
     In an unknown environment scores are raw returns, RTG labels are divided by `return_max` (by 1 if it is 0), and no
     imagined state ends an episode.

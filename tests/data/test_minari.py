@@ -132,7 +132,7 @@ def test_exported_set_reads_back() -> None:
     write_minari(data, "test/export-v0", "made-up")
     back = minari.read("test/export-v0", download=False)
     assert (back.card.env_id, back.card.fingerprint) == ("Pendulum-v1", data.card.fingerprint)
-    for name, message in (("test/export-v0", "exists already"), ("no version", "not a data set id")):
+    for name, message in (("test/export-v0", "exists already"), ("no version", "not a dataset id")):
         with pytest.raises(ValueError, match=f"minari:{name}: {message}"):
             write_minari(data, name, "made-up")
 

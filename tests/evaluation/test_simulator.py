@@ -34,7 +34,7 @@ def recorded(env_id: str) -> Segments:
 
 
 def rounded(env_id: str) -> Segments:
-    """Return the same segments in float32, as data sets hold them."""
+    """Return the same segments in float32, as datasets hold them."""
     return recorded(env_id).map(lambda part: part.float())
 
 

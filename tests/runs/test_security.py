@@ -74,7 +74,7 @@ def test_a_trial_is_named_by_its_content() -> None:
 @pytest.mark.parametrize("name", ["../../x-v0", "/etc/x-v0", "a/../../b-v0", "a\\b-v0", "-v0"])
 @pytest.mark.parametrize("download", [False, True])
 def test_a_minari_set_lies_in_minaris_folder(name: str, download: bool) -> None:
-    with pytest.raises(ValueError, match="is no id of a Minari data set"):
+    with pytest.raises(ValueError, match="is no id of a Minari dataset"):
         minari.read(name, download)
 
 

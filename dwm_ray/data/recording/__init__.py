@@ -1,1 +1,1 @@
-"""Record new data sets with random, scripted and learned policies."""
+"""Record new datasets with random, scripted and learned policies."""

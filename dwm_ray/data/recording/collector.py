@@ -1,4 +1,4 @@
-"""Recipes for new data sets, after D4RL (arXiv 2004.07219, section 5).
+"""Recipes for new datasets, after D4RL (arXiv 2004.07219, section 5).
 
     random          actions sampled uniformly
     waypoints       a scripted controller that moves to the goals of a PointMaze (`waypoints`)
@@ -60,7 +60,7 @@ class RecordingOptions:
 
 
 class Collector:
-    """Recorder of one data set; `folder` holds the checkpoints `sac` (training) and `rollouts`."""
+    """Recorder of one dataset; `folder` holds the checkpoints `sac` (training) and `rollouts`."""
 
     def __init__(self, options: RecordingOptions, folder: Path, on_progress: OnProgress) -> None:
         self.options, self.folder, self.on_progress = options, folder, on_progress
