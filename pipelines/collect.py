@@ -46,7 +46,7 @@ class Options(RecordingOptions):
     """Command line of this program."""
 
     out: str
-    """File to write, or with --format minari the id of the new set (NAMESPACE/NAME-vN)."""
+    """File to write, or with --format minari the id of the new dataset (NAMESPACE/NAME-vN)."""
     format: Literal["hdf5", "parquet", "minari"] = "hdf5"
     """File format; hdf5 is D4RL's layout."""
 
