@@ -25,7 +25,7 @@ ANT_WITH_CONTACTS, ANT_WITHOUT = 111, 27
 
 
 def read(path: Path, name: str, source: str, env_id: str | None) -> Episodes:
-    """Return the episodes of an HDF5 file; `env_id` is needed if neither the file nor its name tells it."""
+    """Return the episodes of an HDF5 file; `env_id` is needed if neither the file nor its name implies one."""
     arrays, named = _contents(path)
     env_id = environment_of(path, named, env_id)
     _drop_unused_contacts(arrays, env_id)

@@ -118,7 +118,7 @@ def recorded_futures(windows: Windows, scale: Scale) -> Futures:
 
 
 def segment_futures(segments: Segments, scale: Scale) -> Futures:
-    """Return the futures of segments; a future ends in the state after a discount of 0, in which nobody acts."""
+    """Return the futures of segments; the state after a discount of 0 is the last one and has no action."""
     first = torch.ones_like(segments.rew[:, :1], dtype=torch.bool)
     acted = torch.cat([first, segments.discount[:, :-1] > 0], 1)
     reached = torch.cat([first, acted], 1)

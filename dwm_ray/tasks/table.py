@@ -1,4 +1,4 @@
-"""The task table: facts about environments that their ids do not tell, and the data of each task name.
+"""The task table: facts about environments, and the dataset of each task name.
 
 Reference scores, RTG scales and termination rules come from D4RL (arXiv 2004.07219), DWM (arXiv 2402.03570) and the
 sources of the environments (Gymnasium 1.4, gymnasium-robotics 1.4.2). Rules read the raw next observation.
