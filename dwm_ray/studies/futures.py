@@ -52,24 +52,32 @@ def clone_of(context: StudyContext, num_updates: int, seed: int) -> BehaviourClo
 def generate(
     context: StudyContext,
     model: WorldModel,
+    obs: Tensor,  # [B, O]
+    act: Tensor,  # [B, A]
+    clone: BehaviourClone,
+    generator: torch.Generator,
+    *,
+    horizon: int,
+    rtg: float | Tensor,
+    discount: float = 1.0,
+) -> Segments:
+    """Generate segments from start pairs; a model that follows a policy follows the clone."""
+    policy = (lambda states, step: clone.sample(states, generator)) if model.follows_policy else None
+    segments = model.imagine(obs, act, policy=policy, horizon=horizon, rtg=rtg, generator=generator)
+    return end_imagined_episodes(segments, context.task_data.task.termination, discount)
+
+
+def generate_like(
+    context: StudyContext,
+    model: WorldModel,
     windows: Windows,
     clone: BehaviourClone,
     generator: torch.Generator,
-    rtg: float | Tensor | None = None,
+    rtg: float | None = None,
 ) -> Segments:
-    """Generate segments from the starts of windows, as long as the windows, with discount 1 until the task ends.
-
-    A model that follows a policy follows the clone. Without `rtg`, the return-to-go of each window is used.
-    """
-    segments = model.imagine(
-        windows.obs[:, 0],
-        windows.act[:, 0],
-        policy=(lambda obs, step: clone.sample(obs, generator)) if model.follows_policy else None,
-        horizon=windows.obs.shape[1] - 1,
-        rtg=windows.rtg if rtg is None else rtg,
-        generator=generator,
-    )
-    return end_imagined_episodes(segments, context.task_data.task.termination, 1.0)
+    """Generate segments from the starts of windows and as long as they; without `rtg`, with their returns-to-go."""
+    horizon, target = windows.obs.shape[1] - 1, windows.rtg if rtg is None else rtg
+    return generate(context, model, windows.obs[:, 0], windows.act[:, 0], clone, generator, horizon=horizon, rtg=target)
 
 
 def scale_of(context: StudyContext) -> Scale:

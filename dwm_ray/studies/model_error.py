@@ -24,7 +24,7 @@ from dwm_ray.options import PositiveInt
 from dwm_ray.report.findings import Findings
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions, Subject, subjects, summary_line
 from dwm_ray.studies.error_views import Measured, Reference, figures, tables
-from dwm_ray.studies.futures import as_json, clone_of, generate, generated_futures, halves, true_futures
+from dwm_ray.studies.futures import as_json, clone_of, generate_like, generated_futures, halves, true_futures
 from dwm_ray.types import Segments, Windows
 from dwm_ray.world_models.base import WorldModel
 
@@ -76,7 +76,7 @@ def _measure_one(
     drivers = [LOGGED_ACTIONS, *driven] if model.starts_from_data else []
     pair = halves(windows, options.num_points, context.generator(seed))
     generator, shuffles = context.generator(seed + 2), torch.Generator().manual_seed(seed)
-    first, second = (generate(context, model, pair.start_from, clone, generator) for _ in range(2))
+    first, second = (generate_like(context, model, pair.start_from, clone, generator) for _ in range(2))
     futures = generated_futures(context, first)
     return Measured(
         label=subject.label,

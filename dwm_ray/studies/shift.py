@@ -21,7 +21,7 @@ from dwm_ray.report.panels import Line, Panel, plot_panels
 from dwm_ray.report.style import Figure
 from dwm_ray.report.table import Cell, Table
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions, Subject, subjects, summary_line
-from dwm_ray.studies.futures import as_json, clone_of, generate, generated_futures, halves, true_futures
+from dwm_ray.studies.futures import as_json, clone_of, generate_like, generated_futures, halves, true_futures
 
 METRICS: dict[str, Callable[[StepDistance], float]] = {"MMD²": lambda row: row.mmd.value, "KL": lambda row: row.kl}
 RECORDED = "recorded halves"
@@ -115,7 +115,7 @@ def _shifts_of(context: StudyContext, subject: Subject, clone: BehaviourClone, o
         context.log(f"{subject.label}: {setting.describe()}")
         values = {} if setting.temperature is None else {"temperature": setting.temperature}
         model, generator = subject.model.with_options(values), context.generator(options.study_seed + 1)
-        segments = generate(context, model, pair.start_from, clone, generator, setting.rtg)
+        segments = generate_like(context, model, pair.start_from, clone, generator, setting.rtg)
         futures = generated_futures(context, segments)
         rows = _compare(futures, recorded, options, subject.model.starts_from_data)
         found.append(Shift(subject.label, setting, rows))

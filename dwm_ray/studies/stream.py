@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from dwm_ray.blocks.stream import end_imagined_episodes
 from dwm_ray.config import RunConfig
 from dwm_ray.evaluation.clone import BehaviourClone
 from dwm_ray.replay.sources import selection
 from dwm_ray.studies.base import StudyContext
+from dwm_ray.studies.futures import generate
 from dwm_ray.studies.meter import timed
 from dwm_ray.types import Segments
 from dwm_ray.world_models.base import WorldModel
@@ -54,10 +54,23 @@ def stream_statistics(
     generator = context.generator(seed)
     starts = context.task_data.start_pairs(config.training.discount, context.device)
     rows = torch.randint(len(starts), (num_segments,), generator=generator, device=context.device)
-    found: list[Segments] = []
-    seconds = timed(
-        lambda: found.append(_generate(context, config, model, clone, starts[rows], generator)), context.device
-    )
+    pairs, found = starts[rows], list[Segments]()
+
+    def sample() -> None:
+        segments = generate(
+            context,
+            model,
+            pairs.obs[:, 0],
+            pairs.act[:, 0],
+            clone,
+            generator,
+            horizon=min(config.synthesis.horizon, model.max_horizon),
+            rtg=config.synthesis.target_rtg,
+            discount=config.training.discount,
+        )
+        found.append(segments)
+
+    seconds = timed(sample, context.device)
     [segments], select = found, selection(config)
     selected = select.apply(segments, generator)
     # The step that ends the task counts, later ones do not.
@@ -75,25 +88,6 @@ def stream_statistics(
 
 def _mean_over(values: Tensor, mask: Tensor) -> float:
     return float((values * mask).sum() / mask.sum())
-
-
-def _generate(
-    context: StudyContext,
-    config: RunConfig,
-    model: WorldModel,
-    clone: BehaviourClone,
-    starts: Segments,
-    generator: torch.Generator,
-) -> Segments:
-    segments = model.imagine(
-        starts.obs[:, 0],
-        starts.act[:, 0],
-        policy=(lambda obs, step: clone.sample(obs, generator)) if model.follows_policy else None,
-        horizon=min(config.synthesis.horizon, model.max_horizon),
-        rtg=config.synthesis.target_rtg,
-        generator=generator,
-    )
-    return end_imagined_episodes(segments, context.task_data.task.termination, config.training.discount)
 
 
 def _outside(context: StudyContext, states: Tensor) -> float:

@@ -10,7 +10,7 @@ import pytest
 
 from dwm_ray.benchmarks.cluster.faults import checks, scenarios
 from dwm_ray.benchmarks.cluster.faults.harness import FaultHarness
-from dwm_ray.benchmarks.cluster.faults.outcome import NotRun, Outcome
+from dwm_ray.benchmarks.cluster.faults.outcome import Outcome
 from dwm_ray.blocks import block_files
 from dwm_ray.blocks.journal import Journal
 from dwm_ray.blocks.stream import StreamSpec
@@ -41,7 +41,6 @@ def test_a_sweep_survives_kills_and_journals_for_every_row(cluster: str, file: P
         "a NaN loss",
     ]
     for line in found:
-        assert isinstance(line, Outcome)
         assert line.exact, line
         assert line.left == (), line
         if line.fault != "a sampler":  # its bound in seconds is for a machine that is not busy
@@ -98,7 +97,7 @@ def test_only_placement_groups_may_be_released_later(monkeypatch: pytest.MonkeyP
 def test_rows_of_the_table() -> None:
     bad = Outcome("a learner", "lost all", 1.25, "900 updates", False, ("actor Sampler",), False)
     assert bad.cells() == ["a learner", "lost all", "1.2 s", "900 updates", "NO", "actor Sampler", "NO"]
-    assert NotRun("a node", "one machine").cells()[1] == "not run here: one machine"
+    assert Outcome.not_run("a node", "one machine").cells() == ["a node", "not run here: one machine", *"–––––"]
 
 
 def test_an_error_in_a_scenario_is_a_row_and_the_next_ones_follow(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +111,7 @@ def test_an_error_in_a_scenario_is_a_row_and_the_next_ones_follow(monkeypatch: p
     monkeypatch.setattr(scenarios.memory, "sampler_memory", broken)
     monkeypatch.setattr(scenarios, "in_one_sweep", broken)
     monkeypatch.setattr(scenarios.resumed, "early_stop", broken)
-    monkeypatch.setattr(scenarios.storage, "blocked_and_full", lambda harness: [NotRun("storage", "no root")])
+    monkeypatch.setattr(scenarios.storage, "blocked_and_full", lambda harness: [Outcome.not_run("storage", "no root")])
     found = list(scenarios.provoke_all(Nowhere(), "pendulum", None))  # type: ignore[arg-type]
-    assert [getattr(line, "expected", None) for line in found[:4]] == [False, False, False, None]
+    assert [line.expected for line in found[:4]] == [False, False, False, None]
     assert "error: no disk" in found[0].cells()[1]

@@ -13,24 +13,17 @@ from pathlib import Path
 from uuid import uuid4
 
 import ray
-import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from dwm_ray.benchmarks.cluster.services import untrained_services
 from dwm_ray.blocks.block_files import stream_folder
 from dwm_ray.blocks.journal import FILE
 from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.config import RunConfig
-from dwm_ray.data.task_data import load_task_data
 from dwm_ray.distributed.buffer.shards import Shards
-from dwm_ray.distributed.cluster.resources import place
-from dwm_ray.distributed.services import ClusterServices
 from dwm_ray.distributed.workers.prefetcher import BLOCKS_PER_FETCH, FETCH_WAIT_S
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.row_log import read_rows
-from dwm_ray.training.model_store import save_model
-from dwm_ray.world_models.parts.build import new_model
-
-MODEL = "untrained"
 
 
 @dataclass(frozen=True)
@@ -88,20 +81,17 @@ class Samplers:
 def samplers(config: RunConfig, folder: Path, counts: Sequence[int]) -> Iterator[Samplers]:
     """Start as many samplers as the largest count, with a model that they have loaded."""
     config = config.with_values({"cluster.num_samplers": max(counts)})
-    run, task_data = RunFolder(folder), load_task_data(config)
-    save_model(run.world_model(MODEL), new_model(config, task_data, torch.device("cpu")), {})
-    services = ClusterServices.start(config, run, task_data.identity, place(config.cluster))
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), False)
-    spec, names = StreamSpec.of(config, MODEL), list(services.sampler_names)
-    buffers = {count: Shards.build(run.address, config.cluster, names[:count], here) for count in counts}
-    warm_up = replace(spec, num_segments=spec.block_rows, seed=-1)
-    ray.get([sampler.generate.remote(warm_up, 0)[1] for sampler in services.samplers])
-    try:
-        yield Samplers(run, spec, buffers)
-    finally:
-        others = [actor for buffer in buffers.values() for actor in buffer.actors]
-        for actor in (*services.samplers, *services.buffer.actors, services.leases, *others):
-            ray.kill(actor)
+    with untrained_services(config, folder) as (services, spec, run, _):
+        names = list(services.sampler_names)
+        buffers = {count: Shards.build(run.address, config.cluster, names[:count], here) for count in counts}
+        warm_up = replace(spec, num_segments=spec.block_rows, seed=-1)
+        try:
+            ray.get([sampler.draw.remote(warm_up, 0)[1] for sampler in services.samplers])
+            yield Samplers(run, spec, buffers)
+        finally:
+            for actor in (actor for buffer in buffers.values() for actor in buffer.actors):
+                ray.kill(actor)
 
 
 def _read_all(buffer: Shards, spec: StreamSpec) -> None:

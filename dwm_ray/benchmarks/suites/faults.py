@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar
@@ -39,6 +39,6 @@ class Faults:
             for row in scenarios.provoke_all(faults, options.task, options.data, self.updates):
                 rows.append(row)
                 console.print(" | ".join(row.cells()), highlight=False, soft_wrap=True)
-                write_json(path, {"faults": [one.to_json() for one in rows], "machine": busy_machine()})
+                write_json(path, {"faults": [asdict(one) for one in rows], "machine": busy_machine()})
         print(markdown_table(outcome.HEADERS, [row.cells() for row in rows]))
         print(path)

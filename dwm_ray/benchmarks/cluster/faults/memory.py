@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import psutil
@@ -13,17 +14,15 @@ import torch
 
 from dwm_ray.benchmarks.cluster.faults.harness import FaultHarness
 from dwm_ray.benchmarks.cluster.faults.outcome import Outcome
+from dwm_ray.benchmarks.cluster.services import MODEL, untrained_services
 from dwm_ray.blocks.block_files import stream_folder
 from dwm_ray.blocks.journal import Journal
 from dwm_ray.blocks.stream import StreamSpec, generate_block
 from dwm_ray.config import RunConfig
-from dwm_ray.data.task_data import TaskData, load_task_data
-from dwm_ray.distributed.cluster.resources import place
-from dwm_ray.distributed.services import ClusterServices
+from dwm_ray.data.task_data import TaskData
 from dwm_ray.runs.folder import RunFolder
-from dwm_ray.training.model_store import load_model, save_model
+from dwm_ray.training.model_store import load_model
 from dwm_ray.types import SegmentShape
-from dwm_ray.world_models.parts.build import new_model
 
 ALLOWED_BYTES = 150_000_000
 """Memory that the sampler may allocate after it has loaded its model; half of what a block needs."""
@@ -37,37 +36,25 @@ OPTIONS = {
     "cluster.num_samplers": 1,
     "cluster.learner_cpus": 0.5,
 }
-MODEL = "faults"
 
 
 def sampler_memory(harness: FaultHarness, base: RunConfig) -> Outcome:
     """Generate two blocks through a real buffer and sampler; compare the first with the block without a limit."""
     config = base.with_values(OPTIONS)
-    run, task_data = RunFolder(harness.folder / "memory"), load_task_data(config)
-    save_model(run.world_model(MODEL), new_model(config, task_data, torch.device("cpu")), {})
-    services = ClusterServices.start(config, run, task_data.identity, place(config.cluster))
-    try:
-        outcome = _limited(services, config, run, task_data)
-    finally:
-        for actor in (*services.samplers, *services.buffer.actors, services.leases):
-            ray.kill(actor)
-    return replace(outcome, left=harness.left())
-
-
-def _limited(services: ClusterServices, config: RunConfig, run: RunFolder, task_data: TaskData) -> Outcome:
-    spec, [sampler] = StreamSpec.of(config, MODEL), services.samplers
-    warm_up = replace(spec, num_segments=WARM_UP_ROWS, block_rows=WARM_UP_ROWS)
-    ray.get(sampler.generate.remote(warm_up, 0)[1])  # loads the model, and what libraries load at their first use
-    _limit_memory(ray.get(sampler.pid.remote()))
-    started = time.time()
-    blocks = _all_blocks(services, spec)
-    seconds = time.time() - started
+    with untrained_services(config, harness.folder / "memory") as (services, spec, run, task_data):
+        [sampler] = services.samplers
+        warm_up = replace(spec, num_segments=WARM_UP_ROWS, block_rows=WARM_UP_ROWS)
+        ray.get(sampler.draw.remote(warm_up, 0)[1])  # loads the model, and what libraries load at their first use
+        _limit_memory(ray.get(sampler.pid.remote()))
+        started = time.time()
+        blocks = _all_blocks(services.buffer.of(spec), spec)
+        seconds = time.time() - started
     splits = Journal(stream_folder(run.root, spec)).oom_splits
     same = np.allclose(blocks[0], _expected(config, run, task_data, spec), rtol=0, atol=1e-3)
     rows = "same rows as" if same else "OTHER rows than"
     behaviour = f"split {splits} times and generated both blocks in {seconds:.0f} s; {rows} with enough memory"
     exact = sum(map(len, blocks.values())) == spec.num_segments
-    return Outcome("a sampler out of memory", behaviour, None, "no row", exact, (), same and splits > 0)
+    return Outcome("a sampler out of memory", behaviour, None, "no row", exact, harness.left(), same and splits > 0)
 
 
 def _limit_memory(pid: int) -> None:
@@ -76,10 +63,10 @@ def _limit_memory(pid: int) -> None:
     resource.prlimit(pid, resource.RLIMIT_DATA, (held + ALLOWED_BYTES, resource.RLIM_INFINITY))
 
 
-def _all_blocks(services: ClusterServices, spec: StreamSpec) -> dict[int, np.ndarray]:
+def _all_blocks(buffer: Any, spec: StreamSpec) -> dict[int, np.ndarray]:
     blocks: dict[int, np.ndarray] = {}
     while True:
-        delivery = ray.get(services.buffer.of(spec).fetch.remote(spec, "reader", 1, 5.0, len(blocks)))
+        delivery = ray.get(buffer.fetch.remote(spec, "reader", 1, 5.0, len(blocks)))
         blocks |= {index: np.array(ray.get(ref)) for index, [ref] in delivery.blocks}
         if delivery.complete:
             return blocks

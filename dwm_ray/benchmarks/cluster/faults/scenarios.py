@@ -9,7 +9,7 @@ import torch
 
 from dwm_ray.benchmarks.cluster.faults import checks, killed, memory, resumed, storage
 from dwm_ray.benchmarks.cluster.faults.harness import FaultHarness
-from dwm_ray.benchmarks.cluster.faults.outcome import NotRun, Outcome
+from dwm_ray.benchmarks.cluster.faults.outcome import Outcome
 from dwm_ray.config import RunConfig
 from dwm_ray.experiment import profiles
 from dwm_ray.options import DataConfig
@@ -18,33 +18,34 @@ from dwm_ray.runs.folder import RunFailed
 NUM_UPDATES = 4000
 DIVERGING = ["--agent", "iql", "--agent.learning-rate", "1e30", "--agents", "td3_bc", "iql"]
 """Two trials of TD3+BC, and two of IQL whose learning diverges."""
-Row = Outcome | NotRun
 
 
-def provoke_all(harness: FaultHarness, task: str, data: str | None, num_updates: int = NUM_UPDATES) -> Iterator[Row]:
+def provoke_all(
+    harness: FaultHarness, task: str, data: str | None, num_updates: int = NUM_UPDATES
+) -> Iterator[Outcome]:
     """Yield the outcome of every fault as soon as it is known; an error in one scenario does not stop the others."""
     base = _base(task, data)
     yield from _guarded(harness, "a sampler out of memory", lambda: [memory.sampler_memory(harness, base)])
     yield from _guarded(harness, "kills in one sweep", lambda: in_one_sweep(harness, num_updates))
     yield from _guarded(harness, "early stopping (ASHA)", lambda: [resumed.early_stop(harness)])
     yield from _guarded(harness, "storage", lambda: storage.blocked_and_full(harness))
-    yield NotRun("a node", "it needs several machines")
+    yield Outcome.not_run("a node", "it needs several machines")
     if not torch.cuda.is_available():
-        yield NotRun("GPU memory", "no GPU; samplers use the same micro-batching when torch reports full memory")
+        yield Outcome.not_run("GPU memory", "no GPU; samplers use the same micro-batching on a GPU")
 
 
-def _guarded(harness: FaultHarness, faults: str, provoke: Callable[[], Iterable[Row]]) -> Iterator[Row]:
+def _guarded(harness: FaultHarness, faults: str, provoke: Callable[[], Iterable[Outcome]]) -> Iterator[Outcome]:
     """Yield the outcomes of some faults; after an error, yield a row that contains it."""
     try:
         yield from provoke()
     except (RunFailed, ValueError, OSError) as error:
         last = (str(error).strip().splitlines() or ["unknown"])[-1]
-        yield Outcome(faults, f"error: {last}", None, "–", None, (), False)
+        yield Outcome(faults, f"error: {last}")
     finally:
         harness.end_all()
 
 
-def in_one_sweep(harness: FaultHarness, num_updates: int) -> Iterator[Row]:
+def in_one_sweep(harness: FaultHarness, num_updates: int) -> Iterator[Outcome]:
     """Kill processes of a running sweep, then its driver; resume it, stop it by Ctrl-C, and resume it to its end.
 
     Row accounting and what remains are checked when the driver has ended; the result applies to all kills before.

@@ -14,7 +14,7 @@ from pathlib import Path
 from dwm_ray.benchmarks.cluster.faults import checks
 from dwm_ray.benchmarks.cluster.faults.harness import FaultHarness, Sweep
 from dwm_ray.benchmarks.cluster.faults.killed import ENDLESS, SMALL, wait_for_blocks, wait_for_progress
-from dwm_ray.benchmarks.cluster.faults.outcome import NotRun, Outcome
+from dwm_ray.benchmarks.cluster.faults.outcome import Outcome
 
 SIZE_MB = 2048
 """More than the endless stream fills; the file only occupies what is written."""
@@ -23,11 +23,11 @@ TOOLS = ("mkfs.ext4", "mount", "umount", "fsfreeze")
 BLOCKED, FULL = "storage that blocks", "storage that is full"
 
 
-def blocked_and_full(harness: FaultHarness) -> list[Outcome | NotRun]:
+def blocked_and_full(harness: FaultHarness) -> list[Outcome]:
     """Run one sweep whose folder is on such a disk."""
     why = _obstacle()
     if why:
-        return [NotRun(BLOCKED, why), NotRun(FULL, why)]
+        return [Outcome.not_run(BLOCKED, why), Outcome.not_run(FULL, why)]
     with _disk(harness.folder) as disk:
         sizes = ["--training.num-updates", "1500", "--training.log-every", "100", "--training.checkpoint-every", "400"]
         about = ["--agents", "td3_bc", "--cluster.max-failures", "1"]
