@@ -87,7 +87,7 @@ def _learn_parts(context: StudyContext, config: RunConfig, model: WorldModel | N
         count = -(-config.training.num_updates // config.synthesis.refresh_every)
         another = _learner(context, config, model, bursts)  # a learner has one first refresh
         flops = count_flops(lambda: another.run(1)) - reading.flops
-        parts.append(PartCost(REFRESH, "refresh", count, max(0.0, first_s - reading.seconds), flops))
+        parts.append(PartCost(REFRESH, "cycle", count, max(0.0, first_s - reading.seconds), flops))
     return parts
 
 
