@@ -40,7 +40,7 @@ GPU_TEST = "torch.cuda.is_available()"
 
 @dataclass(frozen=True)
 class Part:
-    """One suite with its options, and its share of the time budget."""
+    """One suite with its options, and its part of the time budget."""
 
     name: str
     words: tuple[str, ...]
@@ -138,7 +138,7 @@ class Gpu:
 
 
 def run_part(part: Part, common: tuple[str, ...], programs: Path, deadline: float) -> PartResult:
-    """Run one part in a process of its own, for its share of the budget or what is left of it."""
+    """Run one part in a process of its own, within its time limit and the remaining budget."""
     left = deadline - time.monotonic()
     if left < LEAST_S:
         return PartResult(part.name, [], "skipped", "the time budget is used up")

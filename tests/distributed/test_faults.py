@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dwm_ray.benchmarks.cluster.faults import checks, scenarios
+from dwm_ray.benchmarks.cluster.faults import checks, killed, resumed, scenarios, storage
 from dwm_ray.benchmarks.cluster.faults.harness import FaultHarness
 from dwm_ray.benchmarks.cluster.faults.outcome import Outcome
 from dwm_ray.blocks import block_files
 from dwm_ray.blocks.journal import Journal
 from dwm_ray.blocks.stream import StreamSpec
+from dwm_ray.cli import session
 from dwm_ray.types import SegmentShape
+from pipelines import sweep
 
 SHAPE = SegmentShape(horizon=1, obs_size=1, act_size=1, num_actions=1)
 SPEC = StreamSpec("model", {}, 0.5, 0.9, 8, 4, 0)
@@ -115,3 +117,9 @@ def test_an_error_in_a_scenario_is_a_row_and_the_next_ones_follow(monkeypatch: p
     found = list(scenarios.provoke_all(Nowhere(), "pendulum", None))  # type: ignore[arg-type]
     assert [line.expected for line in found[:4]] == [False, False, False, None]
     assert "error: no disk" in found[0].cells()[1]
+
+
+@pytest.mark.parametrize("words", [scenarios.DIVERGING, resumed.ASHA, storage.SIZES])
+def test_options_of_the_sweeps_are_valid(words: list[str]) -> None:
+    _, config, _ = session.options(sweep.Command, [*killed.SMALL, *killed.ENDLESS, *words], "")
+    assert config.synthesis.num_segments == 10_000_000

@@ -15,6 +15,12 @@ from dwm_ray.runs.folder import read_json
 from dwm_ray.runs.row_log import read_rows
 
 STOPPED_BY_CTRL_C = 130
+ASHA = [
+    *("--training.num-updates", "900", "--training.log-every", "100", "--training.checkpoint-every", "300"),
+    *("--scheduler", "asha", "--grace-share", "0.3", "--evaluation.every", "300"),
+    *("--agents", "td3_bc", "bc", "--seeds", "2"),
+]
+"""Trials of which some are stopped early."""
 
 
 def driver(harness: FaultHarness, sweep: Sweep) -> tuple[Outcome, Sweep]:
@@ -71,11 +77,7 @@ def nan_loss(harness: FaultHarness, run: Path) -> Outcome:
 
 def early_stop(harness: FaultHarness) -> Outcome:
     """Let ASHA stop trials: their processes end while the sweep continues."""
-    sizes = ["--synthesis.num-segments", "4096", "--training.num-updates", "900", "--training.log-every", "100"]
-    stops = ["--training.checkpoint-every", "300", "--scheduler", "asha", "--grace-share", "0.3"]
-    sweep = harness.sweep(
-        *SMALL, *sizes, *stops, "--evaluation.every", "300", "--agents", "td3_bc", "bc", "--seeds", "2"
-    )
+    sweep = harness.sweep(*SMALL, *ASHA, "--synthesis.num-segments", "4096")
     sweep.wait(lambda: harness.pids(LEARNER), "learners")
     code, stopped = sweep.exit_code(), len(checks.with_status(sweep.run, "stopped"))
     behaviour = f"{stopped} trials stopped early, {len(checks.with_status(sweep.run, 'done'))} done"

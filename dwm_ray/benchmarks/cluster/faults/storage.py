@@ -19,6 +19,10 @@ from dwm_ray.benchmarks.cluster.faults.outcome import Outcome
 SIZE_MB = 2048
 """More than the endless stream fills; the file only occupies what is written."""
 BLOCKED_S = 6.0
+SIZES = [
+    *("--training.num-updates", "1500", "--training.log-every", "100", "--training.checkpoint-every", "400"),
+    *("--agents", "td3_bc", "--cluster.max-failures", "1"),
+]
 TOOLS = ("mkfs.ext4", "mount", "umount", "fsfreeze")
 BLOCKED, FULL = "storage that blocks", "storage that is full"
 
@@ -29,9 +33,7 @@ def blocked_and_full(harness: FaultHarness) -> list[Outcome]:
     if why:
         return [Outcome.not_run(BLOCKED, why), Outcome.not_run(FULL, why)]
     with _disk(harness.folder) as disk:
-        sizes = ["--training.num-updates", "1500", "--training.log-every", "100", "--training.checkpoint-every", "400"]
-        about = ["--agents", "td3_bc", "--cluster.max-failures", "1"]
-        sweep = harness.sweep(*SMALL, *ENDLESS, *sizes, *about, output=disk)
+        sweep = harness.sweep(*SMALL, *ENDLESS, *SIZES, output=disk)
         sweep.wait(lambda: min(checks.updates(sweep.run).values(), default=0) > 0, "running learners")
         blocked, full = _blocked(disk, sweep), _full(harness, disk, sweep)
         return [replace(blocked, exact=full.exact), full]
