@@ -25,7 +25,7 @@ SWEEP = Path(__file__).parents[2] / "pipelines" / "sweep.py"
 
 @pytest.mark.cluster
 @pytest.mark.timeout(1800)  # the machine may be busy
-def test_a_sweep_survives_kills_and_journals_for_every_row(cluster: str, file: Path, tmp_path: Path) -> None:
+def test_a_sweep_survives_kills_and_accounts_for_every_row(cluster: str, file: Path, tmp_path: Path) -> None:
     """Sampler, buffer, storage, learner, trial; the driver and truncated files; Ctrl-C; NaN; nothing is left behind."""
     harness = FaultHarness(cluster, tmp_path, SWEEP, ("--task", "pendulum", "--data", str(file)))
     try:

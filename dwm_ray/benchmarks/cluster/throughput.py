@@ -87,7 +87,7 @@ def samplers(config: RunConfig, folder: Path, counts: Sequence[int]) -> Iterator
         buffers = {count: Shards.build(run.address, config.cluster, names[:count], here) for count in counts}
         warm_up = replace(spec, num_segments=spec.block_rows, seed=-1)
         try:
-            ray.get([sampler.draw.remote(warm_up, 0)[1] for sampler in services.samplers])
+            ray.get([sampler.generate.remote(warm_up, 0)[1] for sampler in services.samplers])
             yield Samplers(run, spec, buffers)
         finally:
             for actor in (actor for buffer in buffers.values() for actor in buffer.actors):
