@@ -17,12 +17,14 @@ from typing import Annotated, ClassVar
 
 import tyro
 
+from dwm_ray.agents.base import Agent
 from dwm_ray.benchmarks.measure import Call, Workload
 from dwm_ray.benchmarks.setup import BenchmarkSetup
 from dwm_ray.blocks.stream import StreamSpec, generate_block
 from dwm_ray.config import RunConfig
 from dwm_ray.experiment.grouping import stackable_agents
 from dwm_ray.registry import find
+from dwm_ray.replay.source import BatchSource
 from dwm_ray.training import learner as training
 
 UPDATES_PER_CALL = 20
@@ -115,15 +117,12 @@ def recorded(setup: BenchmarkSetup, config: RunConfig) -> Call:
 def population(setup: BenchmarkSetup, config: RunConfig, num_members: int) -> Call:
     """Learn from recorded transitions in a population; each member has its own seed."""
     agents = [setup.agent(config.with_values({"seed": seed})) for seed in range(num_members)]
-    generators = tuple(setup.generator() for _ in agents)
-    learner = training.Learner(agents, [setup.real(config)] * num_members, generators, config.execution)
-    return partial(learner.run, UPDATES_PER_CALL)
+    return _updates(setup, config, agents, setup.real(config))
 
 
 def stream(setup: BenchmarkSetup, config: RunConfig) -> Call:
     """Learn from segments that were generated ahead of time."""
-    learner = training.Learner([setup.agent(config)], [setup.stream(config)], [setup.generator()], config.execution)
-    return partial(learner.run, UPDATES_PER_CALL)
+    return _updates(setup, config, [setup.agent(config)], setup.stream(config))
 
 
 def generate(setup: BenchmarkSetup, config: RunConfig) -> Call:
@@ -142,5 +141,10 @@ def generate(setup: BenchmarkSetup, config: RunConfig) -> Call:
 def inline(setup: BenchmarkSetup, config: RunConfig) -> Call:
     """Learn from segments that are generated within each update."""
     agent = setup.agent(config)
-    learner = training.Learner([agent], [setup.inline(config, agent)], [setup.generator()], config.execution)
+    return _updates(setup, config, [agent], setup.inline(config, agent))
+
+
+def _updates(setup: BenchmarkSetup, config: RunConfig, agents: list[Agent], source: BatchSource) -> Call:
+    generators = [setup.generator() for _ in agents]
+    learner = training.Learner(agents, [source] * len(agents), generators, config.execution)
     return partial(learner.run, UPDATES_PER_CALL)
