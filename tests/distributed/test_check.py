@@ -1,4 +1,4 @@
-"""The check of a cluster's nodes: each fault is told apart, and nothing is left behind."""
+"""The check of a cluster's nodes: every problem has its own message, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -13,80 +13,65 @@ import ray
 from programs import load_program
 
 from dwm_ray.distributed import node_report
-from dwm_ray.distributed.cluster.check import (
-    Facts,
-    Node,
-    clock_skew,
-    code_fingerprint,
-    inspect_cluster,
-    local_facts,
-    local_versions,
-)
-from dwm_ray.distributed.cluster.probe import folder_probe, folder_problem
+from dwm_ray.distributed.cluster import check
+from dwm_ray.distributed.cluster.check import Facts, Node, folder_probe, inspect_cluster, read_probe
+from dwm_ray.runs.storage import Storage
 
 GOOD = Facts({"python": "3.11.7", "torch": "2.13.0"}, ("H200 139 GiB",), 10**12, None)
 NODE = Node("worker", "10.0.0.2", 8, 1, GOOD)
 
 
-def test_a_good_node_has_no_problem() -> None:
-    assert NODE.problems(GOOD) == []
+def other_facts(**changes: object) -> Node:
+    return replace(NODE, facts=replace(GOOD, **changes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("node", "problem"),
     [
-        (
-            replace(NODE, facts=replace(GOOD, versions={**GOOD.versions, "torch": "2.12.0"})),
-            "torch is 2.12.0, the driver",
-        ),
-        (replace(NODE, facts=replace(GOOD, versions={"python": "3.11.7"})), "torch is None, the driver has 2.13.0"),
+        (other_facts(versions={**GOOD.versions, "torch": "2.12.0"}), "torch is 2.12.0, the driver has 2.13.0"),
+        (other_facts(versions={"python": "3.11.7"}), "torch is None, the driver has 2.13.0"),
         (replace(NODE, gpus=2), "Ray counts 2 GPUs, torch can use 1"),
         (replace(NODE, skew_s=-3.0, error_s=0.5), "its clock is -3.0 s from the driver's; expected at most 1 s"),
-        (replace(NODE, facts=replace(GOOD, storage="/runs does not exist here")), "storage: /runs does not exist here"),
+        (other_facts(storage="/runs does not exist here"), "storage: /runs does not exist here"),
         (replace(NODE, facts=None, error="no answer within 90 s"), "no answer within 90 s"),
     ],
 )
-def test_each_fault_is_one_line(node: Node, problem: str) -> None:
-    [line] = node.problems(GOOD)
-    assert line.startswith(problem)
+def test_each_problem_is_one_line(node: Node, problem: str) -> None:
+    assert node.problems(GOOD) == [problem]
 
 
-def test_a_skew_that_the_round_trip_explains_is_none() -> None:
-    assert replace(NODE, skew_s=3.0, error_s=2.5).problems(GOOD) == []
+def test_a_good_node_has_no_problem_and_a_slow_round_trip_is_none() -> None:
+    assert NODE.problems(GOOD) == replace(NODE, skew_s=3.0, error_s=2.5).problems(GOOD) == []
 
 
 def test_the_fastest_round_trip_counts() -> None:
     now = 0.0
     trips: Iterator[tuple[float, float]] = iter([(4.0, 0.0), (0.01, 0.03), *[(1.0, 1.0)] * 20])  # seconds there, back
 
-    def here() -> float:
-        return now
-
-    def ask() -> float:
+    def remote() -> float:
         nonlocal now
         there, back = next(trips)
         now += there + back
         return now - back + 100.0
 
-    skew, error = clock_skew(ask, here)
-    assert skew == pytest.approx(
-        100.0 - 0.01, abs=1e-9
-    )  # the middle of an uneven trip is off by half of the difference
-    assert error == pytest.approx(0.02, abs=1e-9)
-    assert abs(skew - 100.0) <= error
+    skew, uncertainty = check.clock_skew(remote, lambda: now)
+    # The middle of an uneven trip is off by half of the difference.
+    assert (skew, uncertainty) == (pytest.approx(100.0 - 0.01, abs=1e-9), pytest.approx(0.02, abs=1e-9))
 
 
-def test_the_folder_probe_leaves_nothing(tmp_path: Path) -> None:
+def test_a_probe_leaves_nothing(tmp_path: Path) -> None:
     with folder_probe(tmp_path / "a" / "runs") as (probe, token):
-        assert Path(probe).parent == tmp_path / "a" / "runs"
-        assert folder_problem(Path(probe), token) is None
+        assert Storage.parse(probe).parent == Storage.folder(tmp_path / "a" / "runs")
+        problem, seconds = read_probe(probe, token)
+        assert problem is None
+        assert seconds is not None
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ZeroDivisionError), folder_probe(tmp_path):
         _ = 1 / 0
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_somebody_has_begun_to_use_stays(tmp_path: Path) -> None:
+def test_a_folder_in_use_by_another_program_stays(tmp_path: Path) -> None:
     with folder_probe(tmp_path / "runs"):
         (tmp_path / "runs" / "other").touch()
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["other"]
@@ -94,44 +79,47 @@ def test_a_folder_that_somebody_has_begun_to_use_stays(tmp_path: Path) -> None:
 
 def test_an_output_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"--output .*file: cannot write there"), folder_probe(tmp_path / "file"):
+    with (
+        pytest.raises(ValueError, match=r"--output .*file: storage .*file: cannot write"),
+        folder_probe(tmp_path / "file"),
+    ):
         pass
 
 
-def test_folders_that_are_not_the_drivers_are_told_apart(tmp_path: Path) -> None:
+def test_folders_that_are_not_the_drivers_are_distinguished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with folder_probe(tmp_path / "runs") as (probe, token):
-        assert "is not the driver's folder" in (folder_problem(Path(probe), "other") or "")
-        empty = folder_problem(tmp_path / "runs" / ".check-elsewhere", token)
-        assert empty is not None
-        assert empty.endswith("the driver's file is not there")
-        absent = folder_problem(tmp_path / "mnt" / ".check-x", token)
-        assert absent == f"{tmp_path / 'mnt'} does not exist here"
+        runs = f"{tmp_path / 'runs'}"
+        assert read_probe(probe, "other") == (f"{runs} is not the driver's", None)
+        absent = read_probe((tmp_path / "runs" / ".check-x").as_uri(), token)
+        assert absent == (f"{runs} is not the driver's: the driver's file is not there", None)
+        missing = read_probe((tmp_path / "mnt" / ".check-x").as_uri(), token)
+        assert missing == (f"{tmp_path / 'mnt'} does not exist here", None)
 
+        def read_only(path: Path, content: bytes) -> int:
+            raise OSError(30, "Read-only file system")
 
-def test_a_share_that_is_read_only_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(**options: object) -> None:
-        raise OSError(30, "Read-only file system")
-
-    with folder_probe(tmp_path) as (probe, token):
-        monkeypatch.setattr("dwm_ray.distributed.cluster.probe.tempfile.NamedTemporaryFile", refuse)
-        assert folder_problem(Path(probe), token) == f"{tmp_path}: Read-only file system"
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "write_bytes", read_only)
+            problem, _ = read_probe(probe, token)
+        assert problem is not None
+        assert "Read-only file system" in problem
 
 
 def test_code_that_differs_has_another_fingerprint(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("x = 1\n")
-    before = code_fingerprint(tmp_path)
+    before = check.code_fingerprint(tmp_path)
     (tmp_path / "note.txt").write_text("no code")
-    assert code_fingerprint(tmp_path) == before
+    assert check.code_fingerprint(tmp_path) == before
     (tmp_path / "b.py").write_text("")
-    assert code_fingerprint(tmp_path) != before
+    assert check.code_fingerprint(tmp_path) != before
 
 
 def test_the_drivers_own_facts(tmp_path: Path) -> None:
     with folder_probe(tmp_path) as (probe, token):
-        facts = local_facts(probe, token)
+        facts = check.local_facts(probe, token)
     assert facts.storage is None
     assert facts.free_bytes > 0
-    assert facts.versions == local_versions()
+    assert facts.versions == check.local_versions()
     assert facts.versions["ray"] == ray.__version__
 
 
@@ -149,7 +137,7 @@ def checked(train: ModuleType, monkeypatch: pytest.MonkeyPatch, output: Path, *n
     return train.main(["--check-cluster", "--output", str(output)])
 
 
-def test_the_flag_ends_with_1_where_a_node_has_a_problem_and_makes_no_run(
+def test_the_program_exits_with_1_if_a_node_has_a_problem_and_creates_no_run(
     train: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = replace(NODE, name="other", facts=None, error="no answer within 90 s")
@@ -162,13 +150,13 @@ def test_the_flag_ends_with_1_where_a_node_has_a_problem_and_makes_no_run(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_flag_refuses_what_makes_a_run(train: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_check_refuses_options_of_a_run(train: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     assert train.main(["--check-cluster", "--in-process"]) == 2
     assert "--check-cluster: makes no run" in capsys.readouterr().err
 
 
 @pytest.mark.cluster
-def test_this_machines_cluster_is_good(cluster: str, tmp_path: Path) -> None:
+def test_the_cluster_of_this_machine_has_no_problem(cluster: str, tmp_path: Path) -> None:
     driver, nodes = inspect_cluster(tmp_path)
     [node] = nodes
     assert node.problems(driver) == []

@@ -135,7 +135,7 @@ def test_the_cluster_is_checked_host_by_host(site: Site) -> None:
     mounts = site.network.hosts["sampler"].space.enter("mount")
     subprocess.run([*mounts, "umount", "/mnt/runs"], check=True)
     out = job(site, *check, code=1)
-    assert re.search(r"sampler \(10\.77\.0\.12\): storage: /mnt/runs is not the driver's folder", out), out
+    assert re.search(r"sampler \(10\.77\.0\.12\): storage: /mnt/runs is not the driver's", out), out
     assert "3 nodes, 2 trials at once, 1 problems" in out
     subprocess.run([*mounts, "mount", "--bind", site.network.share, "/mnt/runs"], check=True)
     assert [path.name for path in site.network.share.iterdir()] == ["pendulum.hdf5"], "a check leaves nothing"

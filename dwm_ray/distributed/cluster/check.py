@@ -1,17 +1,21 @@
 """Check every node of a cluster before a run: versions, GPUs, clock, and access to the run's folder or storage.
 
-One actor is pinned to each alive node. Clocks are compared as in NTP: the node's time is assigned to the middle of the
-request's round trip, and the fastest of several requests counts.
+One actor is pinned to each alive node. The driver writes a random token to the run's folder or storage, which a node
+must read at the same place, so that a different folder of the same name is detected; then it must write a file there.
+Clocks are compared as in NTP: the node's time is assigned to the middle of the request's round trip, and the fastest of
+several requests counts.
 """
 
 from __future__ import annotations
 
 import hashlib
 import platform
+import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +26,7 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import dwm_ray
-from dwm_ray.distributed.cluster.probe import folder_probe, read_probe, storage_probe
+from dwm_ray.runs.storage import Storage, StorageFailed
 
 TIMEOUT_S = 90.0
 """Timeout of a node's first answer: its worker process imports Ray and torch, perhaps from a share."""
@@ -43,7 +47,7 @@ class Facts:
     storage: str | None
     """Reason why the run's folder or storage cannot be used, or None."""
     storage_s: float | None = None
-    """Seconds to write, read and delete a small file there; None for a folder."""
+    """Seconds to write, read and delete a small file there."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def inspect_cluster(output: Path, storage: str | None = None) -> tuple[Facts, li
         ValueError: The driver cannot write `output`, or `storage` if it is given.
     """
     alive = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: str(node["NodeManagerHostname"]))
-    with folder_probe(output) if storage is None else storage_probe(storage) as (probe, token):
+    with folder_probe(output) if storage is None else probe_file(Storage.parse(storage), "--storage") as (probe, token):
         inspectors = [_start_inspector(node["NodeID"]) for node in alive]
         answers = [inspector.facts.remote(probe, token) for inspector in inspectors]
         ray.wait(answers, num_returns=len(answers), timeout=TIMEOUT_S)  # one timeout for all nodes together
@@ -103,12 +107,52 @@ def inspect_cluster(output: Path, storage: str | None = None) -> tuple[Facts, li
         return local_facts(probe, token), nodes
 
 
+@contextmanager
+def folder_probe(output: Path) -> Iterator[tuple[str, str]]:
+    """Write a probe file to a folder; remove everything that was created. See `probe_file`."""
+    missing = [path for path in (output, *output.parents) if not path.exists()]
+    with probe_file(Storage.folder(output), f"--output {output}") as probe:
+        yield probe
+    with suppress(OSError):  # not empty: another program uses the folder
+        for path in missing:
+            path.rmdir()
+
+
+@contextmanager
+def probe_file(storage: Storage, option: str) -> Iterator[tuple[str, str]]:
+    """Yield (address of a file with a token, token); delete the file. Raise ValueError if it cannot be written."""
+    name, token = f".check-{secrets.token_hex(8)}", secrets.token_hex(16)
+    try:
+        storage.write(name, token.encode())
+    except StorageFailed as error:
+        raise ValueError(f"{option}: {error}") from error
+    try:
+        yield storage.child(name).address, token
+    finally:
+        storage.delete(name)
+
+
+def read_probe(probe: str, token: str) -> tuple[str | None, float | None]:
+    """Return (reason why this process cannot use the driver's storage, seconds of a round trip)."""
+    file = Storage.parse(probe)
+    storage = file.parent
+    if storage.scheme == "file" and not Path(storage.path).is_dir():
+        return f"{storage} does not exist here", None
+    try:
+        if storage.read(file.name) != token.encode():
+            return f"{storage} is not the driver's", None
+        return None, storage.probe()
+    except FileNotFoundError:
+        return f"{storage} is not the driver's: the driver's file is not there", None
+    except StorageFailed as error:
+        return str(error), None
+
+
 def local_facts(probe: str, token: str) -> Facts:
     """Return the facts of this process."""
-    problem, seconds = read_probe(probe, token)
     gpus = tuple(_gpu(index) for index in range(torch.cuda.device_count()))
     free = shutil.disk_usage(tempfile.gettempdir()).free
-    return Facts(local_versions(), gpus, free, problem, seconds)
+    return Facts(local_versions(), gpus, free, *read_probe(probe, token))
 
 
 def local_versions() -> dict[str, str]:
@@ -131,13 +175,12 @@ def code_fingerprint(package: Path) -> str:
 
 def clock_skew(remote: Callable[[], float], local: Callable[[], float] = time.time) -> tuple[float, float]:
     """Return (skew, uncertainty), both in seconds, of the `remote` clock against the `local` one."""
-    best = (0.0, float("inf"))
+    trips = []
     for _ in range(CLOCK_REQUESTS):
-        sent = local()
-        there = remote()
-        received = local()
-        best = min(best, (there - (sent + received) / 2, (received - sent) / 2), key=lambda pair: pair[1])
-    return best
+        sent, there, received = local(), remote(), local()
+        trips.append(((received - sent) / 2, there - (sent + received) / 2))
+    uncertainty, skew = min(trips)
+    return skew, uncertainty
 
 
 def _gpu(index: int) -> str:

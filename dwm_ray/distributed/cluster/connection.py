@@ -20,11 +20,8 @@ STARTUP_TIMEOUT = "timed out during startup"
 def connect() -> str:
     """Join the cluster of RAY_ADDRESS (set by `ray job submit`) or start one here; return the dashboard's address.
 
-    A second call has no effect.
-
-    Raises:
-        ValueError: No cluster answers at RAY_ADDRESS, or it runs without its dashboard.
-        RunFailed: This machine is too busy for Ray to start.
+    A second call has no effect. Raise ValueError if no cluster answers at RAY_ADDRESS or it runs without its dashboard,
+    and RunFailed if this machine is too busy for Ray to start.
     """
     if not ray.is_initialized():
         settings.apply()
@@ -34,7 +31,8 @@ def connect() -> str:
             "the Ray cluster runs without its dashboard, which Ray Train needs to free the resources of ended trials; "
             "install ray[default] on the head and start it with --include-dashboard=true"
         )
-    token = f" (requires the token in {_token_file()})" if os.environ["RAY_AUTH_MODE"] == "token" else ""
+    token_file = os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")
+    token = f" (requires the token in {token_file})" if os.environ["RAY_AUTH_MODE"] == "token" else ""
     return f"Ray dashboard: http://{dashboard}{token}"
 
 
@@ -58,10 +56,6 @@ def _init(address: str | None) -> Any:
             f"Ray did not start within its limit of 30 s (load of this machine: {os.getloadavg()[0]:.0f} on "
             f"{os.cpu_count()} CPUs); start again, or continue with --resume, when the machine is less busy"
         ) from error
-
-
-def _token_file() -> str:
-    return os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")
 
 
 def cluster_has_gpus() -> bool:

@@ -1,9 +1,8 @@
 """Placement groups that stopped programs left in a cluster.
 
-Ray removes a job's placement groups when its driver ends. Ray 2.60 can miss a group that was being created at that
-moment, for example when a sweep is killed or interrupted while a learner starts. The resources of such a group stay
-reserved, and the next trial waits for them indefinitely. A program therefore removes its own groups when it is
-interrupted, and the groups of killed programs when it joins a cluster.
+Ray 2.60 removes a job's placement groups when its driver ends but can miss a group that was being created at that
+moment. Its resources stay reserved, and the next trial waits for them indefinitely. A program therefore removes its own
+groups when it is interrupted, and the groups of killed programs when it joins a cluster.
 """
 
 from __future__ import annotations

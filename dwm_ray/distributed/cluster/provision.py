@@ -1,11 +1,8 @@
 """Request nodes from the autoscaler, wait until they join, and withdraw the request at the end of the program.
 
-A cluster that is scaled down to its head has no room for samplers and learners, so a program requests room for both.
-Afterwards the work itself retains the nodes: samplers hold their resources all the time, and Ray Train requests its
-learners.
-
-A cluster stores one request. Ray Train's coordinator overwrites it every 20 s, also long after its own run, so this
-program repeats its request at every poll. The request is withdrawn at every end of the program that Python can handle
+The request is for a cluster that is scaled down to its head. Once the program runs, its samplers and learners retain
+the nodes. A cluster stores one request, and Ray Train's coordinator overwrites it every 20 s, also long after its own
+run, so the request is repeated at every poll. It is withdrawn at every end of the program that Python can handle
 (Ctrl-C and SIGTERM included), but not after SIGKILL.
 """
 
@@ -38,9 +35,8 @@ Print = Callable[[str], None]
 def provisioned(config: ClusterConfig, on_message: Print) -> Iterator[Placement]:
     """Yield the cluster's placement as soon as it has room for the configured processes.
 
-    Raises:
-        ValueError: The cluster has no room even with all nodes that its autoscaler may add.
-        RunFailed: Nodes do not join within `wait_for_nodes_s`.
+    Raise ValueError if there is no room even with all nodes that the autoscaler may add, and RunFailed if nodes do not
+    join within `wait_for_nodes_s`.
     """
     limits = scaling_limits()
     if limits is None:

@@ -96,15 +96,10 @@ def compute_quotas(config: ClusterConfig, nodes: list[Resources]) -> Quotas:
 
 
 def place(config: ClusterConfig, nodes: list[Resources] | None = None, quotas: Quotas | None = None) -> Placement:
-    """Divide the nodes: samplers first, then slots of one trial process and one learner each.
+    """Divide the nodes (by default the alive ones): samplers first, then slots of a trial process and a learner.
 
-    Args:
-        config: Numbers of processes and their sizes.
-        nodes: Nodes to divide; by default the alive nodes.
-        quotas: Quotas of the complete cluster if `nodes` are only a part of it.
-
-    Raises:
-        InsufficientResourcesError: The nodes have no room for all samplers and learners.
+    `quotas` are those of the complete cluster if `nodes` are a part of it. Raise InsufficientResourcesError if the
+    nodes have no room for all samplers and learners.
     """
     nodes = alive_nodes() if nodes is None else nodes
     quotas = quotas or compute_quotas(config, nodes)

@@ -1,4 +1,4 @@
-"""Environment variables of Ray that the project sets. Variables that the user has set are left alone.
+"""Environment variables of Ray that the project sets, unless the user has set them.
 
 A cluster started here requires a token, kept in a file that only the user can read, and listens on loopback only.
 """
