@@ -32,6 +32,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
 from dwm_ray.blocks import block_files
 from dwm_ray.blocks.stream import StreamSpec
+from dwm_ray.distributed.buffer import stream
 
 __all__ = ["store"]
 
@@ -129,7 +130,7 @@ def failing(error: Exception, *calls: int) -> Failure:
     return lambda call: error if call in calls else None
 
 
-BROKEN = RayTaskError("draw", "traceback", ValueError("model/xyz: no readable checkpoint"))
+BROKEN = RayTaskError("generate", "traceback", ValueError("model/xyz: no readable checkpoint"))
 AWAY = ActorUnavailableError("restarting", b"\0" * 16)
 
 
@@ -149,9 +150,16 @@ def test_another_sampler_takes_over_from_a_dead_one(tmp_path: Path, store: Store
     assert len(dead.asked) == 1
 
 
-def test_readers_are_told_why_a_stream_cannot_be_drawn(tmp_path: Path, store: Store) -> None:
-    buffer = build(tmp_path, store, Sampler(tmp_path, lambda call: BROKEN))
-    with pytest.raises(ValueError, match=rf"stream {spec().fingerprint} cannot be generated: .*no readable checkpoint"):
+FULL = RayTaskError("generate", "traceback", OSError(28, "No space left on device"))
+
+
+@pytest.mark.parametrize(("error", "reason"), [(BROKEN, "no readable checkpoint"), (FULL, "No space left")])
+def test_readers_receive_the_reason_if_a_stream_fails(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    monkeypatch.setattr(stream, "STORAGE_TIMEOUT_S", 0.0)
+    buffer = build(tmp_path, store, Sampler(tmp_path, lambda call: error))
+    with pytest.raises(ValueError, match=rf"stream {spec().fingerprint} cannot be generated: .*{reason}"):
         asyncio.run(read(buffer, "a", spec()))
 
 

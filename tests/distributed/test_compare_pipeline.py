@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,9 +25,9 @@ OPTIONS = f"""
 """
 
 
-def call(program: str, *args: object) -> str:
+def call(program: str, *args: object, **env: str) -> str:
     command = [sys.executable, str(PIPELINES / program), *map(str, args)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(command, env=os.environ | env, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
@@ -35,8 +36,8 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
-def test_two_methods_are_compared_and_their_folder_is_a_run(file: Path, tmp_path: Path) -> None:
-    out = call("compare.py", *OPTIONS.split(), "--data", file, "--output", tmp_path)
+def test_two_methods_are_compared_and_their_folder_is_a_run(file: Path, cluster: str, tmp_path: Path) -> None:
+    out = call("compare.py", *OPTIONS.split(), "--data", file, "--output", tmp_path, RAY_ADDRESS=cluster)
     run = Path(out.strip().splitlines()[-1])
     [task] = read(run / "comparison.json")["tasks"]
     free, dwm = task["methods"]

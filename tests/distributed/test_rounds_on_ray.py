@@ -62,9 +62,9 @@ def test_samplers_draw_what_one_process_draws_even_when_they_die(cluster: str, f
     stop(services)
 
 
-def test_dydiff_learns_from_rounds_and_shows_their_age(file: Path, tmp_path: Path) -> None:
+def test_dydiff_learns_from_refreshed_rollouts_and_records_their_age(file: Path, cluster: str, tmp_path: Path) -> None:
     data = ["--task", "pendulum", "--data", file, "--output", tmp_path / "runs"]
-    run = finish(start(tmp_path, *DYDIFF.split(), *data, program=TRAIN))
+    run = finish(start(tmp_path, *DYDIFF.split(), *data, address=cluster, program=TRAIN))
     [trial] = (run / "trials").iterdir()
     assert read(trial / "status.json")["status"] == "done"
     rows = read_rows(trial / "metrics.jsonl")

@@ -1,10 +1,12 @@
-"""`pipelines/sweep.py` as a user runs it: what it leaves, and what a second session does not do again."""
+"""`pipelines/sweep.py` as a user runs it: its results, and what a second session does not repeat.
+
+`test_faults.py` kills a sweep and resumes it.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -111,25 +113,3 @@ def test_resuming_a_finished_sweep_does_nothing_again(finished: Path, cluster: s
     again = read(finished / "results.json")
     assert again["trials"] == results["trials"]
     assert again["counters"] == results["counters"]
-
-
-def test_a_killed_sweep_goes_on_without_what_is_done(file: Path, cluster: str, tmp_path: Path) -> None:
-    """One trial at a time: the first that is done is kept, the one that runs is cut off by SIGKILL."""
-    more = ["--agents", "td3_bc", "--no-baselines", "--cluster.learner-cpus", 2.5, "--population", 1]
-    data = ["--task", "pendulum", "--data", file, "--output", tmp_path / "runs"]
-    sweep = start(tmp_path, *OPTIONS.split(), *data, *more, address=cluster)
-    runs = tmp_path / "runs"
-    wait_until(lambda: any(sorted(states(run).values()) == ["done", "running"] for run in runs.glob("*")), sweep)
-    [run] = runs.iterdir()
-    sweep.send_signal(signal.SIGKILL)
-    sweep.communicate()
-    done = [run / "trials" / name for name, status in states(run).items() if status == "done"]
-    assert len(done) == 1
-    before = stamps(run / "world_models", *done)
-
-    assert finish(start(tmp_path, "--resume", run, address=cluster)) == run
-    results = read(run / "results.json")
-    assert [t["status"] for t in results["trials"]] == ["done"] * 2
-    assert all(t["learning"]["update"] == [100, 200, 300] for t in results["trials"])
-    assert stamps(run / "world_models", *done) == before
-    assert (results["counters"]["world_models_trained"], results["counters"]["streams_generated"]) == (1, 1)
