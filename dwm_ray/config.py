@@ -73,5 +73,5 @@ def _replace(tree: dict[str, Any], path: str, value: Any) -> None:
     for group in groups:
         tree = tree.get(group) or {}
     if leaf not in tree:
-        raise ValueError(f"{path} is no option of the chosen plug-in")
+        raise ValueError(f"{path}: no such option with the chosen plug-ins")
     tree[leaf] = value

@@ -1,9 +1,8 @@
-"""CUDA graphs without a GPU: operations are recorded as they reach the kernels, and repeated on the same memory.
+"""Emulation of CUDA graphs without a GPU: operations are recorded at dispatch and repeated on the same memory.
 
-As with the real ones, recording does nothing: whatever the recorded call wrote into memory that was there before is put
-back, and so are generators; what it made holds no numbers until the first replay. A replay runs no Python of the
-function, and writes its results where they were recorded. What this cannot show: kernels, streams, and tensors on the
-wrong device.
+As on a GPU, recording computes nothing: memory that existed before and generators are restored, and new tensors hold no
+values until the first replay. A replay runs no Python code of the function and writes to the recorded memory. The
+emulation covers neither kernels nor streams nor tensors on the wrong device.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ WAITS = {"_local_scalar_dense", "is_nonzero", "item", "equal"}
 SHAPED_BY_DATA = {"nonzero", "masked_select", "unique", "_unique", "_unique2", "unique_dim", "unique_consecutive"}
 SHAPED_BY_DATA |= {"repeat_interleave", "bincount"}
 FROM_THE_HOST = {"lift_fresh", "lift_fresh_copy", "lift"}
-"""A number of Python's becomes a tensor: on a GPU a copy from memory that is gone when the graph is replayed."""
+"""A Python number becomes a tensor: on a GPU, a copy from memory that is freed before the graph is replayed."""
 
 
 class Tape(TorchDispatchMode):
@@ -49,7 +48,7 @@ class Tape(TorchDispatchMode):
         return out
 
     def _remember(self, func: Any, args: Any, kwargs: Any) -> None:
-        """What the operation will write over, and the generator that it draws from."""
+        """Save what the operation overwrites, and the state of its generator."""
         if generator := kwargs.get("generator"):
             self._states.setdefault(generator._cdata, (generator, generator.get_state()))
         for x in written(func, args, kwargs):
@@ -59,7 +58,7 @@ class Tape(TorchDispatchMode):
 
     @property
     def generators(self) -> set[int]:
-        """Where torch keeps those that were drawn from; Python's objects are made anew."""
+        """Addresses of the generators in use; Python objects of one generator may differ."""
         return set(self._states)
 
     @property
@@ -68,7 +67,7 @@ class Tape(TorchDispatchMode):
 
     @torch.no_grad()
     def undo(self) -> None:
-        """As if nothing had been done."""
+        """Restore the state before the call."""
         for whole, before in self._written.values():
             whole.copy_(before)
         for generator, state in self._states.values():
@@ -78,7 +77,7 @@ class Tape(TorchDispatchMode):
 
     @torch.no_grad()
     def replay(self) -> None:
-        """The same operations on the same memory."""
+        """Repeat the operations on the same memory."""
         for func, args, kwargs, out in self.calls:
             given = {place(x) for x in tensors((args, kwargs))}
             for old, new in zip(tensors(out), tensors(func(*args, **kwargs)), strict=True):
@@ -87,7 +86,7 @@ class Tape(TorchDispatchMode):
 
 
 class EmulatedCapture:
-    """In the place of `graphs.CudaCapture`."""
+    """Stand-in for `cuda_graphs.CudaCapture`."""
 
     def __init__(self) -> None:
         self.tapes: list[Tape] = []
@@ -98,7 +97,7 @@ class EmulatedCapture:
         return call()
 
     def record(self, call: Callable[[], T], generators: Sequence[torch.Generator]) -> tuple[T, Callable[[], None]]:
-        """RuntimeError where a GPU would not have recorded it: as torch does."""
+        """Record a call; raise RuntimeError, as torch does, if a GPU could not record it."""
         tape = Tape()
         with tape:
             result = call()
@@ -116,7 +115,7 @@ class EmulatedCapture:
 
 
 def place(x: Tensor) -> int:
-    """Equal for tensors over the same memory; it is not freed as long as a tape holds the tensor."""
+    """Return the address of a tensor's memory, which is not freed while a tape holds the tensor."""
     return x.untyped_storage()._cdata
 
 
@@ -125,7 +124,7 @@ def tensors(tree: Any) -> list[Tensor]:
 
 
 def written(func: Any, args: Any, kwargs: Any) -> Iterator[Tensor]:
-    """The arguments that an operation writes into."""
+    """Yield the arguments that an operation writes to."""
     for index, argument in enumerate(func._schema.arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
             given = args[index] if index < len(args) else kwargs.get(argument.name)

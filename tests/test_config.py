@@ -1,4 +1,4 @@
-"""The configuration tree: what it refuses, and that JSON loses nothing."""
+"""The tree of options: what it refuses, and that JSON loses nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_json_round_trip(profile: Any, model: str) -> None:
     assert RunConfig.model_validate(run.model_dump(mode="json")) == run
 
 
-def test_a_plug_in_is_its_name_or_its_options() -> None:
+def test_a_plugin_is_given_by_its_name_or_its_options() -> None:
     named = base(world_model={"name": "dwm", "dim": 64})
     assert named.world_model == DWMConfig(dim=64)
     assert base(world_model=DWMConfig(dim=64)) == named
@@ -52,7 +52,7 @@ def test_a_plug_in_is_its_name_or_its_options() -> None:
     ],
 )
 def test_wrong_values_are_refused_by_name(options: dict[str, Any], says: str) -> None:
-    with pytest.raises(ValidationError, match=r"validation error") as caught:
+    with pytest.raises(ValidationError, match="validation error") as caught:
         base(**options)
     assert says in str(caught.value)
 
@@ -63,7 +63,7 @@ def test_options_cannot_be_changed_in_place() -> None:
 
 
 @given(horizon=st.integers(1, 12), length=st.integers(2, 12))
-def test_h_below_t_whatever_they_are(horizon: int, length: int) -> None:
+def test_the_horizon_is_below_the_sequence_length(horizon: int, length: int) -> None:
     values = {"world_model.denoiser": "mlp", "world_model.sequence_length": length, "synthesis.horizon": horizon}
     if horizon < length:
         assert base().with_values(values).synthesis.horizon == horizon
@@ -80,20 +80,17 @@ def test_with_values_sets_paths_and_leaves_the_rest() -> None:
     assert changed.with_values({"synthesis.horizon": run.synthesis.horizon, "seed": 0, "agent.alpha": 2.5}) == run
 
 
-def test_whole_plug_ins_are_replaced_before_their_options_are_set() -> None:
+def test_whole_plugins_are_replaced_before_their_options_are_set() -> None:
     changed = base().with_values({"filter.keep_ratio": 0.25, "filter": "hardmax"})
     assert changed.model_dump(mode="json")["filter"] == {"name": "hardmax", "keep_ratio": 0.25}
 
 
-@pytest.mark.parametrize("path", ["filter.keep_ratio", "synthesis.no_such", "no_such", "no_group.leaf"])
+@pytest.mark.parametrize(
+    "path", ["filter.keep_ratio", "synthesis.no_such", "no_such", "no_group.leaf", "world_model.dim"]
+)
 def test_paths_that_lead_nowhere_are_refused(path: str) -> None:
-    with pytest.raises(ValueError, match=f"{path} is no option"):
-        base().with_values({path: 1})
-
-
-def test_options_of_an_absent_world_model_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"world_model\.dim is no option"):
-        base(world_model=None).with_values({"world_model.dim": 8})
+    with pytest.raises(ValueError, match=f"{path}: no such option"):
+        base(world_model=None).with_values({path: 1})
 
 
 def test_stored_options_of_another_version_are_refused_in_one_line() -> None:

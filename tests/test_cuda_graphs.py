@@ -1,5 +1,4 @@
-"""CUDA graphs of a function: when it is made, recorded and replayed; what is asked of torch; and the emulation that
-stands in for a GPU."""
+"""CUDA graphs of a function: eager calls, recording and replay; the calls of torch; the emulation of a GPU."""
 
 import inspect
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from dwm_ray.runs.folder import RunFolder
 
 
 class Walk:
-    """Adds noise to a state, times a factor that Python knows."""
+    """Adds noise to a state, times a Python number."""
 
     def __init__(self) -> None:
         self.state, self.generator = torch.zeros(3), torch.Generator().manual_seed(0)
@@ -33,7 +32,7 @@ class Walk:
         return self.state.sum()
 
 
-def test_calls_are_made_recorded_and_replayed() -> None:
+def test_calls_run_eagerly_are_recorded_and_replayed() -> None:
     capture, plain, walk = EmulatedCapture(), Walk(), Walk()
     graphs: Graphs[Tensor] = Graphs(capture, [walk.generator], "x.y")
     for _ in range(WARM_UPS + 5):
@@ -41,10 +40,10 @@ def test_calls_are_made_recorded_and_replayed() -> None:
     assert torch.equal(walk.state, plain.state)
     assert torch.equal(walk.generator.get_state(), plain.generator.get_state())
     assert (capture.num_eager, len(capture.tapes)) == (WARM_UPS, 1)
-    assert walk.num_made == WARM_UPS + 1  # Python runs while it is recorded, and no more
+    assert walk.num_made == WARM_UPS + 1  # Python code runs while it is recorded, not in replays
 
 
-def test_each_kind_has_a_graph_and_forgetting_them_begins_anew() -> None:
+def test_each_kind_has_a_graph_and_forget_drops_them() -> None:
     capture, walk = EmulatedCapture(), Walk()
     graphs: Graphs[Tensor] = Graphs(capture, [walk.generator], "x.y")
     for kind in (0, 1, 0, 1, 0, 1, 1, 0):
@@ -56,15 +55,15 @@ def test_each_kind_has_a_graph_and_forgetting_them_begins_anew() -> None:
     assert (capture.num_eager, len(capture.tapes)) == (3 * WARM_UPS, 3)
 
 
-def test_results_hold_until_the_next_call() -> None:
+def test_results_are_valid_until_the_next_call() -> None:
     walk = Walk()
     graphs: Graphs[Tensor] = Graphs(EmulatedCapture(), [walk.generator], "x.y")
     *_, first, second = [graphs(0, walk.step) for _ in range(WARM_UPS + 2)]
     assert first is second
 
 
-def test_what_python_knows_is_recorded_with_it() -> None:
-    """The reason why learning rates that change have to be tensors."""
+def test_python_numbers_are_recorded_as_constants() -> None:
+    """Learning rates that change have to be tensors."""
     walk, plain = Walk(), Walk()
     graphs: Graphs[Tensor] = Graphs(EmulatedCapture(), [walk.generator], "x.y")
     for factor in range(WARM_UPS + 2):
@@ -87,20 +86,20 @@ class Broken(EmulatedCapture):
             raise RuntimeError("capture invalidated")
 
 
-def test_an_error_names_the_option_and_what_went_wrong_first() -> None:
+def test_an_error_names_the_option_and_the_first_cause() -> None:
     graphs: Graphs[Tensor] = Graphs(Broken(RuntimeError("not\npermitted")), [], "x.y")
     with pytest.raises(ValueError, match=r"^x\.y: this cannot be a CUDA graph \(not permitted\); expected False$"):
         [graphs(0, Walk().step) for _ in range(WARM_UPS + 1)]
 
 
-def test_running_out_of_memory_is_told_as_it_is() -> None:
+def test_out_of_memory_errors_propagate() -> None:
     graphs: Graphs[Tensor] = Graphs(Broken(torch.OutOfMemoryError("full")), [], "x.y")
     with pytest.raises(torch.OutOfMemoryError, match="full"):
         [graphs(0, Walk().step) for _ in range(WARM_UPS + 1)]
 
 
-def test_recording_does_nothing() -> None:
-    """Of the emulation, as of a GPU: it would else hide what is done once too often."""
+def test_the_emulation_computes_nothing_while_it_records() -> None:
+    """A GPU does not either; computing would hide an operation that runs once too often."""
     walk = Walk()
     walk.step()
     state, noise = walk.state.clone(), walk.generator.get_state()
@@ -131,11 +130,10 @@ def test_a_run_without_a_gpu_is_refused_before_it_trains(
 
 
 class Cuda:
-    """In the place of torch.cuda, as far as `CudaCapture` asks: notes who asks for what, in order, and that torch's own
-    functions would take these arguments."""
+    """Stand-in for torch.cuda that logs the calls of `CudaCapture` and checks that torch accepts their arguments."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.calls: list[str] = []
         self._real = torch.cuda
         cuda = self
 
@@ -144,14 +142,14 @@ class Cuda:
                 self.name = name
 
             def wait_stream(self, other: Any) -> None:
-                cuda.asked.append(f"{self.name} waits for {other.name}")
+                cuda.calls.append(f"{self.name} waits for {other.name}")
 
         class CUDAGraph:
             def register_generator_state(self, generator: torch.Generator) -> None:
-                cuda.asked.append("register")
+                cuda.calls.append("register")
 
             def replay(self) -> None:
-                cuda.asked.append("replay")
+                cuda.calls.append("replay")
 
         self.Stream, self.CUDAGraph = Stream, CUDAGraph
 
@@ -160,35 +158,35 @@ class Cuda:
 
     @contextmanager
     def stream(self, stream: Any) -> Iterator[None]:
-        self.asked.append(f"on {stream.name}")
+        self.calls.append(f"on {stream.name}")
         yield
-        self.asked.append(f"off {stream.name}")
+        self.calls.append(f"off {stream.name}")
 
     @contextmanager
     def graph(self, *args: Any, **how: Any) -> Iterator[None]:
         inspect.signature(self._real.graph).bind(*args, **how)
-        self.asked.append(f"begin on {how['stream'].name}, {how['capture_error_mode']}")
+        self.calls.append(f"begin on {how['stream'].name}, {how['capture_error_mode']}")
         yield
-        self.asked.append("end")
+        self.calls.append("end")
 
 
-def test_torch_is_asked_in_the_order_that_it_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_is_called_in_the_required_order(monkeypatch: pytest.MonkeyPatch) -> None:
     assert hasattr(torch.cuda.CUDAGraph, "replay")
     cuda = Cuda()
     for name in ("Stream", "CUDAGraph", "current_stream", "stream", "graph"):
         monkeypatch.setattr(torch.cuda, name, getattr(cuda, name))
     capture, generators = CudaCapture(torch.device("cuda")), [torch.Generator(), torch.Generator()]
-    assert capture.eagerly(lambda: cuda.asked.append("call")) is None
-    assert cuda.asked == ["side waits for main", "on side", "call", "off side", "main waits for side"]
-    cuda.asked.clear()
-    _, replay = capture.record(lambda: cuda.asked.append("call"), generators)
+    assert capture.eagerly(lambda: cuda.calls.append("call")) is None
+    assert cuda.calls == ["side waits for main", "on side", "call", "off side", "main waits for side"]
+    cuda.calls.clear()
+    _, replay = capture.record(lambda: cuda.calls.append("call"), generators)
     replay()
-    assert cuda.asked == ["register", "register", "begin on side, thread_local", "call", "end", "replay"]
+    assert cuda.calls == ["register", "register", "begin on side, thread_local", "call", "end", "replay"]
 
 
 @pytest.mark.parametrize("recorded", [False, True])
-def test_adam_says_that_it_can_be_recorded_only_where_it_is(recorded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch refuses an optimiser that does not, and warns of one that does elsewhere."""
+def test_adam_is_capturable_only_while_it_is_recorded(recorded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch refuses to record other optimisers, and warns of capturable ones outside of a recording."""
     monkeypatch.setattr("dwm_ray.agents.parts.optimizer._is_captured", lambda x: recorded)
     net = torch.nn.Linear(2, 1)
     optimizer, said = fused_adam(0.1, net), []

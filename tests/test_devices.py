@@ -1,4 +1,4 @@
-"""`auto` asks the machine; the named precisions are what they say."""
+"""Precision of matrix products: named precisions, and `auto` by the processor."""
 
 import torch
 
@@ -12,8 +12,8 @@ def test_named_precisions_hold_everywhere() -> None:
 
 
 def test_auto_follows_the_processor() -> None:
-    able = torch.cpu.get_capabilities()
-    expected = torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
+    has = torch.cpu.get_capabilities()
+    expected = torch.bfloat16 if has.get("avx512_bf16") or has.get("amx_bf16") else torch.float32
     assert product_dtype("auto", "cpu") == expected
 
 

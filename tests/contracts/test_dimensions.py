@@ -1,4 +1,4 @@
-"""What every axis of a search keeps to: this file runs over all files in tune_spaces/."""
+"""Contract of search axes, for all files in tune_spaces/."""
 
 import itertools
 from functools import cache
@@ -21,7 +21,7 @@ PROFILES: list[Profile] = ["laptop", "paper"]
 
 @cache
 def bases(profile: Profile) -> list[RunConfig]:
-    """A run for every world model with every filter, and for every agent that goes with DWM."""
+    """Return a run for every world model with every filter, and for every agent with DWM."""
     pairs = itertools.product(plugins("world_models"), ["td3_bc"], plugins("filters"))
     agents = ((name, agent, None) for name, agent in itertools.product(["dwm"], plugins("agents")))
     return [profiles.run_config(profile, *names) for names in itertools.chain(pairs, agents)]
@@ -35,12 +35,12 @@ def takes(run: RunConfig, path: str, value: Value) -> bool:
     return run.with_values({path: value}) == changed
 
 
-def test_is_named_as_its_file_and_says_what_it_is(name: str) -> None:
+def test_has_the_name_of_its_file_and_a_help_text(name: str) -> None:
     assert (Path(tune_spaces.__path__[0]) / f"{name}.py").is_file()
     assert find_dimension(name).help
 
 
-def test_values_differ_and_the_laptops_are_fewer(name: str) -> None:
+def test_values_differ_and_the_laptop_has_fewer(name: str) -> None:
     axis = find_dimension(name)
     for values in (axis.values, axis.small):
         assert len(set(values)) == len(values) >= 2
@@ -51,9 +51,7 @@ def test_values_differ_and_the_laptops_are_fewer(name: str) -> None:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_value_can_run_with_some_plug_ins(name: str, profile: Profile) -> None:
-    """With an axis whose values depend on another (solver_steps and diffusion_steps) a neighbour may be needed."""
-    axis = find_dimension(name)
-    runs = bases(profile)
+    axis, runs = find_dimension(name), bases(profile)
     for value in axis.for_profile(profile):
         assert any(takes(run, axis.path, value) for run in runs), f"{axis.path} = {value} runs nowhere"
 

@@ -1,4 +1,4 @@
-"""Defaults of methods, and one method's run as another method's."""
+"""Defaults of methods, and the change from one method to another."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dwm_ray.experiment.profiles import run_config, with_method
 
 @pytest.fixture
 def demanding(monkeypatch: pytest.MonkeyPatch) -> None:
-    """IQL asks for a real share, a filter, and options of plug-ins that are there or not."""
+    """Let IQL set a real ratio, a filter, and options that a world model has or lacks."""
     asked: dict[str, Any] = {
         "replay.real_ratio": 0.25,
         "filter": "hardmax",
@@ -39,7 +39,7 @@ def test_every_agent_runs_by_default(name: str, profile: Any) -> None:
     assert run_config(profile, "dwm", name).agent.plugin_name() == name
 
 
-def test_plug_ins_set_what_their_method_needs(demanding: None) -> None:
+def test_plugins_set_what_their_method_needs(demanding: None) -> None:
     run = run_config("laptop", "dwm", "iql")
     assert run.replay.real_ratio == 0.25
     assert run.filter.plugin_name() == "hardmax"
@@ -78,7 +78,7 @@ def test_another_method_keeps_what_the_user_chose(demanding: None) -> None:
 
 
 def test_an_option_set_to_the_methods_own_value_is_not_a_choice(demanding: None) -> None:
-    """What cannot be told apart from a default follows the method."""
+    """Without its flag, a value cannot be distinguished from a default, so it follows the method."""
     assert with_method(run_config("laptop", "dwm", "iql"), "laptop", "dwm", "td3_bc").replay.real_ratio == 0.0
 
 

@@ -64,7 +64,7 @@ def test_a_grid_runs_every_point_with_every_agent_and_each_agent_alone() -> None
     assert all(t.config.synthesis.horizon == t.values["horizon"] for t in plan.trials if t.config.world_model)
 
 
-def test_trials_are_named_by_their_content() -> None:
+def test_trial_ids_depend_on_content() -> None:
     plan, again = plan_of(), plan_of()
     ids = [trial.id for trial in plan.trials]
     assert len(set(ids)) == len(ids)
@@ -103,12 +103,12 @@ def test_axes_that_depend_on_each_other_are_set_before_they_are_checked() -> Non
     assert [*plan.dropped] == ["solver_steps 9 must not exceed diffusion_steps 5"]
 
 
-def test_options_that_the_plug_in_lacks_are_dropped() -> None:
+def test_options_that_the_plugin_lacks_are_dropped() -> None:
     plan = Plan()
     plan.add(
         profiles.run_config("laptop", "one_step"), {"solver_steps": 2}, {"solver_steps": find_dimension("solver_steps")}
     )
-    assert [*plan.dropped] == ["world_model.solver_steps is no option of the chosen plug-in"]
+    assert [*plan.dropped] == ["world_model.solver_steps: no such option with the chosen plug-ins"]
 
 
 def test_the_same_trial_is_planned_once() -> None:
@@ -118,7 +118,7 @@ def test_the_same_trial_is_planned_once() -> None:
     assert [trial.values for trial in plan.trials] == [{"horizon": 3}, {"horizon": 1}]
 
 
-def test_keep_ratio_brings_a_filter_that_has_one_and_leaves_one_that_is_there() -> None:
+def test_keep_ratio_replaces_a_filter_that_lacks_it_only() -> None:
     options: dict[str, Any] = {"dimensions": ("keep_ratio",), "agents": ("td3_bc",), "baselines": False}
     assert {trial.config.filter.plugin_name() for trial in plan_of(**options).trials} == {"hardmax"}
     softmax = plan_of(dwm_run(filter="softmax"), **options)
@@ -129,7 +129,7 @@ def test_keep_ratio_brings_a_filter_that_has_one_and_leaves_one_that_is_there() 
 def test_filters_and_ratios_together_drop_the_filter_without_a_ratio() -> None:
     plan = plan_of(dimensions=("filter_type", "keep_ratio"), agents=("td3_bc",), baselines=False)
     assert [(v["filter_type"], v["keep_ratio"]) for v in values(plan)] == [("hardmax", 0.5), ("hardmax", 1.0)]
-    assert plan.dropped == {"filter.keep_ratio is no option of the chosen plug-in": 2}
+    assert plan.dropped == {"filter.keep_ratio: no such option with the chosen plug-ins": 2}
 
 
 def test_the_chosen_agent_keeps_its_options() -> None:
@@ -156,7 +156,7 @@ def test_without_a_world_model_there_is_nothing_to_compare_with() -> None:
     assert len(plan.trials) == 3
 
 
-def test_each_world_model_is_begun_at_once_beside_a_trial_that_needs_none() -> None:
+def test_trials_that_train_a_world_model_start_first_with_model_free_trials() -> None:
     plan = plan_of(dimensions=("diffusion_steps", "horizon"), agents=("td3_bc", "iql"))
     front = [trial.config.world_model for trial in plan.trials[:4]]
     steps = [None if model is None else model.model_dump()["diffusion_steps"] for model in front]
@@ -165,7 +165,7 @@ def test_each_world_model_is_begun_at_once_beside_a_trial_that_needs_none() -> N
     assert in_order([]) == []
 
 
-def test_long_trials_are_begun_before_short_ones() -> None:
+def test_long_trials_start_before_short_ones() -> None:
     plan = plan_of(agents=("bc", "td3_bc", "cql", "iql"))
     free = [agent_of(trial) for trial in plan.trials[1:5]]
     rest = [agent_of(trial) for trial in plan.trials[5:]]
@@ -176,7 +176,7 @@ def test_long_trials_are_begun_before_short_ones() -> None:
     assert in_order([plan.trials[1:3], [longer]]) == [[longer], plan.trials[1:3]]
 
 
-def test_several_as_one_take_as_long_as_all_of_them_and_build_their_models() -> None:
+def test_a_population_counts_as_long_as_all_of_its_members() -> None:
     trials = plan_of(dimensions=("diffusion_steps", "horizon"), agents=("td3_bc", "iql"), baselines=False).trials
     few, many = (party_of(trials, "td3_bc", 5), party_of(trials, "td3_bc", 5) + party_of(trials, "td3_bc", 10))
     assert in_order([few, many]) == [many, few]
@@ -227,7 +227,7 @@ def test_an_axis_without_values_or_effect_is_refused(axis: str, why: str) -> Non
         plan_of(dimensions=(axis,))
 
 
-def test_values_that_cannot_be_are_dropped_with_their_reason() -> None:
+def test_invalid_values_are_dropped_with_their_reason() -> None:
     plan = plan_of(dimensions=("horizon=3,9,far", "agent.alhpa=1"), agents=("td3_bc",), baselines=False)
     assert not plan.trials
     assert any("alhpa" in reason for reason in plan.dropped)
