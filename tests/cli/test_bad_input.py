@@ -83,7 +83,7 @@ def refused(pipeline: str, args: list[str], capsys: pytest.CaptureFixture[str]) 
         ("--world-model.solver-steps 9", "solver_steps 9 must not exceed diffusion_steps 5"),
         ("--resume absent", "absent is no run folder: it has no config.json"),
         ("--storage ftp://host/runs", "--storage ftp://...: expected s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a path"),
-        ("--storage s3://KEY:SECRET@bucket/runs", "--storage: credentials do not belong into the address"),
+        ("--storage s3://KEY:SECRET@bucket/runs", "--storage: the address contains credentials"),
         ("--storage /dev/null/runs", "--storage: storage /dev/null/runs: cannot write"),
         ("--resume file:///absent/run", "/absent/run is no run folder: it has no config.json"),
         ("--agent", "--agent"),
@@ -161,7 +161,7 @@ def test_a_truncated_recording(file: Path, capsys: pytest.CaptureFixture[str]) -
 def test_output_that_cannot_be_written(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("taken").write_text("")
     args = ["--task", "mine", "--data", str(file), "--output", "taken"]
-    assert "--output taken: cannot make a run folder there" in refused("train", args, capsys)
+    assert "--output taken: cannot create a run folder there" in refused("train", args, capsys)
 
 
 def test_resuming_with_other_data_than_the_run_was_started_with(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
