@@ -1,4 +1,4 @@
-"""From a sweep's options to its trials: axes, agents, seeds, and the model-free runs that they are compared with."""
+"""Trials of a sweep: axes, agents, seeds, and model-free baselines."""
 
 from __future__ import annotations
 
@@ -21,53 +21,52 @@ Population = Sequence[Trial]
 
 
 class SweepConfig(Frozen):
-    """What is searched, and how."""
+    """Search space and search algorithm of a sweep."""
 
     dimensions: tuple[str, ...] = ("horizon", "target_rtg")
-    """Axes of the search, from the list above; NAME=V1,V2 gives one other values, and PATH=V1,V2 makes an axis of any
+    """Axes of the search, from the list above. NAME=V1,V2 sets the values of an axis, and PATH=V1,V2 searches any
     option (agent.alpha=1,2.5)."""
     agents: tuple[str, ...] = ("td3_bc", "iql")
-    """Agents that every point of the search is tried with."""
+    """Agents that are trained at every point of the search."""
     world_models: tuple[str, ...] = ()
-    """World models that every point is tried with; none given: the one of --world-model."""
+    """World models that are used at every point; by default that of --world-model."""
     baselines: bool = True
-    """Also run every agent model-free, at equal updates."""
+    """Also train every agent model-free, with as many updates."""
     seeds: PositiveInt = 1
-    """Runs of every point, with seeds 0, 1, ... (these take the place of --seed)."""
+    """Runs per point, with seeds 0, 1, ... instead of --seed."""
     search: Literal["grid", "random", "optuna"] = "grid"
-    """grid: every combination; random: --num-samples of them; optuna: that many, chosen by the scores so far (TPE)."""
+    """grid: every combination. random: --num-samples of them. optuna: as many, chosen by earlier scores (TPE)."""
     num_samples: PositiveInt = 8
-    """Points per agent and seed, for random and optuna."""
+    """Points per agent and seed of the random and optuna searches."""
     search_seed: int = 0
-    """Seeds random and optuna."""
+    """Seed of the random and optuna searches."""
     scheduler: Literal["fifo", "asha"] = "fifo"
-    """asha stops trials early whose score lags behind; fifo runs every trial to its end."""
+    """asha: stop trials with low scores early. fifo: run every trial to its end."""
     grace_share: Annotated[float, Field(gt=0, le=1)] = 0.25
     """Fraction of a trial's updates before asha may stop it."""
 
 
 def axes_of(sweep: SweepConfig, profile: Profile) -> dict[str, tuple[Dimension, tuple[Value, ...]]]:
-    """The axes of a sweep with the values that its profile gives them."""
+    """Return the axes of a sweep with their values for a profile."""
     found = [parse_dimension(text) for text in sweep.dimensions]
     return {axis.name: (axis, axis.for_profile(profile)) for axis in found}
 
 
 def bases_of(sweep: SweepConfig, run: RunConfig, profile: Profile, given: Collection[str] = ()) -> list[RunConfig]:
-    """The run's options once per world model and agent: flags (those `given`, or not at their default) stay, the rest
-    is as each method has it."""
+    """Return the options of the run for each method, with the method's defaults except for flags (see `given`)."""
     models = sweep.world_models or (profiles.name_of(run.world_model),)
     return [profiles.with_method(run, profile, model, agent, given) for model in models for agent in sweep.agents]
 
 
 def baseline_of(base: RunConfig, profile: Profile, given: Collection[str]) -> RunConfig | None:
-    """The same agent model-free; None where the base is that already, or its agent cannot do without a model."""
+    """Return the model-free run of the same agent; None if the base is model-free or its agent needs a model."""
     if base.world_model is None or base.agent.plugin.plans:
         return None
     return profiles.with_method(base, profile, "none", base.agent.plugin_name(), given)
 
 
 def effective(base: RunConfig, point: Point) -> Point:
-    """A point without the axes that do nothing with a base's world model, so that no trial is run twice."""
+    """Return a point without the axes that have no effect on the base's world model, so that no trial runs twice."""
     if base.world_model is None:
         return point
     idle = set() if base.world_model.plugin.uses_rtg else {"target_rtg"}
@@ -77,7 +76,7 @@ def effective(base: RunConfig, point: Point) -> Point:
 
 
 def with_required(run: RunConfig, sweep: SweepConfig, profile: Profile) -> RunConfig:
-    """The run with the plug-ins that its axes need (keep_ratio needs a filter that has one)."""
+    """Return the run with the plug-ins that the axes require (keep_ratio requires a filter with that option)."""
     for axis, _ in axes_of(sweep, profile).values():
         group, _, leaf = axis.path.partition(".")
         if axis.requires and not hasattr(getattr(run, group), leaf):
@@ -87,12 +86,12 @@ def with_required(run: RunConfig, sweep: SweepConfig, profile: Profile) -> RunCo
 
 
 def seed_points(sweep: SweepConfig, axes: Collection[str]) -> list[Point]:
-    """One point per seed; none of its own where seeds are an axis already."""
+    """Return one point per seed, or the empty point if the seed is an axis."""
     return [{}] if "seed" in axes else [{"seed": seed} for seed in range(sweep.seeds)]
 
 
 def make_plan(sweep: SweepConfig, run: RunConfig, profile: Profile, given: Collection[str] = ()) -> Plan:
-    """All trials of a grid or random sweep, and the baselines. (Optuna's trials are chosen as the sweep goes.)"""
+    """Return all trials of a grid or random sweep and the baselines; Optuna chooses its trials during the sweep."""
     axes = axes_of(sweep, profile)
     known = {"seed": find_dimension("seed"), **{name: axis for name, (axis, _) in axes.items()}}
     plan = Plan()

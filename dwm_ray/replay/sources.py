@@ -106,7 +106,7 @@ class InlineSource(BatchSource):
         rule: Termination,
         generator: torch.Generator,
     ) -> None:
-        """`generator` is the source of the policy's and the model's noise."""
+        """Sample the noise of policy and model from `generator`."""
         self._model, self._agent, self._rule, self._generator = model, agent, rule, generator
         self._horizon, self._rtg = config.synthesis.horizon, config.synthesis.target_rtg
         self._discount = config.training.discount

@@ -35,7 +35,7 @@ def never(obs: Tensor) -> Tensor:
 
 
 def unknown(obs: Tensor) -> Tensor:
-    """Placeholder for an unknown rule, which ends no imagined episode; see `TaskSpec.termination_known`."""
+    """Return False, as long as the rule is unknown; see `TaskSpec.termination_known`."""
     return never(obs)
 
 

@@ -37,8 +37,11 @@ def save_agent(folder: Path, agent: Agent, config: RunConfig, task_data: TaskDat
 
 
 def load_agent(folder: Path, device: torch.device) -> tuple[Agent, dict[str, Any]]:
-    """The agent of a checkpoint folder and its description. ValueError where there is none, or none that this version
-    reads."""
+    """Return the agent of a checkpoint folder and its description.
+
+    Raises:
+        ValueError: The folder has no agent that this version can read.
+    """
     tensors, meta = tensor_files.load(folder, NAME, device)
     try:
         config, spaces = RunConfig.model_validate(meta["config"]), Spaces(**meta["spaces"])
@@ -52,8 +55,10 @@ def load_agent(folder: Path, device: torch.device) -> tuple[Agent, dict[str, Any
 
 
 def _as_built(config: RunConfig, agent: Agent) -> RunConfig:
-    """The run's options, with the attached world model's as it was built: its weights may come from another run of the
-    same task, and 'auto' is settled in it."""
+    """Return the options of a run with those of the attached world model as it was built.
+
+    Its weights may come from another run of the same task, and 'auto' is resolved in its options.
+    """
     if not agent.plans:
         return config
     model = agent.get_submodule("model")

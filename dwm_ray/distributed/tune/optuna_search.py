@@ -34,8 +34,11 @@ class FeasibleOptuna(Searcher):
         most_running: int,
         seed: int,
     ) -> None:
-        """`bases`: method name -> options; `plan` knows the trials so far and counts what was dropped; `launch` makes a
-        trial's folder and Tune's parameters."""
+        """Search `axes` for every method in `bases` (name -> options).
+
+        `plan` holds the trials so far and counts dropped points; `launch` creates the folder of a trial and returns the
+        parameters for Tune.
+        """
         super().__init__(metric="score_mean", mode="max")
         choices = {"method": tuple(bases), **{name: values for name, (_, values) in axes.items()}}
         space = {name: CategoricalDistribution(values) for name, values in choices.items()}
@@ -61,7 +64,7 @@ class FeasibleOptuna(Searcher):
         return Searcher.FINISHED
 
     def _new_trial(self, point: Point) -> Trial | None:
-        """The trial of a point, unless it cannot run or was tried before."""
+        """Return the trial of a point; None if it cannot run or is in the plan."""
         before = len(self._plan.trials)
         base = self._bases[str(point.pop("method"))]
         self._plan.add(base, point, self._axes)
