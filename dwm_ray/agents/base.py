@@ -47,8 +47,8 @@ class AgentConfig(PluginConfig):
             )
         if model and not agent.plans and model.plugin.follows_policy:
             raise ValueError(
-                f"execution.cuda_graphs: world model {model.plugin_name()} imagines as learning goes on; expected "
-                "False or one whose segments are drawn ahead"
+                f"execution.cuda_graphs: world model {model.plugin_name()} generates segments while the agent learns; "
+                "expected False, or a world model whose segments are generated ahead of time"
             )
 
 
