@@ -1,0 +1,151 @@
+"""The Python API: train in this process, load policies and world models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dwm_ray.agents.base import Agent
+from dwm_ray.config import RunConfig
+from dwm_ray.data.task_data import load_task_data
+from dwm_ray.experiment.search_space import Trial
+from dwm_ray.experiment.trial_records import record_trials
+from dwm_ray.local.executor import LocalExecutor
+from dwm_ray.runs.folder import RunFailed, RunFolder, read_json, status_of
+from dwm_ray.runs.row_log import read_rows
+from dwm_ray.runs.tensor_files import write_json
+from dwm_ray.training.model_store import load_model
+from dwm_ray.training.policy_store import load_agent
+from dwm_ray.world_models.base import WorldModel
+
+ArrayPolicy = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class TrainedTrial:
+    """Result of `train`."""
+
+    folder: Path
+    """Folder of the trial: logs, evaluations, and the policy in `checkpoint/`."""
+    score: float
+    """Mean normalised score of the last checkpoint; the mean return for tasks without reference scores."""
+    returns: list[float]
+    """Undiscounted return of each episode of the last evaluation."""
+
+
+def train(config: RunConfig, output: str | Path = "runs") -> TrainedTrial:
+    """Train one trial in this process, in a new run folder below `output`; `pipelines/train.py` also runs on Ray.
+
+    Example:
+        >>> config = dwm_ray.run_config("laptop", world_model="none", agent="td3_bc")
+        >>> config = config.with_values({"training.num_updates": 200, "evaluation.num_episodes": 1})
+        >>> trial = dwm_ray.train(config)
+
+    Raises:
+        ValueError: The configuration or its data cannot be used.
+        RunFailed: Learning diverged.
+    """
+    task_data = load_task_data(config)
+    run = RunFolder.create(Path(output), config.task)
+    write_json(run.config, {"profile": "api", "run": config.model_dump(mode="json")})
+    trial = Trial(config, {})
+    record_trials([trial], run)
+    LocalExecutor(run, task_data.episodes).run_one(trial)
+    folder = run.trial(trial.id)
+    if status_of(folder) != "done":
+        raise RunFailed(str((read_json(folder / "status.json") or {}).get("error", f"{folder}: the trial did not end")))
+    last = read_rows(folder / "evaluations.jsonl")[-1]
+    return TrainedTrial(folder, last["score_mean"], last["returns"])
+
+
+class LoadedPolicy:
+    """Greedy policy on numpy arrays: raw observations [B, O] or [O] -> actions [B, A] or [A] in the task's bounds."""
+
+    def __init__(self, agent: Agent, description: dict[str, Any]) -> None:
+        self.agent = agent
+        self.description = description
+        """Options, spaces, environment id and number of updates of the checkpoint."""
+
+    def __call__(self, obs: np.ndarray) -> np.ndarray:
+        """Return the actions, float32; raise ValueError for observations of another size."""
+        batch = np.atleast_2d(np.asarray(obs, np.float32))
+        size = self.agent.spaces.obs_size
+        if batch.ndim != 2 or batch.shape[1] != size:
+            raise ValueError(f"obs: has shape {list(np.shape(obs))}; expected [B, {size}] or [{size}]")
+        actions = self.agent.act(torch.from_numpy(batch)).numpy()
+        return actions if np.ndim(obs) == 2 else actions[0]
+
+
+def load_policy(path: str | Path) -> LoadedPolicy:
+    """Load the policy of a trial's folder, or of its `checkpoint` folder; nothing is unpickled.
+
+    Example:
+        >>> policy = dwm_ray.load_policy(trial.folder)
+        >>> policy(np.zeros(17)).shape
+        (6,)
+
+    Raises:
+        ValueError: The folder holds no policy that this version reads.
+    """
+    folder = Path(path)
+    inner = folder / "checkpoint"
+    return LoadedPolicy(*load_agent(inner if inner.is_dir() else folder, torch.device("cpu")))
+
+
+class LoadedWorldModel:
+    """World model on numpy arrays."""
+
+    def __init__(self, model: WorldModel) -> None:
+        self.model = model
+
+    def imagine(
+        self,
+        obs: np.ndarray,
+        act: np.ndarray,
+        horizon: int | None = None,
+        rtg: float = 0.5,
+        policy: ArrayPolicy | None = None,
+        seed: int = 0,
+    ) -> dict[str, np.ndarray]:
+        """Generate one segment per start pair, in raw units.
+
+        Args:
+            obs: Start states [B, O].
+            act: First actions [B, A].
+            horizon: Number of steps H; default: as many as the model supports.
+            rtg: Return-to-go in units of the task's scale; ignored by models without it.
+            policy: Observations [B, O] -> actions [B, A], for models that follow a policy.
+            seed: Seed of the noise; equal seeds give equal segments.
+
+        Returns:
+            obs [B, H + 1, O], act [B, 1 or H, A], rew [B, H], discount [B, H] (0 from the step on that ends the task
+            according to the model), penalty [B, H].
+        """
+        segments = self.model.imagine(
+            torch.from_numpy(np.asarray(obs, np.float32)),
+            torch.from_numpy(np.asarray(act, np.float32)),
+            policy=None if policy is None else lambda states, step: torch.from_numpy(policy(states.numpy())),
+            horizon=horizon or self.model.max_horizon,
+            rtg=rtg,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        return {name: value.numpy() for name, value in vars(segments).items() if name != "source"}
+
+
+def load_world_model(path: str | Path) -> LoadedWorldModel:
+    """Load a trained world model from its folder, `RUN/world_models/NAME`; nothing is unpickled.
+
+    Example:
+        >>> model = dwm_ray.load_world_model(next(Path("runs").glob("*/world_models/*")))
+        >>> model.imagine(obs, act, horizon=5, rtg=0.5)["obs"].shape
+        (32, 6, 17)
+
+    Raises:
+        ValueError: The folder holds no model that this version reads.
+    """
+    return LoadedWorldModel(load_model(Path(path)))
