@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from dwm_ray.experiment.names import method_name
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.row_log import read_rows
@@ -73,7 +75,7 @@ def _trial(folder: Path) -> Json | None:
     status = _read(folder / "status.json") or {"status": "pending"}
     evaluations, metrics = _rows(folder / "evaluations.jsonl"), _rows(folder / "metrics.jsonl")
     latest = metrics[-1] if metrics else {}
-    final = final_evaluation(evaluations)
+    final = next((row for row in reversed(evaluations) if row.get("final")), {})
     by_update = {row["update"]: row for row in evaluations}
     return {
         "id": folder.name,
@@ -87,19 +89,35 @@ def _trial(folder: Path) -> Json | None:
         "score_mean": final.get("score_mean"),
         "score_std": final.get("score_std"),
         "episodes": final.get("episodes"),
+        "returns": final.get("returns", []),
         "updates": max(status.get("updates", 0), latest.get("update", 0)),
         "seconds": status.get("seconds", latest.get("seconds")),
         "checkpoint": "last",
         "curve": _columns(list(by_update.values()), ("update", "score_mean", "score_std")),
         "learning": _columns(metrics, ("update", "q_mean")),
         "refresh": _refresh(metrics),
+        "costs": _costs(metrics, final),
         "config": config,
     }
 
 
-def final_evaluation(rows: list[Json]) -> Json:
-    """Return the row of the last checkpoint's evaluation from a trial's log; {} before it."""
-    return next((row for row in reversed(rows) if row.get("final")), {})
+def _costs(log: list[Json], final: Json) -> Json:
+    """Return rates and memory of one trial; None for each value that was not recorded."""
+    return {
+        "updates_per_s": updates_per_s(log),
+        "sampling_s": log[-1].get("generating_s") if log else None,
+        "policy_ms": final.get("policy_ms"),
+        "max_rss_bytes": max((row["max_rss_bytes"] for row in log if "max_rss_bytes" in row), default=None),
+    }
+
+
+def updates_per_s(log: list[Json]) -> float | None:
+    """Return updates over the seconds that they took, without evaluations and checkpoints; None without rates."""
+    rows = pd.DataFrame(log, columns=["update", "updates_per_s"], dtype=float)
+    updates = rows["update"].diff().fillna(rows["update"])
+    timed = rows["updates_per_s"] > 0
+    seconds = (updates / rows["updates_per_s"])[timed].sum()
+    return float(updates[timed].sum() / seconds) if seconds else None
 
 
 def _values(folder: Path, config: Json) -> Json:

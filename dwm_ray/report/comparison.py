@@ -13,12 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from dwm_ray.evaluation import stats
-from dwm_ray.report.collect import collect_results, final_evaluation
-from dwm_ray.report.comparison_costs import costs
+from dwm_ray.report.collect import collect_results
 from dwm_ray.runs.folder import RunFolder
-from dwm_ray.runs.row_log import read_rows
 from dwm_ray.runs.storage import Storage
 
 Json = dict[str, Any]
@@ -78,8 +77,7 @@ def collect_task(run: Path, root: Path) -> Json:
     """Return one task: its data, and each method with its runs, statistics and costs."""
     results = collect_results(run)
     methods = json.loads((run / METHODS).read_text())
-    trials = {trial["id"]: trial for trial in results["trials"]}
-    rows = [_method(run, method, trials) for method in methods]
+    rows = [_method(method, results) for method in methods]
     options = results["config"]["run"]
     return {
         "task": results["task"],
@@ -96,25 +94,40 @@ def collect_task(run: Path, root: Path) -> Json:
     }
 
 
-def _method(run: Path, method: Json, trials: dict[str, Json]) -> Json:
-    """Return a method's runs with the return of every episode, and its costs; `trials` are results by id."""
+def _method(method: Json, results: Json) -> Json:
+    """Return the runs and the costs of a method, a row of methods.json."""
+    trials = {trial["id"]: trial for trial in results["trials"]}
     found = [trials.get(name) for name in method["trials"]]
     return {
         "name": method["name"],
         "spec": method["spec"],
-        "runs": [_run(run, seed, trial) for seed, trial in enumerate(found)],
-        "costs": costs(run, method, [trial for trial in found if trial and trial["status"] == "done"]),
+        "runs": [_run(seed, trial) for seed, trial in enumerate(found)],
+        "costs": _costs(method, [trial for trial in found if trial and trial["status"] == "done"], results),
     }
 
 
-def _run(run: Path, seed: int, trial: Json | None) -> Json:
+def _costs(method: Json, trials: list[Json], results: Json) -> Json:
+    """Return mean costs per finished trial, and the seconds of the parts that the trials share; None if unknown.
+
+    Seconds of shared parts are not divided: a method is charged the whole of each part, as if it ran alone.
+    """
+    columns = ["learner_s", "updates_per_s", "sampling_s", "policy_ms", "max_rss_bytes"]
+    own = [{"learner_s": trial["seconds"], **trial["costs"]} for trial in trials]
+    rows = pd.DataFrame(own, columns=columns, dtype=float)
+    means = {**rows.mean(), "max_rss_bytes": rows["max_rss_bytes"].max()}
+    found = {name: None if pd.isna(value) else float(value) for name, value in means.items()}
+    shared = {part["id"]: part["seconds"] for part in [*results["world_models"], *results["streams"]]}
+    sampling_s = shared.get(method["stream"]) or found["sampling_s"]
+    return {**found, "world_model_s": shared.get(method["world_model"]), "sampling_s": sampling_s}
+
+
+def _run(seed: int, trial: Json | None) -> Json:
     """Return one run; a trial without a folder is pending."""
     if trial is None:
         return {"trial": None, "seed": seed, "status": "pending", "error": None, "score": None, "returns": []}
-    fields = {key: trial[key] for key in ("status", "error", "updates", "seconds", "curve")}
+    fields = {key: trial[key] for key in ("returns", "status", "error", "updates", "seconds", "curve")}
     score = trial["score_mean"] if trial["status"] == "done" else None
-    final = final_evaluation(read_rows(run / "trials" / trial["id"] / "evaluations.jsonl"))
-    return {"trial": trial["id"], "seed": seed, "score": score, "returns": final.get("returns", []), **fields}
+    return {"trial": trial["id"], "seed": seed, "score": score, **fields}
 
 
 def scores(method: Json) -> np.ndarray:

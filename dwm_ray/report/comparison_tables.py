@@ -20,7 +20,7 @@ def score_table(title: str, rows: list[Json]) -> Table:
 
 
 def cost_table(title: str, rows: list[Json]) -> Table:
-    """Return the costs of each method; see `comparison_costs`."""
+    """Return the costs of each method; see `comparison._costs`."""
     headers = ["method", "learner", "updates/s", "world model", "sampling", "policy ms/step", "peak memory"]
     return Table(title, headers, [[row["name"], *_costs(row["costs"])] for row in rows])
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dwm_ray.report.collect import updates_per_s
 from dwm_ray.report.comparison import METHODS, collect_comparison
-from dwm_ray.report.comparison_costs import updates_per_s
 from dwm_ray.report.comparison_figures import comparison_figures, look
 from dwm_ray.report.comparison_report import render_comparison, write_comparison
 from dwm_ray.report.comparison_tables import all_tables, failures, markdown, task_tables
