@@ -15,18 +15,7 @@ from matplotlib.lines import Line2D
 from dwm_ray.evaluation import stats
 from dwm_ray.report.comparison import NORMALISED, Json, scores
 from dwm_ray.report.run_figures import shared_scores
-from dwm_ray.report.style import (
-    INK,
-    LINES,
-    MARKERS,
-    PALETTE,
-    Figure,
-    Look,
-    legend_above,
-    panel_grid,
-    to_svg,
-    update_axis,
-)
+from dwm_ray.report.style import INK, LINES, MARKERS, PALETTE, Figure, Look, finish, panel_grid, update_axis
 
 MAX_COLUMNS = 2
 NUM_THRESHOLDS = 200
@@ -49,16 +38,16 @@ def intervals(comparison: Json) -> Figure | None:
     groups, num_methods = _groups(comparison, "iqm"), len(comparison["methods"])
     if not groups:
         return None
-    with panel_grid(list(groups), min(MAX_COLUMNS, len(groups)), 0.9 + 0.28 * num_methods) as (figure, panels):
-        for panel, (title, rows) in zip(panels, groups.items(), strict=True):
-            _interval_rows(panel, rows, "iqm")
-            panel.set_xlabel(_unit(comparison, title))
-        svg = to_svg(figure, "intervals", f"Interquartile mean score with interval of {num_methods} methods")
     caption = (
         "Markers are interquartile means over runs, lines their 95 % bootstrap intervals (none for a single run), "
         "small points the runs. With few runs the intervals are too narrow."
     )
-    return Figure("intervals", "Scores", caption, svg)
+    alt = f"Interquartile mean score with interval of {num_methods} methods"
+    with panel_grid(list(groups), min(MAX_COLUMNS, len(groups)), 0.9 + 0.28 * num_methods) as (figure, panels):
+        for panel, (title, rows) in zip(panels, groups.items(), strict=True):
+            _interval_rows(panel, rows, "iqm")
+            panel.set_xlabel(_unit(comparison, title))
+        return finish(figure, "intervals", "Scores", caption, alt)
 
 
 def improvements(comparison: Json) -> Figure | None:
@@ -66,18 +55,17 @@ def improvements(comparison: Json) -> Figure | None:
     groups, reference = _groups(comparison, "improvement"), comparison["reference"]
     if not groups:
         return None
-    height = 0.9 + 0.28 * len(comparison["methods"])
+    caption = (
+        f"Probability that a run scores higher than a run of {reference}; a tie counts one half. At 0.5 (dashed) "
+        "neither is better. The size of the difference does not matter."
+    )
+    alt, height = f"Probability of improvement over {reference}", 0.9 + 0.28 * len(comparison["methods"])
     with panel_grid(list(groups), min(MAX_COLUMNS, len(groups)), height) as (figure, panels):
         for panel, rows in zip(panels, groups.values(), strict=True):
             _interval_rows(panel, rows, "improvement")
             panel.axvline(0.5, color=INK, linestyle="--", linewidth=1, alpha=0.6)
             panel.set(xlim=(-0.03, 1.03), xlabel=f"P(better than {reference})")
-        svg = to_svg(figure, "improvements", f"Probability of improvement over {reference}")
-    caption = (
-        f"Probability that a run scores higher than a run of {reference}; a tie counts one half. At 0.5 (dashed) "
-        "neither is better. The size of the difference does not matter."
-    )
-    return Figure("improvements", "Probability of improvement", caption, svg)
+        return finish(figure, "improvements", "Probability of improvement", caption, alt)
 
 
 def _groups(comparison: Json, statistic: str) -> dict[str, list[Json]]:
@@ -151,8 +139,7 @@ def _with_legend(
         for panel, plot in zip(panels, plots.values(), strict=True):
             plot(panel)
         keys = [Line2D([], [], label=method, **look(i).line()) for i, method in enumerate(comparison["methods"])]
-        legend_above(figure, keys, columns=3)
-        return Figure(name, title, caption, to_svg(figure, name, alt))
+        return finish(figure, name, title, caption, alt, keys, columns=3)
 
 
 def _curves(panel: Axes, task: Json) -> None:

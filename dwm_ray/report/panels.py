@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from dwm_ray.report.style import INK, LINES, MARKERS, PALETTE, Figure, legend_above, panel_grid, to_svg
+from dwm_ray.report.style import INK, LINES, MARKERS, PALETTE, Figure, finish, panel_grid
 
 MAX_COLUMNS = 3
 ROW_INCHES = 2.9
@@ -54,10 +54,8 @@ def plot_panels(name: str, title: str, caption: str, panels: list[Panel], same_s
     with panel_grid(titles, columns, ROW_INCHES, same_scale=same_scale) as (figure, axes):
         for place, panel in zip(axes, panels, strict=True):
             _plot(place, panel, looks)
-        if looks:
-            legend_above(figure, [Line2D([], [], label=label, **look) for label, look in looks.items()], columns=3)
-        svg = to_svg(figure, name, f"{title}: {', '.join(titles)}")
-    return Figure(name, title, caption, svg)
+        keys = [Line2D([], [], label=label, **look) for label, look in looks.items()]
+        return finish(figure, name, title, caption, f"{title}: {', '.join(titles)}", keys, columns=3)
 
 
 def _looks(lines: list[Line]) -> dict[str, dict[str, Any]]:

@@ -12,18 +12,7 @@ from matplotlib.lines import Line2D
 
 from dwm_ray.experiment.names import world_model_label
 from dwm_ray.report.run_tables import Json, axes_of, label
-from dwm_ray.report.style import (
-    INK,
-    WIDTH,
-    Figure,
-    Look,
-    Looks,
-    canvas,
-    legend_above,
-    panel_grid,
-    to_svg,
-    update_axis,
-)
+from dwm_ray.report.style import INK, WIDTH, Figure, Look, Looks, finish, panel_grid, update_axis
 
 MAX_COLUMNS = 3
 MAX_LINEAR_SPREAD = 20.0
@@ -45,19 +34,17 @@ def learning_curves(results: Json, looks: Looks) -> Figure | None:
     trials = [trial for trial in results["trials"] if trial["curve"]["update"]]
     if not trials:
         return None
-    with canvas(WIDTH, 3.6) as figure:
-        axes = figure.subplots()
-        for group in by_method(trials):
-            _method_curve(axes, group, looks.of(group[0]))
-        axes.set_ylabel(results["score_unit"])
-        update_axis(axes)
-        legend_above(figure, _method_keys(trials, looks))
-        svg = to_svg(figure, "curves", f"Learning curves of {len(trials)} trials: score over updates, by method")
     caption = (
         "Thin lines are single trials. Thick lines are means over a method's trials, over all searched values and "
         "seeds; bands are one standard deviation. Means exclude failed trials."
     )
-    return Figure("curves", "Learning curves", caption, svg)
+    alt = f"Learning curves of {len(trials)} trials: score over updates, by method"
+    with panel_grid([""], 1, 3.2) as (figure, [axes]):
+        for group in by_method(trials):
+            _method_curve(axes, group, looks.of(group[0]))
+        axes.set_ylabel(results["score_unit"])
+        update_axis(axes)
+        return finish(figure, "curves", "Learning curves", caption, alt, _method_keys(trials, looks))
 
 
 def _method_curve(axes: Axes, trials: list[Json], look: Look) -> None:
@@ -79,6 +66,10 @@ def axis_scores(results: Json, looks: Looks) -> Figure | None:
     names = [name for name in axes_of(done) if len(_axis_values(done, name)) > 1]
     if not names:
         return None
+    caption = (
+        "Points are finished trials; lines connect the means over all other axes and seeds. Horizontal lines are the "
+        "means of model-free trials."
+    )
     columns = min(MAX_COLUMNS, len(names))
     width = WIDTH / MAX_COLUMNS * max(columns, 2)
     with panel_grid(list(map(label, names)), columns, 2.5, width, same_scale=True) as (figure, panels):
@@ -86,13 +77,8 @@ def axis_scores(results: Json, looks: Looks) -> Figure | None:
             _axis_panel(panel, done, name, looks)
         for panel in panels[::columns]:
             panel.set_ylabel(results["score_unit"])
-        legend_above(figure, _method_keys(done, looks), columns)
-        svg = to_svg(figure, "axes", f"Final score by value of {', '.join(map(label, names))}")
-    caption = (
-        "Points are finished trials; lines connect the means over all other axes and seeds. Horizontal lines are the "
-        "means of model-free trials."
-    )
-    return Figure("axes", "Score by searched axis", caption, svg)
+        alt = f"Final score by value of {', '.join(map(label, names))}"
+        return finish(figure, "axes", "Score by searched axis", caption, alt, _method_keys(done, looks), columns)
 
 
 def _axis_values(trials: list[Json], name: str) -> list[Any]:
@@ -130,6 +116,11 @@ def model_errors(results: Json, looks: Looks) -> Figure | None:
     if not models:
         return None
     widest = max((model["error"] for model in models), key=lambda error: len(error["steps"]))
+    caption = (
+        f"In squares of {widest['unit']}, on {widest['num_windows']} held-out windows. Do not compare a model that "
+        "sees the later actions with one that does not: the error of the latter includes the behaviour's randomness."
+    )
+    alt = f"Prediction error by step of {len(models)} world models, states and rewards"
     with panel_grid(["states", "rewards"], 2, 2.9) as (figure, panels):
         for axes, key in zip(panels, ("obs_mse", "rew_mse"), strict=True):
             for model in models:
@@ -137,13 +128,7 @@ def model_errors(results: Json, looks: Looks) -> Figure | None:
             axes.set(xlabel="predicted step", yscale="log", xticks=widest["steps"])
         panels[0].plot(widest["steps"], widest["no_change_obs_mse"], **NO_CHANGE)
         panels[0].set_ylabel("mean squared error")
-        legend_above(figure, _error_keys(models, looks), columns=2)
-        svg = to_svg(figure, "errors", f"Prediction error by step of {len(models)} world models, states and rewards")
-    caption = (
-        f"In squares of {widest['unit']}, on {widest['num_windows']} held-out windows. Do not compare a model that "
-        "sees the later actions with one that does not: the error of the latter includes the behaviour's randomness."
-    )
-    return Figure("errors", "World model error", caption, svg)
+        return finish(figure, "errors", "World model error", caption, alt, _error_keys(models, looks), 2)
 
 
 def _error_keys(models: list[Json], looks: Looks) -> list[Line2D]:
@@ -162,8 +147,12 @@ def q_values(results: Json, looks: Looks) -> Figure | None:
         return None
     columns = [numbers(trial["learning"]["q_mean"]) for trial in trials]
     peaks = [np.nanmax(np.abs(column)) for column in columns]
-    with canvas(WIDTH, 3.0) as figure:
-        axes = figure.subplots()
+    caption = (
+        "One line per trial. Q estimates a discounted return: a line far above the others shows overestimation, and "
+        "the policy of that trial is unreliable."
+    )
+    alt = f"Mean Q value over updates of {len(trials)} trials"
+    with panel_grid([""], 1, 2.6) as (figure, [axes]):
         for trial, column in zip(trials, columns, strict=True):
             line = axes.plot(trial["learning"]["update"], column, linewidth=1.1, alpha=0.75)[0]
             line.set(color=looks.of(trial).color, linestyle=looks.of(trial).linestyle)
@@ -171,13 +160,7 @@ def q_values(results: Json, looks: Looks) -> Figure | None:
         if max(peaks) > MAX_LINEAR_SPREAD * max(np.median(peaks), 1e-9):
             axes.set_yscale("symlog", linthresh=100)
         update_axis(axes)
-        legend_above(figure, _method_keys(trials, looks))
-        svg = to_svg(figure, "q", f"Mean Q value over updates of {len(trials)} trials")
-    caption = (
-        "One line per trial. Q estimates a discounted return: a line far above the others shows overestimation, and "
-        "the policy of that trial is unreliable."
-    )
-    return Figure("q", "Q values", caption, svg)
+        return finish(figure, "q", "Q values", caption, alt, _method_keys(trials, looks))
 
 
 def model_losses(results: Json, looks: Looks) -> Figure | None:
@@ -185,8 +168,9 @@ def model_losses(results: Json, looks: Looks) -> Figure | None:
     models = _logged(results["world_models"], "loss")
     if not models:
         return None
-    with canvas(WIDTH, 3.0) as figure:
-        axes = figure.subplots()
+    caption = "Lines: training windows. Points: held-out windows. Losses of different models are not comparable."
+    alt = f"Training and held-out loss of {len(models)} world models over updates"
+    with panel_grid([""], 1, 2.6) as (figure, [axes]):
         for model in models:
             color, learning = looks.color(model["name"]), model["learning"]
             axes.plot(learning["update"], numbers(learning["loss"]), color=color, alpha=0.55, linewidth=1.1)
@@ -196,10 +180,8 @@ def model_losses(results: Json, looks: Looks) -> Figure | None:
             axes.set_yscale("log")
         update_axis(axes)
         names = dict.fromkeys(model["name"] for model in models)
-        legend_above(figure, [Line2D([], [], color=looks.color(n), label=world_model_label(n)) for n in names])
-        svg = to_svg(figure, "losses", f"Training and held-out loss of {len(models)} world models over updates")
-    caption = "Lines: training windows. Points: held-out windows. Losses of different models are not comparable."
-    return Figure("losses", "World model training", caption, svg)
+        keys = [Line2D([], [], color=looks.color(name), label=world_model_label(name)) for name in names]
+        return finish(figure, "losses", "World model training", caption, alt, keys)
 
 
 def by_method(trials: Sequence[Json]) -> list[list[Json]]:

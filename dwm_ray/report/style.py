@@ -132,6 +132,15 @@ def _short_count(value: float, position: int) -> str:
     return f"{value / 1e3:g}k" if abs(value) >= 1e3 else f"{value:g}"
 
 
+def finish(
+    figure: PlotFigure, name: str, title: str, caption: str, alt: str, keys: Sequence[Any] = (), columns: int = 4
+) -> Figure:
+    """Add a legend with these keys and return the figure as SVG with `alt` as its text alternative."""
+    if keys:
+        legend_above(figure, keys, columns)
+    return Figure(name, title, caption, to_svg(figure, name, alt))
+
+
 def legend_above(figure: PlotFigure, handles: Sequence[Any], columns: int = 4) -> None:
     """Add a legend above the axes with at most so many columns, no wider than the figure.
 
