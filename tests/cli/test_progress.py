@@ -1,11 +1,11 @@
 """The progress display shows what the run folder holds."""
 
-import json
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from rich.progress import Progress
+from rows import write_rows
 
 from dwm_ray.cli.progress import MOST_SHOWN, _Bars, line
 from dwm_ray.experiment.run_state import look
@@ -20,12 +20,10 @@ def run(tmp_path: Path) -> RunFolder:
     set_status(run.trial("done1"), "done")
     set_status(run.trial("bad1"), "failed", error="boom")
     set_status(run.trial("busy1"), "running")
-    for folder, row in (
-        (run.trial("busy1"), {"update": 250, "q_mean": 3.5, "updates_per_s": 99.6, "seconds": 50.0}),
-        (run.world_model("abcdef1234567890"), {"update": 100, "holdout_loss": 0.25, "seconds": 40.0}),
-    ):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    row = {"update": 250, "q_mean": 3.5, "updates_per_s": 99.6, "seconds": 50.0}
+    write_rows(run.trial("busy1") / "metrics.jsonl", row)
+    row = {"update": 100, "holdout_loss": 0.25, "seconds": 40.0}
+    write_rows(run.world_model("abcdef1234567890") / "metrics.jsonl", row)
     return run
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 from programs import load_program
 from rich.console import Console
+from rows import write_rows
 
 from dwm_ray.runs.folder import RunFolder, set_status
 from dwm_ray.runs.tensor_files import write_json
@@ -30,10 +29,6 @@ def wide(program: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program, "Console", lambda: Console(width=160, height=40))
 
 
-def write_rows(folder: Path, log: str, *rows: dict[str, Any]) -> None:
-    (folder / f"{log}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
     folder = RunFolder(tmp_path)
@@ -44,13 +39,11 @@ def run(tmp_path: Path) -> RunFolder:
         write_json(folder.trial(name) / "values.json", {"horizon": 5, "seed": 3})
         set_status(folder.trial(name), status, **more)
     row = {"q_mean": 12.345, "seconds": 10.0, "updates_per_s": 99.6, "staleness": 2, "learner_busy_fraction": 0.9}
-    write_rows(folder.trial("busy1"), "metrics", {"update": 250, **row})
-    write_rows(folder.trial("busy1"), "evaluations", {"update": 250, "score_mean": 31.44})
-    write_rows(folder.trial("bad1"), "metrics", *({"update": u, "q_mean": 10.0**u} for u in range(1, 9)))
-    folder.world_model("abcdef").mkdir(parents=True)
-    write_rows(
-        folder.world_model("abcdef"), "metrics", {"update": 100, "loss": 0.5, "holdout_loss": 0.25, "seconds": 4}
-    )
+    write_rows(folder.trial("busy1") / "metrics.jsonl", {"update": 250, **row})
+    write_rows(folder.trial("busy1") / "evaluations.jsonl", {"update": 250, "score_mean": 31.44})
+    write_rows(folder.trial("bad1") / "metrics.jsonl", *({"update": u, "q_mean": 10.0**u} for u in range(1, 9)))
+    row = {"update": 100, "loss": 0.5, "holdout_loss": 0.25, "seconds": 4}
+    write_rows(folder.world_model("abcdef") / "metrics.jsonl", row)
     stream = {"rows": 4000, "blocks": 4, "seconds": 2.0}
     write_json(tmp_path / "streams" / "s1" / "stream.json", stream)
     write_json(folder.counters, {"segments_sampled": 4000})

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
+from rows import write_rows
 from tiny_task import DWM, tiny_config
 
 from dwm_ray.blocks.stream import StreamSpec
@@ -22,11 +21,6 @@ CONFIG = tiny_config(Path("data.hdf5"))
 HOPPER = DataIdentity("0123", task_for("hopper-medium", "Hopper-v5", 1.0).rtg_scale)
 MODEL = model_fingerprint(CONFIG, HOPPER)
 SPEC = StreamSpec.of(CONFIG, MODEL)
-
-
-def write_rows(path: Path, *rows: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def touch(path: Path, when: float) -> Path:

@@ -6,7 +6,6 @@ The fixture `run` is a folder of its own per test, `results` are collected once 
 from __future__ import annotations
 
 import copy
-import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -15,8 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rows import write_rows
 
 from dwm_ray.report.collect import collect_results
+from dwm_ray.runs.tensor_files import write_json
 
 UPDATES = [5000, 10000, 15000, 20000]
 
@@ -25,12 +26,12 @@ def make_run(root: Path, num_seeds: int = 2) -> Path:
     """Write the folder and return it."""
     run_config = config("dwm", "td3_bc", 3, 0.3, 0)
     sweep = {"dimensions": ["horizon", "target_rtg"], "agents": ["td3_bc"], "seeds": 2}
-    write(root / "config.json", {"profile": "laptop", "sweep": {**sweep, "search": "grid"}, "run": run_config})
-    write(root / "environment.json", {"python": "3.11.7", "ray": "2.60.0", "mujoco": "4.0.0", "cpus": 2, "gpus": []})
-    write(root / "data.json", data_card())
-    write(root / "sweep.json", {"wall_s": 1834.2, "dropped": {"horizon 9 is not below sequence_length 8": 4}})
+    write_json(root / "config.json", {"profile": "laptop", "sweep": {**sweep, "search": "grid"}, "run": run_config})
+    write_json(root / "environment.json", {"python": "3.11.7", "ray": "2.60.0", "cpus": 2, "gpus": []})
+    write_json(root / "data.json", data_card())
+    write_json(root / "sweep.json", {"wall_s": 1834.2, "dropped": {"horizon 9 is not below sequence_length 8": 4}})
     counters = {"world_models_trained": 1, "streams_generated": 2, "segments_sampled": 100_000}
-    write(root / "counters.json", {**counters, "segments_consumed": 700_000})
+    write_json(root / "counters.json", {**counters, "segments_consumed": 700_000})
     _write_shared(root)
     settings = [(None, 0, 0.0), *(("dwm", h, g) for h in (3, 5) for g in (0.3, 0.5))]
     for seed in range(num_seeds):
@@ -68,21 +69,11 @@ def data_card() -> dict[str, Any]:
     }
 
 
-def write(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value))
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
 def _write_shared(root: Path) -> None:
     for name, start, seconds in (("dwm", 0.06, 360.0), ("one_step", 0.003, 120.0)):
         folder = root / "world_models" / f"{name}0011223344"
-        write(folder / "model.json", {"name": name})
-        write(folder / "status.json", {"seconds": seconds, "updates": 8000, "trained": True})
+        write_json(folder / "model.json", {"name": name})
+        write_json(folder / "status.json", {"seconds": seconds, "updates": 8000, "trained": True})
         steps = np.arange(1, 8)
         error = {
             "model": name,
@@ -96,26 +87,26 @@ def _write_shared(root: Path) -> None:
             "obs_rms": np.sqrt(start * steps**1.2).tolist(),
             "rew_rms": np.sqrt(start * steps).tolist(),
         }
-        write(folder / "error.json", error)
+        write_json(folder / "error.json", error)
         losses = [(u, start * 5 * (1 + 20 * np.exp(-u / 900))) for u in range(200, 8001, 200)]
         rows = [{"update": u, "loss": x, "holdout_loss": x * 1.1 if u % 1000 == 0 else None} for u, x in losses]
-        write_rows(folder / "metrics.jsonl", rows)
+        write_rows(folder / "metrics.jsonl", *rows)
     for i, rtg in enumerate((0.3, 0.5)):
         stream = {"rows": 50_000, "blocks": 13, "seconds": 18.0, "target_rtg": rtg, "world_model": "dwm0011223344"}
-        write(root / "streams" / f"stream{i}" / "stream.json", stream)
+        write_json(root / "streams" / f"stream{i}" / "stream.json", stream)
 
 
 def _write_trial(trials: Path, model: str | None, horizon: int, rtg: float, seed: int) -> None:
     folder = trials / f"{model or 'free'}-h{horizon}-g{rtg}-s{seed}"
     rng = np.random.default_rng([horizon, int(rtg * 10), seed])
     failed = (model, horizon, rtg, seed) == ("dwm", 3, 0.5, 1)
-    write(folder / "config.json", config(model, "td3_bc", horizon, rtg, seed))
+    write_json(folder / "config.json", config(model, "td3_bc", horizon, rtg, seed))
     searched = {} if model is None else {"horizon": horizon, "target_rtg": rtg}
-    write(folder / "values.json", {**searched, "seed": seed})
+    write_json(folder / "values.json", {**searched, "seed": seed})
     error = {"error": "the policy gave actions that are not finite: the agent has diverged"} if failed else {}
     reached = UPDATES[:2] if failed else UPDATES
     status = {"status": "failed" if failed else "done", "seconds": 140.0 + seed, "updates": reached[-1], **error}
-    write(folder / "status.json", status)
+    write_json(folder / "status.json", status)
     level = 30 if model is None else 26 + 2 * horizon
     scores = [level * (1 - np.exp(-u / 4000)) + rng.normal(0, 2) for u in reached]
     rows = [
@@ -125,13 +116,13 @@ def _write_trial(trials: Path, model: str | None, horizon: int, rtg: float, seed
     if not failed:
         final = {"update": UPDATES[-1], "score_mean": scores[-1] + 0.5, "score_std": 1.5, "episodes": 10, "final": True}
         rows.append(final)
-    write_rows(folder / "evaluations.jsonl", rows)
+    write_rows(folder / "evaluations.jsonl", *rows)
     grow = 3.0 if failed else 0.0
     learning = [
         {"update": u, "seconds": u / 140, "q_mean": 200 * (1 - np.exp(-u / 3000)) * np.exp(grow * u / 5000)}
         for u in range(1000, reached[-1] + 1, 1000)
     ]
-    write_rows(folder / "metrics.jsonl", learning)
+    write_rows(folder / "metrics.jsonl", *learning)
 
 
 @pytest.fixture

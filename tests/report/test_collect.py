@@ -3,6 +3,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from rows import write_rows
 
 from dwm_ray.experiment.names import method_name
 from dwm_ray.report.collect import MAX_POINTS, collect_results
@@ -30,7 +31,7 @@ def test_trial_has_its_final_score_and_not_the_best_of_its_curve(run):
     path = run / "trials" / "dwm-h5-g0.5-s0" / "evaluations.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     rows[1]["score_mean"] = 99.0
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(path, *rows)
     trial = _trial(collect_results(run), "dwm-h5-g0.5-s0")
     assert trial["score_mean"] == rows[-1]["score_mean"]
     assert (trial["episodes"], trial["checkpoint"], trial["method"]) == (10, "last", "DWM-TD3+BC")
@@ -94,8 +95,7 @@ def test_refresh_of_rollouts_is_the_last_row_with_the_largest_staleness(run):
     row = {"policy_version": 4, "staleness": 0, "staleness_mean": 1.26, "segments_imagined": 1200.0}
     row |= {"learner_busy_fraction": 0.876, "sampler_busy_fraction": 0.5, "consumed_fraction": 0.98}
     rows = [{"update": 1, **row, "staleness": 2}, {"update": 2, **row, "consumed_fraction": 0.1}, {"update": 3, **row}]
-    log = "".join(json.dumps(row) + "\n" for row in rows)
-    (run / "trials" / "dwm-h5-g0.3-s0" / "metrics.jsonl").write_text(log)
+    write_rows(run / "trials" / "dwm-h5-g0.3-s0" / "metrics.jsonl", *rows)
     refresh = _trial(collect_results(run), "dwm-h5-g0.3-s0")["refresh"]
     assert refresh == {**row, "staleness": 2}
 
@@ -111,7 +111,7 @@ def test_half_written_last_row_is_left_out_and_a_broken_row_is_named(run):
 
 def test_long_logs_are_thinned_and_keep_their_ends(run):
     path = run / "trials" / "free-h0-g0.0-s0" / "metrics.jsonl"
-    path.write_text("".join(json.dumps({"update": i, "q_mean": 1.0}) + "\n" for i in range(1, 1001)))
+    write_rows(path, *({"update": i, "q_mean": 1.0} for i in range(1, 1001)))
     learning = _trial(collect_results(run), "free-h0-g0.0-s0")["learning"]
     updates = learning["update"]
     assert (len(updates), updates[0], updates[-1]) == (MAX_POINTS, 1, 1000)

@@ -6,16 +6,17 @@ import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from rows import write_rows
 
 from dwm_ray.report.collect import updates_per_s
 from dwm_ray.report.comparison import METHODS, collect_comparison
 from dwm_ray.report.comparison_figures import comparison_figures, look
 from dwm_ray.report.comparison_report import render_comparison, write_comparison
 from dwm_ray.report.comparison_tables import all_tables, failures, markdown, task_tables
+from dwm_ray.runs.tensor_files import write_json
 
 UPDATES = [5000, 10000, 15000, 20000]
 NAMES = {
@@ -31,12 +32,12 @@ def make_task(
 ) -> Path:
     """One task's run folder: three methods of three seeds; the last run of the last method has failed."""
     options = {"task": task, "training": {"num_updates": UPDATES[-1]}, "evaluation": {"num_episodes": 4}}
-    write(run / "config.json", {"profile": "laptop", "run": options})
+    write_json(run / "config.json", {"profile": "laptop", "run": options})
     data = {"source": "bundled SAC recording", "env_id": env, "transitions": 50_000, "episodes": 50}
-    write(run / "data.json", {**data, "fingerprint": "0123456789abcdef", "return_max": 5000.0})
-    write(run / "environment.json", {"python": "3.11.7", "cpus": 2, "gpus": []})
-    write(run / "world_models" / "wm-dwm" / "status.json", {"seconds": 360.0, "updates": 8000})
-    write(run / "streams" / "st-dwm" / "stream.json", {"seconds": 18.5, "rows": 1000, "world_model": "wm-dwm"})
+    write_json(run / "data.json", {**data, "fingerprint": "0123456789abcdef", "return_max": 5000.0})
+    write_json(run / "environment.json", {"python": "3.11.7", "cpus": 2, "gpus": []})
+    write_json(run / "world_models" / "wm-dwm" / "status.json", {"seconds": 360.0, "updates": 8000})
+    write_json(run / "streams" / "st-dwm" / "stream.json", {"seconds": 18.5, "rows": 1000, "world_model": "wm-dwm"})
     methods = []
     for name, (model, agent, level) in NAMES.items():
         trials = [f"{agent}-{model}-{seed}" for seed in range(SEEDS)]
@@ -45,35 +46,26 @@ def make_task(
         for seed, trial in enumerate(trials):
             failed = name == "OneStep-IQL" and seed == SEEDS - 1
             make_trial(run / "trials" / trial, model, agent, seed, level + offset + seed, failed)
-    write(run / METHODS, methods)
+    write_json(run / METHODS, methods)
     return run
 
 
 def make_trial(folder: Path, model: str | None, agent: str, seed: int, score: float, failed: bool) -> None:
     config = {"world_model": model and {"name": model}, "agent": {"name": agent}, "seed": seed}
-    write(folder / "config.json", {**config, "synthesis": {"horizon": 5, "target_rtg": 0.5}})
-    write(folder / "values.json", {"seed": seed})
+    write_json(folder / "config.json", {**config, "synthesis": {"horizon": 5, "target_rtg": 0.5}})
+    write_json(folder / "values.json", {"seed": seed})
     state = {"status": "failed", "error": "diverged"} if failed else {"status": "done"}
-    write(folder / "status.json", {**state, "updates": UPDATES[-1], "seconds": 100.0 + 10 * seed})
+    write_json(folder / "status.json", {**state, "updates": UPDATES[-1], "seconds": 100.0 + 10 * seed})
     marks = UPDATES[:1] if failed else UPDATES
     rows = [
         {"update": u, "score_mean": score * (1 - np.exp(-u / 4000)), "score_std": 1.0, "final": False} for u in marks
     ]
     final = {"update": UPDATES[-1], "score_mean": score, "score_std": 1.0, "final": True, "policy_ms": 0.5 + seed}
     rows += [] if failed else [{**final, "returns": [1.0 * seed, 2.0, 3.0, 4.0]}]
-    write_rows(folder / "evaluations.jsonl", rows)
+    write_rows(folder / "evaluations.jsonl", *rows)
     speeds = [(5000, 500.0), (20000, 250.0)]
     log = [{"update": u, "updates_per_s": rate, "max_rss_bytes": 4e8 + seed, "seconds": 1.0} for u, rate in speeds]
-    write_rows(folder / "metrics.jsonl", log)
-
-
-def write(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value))
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(folder / "metrics.jsonl", *log)
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +109,7 @@ def test_costs_golden(one: Path) -> None:
 def test_rows_that_each_run_draws_itself_cost_what_one_run_drew(tmp_path: Path) -> None:
     run = make_task(tmp_path)
     for seed in range(2):
-        write_rows(
-            run / "trials" / f"iql-one_step-{seed}" / "metrics.jsonl", [{"update": 1, "generating_s": 4.0 + seed}]
-        )
+        write_rows(run / "trials" / f"iql-one_step-{seed}" / "metrics.jsonl", {"update": 1, "generating_s": 4.0 + seed})
     assert collect_comparison(run)["tasks"][0]["methods"][2]["costs"]["sampling_s"] == 4.5
 
 
@@ -163,7 +153,7 @@ def test_folders_that_are_no_comparison_are_refused(tmp_path: Path, two: Path) -
         collect_comparison(tmp_path)
     make_task(tmp_path / "a")
     make_task(tmp_path / "b")
-    write(tmp_path / "b" / METHODS, json.loads((tmp_path / "b" / METHODS).read_text())[:2])
+    write_json(tmp_path / "b" / METHODS, json.loads((tmp_path / "b" / METHODS).read_text())[:2])
     with pytest.raises(ValueError, match="different methods"):
         collect_comparison(tmp_path)
 
