@@ -170,6 +170,9 @@ class ExecutionConfig(Frozen):
     on a CPU, not yet on a GPU."""
     download: bool = False
     """Download D4RL's file or the Minari dataset if it is not on this machine."""
+    wandb: str | None = None
+    """Weights & Biases project that receives the metrics of each trial and world model, in addition to the run folder.
+    Needs the extra wandb. The environment variables of wandb apply, such as WANDB_MODE=offline."""
 
 
 class ClusterConfig(Frozen):

@@ -25,6 +25,7 @@ from dwm_ray.report.run_tables import trial_table
 from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.runs.storage import Storage, StorageFailed
 from dwm_ray.runs.tensor_files import write_json
+from dwm_ray.training.writers import check_wandb
 
 Command = TypeVar("Command", bound=BaseModel)
 
@@ -33,6 +34,7 @@ def begin(
     console: Console, config: RunConfig, output: Path, record: dict[str, Any], storage: str | None = None
 ) -> tuple[RunFolder, TaskData]:
     """Check the storage and load the data, then make a new run folder with the record of what will run."""
+    check_wandb(config.execution.wandb)
     kept = None if storage is None else checked_storage(Storage.parse(storage))
     task_data = load_task_data(config)
     new_agent(config, task_data, torch.device("cpu"))  # raises ValueError for data that the agent cannot learn from
@@ -67,7 +69,9 @@ def reopen(console: Console, where: str, output: Path) -> tuple[RunFolder, TaskD
     if record is None:
         raise ValueError(f"{run.config}: expected the JSON that a run writes at its start")
     seen = read_json(run.root / "data.json") or {}
-    task_data = load_task_data(RunConfig.stored(record["run"], run.config), seen.get("fingerprint"))
+    config = RunConfig.stored(record["run"], run.config)
+    check_wandb(config.execution.wandb)
+    task_data = load_task_data(config, seen.get("fingerprint"))
     announce(console, run, task_data, record)
     return run, task_data, record
 

@@ -60,7 +60,7 @@ def train_world_model(
         trainer.reseed(worker.rank)
         fit(trainer, num_updates, lambda row: None, seconds)
         return
-    with uploading(run, folder) as upload, MetricsWriter(folder, trainer.update, on_row) as writer:
+    with uploading(run, folder) as upload, MetricsWriter(folder, trainer.update, on_row, config) as writer:
 
         def on_log(row: dict[str, float]) -> None:
             writer.metrics(int(row["update"]), {name: value for name, value in row.items() if name != "update"})

@@ -67,7 +67,7 @@ class Member:
                 on_row(self.id, row)
                 self._upload.if_due()
 
-            with MetricsWriter(self.folder, update, told) as self._writer:
+            with MetricsWriter(self.folder, update, told, self.config) as self._writer:
                 yield
 
     def reached(self, mark: int, metrics: dict[str, float]) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Protocol, Self
 
 from torch.utils.tensorboard import SummaryWriter
 
-from dwm_ray.runs.folder import read_json
+from dwm_ray.config import RunConfig
 from dwm_ray.runs.row_log import RowLog
 
 LOGS = {"learner": "metrics", "evaluation": "evaluations"}
@@ -39,12 +39,12 @@ class MetricsWriter:
         folder: Path,
         resume_at: int = 0,
         on_row: Callable[[dict[str, Any]], None] = lambda row: None,
-        wandb_project: str | None = None,
+        config: RunConfig | None = None,
     ) -> None:
         self._on_row = on_row
         self._backends: list[Backend] = [JsonLines(folder, resume_at), TensorBoard(folder, resume_at)]
-        if wandb_project is not None:
-            self._backends.append(WeightsAndBiases(folder, wandb_project))
+        if config is not None and config.execution.wandb is not None:
+            self._backends.append(WeightsAndBiases(folder, config))
 
     def metrics(self, update: int, values: dict[str, float]) -> None:
         self._write("learner", {"update": update, **values})
@@ -100,15 +100,15 @@ class WeightsAndBiases:
     A resumed trial continues its W&B run. The variables of wandb, such as WANDB_MODE=offline, apply.
     """
 
-    def __init__(self, folder: Path, project: str) -> None:
+    def __init__(self, folder: Path, config: RunConfig) -> None:
         group = folder.parent.parent.name
-        self._run = import_wandb().init(
-            project=project,
+        self._run = _import_wandb().init(
+            project=config.execution.wandb,
             group=group,
             job_type=folder.parent.name,
             name=folder.name,
             id=f"{group}-{folder.name}",
-            config=read_json(folder / "config.json") or {},
+            config=config.model_dump(mode="json"),
             dir=str(folder),
             resume="allow",
             reinit="create_new",  # the members of a population have one W&B run each in one process
@@ -121,8 +121,13 @@ class WeightsAndBiases:
         self._run.finish(exit_code=int(failed))
 
 
-def import_wandb() -> Any:
-    """Return the module wandb. ValueError if it is not installed."""
+def check_wandb(project: str | None) -> None:
+    """Raise ValueError if metrics go to a W&B project and wandb is not installed."""
+    if project is not None:
+        _import_wandb()
+
+
+def _import_wandb() -> Any:
     try:
         return importlib.import_module("wandb")
     except ImportError as error:

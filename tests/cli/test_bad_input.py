@@ -6,6 +6,7 @@ import errno
 import importlib
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def _no_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         raise AssertionError("bad input must be found before Ray starts")
 
     monkeypatch.setattr("ray.init", refuse)
+    monkeypatch.setitem(sys.modules, "wandb", None)
     monkeypatch.setenv("D4RL_DATASET_DIR", str(tmp_path / "no-data"))
     monkeypatch.chdir(tmp_path)
 
@@ -86,6 +88,7 @@ def refused(pipeline: str, args: list[str], capsys: pytest.CaptureFixture[str]) 
         ("--storage s3://KEY:SECRET@bucket/runs", "--storage: the address contains credentials"),
         ("--storage /dev/null/runs", "--storage: storage /dev/null/runs: cannot write"),
         ("--resume file:///absent/run", "/absent/run is no run folder: it has no config.json"),
+        ("--execution.wandb p", "execution.wandb: the package wandb is not installed; expected `pip install"),
         ("--agent", "--agent"),
     ],
 )

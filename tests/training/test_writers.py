@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from local_runs import train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_task import recording, tiny_config
 
+from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.row_log import RowLog, open_to_append, read_rows
-from dwm_ray.training.writers import MetricsWriter, import_wandb
+from dwm_ray.training.writers import MetricsWriter
 
 
 def test_rows_come_back_in_order(tmp_path: Path) -> None:
@@ -75,15 +76,22 @@ def test_a_resumed_writer_retains_rows_up_to_its_update(tmp_path: Path) -> None:
     assert [row["update"] for row in read_rows(tmp_path / "evaluations.jsonl")] == [10]
 
 
-class FakeWandb(SimpleNamespace):
-    """Stands in for the module wandb: records the calls."""
+class FakeWandb:
+    """Stands in for the module wandb: records the calls by run."""
 
     def __init__(self) -> None:
-        super().__init__(options={}, logged=[], exit_codes=[])
+        self.runs: dict[str, FakeRun] = {}
 
-    def init(self, **options: Any) -> FakeWandb:
-        self.options = options
-        return self
+    def init(self, **options: Any) -> FakeRun:
+        return self.runs.setdefault(options["id"], FakeRun(options))
+
+
+class FakeRun:
+    """Stands in for a run of wandb."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.options, self.exit_codes = options, list[int]()
+        self.logged: list[tuple[int, dict[str, float]]] = []
 
     def log(self, values: dict[str, float], step: int) -> None:
         self.logged.append((step, values))
@@ -92,40 +100,42 @@ class FakeWandb(SimpleNamespace):
         self.exit_codes.append(exit_code)
 
 
-def test_a_trial_is_one_wandb_run_in_the_group_of_its_run_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wandb, trial = FakeWandb(), tmp_path / "hopper-1" / "trials" / "abc"
-    monkeypatch.setitem(sys.modules, "wandb", wandb)
-    trial.mkdir(parents=True)
-    (trial / "config.json").write_text(json.dumps({"seed": 3}))
-    with MetricsWriter(trial, wandb_project="offline") as writer:
+@pytest.fixture
+def wandb(monkeypatch: pytest.MonkeyPatch) -> FakeWandb:
+    module = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    return module
+
+
+def test_a_folder_is_one_wandb_run_in_the_group_of_its_run_folder(tmp_path: Path, wandb: FakeWandb) -> None:
+    trial = tmp_path / "hopper-1" / "trials" / "abc"
+    config = tiny_config(tmp_path / "absent.hdf5", **{"execution.wandb": "p"})
+    with MetricsWriter(trial, config=config) as writer:
         writer.metrics(10, {"loss": 0.5})
         writer.evaluation(10, {"score_mean": 3.0, "returns": [1.0]})
-    assert wandb.options == {
-        "project": "offline",
+    run = wandb.runs["hopper-1-abc"]
+    assert run.options == {
+        "project": "p",
         "group": "hopper-1",
         "job_type": "trials",
         "name": "abc",
         "id": "hopper-1-abc",
-        "config": {"seed": 3},
+        "config": config.model_dump(mode="json"),
         "dir": str(trial),
         "resume": "allow",
         "reinit": "create_new",
     }
-    assert wandb.logged == [(10, {"learner/loss": 0.5}), (10, {"evaluation/score_mean": 3.0})]
-    assert wandb.exit_codes == [0]
-
-
-def test_a_failed_trial_ends_its_wandb_run_with_a_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wandb = FakeWandb()
-    monkeypatch.setitem(sys.modules, "wandb", wandb)
-    with pytest.raises(FloatingPointError), MetricsWriter(tmp_path, wandb_project="offline"):
+    assert run.logged == [(10, {"learner/loss": 0.5}), (10, {"evaluation/score_mean": 3.0})]
+    with pytest.raises(FloatingPointError), MetricsWriter(trial, 10, config=config):
         raise FloatingPointError
-    assert wandb.exit_codes == [1]
+    assert run.exit_codes == [0, 1], "the same run continues"
 
 
-def test_a_missing_wandb_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(ValueError, match=r"execution.wandb: .* not installed; expected .*dwm-ray\[wandb\]"):
-        import_wandb()
+def test_trials_and_world_models_of_a_run_are_logged_to_wandb(tmp_path: Path, wandb: FakeWandb) -> None:
+    config = tiny_config(recording(tmp_path / "pendulum.hdf5"), **{"execution.wandb": "p"})
+    folder = RunFolder(tmp_path / "run")
+    train(config, folder)
+    kinds = {run.options["job_type"]: run for run in wandb.runs.values()}
+    assert set(kinds) == {"trials", "world_models"}
+    assert kinds["trials"].options["name"] == config.trial_id == tiny_config(tmp_path / "pendulum.hdf5").trial_id
+    assert all(run.logged and run.exit_codes == [0] for run in kinds.values())
