@@ -24,6 +24,14 @@ class Frozen(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Let an option that overrides only a default inherit its description."""
+        parents = [base for base in cls.__mro__[1:] if issubclass(base, BaseModel)]
+        for name, info in cls.model_fields.items():
+            inherited = (base.model_fields[name].description for base in parents if name in base.model_fields)
+            info.description = info.description or next(inherited, None)
+
 
 class PluginConfig(Frozen):
     """Options of a plug-in. Defaults are the paper's; the preset 'small' suits a laptop."""

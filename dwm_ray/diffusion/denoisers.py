@@ -139,13 +139,3 @@ class ResidualMLP(nn.Module):
         for block in self.blocks:
             hidden = block(hidden, embedding)
         return self.leave(hidden).view_as(x)
-
-
-def build_denoiser(
-    kind: DenoiserKind, shape: tuple[int, int], encoder: Encoder, dim: int, multipliers: Sequence[int]
-) -> TemporalUNet | ResidualMLP:
-    """Build a denoiser of windows of `shape` (T, D); a U-Net also takes other lengths."""
-    length, size = shape
-    if kind == "unet":
-        return TemporalUNet(size, encoder, dim, multipliers)
-    return ResidualMLP(length, size, encoder, dim, multipliers)

@@ -24,14 +24,11 @@ from dwm_ray.diffusion.process import Given, Impose, Network, imposer, noise_lik
 
 SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 80.0, 7.0
 """The paper's range of noise levels in sampling and the exponent that spaces them (table 1)."""
+LOG_MEAN, LOG_STD = -1.2, 1.2
+"""Mean and deviation of the logarithm of noise levels in training (P_mean, P_std)."""
 
 Estimate = Callable[[Tensor, float], Tensor]
 """(x [B, ...], sigma) -> estimate of the clean sample, same shape."""
-
-
-def training_levels(batch: int, generator: torch.Generator, mean: float = -1.2, std: float = 1.2) -> Tensor:
-    """Sample [B] noise levels, log-normal (P_mean, P_std), on the generator's device."""
-    return (mean + std * torch.randn(batch, generator=generator, device=generator.device)).exp()
 
 
 def karras_levels(num_steps: int, sigma_max: float = SIGMA_MAX) -> list[float]:
@@ -148,7 +145,7 @@ class EDM:
     solver: Heun | Multistep
 
     def training_levels(self, batch: int, generator: torch.Generator) -> Tensor:
-        return training_levels(batch, generator)
+        return (LOG_MEAN + LOG_STD * torch.randn(batch, generator=generator, device=generator.device)).exp()
 
     def add_noise(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
         return clean + per_row(level, clean) * noise

@@ -20,7 +20,7 @@ from dwm_ray.options import PositiveInt
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
 from dwm_ray.world_models.base import SegmentRequest, WorldModel, generated
 from dwm_ray.world_models.dwm import DWM, dwm_options
-from dwm_ray.world_models.parts.window_options import WindowModelConfig
+from dwm_ray.world_models.parts.options import WindowModelConfig
 
 
 class AutoregressiveConfig(WindowModelConfig):

@@ -29,7 +29,7 @@ from dwm_ray.world_models.base import SegmentRequest, WorldModel, seeded
 from dwm_ray.world_models.dwm import DWM, dwm_options
 from dwm_ray.world_models.parts.ensemble import largest_distance
 from dwm_ray.world_models.parts.inverse_dynamics import InverseDynamics
-from dwm_ray.world_models.parts.window_options import WindowModelConfig
+from dwm_ray.world_models.parts.options import WindowModelConfig
 
 
 class DAWMConfig(WindowModelConfig):

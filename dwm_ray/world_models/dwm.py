@@ -25,7 +25,6 @@ from dwm_ray.data.normalizers import CDFNormalizer, MinMaxNormalizer
 from dwm_ray.devices import product_dtype
 from dwm_ray.diffusion.conditioning import Condition, ConditionEncoder, StepEncoder
 from dwm_ray.diffusion.ddpm import DDPM, DDPMStride, alpha_bars, strided_jumps
-from dwm_ray.diffusion.denoisers import Denoiser, build_denoiser
 from dwm_ray.diffusion.fast.unet import has_inference_form, inference_form
 from dwm_ray.diffusion.guidance import conditioned
 from dwm_ray.diffusion.process import Network, per_row
@@ -33,8 +32,8 @@ from dwm_ray.options import PositiveInt, RunOptions
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
 from dwm_ray.world_models.base import SegmentRequest, WorldModel, generated, masked_mean, seeded
 from dwm_ray.world_models.parts.ensemble import largest_distance
+from dwm_ray.world_models.parts.options import WindowModelConfig
 from dwm_ray.world_models.parts.window_layout import WindowLayout
-from dwm_ray.world_models.parts.window_options import WindowModelConfig
 
 
 class DWMConfig(WindowModelConfig):
@@ -85,9 +84,7 @@ class DWM(WorldModel):
         self.layout = WindowLayout(config.sequence_length, spaces.obs_size, config.continuation == "on")
         with seeded(config.seed):
             encoder = ConditionEncoder(StepEncoder(config.dim, config.diffusion_steps), spaces.act_size)
-            self.denoiser: Denoiser = build_denoiser(
-                config.denoiser, self.layout.shape, encoder, config.dim, config.multipliers
-            )
+            self.denoiser = config.build_denoiser(self.layout.shape[1], encoder)
         self.register_buffer("signal", alpha_bars(config.schedule, config.diffusion_steps), persistent=False)
 
     @property

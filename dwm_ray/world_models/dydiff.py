@@ -25,19 +25,18 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from dwm_ray.devices import Precision
-from dwm_ray.diffusion.denoisers import DenoiserKind
 from dwm_ray.diffusion.edm import EDM, SIGMA_MAX, SIGMA_MIN, Churn
 from dwm_ray.options import Fraction, PositiveInt
 from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
 from dwm_ray.world_models.base import SegmentRequest, WorldModel, generated, seeded
 from dwm_ray.world_models.one_step import OneStep, OneStepConfig
+from dwm_ray.world_models.parts.options import DenoiserConfig
 from dwm_ray.world_models.parts.reward import RewardNetwork
 from dwm_ray.world_models.parts.termination import ContinuationConfig, TerminationHead
-from dwm_ray.world_models.parts.trajectory import Network, TrajectoryDiffusion, edm
+from dwm_ray.world_models.parts.trajectory import TrajectoryDiffusion, edm
 
 
-class DyDiffConfig(ContinuationConfig):
+class DyDiffConfig(DenoiserConfig, ContinuationConfig):
     """Options of DyDiff; the defaults are the paper's."""
 
     SAMPLING: ClassVar[frozenset[str]] = frozenset(
@@ -49,12 +48,6 @@ class DyDiffConfig(ContinuationConfig):
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     sequence_length: Annotated[int, Field(ge=2)] = 100
     """L: states per window; segments have up to L - 1 steps."""
-    denoiser: DenoiserKind = "unet"
-    """'unet' is the paper's temporal U-Net, 'mlp' a residual MLP over the flattened window."""
-    dim: Annotated[int, Field(ge=8, multiple_of=8)] = 128
-    """Size of the noise level's embedding and unit of the network's width."""
-    multipliers: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 4, 8)
-    """Widths in units of dim: U-Net channels per resolution, or hidden units per residual block of the MLP."""
     ensemble_size: PositiveInt = 7
     """One-step networks that are trained."""
     num_elites: PositiveInt = 5
@@ -67,8 +60,6 @@ class DyDiffConfig(ContinuationConfig):
     """Units in each of the reward network's two hidden layers."""
     transition_batch: PositiveInt = 256
     """Transitions that one-step and reward networks learn from in an update."""
-    training_precision: Precision = "fp32"
-    """Arithmetic of the U-Net's matrix products in training; weights and sums stay in float32."""
     faithful: bool = False
     """Repeat the public code's faults (noisy and shrunk given entries, unmasked loss, actions newer than states)."""
     num_refinements: Annotated[int, Field(ge=0)] = 2
@@ -81,8 +72,6 @@ class DyDiffConfig(ContinuationConfig):
     """Noise level at which a refinement starts: 80 is pure noise, less preserves more of the current states."""
     state_mix: Fraction = 0.5
     """Weight of the sampled states in their mix with the current ones."""
-    sampling_precision: Precision = "fp32"
-    """Arithmetic of matrix products in sampling."""
 
     @property
     def has_penalty(self) -> bool:
@@ -124,20 +113,9 @@ class DyDiffConfig(ContinuationConfig):
             "synthesis.horizon": cls.preset(preset).sequence_length - 1,
         }
 
-    @property
-    def network(self) -> Network:
-        """Network of the diffusion."""
-        return Network(self.denoiser, self.dim, self.multipliers)
-
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         _one_step_options(self)  # raises if there are more elites than networks
-        length = self.sequence_length
-        if (fitting := self.network.length_for(length, length)) != length:
-            raise ValueError(
-                f"sequence_length {length} does not suit a U-Net of multipliers {self.multipliers}, which halves it "
-                f"once per entry after the first: the next that does is {fitting}"
-            )
         return self
 
 
@@ -156,7 +134,7 @@ class DyDiff(WorldModel):
         super().__init__(config, spaces)
         self.one_step = OneStep(_one_step_options(config), spaces)
         with seeded(config.seed):
-            self.trajectory = TrajectoryDiffusion(spaces, config.sequence_length, config.network, config.faithful)
+            self.trajectory = TrajectoryDiffusion(spaces, config, config.faithful)
             self.reward = RewardNetwork(spaces, config.reward_width)
             self.termination = TerminationHead(spaces, config)
 
@@ -213,7 +191,7 @@ class DyDiff(WorldModel):
             return policy(states, min(step, horizon))
 
         one_step = self.one_step.with_options({"sampling_precision": self.config.sampling_precision})
-        length = self.config.network.length_for(horizon + 1, self.sequence_length)
+        length = self.config.length_for(horizon + 1)
         first = one_step.generate(replace(request, policy=follow, horizon=length - 1))
         last = follow(first.obs[:, -1], length - 1)[:, None]
         states, actions = self._refined(first.obs, torch.cat([first.act, last], 1), follow, request.generator)

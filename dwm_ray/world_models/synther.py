@@ -18,7 +18,6 @@ from pydantic import Field
 from torch import Tensor
 
 from dwm_ray.data.normalizers import ZScore
-from dwm_ray.devices import Precision
 from dwm_ray.diffusion.conditioning import LevelEncoder
 from dwm_ray.diffusion.denoisers import Denoiser, ResidualMLP
 from dwm_ray.diffusion.edm import EDM, Churn, Heun, Multistep, Preconditioning, karras_levels
@@ -26,12 +25,13 @@ from dwm_ray.diffusion.guidance import conditioned
 from dwm_ray.diffusion.process import noise_like
 from dwm_ray.options import PositiveInt
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
-from dwm_ray.world_models.base import SegmentRequest, WorldModel, WorldModelConfig, generated, masked_mean, seeded
+from dwm_ray.world_models.base import SegmentRequest, WorldModel, generated, masked_mean, seeded
+from dwm_ray.world_models.parts.options import PrecisionConfig
 
 CHURN = Churn(amount=80.0, low=0.05, high=50.0, inflation=1.003)  # SynthER's
 
 
-class SynthERConfig(WorldModelConfig):
+class SynthERConfig(PrecisionConfig):
     """Options of SynthER; the defaults are those of its offline experiments at width 1024."""
 
     SAMPLING: ClassVar[frozenset[str]] = frozenset({"solver_steps", "churn", "sampling_precision"})
@@ -45,14 +45,10 @@ class SynthERConfig(WorldModelConfig):
     """Size of the noise level's embedding and unit of width."""
     multipliers: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (8, 8, 8, 8, 8, 8)
     """Hidden units per residual block in units of dim; the first is also the trunk's width."""
-    training_precision: Precision = "fp32"
-    """Arithmetic of matrix products in training; weights and sums stay in float32."""
     solver_steps: PositiveInt = 128
     """N: steps of the solver per transition."""
     churn: bool = True
     """Heun's solver with fresh noise in every step, 2 N - 1 network calls (paper); otherwise DPM-Solver++, N calls."""
-    sampling_precision: Precision = "fp32"
-    """Arithmetic of matrix products in sampling."""
 
     @classmethod
     def small(cls) -> dict[str, Any]:

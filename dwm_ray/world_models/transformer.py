@@ -20,10 +20,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from dwm_ray.data.normalizers import ZScore
-from dwm_ray.devices import Precision, reduced
+from dwm_ray.devices import reduced
 from dwm_ray.options import PositiveInt
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
 from dwm_ray.world_models.base import SegmentRequest, WorldModel, generated, masked_mean, seeded
+from dwm_ray.world_models.parts.options import PrecisionConfig
 from dwm_ray.world_models.parts.termination import ContinuationConfig, TerminationHead
 
 VARIANCE_FLOOR = 1e-4  # of standardised targets, as in the one-step model
@@ -33,7 +34,7 @@ Past = tuple[Tensor, Tensor]
 """Cached keys and values [B, heads, tokens, width / heads] of a layer."""
 
 
-class TransformerConfig(ContinuationConfig):
+class TransformerConfig(PrecisionConfig, ContinuationConfig):
     """Options of the transformer; layers and heads are the paper's."""
 
     SAMPLING: ClassVar[frozenset[str]] = frozenset({"temperature", "sampling_precision"})
@@ -47,12 +48,8 @@ class TransformerConfig(ContinuationConfig):
     """Blocks of attention and MLP."""
     num_heads: PositiveInt = 4
     """Attention heads; width is divisible by their number."""
-    training_precision: Precision = "fp32"
-    """Arithmetic of matrix products in training; weights and sums stay in float32."""
     temperature: Annotated[float, Field(ge=0)] = 0.5
     """Scale of the predicted standard deviation in sampling; 0 takes the mean."""
-    sampling_precision: Precision = "fp32"
-    """Arithmetic of matrix products in sampling."""
 
     @classmethod
     def small(cls) -> dict[str, Any]:

@@ -35,6 +35,12 @@ def test_presets_survive_json_in_a_run(name: str, preset: str) -> None:
     assert run.model_dump(mode="json")["world_model"]["name"] == config.plugin_name() == name
 
 
+def test_every_option_has_a_help_text(name: str) -> None:
+    """Also if it overrides only the default of a shared option."""
+    fields = find("world_models", name).Config.model_fields
+    assert [option for option, info in fields.items() if not info.description] == []
+
+
 def test_unknown_options_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="no_such_option"):
         find("world_models", name).Config(no_such_option=1)

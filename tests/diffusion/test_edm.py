@@ -9,7 +9,7 @@ from linear_gaussian import LinearGaussian
 from mixture import Mixture
 from torch import Tensor
 
-from dwm_ray.diffusion.edm import Churn, Heun, Multistep, Preconditioning, karras_levels, training_levels
+from dwm_ray.diffusion.edm import EDM, Churn, Heun, Multistep, Preconditioning, karras_levels
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -31,7 +31,7 @@ def test_levels_golden() -> None:
 
 
 def test_training_levels_are_log_normal() -> None:
-    logs = training_levels(40_000, generator()).log()
+    logs = EDM(Preconditioning(), Multistep([])).training_levels(40_000, generator()).log()
     assert float(logs.mean()) == pytest.approx(-1.2, abs=0.02)
     assert float(logs.std()) == pytest.approx(1.2, abs=0.02)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from dwm_ray.data.normalizers import CDFNormalizer, MinMaxNormalizer
 from dwm_ray.devices import Precision
 from dwm_ray.diffusion.conditioning import Condition, ConditionEncoder, LevelEncoder
-from dwm_ray.diffusion.denoisers import build_denoiser
+from dwm_ray.diffusion.denoisers import ResidualMLP
 from dwm_ray.diffusion.flow import Flow
 from dwm_ray.diffusion.guidance import conditioned
 from dwm_ray.diffusion.process import noise_like
@@ -63,7 +63,7 @@ class FlowMatching(WorldModel):
         self.layout = WindowLayout(config.sequence_length, spaces.obs_size, has_continuation=False)
         with seeded(config.seed):
             encoder = ConditionEncoder(LevelEncoder(config.dim), spaces.act_size)
-            self.denoiser = build_denoiser("mlp", self.layout.shape, encoder, config.dim, config.multipliers)
+            self.denoiser = ResidualMLP(*self.layout.shape, encoder, config.dim, config.multipliers)
 
     @property
     def process(self) -> Flow:

@@ -94,7 +94,7 @@ def test_the_best_one_step_networks_are_used_and_training_goes_on() -> None:
 
 
 def test_impossible_options_are_named() -> None:
-    with pytest.raises(ValidationError, match="sequence_length 10 does not suit a U-Net"):
+    with pytest.raises(ValidationError, match="sequence_length 10 must be divisible by 4"):
         DyDiffConfig(sequence_length=10)
     with pytest.raises(ValidationError, match="num_elites 8 must not exceed ensemble_size 7"):
         DyDiffConfig(num_elites=8)

@@ -10,8 +10,8 @@ of the norm before it contain the sign.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -25,37 +25,45 @@ Layer = Callable[[Tensor], Tensor]
 NUM_GROUPS = 8
 
 
-class Layout(Protocol):
+class Layout:
     """Operations of `InferenceUNet` on one form of activations; between layers they are in `dtype`.
 
     A layer's input is `parts` concatenated activations, or the window itself if `parts` is 0. Its output lies in
     scratch memory under the layer's `name` and is valid until a layer of the same name is called.
     """
 
-    dtype: torch.dtype
-    scratch: Scratch
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype, self.scratch = dtype, Scratch()
 
+    @abstractmethod
     def enter(self, x: Tensor) -> Tensor:
         """Convert a window [B, T, D] to activations."""
 
+    @abstractmethod
     def conv(self, name: str, conv: TemporalConv, length: int, parts: int = 1) -> Layer:
         """Return a convolution over T = `length` that a norm follows; its result is float32."""
 
+    @abstractmethod
     def linear(self, name: str, conv: TemporalConv, length: int, parts: int = 1) -> Layer:
         """Return any other convolution."""
 
+    @abstractmethod
     def norm_mish(self, norm: TemporalGroupNorm, length: int) -> Layer:
         """Return GroupNorm and Mish, computed in place on the output of `conv`."""
 
+    @abstractmethod
     def spread(self, channels: Tensor, length: int) -> Tensor:
         """Expand values per channel [C, ...] to the rows [width, ...] that `add_rows` adds."""
 
     def add_rows(self, hidden: Tensor, rows: Tensor) -> Tensor:
         """Add rows [B, width] in place."""
+        return hidden.add_(rows)
 
+    @abstractmethod
     def repeat(self, hidden: Tensor, repeats: int) -> Tensor:
         """Repeat the batch."""
 
+    @abstractmethod
     def leave(self, conv: TemporalConv, length: int) -> Layer:
         """Return the last layer, to float32 [B, T, D] in newly allocated memory."""
 
@@ -74,11 +82,8 @@ def grouped(length: int, size: int, parts: int = 1) -> Tensor:
     return index.permute(1, 2, 0, 3).flatten()
 
 
-class GroupMajor:
+class GroupMajor(Layout):
     """Activations [B, G * T * C / G]; see the module."""
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype, self.scratch = dtype, Scratch()
 
     def enter(self, x: Tensor) -> Tensor:
         return x.flatten(1).to(self.dtype)
@@ -107,9 +112,6 @@ class GroupMajor:
     def spread(self, channels: Tensor, length: int) -> Tensor:
         return channels.repeat(length, *[1] * (channels.dim() - 1))[grouped(length, len(channels))]
 
-    def add_rows(self, hidden: Tensor, rows: Tensor) -> Tensor:
-        return hidden.add_(rows)
-
     def repeat(self, hidden: Tensor, repeats: int) -> Tensor:
         return hidden if repeats == 1 else hidden.repeat(repeats, 1)
 
@@ -137,11 +139,8 @@ class GroupMajor:
         return layer
 
 
-class TimeMajor:
+class TimeMajor(Layout):
     """Activations [T, B, C]; see the module. Parts are concatenated channels, so their number has no effect."""
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype, self.scratch = dtype, Scratch()
 
     def enter(self, x: Tensor) -> Tensor:
         return x.transpose(0, 1).to(self.dtype, memory_format=torch.contiguous_format)
@@ -188,9 +187,6 @@ class TimeMajor:
 
     def spread(self, channels: Tensor, length: int) -> Tensor:
         return channels
-
-    def add_rows(self, hidden: Tensor, rows: Tensor) -> Tensor:
-        return hidden.add_(rows)
 
     def repeat(self, hidden: Tensor, repeats: int) -> Tensor:
         return hidden if repeats == 1 else hidden.repeat(1, repeats, 1)

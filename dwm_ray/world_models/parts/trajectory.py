@@ -11,39 +11,18 @@ given entries, and preconditioning multiplies them by c_in.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from dwm_ray.data.normalizers import MinMaxNormalizer
 from dwm_ray.devices import Precision
 from dwm_ray.diffusion.conditioning import LevelEncoder
-from dwm_ray.diffusion.denoisers import Denoiser, DenoiserKind, build_denoiser
 from dwm_ray.diffusion.edm import EDM, Churn, Heun, Multistep, Preconditioning, karras_levels
 from dwm_ray.diffusion.guidance import conditioned
 from dwm_ray.diffusion.process import Given, noise_like, per_row
 from dwm_ray.types import Episodes, Spaces, Windows
 from dwm_ray.world_models.base import masked_mean
-
-
-@dataclass(frozen=True)
-class Network:
-    """Kind and widths of the network: U-Net channels or the MLP's hidden units are `dim` times each multiplier."""
-
-    kind: DenoiserKind
-    dim: int
-    multipliers: Sequence[int]
-
-    def length_for(self, needed: int, longest: int) -> int:
-        """Return the shortest window of at least `needed` states that the network takes; the MLP takes the longest."""
-        divisor = 2 ** (len(self.multipliers) - 1)
-        return longest if self.kind == "mlp" else int(-(-needed // divisor) * divisor)
-
-    def build(self, length: int, size: int) -> Denoiser:
-        """Build the network for windows [B, length, size]."""
-        return build_denoiser(self.kind, (length, size), LevelEncoder(self.dim), self.dim, self.multipliers)
+from dwm_ray.world_models.parts.options import DenoiserConfig
 
 
 def edm(solver_steps: int, churn: Churn | None, start_sigma: float, faithful: bool) -> EDM:
@@ -56,11 +35,11 @@ def edm(solver_steps: int, churn: Churn | None, start_sigma: float, faithful: bo
 class TrajectoryDiffusion(nn.Module):
     """Diffusion of the states of a trajectory; initial weights follow from torch's global generator."""
 
-    def __init__(self, spaces: Spaces, length: int, network: Network, faithful: bool) -> None:
+    def __init__(self, spaces: Spaces, config: DenoiserConfig, faithful: bool) -> None:
         super().__init__()
         self.obs_normalizer = MinMaxNormalizer(spaces.obs_size)
         self.act_normalizer = MinMaxNormalizer(spaces.act_size)
-        self.denoiser = network.build(length, spaces.obs_size + spaces.act_size)
+        self.denoiser = config.build_denoiser(spaces.obs_size + spaces.act_size, LevelEncoder(config.dim))
         self.obs_size, self.faithful = spaces.obs_size, faithful
 
     def fit_normalizers(self, episodes: Episodes) -> None:

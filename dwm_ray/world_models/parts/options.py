@@ -1,0 +1,109 @@
+"""Options that several world models share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from dwm_ray.devices import Precision
+from dwm_ray.diffusion.conditioning import Encoder
+from dwm_ray.diffusion.ddpm import Prediction, Schedule
+from dwm_ray.diffusion.denoisers import Denoiser, DenoiserKind, ResidualMLP, TemporalUNet
+from dwm_ray.options import Fraction, PositiveInt
+from dwm_ray.world_models.base import WorldModelConfig
+from dwm_ray.world_models.parts.termination import ContinuationConfig
+
+
+class PrecisionConfig(WorldModelConfig):
+    """Arithmetic in training and sampling."""
+
+    training_precision: Precision = "fp32"
+    """Arithmetic of matrix products in training; weights and sums stay in float32."""
+    sampling_precision: Precision = "fp32"
+    """Arithmetic of matrix products in sampling."""
+
+
+class DenoiserConfig(PrecisionConfig):
+    """Denoising network of a window."""
+
+    sequence_length: Annotated[int, Field(ge=2)] = 8
+    """T: states per window; segments have up to T - 1 steps."""
+    denoiser: DenoiserKind = "unet"
+    """'unet' is the papers' temporal U-Net, 'mlp' a residual MLP over the flattened window."""
+    dim: Annotated[int, Field(ge=8, multiple_of=8)] = 128
+    """Size of each embedding and unit of the network's width."""
+    multipliers: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 4, 8)
+    """Widths in units of dim: U-Net channels per resolution, or hidden units per residual block of the MLP."""
+
+    def length_for(self, needed: int) -> int:
+        """Return the shortest window of at least `needed` states that the network takes; the MLP takes T only."""
+        divisor = 2 ** (len(self.multipliers) - 1)
+        return self.sequence_length if self.denoiser == "mlp" else int(-(-needed // divisor) * divisor)
+
+    def build_denoiser(self, size: int, encoder: Encoder) -> Denoiser:
+        """Build the network for windows [B, T, size]."""
+        if self.denoiser == "unet":
+            return TemporalUNet(size, encoder, self.dim, self.multipliers)
+        return ResidualMLP(self.sequence_length, size, encoder, self.dim, self.multipliers)
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        if self.length_for(self.sequence_length) != self.sequence_length:
+            raise ValueError(
+                f"sequence_length {self.sequence_length} must be divisible by {2 ** (len(self.multipliers) - 1)}: "
+                f"the U-Net halves it once per entry of multipliers {self.multipliers} after the first"
+            )
+        return self
+
+
+class WindowModelConfig(DenoiserConfig, ContinuationConfig):
+    """Options of DWM (arXiv 2402.03570) and of models that are built on it; the defaults are DWM's for T = 8."""
+
+    SAMPLING: ClassVar[frozenset[str]] = frozenset(
+        {"guidance_scale", "solver_steps", "temperature", "sampling_precision"}
+    )
+
+    diffusion_steps: PositiveInt = 5
+    """K: noise levels in training."""
+    schedule: Schedule = "cosine"
+    """Noise schedule over the diffusion steps."""
+    prediction: Prediction = "noise"
+    """Output of the network: the noise (paper), or the clean window, which is more stable in very few steps."""
+    rtg_kind: Literal["episode", "window"] = "episode"
+    """Return-to-go labels sum rewards to the end of the episode, or of the window (the paper's algorithm 17)."""
+    condition_dropout: Fraction = 0.25
+    """Fraction of training windows whose return-to-go is dropped."""
+    solver_steps: PositiveInt = 3
+    """N: network calls per segment; the error grows below K/2."""
+    guidance_scale: Annotated[float, Field(ge=0)] = 1.2
+    """w: 1 is plain conditioning; larger values follow the return-to-go more closely."""
+    temperature: Annotated[float, Field(ge=0)] = 0.5
+    """Scale of all noise in sampling."""
+
+    @classmethod
+    def small(cls) -> dict[str, Any]:
+        """Train an MLP that predicts the clean window, chosen on 50 000 halfcheetah transitions.
+
+        Held-out squared error in CDF units, mean over seven steps, after about 70 s on one core: this MLP .091, the
+        same predicting noise .125, a U-Net of dim 32 predicting samples .102. After 8000 updates the held-out loss no
+        longer falls.
+        """
+        return {
+            "denoiser": "mlp",
+            "prediction": "sample",
+            "dim": 128,
+            "multipliers": (4, 4, 4),
+            "num_updates": 6000,
+            "batch_size": 256,
+            "learning_rate": 1e-3,
+            "final_learning_rate": 0.05,
+            "training_precision": "auto",
+            "sampling_precision": "auto",
+        }
+
+    @model_validator(mode="after")
+    def _few_steps(self) -> Self:
+        if self.solver_steps > self.diffusion_steps:
+            raise ValueError(f"solver_steps {self.solver_steps} must not exceed diffusion_steps {self.diffusion_steps}")
+        return self
