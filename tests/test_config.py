@@ -48,7 +48,7 @@ def test_a_plugin_is_given_by_its_name_or_its_options() -> None:
         ({"training": {"num_updates": 0}}, "greater than or equal to 1"),
         ({"training": {"discount": 1.0}}, "less than 1"),
         ({"data": {"holdout_ratio": 0.0}}, "greater than 0"),
-        ({"synthesis": {"horizon": 8}}, "synthesis.horizon 8 must be below world_model.sequence_length 8"),
+        ({"synthesis": {"horizon": 8}}, "synthesis.horizon: 8 is too long for world_model.sequence_length 8"),
     ],
 )
 def test_wrong_values_are_refused_by_name(options: dict[str, Any], says: str) -> None:
@@ -68,7 +68,7 @@ def test_the_horizon_is_below_the_sequence_length(horizon: int, length: int) -> 
     if horizon < length:
         assert base().with_values(values).synthesis.horizon == horizon
     else:
-        with pytest.raises(ValidationError, match=r"must be below world_model\.sequence_length"):
+        with pytest.raises(ValidationError, match=r"is too long for world_model\.sequence_length"):
             base().with_values(values)
 
 

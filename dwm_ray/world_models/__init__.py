@@ -1,1 +1,1 @@
-"""World models: one plug-in per file; what they share lies in `parts`."""
+"""World models, one plug-in per file; shared building blocks are in `parts`."""

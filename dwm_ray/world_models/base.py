@@ -50,8 +50,10 @@ class WorldModelConfig(PluginConfig):
         option, below = self.horizon_limit
         limit = getattr(self, option, None)
         if limit is not None and run.synthesis.horizon > limit - below:
-            relation = "be below" if below else "not exceed"
-            raise ValueError(f"synthesis.horizon {run.synthesis.horizon} must {relation} world_model.{option} {limit}")
+            raise ValueError(
+                f"synthesis.horizon: {run.synthesis.horizon} is too long for world_model.{option} {limit}; expected at "
+                f"most {limit - below}"
+            )
         if run.execution.sampler_cuda_graphs and not self.plugin.supports_cuda_graphs:
             raise ValueError(
                 f"execution.sampler_cuda_graphs: world model {self.plugin_name()} does not support CUDA graphs; "
@@ -166,9 +168,9 @@ class WorldModel(Plugin, nn.Module):
         """
         if not 1 <= horizon <= self.max_horizon:
             option, _ = self.config.horizon_limit
-            raise ValueError(f"horizon {horizon} is outside 1..{self.max_horizon} (world_model.{option})")
+            raise ValueError(f"horizon: got {horizon}; expected 1..{self.max_horizon} (world_model.{option})")
         if self.follows_policy and policy is None and horizon > 1:
-            raise ValueError(f"world model {self.config.plugin_name()} needs a policy for the actions after the first")
+            raise ValueError(f"policy: missing; expected one for later actions of {self.config.plugin_name()}")
         rtg = rtg.to(obs).expand(len(obs)) if isinstance(rtg, Tensor) else obs.new_full((len(obs),), rtg)
         return self.generate(SegmentRequest(obs, act, policy, horizon, rtg, generator))
 

@@ -56,8 +56,8 @@ class DWMConfig(WindowModelConfig):
         super().check(run)
         if not self.condition_on_action and not run.agent.plugin.plans:
             raise ValueError(
-                "world_model.condition_on_action False: only for agents that plan; a critic would credit actions with "
-                "what they did not cause"
+                f"world_model.condition_on_action: False is for agents that plan, which {run.agent.plugin_name()} does "
+                "not; expected True"
             )
 
 

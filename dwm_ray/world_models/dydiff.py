@@ -185,7 +185,7 @@ class DyDiff(WorldModel):
         """
         policy, horizon = request.policy, request.horizon
         if policy is None:
-            raise ValueError("world model dydiff needs a policy: its segments are rollouts of one")
+            raise ValueError("policy: missing; expected one, since segments of dydiff are rollouts of a policy")
 
         def follow(states: Tensor, step: int) -> Tensor:
             return policy(states, min(step, horizon))

@@ -76,7 +76,7 @@ class OneStepConfig(ContinuationConfig):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.num_elites > self.ensemble_size:
-            raise ValueError(f"num_elites {self.num_elites} must not exceed ensemble_size {self.ensemble_size}")
+            raise ValueError(f"num_elites: got {self.num_elites}; expected at most ensemble_size {self.ensemble_size}")
         return self
 
 

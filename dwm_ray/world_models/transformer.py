@@ -67,7 +67,7 @@ class TransformerConfig(PrecisionConfig, ContinuationConfig):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.width % self.num_heads:
-            raise ValueError(f"width {self.width} must be divisible by num_heads {self.num_heads}")
+            raise ValueError(f"width: {self.width} is not divisible; expected a multiple of num_heads {self.num_heads}")
         return self
 
 

@@ -41,7 +41,7 @@ def capture(monkeypatch: pytest.MonkeyPatch) -> EmulatedCapture:
 
 
 def spec_of(name: str, seed: int = 0) -> StreamSpec:
-    """The last block is shorter."""
+    """Return a stream whose last block is shorter."""
     return StreamSpec(name, {}, 0.5, 0.99, BLOCK_ROWS * NUM_BLOCKS - 5, BLOCK_ROWS, seed)
 
 
@@ -49,19 +49,19 @@ def never_ends(obs: Tensor) -> Tensor:
     return torch.zeros(obs.shape[:-1], dtype=torch.bool)
 
 
-def drawer(folder: Path, cuda_graphs: bool, batching: MicroBatching | None = None) -> BlockGenerator:
+def block_generator_of(folder: Path, cuda_graphs: bool, batching: MicroBatching | None = None) -> BlockGenerator:
     starts = real_segments(episodes(), 0.99, CPU)
     return BlockGenerator(folder, starts, never_ends, batching or MicroBatching(), cuda_graphs)
 
 
-def blocks(drawn_by: BlockGenerator, spec: StreamSpec, model: WorldModel) -> list[np.ndarray]:
-    return [drawn_by.generate(spec, index, lambda: model)[0] for index in range(spec.num_blocks)]
+def blocks(generator: BlockGenerator, spec: StreamSpec, model: WorldModel) -> list[np.ndarray]:
+    return [generator.generate(spec, index, lambda: model)[0] for index in range(spec.num_blocks)]
 
 
 def variants(name: str) -> list[WorldModel]:
-    """A model in the forms that draw differently."""
+    """Build a model in every form that samples differently."""
     if name != "dwm":
-        return [copy.deepcopy(build(name))]  # it is kept for other tests
+        return [copy.deepcopy(build(name))]  # the cached one serves other tests
     cls = find("world_models", "dwm")
     unet = {"denoiser": "unet", "dim": 16, "multipliers": [1, 2], "guidance_scale": 1.5, "segments_per_pair": 2}
     noise = {"prediction": "noise", "continuation": "on", "temperature": 0.7, "solver_steps": 3}
@@ -72,7 +72,7 @@ def variants(name: str) -> list[WorldModel]:
     return models
 
 
-def test_the_models_of_streams_that_come_with_it_are_capturable() -> None:
+def test_models_of_streams_support_cuda_graphs() -> None:
     assert {"dawm", "dwm", "synther", "transformer"} <= set(GRAPHED)
     assert not any(MODELS[name].follows_policy for name in GRAPHED)
 
@@ -81,45 +81,45 @@ def test_the_models_of_streams_that_come_with_it_are_capturable() -> None:
 def test_blocks_are_the_same(name: str, tmp_path: Path, capture: EmulatedCapture) -> None:
     for number, model in enumerate(variants(name)):
         model.requires_grad_(False).eval()
-        plain = blocks(drawer(tmp_path / f"plain{number}", False), spec_of(name), model)
+        plain = blocks(block_generator_of(tmp_path / f"plain{number}", False), spec_of(name), model)
         before = len(capture.tapes)
-        replayed = blocks(drawer(tmp_path / f"replayed{number}", True), spec_of(name), model)
+        replayed = blocks(block_generator_of(tmp_path / f"replayed{number}", True), spec_of(name), model)
         assert len(capture.tapes) == before + 1
         assert len(plain) == len(replayed) == NUM_BLOCKS
         for first, second in zip(plain, replayed, strict=True):
             assert np.array_equal(first, second)
-        assert not np.array_equal(replayed[-2], replayed[-3])  # each replay draws anew
+        assert not np.array_equal(replayed[-2], replayed[-3])  # each replay has new noise
 
 
-def test_streams_have_graphs_of_their_own_and_the_oldest_go(
+def test_every_stream_has_its_graph_and_the_oldest_are_dropped(
     tmp_path: Path, capture: EmulatedCapture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(block_generator, "MAX_GRAPHED_STREAMS", 2)
-    model, both = build("dwm"), drawer(tmp_path / "both", True)
+    model, both = build("dwm"), block_generator_of(tmp_path / "both", True)
     for seed, tapes in ((0, 1), (1, 2), (0, 2), (2, 3), (0, 4)):
-        plain = blocks(drawer(tmp_path / f"{seed}", False), spec_of("dwm", seed), model)
+        plain = blocks(block_generator_of(tmp_path / f"{seed}", False), spec_of("dwm", seed), model)
         for first, second in zip(plain, blocks(both, spec_of("dwm", seed), model), strict=True):
             assert np.array_equal(first, second)
         assert len(capture.tapes) == tapes
 
 
 @pytest.mark.usefixtures("capture")
-def test_the_generator_goes_on_as_if_the_model_had_drawn(tmp_path: Path) -> None:
+def test_the_generator_state_is_that_of_eager_sampling(tmp_path: Path) -> None:
     model = build("dwm")
     imaginer = CudaGraphSampler(model, 8)
     obs, act = torch.from_numpy(episodes().obs[:8]), torch.from_numpy(episodes().act[:8])
     first, second = (torch.Generator().manual_seed(0) for _ in range(2))
     for rtg in (0.5, 0.1, torch.full((8,), 0.9), 0.5, torch.tensor(0.2), 0.3):
-        kept = []
+        sampled = []
         for one, generator in ((model, first), (imaginer, second)):
             how: dict[str, Any] = {"policy": None, "horizon": 3, "rtg": rtg, "generator": generator}
-            kept.append(one.imagine(obs, act, **how))  # type: ignore[attr-defined]
-        assert all(torch.equal(a, b) for a, b in zip(vars(kept[0]).values(), vars(kept[1]).values(), strict=True))
+            sampled.append(one.imagine(obs, act, **how))  # type: ignore[attr-defined]
+        assert all(torch.equal(a, b) for a, b in zip(vars(sampled[0]).values(), vars(sampled[1]).values(), strict=True))
         assert torch.equal(first.get_state(), second.get_state())
 
 
 class Full(MicroBatching):
-    """Memory is too small for a whole block, from the beginning."""
+    """Micro-batching with too little memory for a whole block."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,16 +127,16 @@ class Full(MicroBatching):
 
 
 @pytest.mark.usefixtures("capture")
-def test_parts_of_a_block_are_drawn_as_ever(tmp_path: Path) -> None:
+def test_micro_batches_are_sampled_eagerly(tmp_path: Path) -> None:
     model = build("dwm")
-    plain = blocks(drawer(tmp_path / "plain", False), spec_of("dwm"), model)
-    parts = blocks(drawer(tmp_path / "parts", True, Full()), spec_of("dwm"), model)
+    plain = blocks(block_generator_of(tmp_path / "plain", False), spec_of("dwm"), model)
+    parts = blocks(block_generator_of(tmp_path / "parts", True, Full()), spec_of("dwm"), model)
     for first, second in zip(plain, parts, strict=True):
         np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.usefixtures("capture")
-def test_a_graph_does_not_share_memory_that_other_batches_would_move() -> None:
+def test_a_graph_has_scratch_memory_of_its_own() -> None:
     model = variants("dwm")[1]
     assert isinstance(model, DWM)
     own = CudaGraphSampler(model, 8)._recorded
@@ -148,31 +148,31 @@ def test_a_graph_does_not_share_memory_that_other_batches_would_move() -> None:
     assert first.layout.scratch is not second.layout.scratch
 
 
-class Peeks(DWM):
-    """Reads what it has drawn."""
+class Synchronising(DWM):
+    """Model that reads its samples on the host."""
 
     def imagine(self, *args: Any, **how: Any) -> Segments:
-        drawn = super().imagine(*args, **how)
-        assert drawn.rew.sum().item() != 0
-        return drawn
+        segments = super().imagine(*args, **how)
+        assert segments.rew.sum().item() != 0
+        return segments
 
 
 @pytest.mark.usefixtures("capture")
 def test_a_model_that_cannot_be_recorded_is_an_error(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model = Peeks(DWM.Config.preset("small"), SPACES)
+    model = Synchronising(DWM.Config.preset("small"), SPACES)
     model.fit_normalizers(episodes())
     with pytest.raises(
         ValueError, match=r"^execution\.sampler_cuda_graphs: this cannot be a CUDA graph \(.*_local_scalar"
     ):
-        blocks(drawer(tmp_path, True), spec_of("dwm"), model)
+        blocks(block_generator_of(tmp_path, True), spec_of("dwm"), model)
 
 
-def test_what_cannot_be_drawn_as_graphs_is_refused(tmp_path: Path, capture: EmulatedCapture) -> None:
+def test_models_without_support_are_refused(tmp_path: Path, capture: EmulatedCapture) -> None:
     with pytest.raises(
         ValueError, match=r"^execution\.sampler_cuda_graphs: world model one_step does not support CUDA graphs"
     ):
-        blocks(drawer(tmp_path, True), spec_of("one_step"), build("one_step"))
+        blocks(block_generator_of(tmp_path, True), spec_of("one_step"), build("one_step"))
     with pytest.raises(
         ValueError, match=r"execution\.sampler_cuda_graphs: world model one_step does not support CUDA graphs"
     ):
@@ -180,8 +180,8 @@ def test_what_cannot_be_drawn_as_graphs_is_refused(tmp_path: Path, capture: Emul
     assert not capture.tapes
 
 
-def test_drawing_without_a_gpu_is_refused(tmp_path: Path) -> None:
+def test_cuda_graphs_without_a_gpu_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"^execution\.sampler_cuda_graphs: CUDA graphs need a GPU, .* device cpu; expected"
     ):
-        blocks(drawer(tmp_path, True), spec_of("dwm"), build("dwm"))
+        blocks(block_generator_of(tmp_path, True), spec_of("dwm"), build("dwm"))

@@ -74,7 +74,7 @@ def test_the_policy_gives_later_actions_or_is_not_called(name: str) -> None:
 def test_a_missing_policy_is_refused(name: str) -> None:
     model, (obs, act) = build(name), starts()
     if model.follows_policy:
-        with pytest.raises(ValueError, match=f"{name} needs a policy"):
+        with pytest.raises(ValueError, match=f"policy: missing; expected one.* {name}"):
             model.imagine(obs, act, policy=None, horizon=3, rtg=0.5, generator=torch.Generator())
 
 
@@ -116,7 +116,7 @@ def test_a_horizon_that_is_too_short_or_too_long_is_refused(name: str, beyond: i
     model = build(name)
     obs, act = starts()
     horizon = model.max_horizon + 1 if beyond else 0
-    message = rf"horizon {horizon} is outside 1\.\.{model.max_horizon} \(world_model\.\w+\)"
+    message = rf"horizon: got {horizon}; expected 1\.\.{model.max_horizon} \(world_model\.\w+\)"
     with pytest.raises(ValueError, match=message):
         model.imagine(
             obs, act, policy=lambda o, i: act[: len(o)], horizon=horizon, rtg=0.0, generator=torch.Generator()

@@ -1,4 +1,4 @@
-"""What plug-ins say that an update takes (`work`) is what is counted, about: sweeps are ordered by it."""
+"""Relative FLOPs of plug-ins, which order the trials of a sweep, are within 20 % of counted ones."""
 
 from functools import cache
 from pathlib import Path
@@ -26,8 +26,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @cache
 def counted(world_model: str, agent: str, file: Path) -> int:
-    """Operations of two of a learner's updates, for some policies move in every second one; with the profile's options,
-    imagination within updates included."""
+    """Count the operations of two updates, since some policies move in every second one, including rollouts."""
     small = {"task": "pendulum", "data.file": str(file), "training.batch_size": 32}
     config = profiles.run_config("laptop", world_model, agent).with_values(small)
     task_data = load_task_data(config)
@@ -38,14 +37,14 @@ def counted(world_model: str, agent: str, file: Path) -> int:
 
 
 @pytest.mark.parametrize("name", list(plugins("agents")))
-def test_of_agents(name: str, file: Path) -> None:
+def test_relative_flops_of_agents(name: str, file: Path) -> None:
     with_model = "dwm" if find("agents", name).plans else "none"
     found = counted(with_model, name, file) / counted("none", "bc", file)
     assert find("agents", name).relative_flops == pytest.approx(found, rel=0.2)
 
 
 @pytest.mark.parametrize("name", list(all_plugins("world_models")))
-def test_of_world_models_within_an_update(name: str, file: Path) -> None:
+def test_relative_flops_of_world_models_within_an_update(name: str, file: Path) -> None:
     inline = source_kind(profiles.run_config("laptop", name, "td3_bc")) == "inline"
     found = counted(name, "td3_bc", file) - counted("none", "td3_bc", file) if inline else 0
     assert find("world_models", name).relative_flops == pytest.approx(found / counted("none", "bc", file), rel=0.2)

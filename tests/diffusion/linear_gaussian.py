@@ -1,7 +1,7 @@
 """Three states of s' = .9 s + .5 a + .2 noise, given the first one and the actions: the exact conditional of a window.
 
 A window is x [B, 5] = (s_0, a_0, a_1, s_1, s_2) with s_0 and the actions given. The denoiser reads the given entries
-from x, as a network would: shown noise there, it is led astray.
+from x, as a network does, so noise there changes its estimate.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ NUM_GIVEN = 3
 
 
 class LinearGaussian:
-    """Everything in double precision; `scale` shrinks the given entries and the noise together."""
+    """System in double precision; `scale` shrinks the given entries and the noise together."""
 
     size = 5
 
@@ -46,7 +46,7 @@ class LinearGaussian:
         return states.mean(0), torch.cov(states.T)
 
     def estimate(self, x: Tensor, sigma: float, signal: float = 1.0) -> Tensor:
-        """E[clean | x] where the states are signal * clean + sigma * noise and the given entries are clean."""
+        """Return E[clean | x] where the states are signal * clean + sigma * noise and the given entries are clean."""
         mean = self._mean(x[:, :NUM_GIVEN].double())
         total = signal**2 * self.covariance + sigma**2 * torch.eye(2, dtype=torch.float64)
         gain = signal * self.covariance @ torch.linalg.inv(total)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Mixture:
-    """Everything in double precision; `scale` shrinks the whole into the range that a sampler clamps to."""
+    """Mixture in double precision; `scale` shrinks it into the range to which a sampler clamps."""
 
     weights = torch.tensor([0.3, 0.7], dtype=torch.float64)
 
@@ -26,13 +26,13 @@ class Mixture:
         spread = torch.einsum("k,ki,kj->ij", self.weights, off, off)
         return spread + self.std**2 * torch.eye(self.centers.shape[1], dtype=torch.float64)
 
-    def shares(self, sample: Tensor) -> Tensor:
-        """[2] share of the samples [B, D] that lie nearest to each center."""
+    def fractions(self, sample: Tensor) -> Tensor:
+        """Return the fraction [2] of the samples [B, D] that lie nearest to each center."""
         nearest = torch.cdist(sample, self.centers).argmin(1)
         return torch.bincount(nearest, minlength=2).double() / len(sample)
 
     def estimate(self, x: Tensor, sigma: float, signal: float = 1.0) -> Tensor:
-        """E[clean | x] where x = signal * clean + sigma * noise, x [B, D]."""
+        """Return E[clean | x] where x = signal * clean + sigma * noise, x [B, D]."""
         off = x.double()[:, None] - signal * self.centers  # [B, 2, D]
         variance = (signal * self.std) ** 2 + sigma**2
         share = torch.softmax(self.weights.log() - off.square().sum(2) / (2 * variance), 1)

@@ -16,7 +16,7 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def keep(x: Tensor) -> Tensor:
+def identity(x: Tensor) -> Tensor:
     return x
 
 
@@ -68,9 +68,9 @@ def shrinking(x: Tensor, sigma: float) -> Tensor:
 def test_one_heun_step_golden() -> None:
     """From x = 2 at level 2 to level 1 with D = x / (1 + sigma^2), by hand: slope .8, moved 1.2, slope .6."""
     solver = Heun([2.0, 1.0, 0.0])
-    step = solver._step(shrinking, keep, torch.tensor([2.0]), 2.0, 1.0)
+    step = solver._step(shrinking, identity, torch.tensor([2.0]), 2.0, 1.0)
     assert float(step) == pytest.approx(2 - (0.8 + 0.6) / 2)
-    last = solver._step(shrinking, keep, torch.tensor([1.3]), 1.0, 0.0)  # Euler: the clean estimate
+    last = solver._step(shrinking, identity, torch.tensor([1.3]), 1.0, 0.0)  # Euler: the clean estimate
     assert float(last) == pytest.approx(0.65)
 
 
@@ -78,7 +78,7 @@ def test_two_multistep_steps_golden() -> None:
     """Levels 4, 2, 1 by hand, D = x / (1 + sigma^2): with equal strides the clean estimate is 1.5 D - .5 D_before."""
     x = torch.tensor([3.0])
     noise = torch.randn(1, generator=generator())
-    sample = Multistep([4.0, 2.0, 1.0, 0.0]).sample(shrinking, keep, x, generator())
+    sample = Multistep([4.0, 2.0, 1.0, 0.0]).sample(shrinking, identity, x, generator())
     x_4 = 3.0 + 4 * float(noise)
     x_2 = x_4 / 2 + x_4 / 17 / 2
     x_1 = x_2 / 2 + (1.5 * x_2 / 5 - 0.5 * x_4 / 17) / 2
@@ -93,7 +93,7 @@ def test_network_calls_per_sample(solver: Heun | Multistep, num_calls: int) -> N
         levels.append(sigma)
         return x
 
-    solver.sample(estimate, keep, torch.zeros(1), generator())
+    solver.sample(estimate, identity, torch.zeros(1), generator())
     assert len(levels) == num_calls
 
 
@@ -114,10 +114,10 @@ def test_churn_golden() -> None:
     assert churn.raised(1.0, 34) == pytest.approx(2**0.5)  # 60 / 34 is capped
     assert churn.raised(1.0, 600) == pytest.approx(1.1)
     assert [churn.raised(sigma, 34) for sigma in (0.36, 53.0)] == [0.36, 53.0]
-    x, sigma = Heun([1.0, 0.0], churn)._churned(torch.zeros(40_000), 1.0, keep, generator())
+    x, sigma = Heun([1.0, 0.0], churn)._churned(torch.zeros(40_000), 1.0, identity, generator())
     assert sigma == pytest.approx(min(60, 2**0.5))
     assert float(x.std()) == pytest.approx(1.002, rel=0.02)  # sqrt(2 - 1) * S_noise
-    assert Heun([0.1, 0.0], churn)._churned(torch.ones(1), 0.1, keep, generator()) == (torch.ones(1), 0.1)
+    assert Heun([0.1, 0.0], churn)._churned(torch.ones(1), 0.1, identity, generator()) == (torch.ones(1), 0.1)
 
 
 @pytest.mark.parametrize(("noisy_given", "worst"), [(False, 0.0), (True, 1.0)])
@@ -141,9 +141,9 @@ def test_only_the_public_codes_fault_shows_noisy_given_entries(noisy_given: bool
 
 def test_without_churn_only_the_start_is_random() -> None:
     solver, start = Heun(karras_levels(4)), torch.zeros(5, 2)
-    first = solver.sample(shrinking, keep, start, generator(1))
-    assert torch.equal(first, solver.sample(shrinking, keep, start, generator(1)))
-    assert not torch.equal(first, solver.sample(shrinking, keep, start, generator(2)))
+    first = solver.sample(shrinking, identity, start, generator(1))
+    assert torch.equal(first, solver.sample(shrinking, identity, start, generator(1)))
+    assert not torch.equal(first, solver.sample(shrinking, identity, start, generator(2)))
 
 
 SOLVERS = {
@@ -163,10 +163,10 @@ chosen = pytest.mark.parametrize(("solver", "spread"), SOLVERS.values(), ids=SOL
 def test_a_gaussian_mixture_is_recovered(solver: Heun, spread: float, dimensions: int) -> None:
     """Mean within .03, mode weights within .02."""
     mixture = Mixture(dimensions)
-    sample = solver.sample(mixture.estimate, keep, torch.zeros(20_000, dimensions), generator()).double()
+    sample = solver.sample(mixture.estimate, identity, torch.zeros(20_000, dimensions), generator()).double()
     torch.testing.assert_close(sample.mean(0), mixture.mean, atol=0.03, rtol=0)
     torch.testing.assert_close(torch.cov(sample.T).view(dimensions, -1), mixture.covariance, atol=0, rtol=spread)
-    torch.testing.assert_close(mixture.shares(sample), mixture.weights, atol=0.02, rtol=0)
+    torch.testing.assert_close(mixture.fractions(sample), mixture.weights, atol=0.02, rtol=0)
 
 
 @chosen
@@ -195,8 +195,8 @@ def test_partial_noising_keeps_what_the_noise_cannot_hide() -> None:
     """Samples from a wrong mode return to it at a low first level and are redrawn from all modes at the highest."""
     mixture = Mixture(1)
     start = mixture.centers[:1].float().expand(4000, 1)
-    low = Heun(karras_levels(6, sigma_max=0.3)).sample(mixture.estimate, keep, start, generator()).double()
-    high = Heun(karras_levels(12)).sample(mixture.estimate, keep, start, generator()).double()
-    assert mixture.shares(low)[0] > 0.99
-    torch.testing.assert_close(mixture.shares(high), mixture.weights, atol=0.03, rtol=0)
+    low = Heun(karras_levels(6, sigma_max=0.3)).sample(mixture.estimate, identity, start, generator()).double()
+    high = Heun(karras_levels(12)).sample(mixture.estimate, identity, start, generator()).double()
+    assert mixture.fractions(low)[0] > 0.99
+    torch.testing.assert_close(mixture.fractions(high), mixture.weights, atol=0.03, rtol=0)
     assert np.isclose(float(low.std()), mixture.std, rtol=0.25)

@@ -68,7 +68,7 @@ def test_a_gaussian_mixture_is_recovered(flow: Flow) -> None:
     sample = flow.sample(exact(mixture), (SAMPLES, 2), None, generator()).double()
     torch.testing.assert_close(sample.mean(0), mixture.mean, atol=0.03, rtol=0)
     torch.testing.assert_close(torch.cov(sample.T), mixture.covariance, atol=0.03, rtol=0)
-    torch.testing.assert_close(mixture.shares(sample), mixture.weights, atol=0.03, rtol=0)
+    torch.testing.assert_close(mixture.fractions(sample), mixture.weights, atol=0.03, rtol=0)
 
 
 @pytest.mark.parametrize("flow", [Flow(100), Flow(25, heun=True)])

@@ -64,12 +64,12 @@ def test_chunks_and_later_calls_change_nothing(dim: int, scale: float, monkeypat
     net = build(dim)
     x, given = inputs()
     whole = predicted(net, x, 3, given, scale, torch.float32)
-    kept = whole.clone()
+    before = whole.clone()
     predicted(net, x + 1, 2, given, scale, torch.float32)
-    assert torch.equal(whole, kept)
-    assert torch.equal(predicted(net, x, 3, given, scale, torch.float32), kept)
+    assert torch.equal(whole, before)
+    assert torch.equal(predicted(net, x, 3, given, scale, torch.float32), before)
     monkeypatch.setattr(module, "CHUNK", 4)
-    torch.testing.assert_close(predicted(net, x, 3, given, scale, torch.float32), kept, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(predicted(net, x, 3, given, scale, torch.float32), before, rtol=1e-4, atol=1e-5)
 
 
 def test_the_form_is_rebuilt_after_a_weight_changes_only() -> None:

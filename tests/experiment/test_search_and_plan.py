@@ -91,7 +91,7 @@ def test_what_cannot_run_is_dropped_and_counted_with_its_reason() -> None:
     assert [v["horizon"] for v in values(plan)] == [3] * 4
     [(why, count)] = plan.dropped.items()
     assert count == 4
-    assert "synthesis.horizon 5 must be below world_model.sequence_length 4" in why
+    assert "synthesis.horizon: 5 is too long for world_model.sequence_length 4" in why
 
 
 def test_axes_that_depend_on_each_other_are_set_before_they_are_checked() -> None:
@@ -100,7 +100,7 @@ def test_axes_that_depend_on_each_other_are_set_before_they_are_checked() -> Non
     plan.add(dwm_run(), {"solver_steps": 9, "diffusion_steps": 10, "horizon": 12, "sequence_length": 16}, axes)
     assert len(plan.trials) == 1
     plan.add(dwm_run(), {"solver_steps": 9, "diffusion_steps": 5}, axes)
-    assert [*plan.dropped] == ["solver_steps 9 must not exceed diffusion_steps 5"]
+    assert [*plan.dropped] == ["solver_steps: got 9; expected at most diffusion_steps 5"]
 
 
 def test_options_that_the_plugin_lacks_are_dropped() -> None:

@@ -95,7 +95,7 @@ def test_sensitivity_varies_one_option_at_a_time_and_counts_invalid_points(conte
         {"world_model.schedule": "cosine"},
     ]
     assert [len(outcome["error"]["obs_mse"]) for outcome in outcomes] == [2, 3, 3, 3, 3]
-    assert any("synthesis.horizon 2 must be below" in line for line in findings.summary)
+    assert any("synthesis.horizon: 2 is too long" in line for line in findings.summary)
 
 
 def test_sensitivity_filters_as_in_the_run(context: StudyContext) -> None:

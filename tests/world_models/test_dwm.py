@@ -101,8 +101,8 @@ def test_a_perfect_noise_network_gives_back_the_window() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"solver_steps": 6}, "solver_steps 6 must not exceed diffusion_steps 5"),
-        ({"sequence_length": 6}, "sequence_length 6 must be divisible by 4"),
+        ({"solver_steps": 6}, "solver_steps: got 6; expected at most diffusion_steps 5"),
+        ({"sequence_length": 6}, "sequence_length: 6 does not fit .* expected a multiple of 4"),
         ({"dim": 20}, "multiple of 8"),
     ],
 )

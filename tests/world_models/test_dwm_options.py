@@ -38,26 +38,26 @@ def test_weights_of_models_saved_before_have_their_place() -> None:
 def test_several_segments_a_pair_golden() -> None:
     """Rewards are their mean, states the first one's, penalties the largest squared distance in normalised units."""
     model = build(segments_per_pair=3)
-    drawn = torch.rand(2, 3, 4, 4, generator=generator()) * 2 - 1  # [pair, segment, position, (3 states, reward)]
-    model._sample = lambda obs, act, rtg, generator: drawn  # type: ignore[method-assign]
+    sampled = torch.rand(2, 3, 4, 4, generator=generator()) * 2 - 1  # [pair, segment, position, (3 states, reward)]
+    model._sample = lambda obs, act, rtg, generator: sampled  # type: ignore[method-assign]
     obs, act = starts(2)
     segments = model.imagine(obs, act, policy=None, horizon=2, rtg=0.5, generator=generator())
-    torch.testing.assert_close(segments.obs[:, 1:], model.obs_normalizer.inverse(drawn[:, 0, 1:3, :3]))
-    rewards = torch.stack([model.rew_normalizer.inverse(drawn[:, i, :2, 3:]).squeeze(-1) for i in range(3)])
+    torch.testing.assert_close(segments.obs[:, 1:], model.obs_normalizer.inverse(sampled[:, 0, 1:3, :3]))
+    rewards = torch.stack([model.rew_normalizer.inverse(sampled[:, i, :2, 3:]).squeeze(-1) for i in range(3)])
     torch.testing.assert_close(segments.rew, rewards.mean(0))
     for pair in range(2):
         for step in range(2):
-            parts = [torch.cat([drawn[pair, i, step, 3:], drawn[pair, i, step + 1, :3]]) for i in range(3)]
+            parts = [torch.cat([sampled[pair, i, step, 3:], sampled[pair, i, step + 1, :3]]) for i in range(3)]
             gaps = [float((a - b).square().sum()) for a in parts for b in parts]
             assert float(segments.penalty[pair, step]) == pytest.approx(max(gaps), rel=1e-4)
 
 
 def test_segments_of_one_pair_start_alike_and_differ_later() -> None:
     obs, act = starts(3)
-    drawn = build(segments_per_pair=4)._sample(obs, act, torch.full((3,), 0.5), generator())
-    assert drawn.shape == (3, 4, 4, 4)
-    assert torch.equal(drawn[:, 0, 0, :-1], drawn[:, 3, 0, :-1])
-    assert not torch.allclose(drawn[:, 0, 1:], drawn[:, 3, 1:])
+    sampled = build(segments_per_pair=4)._sample(obs, act, torch.full((3,), 0.5), generator())
+    assert sampled.shape == (3, 4, 4, 4)
+    assert torch.equal(sampled[:, 0, 0, :-1], sampled[:, 3, 0, :-1])
+    assert not torch.allclose(sampled[:, 0, 1:], sampled[:, 3, 1:])
     penalty = build(segments_per_pair=4).imagine(obs, act, policy=None, horizon=3, rtg=0.5, generator=generator())
     assert (penalty.penalty > 0).all()
 
@@ -107,12 +107,12 @@ def test_continuation_adds_a_channel_that_loss_reaches(continuation: str, size: 
     model, batch = build(continuation=continuation, prediction="sample"), windows()
     ended = torch.zeros(64, 4).bool()
     ended[:, 2] = True
-    calm, ending = (
+    calm, terminating = (
         model.loss(replace(batch, terminated=flags), generator())[0].item()
         for flags in (torch.zeros_like(ended), ended)
     )
     assert model._sample(*starts(2), torch.zeros(2), generator()).shape[-1] == size
-    assert (calm != ending) is (continuation == "on")
+    assert (calm != terminating) is (continuation == "on")
 
 
 def test_terminations_are_learned() -> None:

@@ -61,7 +61,7 @@ def test_penalty_is_larger_far_from_the_data(trained: OneStep) -> None:
 
 def test_sampling_adds_the_predicted_spread() -> None:
     start = windows(4000)
-    mean, drawn = (
+    mean, sampled = (
         build(sample=sample, num_elites=1).imagine(
             start.obs[:, 0], start.act[:, 0], policy=None, horizon=1, rtg=0.0, generator=generator()
         )
@@ -69,7 +69,7 @@ def test_sampling_adds_the_predicted_spread() -> None:
     )
     model = build(num_elites=1)
     _, variance = model._predict(start.obs[:, 0], start.act[:, 0])
-    spread = (drawn.rew - mean.rew).std() / model.target_normalizer.scale[-1]
+    spread = (sampled.rew - mean.rew).std() / model.target_normalizer.scale[-1]
     assert float(spread) == pytest.approx(float(variance[0, :, -1].detach().mean().sqrt()), rel=0.1)
 
 
@@ -104,8 +104,8 @@ def spoiled(model: OneStep, member: int) -> None:
         model.net.layers[-1].bias[member] += 1.0
 
 
-def test_members_are_kept_as_they_were_at_their_best() -> None:
-    """Copies, not references; each member by itself; nothing kept from before counts as an improvement below 1 %."""
+def test_members_are_retained_at_their_best() -> None:
+    """Members are copied, each at its own best; an improvement of less than 1 % does not count."""
     model, holdout = build(), windows(256)
     assert model.observe(holdout) is False
     good = [param.clone() for param in model.net.parameters()]
@@ -116,13 +116,13 @@ def test_members_are_kept_as_they_were_at_their_best() -> None:
     assert all(torch.equal(*pair) for pair in zip(good, model.net.parameters(), strict=True))
     ensemble = EnsembleMLP(2, [1, 1])
     best = BestMembers(ensemble)
-    for errors, kept, stale in [
+    for errors, least, stale in [
         ([4.0, 2.0], [4.0, 2.0], 0),
         ([3.99, 1.9], [4.0, 1.9], 0),
         ([5.0, 1.89], [4.0, 1.9], 1),
     ]:
         best.observe(ensemble, torch.tensor(errors))
-        torch.testing.assert_close(best.error, torch.tensor(kept))
+        torch.testing.assert_close(best.error, torch.tensor(least))
         assert int(best.stale) == stale
 
 
@@ -157,5 +157,5 @@ def test_largest_distance_golden() -> None:
 
 
 def test_more_elites_than_members_are_refused() -> None:
-    with pytest.raises(ValidationError, match="num_elites 8 must not exceed ensemble_size 7"):
+    with pytest.raises(ValidationError, match="num_elites: got 8; expected at most ensemble_size 7"):
         OneStepConfig(num_elites=8)

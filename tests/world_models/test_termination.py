@@ -95,7 +95,7 @@ def test_other_weights_and_gradients_do_not_change(name: str) -> None:
 def test_data_without_terminal_states_are_refused() -> None:
     episodes = terminating_episodes()
     unknown = replace(episodes, known_next=~episodes.terminated & episodes.known_next)
-    with pytest.raises(ValueError, match="continuation on: the data record no state"):
+    with pytest.raises(ValueError, match=r"world_model\.continuation: the data contain no state"):
         build("one_step", episodes=unknown)
     build("one_step", "off", unknown)
 

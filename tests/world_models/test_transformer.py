@@ -165,5 +165,5 @@ def test_half_precision_samples_nearly_the_same() -> None:
 
 
 def test_width_is_divisible_by_the_heads() -> None:
-    with pytest.raises(ValidationError, match="width 16 must be divisible by num_heads 3"):
+    with pytest.raises(ValidationError, match="width: 16 is not divisible; expected a multiple of num_heads 3"):
         build(num_heads=3)

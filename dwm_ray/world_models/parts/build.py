@@ -1,4 +1,4 @@
-"""Build untrained world models, and name the trained ones by what decides their weights."""
+"""Untrained world models, and names of trained ones that identify their weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def model_fingerprint(config: RunOptions, data: DataIdentity) -> str:
 
 
 def new_model(config: RunOptions, task_data: TaskData, device: torch.device) -> WorldModel:
-    """Build an untrained world model with fitted normalisers; `world_model.seed` decides its initial weights."""
+    """Build an untrained world model with fitted normalisers; `world_model.seed` determines its initial weights."""
     options = resolved(model_options(config), task_data)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)

@@ -51,8 +51,9 @@ class DenoiserConfig(PrecisionConfig):
     def _divisible(self) -> Self:
         if self.length_for(self.sequence_length) != self.sequence_length:
             raise ValueError(
-                f"sequence_length {self.sequence_length} must be divisible by {2 ** (len(self.multipliers) - 1)}: "
-                f"the U-Net halves it once per entry of multipliers {self.multipliers} after the first"
+                f"sequence_length: {self.sequence_length} does not fit the U-Net, which halves it once per entry of "
+                f"multipliers {self.multipliers} after the first; expected a multiple of "
+                f"{2 ** (len(self.multipliers) - 1)}"
             )
         return self
 
@@ -105,5 +106,7 @@ class WindowModelConfig(DenoiserConfig, ContinuationConfig):
     @model_validator(mode="after")
     def _few_steps(self) -> Self:
         if self.solver_steps > self.diffusion_steps:
-            raise ValueError(f"solver_steps {self.solver_steps} must not exceed diffusion_steps {self.diffusion_steps}")
+            raise ValueError(
+                f"solver_steps: got {self.solver_steps}; expected at most diffusion_steps {self.diffusion_steps}"
+            )
         return self

@@ -49,8 +49,8 @@ class TerminationHead(nn.Module):
             return
         if not (episodes.terminated & episodes.known_next).any():
             raise ValueError(
-                "world_model.continuation on: the data record no state that a termination led to "
-                "(next_observations); set it to off, or use world model dwm, which does not need one"
+                "world_model.continuation: the data contain no state after a termination (next_observations); expected "
+                "'off', or world model dwm, which needs none"
             )
         self.normalizer.fit(episodes.next_obs[episodes.known_next])
 
