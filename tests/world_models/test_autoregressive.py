@@ -107,7 +107,7 @@ def test_the_unet_takes_two_states() -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"sequence_length": 8}, "sequence_length"), ({"denoiser": "unet", "multipliers": (1, 2, 4)}, "expected a multiple of 4")],
+    [({"sequence_length": 8}, "sequence_length"), ({"denoiser": "unet", "multipliers": (1, 2, 4)}, "multiple of 4")],
 )
 def test_impossible_options_are_named(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
