@@ -1,4 +1,4 @@
-"""Streams: which pairs, which noise, where imagined episodes end, what a learner keeps."""
+"""Streams: start pairs, noise, and ends of imagined episodes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def spec(num_segments: int = 10, block_rows: int = 4, seed: int = 0, target_rtg:
 
 
 class Walk(WorldModel):
-    """s' = s + noise, reward the return-to-go asked for: enough to see what was drawn from which pair."""
+    """s' = s + noise, reward = return-to-go: shows which segment starts from which pair."""
 
     follows_policy = False
     sequence_length = 4
@@ -70,22 +70,22 @@ def test_blocks_cover_the_stream_without_gap_or_overlap(num_segments: int, block
     assert positions == list(range(num_segments))
 
 
-@given(num_pairs=st.integers(1, 20), block_rows=st.integers(1, 13), turns=st.integers(1, 4), seed=st.integers(0, 3))
-def test_every_pair_once_before_any_pair_twice(num_pairs: int, block_rows: int, turns: int, seed: int) -> None:
-    stream = spec(num_pairs * turns, block_rows, seed)
-    drawn = torch.cat([start_rows(stream, index, num_pairs) for index in range(stream.num_blocks)])
-    for turn in drawn.split(num_pairs):
-        assert sorted(turn.tolist()) == list(range(num_pairs))
+@given(num_pairs=st.integers(1, 20), block_rows=st.integers(1, 13), epochs=st.integers(1, 4), seed=st.integers(0, 3))
+def test_every_pair_once_before_any_pair_twice(num_pairs: int, block_rows: int, epochs: int, seed: int) -> None:
+    stream = spec(num_pairs * epochs, block_rows, seed)
+    pairs = torch.cat([start_rows(stream, index, num_pairs) for index in range(stream.num_blocks)])
+    for epoch in pairs.split(num_pairs):
+        assert sorted(epoch.tolist()) == list(range(num_pairs))
 
 
-def test_each_turn_and_each_seed_has_its_own_order() -> None:
+def test_each_epoch_and_each_seed_has_its_own_order() -> None:
     first, second = start_rows(spec(200, 200), 0, 100).split(100)
     assert not torch.equal(first, second)
     assert not torch.equal(first, start_rows(spec(200, 200, seed=1), 0, 100)[:100])
     assert torch.equal(first, start_rows(spec(200, 200, target_rtg=0.9), 0, 100)[:100])
 
 
-def test_a_block_is_decided_by_specification_and_index() -> None:
+def test_a_block_is_determined_by_specification_and_index() -> None:
     shape = SegmentShape.of(block(0, spec()))
     torch.manual_seed(5)
     rows = {index: shape.fuse(block(index, spec())) for index in (2, 0, 1)}
@@ -105,7 +105,7 @@ def test_other_specifications_have_other_names_and_noise(other: dict[str, object
     assert not torch.equal(block(0, changed).obs[:, 1:], block(0, spec()).obs[:, 1:])
 
 
-def test_blocks_start_from_their_pairs_and_are_as_long_as_the_model_can() -> None:
+def test_blocks_start_from_their_pairs_and_have_the_maximum_horizon() -> None:
     segments = block(1, spec(10, 4))
     rows = start_rows(spec(10, 4), 1, 7).float()
     assert torch.equal(segments.obs[:, 0, 0], rows)
@@ -114,7 +114,7 @@ def test_blocks_start_from_their_pairs_and_are_as_long_as_the_model_can() -> Non
     assert torch.equal(segments.rew, torch.full((4, 3), 0.5))
 
 
-def test_spec_of_a_run_leaves_out_what_does_not_change_the_stream() -> None:
+def test_options_that_do_not_change_the_stream_are_not_in_its_name() -> None:
     run = RunConfig(world_model="dwm", agent="td3_bc", filter="keep_all")
     same = {
         "synthesis.horizon": 2,
@@ -136,7 +136,7 @@ def test_spec_of_a_run_leaves_out_what_does_not_change_the_stream() -> None:
     assert len(set(names)) == 1 + len(other)
 
 
-def test_discounts_are_zero_from_the_step_on_that_ends_the_task() -> None:
+def test_discounts_are_zero_from_the_terminating_step_on() -> None:
     obs = torch.ones(4, 4, 3)
     obs[:, :, 1] = 0.0
     obs[1, 2, 0] = 0.6  # falls in the second imagined state and stands up again
@@ -158,7 +158,7 @@ def test_a_termination_by_the_model_counts_like_one_by_the_rule() -> None:
 
 
 def test_golden_names() -> None:
-    """A stream's name must not change between sessions: a resumed run would draw everything again."""
+    """A stream's name must not change between versions: a resumed run would generate everything again."""
     assert fingerprint({"a": 1, "b": [0.5, None]}) == fingerprint({"b": [0.5, None], "a": 1}) == "f1a92042e7c3ddd4"
     assert spec().fingerprint == "5b146fb3caf60cc5"
     assert start_rows(spec(), 0, 7).tolist() == [5, 6, 2, 3]

@@ -1,4 +1,4 @@
-"""Samplers, gauges and an object store that stand for the real ones in this process; a buffer that works with them."""
+"""Stand-ins for samplers, gauges and the object store in this process, and a buffer that works with them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ from dwm_ray.types import SegmentShape
 
 SHAPE = SegmentShape(horizon=1, obs_size=1, act_size=1, num_actions=1)
 NUM_BLOCKS, BLOCK_ROWS = 6, 4
+Blocks = dict[int, np.ndarray]
 Failure = Callable[[int], Exception | None]
+"""Number of the call -> its error."""
 
 
 def spec(seed: int = 0) -> StreamSpec:
+    """A stream whose last block is shorter."""
     return StreamSpec("model", {}, 0.5, 0.9, NUM_BLOCKS * BLOCK_ROWS - 1, BLOCK_ROWS, seed)
 
 
@@ -32,14 +35,14 @@ def rows_of(of: StreamSpec, index: int) -> np.ndarray:
 
 
 class Sampler:
-    """Draws blocks at once, unless `fails` says otherwise; counts what it was asked for."""
+    """Generates blocks immediately unless `fails` returns an error; records its calls."""
 
     def __init__(self, run: Path, fails: Failure = lambda call: None, writes_first: bool = False) -> None:
         self.run, self.fails, self.writes_first = run, fails, writes_first
-        self.asked: list[int] = []
+        self.requested: list[int] = []
         self.written: list[int] = []
         self.orphans: list[tuple[StreamSpec, int, np.ndarray]] = []
-        """What a buffer asked for that was killed before the answer: it is drawn all the same."""
+        """Requests of a buffer that was killed before the answer: they are executed nevertheless."""
 
     @property
     def generate(self) -> Sampler:
@@ -58,9 +61,9 @@ class Sampler:
         self.written.append(index)
 
     def remote(self, of: StreamSpec, index: int) -> tuple[np.ndarray, Awaitable[dict[str, Any]]]:
-        self.asked.append(index)
+        self.requested.append(index)
         rows = rows_of(of, index)
-        return rows, self._meta(of, index, rows, self.fails(len(self.asked)))
+        return rows, self._meta(of, index, rows, self.fails(len(self.requested)))
 
     async def _meta(self, of: StreamSpec, index: int, rows: np.ndarray, error: Exception | None) -> dict[str, Any]:
         try:
@@ -75,8 +78,8 @@ class Sampler:
         return {"rows": len(rows), "shape": SHAPE, "seconds": 0.5, "cpu_s": 0.25, "oom_splits": 0}
 
 
-class NoGauges:
-    """Keeps the last values."""
+class LastGauges:
+    """Stores the last values."""
 
     values: ClassVar[dict[str, float]] = {}
 
@@ -86,11 +89,11 @@ class NoGauges:
     def set(self, values: dict[str, float]) -> None:
         assert all(np.isfinite(list(values.values())))
         assert values.keys() == FAMILIES["buffer"].keys()
-        NoGauges.values = values
+        LastGauges.values = values
 
 
 class Store:
-    """What stands for Ray: named samplers, and an object store in which a reference is the object."""
+    """Stand-in for Ray: named samplers, and an object store in which a reference is the object."""
 
     def __init__(self) -> None:
         self.samplers: dict[str, Sampler] = {}
@@ -113,7 +116,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Store:
     stand_in = Store()
     monkeypatch.setattr(sampler_tasks, "ray", stand_in)
     monkeypatch.setattr(block_cache, "ray", stand_in)
-    monkeypatch.setattr(replay_buffer, "Gauges", NoGauges)
+    monkeypatch.setattr(replay_buffer, "Gauges", LastGauges)
     monkeypatch.setattr(sampler_tasks, "RETRY_PAUSE_S", 0.0)
     monkeypatch.setattr(replay_buffer, "GAUGES_INTERVAL_S", 0.0)
     return stand_in
@@ -126,22 +129,27 @@ def build(
     return SyntheticReplayBuffer(str(run), prefetch_limit, num_bytes, list(store.samplers))
 
 
-async def read(buffer: SyntheticReplayBuffer, cursor: str, of: StreamSpec, most: int = 2) -> dict[int, np.ndarray]:
-    """All blocks of a stream, as a reader gets them; each must come once."""
-    blocks: dict[int, np.ndarray] = {}
+async def fetch(buffer: SyntheticReplayBuffer, cursor: str, of: StreamSpec, max_blocks: int, blocks: Blocks) -> bool:
+    """Add the blocks of one fetch, each of which must come once; return whether the stream is finished."""
+    delivery = await buffer.fetch(of, cursor, max_blocks, 1.0, len(blocks))
+    assert len(delivery.blocks) <= max_blocks
+    for index, [rows] in delivery.blocks:
+        assert index not in blocks, "a block came twice"
+        assert delivery.shape == SHAPE
+        blocks[index] = rows
+    return delivery.complete
+
+
+async def read(buffer: SyntheticReplayBuffer, cursor: str, of: StreamSpec, max_blocks: int = 2) -> Blocks:
+    """Read all blocks of a stream."""
+    blocks = Blocks()
     for _ in range(100):
-        delivery = await buffer.fetch(of, cursor, most, 1.0)
-        assert len(delivery.blocks) <= most
-        for index, [rows] in delivery.blocks:
-            assert index not in blocks, "a block came twice"
-            assert delivery.shape == SHAPE
-            blocks[index] = rows
-        if delivery.complete:
+        if await fetch(buffer, cursor, of, max_blocks, blocks):
             return blocks
     raise AssertionError("the stream never ended")
 
 
-def assert_whole(blocks: dict[int, np.ndarray], of: StreamSpec) -> None:
+def assert_complete(blocks: Blocks, of: StreamSpec) -> None:
     assert sorted(blocks) == list(range(NUM_BLOCKS))
     for index, rows in blocks.items():
         np.testing.assert_array_equal(rows, rows_of(of, index))

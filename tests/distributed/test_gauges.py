@@ -1,4 +1,4 @@
-"""The board asks for gauges that there are, by the names and labels that Ray exports; gauges are set as they appear."""
+"""The dashboard queries existing gauges by their exported names and labels; gauges are created as they appear."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ RAYS_OWN = {"SessionName"}
 
 
 class Recorded:
-    """Stands for Ray's gauge."""
+    """Stand-in for Ray's gauge."""
 
     made: ClassVar[dict[str, Recorded]] = {}
 
     def __init__(self, name: str, description: str, tag_keys: tuple[str, ...]) -> None:
-        assert name not in Recorded.made, "made twice"
+        assert name not in Recorded.made, "created twice"
         self.description, self.tag_keys, self.labels = description, tag_keys, {}
         self.values: list[float] = []
         Recorded.made[name] = self
@@ -46,7 +46,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> dict[str, Recorded]:
 
 
 def queries() -> Iterator[tuple[str, str]]:
-    """(expression, legend) of every query of the board."""
+    """Yield (expression, legend) of every query of the dashboard."""
     for panel in PANELS:
         yield from ((target["expr"], target["legendFormat"]) for target in panel["targets"])
 
@@ -59,15 +59,15 @@ def metrics(expression: str) -> set[str]:
     return set(re.findall(r"\b[a-z_]+(?=\{)|ray_\w+", expression))
 
 
-def test_the_board_asks_for_what_is_exported_and_for_all_of_it() -> None:
-    asked = set().union(*(metrics(expression) for expression, _ in queries()))
-    assert asked == EXPORTED.keys()
+def test_the_dashboard_queries_all_exported_gauges_and_no_others() -> None:
+    queried = set().union(*(metrics(expression) for expression, _ in queries()))
+    assert queried == EXPORTED.keys()
     of_variables = [v["query"]["query"] for v in BOARD["templating"]["list"] if v["type"] == "query"]
     assert of_variables
     assert set().union(*map(metrics, of_variables)) <= EXPORTED.keys()
 
 
-def test_the_board_asks_by_labels_that_its_metrics_have() -> None:
+def test_the_dashboard_uses_labels_that_its_metrics_have() -> None:
     for expression, legend in queries():
         families = {EXPORTED[metric] for metric in metrics(expression)}
         known = set.intersection(*(set(LABELS[family]) for family in families)) | RAYS_OWN
@@ -79,7 +79,7 @@ def test_the_board_asks_by_labels_that_its_metrics_have() -> None:
         assert expression.count("(") == expression.count(")"), expression
 
 
-def test_the_board_has_the_shape_that_grafana_reads() -> None:
+def test_the_dashboard_has_the_fields_that_grafana_reads() -> None:
     assert {"title", "uid", "schemaVersion", "panels", "templating", "time", "refresh"} <= BOARD.keys()
     ids = [panel["id"] for panel in BOARD["panels"]]
     assert len(set(ids)) == len(ids)
@@ -91,7 +91,7 @@ def test_the_board_has_the_shape_that_grafana_reads() -> None:
     assert variables()["datasource"]["type"] == "datasource"
 
 
-def test_no_panel_covers_another() -> None:
+def test_panels_do_not_overlap() -> None:
     cells = [
         (x, y)
         for panel in BOARD["panels"]
@@ -102,7 +102,7 @@ def test_no_panel_covers_another() -> None:
     assert max(x for x, _ in cells) < 24
 
 
-def test_gauges_are_made_once_with_help_and_labels(made: dict[str, Recorded]) -> None:
+def test_gauges_are_created_once_with_help_and_labels(made: dict[str, Recorded]) -> None:
     gauges = Gauges("learner", {"trial": "abc"})
     gauges.set({"q_mean": 1, "own_loss": 0.5, "returns": [1.0], "final": True})
     gauges.set({"q_mean": 2.5})
@@ -116,7 +116,7 @@ def test_gauges_are_made_once_with_help_and_labels(made: dict[str, Recorded]) ->
         Gauges("buffer", {"stream": "x"})
 
 
-def test_a_sampler_tells_totals_speed_and_how_busy_it_was(
+def test_a_sampler_exports_totals_rate_and_utilisation(
     made: dict[str, Recorded], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = iter([102.0, 110.0])

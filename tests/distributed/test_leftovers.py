@@ -1,4 +1,4 @@
-"""Only what ended jobs left, and what was not made to outlive them, is freed."""
+"""Only placement groups of ended jobs that are not detached are removed."""
 
 from types import SimpleNamespace
 
@@ -29,16 +29,16 @@ def test_only_leftovers_of_ended_jobs_are_removed(monkeypatch: pytest.MonkeyPatc
     assert removed == [LEFT]
 
 
-def test_a_stopped_program_frees_its_own_until_nothing_of_it_acts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A group is made while the job's last actor dies."""
+def test_an_interrupted_program_removes_its_groups_until_it_has_no_actor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group is created while the job's last actor dies."""
     groups = [group(OTHERS[0], "01")]
-    acting = [[object()], []]
+    actors_left = [[object()], []]
     removed: list[str] = []
 
     def actors(filters: object, limit: int) -> list[object]:
-        if len(acting) == 1:
+        if len(actors_left) == 1:
             groups.append(group(LEFT, "02"))
-        return acting.pop(0)
+        return actors_left.pop(0)
 
     monkeypatch.setattr(leftovers, "list_actors", actors)
     monkeypatch.setattr(leftovers, "list_placement_groups", lambda detail, limit: groups)
@@ -49,7 +49,7 @@ def test_a_stopped_program_frees_its_own_until_nothing_of_it_acts(monkeypatch: p
 
 
 @pytest.mark.parametrize("joined", [True, False])
-def test_only_a_stopped_program_on_a_living_cluster_joins_it_again(
+def test_only_an_interrupted_program_reconnects_and_only_to_a_cluster_that_lives_on(
     monkeypatch: pytest.MonkeyPatch, joined: bool
 ) -> None:
     seen: list[str] = []

@@ -1,4 +1,4 @@
-"""Nodes are asked for, waited for in sight of the user, and given back whatever happens; Ray's answers are played."""
+"""Requests for nodes: made at every poll, reported to the user, and always withdrawn; Ray's answers are simulated."""
 
 from __future__ import annotations
 
@@ -22,105 +22,99 @@ SAMPLER: Resources = {"CPU": 8, "GPU": 1, "sampler_node": 1}
 
 
 @dataclass
-class Stage:
-    """A cluster whose nodes come with every second look."""
+class SimulatedCluster:
+    """A cluster on which one node joins per poll, once nodes are requested or if they join unrequested."""
 
-    coming: list[Resources]
+    joining: list[Resources]
+    limits: ScalingLimits | None
+    unrequested: bool = False
     nodes: list[Resources] = field(default_factory=lambda: [HEAD])
     requests: list[list[Resources]] = field(default_factory=list)
-    lines: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
     now: float = 0.0
 
-    def pass_time(self, seconds: float) -> None:
+    def sleep(self, seconds: float) -> None:
         self.now += 20.0
-        if self.coming and self.requests:
-            self.nodes.append(self.coming.pop(0))
+        if self.joining and (self.requests or self.unrequested):
+            self.nodes.append(self.joining.pop(0))
+
+    def provisioned(self, **options: Any) -> Any:
+        return provision.provisioned(ClusterConfig(**options), self.messages.append)
 
 
 @pytest.fixture
-def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
-    stage = Stage([SAMPLER, LEARNER])
-    monkeypatch.setattr(provision, "scaling_limits", lambda: parse_limits(AWS))
-    monkeypatch.setattr(provision, "alive_nodes", lambda: list(stage.nodes))
-    monkeypatch.setattr(provision.sdk, "request_resources", lambda bundles: stage.requests.append(bundles))
-    monkeypatch.setattr(provision.time, "monotonic", lambda: stage.now)
-    monkeypatch.setattr(provision.time, "sleep", stage.pass_time)
-    return stage
+def cluster(monkeypatch: pytest.MonkeyPatch) -> SimulatedCluster:
+    cluster = SimulatedCluster([SAMPLER, LEARNER], parse_limits(AWS))
+    monkeypatch.setattr(provision, "scaling_limits", lambda: cluster.limits)
+    monkeypatch.setattr(provision, "alive_nodes", lambda: list(cluster.nodes))
+    monkeypatch.setattr(provision.sdk, "request_resources", lambda bundles: cluster.requests.append(bundles))
+    monkeypatch.setattr(provision.time, "monotonic", lambda: cluster.now)
+    monkeypatch.setattr(provision.time, "sleep", cluster.sleep)
+    return cluster
 
 
-def provisioned(stage: Stage, **options: Any) -> Any:
-    return provision.provisioned(ClusterConfig(**options), stage.lines.append)
-
-
-def test_it_asks_waits_and_gives_back(stage: Stage) -> None:
-    with provisioned(stage) as placement:
+def test_nodes_are_requested_awaited_and_released(cluster: SimulatedCluster) -> None:
+    with cluster.provisioned() as placement:
         assert placement.concurrent_trials == 4
-        asked = stage.requests[0]
-        assert len(asked) == 2 + 2, "two samplers, a trial and its learner"
-        assert stage.requests == [asked] * 3, "at every look, for others may have made theirs"
-        assert "waiting for room, 0 of at most 900 s; 1 nodes have joined" in stage.lines[0]
-    assert stage.requests[3:] == [[]]
-    assert "withdrawn" in stage.lines[-1]
+        request = cluster.requests[0]
+        assert len(request) == 2 + 2, "two samplers, a trial and its learner"
+        assert cluster.requests == [request] * 3, "at every poll, because Ray Train overwrites it"
+        assert "waiting for room, 0 of at most 900 s; 1 nodes have joined" in cluster.messages[0]
+    assert cluster.requests[3:] == [[]]
+    assert "withdrawn" in cluster.messages[-1]
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit, ZeroDivisionError])
-def test_whatever_ends_the_work_withdraws_the_request(stage: Stage, end: type[BaseException]) -> None:
-    with pytest.raises(end), provisioned(stage):
+def test_every_end_of_the_work_withdraws_the_request(cluster: SimulatedCluster, end: type[BaseException]) -> None:
+    with pytest.raises(end), cluster.provisioned():
         raise end
-    assert stage.requests[-1] == []
-    assert [] not in stage.requests[:-1]
+    assert cluster.requests[-1] == []
+    assert [] not in cluster.requests[:-1]
 
 
-def test_nodes_that_do_not_come_fail_the_run_and_are_no_longer_asked_for(stage: Stage) -> None:
-    stage.coming = [SAMPLER]
+def test_nodes_that_do_not_join_fail_the_run(cluster: SimulatedCluster) -> None:
+    cluster.joining = [SAMPLER]
     with pytest.raises(RunFailed, match=r"2 nodes after cluster.wait_for_nodes_s = 100 s: .*0 with learner_node"):
-        provisioned(stage, wait_for_nodes_s=100.0).__enter__()
-    assert stage.requests[-1] == []
-    assert sum("waiting" in line for line in stage.lines) == 3, "one line in half a minute, at 20 s a look"
+        cluster.provisioned(wait_for_nodes_s=100.0).__enter__()
+    assert cluster.requests[-1] == []
+    assert sum("waiting" in line for line in cluster.messages) == 3, "one message per 30 s with polls every 20 s"
 
 
-def test_what_the_cluster_can_never_have_is_bad_input(stage: Stage) -> None:
-    with pytest.raises(ValueError, match="too few for 17 samplers"), provisioned(stage, num_samplers=17):
-        pass
-    assert stage.requests == []
-
-
-def test_a_request_that_cannot_be_withdrawn_is_told(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    with provisioned(stage):
-        monkeypatch.setattr(provision.sdk, "request_resources", lambda bundles: 1 / 0)
-    assert "could not be withdrawn" in stage.lines[-1]
-
-
-def test_machines_of_ones_own_are_waited_for_without_a_request(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provision, "scaling_limits", lambda: ScalingLimits(max_nodes=2))
-    looks = iter([[HEAD], [HEAD, SAMPLER], [HEAD, SAMPLER, LEARNER]])
-    current: list[Resources] = []
-    monkeypatch.setattr(provision, "alive_nodes", lambda: current)
-    monkeypatch.setattr(provision.time, "sleep", lambda seconds: current.__setitem__(slice(None), next(looks)))
-    with provisioned(stage) as placement:
-        assert placement.quotas.roles
-    assert stage.requests == []
-
-
-def test_more_than_all_machines_of_ones_own_can_hold_is_bad_input(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+def test_a_request_that_cannot_be_withdrawn_is_reported(
+    cluster: SimulatedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(provision, "scaling_limits", lambda: ScalingLimits(max_nodes=2))
-    stage.nodes = [HEAD, SAMPLER, LEARNER]
-    with pytest.raises(ValueError, match="too few for 17 samplers"), provisioned(stage, num_samplers=17):
+    with cluster.provisioned():
+        monkeypatch.setattr(provision.sdk, "request_resources", lambda bundles: 1 / 0)
+    assert "could not be withdrawn" in cluster.messages[-1]
+
+
+def test_local_machines_are_awaited_without_a_request(cluster: SimulatedCluster) -> None:
+    cluster.limits, cluster.unrequested = ScalingLimits(max_nodes=2), True
+    with cluster.provisioned() as placement:
+        assert placement.quotas.roles
+    assert cluster.requests == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "nodes"),
+    [
+        (parse_limits(AWS), [HEAD]),
+        (ScalingLimits(max_nodes=2), [HEAD, SAMPLER, LEARNER]),
+        (None, [HEAD, SAMPLER, LEARNER]),
+    ],
+    ids=["cloud", "local", "no autoscaler"],
+)
+def test_more_than_the_complete_cluster_can_hold_is_refused_at_once(
+    cluster: SimulatedCluster, limits: ScalingLimits | None, nodes: list[Resources]
+) -> None:
+    cluster.limits, cluster.nodes = limits, nodes
+    with pytest.raises(ValueError, match="too few for 17 samplers"), cluster.provisioned(num_samplers=17):
         pass
-    assert stage.now == 0.0
+    assert (cluster.requests, cluster.now) == ([], 0.0)
 
 
-def test_a_cluster_that_does_not_grow_is_not_waited_for(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provision, "scaling_limits", lambda: None)
-    with pytest.raises(ValueError, match="too few"), provisioned(stage):
-        pass
-    assert (stage.requests, stage.now) == ([], 0.0)
-
-
-def test_the_profile_goes_by_gpus_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_profile_considers_gpus_of_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert resolve("auto") == "laptop"
     assert resolve("auto", lambda: True) == "paper"
-    assert resolve("laptop", lambda: pytest.fail("is asked only for auto")) == "laptop"
+    assert resolve("laptop", lambda: pytest.fail("is called only for auto")) == "laptop"

@@ -1,4 +1,4 @@
-"""Run folders: never written into twice, and known again."""
+"""Layout of run folders."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.training.fit import is_trained
 
 
-def test_runs_of_one_second_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_of_one_second_get_different_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "strftime", lambda layout: "20250101-120000")
     roots = [RunFolder.create(tmp_path / "runs", "hopper-medium").root.name for _ in range(3)]
     start = "hopper-medium-20250101-120000"
@@ -72,9 +72,7 @@ def test_the_environment_is_recorded(tmp_path: Path) -> None:
     assert facts["torch"]
 
 
-def test_a_file_that_was_cut_off_counts_as_not_there_and_is_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_truncated_file_is_ignored_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     set_status(tmp_path, "running", updates=3)
     path = tmp_path / "status.json"
     path.write_text(path.read_text()[:-9])

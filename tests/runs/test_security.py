@@ -1,5 +1,4 @@
-"""What a file from elsewhere cannot do: run code, open other files, leave its folder, speak HTML; and output that
-nobody reads any more ends quietly."""
+"""Files of any origin cannot run code, open other files, leave their folder or inject HTML."""
 
 from __future__ import annotations
 
@@ -30,7 +29,7 @@ READ_UNSAFELY = {"torch.load", "np.load", "numpy.load", "pd.read_pickle", "yaml.
 
 
 def offences(source: str) -> Iterator[str]:
-    """Calls and imports that make code of data, or hand words to a shell."""
+    """Yield calls and imports that turn data into code or start a shell."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             module = node.module if isinstance(node, ast.ImportFrom) else None

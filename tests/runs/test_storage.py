@@ -1,4 +1,4 @@
-"""Storages: what is there is whole, what fails is tried again and then told, names cannot lead out."""
+"""Storages: writes are atomic, failures are retried and then reported, names cannot lead out."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def here(tmp_path: Path) -> Storage:
 
 
 class Remote:
-    """Stands for a file system far away: names and contents, with failures that are asked for."""
+    """Stand-in for a remote file system, with failures on request."""
 
     def __init__(self) -> None:
         self.contents: dict[str, bytes] = {}
         self.fails: Callable[[], Exception | None] = lambda: None
-        self.asked = 0
+        self.requests = 0
 
     def open_output_stream(self, path: str) -> Remote:
-        self.asked += 1
+        self.requests += 1
         if error := self.fails():
             raise error
         self.path = path
@@ -61,7 +61,7 @@ def failing(times: int, error: Exception) -> Callable[[], Exception | None]:
     return lambda: next(left, None)
 
 
-def test_what_is_written_is_read_back_and_listed(here: Storage) -> None:
+def test_files_are_written_read_and_listed(here: Storage) -> None:
     assert here.files() == []
     for name, content in (("b/c.json", b"{}"), ("a", b"")):
         here.write(name, content)
@@ -81,10 +81,9 @@ def test_the_probe_leaves_nothing(here: Storage) -> None:
 
 
 @given(first=st.binary(max_size=2000), second=st.binary(max_size=2000))
-def test_a_file_has_its_old_or_its_new_content_whatever_is_cut_off(
+def test_an_interrupted_write_leaves_the_old_content(
     first: bytes, second: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """The writer dies before the rename: what it had written is no file of the storage."""
     here = Storage.folder(tmp_path_factory.mktemp("kept"))
     here.write("file", first)
     replace = Path.replace
@@ -102,8 +101,7 @@ def test_a_file_has_its_old_or_its_new_content_whatever_is_cut_off(
     assert [file.name for file in here.files()] == ["file"]
 
 
-def test_readers_never_see_a_part(here: Storage) -> None:
-    """While one thread writes files of a hundred thousand equal bytes, whoever reads finds one of these."""
+def test_readers_never_see_a_partial_file(here: Storage) -> None:
     here.write("file", b"a" * 100_000)
     done = threading.Event()
 
@@ -121,7 +119,7 @@ def test_readers_never_see_a_part(here: Storage) -> None:
     writer.join()
 
 
-def test_what_fails_is_tried_again_and_counted(remote: Remote) -> None:
+def test_failures_are_retried_and_counted(remote: Remote) -> None:
     before = dict(TRANSFERS.counts)
     remote.fails = failing(TRIES - 1, OSError("503 Slow Down"))
     S3.write("a/b", b"content")
@@ -131,21 +129,21 @@ def test_what_fails_is_tried_again_and_counted(remote: Remote) -> None:
     assert TRANSFERS.counts["written_bytes"] - before["written_bytes"] == 7
 
 
-def test_what_keeps_failing_is_told_with_the_address_and_what_was_tried(remote: Remote) -> None:
+def test_a_persistent_failure_names_address_and_action(remote: Remote) -> None:
     before = dict(TRANSFERS.counts)
     remote.fails = failing(100, OSError("503 Slow Down"))
     with pytest.raises(StorageFailed, match=r"storage s3://bucket/runs: cannot write a/b: 503 Slow Down"):
         S3.write("a/b", b"content")
-    assert (remote.contents, remote.asked) == ({}, TRIES)
+    assert (remote.contents, remote.requests) == ({}, TRIES)
     assert TRANSFERS.counts["failures"] - before["failures"] == 1
 
 
 @pytest.mark.parametrize("why", ["AWS Error ACCESS_DENIED", "AWS Error NO_SUCH_BUCKET"])
-def test_what_would_fail_again_is_not_tried_again(why: str, remote: Remote) -> None:
+def test_permanent_failures_are_not_retried(why: str, remote: Remote) -> None:
     remote.fails = failing(100, OSError(why))
     with pytest.raises(StorageFailed, match=why):
         S3.write("a", b"")
-    assert remote.asked == 1
+    assert remote.requests == 1
 
 
 @pytest.mark.parametrize(
@@ -161,7 +159,7 @@ def test_what_would_fail_again_is_not_tried_again(why: str, remote: Remote) -> N
         ("s3://bucket/runs?access_key=KEY&secret_key=SECRET", "access_key, secret_key cannot be set"),
     ],
 )
-def test_addresses_that_are_none_are_refused_without_repeating_keys(text: str, says: str) -> None:
+def test_invalid_addresses_are_refused_without_repeating_keys(text: str, says: str) -> None:
     with pytest.raises(ValueError, match=re.escape(says)) as caught:
         Storage.parse(text)
     assert "SECRET" not in str(caught.value)
@@ -172,7 +170,7 @@ def test_addresses_that_are_none_are_refused_without_repeating_keys(text: str, s
     "text",
     ["s3://bucket", "s3://bucket/runs?endpoint_override=127.0.0.1:1&scheme=http", "gs://bucket/a/b", "/a/b", "a"],
 )
-def test_an_address_finds_the_same_storage_again(text: str) -> None:
+def test_an_address_identifies_its_storage(text: str) -> None:
     found = Storage.parse(text)
     assert Storage.parse(found.address) == found
     child = found.child("x/y")

@@ -1,4 +1,4 @@
-"""A run folder and its storage: what says "whole" comes last on both sides, however the way there is cut off."""
+"""Synchronisation of a run folder with its storage: markers come last in both directions, also if it is interrupted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MODEL = ("model.safetensors", "model.json", "error.json", "metrics.jsonl", "stat
 
 @dataclass(frozen=True)
 class Cut(Storage):
-    """A storage that answers so many more requests for content, then fails for good."""
+    """A storage that fails after `left` requests for content."""
 
     left: list[int] = field(default_factory=list)
 
@@ -49,9 +49,7 @@ def model(folder: Path) -> None:
 
 
 @given(left=st.integers(0, len(MODEL)))
-def test_who_sees_the_last_file_finds_all_others_however_sending_was_cut_off(
-    left: int, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_a_marker_is_sent_after_all_other_files(left: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     base = tmp_path_factory.mktemp("cut")
     model(base / "here" / "world_models" / "abc")
     storage = cut(base / "kept", left)
@@ -65,7 +63,7 @@ def test_who_sees_the_last_file_finds_all_others_however_sending_was_cut_off(
 
 
 @given(left=st.integers(0, len(MODEL)))
-def test_who_fetches_finds_all_others_too(left: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_marker_is_fetched_after_all_other_files(left: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     base = tmp_path_factory.mktemp("cut")
     model(base / "kept" / "world_models" / "abc")
     try:
@@ -79,7 +77,7 @@ def test_who_fetches_finds_all_others_too(left: int, tmp_path_factory: pytest.Te
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    """A run that is kept in a storage at a path."""
+    """A run in a storage at a path."""
     made = RunFolder.create(tmp_path / "runs", "task", Storage.folder(tmp_path / "kept"))
     write_json(made.config, {"run": {}})
     made.push_record()
@@ -87,11 +85,11 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def elsewhere(run: RunFolder, tmp_path: Path) -> RunFolder:
-    """The same run as another machine opens it."""
+    """Open the run like another machine."""
     return RunFolder.open(run.address, tmp_path / "elsewhere")
 
 
-def test_only_what_changed_travels(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_changed_files_are_sent(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     trial = run.trial("a")
     set_status(trial, "running")
     (trial / "metrics.jsonl").write_text("{}\n")
@@ -121,7 +119,7 @@ def test_another_machine_finds_the_run_without_weights_and_blocks(run: RunFolder
     assert (other.name, other.address) == (run.name, run.address)
 
 
-def test_what_one_side_writes_the_other_fetches_again_and_again(run: RunFolder, tmp_path: Path) -> None:
+def test_each_side_fetches_what_the_other_writes(run: RunFolder, tmp_path: Path) -> None:
     other = elsewhere(run, tmp_path)
     for updates in range(3):
         set_status(run.trial("a"), "running", updates=updates)
@@ -134,7 +132,7 @@ def test_what_one_side_writes_the_other_fetches_again_and_again(run: RunFolder, 
     assert status_of(run.trial("a")) == "stopped"
 
 
-def test_a_mirror_knows_its_storage_and_other_folders_are_left_alone(run: RunFolder, tmp_path: Path) -> None:
+def test_a_copy_knows_its_storage_and_other_folders_are_left_alone(run: RunFolder, tmp_path: Path) -> None:
     assert RunFolder.open(run.root) == run
     assert not run.has(run.root / STORAGE_FILE)
     (tmp_path / "elsewhere" / run.name / "mine").mkdir(parents=True)
@@ -160,7 +158,7 @@ def test_nodes_work_in_a_private_folder_apart_from_the_drivers(
 
 
 def test_a_name_that_leads_out_of_the_folder_is_not_fetched(run: RunFolder, tmp_path: Path) -> None:
-    """A link in the mirror is no way out either."""
+    """A link in the copy does not lead out."""
     (run.root / "trials").symlink_to(tmp_path / "outside")
     run.shared.write("trials/a/status.json", b"{}")
     with pytest.raises(StorageFailed, match="would be written outside"):
@@ -168,5 +166,5 @@ def test_a_name_that_leads_out_of_the_folder_is_not_fetched(run: RunFolder, tmp_
     assert not (tmp_path / "outside").exists()
 
 
-def test_the_files_that_say_whole_are_known() -> None:
+def test_markers() -> None:
     assert {"status.json", "stream.json", "config.json"} <= set(MARKERS)

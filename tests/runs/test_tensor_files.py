@@ -1,4 +1,4 @@
-"""Checkpoints: exact, whole or not at all, and never unpickled."""
+"""Checkpoints: exact, written atomically, never unpickled."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_round_trip_keeps_values_types_and_meta(tmp_path: Path) -> None:
         assert torch.equal(loaded[name], value), name
 
 
-def test_tensors_that_share_memory_are_saved_one_by_one(tmp_path: Path) -> None:
+def test_tensors_that_share_memory_are_saved_separately(tmp_path: Path) -> None:
     base = torch.arange(4.0)
     tensor_files.save(tmp_path, "shared", {"all": base, "part": base[1:3], "again": base}, {})
     loaded, _ = tensor_files.load(tmp_path, "shared")
@@ -41,7 +41,7 @@ def test_tensors_that_share_memory_are_saved_one_by_one(tmp_path: Path) -> None:
     assert torch.equal(loaded["all"], loaded["again"])
 
 
-def test_a_save_that_breaks_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_save_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tensor_files.save(tmp_path, "trainer", {"x": torch.ones(2)}, {"update": 1})
 
     def full_disk(tensors: dict[str, torch.Tensor], path: Path) -> None:
