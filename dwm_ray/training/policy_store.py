@@ -1,6 +1,6 @@
-"""A trained agent on disk: weights, options and what it was trained on, enough to act without the data.
+"""Trained agents on disk: weights, options, spaces and statistics, enough to act without the data.
 
-An agent that plans carries its world model: the weights lie with the agent's, the options in the stored run options.
+The weights of an agent that plans include those of its world model.
 """
 
 from __future__ import annotations

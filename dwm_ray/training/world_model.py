@@ -1,7 +1,7 @@
-"""The loop that trains a world model: Adam, an exponential average of the weights, exact resumption.
+"""Train a world model: Adam, an exponential moving average (EMA) of the weights, exact resumption.
 
-Everything that a resume needs is in `state_dict`, as named tensors, so a run cut anywhere continues bit by bit. Many
-workers train one model by passing `average_gradients` and their share of the batch.
+`state_dict` holds everything that a resume needs as named tensors, so an interrupted run continues bit for bit. Several
+workers train one model with `average_gradients` and a part of the batch each.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ HOLDOUT_WINDOWS = 1024
 HOLDOUT_SEED = 0
 
 AverageGradients = Callable[[list[nn.Parameter]], None]
-"""Replaces each parameter's gradient by its mean over all workers."""
+"""Replace each parameter's gradient by its mean over all workers."""
 
 
 class WorldModelTrainer:
-    """Trains `model` in place; `averaged` holds the weights to imagine with."""
+    """Trainer of `model` in place; `averaged` holds the EMA weights, which are used for sampling."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class WorldModelTrainer:
         average_gradients: AverageGradients | None = None,
         rank_batch: int | None = None,
     ) -> None:
-        """Model, window sets and generator are on one device; `rank_batch` is this worker's share of the batch."""
+        """Model, window sets and generator are on one device; `rank_batch` is this worker's part of the batch."""
         self.model, self.update, self.stopped = model, 0, False
         self._train, self._holdout, self._generator = self._scaled(train), holdout, generator
         self._average_gradients = average_gradients
@@ -49,11 +49,11 @@ class WorldModelTrainer:
 
     @property
     def averaged(self) -> WorldModel:
-        """The average of the weights so far (the last weights where `ema_decay` is 0). One module, updated in place."""
+        """Average of the weights so far (the last weights if `ema_decay` is 0). One module, updated in place."""
         return self._averaged
 
     def run(self, num_updates: int) -> dict[str, float]:
-        """Take that many gradient steps; returns the mean of each metric over them."""
+        """Take `num_updates` gradient steps; return the mean of each metric over them."""
         totals: dict[str, Tensor | float] = defaultdict(float)
         for _ in range(num_updates):
             for name, value in self._step().items():
@@ -74,7 +74,7 @@ class WorldModelTrainer:
         self.update += 1
         config = self.model.config
         if config.ema_decay > 0 and self.update % config.ema_every == 0:
-            # A young average follows closely, or the random initial weights would stay in it for thousands of updates.
+            # A short decay at first: the random initial weights would dominate the average for thousands of updates.
             age = self.update // config.ema_every
             self._blend(min(config.ema_decay, (1 + age) / (10 + age)))
         return metrics
@@ -96,21 +96,21 @@ class WorldModelTrainer:
 
     @torch.no_grad()
     def holdout_loss(self) -> float:
-        """Loss of the averaged weights on held-out windows, always the same ones with the same noise."""
+        """Return the loss of the averaged weights on fixed held-out windows with fixed noise."""
         generator = self._holdout_generator()
         windows = self._holdout.sample(HOLDOUT_WINDOWS, generator)
         return float(self.averaged.loss(windows, generator)[0])
 
     def observe(self) -> bool:
-        """Show the averaged model the held-out windows; True, and `stopped` from then on, where training should end.
+        """Let the averaged model observe held-out windows; return True, and set `stopped`, if training should end.
 
-        Workers need not agree on it by a message: they hold the same averaged weights and look at the same windows.
+        All workers reach the same decision, because they have the same averaged weights and windows.
         """
         self.stopped = self.averaged.observe(self._holdout_windows())
         return self.stopped
 
     def finish(self) -> None:
-        """Let the averaged model choose what it chooses by held-out windows."""
+        """Let the averaged model make its final choices on held-out windows."""
         self.averaged.finish(self._holdout_windows())
 
     def _holdout_windows(self) -> Windows:
@@ -120,7 +120,7 @@ class WorldModelTrainer:
         return torch.Generator(self._generator.device).manual_seed(HOLDOUT_SEED)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Weights, average, Adam's moments, update counter, generator, and whether training has ended early."""
+        """Return weights, average, Adam's moments, update counter, generator, and whether training ended early."""
         adam = {
             f"{index}.{name}": value
             for index, state in self._adam.state_dict()["state"].items()
@@ -136,11 +136,11 @@ class WorldModelTrainer:
         }
 
     def reseed(self, rank: int) -> None:
-        """Draw other windows than the worker whose state was loaded: only rank 0's randomness is in a checkpoint."""
+        """Reseed a worker of another rank: a checkpoint holds the generator of rank 0 only."""
         self._generator.manual_seed(hash((self.model.config.seed, rank, self.update)) % 2**63)
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Inverse of `state_dict`."""
+        """Load `state_dict`."""
         self.model.load_state_dict(unprefixed("model", state))
         self._averaged.load_state_dict(unprefixed("averaged", state))
         moments: dict[int, dict[str, Tensor]] = defaultdict(dict)
@@ -148,6 +148,6 @@ class WorldModelTrainer:
             index, name = key.split(".")
             moments[int(index)][name] = value
         self._adam.load_state_dict({**self._adam.state_dict(), "state": dict(moments)})
-        self._train = self._scaled(self._train)  # by the normaliser that was loaded
+        self._train = self._scaled(self._train)  # with the normaliser that was loaded
         self._generator.set_state(state["generator"].cpu())
         self.update, self.stopped = int(state["update"]), bool(state["stopped"])

@@ -1,8 +1,8 @@
-"""One builder per world model, however many trials need it.
+"""Build every world model once, however many trials need it.
 
-A trial that needs a world model leases its name. The first becomes the builder, the others wait for the model's folder
-to be whole; a builder that dies stops renewing its claim, and the next to ask takes the build over - from the builder's
-last checkpoint. A model that an earlier session finished is simply found.
+A trial that needs a world model requests a lease on its name. The holder of the lease trains the model; the others wait
+until the model's folder is complete. A holder that dies stops renewing its lease, and the next trial continues from the
+last checkpoint. A model that an earlier session finished is used as it is.
 """
 
 from __future__ import annotations
@@ -27,21 +27,22 @@ from dwm_ray.world_models.parts.build import model_fingerprint
 POLL_S = 1.0
 
 
-def ensure_world_model(config: RunConfig, run: RunFolder, data: DataIdentity, leases: Any, placement: Placement) -> str:
-    """Name of the run's world model, which is whole when this returns: found, waited for or built."""
+def ensure_world_model(
+    config: RunConfig, run: RunFolder, data: DataIdentity, leases: Any, placement: Placement
+) -> None:
+    """Return when the run's world model is complete, after training it if no other trial does."""
     name, owner = model_fingerprint(config, data), uuid4().hex
     while not run.has(run.world_model(name) / "status.json"):
-        if ray.get(leases.claim.remote(name, owner)):
+        if ray.get(leases.acquire.remote(name, owner)):
             with _renewing(leases, name, owner):
                 train_world_model(config, run, name, data.fingerprint, placement)
         else:
             time.sleep(POLL_S)
-    return name
 
 
 def _renewing(leases: Any, name: str, owner: str) -> AbstractContextManager[None]:
     def renew(stop: Event) -> None:
         while not stop.wait(LEASE_S / 4):
-            leases.claim.remote(name, owner)
+            leases.acquire.remote(name, owner)
 
-    return in_background("claim", renew)
+    return in_background("lease", renew)

@@ -1,4 +1,4 @@
-"""The actor that knows who builds which world model; its module loads nothing heavy, so its process starts light."""
+"""Leases on world models that are being trained; the module imports nothing heavy, so that its process stays small."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ LEASE_S = 20.0
 
 
 class Leases:
-    """Who builds what; a claim lapses unless it is renewed."""
+    """Actor that grants one lease per name; a lease expires after 20 s unless it is renewed."""
 
     def __init__(self) -> None:
         self._holders: dict[str, tuple[str, float]] = {}
 
-    def claim(self, name: str, owner: str) -> bool:
-        """Take or renew the claim; False while another owner's is fresh."""
+    def acquire(self, name: str, owner: str) -> bool:
+        """Grant or renew a lease; return False while another owner holds it."""
         holder, since = self._holders.get(name, (owner, 0.0))
         if holder != owner and time.monotonic() - since < LEASE_S:
             return False
