@@ -1,9 +1,9 @@
 """Compare methods in one command: equal data, equal updates, the same evaluation, several seeds and tasks.
 
-World models and streams are made once and shared by all runs that can share them. Results lie in a new folder under
---output: comparison.json, comparison.html and, as of every sweep, results.json, report.html and a folder per trial
-(with several tasks, one such run folder per task). --resume DIR goes on with a comparison. --population N trains up to
-N runs of an agent as one. --in-process does all in one process, without Ray.
+All runs share world models and streams where possible. Results are in a new folder under --output: comparison.json,
+comparison.html and, as for every sweep, results.json, report.html and a folder per trial (with several tasks, one such
+run folder per task). --resume DIR resumes a comparison. --population N trains up to N runs of an agent in one learner.
+--in-process runs everything in one process, without Ray.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ class Command(ComparisonConfig, PopulationOptions):
     """The comparison's own options."""
 
     tasks: tuple[str, ...] = ()
-    """Several tasks, each TASK or TASK=FILE with its recording; none given: the one of --task."""
+    """Several tasks, each TASK or TASK=FILE with its data; only --task if not given."""
     output: Path = Path("runs")
-    """Folder that the comparison's folder is made in; without --storage, on a path that all nodes see."""
+    """Folder in which the comparison's folder is created. Without --storage, all nodes must see it."""
     storage: str | None = None
-    """Keep it in a folder of its name at s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a path; --output is then this
-    machine's mirror of it. Credentials come from the environment or the machines' role."""
+    """Keep the comparison in a folder of its name at s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a path; --output is then
+    this machine's copy of it. Credentials come from the environment or the machine's role."""
     resume: str | None = None
-    """Go on with this folder, or address in a storage: what is done is kept, other options are taken from it."""
+    """Resume this folder, or an address in a storage. Finished trials are kept; other options are taken from it."""
     markdown: bool = False
-    """Print the tables as Markdown, ready for a README."""
+    """Print the tables as Markdown."""
 
 
 @main_guard
@@ -84,18 +84,19 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def methods_help() -> str:
-    """The methods that there are."""
+    """Return the list of methods for the help text."""
     return "Methods: " + textwrap.fill(", ".join(method_names()), 100, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def begin(
     console: Console, own: Command, config: RunConfig, profile: Profile, given: list[str]
 ) -> tuple[Path, Opened | None]:
-    """Make the comparison's folder, with a run folder for every task, and return it; where it is that of one task,
-    opened already."""
+    """Create the comparison's folder with a run folder per task and return it, opened if there is one task.
+
+    Bad input raises ValueError before anything is written.
+    """
     options = ComparisonConfig(methods=own.methods, seeds=own.seeds)
     configs = tasks_of(own.tasks, config)
-    # Bad input ends before anything is written.
     plans = [make_comparison(options, each, profile, given) for each in configs]
     output, storage = (own.output, own.storage) if len(configs) == 1 else folder_of_several(own)
     for each, entries in zip(configs, plans, strict=True):
@@ -113,24 +114,24 @@ def begin(
 
 
 def folder_of_several(own: Command) -> tuple[Path, str | None]:
-    """Where the tasks' run folders are made, and in what storage they are kept."""
+    """Create the folder of several run folders and return it with its address in the storage."""
     storage = None if own.storage is None else session.checked_storage(Storage.parse(own.storage))
     folder = RunFolder.create(own.output, "comparison", storage)
     return folder.root, folder.storage.address if folder.storage else None
 
 
 def tasks_of(tasks: tuple[str, ...], config: RunConfig) -> list[RunConfig]:
-    """The run's options once per task."""
+    """Return the configuration of each task."""
     if tasks and config.data.file is not None:
-        raise ValueError("--data.file is of one task; with --tasks, write TASK=FILE")
+        raise ValueError("--data.file: set together with --tasks; expected --tasks TASK=FILE ...")
     if len({task.partition("=")[0] for task in tasks}) < len(tasks):
-        raise ValueError(f"--tasks {' '.join(tasks)}: a task is there twice")
+        raise ValueError(f"--tasks {' '.join(tasks)}: a task is named twice; expected different tasks")
     pairs = [task.partition("=") for task in tasks] or [(config.task, "", config.data.file or "")]
     return [config.with_values({"task": name, "data.file": file or None}) for name, _, file in pairs]
 
 
 def execute(console: Console, opened: Opened, seconds: Callable[[], float], own: PopulationOptions) -> None:
-    """Run what is not finished of one task's comparison, on Ray or in this process."""
+    """Run the unfinished trials of one task, on Ray or in this process."""
     run, task_data, record = opened
     config, profile = RunConfig.model_validate(record["run"]), resolve(record["profile"])
     options = ComparisonConfig.model_validate(record["comparison"])
@@ -149,29 +150,29 @@ def execute(console: Console, opened: Opened, seconds: Callable[[], float], own:
 
 
 def execute_apart(root: Path, own: PopulationOptions) -> None:
-    """One task of several, in a process of its own: its plant and its cluster end with it. What fails is told by what
-    it leaves."""
+    """Run one of several tasks in its own process, whose cluster services end with it.
+
+    The exit code is ignored: the run folder shows which trials have failed.
+    """
     words = ["--resume", str(root), *(["--in-process"] if own.in_process else [])]
     words += [f"--population={own.population}"] if own.population else []
     task = subprocess.Popen([sys.executable, __file__, *words])
     try:
         task.wait()
-    except KeyboardInterrupt:  # it got the signal too, and says how to go on
+    except KeyboardInterrupt:  # the child process receives the signal too and prints how to resume
         task.wait()
         raise
 
 
 def check_unchanged(run: RunFolder, entries: list[Entry], task_data: TaskData) -> None:
-    """ValueError where this version of the code would run other trials than the comparison was begun with."""
-    known: list[dict[str, Any]] = read_json(run.root / METHODS)
-    if [about["trials"] for about in known] != [
-        about["trials"] for about in describe_entries(entries, task_data.identity)
-    ]:
-        raise ValueError(f"{run.root}: defaults of its methods have changed since it was begun; begin a new comparison")
+    """Raise ValueError if this version of the code would run other trials than the stored ones."""
+    stored, now = read_json(run.root / METHODS), describe_entries(entries, task_data.identity)
+    if [method["trials"] for method in stored] != [method["trials"] for method in now]:
+        raise ValueError(f"{run.root}: the defaults of its methods have changed; expected a new comparison")
 
 
 def show(console: Console, comparison: dict[str, Any], as_markdown: bool) -> None:
-    """Print the tables, and the runs that have no score."""
+    """Print the tables and the runs without a score."""
     if as_markdown:
         print(markdown(comparison))
         return

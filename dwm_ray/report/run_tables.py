@@ -118,7 +118,7 @@ def refresh_table(results: Json) -> Table | None:
         "all rows, versions old",
         "learner busy",
         "samplers busy",
-        "rows drawn at least once",
+        "rows used at least once",
         "segments generated",
     ]
     rows = [[trial["method"], trial["id"], *_refresh_cells(trial["refresh"])] for trial in trials]

@@ -45,7 +45,7 @@ def entries(*methods: str, run: RunConfig | None = None, seeds: int = 2) -> list
 
 
 @pytest.mark.parametrize("name", ["dwm-td3bc", "DWM-TD3+BC", "dwm_td3_bc", "Dwm TD3-BC"])
-def test_names_are_read_as_they_come(name: str) -> None:
+def test_names_ignore_case_and_separators(name: str) -> None:
     method = parse_method(name)
     assert (method.world_model, method.agent, method.options) == ("dwm", "td3_bc", {})
 
@@ -160,7 +160,7 @@ def pipeline() -> ModuleType:
 
 
 def execute(pipeline: ModuleType, root: Path, population: int) -> None:
-    """One task's run folder, as the process of its own has it that it is given to."""
+    """Run the trials of one task's run folder in this process."""
     console = pipeline.Console()
     pipeline.execute(console, pipeline.session.reopen(console, str(root), root.parent), lambda: 1.0, population)
 
@@ -173,8 +173,7 @@ def test_a_finished_comparison_is_shown_again_without_a_cluster(
     capsys: pytest.CaptureFixture[str],
     stored: bool,
 ) -> None:
-    """Two tasks: one run folder each; trials count as done by their status, so nothing is left to run. Of a stored one
-    another machine needs no more than the address."""
+    """Two tasks have a run folder each; finished trials are known by status. Another machine needs only the address."""
 
     def stop(*args: Any) -> None:
         raise AssertionError("a cluster was started")
@@ -237,12 +236,12 @@ def test_a_comparison_whose_defaults_have_changed_is_not_mixed(
     methods[0]["trials"] = ["other"]
     (root / "methods.json").write_text(json.dumps(methods))
     assert pipeline.main(["--resume", str(root)]) == 2
-    assert "begin a new comparison" in capsys.readouterr().err
+    assert "expected a new comparison" in capsys.readouterr().err
 
 
 def test_one_file_is_not_the_data_of_several_tasks(pipeline: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     assert pipeline.main(["--tasks", "a", "b", "--data", "x.hdf5"]) == 2
-    assert "write TASK=FILE" in capsys.readouterr().err
+    assert "expected --tasks TASK=FILE" in capsys.readouterr().err
 
 
 def test_help_lists_all_methods(pipeline: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:

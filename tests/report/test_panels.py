@@ -1,4 +1,4 @@
-"""Panels of lines: what is drawn, and that labels look alike everywhere."""
+"""Panels of lines: content, and equal looks of equal labels."""
 
 from dwm_ray.report.panels import Line, Panel, _looks, plot_panels
 from dwm_ray.report.style import INK
