@@ -1,7 +1,7 @@
-"""moto's S3 server on loopback, in a process of its own, that fails when it is told to.
+"""moto's S3 server on loopback in a process of its own, with failures on request.
 
-Tests use `S3`; run as a program this file is the server. A file says how many of the next requests, of those whose
-method and path contain a text, get an error (-1: all of them).
+Tests use `S3`; run as a program, this file is the server. `faults.json` contains how many of the next requests whose
+method and path contain a text fail (-1: all).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ENVIRONMENT = {
 
 
 class S3:
-    """A server with one bucket; a context manager."""
+    """Server with one bucket; a context manager."""
 
     def __init__(self, folder: Path) -> None:
         self._faults, self._port = folder / "faults.json", folder / "port"
@@ -53,7 +53,7 @@ class S3:
         return f"s3://{BUCKET}/{folder}?endpoint_override={self.endpoint}&scheme=http"
 
     def fail(self, times: int, text: str = "", code: int = 503) -> None:
-        """The next so many requests whose path and query contain the text fail."""
+        """Let the next requests whose method, path or query contain the text fail."""
         part = self._faults.with_suffix(".part")
         part.write_text(json.dumps({"times": times, "text": text, "code": code}))
         part.replace(self._faults)
@@ -72,7 +72,7 @@ class S3:
 
 
 class Faulty:
-    """An application that fails as a file says."""
+    """Application that fails according to a file."""
 
     def __init__(self, app: Any, faults: Path) -> None:
         self._app, self._faults = app, faults

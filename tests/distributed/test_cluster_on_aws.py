@@ -1,7 +1,6 @@
-"""cluster.yaml's AWS part against moto: Ray's own code fills it in, prepares it and launches a node of each type.
+"""The AWS part of cluster.yaml against moto: Ray's own code completes it and launches a node of each type.
 
-No request leaves this process. What moto does not know - drivers, quotas, whether spot machines are to be had - stays
-unproved.
+No request leaves this process. Drivers, quotas and the availability of spot machines are not tested.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]  # it takes half a 
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A client of an AWS of our own; keys and Ray's files lie in a temporary home."""
+    """Client of a simulated AWS; keys and Ray's files lie in a temporary home."""
     with pytest.MonkeyPatch.context() as patch, mock_aws():
         home = tmp_path_factory.mktemp("home")
         (home / ".ssh").mkdir()
@@ -39,7 +38,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def filled(cloud: Any) -> dict[str, Any]:
-    """The file with everything that says CHANGE-ME replaced by what is there."""
+    """The file with every CHANGE-ME replaced by an existing resource."""
     group = cloud.create_security_group(GroupName="dwm-ray", Description="own")["GroupId"]
     profile = boto3.client("iam").create_instance_profile(InstanceProfileName="dwm-ray-head")["InstanceProfile"]
     image = cloud.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
@@ -53,7 +52,7 @@ def filled(cloud: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def prepared(filled: dict[str, Any]) -> dict[str, Any]:
-    """What `ray up` makes of it before it launches anything."""
+    """The file as `ray up` completes it before it launches nodes."""
     config = AWSNodeProvider.fillout_available_node_types_resources(prepare_config(filled))
     validate_config(config)
     return dict(AWSNodeProvider.bootstrap_config(copy.deepcopy(config)))
@@ -61,7 +60,7 @@ def prepared(filled: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def instances(prepared: dict[str, Any], cloud: Any) -> dict[str, dict[str, Any]]:
-    """Type of node -> AWS's description of one that was launched."""
+    """Type of node -> AWS's description of a launched instance."""
     provider = AWSNodeProvider(prepared["provider"], prepared["cluster_name"])
     for name, kind in prepared["available_node_types"].items():
         role = "head" if name == prepared["head_node_type"] else "worker"
@@ -73,22 +72,27 @@ def instances(prepared: dict[str, Any], cloud: Any) -> dict[str, dict[str, Any]]
     return named
 
 
-def test_ray_finds_what_the_machines_have(prepared: dict[str, Any]) -> None:
+def test_ray_knows_the_resources_of_the_machines(prepared: dict[str, Any]) -> None:
     kinds = {name: kind["resources"] for name, kind in prepared["available_node_types"].items()}
     assert (kinds["head"]["CPU"], kinds["head"]["GPU"]) == (0, 0)
     for role in ("learner", "sampler"):
-        about = kinds[role]
-        assert (about["CPU"], about["GPU"], about[f"{role}_node"], about["accelerator_type:A10G"]) == (8, 1, 1, 1)
+        resources = kinds[role]
+        assert (resources["CPU"], resources["GPU"], resources[f"{role}_node"], resources["accelerator_type:A10G"]) == (
+            8,
+            1,
+            1,
+            1,
+        )
 
 
-def test_every_node_has_a_network_and_rays_key(prepared: dict[str, Any]) -> None:
+def test_every_node_has_a_subnet_and_rays_key(prepared: dict[str, Any]) -> None:
     for kind in prepared["available_node_types"].values():
         assert kind["node_config"]["SubnetIds"]
         assert kind["node_config"]["KeyName"].startswith("ray-autoscaler")
     assert Path(prepared["auth"]["ssh_private_key"]).is_file()
 
 
-def test_instances_are_launched_as_the_file_says(instances: dict[str, dict[str, Any]], filled: dict[str, Any]) -> None:
+def test_instances_match_the_file(instances: dict[str, dict[str, Any]], filled: dict[str, Any]) -> None:
     assert set(instances) == {"head", "learner", "sampler"}
     assert {name: i.get("InstanceLifecycle") for name, i in instances.items()} == {
         "head": None,
@@ -103,7 +107,7 @@ def test_instances_are_launched_as_the_file_says(instances: dict[str, dict[str, 
         assert ("IamInstanceProfile" in instance) is (name == "head"), "workers have no rights on AWS"
 
 
-def test_ray_made_neither_group_nor_role(instances: dict[str, dict[str, Any]], cloud: Any) -> None:
+def test_ray_created_neither_group_nor_role(instances: dict[str, dict[str, Any]], cloud: Any) -> None:
     names = {group["GroupName"] for group in cloud.describe_security_groups()["SecurityGroups"]}
     assert names == {"default", "dwm-ray"}
     assert boto3.client("iam").list_roles()["Roles"] == []
@@ -116,6 +120,6 @@ def test_ray_made_neither_group_nor_role(instances: dict[str, dict[str, Any]], c
     assert world == []
 
 
-def test_nothing_is_left(instances: dict[str, dict[str, Any]], cloud: Any) -> None:
+def test_all_instances_are_terminated(instances: dict[str, dict[str, Any]], cloud: Any) -> None:
     states = [i["State"]["Name"] for r in cloud.describe_instances()["Reservations"] for i in r["Instances"]]
     assert states == ["terminated"] * 3

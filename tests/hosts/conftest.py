@@ -1,4 +1,4 @@
-"""What these tests need of the machine; where it is missing they are skipped with a line that says so."""
+"""Requirements of these tests; without them the tests are skipped with the reason."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ NAMESPACES = ("unshare", "nsenter", "setpriv", "ip", "ps", "mount")
 
 @pytest.fixture(scope="session")
 def namespaces() -> None:
-    """Namespaces can be made here."""
+    """Require that namespaces can be created."""
     if why := missing(NAMESPACES):
         pytest.skip(why)
 
 
 @pytest.fixture(scope="session")
 def ssh(namespaces: None) -> None:
-    """Hosts that `ray up` can reach can be made here."""
+    """Require that hosts for `ray up` can be created."""
     if why := missing((*NAMESPACES, "sshd", "ssh", "ssh-keygen", "rsync")):
         pytest.skip(why)

@@ -1,5 +1,5 @@
-"""cluster-local.yaml as it stands, for a network of hosts: addresses and key filled in, the packages that this Python
-environment has in place of `pip install`, and small object stores."""
+"""cluster-local.yaml for a network of hosts: with addresses, key, small object stores, and the packages of this Python
+environment instead of `pip install`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ PARTS = ("dwm_ray", "pipelines", "tune_spaces", "constraints.txt", "pyproject.to
 
 
 def stage(build: Path) -> None:
-    """The project and a virtual environment for ~/dwm_ray of every host. The environment sees the project there and the
-    packages of the one that runs the tests, but not the project that these may have installed."""
+    """Stage the project and a virtual environment for ~/dwm_ray of every host.
+
+    The environment contains that project and the packages of the environment that runs the tests.
+    """
     build.mkdir()
     for part in PARTS:
         source = ROOT / part
@@ -37,7 +39,7 @@ def stage(build: Path) -> None:
 
 
 def write_file(network: Network, build: Path, token_folder: Path) -> Path:
-    """The file for `ray up`."""
+    """Write the file for `ray up`."""
     config = yaml.safe_load((ROOT / "cluster-local.yaml").read_text())
     head, *workers = (host.address for host in network.hosts.values())
     config["provider"].update(head_ip=head, worker_ips=workers)
@@ -55,12 +57,12 @@ def write_file(network: Network, build: Path, token_folder: Path) -> Path:
 
 
 def _small(command: str) -> str:
-    """Sizes for hosts that share one machine with other work."""
+    """Return a command with sizes for hosts that share one machine."""
     return command.replace("ray start", "RAY_worker_niceness=0 ray start --object-store-memory=150000000")
 
 
 class Operator:
-    """Whoever types the commands of the README, on a computer of the network."""
+    """Runs the documented commands on a computer of the network."""
 
     def __init__(self, network: Network, token: Path, log: Path) -> None:
         self._network, self._log = network, log
@@ -74,7 +76,7 @@ class Operator:
         }
 
     def ray(self, *words: str, code: int = 0, timeout_s: float = 900, **env: str) -> str:
-        """Run `ray WORDS`; what it printed."""
+        """Run `ray WORDS` and return its output."""
         process = self.begin(*words, **env)
         out = process.communicate(timeout=timeout_s)[0]
         with self._log.open("a") as log:
@@ -83,7 +85,7 @@ class Operator:
         return str(out)
 
     def up(self, file: Path, most: int = 3) -> int:
-        """`ray up`, again where the head's `ray start` gave up after its 30 s; how often it was tried."""
+        """Run `ray up`, again if the head's `ray start` exceeds its limit of 30 s; return the number of tries."""
         for attempt in range(1, most):
             process = self.begin("up", "-y", "--no-config-cache", str(file))
             out = process.communicate(timeout=900)[0]
@@ -94,7 +96,7 @@ class Operator:
         return most
 
     def interrupt(self, process: subprocess.Popen[str]) -> None:
-        """Ctrl-C for a command that runs: it, and the ssh that it started."""
+        """Interrupt a running command and the ssh processes that it started."""
         for pid in reversed(_family(process.pid)):
             os.kill(pid, signal.SIGINT)
         process.wait(timeout=60)
@@ -107,6 +109,6 @@ class Operator:
 
 
 def _family(pid: int) -> list[int]:
-    """A process and its descendants."""
+    """Return a process and its descendants."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [pid, *(each for child in children for each in _family(int(child)))]

@@ -1,11 +1,11 @@
-"""Machines to run `ray up` against, on one Linux machine: a network of hosts in namespaces, each with its own sshd.
+"""Machines for `ray up` on one Linux machine: a network of hosts in namespaces, each with its own sshd.
 
-A `Network` is a network, mount and process namespace that holds the hosts' bridge; commands run in it as on the
-computer of whoever types `ray up`. A `Host` in it has its own network, processes, shared memory, home folder (the real
-one below, so that the Python environment is there) and Ray folder; /mnt/runs is shared by all hosts, as NFS would be.
-Nothing outside is changed, and everything dies with the network's first process, which dies with the tests.
+A `Network` is a network, mount and process namespace with the hosts' bridge; commands run in it as on the operator's
+computer. A `Host` has its own network, processes, shared memory, home folder (an overlay of the real one, which has the
+Python environment) and Ray folder; all hosts share /mnt/runs, like NFS. Nothing outside is changed, and everything ends
+with the network's first process, which ends with the tests.
 
-`ray stop` ends every Ray process that it sees: only in a process namespace is that harmless to others.
+`ray stop` ends every Ray process that it sees, so each host needs a process namespace.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ SUBNET = "10.77.0"
 
 
 def missing(programs: tuple[str, ...]) -> str | None:
-    """Why hosts cannot be made here, or None."""
+    """Return why hosts cannot be created here, or None."""
     if os.geteuid() != 0:
         return "needs root, for namespaces of its own"
     absent = [name for name in programs if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None]
     if absent:
         return f"needs {', '.join(absent)} (Debian: apt-get install openssh-server rsync iproute2 util-linux)"
     made = subprocess.run([*NEW, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, text=True, check=False)
-    return f"namespaces cannot be made here: {made.stderr.strip()}" if made.returncode else None
+    return f"namespaces cannot be created here: {made.stderr.strip()}" if made.returncode else None
 
 
 def wait_until(true: Callable[[], Any], what: str, timeout_s: float, pause_s: float = 0.5) -> float:
-    """Seconds until it was true; AssertionError that names it where that takes too long."""
+    """Return the seconds until the condition was true; raise AssertionError that names it after the timeout."""
     started = time.monotonic()
     while not true():
         assert time.monotonic() - started < timeout_s, f"{what} did not happen within {timeout_s:g} s"
@@ -56,8 +56,7 @@ def wait_until(true: Callable[[], Any], what: str, timeout_s: float, pause_s: fl
 
 
 class Space:
-    """Namespaces with a first process, made by a command that stays in the foreground. `depth` counts the process
-    namespaces from here to there."""
+    """Namespaces created by a command that stays in the foreground; `depth` is the nesting of process namespaces."""
 
     def __init__(self, command: list[str], log: Path, depth: int = 1) -> None:
         with log.open("ab") as file:
@@ -70,7 +69,7 @@ class Space:
         self._log, self._names = log, len(_numbers("self")) + depth
         wait_until(self._first, f"a first process of {command}", 20, 0.05)
         self.pid: int = self._first()[0]
-        """The first process, as it is numbered outside."""
+        """The first process, numbered as outside."""
 
     def _first(self) -> list[int]:
         assert self._outer.poll() is None, self._log.read_text()
@@ -83,7 +82,7 @@ class Space:
         return [last]
 
     def enter(self, *kinds: str) -> list[str]:
-        """What to put before a command so that it runs inside."""
+        """Return the words before a command that run it inside."""
         return [
             "nsenter",
             "--target",
@@ -92,7 +91,7 @@ class Space:
         ]
 
     def processes(self) -> list[str]:
-        """Command lines of all processes inside but the first, and but the one that looks."""
+        """Return the command lines of all processes inside except the first one and `ps`."""
         shown = subprocess.run(
             [*self.enter(), "ps", "-eo", "pid=,args=", "--width", "200"], capture_output=True, text=True, check=True
         )
@@ -100,19 +99,19 @@ class Space:
         return [row[1] for row in rows if row[0] != "1" and not row[1].startswith("ps -eo pid=")]
 
     def end(self) -> None:
-        """Kill everything inside, at once."""
+        """Kill everything inside."""
         os.kill(self.pid, signal.SIGKILL)
         self._outer.wait(timeout=20)
 
 
 def _numbers(pid: int | str) -> list[str]:
-    """A process's numbers, one for every process namespace that it is seen in."""
+    """Return a process's numbers, one per process namespace that contains it."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(line for line in lines if line.startswith("NSpid:")).split()[1:]
 
 
 class Network:
-    """The hosts' network; a context manager."""
+    """Network of the hosts; a context manager."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.share = folder, folder / "share"
@@ -139,7 +138,7 @@ class Network:
         self.space.end()
 
     def sh(self, command: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run a shell command in the network, from which hosts can be reached."""
+        """Run a shell command in the network."""
         done = subprocess.run(
             [*self.space.enter(), "bash", "-c", command], capture_output=True, text=True, check=False, **options
         )
@@ -147,19 +146,19 @@ class Network:
         return done
 
     def boot(self, name: str, number: int, role: str | None = None) -> Host:
-        """Start a host, or a host again that was killed: its disk is as it was. `role` is for ~/.dwm_ray_role."""
+        """Start a host, or restart a killed one with its old disk; `role` is written to ~/.dwm_ray_role."""
         self.hosts[name] = Host(self, name, number, role)
         return self.hosts[name]
 
     def ssh(self, name: str, command: str) -> str:
-        """Run a command in a login shell on a host; what it printed."""
+        """Run a command in a login shell on a host and return its output."""
         options = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
         address = self.hosts[name].address
         return self.sh(f"ssh -i {self.folder}/id {options} root@{address} bash --login -i -c \\'{command!r}\\'").stdout
 
 
 class Host:
-    """One machine of a network."""
+    """Machine of a network."""
 
     def __init__(self, network: Network, name: str, number: int, role: str | None) -> None:
         self.name, self.address = name, f"{SUBNET}.{10 + number}"
@@ -172,8 +171,8 @@ class Host:
     def _connect(self, network: Network, number: int) -> None:
         link, card = (
             f"veth{number}",
-            f"02:00:00:00:00:{number:02x}",
-        )  # after a boot it is the same card, as others know it
+            f"02:00:00:00:00:{number:02x}",  # the same address after a restart
+        )
         peer = f"ip link add {link} type veth peer name eth0 address {card} netns {self.space.pid}"
         bridge = [*network.space.enter("net"), "bash", "-c", f"{peer} && ip link set {link} master hosts up"]
         inside = f"ip addr add {self.address}/24 dev eth0 && ip link set eth0 up && ip link set lo up"
@@ -182,12 +181,12 @@ class Host:
             subprocess.run(command, check=True)
 
     def kill(self) -> None:
-        """As when the power goes."""
+        """Kill the host, like a power failure."""
         self.space.end()
 
 
 def _init(folder: Path, name: str, role: str | None) -> str:
-    """The first program of a host; sshd takes its place."""
+    """Return the first program of a host, which becomes its sshd."""
     disk = f"{folder}/disks/{name}"
     (folder / "sshd_config").write_text(
         f"HostKey {folder}/host_key\nAuthorizedKeysFile {folder}/id.pub\nPidFile none\nStrictModes no\nUsePAM no\n"

@@ -1,7 +1,7 @@
-"""cluster.yaml's node types under Ray's fake provider: nodes come when a program asks for them, and go when it ends.
+"""The node types of cluster.yaml under Ray's fake provider: nodes join on request and terminate after the program.
 
-The head, the autoscaler (version 2, as `ray up cluster.yaml` has it), programs and requests are real; a "machine" is a
-raylet more in the same namespace, whose GPU is only a number. Changed for the test: the provider, and idle times.
+The head, the autoscaler (version 2, as with `ray up cluster.yaml`), programs and requests are real. A "machine" is an
+additional raylet in the same namespace, whose GPU is only a number. The provider and idle times are changed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Cloud:
         }
 
     def begin(self, *words: str, **env: str) -> subprocess.Popen[str]:
-        """Start a Python program beside the head."""
+        """Start a Python program next to the head."""
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         inside = [f"--wd={self.folder}", sys.executable, *words]
         entered = self.space.enter()
@@ -68,14 +68,14 @@ class Cloud:
         return out
 
     def logs(self) -> str:
-        """The ends of what the head wrote: they are gone with it."""
+        """Return the last lines of the head's logs, which disappear with it."""
         names = "gcs_server.out gcs_server.err raylet.out raylet.err monitor.out monitor.log autoscaler.log"
         inside = ["bash", "-c", f"cd /tmp/ray/session_latest/logs && tail -n 12 {names}; df -h /tmp/ray /dev/shm"]
         done = subprocess.run([*self.space.enter(), *inside], capture_output=True, text=True, check=False)
         return done.stdout + done.stderr
 
     def nodes(self) -> int:
-        """Raylets, the head's too."""
+        """Count raylets, including the head's."""
         return sum("/raylet/raylet " in line for line in self.space.processes())
 
     def wait_for(self, nodes: int) -> float:
@@ -83,7 +83,7 @@ class Cloud:
 
 
 def fake(file: dict[str, Any]) -> dict[str, Any]:
-    """cluster.yaml with Ray's fake provider in place of AWS."""
+    """Return cluster.yaml with Ray's fake provider instead of AWS."""
     types = dict(file["available_node_types"])
     types["ray.head.default"] = types.pop(file["head_node_type"])
     for kind in types.values():
@@ -142,13 +142,13 @@ def check(*more: str) -> list[str]:
     return [str(ROOT / "pipelines" / "train.py"), "--check-cluster", "--output", "runs", *more]
 
 
-def test_a_program_on_a_bare_head_gets_its_nodes_and_gives_them_back(
+def test_a_program_on_a_bare_head_gets_its_nodes_and_releases_them(
     cloud: Cloud, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`--profile auto` goes by the GPUs to come: two samplers and a learner of a quarter of a GPU each."""
+    """`--profile auto` counts GPUs of future nodes: two samplers and a learner of a quarter of a GPU each."""
     cloud.wait_for(1)
     started = time.monotonic()
-    out = cloud.run(*check(), code=1)  # for the GPUs that are only numbers
+    out = cloud.run(*check(), code=1)  # because the GPUs are only numbers
     took = time.monotonic() - started
     assert "nodes: waiting for room, 0 of at most 900 s; 1 nodes have joined" in out
     assert "16 CPUs, 2 GPUs; roles on" in out
@@ -157,7 +157,7 @@ def test_a_program_on_a_bare_head_gets_its_nodes_and_gives_them_back(
     assert "nodes: the request is withdrawn" in out
     back = cloud.wait_for(1)
     with capsys.disabled():
-        print(f"\nprogram: {took:.0f} s with waiting for nodes, back to the head {back:.0f} s after its end")
+        print(f"\nprogram: {took:.0f} s including the wait for nodes; scaled down {back:.0f} s after its end")
 
 
 def test_a_stopped_program_withdraws_its_request(cloud: Cloud) -> None:
@@ -181,13 +181,13 @@ def test_a_stopped_program_withdraws_its_request(cloud: Cloud) -> None:
     cloud.wait_for(1)
 
 
-def test_what_the_file_can_never_give_is_refused_at_once(cloud: Cloud) -> None:
+def test_more_nodes_than_the_file_allows_are_refused_at_once(cloud: Cloud) -> None:
     out = cloud.run(*check("--cluster.num-samplers", "17"), code=2)
     assert "too few for 17 samplers" in out
     assert cloud.nodes() == 1
 
 
-def test_nodes_that_do_not_come_in_time_end_the_program(cloud: Cloud) -> None:
+def test_a_timeout_for_nodes_ends_the_program(cloud: Cloud) -> None:
     out = cloud.run(*check("--cluster.wait-for-nodes-s", "0"), code=1)
     assert "no room on the cluster's 1 nodes after cluster.wait_for_nodes_s = 0 s" in out
     assert "nodes: the request is withdrawn" in out

@@ -1,6 +1,6 @@
-"""`ray up cluster-local.yaml` against three hosts, a sweep as a job that outlives one of them, and all taken down.
+"""`ray up cluster-local.yaml` on three hosts, a sweep as a job that survives the loss of one, and `ray down`.
 
-The tests are steps of one story and run in this order; figures that they measure are printed at the end.
+The tests are consecutive steps; the seconds that they measure are printed at the end.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tiny_task import recording
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(1800)]
 PATIENCE_S = 600
-"""For every step: the machine may be busy."""
+"""Timeout of every step; the machine may be busy."""
 
 API = "http://127.0.0.1:8265"
 NUM_SEGMENTS, BLOCK_ROWS = 60_000, 1024
@@ -37,26 +37,26 @@ SWEEP = f"""
     --training.num-updates 300 --training.log-every 100 --training.checkpoint-every 100
     --evaluation.every 1000 --evaluation.num-episodes 1 --evaluation.curve-episodes 1
 """
-"""Learning starts only with the whole stream: no trial can end without the samplers that are lost in the middle."""
+"""Learning starts when the stream is complete, so no trial can end without the sampler that is lost in the middle."""
 ON_HEAD = {"SyntheticReplayBuffer", "Leases"}
 ON_LEARNERS = {"ImplicitFunc", "RayTrainWorker", "TrainController"}
 
 
 @dataclass
 class Site:
-    """The three hosts and who types the commands."""
+    """The three hosts, and the operator who runs the commands."""
 
     network: Network
     operator: Operator
     file: Path
     figures: dict[str, float] = field(default_factory=dict)
     seen: dict[str, set[str]] = field(default_factory=dict)
-    """Host -> Ray's processes that were seen there, by class."""
+    """Host -> classes of Ray's processes seen there."""
     tunnel: Any = None
-    """`ray dashboard`, which keeps a process on the head as long as it runs."""
+    """`ray dashboard`, which has a process on the head while it runs."""
 
     def look(self) -> dict[str, set[str]]:
-        """Host -> Ray's processes there now."""
+        """Return {host: classes of Ray's processes there now}."""
         found = {}
         for name, host in self.network.hosts.items():
             titles = (re.match(r"ray::(\w+)", line) for line in host.space.processes())
@@ -73,7 +73,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(ssh: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A head and two workers, one for each role; `ray up` has returned."""
+    """Start a head and two workers, one per role, by `ray up`."""
     folder = tmp_path_factory.mktemp("hosts")
     secret = folder / "secret"
     secret.mkdir(mode=0o700)
@@ -111,12 +111,12 @@ def test_workers_join_with_their_roles(site: Site) -> None:
     site.timed("join_after_up_s", started)
 
 
-def test_without_the_token_nobody_gets_in(site: Site) -> None:
+def test_clients_without_the_token_are_refused(site: Site) -> None:
     out = site.operator.ray("job", "list", "--address", API, code=1, RAY_AUTH_MODE="disabled")
     assert re.search("401|[Uu]nauth|token", out), out
 
 
-def test_the_dashboard_answers_on_the_heads_loopback_only(site: Site) -> None:
+def test_the_dashboard_listens_on_the_heads_loopback_only(site: Site) -> None:
     head = site.network.hosts["head"]
     listening = site.network.ssh("head", "ss -tln")
     assert "127.0.0.1:8265" in listening
@@ -141,25 +141,25 @@ def test_the_cluster_is_checked_host_by_host(site: Site) -> None:
     assert [path.name for path in site.network.share.iterdir()] == ["pendulum.hdf5"], "a check leaves nothing"
 
 
-def test_a_sweep_outlives_the_host_of_its_sampler(site: Site) -> None:
+def test_a_sweep_survives_the_loss_of_its_samplers_host(site: Site) -> None:
     started = time.monotonic()
     submitted = site.operator.begin(
         "job", "submit", "--address", API, "--", "python", "dwm_ray/pipelines/sweep.py", *SWEEP.split()
     )
 
-    def drawing() -> bool:
+    def generating() -> bool:
         assert submitted.poll() is None, submitted.communicate()[0][-6000:]
         site.look()
         return site.blocks() >= NUM_BLOCKS // 6
 
-    wait_until(drawing, "the first blocks", PATIENCE_S)
+    wait_until(generating, "the first blocks", PATIENCE_S)
     site.timed("job_until_kill_s", started)
     before = site.look()
     site.network.hosts["sampler"].kill()
     killed, left = time.monotonic(), site.blocks()
-    assert left < NUM_BLOCKS, "it was to be killed in the middle"
+    assert left < NUM_BLOCKS, "the host must be killed in the middle"
     site.network.boot("sampler", 2, ROLES["sampler"])
-    wait_until(lambda: site.look()["sampler"] & {"Sampler"}, "a sampler on the host that came back", PATIENCE_S, 1)
+    wait_until(lambda: site.look()["sampler"] & {"Sampler"}, "a sampler on the restarted host", PATIENCE_S, 1)
     wait_until(lambda: site.blocks() > left + 1, "new blocks", PATIENCE_S, 0.2)
     site.timed("kill_until_new_blocks_s", killed)
     out = submitted.communicate(timeout=PATIENCE_S)[0]
@@ -179,7 +179,7 @@ def assert_results(site: Site, out: str) -> None:
     assert "roles on" in out
 
 
-def test_samplers_and_learners_worked_on_different_hosts(site: Site) -> None:
+def test_samplers_and_learners_run_on_different_hosts(site: Site) -> None:
     assert site.seen["head"] >= ON_HEAD
     assert site.seen["learner"] >= ON_LEARNERS
     assert not site.seen["head"] & (ON_LEARNERS | {"Sampler"}), site.seen
@@ -187,11 +187,11 @@ def test_samplers_and_learners_worked_on_different_hosts(site: Site) -> None:
     assert not site.seen["learner"] & {"Sampler", *ON_HEAD}, site.seen
 
 
-def test_all_is_taken_down_without_a_process_left(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ray_down_leaves_no_process(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     site.operator.interrupt(site.tunnel)
     started = time.monotonic()
     site.operator.ray("down", "-y", str(site.file))
-    for name in ("learner", "sampler"):  # as the README says: `ray down` stops the head only
+    for name in ("learner", "sampler"):  # as documented: `ray down` stops the head only
         site.network.ssh(name, "ray stop")
     site.timed("down_s", started)
     left = {name: running(site, name) for name in site.network.hosts}
@@ -202,7 +202,7 @@ def test_all_is_taken_down_without_a_process_left(site: Site, capsys: pytest.Cap
 
 
 def running(site: Site, name: str) -> list[str]:
-    """Processes of a host that are not sshd's; those that are just ending have a moment."""
+    """Return processes of a host except sshd's; processes that are ending get some time."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         left = [line for line in site.network.hosts[name].space.processes() if "sshd" not in line]
