@@ -11,6 +11,7 @@ import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import h5py
 import numpy as np
@@ -155,6 +156,16 @@ def test_the_example_filter_works(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(chosen, Filter)
     assert chosen.select(segments, torch.Generator()).tolist() == [0, 1, 2]
     assert module.FirstConfig.plugin_name() == "first"
+
+
+def test_the_examples_of_the_python_api_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for source in blocks(PAGES["docs/api.md"], "python"):
+        exec(compile(source, "docs/api.md", "exec"), names)
+    assert set(dwm_ray.__all__) == set(re.findall(r"^\| `dwm_ray\.(\w+)\(", PAGES["docs/api.md"], re.MULTILINE))
+    assert names["actions"].shape == (32, 6)
+    assert names["value"].shape == (32,)
 
 
 @pytest.mark.parametrize("kind", list(registry.BASES))
