@@ -58,7 +58,9 @@ def train(config: RunConfig, output: str | Path = "runs") -> TrainedTrial:
     LocalExecutor(run, task_data.episodes).run_one(trial)
     folder = run.trial(trial.id)
     if status_of(folder) != "done":
-        raise RunFailed(str((read_json(folder / "status.json") or {}).get("error", f"{folder}: the trial did not end")))
+        raise RunFailed(
+            str((read_json(folder / "status.json") or {}).get("error", f"{folder}: the trial did not finish"))
+        )
     last = read_rows(folder / "evaluations.jsonl")[-1]
     return TrainedTrial(folder, last["score_mean"], last["returns"])
 
@@ -82,7 +84,7 @@ class LoadedPolicy:
 
 
 def load_policy(path: str | Path) -> LoadedPolicy:
-    """Load the policy of a trial's folder, or of its `checkpoint` folder; nothing is unpickled.
+    """Load the policy from a trial's folder or from its `checkpoint` folder; nothing is unpickled.
 
     Example:
         >>> policy = dwm_ray.load_policy(trial.folder)
@@ -123,8 +125,8 @@ class LoadedWorldModel:
             seed: Seed of the noise; equal seeds give equal segments.
 
         Returns:
-            obs [B, H + 1, O], act [B, 1 or H, A], rew [B, H], discount [B, H] (0 from the step on that ends the task
-            according to the model), penalty [B, H].
+            obs [B, H + 1, O], act [B, 1 or H, A], rew [B, H], discount [B, H] (0 from a predicted termination
+            on), penalty [B, H].
         """
         segments = self.model.imagine(
             torch.from_numpy(np.asarray(obs, np.float32)),

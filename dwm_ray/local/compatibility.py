@@ -1,7 +1,6 @@
-"""Try which world models work with which agents, and report the kind of batch source of every pair.
+"""Try every world model with every agent, and report the kind of batch source of each pair.
 
-World models are untrained and updates few, but all parts of a run except its evaluation are used: segments are
-generated, filtered and mixed, and the agent makes updates and acts.
+World models are untrained and the runs are short, but they use all parts except the evaluation.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ class Pair:
 
 
 def all_pairs(task_data: TaskData, profile: Profile) -> list[Pair]:
-    """Try every world model, and none, with every agent; errors other than ValueError are faults and are raised."""
+    """Try every agent with every world model and without one; errors other than ValueError propagate."""
     models: dict[str, WorldModel] = {}
     return [
         try_pair(task_data, profile, world_model, agent, models)
@@ -89,7 +88,7 @@ def _learn(config: RunConfig, task_data: TaskData, models: dict[str, WorldModel]
 def untrained_learner(
     config: RunConfig, task_data: TaskData, model: WorldModel | None, device: torch.device
 ) -> Learner:
-    """Return a run's learner at its first update, with segments of a world model that need not be trained."""
+    """Return a run's learner at its first update, with segments of a possibly untrained world model."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         services, ring = LocalServices(task_data, RunFolder(Path(folder)), model), None
         if source_kind(config) == "stream":

@@ -1,4 +1,4 @@
-"""The executor without Ray: trials run in this process, in populations where they can form them."""
+"""The executor without Ray: trials run in this process, in populations if possible."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def run_configs(configs: Sequence[RunConfig], run: RunFolder, episodes: Episodes
     A trial that diverges gets the status `failed` and does not stop the others. An interrupted trial continues from its
     last checkpoint.
     """
-    # Networks of this size run ten times slower on two threads as soon as another process uses a core.
+    # Small networks run ten times slower on two threads if another process uses a core.
     torch.set_num_threads(1)
     for group in groups_of(configs, run, most_members):
         task_data = TaskData.of(group[0], episodes)

@@ -1,4 +1,4 @@
-"""Services of learners in this process: world models are trained here and streams are generated here."""
+"""Services of learners in this process: train world models and generate streams."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class LocalServices:
     """See `training.services.Services`."""
 
     def __init__(self, task_data: TaskData, run: RunFolder, model: WorldModel | None = None) -> None:
-        """`model` takes the place of every trained world model, if it is given."""
+        """Use `model`, if given, instead of every trained world model."""
         self._task_data, self._run, self._model, self._device = task_data, run, model, default_device()
 
     def world_model(self, config: RunConfig) -> WorldModel:

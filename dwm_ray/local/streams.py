@@ -1,7 +1,7 @@
-"""A stream in one process: stored blocks are read, the others are generated and stored.
+"""Read a stream in one process; missing blocks are generated and stored.
 
-One pass over the blocks serves all runs of a stream and holds one block at a time. Blocks are read in the order of
-their index, so the rows do not depend on which blocks existed. The journal is the one that the buffer on Ray writes.
+One pass over the blocks, in the order of their index, serves all runs of a stream. The journal has the format of the
+buffer on Ray.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from dwm_ray.world_models.base import WorldModel
 SAMPLER = "in process"
 """Name of the sampler in the journal."""
 Generate = Callable[[int], tuple[np.ndarray, dict[str, Any]]]
-"""Index -> the block, which is stored by then, and its costs (`BlockGenerator.generate`)."""
+"""Index -> the block, after it was stored, and its costs (`BlockGenerator.generate`)."""
 
 
 def read_stream(
@@ -57,7 +57,7 @@ class LocalStream:
         self._stored = self._journal.reopen(block_files.stored_blocks(run.shared, spec))
 
     def read(self, rings: Sequence[StreamRing], trials: Sequence[str]) -> None:
-        """Add all blocks to all rings and record them for all trials; the journal is uploaded also after an error."""
+        """Add all blocks to all rings and record them for all trials; upload the journal, also after an error."""
         cursors, num_rows = [new_cursor(trial) for trial in trials], 0
         try:
             for index in range(self._spec.num_blocks):

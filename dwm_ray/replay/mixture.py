@@ -1,4 +1,4 @@
-"""Batches of recorded and imagined segments in an exact proportion (the real ratio of DyDiff and DAWM)."""
+"""Mix recorded and imagined segments in an exact proportion (the real ratio of DyDiff and DAWM)."""
 
 from __future__ import annotations
 
@@ -21,10 +21,7 @@ class Mixture(BatchSource):
     def __init__(
         self, real: Ring, synthetic: Ring | None, real_ratio: float, batch_size: int, horizon: int | None = None
     ) -> None:
-        """`horizon` of the batch is at least that of both rings, which is the default.
-
-        Raises ValueError if the rings' segments have different sizes.
-        """
+        """Pad batches to `horizon` (default: the longer horizon of the rings); raise ValueError if sizes differ."""
         self._num_real = batch_size if synthetic is None else num_real(real_ratio, batch_size)
         self.batch_size, self.device = batch_size, real.device
         self._real, self._synthetic = real, synthetic
@@ -36,10 +33,10 @@ class Mixture(BatchSource):
     def _padding(self, ring: Ring) -> Padding | None:
         return None if ring.shape == self.shape else Padding(ring.shape, self.shape, ring.device)
 
-    def draw_into(self, rows: Tensor, generator: torch.Generator) -> None:
+    def sample_into(self, rows: Tensor, generator: torch.Generator) -> None:
         """Fill `rows` [B, width]; recorded rows come first.
 
-        Raises ValueError if imagined rows are wanted and there are none: recorded rows never take their place.
+        Raises ValueError if the ring of imagined rows is empty: recorded rows never replace them.
         """
         if self._num_real > 0:
             self._real.gather_into(rows[: self._num_real], generator, self._paddings[0])
@@ -51,5 +48,5 @@ class Mixture(BatchSource):
 
 
 def num_real(real_ratio: float, batch_size: int) -> int:
-    """Return the number of recorded rows per batch: `real_ratio` of it, rounded half up."""
+    """Return the number of recorded rows per batch, rounded half up."""
     return math.floor(real_ratio * batch_size + 0.5)

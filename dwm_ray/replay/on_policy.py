@@ -4,12 +4,12 @@
              ◄── rows of version v ──
 
 Every `synthesis.refresh_every` updates, the learner publishes its policy as the next version and adds the rows that
-were generated with earlier versions to its ring, which keeps the last `synthesis.kept_versions` versions. A generator
+were generated with earlier versions to its ring, which retains the last `synthesis.kept_versions` versions. A generator
 in this process returns immediately. Sampler actors generate version v while the learner continues with older rows;
 the learner waits once its newest rows are more than `synthesis.max_staleness` versions old.
 
-Difference from the paper: a refresh generates as many rows as the learner will draw from it, `synthesis.reuse` times
-each on average. The paper rolls out 2048 start states per refresh, over half of whose rows are never drawn.
+Difference from the paper: a refresh generates so many rows that the learner samples each `synthesis.reuse` times on
+average. The paper rolls out 2048 start states per refresh; over half of the rows are never sampled.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from dwm_ray.types import Segments, SegmentShape, Termination
 def starts_per_shard(config: RunConfig) -> int:
     """Return the number of start states per rollout shard; a refresh has `synthesis.rollout_shards` shards."""
     real = num_real(config.replay.real_ratio, config.training.batch_size)
-    drawn = config.synthesis.refresh_every * (config.training.batch_size - real)
-    segments = drawn / config.synthesis.reuse / (config.synthesis.horizon * selected_fraction(config))
+    sampled = config.synthesis.refresh_every * (config.training.batch_size - real)
+    segments = sampled / config.synthesis.reuse / (config.synthesis.horizon * selected_fraction(config))
     return max(1, math.ceil(segments / config.synthesis.rollout_shards))
 
 
@@ -52,7 +52,7 @@ def selected_fraction(config: RunConfig) -> float:
 
 @dataclass(frozen=True)
 class RolloutShard:
-    """One part of a refresh."""
+    """Rows that one sampler generated for a refresh."""
 
     version: int
     rows: Tensor  # [n, width]
@@ -62,11 +62,11 @@ class RolloutShard:
 
 @dataclass(frozen=True)
 class RolloutContext:
-    """What rollouts are generated with, besides the policy."""
+    """Inputs of rollouts except the policy."""
 
     model: SegmentSampler
     starts: Segments
-    """Recorded transitions, whose first states rollouts start from."""
+    """Recorded transitions; rollouts start from their first states."""
     rule: Termination
     select: Selection
 
@@ -100,10 +100,10 @@ class RolloutGenerator(Protocol):
     """Generator of rollouts for one policy version at a time."""
 
     asynchronous: bool
-    """Whether `submit` returns before the rows are there."""
+    """Whether `submit` returns before the rows are available."""
 
     def submit(self, version: int, agent: Agent) -> None:
-        """Start generating version `version` with the agent's present weights."""
+        """Start generating version `version` with the agent's current weights."""
 
     def collect(self, at_least: int) -> list[RolloutShard]:
         """Return the shards generated since the last call; wait until version `at_least` is complete."""
@@ -144,12 +144,12 @@ class OnPolicySource(BatchSource):
     def begin(self, update: int) -> None:
         self._update, self._since = update, time.perf_counter()
 
-    def draw_into(self, rows: Tensor, generator: torch.Generator) -> None:
+    def sample_into(self, rows: Tensor, generator: torch.Generator) -> None:
         """Fill `rows` [B, width] with the next batch, after a refresh if one is due."""
         if self._is_first or self._update % self._config.synthesis.refresh_every == 0:
             self._refresh()
         self._update += 1
-        self._mixture.draw_into(rows, generator)
+        self._mixture.sample_into(rows, generator)
 
     def _refresh(self) -> None:
         """Publish the policy and add the rows that have arrived.

@@ -11,7 +11,7 @@ ZERO, ONE, FIRST_COLUMN = 0, 1, 2
 
 
 class Padding:
-    """Column map from rows of one shape to rows of a longer shape; the values are those of `Segments.padded`."""
+    """Column map from rows of one shape to rows of a longer shape, equal to `Segments.padded`."""
 
     def __init__(self, stored: SegmentShape, wanted: SegmentShape, device: torch.device) -> None:
         """Raise ValueError if segments of shape `stored` cannot be padded to `wanted`."""

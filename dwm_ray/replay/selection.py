@@ -15,9 +15,9 @@ from dwm_ray.types import Segments, SegmentShape
 
 @dataclass(frozen=True)
 class Selection:
-    """Rule that maps generated segments to ring rows: filtered, cut to the learner's horizon, whole or step by step.
+    """Rule that maps generated segments to ring rows: filter, cut to the horizon, optionally split into steps.
 
-    Rows hold the first action only: targets need no others.
+    Rows hold the first action only, since targets need no others.
     """
 
     filter: Filter
@@ -37,7 +37,7 @@ class Selection:
     def apply(self, segments: Segments, generator: torch.Generator) -> Segments:
         """Return the selected rows as segments.
 
-        A filter of transitions chooses among steps, any other filter among segments.
+        A per-transition filter selects steps, any other filter selects segments.
         """
         segments = segments.prefix(self.horizon)
         if self.transitions and self.filter.per_transition:

@@ -1,4 +1,4 @@
-"""Group runs by what they share: the stream, and the rows selected from it."""
+"""Group runs by stream and by the rows selected from it."""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ from dwm_ray.types import Segments, SegmentShape
 
 
 class BatchSource(ABC):
-    """Supply of a learner's batches: `batch_size` segments of one `shape`, as fused rows on `device`.
+    """Source of a learner's batches: `batch_size` segments of one `shape`, as fused rows on `device`.
 
-    Sources that refresh their rows while learning goes on also override `begin` and `gauges`.
+    Sources that refresh their rows during learning also override `begin` and `gauges`.
     """
 
     batch_size: int
@@ -21,13 +21,13 @@ class BatchSource(ABC):
     device: torch.device
 
     @abstractmethod
-    def draw_into(self, rows: Tensor, generator: torch.Generator) -> None:
+    def sample_into(self, rows: Tensor, generator: torch.Generator) -> None:
         """Fill `rows` [B, width] with the next batch; the generator is on the source's device."""
 
     def next_batch(self, generator: torch.Generator) -> Segments:
-        """Return the next batch in memory of its own."""
+        """Return the next batch in newly allocated memory."""
         rows = torch.empty(self.batch_size, self.shape.width, device=self.device)
-        self.draw_into(rows, generator)
+        self.sample_into(rows, generator)
         return self.shape.split(rows)
 
     def begin(self, update: int) -> None:  # noqa: B027 - optional hook

@@ -33,7 +33,7 @@ SourceKind = Literal["real", "stream", "on-policy", "inline"]
 
 
 def source_kind(config: RunConfig) -> SourceKind:
-    """Return the kind of batch source that a run needs; see the module."""
+    """Return the kind of batch source that a run needs; see the table above."""
     if config.world_model is None or config.agent.plugin.plans:
         return "real"
     model = config.world_model.plugin
@@ -56,7 +56,7 @@ def real_ring(config: RunConfig, task_data: TaskData, device: torch.device) -> R
 
 
 class StreamRing:
-    """Ring of the rows which a learner selects from its stream, filled block by block."""
+    """Ring of the rows that a learner selects from its stream, filled block by block."""
 
     def __init__(self, spec: StreamSpec, select: Selection, replay: ReplayConfig, device: torch.device) -> None:
         self._spec, self._select, self._device = spec, select, device
@@ -89,7 +89,7 @@ class StreamRing:
 
 
 def mixture(config: RunConfig, real: Ring, synthetic: Ring | None, horizon: int | None = None) -> Mixture:
-    """Return the source of recorded rows, or of the run's exact split of recorded and imagined rows."""
+    """Return a source of recorded rows, mixed with imagined rows if `synthetic` is given."""
     ratio = 1.0 if synthetic is None else config.replay.real_ratio
     return Mixture(real, synthetic, ratio, config.training.batch_size, horizon)
 
@@ -115,11 +115,11 @@ class InlineSource(BatchSource):
         self._num_real = num_real(config.replay.real_ratio, self.batch_size)
         self._starts = Mixture(real, None, 1.0, self.batch_size)
 
-    def draw_into(self, rows: Tensor, generator: torch.Generator) -> None:
-        """Fill `rows` [B, width]: the first `real_ratio` of them as recorded, the others continued by the model."""
+    def sample_into(self, rows: Tensor, generator: torch.Generator) -> None:
+        """Fill `rows` [B, width]: `real_ratio` of them as recorded, the others continued by the model."""
         recorded = self._starts.next_batch(generator)
-        kept = recorded[: self._num_real].padded(self._horizon)
-        batch = Segments.cat([kept, self._continued(recorded[self._num_real :]).with_first_action()])
+        unchanged = recorded[: self._num_real].padded(self._horizon)
+        batch = Segments.cat([unchanged, self._continued(recorded[self._num_real :]).with_first_action()])
         rows.copy_(self.shape.fuse(batch))
 
     def _continued(self, starts: Segments) -> Segments:

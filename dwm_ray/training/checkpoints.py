@@ -1,7 +1,6 @@
-"""Resume checkpoints: the state of an unfinished trial or world model, in its folder until it is done.
+"""Resume checkpoints of unfinished trials and world models, in one format for all executors and population sizes.
 
-There is one format for all executors and population sizes. The state is one file, so a reader finds the old or the new
-state whenever the process ends.
+The state is one file, which is replaced atomically.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ def resume_folder(path: Path) -> Path:
 
 
 def save_state(path: Path, state: dict[str, Tensor], seconds: float) -> None:
-    """Replace the checkpoint by `state` (with its "update") and the seconds of work spent so far."""
+    """Replace the checkpoint with `state` (which has an "update") and the seconds of training so far."""
     spent = {"seconds": torch.tensor(seconds, dtype=torch.float64)}
     tensor_files.save(resume_folder(path), NAME, state | spent, {"update": int(state["update"]), "seconds": seconds})
 

@@ -1,4 +1,4 @@
-"""Train a world model to its end, watch its held-out loss, and publish it with its prediction error by step."""
+"""Train a world model, log its held-out loss, and publish it with its prediction error per step."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from dwm_ray.world_models.parts.build import model_fingerprint, new_model
 NUM_ROWS = 40
 """Rows of metrics, and checkpoints, per training."""
 ERROR_STEPS = 8
-"""Least window length over which models' errors are compared."""
+"""Minimum window length over which the errors of models are compared."""
 OnRow = Callable[[dict[str, Any]], None]
 
 
@@ -51,7 +51,7 @@ def train_world_model(
     worker: Worker = ONLY_WORKER,
     on_row: OnRow = lambda row: None,
 ) -> None:
-    """Train the run's world model from its last checkpoint to its end; rank 0 logs, checkpoints and publishes it."""
+    """Train the run's world model from its last checkpoint to the end; rank 0 logs, checkpoints and publishes it."""
     folder = run.fetched(run.world_model(model_fingerprint(config, task_data.identity)))
     trainer = world_model_trainer(config, task_data, device, worker)
     seconds = _resume(trainer, folder)
@@ -84,7 +84,7 @@ def world_model_trainer(
 
 
 def _resume(trainer: WorldModelTrainer, folder: Path) -> float:
-    """Load the checkpoint, if there is one; return the seconds of work spent so far."""
+    """Load the checkpoint, if there is one; return the seconds of training so far."""
     saved = load_state(folder)
     if saved is None:
         return 0.0
@@ -99,10 +99,9 @@ def fit(
     on_log: Callable[[dict[str, float]], None],
     seconds_before: float = 0.0,
 ) -> float:
-    """Train to `num_updates`, or until the model reports that training on would not pay (`stopped_early`).
+    """Train to `num_updates`, or until the model stops early; return the seconds, including those before a restart.
 
-    `on_log` receives a row {update, loss, holdout_loss, seconds, ...} forty times. Returns the seconds of work,
-    including those before a restart.
+    `on_log` receives `NUM_ROWS` rows {update, loss, holdout_loss, seconds, ...}.
     """
     clock = Clock(seconds_before)
     chunk = max(1, num_updates // NUM_ROWS)
@@ -118,7 +117,7 @@ def fit(
 def publish(
     folder: Path, model: WorldModel, config: RunConfig, task_data: TaskData, updates: int, seconds: float
 ) -> None:
-    """Write the trained model, its error by step on held-out windows and, last, the status that marks it as whole."""
+    """Write the trained model, its error per step and, last, the status that marks it as complete."""
     device = next(model.parameters()).device
     save_model(folder, model, {"task": config.task, "data": task_data.episodes.card.fingerprint})
     if model.starts_from_data:  # otherwise segments have no recorded continuation
@@ -128,17 +127,17 @@ def publish(
 
 
 def measure_error(model: WorldModel, holdout: WindowSet, task_data: TaskData) -> dict[str, Any]:
-    """Return the prediction error by step; policy-dependent models follow the recorded actions."""
+    """Return the prediction error per step; policy-dependent models follow the recorded actions."""
     generator = torch.Generator(next(model.parameters()).device).manual_seed(0)
     rew_std = float(task_data.episodes.rew.std())
     return prediction_error(model, holdout, task_data.stats.obs_std, rew_std, generator).to_json()
 
 
 def is_trained(folder: Path) -> bool:
-    """Return whether the folder holds a whole world model."""
+    """Return whether the folder holds a fully trained world model."""
     return read_json(folder / "status.json") is not None
 
 
 def trained_model(config: RunConfig, folder: Path, device: torch.device) -> WorldModel:
-    """Load a world model, whose weights runs share, with the run's own sampling options."""
+    """Load a world model with the sampling options of the run; several runs may share its weights."""
     return load_model(folder, device).with_options(sampling_options(config))

@@ -1,7 +1,7 @@
-"""The learner: train a population of P >= 1 agents in step.
+"""Train a population of P >= 1 agents.
 
     run ─► update (`updates`) ─► Population.learn ─► Agent.learn ─► optimizer.step
-      ▲ batch [P, B, ...]: every member draws from its own source with its own generator
+      ▲ batch [P, B, ...]: every member samples from its own source with its own generator
 
 Metrics are summed on the device; the host reads them once per `run`.
 """
@@ -67,11 +67,11 @@ class Learner:
     def _next_batch(self) -> Segments:
         """Return segments [P, B, ...] in memory that the next batch overwrites."""
         for source, rows, generator in zip(self.sources, self._rows, self.generators, strict=True):
-            source.draw_into(rows, generator)
+            source.sample_into(rows, generator)
         return self._batch
 
     def state_dicts(self) -> list[dict[str, Tensor]]:
-        """Return, per member, everything that a resume needs besides the sources' rows, as named tensors."""
+        """Return the full state per member as named tensors, except the rows of the sources."""
         parts = zip(self.population.members, self.generators, self.population.optimizer_states(), strict=True)
         return [
             {
@@ -90,7 +90,7 @@ class Learner:
         """
         updates = {int(state["update"]) for state in states}
         if len(updates) > 1:
-            raise ValueError(f"members of a population are at updates {sorted(updates)}; expected one update for all")
+            raise ValueError(f"population: members are at updates {sorted(updates)}; expected one update for all")
         [self.update] = updates
         for agent, generator, state in zip(self.population.members, self.generators, states, strict=True):
             generator.set_state(state["generator"].cpu())
@@ -100,7 +100,7 @@ class Learner:
 
 
 class Means:
-    """Running sums of metrics on the device; each metric has its own count: actors report less often."""
+    """Running sums of metrics on the device; each has its own count, since actors update less often."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -117,7 +117,7 @@ class Means:
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def read(self, num_members: int) -> list[dict[str, float]]:
-        """Return the means per member; the only read by the host."""
+        """Return the means per member; synchronises with the device."""
         if not self._sums:
             return [{} for _ in range(num_members)]
         rows = torch.stack([value.double().reshape(-1) for value in self._sums.values()], 1).tolist()

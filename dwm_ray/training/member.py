@@ -1,4 +1,4 @@
-"""One trial of a learner: log, evaluate and checkpoint at milestones."""
+"""Log, evaluate and checkpoint one trial of a learner at its milestones."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def milestones(config: RunConfig) -> list[int]:
 
 
 class Member:
-    """A trial: its agent, its folder, and what happens to both at a milestone.
+    """Trial in a population.
 
-    A member whose metrics become infinite or NaN is recorded as failed; the learner goes on with the others.
+    A member whose metrics become infinite or NaN is recorded as failed; the learner continues with the others.
     """
 
     def __init__(
@@ -63,15 +63,15 @@ class Member:
         self._clock = clock
         with uploading(self._run, self.folder) as self._upload:
 
-            def told(row: dict[str, Any]) -> None:
+            def on_member_row(row: dict[str, Any]) -> None:
                 on_row(self.id, row)
                 self._upload.if_due()
 
-            with MetricsWriter(self.folder, update, told, self.config) as self._writer:
+            with MetricsWriter(self.folder, update, on_member_row, self.config) as self._writer:
                 yield
 
-    def reached(self, mark: int, metrics: dict[str, float]) -> None:
-        """Log the metrics since the last milestone; evaluate if it is time."""
+    def on_milestone(self, mark: int, metrics: dict[str, float]) -> None:
+        """Log the metrics since the last milestone; evaluate if an evaluation is due."""
         if self.failed:
             return
         if broken := [name for name, value in metrics.items() if not math.isfinite(value)]:
@@ -86,7 +86,7 @@ class Member:
 
     @property
     def checkpoint_due(self) -> bool:
-        """Whether the last milestone calls for a checkpoint."""
+        """Whether the last milestone requires a checkpoint."""
         return self._checkpoint_due and not self.failed
 
     def save(self, state: dict[str, Tensor]) -> None:
@@ -103,17 +103,17 @@ class Member:
             set_status(self.folder, "done", updates=update, seconds=final["seconds"])
 
     def remove_checkpoint(self) -> None:
-        """Delete the checkpoint of a finished trial; a failed one keeps it."""
+        """Delete the checkpoint of a finished trial; that of a failed trial remains."""
         if not self.failed:
             self._run.remove(resume_folder(self.folder))
 
     def _fail(self, mark: int, broken: list[str]) -> None:
         self.failed = True
-        why = (
-            f"learning diverged before update {mark}: {', '.join(broken)} not finite; look at q_mean in the rows "
-            "before it, then try agent.target_clip data, a longer synthesis.horizon or a lower learning rate"
+        error = (
+            f"learning diverged before update {mark}: {', '.join(broken)} not finite; check q_mean in the "
+            "preceding rows, then try agent.target_clip data, a longer synthesis.horizon or a lower learning rate"
         )
-        set_status(self.folder, "failed", error=why, updates=mark)
+        set_status(self.folder, "failed", error=error, updates=mark)
 
     def _evaluate(self, last: bool) -> dict[str, Any]:
         options = self.config.evaluation

@@ -18,7 +18,7 @@ NAME = "model"
 
 
 def save_model(folder: Path, model: WorldModel, meta: dict[str, Any]) -> None:
-    """Save everything that `load_model` needs; `meta` is stored for readers and fingerprints."""
+    """Save weights and description; `meta` is additional JSON."""
     description = {
         "name": model.config.plugin_name(),
         "config": model.config.model_dump(mode="json"),

@@ -50,15 +50,12 @@ def load_agent(folder: Path, device: torch.device) -> tuple[Agent, dict[str, Any
             agent.attach(_untrained_model(config, spaces), config.synthesis.target_rtg)
         agent.to(device).load_state_dict(tensors)
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
-        raise ValueError(f"{folder}: its agent does not fit this version ({' '.join(str(error).split())})") from error
+        raise ValueError(f"{folder}: the agent does not fit this version ({' '.join(str(error).split())})") from error
     return agent, meta
 
 
 def _as_built(config: RunConfig, agent: Agent) -> RunConfig:
-    """Return the options of a run with those of the attached world model as it was built.
-
-    Its weights may come from another run of the same task, and 'auto' is resolved in its options.
-    """
+    """Return the options of a run, with those of the attached world model as resolved by its own run."""
     if not agent.plans:
         return config
     model = agent.get_submodule("model")

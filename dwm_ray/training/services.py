@@ -1,4 +1,4 @@
-"""What a learner needs from the executor that runs it."""
+"""Interface of the services that an executor provides to a learner."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dwm_ray.world_models.base import WorldModel
 
 @dataclass(frozen=True)
 class StreamRows:
-    """A ring that a stream flows into, and its gauges."""
+    """Ring that is filled from a stream, and its gauges."""
 
     ring: Ring
     gauges: Callable[[], dict[str, float]] = dict
@@ -28,9 +28,9 @@ class Services(Protocol):
         """Return the run's trained world model with the run's sampling options."""
 
     def streams(self, configs: Sequence[RunConfig]) -> AbstractContextManager[Mapping[str, StreamRows]]:
-        """Return the rows of the runs' streams by `replay.sharing.ring_key`, for as long as the runs learn.
+        """Return the rows of the runs' streams by `replay.sharing.ring_key`, filled while the context is open.
 
-        Every ring holds at least `replay.min_synthetic` rows, or all that its stream gives.
+        Every ring holds at least `replay.min_synthetic` rows, or all rows of its stream.
         """
 
     def rollouts(self, config: RunConfig, context: RolloutContext) -> RolloutGenerator:

@@ -1,7 +1,6 @@
 """Train trials end to end: build agents and batch sources, then learn from milestone to milestone.
 
-One function serves every run: one trial or a population, in one process or in a Ray Train worker. Executors differ in
-the `services` they pass.
+All executors call `train_trials`; they differ in the `services` they pass.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from dwm_ray.training.services import Services, StreamRows
 
 
 def train_trials(configs: Sequence[RunConfig], task_data: TaskData, run: RunFolder, services: Services) -> None:
-    """Train trials that can form a population (`experiment.grouping`), each from its last checkpoint to its end.
+    """Train trials that can form a population (`experiment.grouping`), each from its last checkpoint to the end.
 
     Results are in the trials' folders. A trial that diverges gets the status `failed`; the others continue.
     """
@@ -72,7 +71,7 @@ def build_learner(
 
 
 def ready_agent(config: RunConfig, task_data: TaskData, services: Services, device: torch.device) -> Agent:
-    """Build the run's agent; one that plans gets its world model."""
+    """Build the run's agent and attach its world model if it plans."""
     agent = new_agent(config, task_data, device)
     if agent.plans:
         agent.attach(services.world_model(config), config.synthesis.target_rtg)
@@ -94,7 +93,7 @@ def policy_source(
 def _learn(learner: Learner, members: Sequence[Member], services: Services) -> None:
     """Train from milestone to milestone until the last update, or until every member has failed.
 
-    States are saved together after all members were evaluated, so an interrupted population is at one update.
+    States are saved after all members were evaluated, so all checkpoints of a population are at the same update.
     """
     seconds = _resume(learner, members)
     with ExitStack() as stack:
@@ -102,7 +101,7 @@ def _learn(learner: Learner, members: Sequence[Member], services: Services) -> N
             stack.enter_context(member.running(learner.update, Clock(spent, len(members)), services.on_row))
         for mark in (mark for mark in milestones(members[0].config) if mark > learner.update):
             for member, row in zip(members, learner.run(mark - learner.update), strict=True):
-                member.reached(mark, row)
+                member.on_milestone(mark, row)
             if any(member.checkpoint_due for member in members):
                 for member, state in zip(members, learner.state_dicts(), strict=True):
                     member.save(state)
@@ -113,7 +112,7 @@ def _learn(learner: Learner, members: Sequence[Member], services: Services) -> N
 
 
 def _resume(learner: Learner, members: Sequence[Member]) -> list[float]:
-    """Load the members' checkpoints, if there are any; return the seconds of work that each has spent."""
+    """Load the members' checkpoints, if there are any; return the seconds that each has spent."""
     saved = [found for member in members if (found := member.saved_state())]
     if saved:
         learner.load_state_dicts([state for state, _ in saved])

@@ -1,8 +1,7 @@
 """Execute the updates of a population: eagerly, compiled by torch, or as CUDA graphs.
 
-All three run `Agent.learn`. Compiled updates (`execution.compiled`) fuse the operations between matrix products, so
-they differ in rounding; their noise is sampled beforehand because a compiler cannot trace generators. The first update
-of each kind runs eagerly, since optimisers allocate their moments then.
+Compiled updates (`execution.compiled`) differ in rounding; their noise is sampled beforehand because a compiler cannot
+trace generators. The first update of each kind runs eagerly, since optimisers allocate their moments then.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ class Updates(Protocol):
         """Make one update; return metrics [P] on the device, in memory that the next update may overwrite."""
 
     def forget(self) -> None:
-        """Drop whatever refers to tensors of the population or its optimisers that have been replaced."""
+        """Drop references to replaced tensors of the population or its optimisers."""
 
 
 def updates_of(population: Population, generators: MemberGenerators, execution: ExecutionConfig) -> Updates:
-    """Return the executor that `execution` asks for; raise ValueError if agent or device do not support it."""
+    """Return the executor for `execution`; raise ValueError if agent or device do not support it."""
     if execution.compiled and execution.cuda_graphs:
         raise ValueError(f"{COMPILED}: cannot be combined with {CUDA_GRAPHS}; expected False")
     if execution.cuda_graphs:
@@ -64,7 +63,9 @@ class Replayed:
     def __init__(self, population: Population, generators: MemberGenerators) -> None:
         agent = population.members[0]
         if not agent.supports_cuda_graphs:
-            raise ValueError(f"{CUDA_GRAPHS}: agent {agent.config.plugin_name()!r} does not support it; expected False")
+            raise ValueError(
+                f"{CUDA_GRAPHS}: agent {agent.config.plugin_name()!r} does not support CUDA graphs; expected False"
+            )
         self._population, self._generators = population, generators
         self._graphs: Graphs[Metrics] = Graphs(capture_on(generators[0].device, CUDA_GRAPHS), generators, CUDA_GRAPHS)
         self.forget = self._graphs.forget
@@ -75,7 +76,7 @@ class Replayed:
 
 
 class Compiled:
-    """Compile `learn` as a whole with torch.compile; a part that torch would leave out is an error."""
+    """Compile `learn` as a whole with torch.compile; graph breaks are errors."""
 
     def __init__(self, population: Population, generators: MemberGenerators) -> None:
         self._population, self._generators = population, generators
@@ -103,17 +104,14 @@ class Compiled:
 
 
 def _trace_gradients() -> None:
-    """Let torch's compiler trace `torch.autograd.grad`, which updates call; raise ValueError if this torch cannot."""
+    """Enable tracing of `torch.autograd.grad` in torch.compile; raise ValueError if this torch cannot do it."""
     if not hasattr(torch._dynamo.config, "trace_autograd_ops"):
         raise ValueError(f"{COMPILED}: torch {torch.__version__} does not compile gradients; expected 2.13, or False")
     torch._dynamo.config.trace_autograd_ops = True
 
 
 def _with_own_code(learn: Learn) -> Learn:
-    """Return the same function with a code object of its own.
-
-    torch caches a limited number of compiled variants per code object, and a process may train many agents.
-    """
+    """Copy the function's code object: torch caches a limited number of compiled variants per code object."""
 
     def call(batch: Segments, noise: Noise, kind: int) -> Metrics:
         return learn(batch, noise, kind)

@@ -1,7 +1,6 @@
-"""Train a world model: Adam, an exponential moving average (EMA) of the weights, exact resumption.
+"""Train a world model with Adam and an exponential moving average (EMA) of the weights; resuming is exact.
 
-`state_dict` holds everything that a resume needs as named tensors, so an interrupted run continues bit for bit. Several
-workers train one model with `average_gradients` and a part of the batch each.
+Several workers train one model with `average_gradients` and a fraction of the batch each.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class WorldModelTrainer:
         average_gradients: AverageGradients | None = None,
         rank_batch: int | None = None,
     ) -> None:
-        """Model, window sets and generator are on one device; `rank_batch` is this worker's part of the batch."""
+        """Model, window sets and generator are on one device; `rank_batch` is the batch size of this worker."""
         self.model, self.update, self.stopped = model, 0, False
         self._train, self._holdout, self._generator = self._scaled(train), holdout, generator
         self._average_gradients = average_gradients
@@ -53,7 +52,7 @@ class WorldModelTrainer:
         return self._averaged
 
     def run(self, num_updates: int) -> dict[str, float]:
-        """Take `num_updates` gradient steps; return the mean of each metric over them."""
+        """Make `num_updates` updates; return the mean of each metric."""
         totals: dict[str, Tensor | float] = defaultdict(float)
         for _ in range(num_updates):
             for name, value in self._step().items():
@@ -74,7 +73,7 @@ class WorldModelTrainer:
         self.update += 1
         config = self.model.config
         if config.ema_decay > 0 and self.update % config.ema_every == 0:
-            # A short decay at first: the random initial weights would dominate the average for thousands of updates.
+            # Start with a fast decay; otherwise the random initial weights dominate for thousands of updates.
             age = self.update // config.ema_every
             self._blend(min(config.ema_decay, (1 + age) / (10 + age)))
         return metrics
@@ -86,8 +85,8 @@ class WorldModelTrainer:
     def _learning_rate(self) -> float:
         config = self.model.config
         progress = min(self.update / config.num_updates, 1.0)
-        share = config.final_learning_rate + (1 - config.final_learning_rate) * (1 + math.cos(math.pi * progress)) / 2
-        return config.learning_rate * share
+        factor = config.final_learning_rate + (1 - config.final_learning_rate) * (1 + math.cos(math.pi * progress)) / 2
+        return config.learning_rate * factor
 
     def _blend(self, decay: float) -> None:
         average = [param.detach() for param in self._averaged.parameters()]
@@ -102,9 +101,9 @@ class WorldModelTrainer:
         return float(self.averaged.loss(windows, generator)[0])
 
     def observe(self) -> bool:
-        """Let the averaged model observe held-out windows; return True, and set `stopped`, if training should end.
+        """Return whether the averaged model ends training early after its check on held-out windows, and set `stopped`.
 
-        All workers reach the same decision, because they have the same averaged weights and windows.
+        All workers decide equally because they have the same averaged weights and windows.
         """
         self.stopped = self.averaged.observe(self._holdout_windows())
         return self.stopped

@@ -1,7 +1,6 @@
-"""Metric rows of one trial or world model, on their way to JSON lines, TensorBoard and Weights & Biases.
+"""Write metric rows of a trial or world model to JSON lines, TensorBoard and Weights & Biases.
 
-A writer that is opened again after a crash drops the rows beyond the checkpoint that the run resumes from, so that no
-update is logged twice. A crash leaves at most half of a last row behind.
+A writer that is reopened after a crash drops the rows beyond the checkpoint, so that no update is logged twice.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class Backend(Protocol):
 
 
 class MetricsWriter:
-    """Writer of metrics and evaluations of one folder; `on_row` receives every row as well."""
+    """Writer of metrics and evaluations of one folder; `on_row` also receives every row."""
 
     def __init__(
         self,
@@ -95,10 +94,7 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """One Weights & Biases run per folder, in a group of the run folder's name.
-
-    A resumed trial continues its W&B run. The variables of wandb, such as WANDB_MODE=offline, apply.
-    """
+    """One Weights & Biases run per folder, grouped by run folder; a resumed trial continues its W&B run."""
 
     def __init__(self, folder: Path, config: RunConfig) -> None:
         group = folder.parent.parent.name

@@ -78,6 +78,6 @@ def test_a_row_has_the_size_that_a_ring_uses(finished: RunFolder, tmp_path: Path
     config = tiny_config(tmp_path / "data.hdf5")
     task_data = load_task_data(config)
     ring = generated_ring(config, task_data, world_model(config, task_data, finished))
-    held = sum(part.nbytes for part in (ring._rows, ring._drawn))
+    held = sum(part.nbytes for part in (ring._rows, ring._was_sampled))
     assert ring_row_bytes(finished.root, config) * ring.capacity == held
     assert ring_row_bytes(finished.root, tiny_config(tmp_path / "data.hdf5", None)) == 0

@@ -53,7 +53,7 @@ def test_without_imagined_rows_all_are_real() -> None:
 
 def test_real_rows_never_stand_in_for_imagined_ones() -> None:
     mixture = Mixture(ring(REAL, 0.0), ring(REAL, 1.0, num=0), 0.5, 4)
-    with pytest.raises(ValueError, match="no rows to sample"):
+    with pytest.raises(ValueError, match="expected rows to sample from"):
         mixture.next_batch(torch.Generator())
 
 

@@ -102,7 +102,7 @@ class Silent(BC):
 @pytest.mark.usefixtures("capture")
 def test_an_agent_that_does_not_say_that_it_can_is_refused() -> None:
     agent = built(Silent, BC.Config(), 0)
-    with pytest.raises(ValueError, match=r"^execution\.cuda_graphs: agent 'bc' does not support it"):
+    with pytest.raises(ValueError, match=r"^execution\.cuda_graphs: agent 'bc' does not support CUDA graphs"):
         learner_of([agent], cuda_graphs=True)
 
 
