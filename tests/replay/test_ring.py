@@ -81,7 +81,7 @@ def test_refusals() -> None:
     ring = Ring(2, SHAPE)
     with pytest.raises(ValueError, match="expected rows to sample from"):
         ring.sample(1, torch.Generator())
-    with pytest.raises(ValueError, match=rf"rows are \[1, 3\], expected \[n, {SHAPE.width}\]"):
+    with pytest.raises(ValueError, match=rf"rows are \[1, 3\]; expected \[n, {SHAPE.width}\]"):
         ring.add(torch.zeros(1, 3))
 
 
