@@ -54,31 +54,55 @@ def test_a_population_learns_what_it_would_without_ray(file: Path, cluster: str,
     assert not any(resume_folder(on_ray / "trials" / trial).exists() for trial in states(on_ray))
 
 
-def test_a_worker_and_a_sweep_that_are_killed_go_on_from_the_members_states(
-    file: Path, cluster: str, tmp_path: Path
-) -> None:
-    process = sweep(tmp_path, file, cluster, "--training.num-updates", 2000)
-    runs = tmp_path / "runs"
+class Progress:
+    """Progress of the two trials of a running sweep."""
 
-    def past(update: int) -> bool:
-        rows = [log for run in runs.glob("*") for log in logs(run)]
-        return len(rows) == 2 and all(log and log[-1]["update"] > update for log in rows)
+    def __init__(self, folder: Path, process: subprocess.Popen[str]) -> None:
+        self._runs, self._process = folder / "runs", process
 
-    wait_until(lambda: past(200), process)
-    learner().send_signal(signal.SIGKILL)
-    reached = [log[-1]["update"] for run in runs.glob("*") for log in logs(run)]
-    wait_until(lambda: past(max(reached) + 200), process)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    [run] = runs.iterdir()
-    kept = [read(path)["update"] for path in run.glob("trials/*/resume/trainer.json")]
-    assert min(kept) > 400
-    assert finish(start(tmp_path, "--resume", run, "--population", 1, address=cluster)) == run, "and each alone"
+    def wait_for(self, update: int) -> None:
+        """Wait until both trials have logged an update beyond `update`."""
+        wait_until(lambda: len(self.reached()) == 2 and min(self.reached()) > update, self._process)
+
+    def reached(self) -> list[int]:
+        return [log[-1]["update"] for run in self._runs.glob("*") for log in logs(run) if log]
+
+    def kill(self) -> Path:
+        """Kill the program; return the run folder, whose trials have checkpoints."""
+        self._process.send_signal(signal.SIGKILL)
+        self._process.communicate()
+        [run] = self._runs.iterdir()
+        assert len(list(run.glob("trials/*/resume/trainer.json"))) == 2
+        return run
+
+
+def assert_finished(run: Path, num_updates: int, num_members: tuple[int, int]) -> None:
+    """Check that every update was logged once; `num_members` before and after the resume."""
     assert set(states(run).values()) == {"done"}
     for log in logs(run):
-        assert [row["update"] for row in log] == list(range(100, 2001, 100)), "every update once"
+        assert [row["update"] for row in log] == list(range(100, num_updates + 1, 100))
         seconds = [row["seconds"] for row in log]
         assert seconds == sorted(seconds)
-        assert log[3].get("num_members") == 2
-        assert "num_members" not in log[-1]
+        assert (log[0]["num_members"], log[-1]["num_members"]) == num_members
     assert not list(run.glob("trials/*/resume"))
+
+
+def test_a_killed_population_on_ray_resumes_alone_and_without_ray(file: Path, cluster: str, tmp_path: Path) -> None:
+    process = sweep(tmp_path, file, cluster, "--training.num-updates", 2000)
+    progress = Progress(tmp_path, process)
+    progress.wait_for(200)
+    learner().send_signal(signal.SIGKILL)  # Ray Train restarts the worker
+    progress.wait_for(max(progress.reached()) + 200)
+    run = progress.kill()
+    assert min(read(path)["update"] for path in run.glob("trials/*/resume/trainer.json")) > 400
+    assert finish(start(tmp_path, "--resume", run, "--population", 1, "--in-process")) == run
+    assert_finished(run, 2000, (2, 1))
+
+
+def test_killed_trials_without_ray_resume_on_ray_as_a_population(file: Path, cluster: str, tmp_path: Path) -> None:
+    process = sweep(tmp_path, file, cluster, "--training.num-updates", 1000, "--in-process", "--population", 2)
+    progress = Progress(tmp_path, process)
+    progress.wait_for(300)
+    run = progress.kill()
+    assert finish(start(tmp_path, "--resume", run, address=cluster)) == run
+    assert_finished(run, 1000, (2, 2))
