@@ -2,8 +2,8 @@
 
 A graph is a fixed sequence of kernels on fixed memory. A recorded function reads from tensors that stay in place, does
 the same operations for all data, and never waits for the GPU. Its Python code runs only while it is recorded, and every
-replay overwrites the results. A function with several kinds of call has one graph per kind. Random numbers are those
-that plain calls would draw: generators advance from replay to replay.
+replay overwrites the results. A function with several kinds of call has one graph per kind. Random numbers equal
+those of eager calls: generators advance from replay to replay.
 
 The first calls of each kind run eagerly: libraries initialise themselves, and optimisers create their moments, which
 must not lie in memory that a graph overwrites. Call `Graphs.forget` after replacing such a tensor (the moments, when a
@@ -67,13 +67,13 @@ class CudaCapture:
 
 
 def expect_gpu(device: torch.device, option: str) -> None:
-    """Raise ValueError, which names the option that asks for graphs, if the device is not a GPU."""
+    """Raise ValueError, naming the option that enables graphs, if the device is not a GPU."""
     if device.type != "cuda":
-        raise ValueError(f"{option}: CUDA graphs need a GPU, and this is the device {device}; expected False")
+        raise ValueError(f"{option}: CUDA graphs need a GPU, not device {device}; expected False")
 
 
 def capture_on(device: torch.device, option: str) -> Capture:
-    """Return a recorder for graphs that an option asks for; raise ValueError if the device is not a GPU."""
+    """Return a recorder for graphs; raise ValueError, naming the option, if the device is not a GPU."""
     expect_gpu(device, option)
     return CudaCapture(device)
 
@@ -81,7 +81,7 @@ def capture_on(device: torch.device, option: str) -> Capture:
 class Graphs(Generic[T]):
     """Graphs of one function, one per kind of call.
 
-    `generators` are all generators that calls draw from. Errors name `option`.
+    `generators` are all generators that calls use. Errors name `option`.
     """
 
     def __init__(self, capture: Capture, generators: Sequence[torch.Generator], option: str) -> None:
@@ -118,11 +118,13 @@ class Graphs(Generic[T]):
             if isinstance(first, torch.OutOfMemoryError):
                 raise first from None  # callers handle it
             cause = " ".join(str(first).split())
-            raise ValueError(f"{self._option}: this cannot be a CUDA graph ({cause}); expected False") from error
+            raise ValueError(
+                f"{self._option}: the call cannot be captured as a CUDA graph ({cause}); expected False"
+            ) from error
 
 
 def _first(error: BaseException) -> BaseException:
-    """Return the first error: after it torch ends the recording, which fails for that reason."""
+    """Return the original error: when torch ends the recording after it, another one is raised."""
     while error.__context__ is not None:
         error = error.__context__
     return error

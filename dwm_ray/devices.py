@@ -1,7 +1,7 @@
 """Device of a process, and the precision of its matrix products.
 
-bf16 halves the time of a product if the processor has instructions for it and multiplies it if they are emulated, so
-'auto' asks the processor. Weights, sums and normalisers are always float32.
+bf16 halves the time of a product if the processor has instructions for it and is much slower if they are emulated, so
+'auto' checks the processor. Weights, sums and normalisers are always float32.
 """
 
 from __future__ import annotations

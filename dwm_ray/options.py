@@ -1,6 +1,6 @@
 """Option groups of a run, and the base classes of plug-ins and their options.
 
-Every group is a frozen pydantic model that refuses unknown keys. The text below a field is its help on the command
+Every group is a frozen pydantic model that rejects unknown keys. The text below a field is its help on the command
 line. Plug-ins import this module; it imports none of them. `dwm_ray.config` resolves plug-in names.
 """
 
@@ -97,7 +97,7 @@ class DataConfig(Frozen):
 
 
 class SynthesisConfig(Frozen):
-    """How start pairs become imagined segments."""
+    """Generation of imagined segments."""
 
     horizon: PositiveInt = 5
     """H: imagined steps in a target. A stream holds the longest segments of its model and serves every H below T."""
@@ -116,8 +116,8 @@ class SynthesisConfig(Frozen):
     """Average number of times that each row of a refresh is sampled; decides how many rows a refresh generates. At 4,
     about 2 % of the rows of a long run are never sampled."""
     rollout_shards: PositiveInt = 2
-    """Parts that one refresh is divided into; samplers generate different parts in parallel. The rows depend on this
-    number, but not on the number of samplers. Raise it if more samplers should work on one refresh."""
+    """Rollout shards per refresh; samplers generate them in parallel. The rows depend on this number, but not on the
+    number of samplers. Raise it to use more samplers per refresh."""
     kept_versions: PositiveInt = 16
     """Policy versions whose rows stay in the learner's buffer (16 in DyDiff's public code)."""
     max_staleness: Annotated[int, Field(ge=0)] = 1
@@ -149,11 +149,11 @@ class TrainingConfig(Frozen):
     log_every: PositiveInt = 1000
     """Updates between two rows of metrics."""
     checkpoint_every: PositiveInt = 50_000
-    """Updates between two checkpoints; a crash loses at most this much work."""
+    """Updates between two checkpoints; a crash loses at most this many."""
 
 
 class EvaluationConfig(Frozen):
-    """How a policy is scored."""
+    """Evaluation of policies."""
 
     num_episodes: PositiveInt = 10
     """Episodes of the final evaluation, after the last update."""
@@ -202,13 +202,13 @@ class ClusterConfig(Frozen):
     learner_gpus: Annotated[float, Field(ge=0)] = 0.25
     """GPU quota of one learner and of one world-model worker, if the cluster has GPUs."""
     model_workers: PositiveInt = 1
-    """Ray Train workers that train one world model together. Each draws its own windows."""
+    """Ray Train workers that train one world model together. Each samples its own windows."""
     prefetch_blocks: PositiveInt = 64
     """Prefetch limit: blocks that a stream may be ahead of its fastest reader. Bounds the imagined rows in flight."""
     buffer_bytes: PositiveInt = 2_000_000_000
     """Bytes of blocks that the buffer holds in the object store; older blocks are read from disk when needed."""
     buffer_shards: PositiveInt = 1
-    """Actors that divide the streams of the buffer among them; one is enough for hundreds of blocks per second."""
+    """Buffer actors, each of which owns some of the streams; one is enough for hundreds of blocks per second."""
     max_failures: Annotated[int, Field(ge=0)] = 2
     """Restarts of a trial or learner from its last checkpoint before it counts as failed."""
 

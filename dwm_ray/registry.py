@@ -75,7 +75,7 @@ def _loaded(entry: EntryPoint, base: type) -> type:
 def _checked(cls: Any, name: str, base: type, origin: str) -> type:
     """Return the plug-in class; raise ValueError if it has no options of its own or another name."""
     if not isinstance(cls, type) or not issubclass(cls, base):
-        raise ValueError(f"{origin}: {cls!r} is no plug-in; expected a {base.__name__}")
+        raise ValueError(f"{origin}: {cls!r} is not a plug-in; expected a {base.__name__}")
     config: Any = getattr(cls, "Config", None)
     if getattr(config, "plugin", None) != cls:
         raise ValueError(f"{origin}: {cls!r} has no options of its own; expected a nested Config")

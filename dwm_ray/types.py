@@ -33,7 +33,7 @@ class DataCard:
     name: str
     """Short name, such as 'halfcheetah-medium-replay'."""
     source: str
-    """Who recorded it: 'bundled SAC recording', 'D4RL v2', 'Minari', ..."""
+    """Origin of the recording: 'bundled SAC recording', 'D4RL v2', 'Minari', ..."""
     path: str
     env_id: str
     """Gymnasium id of the environment that the data were recorded in, such as 'HalfCheetah-v5'."""

@@ -88,7 +88,9 @@ class Broken(EmulatedCapture):
 
 def test_an_error_names_the_option_and_the_first_cause() -> None:
     graphs: Graphs[Tensor] = Graphs(Broken(RuntimeError("not\npermitted")), [], "x.y")
-    with pytest.raises(ValueError, match=r"^x\.y: this cannot be a CUDA graph \(not permitted\); expected False$"):
+    with pytest.raises(
+        ValueError, match=r"^x\.y: the call cannot be captured as a CUDA graph \(not permitted\); expected False$"
+    ):
         [graphs(0, Walk().step) for _ in range(WARM_UPS + 1)]
 
 
@@ -113,7 +115,7 @@ def test_the_emulation_computes_nothing_while_it_records() -> None:
 
 
 def test_a_device_without_graphs_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^x\.y: CUDA graphs need a GPU, and this is the device cpu; expected False"):
+    with pytest.raises(ValueError, match=r"^x\.y: CUDA graphs need a GPU, not device cpu; expected False"):
         capture_on(torch.device("cpu"), "x.y")
 
 

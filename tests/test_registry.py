@@ -68,8 +68,8 @@ def test_a_plugin_of_another_distribution_is_found(site: Path, value: str, capsy
         ("other", "acme.stub", "<class 'acme.stub.Stub'> is named 'stub' after its module; expected 'other'"),
         ("same", "acme.same", "<class 'acme.same.Stub'> has no options of its own; expected a nested Config"),
         ("gone", "acme.gone", r"cannot load acme.gone (ModuleNotFoundError: No module named 'acme.gone'); expected"),
-        ("stub", "acme.stub:StubConfig", "<class 'acme.stub.StubConfig'> is no plug-in; expected a WorldModel"),
-        ("stub", "acme", "None is no plug-in; expected a WorldModel"),
+        ("stub", "acme.stub:StubConfig", "<class 'acme.stub.StubConfig'> is not a plug-in; expected a WorldModel"),
+        ("stub", "acme", "None is not a plug-in; expected a WorldModel"),
     ],
 )
 def test_a_wrong_entry_point_names_its_distribution(site: Path, name: str, value: str, says: str) -> None:

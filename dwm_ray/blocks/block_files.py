@@ -67,7 +67,7 @@ def stored_rows(run: Run, spec: StreamSpec, index: int) -> int | None:
 
 
 def mark_complete(run: Run, spec: StreamSpec, seconds: float) -> None:
-    """Write `stream.json`, which marks a complete stream, with the seconds of generation; an existing file stays."""
+    """Write `stream.json`, which marks a complete stream, with the seconds of generation, unless it exists."""
     stream = _stream(run, spec)
     if not stream.exists(STREAM_FILE):
         summary = {"rows": spec.num_segments, "blocks": spec.num_blocks, "seconds": seconds, "finished": time.time()}

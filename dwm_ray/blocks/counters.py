@@ -20,7 +20,7 @@ class Counters:
     """Writer of `counters.json`."""
 
     def __init__(self, run: RunFolder, count: Callable[[bool], dict[str, int]]) -> None:
-        """Count with `count`: returns the totals of all journals; with True, it also pushes the journals first."""
+        """`count` returns the totals of all journals; with True, it pushes the journals first."""
         self._run, self._count = run, count
         self._oom_splits, self._updated = 0, 0.0
 
@@ -30,7 +30,7 @@ class Counters:
         return Counters(run, lambda push: total_counters(load_journals(run.root).values()))
 
     def update(self) -> None:
-        """Write the counters if they are due; a storage that fails is tried again later."""
+        """Write the counters if they are due; if the storage fails, retry later."""
         if self._run.storage:
             if time.monotonic() - self._updated < STORAGE_INTERVAL_S:
                 return

@@ -1,6 +1,6 @@
 """Ledger of a stream: which blocks are wanted, in flight or accepted, and the position of every cursor.
 
-Pure accounting without blocks, Ray or clocks. A block is accepted once, however often it is generated. Each cursor
+A block is accepted once, however often it is generated. Each cursor
 reads the accepted blocks in the order of their arrival.
 """
 

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from dwm_ray.types import Segments
 
 MIN_ROWS = 16
-"""A smaller micro-batch is not tried: something else occupies the memory then."""
+"""Minimum micro-batch size; if it does not fit, something else occupies the memory."""
 RANDOM = (torch.rand, torch.randn, torch.randint)
 MESSAGES = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "could not create a primitive")
 """Messages of failed allocations for which torch has no exception class; the last is oneDNN's."""
@@ -92,7 +92,7 @@ class _MicroBatched:
                 if not out_of_memory(error):
                     raise
                 self._micro_batching.split(len(obs), error)
-            # Outside of the handler, because the error references tensors of the failed try.
+            # Outside of the handler, because the error references tensors of the failed attempt.
             generator.set_state(start)
             if obs.is_cuda:
                 torch.cuda.empty_cache()

@@ -1,7 +1,7 @@
 """Command lines of programs: flags for all options of a run and of the chosen plug-ins, and exit codes.
 
-`--world-model X --agent Y --filter Z` choose plug-ins, and `--profile` chooses the size of machine. Other flags and
-their defaults depend on these four, so they are parsed first, and `--help` shows the options of the chosen plug-ins.
+`--world-model X --agent Y --filter Z` choose plug-ins, and `--profile` the default sizes. Other flags and their
+defaults depend on these four, so they are parsed first, and `--help` shows the options of the chosen plug-ins.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from dwm_ray.runs.folder import RunFolder
 def executor(
     console: Console, config: RunConfig, run: RunFolder, task_data: TaskData, num_trials: int, in_process: bool
 ) -> Iterator[Any]:
-    """Return a LocalExecutor or RayExecutor; show the run's progress and keep its counters meanwhile."""
+    """Return a LocalExecutor or RayExecutor; show the run's progress and update its counters."""
     if in_process:
         with _shown(console, run, num_trials, LocalExecutor(run, task_data.episodes)) as chosen:
             yield chosen
@@ -29,9 +29,9 @@ def executor(
     require_ray()
     from dwm_ray.distributed.executor import ray_executor  # Ray is optional for everything else
 
-    say = partial(console.print, highlight=False, soft_wrap=True)
+    log = partial(console.print, highlight=False, soft_wrap=True)
     with (
-        ray_executor(config, run, task_data.identity, say) as on_ray,
+        ray_executor(config, run, task_data.identity, log) as on_ray,
         _shown(console, run, num_trials, on_ray) as chosen,
     ):
         yield chosen

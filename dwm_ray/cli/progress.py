@@ -25,7 +25,7 @@ MOST_SHOWN = 6
 def watched(
     run: RunFolder, num_trials: int, console: Console, every_look: Callable[[], None]
 ) -> AbstractContextManager[None]:
-    """Show the progress of a run while the context is open; `every_look` is called before each look at the folder."""
+    """Show the progress of a run while the context is open; `every_look` is called before each read of the folder."""
     started = time.perf_counter()
 
     def lines(stop: Event) -> None:

@@ -18,7 +18,7 @@ from dwm_ray.report.table import NOTHING, format_count, format_seconds
 from dwm_ray.runs.folder import RunFolder, read_json
 
 QUIET_S = 90.0
-"""A run without a change for this long has stopped: its driver would have written its counters three times."""
+"""Seconds without a change after which a run may have stopped; a driver writes its counters three times as often."""
 STATUSES = {"running": "bold", "failed": "red", "done": "green", "stopped": "yellow", "pending": "dim"}
 """Style per status, in the order in which trials are listed."""
 LOG_ROWS = 5
@@ -32,7 +32,7 @@ def age(state: RunState) -> float:
 
 
 def overview(run: RunFolder, state: RunState, height: int | None = None) -> RenderableType:
-    """Return the whole run; with `height`, only the trials that fit a screen of so many lines."""
+    """Return the whole run; with `height`, only the trials that fit a screen of `height` lines."""
     counters = "; ".join(f"{name.replace('_', ' ')} {format_count(count)}" for name, count in state.counters.items())
     return Group(
         _heading(run, state),
@@ -133,7 +133,7 @@ def _progress(phase: Phase) -> tuple[str, str]:
 
 
 def failure(state: RunState, trial_id: str | None, height: int) -> RenderableType:
-    """Return the cause of a failure on one screen of so many lines: of the trial, or of the last one that failed.
+    """Return the cause of a failure on `height` lines: of the trial, or of the last one that failed.
 
     Raises:
         ValueError: The run has no trial of this id.

@@ -1,4 +1,4 @@
-"""What programs share: begin or reopen a run folder, announce it, conclude it."""
+"""Create or reopen the run folder of a program, print its facts and write its results."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Command = TypeVar("Command", bound=BaseModel)
 def begin(
     console: Console, config: RunConfig, output: Path, record: dict[str, Any], storage: str | None = None
 ) -> tuple[RunFolder, TaskData]:
-    """Check the storage and load the data, then make a new run folder with the record of what will run."""
+    """Check the storage and load the data, then create a run folder with the record of the run."""
     check_wandb(config.execution.wandb)
     kept = None if storage is None else checked_storage(Storage.parse(storage))
     task_data = load_task_data(config)
@@ -57,7 +57,7 @@ def checked_storage(storage: Storage) -> Storage:
 
 
 def reopen(console: Console, where: str, output: Path) -> tuple[RunFolder, TaskData, dict[str, Any]]:
-    """Return a run to resume, its data and its record; data are checked against those of the run's start.
+    """Return a run to resume, its data and its record; data must equal those of the run's start.
 
     A run in a storage is copied to `output`. Raises ValueError for runs of an older version.
     """
@@ -81,8 +81,8 @@ def announce(console: Console, run: RunFolder, task_data: TaskData, record: dict
     console.print(summary_text(data_summary(task_data.episodes, task_data.task)), highlight=False)
     if task_data.has_unexplained_terminations:
         console.print(
-            f"{task_data.task.env_id}: the data have terminations and no rule for them is known; imagined episodes end "
-            "where the world model has learned it (option world_model.continuation), else never",
+            f"{task_data.task.env_id}: the data contain terminations, but no termination rule is known; imagined "
+            "episodes end only if the world model predicts terminations (option world_model.continuation)",
             highlight=False,
         )
     console.print(f"profile: {record['profile']}; run folder: {run.root}", highlight=False, soft_wrap=True)
@@ -106,7 +106,7 @@ def _cluster_has_gpus() -> bool:
 
 @contextmanager
 def resumable(console: Console, run: RunFolder, command: str) -> Iterator[None]:
-    """Print how to resume if the work is stopped by Ctrl-C; trials resume from their last checkpoint."""
+    """Print how to resume if the program is stopped by Ctrl-C; trials resume from their last checkpoint."""
     try:
         yield
     except KeyboardInterrupt:

@@ -24,7 +24,7 @@ from dwm_ray.experiment.search_space import Plan, Trial
 from dwm_ray.experiment.trial_records import record_trials
 from dwm_ray.runs.folder import RunFolder
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 class RayExecutor:
@@ -56,18 +56,18 @@ class RayExecutor:
 
 
 @contextmanager
-def ray_executor(config: RunConfig, run: RunFolder, data: DataIdentity, say: Say) -> Iterator[RayExecutor]:
+def ray_executor(config: RunConfig, run: RunFolder, data: DataIdentity, log: Log) -> Iterator[RayExecutor]:
     """Join or start a cluster, start the run's services, and stop them at the end."""
-    with cluster_placement(config, say) as placement:
+    with cluster_placement(config, log) as placement:
         yield RayExecutor(config, ClusterServices.start(config, run, data, placement))
 
 
 @contextmanager
-def cluster_placement(config: RunConfig, say: Say) -> Iterator[Placement]:
+def cluster_placement(config: RunConfig, log: Log) -> Iterator[Placement]:
     """Join or start a cluster and wait for its nodes; nodes that were requested are released at the end."""
     dashboard = connect()
     if "RAY_ADDRESS" in os.environ and (freed := free_leftovers()):
-        say(f"removed {freed} placement groups that ended programs had left in the cluster")
-    with cleanup_on_interrupt(), provisioned(config.cluster, say) as placement:
-        say(f"cluster: {placement.describe()}; {dashboard}")
+        log(f"removed {freed} placement groups that ended programs had left in the cluster")
+    with cleanup_on_interrupt(), provisioned(config.cluster, log) as placement:
+        log(f"cluster: {placement.describe()}; {dashboard}")
         yield placement

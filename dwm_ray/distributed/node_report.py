@@ -1,4 +1,4 @@
-"""Print what the nodes of a cluster look like to a run."""
+"""Print the state of the nodes of a cluster."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def node_table(nodes: list[Node], driver: Facts) -> Table:
             continue
         table.add_row(
             *known,
-            "as here" if facts.versions == driver.versions else "others",
+            "same" if facts.versions == driver.versions else "different",
             f"{node.cpus:g}",
             "\n".join([f"{node.gpus:g}", *facts.gpus]),
             f"{facts.free_bytes / 2**30:.0f} GiB",

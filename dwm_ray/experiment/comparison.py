@@ -83,7 +83,7 @@ def known_methods() -> dict[str, tuple[str, str]]:
 
 
 def parse_method(text: str) -> Method:
-    """Return a method from its name and suffix. ValueError with similar names if it is unknown."""
+    """Parse a method's name and suffix; raise ValueError with similar names if it is unknown."""
     name, _, suffix = text.partition("@")
     known = known_methods()
     if plain(name) not in known:
@@ -114,7 +114,7 @@ def _option(text: str, part: str) -> tuple[str, Value]:
     """Return ('horizon', 3) for 'horizon=3'."""
     name, equals, value = part.partition("=")
     if not equals or not name or not value:
-        raise ValueError(f"--methods {text}: {part!r} is no option; expected NAME=VALUE, separated by commas")
+        raise ValueError(f"--methods {text}: {part!r} is not an option; expected NAME=VALUE, separated by commas")
     return name, parse_value(value)
 
 
@@ -136,7 +136,7 @@ def path_of(name: str) -> str:
 def configure(method: Method, run: RunConfig, profile: Profile, given: Collection[str] = ()) -> RunConfig:
     """Return the configuration of a method; `given` are the paths that the user set for all methods.
 
-    ValueError with the method's name if it cannot run.
+    Raises ValueError with the method's name if it cannot run.
     """
     try:
         values = {path_of(name): value for name, value in method.options.items()}
@@ -149,7 +149,7 @@ def configure(method: Method, run: RunConfig, profile: Profile, given: Collectio
 
 
 def _refuse_idle(base: RunConfig, paths: list[str]) -> None:
-    """Raise ValueError for options that the method does not read: they would make two methods of one."""
+    """Raise ValueError for options that the method does not read."""
     unread: tuple[str, ...] = ("synthesis.", "filter", "replay.")
     if base.world_model is not None:
         uses_rtg = base.world_model.plugin.uses_rtg

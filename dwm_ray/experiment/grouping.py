@@ -1,6 +1,6 @@
 """Decide which trials can form a population.
 
-Members share what makes their updates one set of operations: data, agent and its options except `member_options`,
+Members share all that determines the operations of an update: data, agent and its options except `member_options`,
 training, evaluation, and the kind of batch source. Seeds, world models, horizons, return-to-go and filters may differ.
 """
 

@@ -24,7 +24,7 @@ def method_name(config: dict[str, Any]) -> str:
     """
     name, model = config["agent"]["name"], config.get("world_model")
     agent = agent_label(name)
-    plans = getattr(plugins("agents").get(name), "plans", False)  # results may be of an agent that is gone
+    plans = getattr(plugins("agents").get(name), "plans", False)  # the agent may not exist any more
     return agent if model is None or plans else f"{world_model_label(model['name'])}-{agent}"
 
 

@@ -25,7 +25,7 @@ class Phase:
     total: int | None
     """Updates or blocks in all; None if unknown."""
     seconds: float | None
-    """Seconds spent so far; of a member of a population, its part of the process's time."""
+    """Seconds spent so far; for a member of a population, its fraction of the process's time."""
     members: int = 1
     """Trials that learn in the same process."""
     detail: str = ""
@@ -96,7 +96,7 @@ class Total:
 
 
 def total_of(phases: Sequence[Phase], num_trials: int) -> Total:
-    """Return the progress of all phases, weighted by their cost; planned trials without a folder have not begun."""
+    """Return the progress of all phases, weighted by their cost; planned trials without a folder have not started."""
     known = [phase for phase in phases if phase.fraction is not None]
     missing = num_trials - sum(phase.kind == "trial" for phase in known)
     known += [Phase("trial", "", False, 0, 1, None)] * max(missing, 0)

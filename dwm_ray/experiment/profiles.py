@@ -1,4 +1,4 @@
-"""Default options for sizes of machine and methods, which flags override.
+"""Default options per machine size and method; flags override them.
 
 The profile `paper` has the papers' sizes, for GPUs. `laptop` runs the same code in minutes on two cores.
 """
@@ -44,7 +44,7 @@ def resolve(name: str, gpus_elsewhere: Callable[[], bool] = lambda: False) -> Pr
     if name == "auto":
         return "paper" if torch.cuda.is_available() or gpus_elsewhere() else "laptop"
     if name not in OPTIONS:
-        raise ValueError(f"--profile: {name!r} is no profile; expected one of auto, {', '.join(OPTIONS)}")
+        raise ValueError(f"--profile: {name!r} is not a profile; expected one of auto, {', '.join(OPTIONS)}")
     return name  # type: ignore[return-value]
 
 

@@ -92,7 +92,7 @@ class StreamState:
 
 @dataclass(frozen=True)
 class RunState:
-    """A run at one moment."""
+    """Snapshot of a run."""
 
     trials: list[TrialState]
     models: list[ModelState]
@@ -134,7 +134,7 @@ def last_rows(path: Path, most: int) -> list[Json]:
         file.seek(max(0, size - TAIL_BYTES))
         lines = file.read().splitlines(keepends=True)
     if size > TAIL_BYTES:
-        lines = lines[1:]  # the first one is cut
+        lines = lines[1:]  # the first one is truncated
     whole = [line for line in lines if line.endswith(b"\n") and line.strip()][-most:]
     try:
         return [json.loads(line) for line in whole]

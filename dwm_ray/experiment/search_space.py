@@ -1,4 +1,4 @@
-"""Search axes, their combinations, and the trials that these make.
+"""Search axes, their combinations, and the resulting trials.
 
 An axis is one file in `tune_spaces/` with a `DIMENSION`, or any option by its dotted path. A point maps axis names to
 values. A trial is a point applied to a base `RunConfig`. Points that cannot run (H >= T, an option that the chosen
@@ -60,7 +60,7 @@ def parse_dimension(text: str, option: str = "--dimensions") -> Dimension:
 
 
 def parse_value(word: str) -> Value:
-    """Return the number that a word stands for, else the word."""
+    """Parse a number; return any other word unchanged."""
     try:
         value = json.loads(word)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Work in a background thread for as long as a `with` block lasts."""
+"""Run a function in a background thread for the duration of a `with` block."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class RunFolder:
 
     @staticmethod
     def create(parent: Path, task: str, storage: Storage | None = None) -> RunFolder:
-        """Create a folder named by task and time; with a storage, the run is kept in a folder of that name there.
+        """Create a folder named by task and time; with a storage, the run is stored in a folder of that name there.
 
         Raises:
             ValueError: The parent cannot be written.
@@ -76,7 +76,7 @@ class RunFolder:
             return _open_stored(Storage.parse(str(where)), parent)
         root = Path(where)
         if not (root / "config.json").is_file():
-            raise ValueError(f"{root} is no run folder: it has no config.json")
+            raise ValueError(f"{root} is not a run folder: it has no config.json")
         return RunFolder.of_path(root)
 
     @staticmethod
@@ -93,7 +93,7 @@ class RunFolder:
             ValueError: The folder contains something else.
         """
         if root.exists() and any(root.iterdir()) and RunFolder.of_path(root).storage != storage:
-            raise ValueError(f"{root} exists and is no copy of {storage}; choose another --output")
+            raise ValueError(f"{root} exists and is not a copy of {storage}; choose another --output")
         root.mkdir(parents=True, exist_ok=True)
         run = RunFolder(root.resolve(), storage)
         run._write_storage_file()
@@ -127,7 +127,7 @@ class RunFolder:
             synced_folder(self.root, self.storage).push(paths, tries)
 
     def push_record(self) -> None:
-        """Send the files of the run that lie in none of its folders."""
+        """Send the files of the run folder, without subfolders."""
         self.push(*(path for path in sorted(self.root.glob("*")) if path.is_file() and path.name != STORAGE_FILE))
 
     @contextmanager
@@ -204,7 +204,7 @@ class RunFolder:
 
 def _open_stored(storage: Storage, parent: Path | None) -> RunFolder:
     if not storage.exists("config.json"):
-        raise ValueError(f"{storage} is no run folder: it has no config.json")
+        raise ValueError(f"{storage} is not a run folder: it has no config.json")
     run = RunFolder.synced_copy(storage, parent / storage.name if parent else work_folder(storage.child("seen")))
     run.pull()
     return run

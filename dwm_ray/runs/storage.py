@@ -33,12 +33,12 @@ logger = logging.getLogger(__name__)
 SCHEMES = {"s3": ("endpoint_override", "scheme", "region"), "gs": ("endpoint_override", "scheme"), "file": ()}
 """Options of each kind of address after '?'."""
 PAUSES_S = (0.5, 1.0, 2.0, 4.0)
-"""Pauses between tries of a request."""
+"""Pauses between attempts of a request."""
 TRIES = len(PAUSES_S) + 1
 CONNECT_S, REQUEST_S = 5.0, 30.0
 SMALL_BYTES = 5_000_000
-"""A file up to this size is sent in one request when it is closed. A larger upload is begun when the file is opened:
-if beginning it failed at the end, Arrow would leave an empty file."""
+"""A file up to this size is sent in one request when it is closed. A larger upload starts when the file is opened:
+if starting it failed on closing, Arrow would leave an empty file."""
 FINAL = (
     "ACCESS_DENIED",
     "AccessDenied",

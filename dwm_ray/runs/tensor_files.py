@@ -35,7 +35,7 @@ def save(folder: Path, name: str, tensors: dict[str, Tensor], meta: dict[str, An
 
 
 def load(folder: Path, name: str, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Load what `save` has written.
+    """Load a checkpoint that `save` has written.
 
     Raises:
         ValueError: The folder has no such checkpoint or a broken one.

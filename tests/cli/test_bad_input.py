@@ -75,7 +75,7 @@ def refused(pipeline: str, args: list[str], capsys: pytest.CaptureFixture[str]) 
         ("--agent td3_cb", "unknown agent 'td3_cb'; did you mean td3_bc?"),
         ("--world-model dmw", "unknown world model 'dmw'; did you mean dwm"),
         ("--filter hard_max", "unknown filter 'hard_max'; did you mean hardmax?"),
-        ("--profile labtop", "'labtop' is no profile; expected one of auto, paper, laptop"),
+        ("--profile labtop", "'labtop' is not a profile; expected one of auto, paper, laptop"),
         (
             "--synthesis.horizon 8",
             "synthesis.horizon: 8 is too long for world_model.sequence_length 8",
@@ -86,11 +86,11 @@ def refused(pipeline: str, args: list[str], capsys: pytest.CaptureFixture[str]) 
         ("--data.holdout-ratio 1", "data.holdout_ratio"),
         ("--training.num-updates 0", "training.num_updates"),
         ("--world-model.solver-steps 9", "solver_steps: got 9; expected at most diffusion_steps 5"),
-        ("--resume absent", "absent is no run folder: it has no config.json"),
+        ("--resume absent", "absent is not a run folder: it has no config.json"),
         ("--storage ftp://host/runs", "--storage ftp://...: expected s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a path"),
         ("--storage s3://KEY:SECRET@bucket/runs", "--storage: the address contains credentials"),
         ("--storage /dev/null/runs", "--storage: storage /dev/null/runs: cannot write"),
-        ("--resume file:///absent/run", "/absent/run is no run folder: it has no config.json"),
+        ("--resume file:///absent/run", "/absent/run is not a run folder: it has no config.json"),
         ("--execution.wandb p", "execution.wandb: the package wandb is not installed; expected `pip install"),
         ("--agent", "--agent"),
     ],
@@ -199,7 +199,7 @@ class TestEvaluate:
         )
 
     def test_a_folder_that_is_none(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert "absent is no run folder" in refused("evaluate", ["absent"], capsys)
+        assert "absent is not a run folder" in refused("evaluate", ["absent"], capsys)
 
     def test_a_broken_checkpoint(self, trial: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         (tmp_path / "checkpoint").mkdir()

@@ -163,7 +163,8 @@ def test_a_model_that_cannot_be_recorded_is_an_error(tmp_path: Path) -> None:
     model = Synchronising(DWM.Config.preset("small"), SPACES)
     model.fit_normalizers(episodes())
     with pytest.raises(
-        ValueError, match=r"^execution\.sampler_cuda_graphs: this cannot be a CUDA graph \(.*_local_scalar"
+        ValueError,
+        match=r"^execution\.sampler_cuda_graphs: the call cannot be captured as a CUDA graph \(.*_local_scalar",
     ):
         blocks(block_generator_of(tmp_path, True), spec_of("dwm"), model)
 

@@ -132,7 +132,7 @@ def checked(train: ModuleType, monkeypatch: pytest.MonkeyPatch, output: Path, *n
     class Fitting:
         concurrent_trials = 3
 
-    monkeypatch.setattr(node_report, "cluster_placement", lambda config, say: nullcontext(Fitting))
+    monkeypatch.setattr(node_report, "cluster_placement", lambda config, log: nullcontext(Fitting))
     monkeypatch.setattr(node_report, "inspect_cluster", lambda output, storage: (GOOD, list(nodes)))
     return train.main(["--check-cluster", "--output", str(output)])
 

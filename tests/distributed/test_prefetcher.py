@@ -97,7 +97,7 @@ def test_rows_that_do_not_come_in_time_are_an_error() -> None:
     buffer = Buffer(lambda cursor, call: delivery(0) if call == 1 else delivery())
     with (
         prefetch(buffer, patience_s=0.2) as running,
-        pytest.raises(RuntimeError, match=r"only 4 imagined segments came within replay\.patience_s = 0\.2 s"),
+        pytest.raises(RuntimeError, match=r"only 4 imagined segments arrived within replay\.patience_s = 0\.2 s"),
     ):
         running.wait_until_ready()
 
@@ -138,7 +138,7 @@ def test_readers_of_one_name_have_cursors_of_their_own() -> None:
 def test_what_stops_the_thread_reaches_the_learner_wherever_it_stands() -> None:
     buffer = Buffer(lambda cursor, call: delivery(0) if call == 1 else ValueError("the disk is full"))
     with prefetch(buffer) as running:
-        with pytest.raises(RuntimeError, match="the stream of imagined segments broke: the disk is full"):
+        with pytest.raises(RuntimeError, match="the stream of imagined segments failed: the disk is full"):
             running.wait_until_ready()
         with pytest.raises(RuntimeError, match="the disk is full"):
             running.gauges(running._rings[0])

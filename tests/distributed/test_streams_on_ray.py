@@ -75,7 +75,7 @@ def test_a_stream_that_cannot_be_drawn_ends_the_learner_with_the_reason(site: Si
     broken = replace(site.spec, world_model="absent")
     with (
         site.prefetcher(services, "broken", broken) as prefetcher,
-        pytest.raises(RuntimeError, match=r"the stream of imagined segments broke: .*absent: no readable checkpoint"),
+        pytest.raises(RuntimeError, match=r"the stream of imagined segments failed: .*absent: no readable checkpoint"),
     ):
         prefetcher.wait_until_ready()
     with pytest.raises(RuntimeError, match="no readable checkpoint"):

@@ -83,7 +83,7 @@ def test_a_suffix_sets_axes_and_paths() -> None:
     [
         ("dwm-td3cb", "unknown method 'dwm-td3cb'; did you mean dwm-td3bc"),
         ("dwm-td3bc@hrizon=3", "dwm-td3bc@hrizon=3: unknown option 'hrizon'; did you mean horizon"),
-        ("dwm-td3bc@horizon", "'horizon' is no option; expected NAME=VALUE"),
+        ("dwm-td3bc@horizon", "'horizon' is not an option; expected NAME=VALUE"),
         ("dwm-td3bc@horizon=80", "synthesis.horizon: 80 is too long for world_model.sequence_length"),
         ("td3bc@world_model.dim=3", "world_model.dim: no such option with the chosen plug-ins"),
         ("td3bc@training.num_updates=3", "training.num_updates is the same for all methods"),

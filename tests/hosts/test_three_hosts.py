@@ -131,7 +131,7 @@ def test_the_cluster_is_checked_host_by_host(site: Site) -> None:
     assert "3 nodes, 2 trials at once, 0 problems" in out
     assert "roles on: samplers on nodes with sampler_node, learners on nodes with learner_node" in out
     for host in site.network.hosts.values():
-        assert re.search(rf"{host.name} +{re.escape(host.address)} +as here .* shared", out), out
+        assert re.search(rf"{host.name} +{re.escape(host.address)} +same .* shared", out), out
     mounts = site.network.hosts["sampler"].space.enter("mount")
     subprocess.run([*mounts, "umount", "/mnt/runs"], check=True)
     out = job(site, *check, code=1)

@@ -33,9 +33,9 @@ def test_a_parent_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_only_a_folder_with_a_config_is_a_run(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="is no run folder"):
+    with pytest.raises(ValueError, match="is not a run folder"):
         RunFolder.open(tmp_path)
-    with pytest.raises(ValueError, match="is no run folder"):
+    with pytest.raises(ValueError, match="is not a run folder"):
         RunFolder.open(tmp_path / "absent")
     write_json(tmp_path / "config.json", {})
     assert RunFolder.open(tmp_path).root == tmp_path.resolve()

@@ -136,12 +136,12 @@ def test_a_copy_knows_its_storage_and_other_folders_are_left_alone(run: RunFolde
     assert RunFolder.open(run.root) == run
     assert not run.has(run.root / STORAGE_FILE)
     (tmp_path / "elsewhere" / run.name / "mine").mkdir(parents=True)
-    with pytest.raises(ValueError, match="exists and is no copy of"):
+    with pytest.raises(ValueError, match="exists and is not a copy of"):
         elsewhere(run, tmp_path)
 
 
 def test_an_address_without_a_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"is no run folder: it has no config\.json"):
+    with pytest.raises(ValueError, match=r"is not a run folder: it has no config\.json"):
         RunFolder.open((tmp_path / "none").as_uri())
 
 

@@ -65,5 +65,7 @@ def test_segments_are_those_that_are_drawn_without_graphs(denoiser: str) -> None
 def test_an_agent_that_waits_for_the_gpu_is_an_error() -> None:
     learner = learner_of([built(Reads, BCConfig(), 0)], device="cuda", cuda_graphs=True)
     learner.run(WARM_UPS)
-    with pytest.raises(ValueError, match=r"^execution\.cuda_graphs: this cannot be a CUDA graph \(.*captur"):
+    with pytest.raises(
+        ValueError, match=r"^execution\.cuda_graphs: the call cannot be captured as a CUDA graph \(.*captur"
+    ):
         learner.run(1)

@@ -62,7 +62,9 @@ class OtherNoise(BC):
 def test_an_agent_that_cannot_be_recorded_is_an_error(cls: type[Agent], cause: str) -> None:
     trainer = learner_of([built(cls, BC.Config(), 0)], cuda_graphs=True)
     trainer.run(cuda_graphs.WARM_UPS)
-    with pytest.raises(ValueError, match=rf"^execution\.cuda_graphs: this cannot be a CUDA graph \(.*({cause})"):
+    with pytest.raises(
+        ValueError, match=rf"^execution\.cuda_graphs: the call cannot be captured as a CUDA graph \(.*({cause})"
+    ):
         trainer.run(1)
 
 

@@ -39,7 +39,7 @@ from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.uploads import Upload
 
 GATHER_S = 0.02
-"""An answer with several blocks costs as much as an answer with one."""
+"""A response with several blocks costs as much as a response with one."""
 GAUGES_INTERVAL_S = 1.0
 """Setting the gauges costs more than accepting a block, and Ray exports them every few seconds."""
 

@@ -29,7 +29,7 @@ import dwm_ray
 from dwm_ray.runs.storage import Storage, StorageFailed
 
 TIMEOUT_S = 90.0
-"""Timeout of a node's first answer: its worker process imports Ray and torch, perhaps from a share."""
+"""Timeout of a node's first answer: its worker process imports Ray and torch, perhaps from a network file system."""
 CLOCK_REQUESTS = 8
 MAX_SKEW_S = 1.0
 """With a larger skew, logs of several nodes cannot be ordered and files seem to come from the future."""

@@ -35,7 +35,7 @@ def free_leftovers() -> int:
 
 @contextmanager
 def cleanup_on_interrupt() -> Iterator[None]:
-    """Remove the program's placement groups if it is interrupted (Ctrl-C, SIGTERM) and the cluster lives on."""
+    """Remove the program's placement groups if it is interrupted (Ctrl-C, SIGTERM) but the cluster keeps running."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):

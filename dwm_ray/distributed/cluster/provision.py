@@ -2,8 +2,8 @@
 
 The request is for a cluster that is scaled down to its head. Once the program runs, its samplers and learners retain
 the nodes. A cluster stores one request, and Ray Train's coordinator overwrites it every 20 s, also long after its own
-run, so the request is repeated at every poll. It is withdrawn at every end of the program that Python can handle
-(Ctrl-C and SIGTERM included), but not after SIGKILL.
+run, so the request is repeated at every poll. It is withdrawn when the program ends, also by Ctrl-C or SIGTERM, but
+not after SIGKILL.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def bundles(config: ClusterConfig, quotas: Quotas) -> list[Resources]:
 
 @contextmanager
 def _withdrawn(on_message: Print) -> Iterator[None]:
-    """Withdraw the request at the end; a request that stays costs nodes, so failures are reported."""
+    """Withdraw the request at the end; failures are reported, because a request that remains active occupies nodes."""
     try:
         yield
     finally:
@@ -67,7 +67,7 @@ def _withdrawn(on_message: Print) -> Iterator[None]:
             sdk.request_resources(bundles=[])
             on_message("nodes: the request is withdrawn; idle nodes terminate by themselves")
         except Exception as error:
-            on_message(f"nodes: the request could not be withdrawn ({error!r}); check that no node stays")
+            on_message(f"nodes: the request could not be withdrawn ({error!r}); check that no node remains")
 
 
 def _wait(

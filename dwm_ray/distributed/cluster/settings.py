@@ -1,6 +1,6 @@
 """Environment variables of Ray that the project sets, unless the user has set them.
 
-A cluster started here requires a token, kept in a file that only the user can read, and listens on loopback only.
+A cluster started here requires a token, stored in a file that only the user can read, and listens on loopback only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ray._private import ray_constants
 from ray._raylet import Config  # type: ignore[attr-defined]
 
 SETTINGS = {
-    "RAY_worker_niceness": "0",  # Ray's default of nice 15 starves next to other work
+    "RAY_worker_niceness": "0",  # Ray's default of nice 15 starves its workers if other programs run
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a report to Ray Train lasts as long as this poll (default 2 s)
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -27,9 +27,8 @@ SETTINGS = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 LOCAL_SETTINGS = {
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # the own machine is not preempted: one process less per trial
-    # Listen on loopback only. Ray has this for systems on which it builds no clusters but checks only this variable;
-    # it turns an explicit address 127.0.0.1 into a public one.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # this machine is not preempted: one process less per trial
+    # Listen on loopback only. Without this variable, Ray replaces an explicit address 127.0.0.1 with a public one.
     ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0",
 }
 """Settings of a cluster that is started here."""
@@ -50,7 +49,7 @@ def apply() -> None:
 
 
 def _reread() -> None:
-    """Make Ray read the variables again that it has read when it was imported."""
+    """Make Ray reread the variables that it reads on import."""
     Config.initialize("")  # as Ray does when it enables token authentication itself
     ray_constants.ENABLE_RAY_CLUSTER = ray_constants.env_bool(
         ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, not ray_constants.IS_WINDOWS_OR_OSX
@@ -69,8 +68,8 @@ def _private_token(path: Path) -> None:
 def prepare_worker() -> None:
     """Set the variables in a worker process, and the address of its cluster.
 
-    Ray Train's placement group cleaner asks "the" cluster of the machine for the state of a trial and gives up if
-    two clusters run on one machine. The placement group then stays, and the next trial waits indefinitely.
+    Ray Train's placement group cleaner queries the default cluster of the machine and gives up if there are two.
+    The placement group then remains, and the next trial waits indefinitely.
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)

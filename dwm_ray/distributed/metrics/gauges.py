@@ -74,7 +74,7 @@ FAMILIES: dict[str, dict[str, str]] = {
         "read_bytes": "Bytes read from the run's storage by this process, in total",
         "seconds": "Seconds that this process spent in successful requests to the storage, in total",
         "retries": "Requests to the storage that failed and were retried, in total",
-        "failures": "Requests to the storage that failed for good, in total",
+        "failures": "Requests to the storage that failed permanently, in total",
     },
 }
 """Family -> name -> help text in Prometheus."""

@@ -1,7 +1,7 @@
 """Optuna (TPE) chooses a sweep's points by the scores so far.
 
-Points that cannot run (H >= T) and points that were tried before are told to Optuna and asked for again, so every trial
-that Tune launches is a new one that can run; how many were passed over is counted by reason.
+Points that cannot run (H >= T) and points that were tried before are reported to Optuna as failed and skipped, so every
+trial that Tune launches is new and can run. The plan counts skipped points by reason.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dwm_ray.experiment.dimension import Dimension, Value
 from dwm_ray.experiment.search_space import Plan, Point, Trial
 
 MOST_TRIES = 50
-"""Useless suggestions in a row after which the space counts as used up."""
+"""Consecutive skipped points after which the search space counts as exhausted."""
 
 
 class FeasibleOptuna(Searcher):
@@ -50,7 +50,7 @@ class FeasibleOptuna(Searcher):
         self._inner_ids: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """None while all slots are taken, FINISHED when nothing new is left."""
+        """Return parameters, None while all slots are taken, or FINISHED when no new point is left."""
         if len(self._inner_ids) >= self._most_running:
             return None
         for _ in range(MOST_TRIES):
@@ -74,7 +74,7 @@ class FeasibleOptuna(Searcher):
         self._inner.on_trial_complete(self._inner_ids.pop(trial_id), result, error)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: a resumed sweep starts Optuna anew and passes over the trials that are done."""
+        """Do nothing: a resumed sweep restarts Optuna and skips finished trials."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """See `save`."""
+        """Do nothing, as `save`."""

@@ -1,8 +1,7 @@
 """Run many trials under Ray Tune, which share world models and streams through `ClusterServices`.
 
-Tune only schedules. A trial's name is the fingerprint of its content, its results are in the run folder, and its
-learner resumes from there. Resuming a sweep is therefore the same sweep without the finished trials, and needs no
-pickled state.
+Tune only schedules: results and checkpoints are in the run folder. A resumed sweep is the same sweep without the
+finished trials and needs no pickled state.
 """
 
 from __future__ import annotations
@@ -69,14 +68,14 @@ def run_sweep(
             name=time.strftime("tune-%Y%m%d-%H%M%S"),
             **ray_storage(services.run),
             failure_config=FailureConfig(max_failures=config.cluster.max_failures),
-            callbacks=[_StatusRecorder(services.run), _Silent()],
+            callbacks=[_StatusRecorder(services.run), _SilentProgress()],
             verbose=0,
         ),
     ).fit()
 
 
 def populations(trials: Sequence[Trial], services: ClusterServices, most_members: int) -> list[dict[str, Any]]:
-    """Return Tune's parameters: populations as large as allowed that still leave work for all processes."""
+    """Return Tune's parameters: populations as large as allowed that still occupy all processes."""
     most = min(most_members, math.ceil(len(trials) / services.placement.concurrent_trials))
     by_id = {trial.id: trial for trial in trials}
     groups = groups_of([trial.config for trial in trials], services.run, max(1, most))
@@ -105,7 +104,7 @@ def _scheduler(sweep: SweepConfig, config: RunConfig) -> TrialScheduler:
 
 
 class _StatusRecorder(Callback):
-    """Records in a trial's folder what its own process cannot: that it failed or was stopped."""
+    """Callback that records the status failed or stopped in a trial's folder."""
 
     def __init__(self, run: RunFolder) -> None:
         self._run = run
@@ -115,12 +114,12 @@ class _StatusRecorder(Callback):
             if status_of(folder) != "done":
                 known = read_json(folder / "status.json") or {}
                 why = known.get("error") or cause(str(trial.get_error()))
-                set_status(folder, "failed", error=why, **_so_far(folder))
+                set_status(folder, "failed", error=why, **_progress_of(folder))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         for folder in self._changing(trial):
             if status_of(folder) not in ("done", "failed"):
-                set_status(folder, "stopped", **_so_far(folder))
+                set_status(folder, "stopped", **_progress_of(folder))
 
     def _changing(self, trial: Any) -> Iterator[Path]:
         """Iterate over the folders of a learner's trials, up to date, and upload their changed status."""
@@ -131,13 +130,13 @@ class _StatusRecorder(Callback):
                 yield folder
 
 
-class _Silent(TrialProgressCallback):
-    """Takes the place of Tune's own, which would print of every trial's end that it has heard nothing of it."""
+class _SilentProgress(TrialProgressCallback):
+    """Progress callback without Tune's warnings about trials that report no results."""
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         pass
 
 
-def _so_far(folder: Path) -> dict[str, Any]:
+def _progress_of(folder: Path) -> dict[str, Any]:
     rows = read_rows(folder / "metrics.jsonl")
     return {"updates": rows[-1]["update"], "seconds": rows[-1]["seconds"]} if rows else {"updates": 0, "seconds": 0.0}

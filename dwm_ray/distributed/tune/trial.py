@@ -1,4 +1,4 @@
-"""Run trials end to end on a cluster: make sure of their world models, then train them under Ray Train.
+"""Run trials end to end on a cluster: train missing world models, then the agents under Ray Train.
 
 `pipelines/train.py` calls `run_trials` directly; a sweep calls it in every Tune trial.
 """
@@ -24,7 +24,7 @@ from dwm_ray.runs.folder import RunFailed, RunFolder, set_status, status_of
 
 
 def run_trials(trials: Sequence[Trial], services: ClusterServices, reports: bool = False) -> None:
-    """Run trials that can form a population, each to its end or until it diverges.
+    """Run trials that can form a population, each until it finishes or diverges.
 
     Interrupted trials continue from their checkpoints. `reports` sends scores to Tune. Raises RunFailed if the worker
     keeps failing.

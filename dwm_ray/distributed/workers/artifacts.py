@@ -30,7 +30,7 @@ POLL_S = 1.0
 def ensure_world_model(
     config: RunConfig, run: RunFolder, data: DataIdentity, leases: Any, placement: Placement
 ) -> None:
-    """Return when the run's world model is complete, after training it if no other trial does."""
+    """Train the run's world model, or wait until another trial has trained it."""
     name, owner = model_fingerprint(config, data), uuid4().hex
     while not run.has(run.world_model(name) / "status.json"):
         if ray.get(leases.acquire.remote(name, owner)):

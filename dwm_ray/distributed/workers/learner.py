@@ -47,7 +47,7 @@ class LearnerJob:
     """Names of the sampler actors."""
     num_threads: int
     reports: bool
-    """Whether Tune decides by the scores of the trial."""
+    """Whether a scheduler or search algorithm of Tune uses the scores."""
 
 
 def learner_loop(loop_config: dict[str, Any]) -> None:
@@ -108,7 +108,7 @@ class WorkerServices:
         return ActorRollouts(config, name, list(self._job.samplers))
 
     def on_row(self, trial_id: str, row: dict[str, Any]) -> None:
-        """Export a row as gauges; report an evaluation if Tune decides by scores (a report waits for a poll)."""
+        """Export a row as gauges; report an evaluation if Tune uses scores (a report blocks until the next poll)."""
         self._gauges(trial_id).set_row(row)
         if self._job.reports and "score_mean" in row:
             ray.train.report({name: value for name, value in row.items() if isinstance(value, int | float)})

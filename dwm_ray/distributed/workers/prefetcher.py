@@ -1,7 +1,7 @@
 """A learner's thread that fetches blocks of its stream into rings on the learner's device.
 
-The learner never requests a batch over the network: whole blocks arrive in the background, and batches are drawn from
-the rings. Every block is fetched once for all members of a population that learn from the stream.
+The learner never requests a batch over the network: whole blocks arrive in the background, and batches are sampled
+from the rings. Every block is fetched once for all members of a population that learn from the stream.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class BlockPrefetcher:
         self._thread.__exit__(kind, value, trace)
 
     def wait_until_ready(self) -> list[StreamRing]:
-        """Return the rings once each holds `replay.min_synthetic` rows, or all that the stream gives.
+        """Return the rings once each holds `replay.min_synthetic` rows, or all rows of the stream.
 
         Raises RuntimeError if that takes longer than `patience_s`, or if the stream cannot be generated: learning never
         starts on recorded data alone.
@@ -70,15 +70,15 @@ class BlockPrefetcher:
         self.check()
         if not enough or not all(ring.size for ring in self._rings):
             raise RuntimeError(
-                f"only {self.rows_fetched} imagined segments came within replay.patience_s = {self._patience_s:g} s, "
-                "fewer than replay.min_synthetic"
+                f"only {self.rows_fetched} imagined segments arrived within replay.patience_s = {self._patience_s:g} "
+                "s, fewer than replay.min_synthetic"
             )
         return list(self._rings)
 
     def check(self) -> None:
         """Raise the error that stopped the thread, if there is one."""
         if self._error is not None:
-            raise RuntimeError(f"the stream of imagined segments broke: {self._error}") from self._error
+            raise RuntimeError(f"the stream of imagined segments failed: {self._error}") from self._error
 
     def gauges(self, ring: StreamRing) -> dict[str, float]:
         """Return numbers for the metrics of the members that learn from `ring`."""

@@ -1,4 +1,4 @@
-"""Where Ray Train and Tune keep their own files of a run."""
+"""Storage options for the files of Ray Train and Tune."""
 
 from __future__ import annotations
 
