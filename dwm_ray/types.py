@@ -56,7 +56,7 @@ class Episodes:
     """Recorded transitions, episode after episode, as float32 numpy arrays.
 
     The last row of every episode has `terminated` or `truncated` set. `known_next` is False if the recording lacks the
-    next observation (the last row of an episode in files without `next_observations`). Such a row is no transition
+    next observation (the last row of an episode in files without `next_observations`). Such a row is not a transition
     unless it terminated, and no window reads its `next_obs`.
     """
 

@@ -1,5 +1,5 @@
 """Measure rates and their ratios on this machine: learner, sampler, world-model training, replay; the cost, CPU time
-and memory of a sweep; the scaling of samplers; the load that the index of the buffer bears; all GPU measurements and
+and memory of a sweep; the scaling of samplers; the maximum load on the buffer index; all GPU measurements and
 tests; or provoke faults in a sweep.
 
 Rates are timed repeatedly in alternating order. The program prints medians and paired ratios and writes all rates to a

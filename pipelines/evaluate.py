@@ -40,7 +40,7 @@ def reevaluate_run(
     """
     if num_episodes < 1:
         raise ValueError(f"--num-episodes: is {num_episodes}; expected at least 1")
-    torch.set_num_threads(1)  # a policy this small waits for a second thread longer than it gains
+    torch.set_num_threads(1)  # small networks are faster on one thread
     console = Console()
     run, trials = trial_folders(folder)
     for trial in trials:

@@ -99,7 +99,7 @@ def checked_plan(
         if (own.population or 1) > 1:
             raise ValueError(f"--population: members of a population start and end together; {expected}")
         if own.in_process:
-            raise ValueError(f"--in-process: scores decide about trials on Ray only; {expected}")
+            raise ValueError(f"--in-process: scores can decide about trials on Ray only; {expected}")
     plan = make_plan(sweep, config, profile, given)
     if not plan.trials and sweep.search != "optuna":
         raise ValueError(f"no combination of this sweep can run: {reasons(plan.dropped)}")

@@ -1,8 +1,8 @@
-"""Train one agent on logged data and on what a world model imagines from them, with every option of a run.
+"""Train one agent on logged data and on segments that a world model generates, with every option of a run.
 
 On Ray, a worker trains the world model, samplers generate the stream of imagined segments, and a learner consumes it.
 --in-process does the same without Ray. --world-model none learns from the logged data alone (model-free). --resume DIR
-resumes a run. --check-cluster inspects the cluster's nodes and makes no run.
+resumes a run. --check-cluster only inspects the cluster's nodes.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Command(Frozen):
     in_process: bool = False
     """Run everything in this process, without Ray."""
     check_cluster: bool = False
-    """Inspect every node of the cluster (versions, GPUs, clock, --output or --storage) and print the result; no run is
-    made."""
+    """Inspect every node of the cluster (versions, GPUs, clock, --output or --storage) and print the result; no
+    run is started."""
 
 
 @main_guard
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     record_trials([trial], run)
     with session.resumable(console, run, "pipelines/train.py"):
         if status_of(run.trial(trial.id)) == "done":
-            console.print("this run is finished already")
+            console.print("this run has finished already")
         else:
             with executor(console, config, run, task_data, 1, own.in_process) as chosen:
                 chosen.run_one(trial)
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
 def check_nodes(console: Console, own: Command, config: RunConfig) -> int:
     """Join or start the cluster as a run would and inspect its nodes; return 1 if one of them would break a run."""
     if own.in_process or own.resume is not None:
-        raise ValueError("--check-cluster: makes no run; expected neither --in-process nor --resume")
+        raise ValueError("--check-cluster: starts no run; expected neither --in-process nor --resume")
     require_ray()
     from dwm_ray.distributed.node_report import report_nodes  # Ray is optional for everything else
 

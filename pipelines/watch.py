@@ -39,7 +39,7 @@ def watch(
         once: Print one view with every trial and exit.
         failed: Print the cause of the last failure with the end of its log and traceback, and exit.
         trial: Id of the trial to print in that way.
-        every_s: Seconds between two looks; 3 in a terminal, otherwise 30, if not given.
+        every_s: Seconds between two updates of the view; 3 in a terminal, otherwise 30, if not given.
     """
     if every_s is not None and every_s <= 0:
         raise ValueError(f"--every-s {every_s:g}: expected a positive number of seconds")
@@ -76,7 +76,7 @@ def follow(run: RunFolder, console: Console, every_s: float | None, fetch: Calla
 
 
 def until_over(run: RunFolder, every_s: float, show: Callable[[RunState], None], fetch: Callable[[], None]) -> RunState:
-    """Show the state until results are written, or all trials have ended and the driver gives no sign of life."""
+    """Show the state until results are written, or all trials have ended and the driver writes nothing more."""
     while True:
         fetch()
         state = look(run)

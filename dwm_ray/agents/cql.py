@@ -8,7 +8,7 @@ any optimiser step, as in public code.
 
 Differences from the paper and its public code:
 
-- There is no Lagrange multiplier, and targets count no entropy unless `entropy_backup` is set.
+- There is no Lagrange multiplier, and targets contain no entropy unless `entropy_backup` is set.
 - The multiplier (1) and the offset (-1) of the policy's log-deviation are constants; public code learns both.
 - Actions are scaled to [-1, 1] inside, and initial weights follow torch's Linear.
 - Targets may be clipped (`target_clip`).
@@ -46,7 +46,7 @@ class CQLConfig(CriticConfig):
     num_sampled_actions: PositiveInt = 10
     """Sampled actions of each kind (uniform, policy at the start state, policy at the next state) in that term."""
     entropy_backup: bool = False
-    """Count the policy's entropy in targets, as SAC does."""
+    """Add the policy's entropy to targets, as in SAC."""
 
     @classmethod
     def small(cls) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class DiffusionQLConfig(CriticConfig):
     ema_start: Annotated[int, Field(ge=0)] = 1000
     """Updates before the averaged policy leaves the initial weights."""
     num_target_actions: PositiveInt = 1
-    """Actions per bootstrap state, of which the best counts; the paper takes 10 if rewards are sparse (antmaze)."""
+    """Actions per bootstrap state, of which the best is used; the paper uses 10 if rewards are sparse (antmaze)."""
     num_candidates: PositiveInt = 50
     """Actions to choose from when acting."""
 

@@ -1,6 +1,6 @@
 """All GPU measurements and GPU tests in one command, within a time budget and without Ray.
 
-Every part runs in a process of its own, so that an error of the device in one part does not affect the others. A part
+Every part runs in a separate process, so that an error of the device in one part does not affect the others. A part
 is a suite of `pipelines/benchmark.py` or the tests of the repository that are skipped without a GPU."""
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class Gpu:
 
 
 def run_part(part: Part, common: tuple[str, ...], programs: Path, deadline: float) -> PartResult:
-    """Run one part in a process of its own, within its time limit and the remaining budget."""
+    """Run one part in a separate process, within its time limit and the remaining budget."""
     left = deadline - time.monotonic()
     if left < LEAST_S:
         return PartResult(part.name, [], "skipped", "the time budget is used up")

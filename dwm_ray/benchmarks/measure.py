@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 import torch
 
 Call = Callable[[], object]
-"""A piece of work; its result is ignored."""
+"""Function to time; its result is ignored."""
 Clock = Literal["wall", "cpu"]
 CALIBRATION_FRACTION = 0.2
 """Minimal fraction of a burst that the calibration calls last."""

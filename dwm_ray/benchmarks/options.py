@@ -31,7 +31,7 @@ class Options:
     limit_s: float | None = None
     """Seconds after which no further workload is prepared; the remaining ones are listed as not measured."""
     clock: Clock = "wall"
-    """wall is the time that a run waits for. cpu counts only the seconds in which this process has a core; choose it if
+    """wall is the elapsed time. cpu counts only the seconds in which this process has a core; choose it if
     other programs use the machine. Peers time themselves."""
     only: str = ""
     """Time only workloads whose names contain this text, and their baselines."""

@@ -115,7 +115,7 @@ def _conv(layer: Any) -> nn.Conv1d | nn.ConvTranspose1d:
 
 
 def _with_torch_mish(module: nn.Module) -> nn.Module:
-    """Return a copy with `nn.Mish` in place of the project's Mish."""
+    """Return a copy with `nn.Mish` instead of the project's Mish."""
     copied = copy.deepcopy(module)
     for parent in list(copied.modules()):
         for name, child in parent.named_children():

@@ -77,7 +77,7 @@ def _check_own(path: Path, file: h5py.File, keys: list[str]) -> None:
     """Refuse arrays in other files, which HDF5 would open anywhere on this machine."""
     for key in keys:
         if file[key].file.filename != file.filename or file[key].external or file[key].is_virtual:
-            raise ValueError(f"{path}: {key!r} is kept in another file; expected all arrays in this one")
+            raise ValueError(f"{path}: {key!r} is stored in another file; expected all arrays in this one")
 
 
 def _drop_unused_contacts(arrays: Arrays, env_id: str) -> None:

@@ -37,7 +37,9 @@ def read(dataset_id: str, download: bool, env_id: str | None = None) -> Episodes
 
 def _open(where: str, dataset_id: str, download: bool) -> Any:
     if not ID.fullmatch(dataset_id):
-        raise ValueError(f"{where}: is no id of a Minari dataset; expected one such as mujoco/halfcheetah/medium-v0")
+        raise ValueError(
+            f"{where}: is not the id of a Minari dataset; expected one such as mujoco/halfcheetah/medium-v0"
+        )
     try:
         return minari.load_dataset(dataset_id, download=download)
     except FileNotFoundError as error:

@@ -18,13 +18,13 @@ def rows_of(episodes: Episodes, chosen: np.ndarray) -> np.ndarray:
 
 
 def take(episodes: Episodes, chosen: np.ndarray) -> Episodes:
-    """Return the episodes with numbers `chosen` [K] in file order; they have a fingerprint of their own."""
+    """Return the episodes with numbers `chosen` [K] in file order; they have their own fingerprint."""
     rows = rows_of(episodes, chosen)
     return with_fingerprint(replace(episodes, **{name: getattr(episodes, name)[rows] for name in ARRAYS}))
 
 
 def split_numbers(episodes: Episodes, holdout_ratio: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of the training and of the held-out episodes, at least one each, drawn at random."""
+    """Return the numbers of the training and of the held-out episodes, at least one each, sampled at random."""
     total = episodes.num_episodes
     if total < 2:
         raise ValueError(f"{episodes.card.path}: one episode cannot be split; expected at least two episodes")

@@ -1,4 +1,4 @@
-"""Summarise a dataset for people and for the `data.json` of a run."""
+"""Summarise a dataset for the console and for the `data.json` of a run."""
 
 from __future__ import annotations
 

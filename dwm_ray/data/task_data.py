@@ -38,7 +38,7 @@ class TaskData:
 
     @property
     def identity(self) -> DataIdentity:
-        """The part that names artefacts made from these data."""
+        """Identity for the fingerprints of artefacts made from these data."""
         return DataIdentity(self.episodes.card.fingerprint, self.task.rtg_scale)
 
     def start_pairs(self, discount: float, device: torch.device) -> Segments:

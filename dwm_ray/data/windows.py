@@ -3,10 +3,10 @@
 One window starts at every transition. The table holds the states of all episodes, each episode followed by the state
 after its last transition if that is known. A window is one gather from the table. Windows never cross an episode's end.
 
-DWM (arXiv 2402.03570), algorithm 17, prints the sum of a window's own rewards as the RTG label. The paper's scales only
-fit the sum to the episode's end, which is the default here.
+DWM (arXiv 2402.03570), algorithm 17, defines the RTG label as the sum of the window's rewards. The paper's scales fit
+only the sum to the episode's end, which is the default here.
 
-If normalisation is expensive, `scaled` normalises all states once and keeps a second table of them.
+If normalisation is expensive, `scaled` normalises all states once and stores a second table.
 """
 
 from __future__ import annotations

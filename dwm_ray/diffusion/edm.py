@@ -117,8 +117,7 @@ class Heun:
 class Multistep:
     """DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2) over `levels`, N network calls, deterministic given its start.
 
-    Every x is a mix of the last x and of clean estimates, so long steps do not overshoot as Heun's do, whose second
-    slope is divided by the lower level.
+    Every x is an average of the last x and clean estimates, so long steps do not overshoot, unlike those of Heun.
     """
 
     levels: list[float]

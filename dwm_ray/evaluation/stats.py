@@ -81,11 +81,11 @@ def estimate(
 
     Raises ValueError if a task has no run or `level` is not in (0, 1).
     """
-    drawn = [resamples(scores, generator) for scores in methods]
+    resampled = [resamples(scores, generator) for scores in methods]
     value = float(statistic(*methods))
     if min(len(runs) for scores in methods for runs in scores) < 2:
         return Estimate(value, None, None)
-    low, high = _interval(statistic(*drawn), level)
+    low, high = _interval(statistic(*resampled), level)
     return Estimate(value, float(low), float(high))
 
 
@@ -96,11 +96,11 @@ def profile_band(
     return _interval(profile(resamples(scores, generator), thresholds), level)
 
 
-def _interval(drawn: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+def _interval(resampled: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the percentiles over the resamples (first axis)."""
     if not 0 < level < 1:
         raise ValueError(f"level: is {level}; expected a level in (0, 1)")
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low, high
 
 

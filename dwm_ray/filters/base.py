@@ -38,7 +38,7 @@ class Filter(Plugin, ABC):
 
     Config: ClassVar[type[FilterConfig]]
     per_transition: ClassVar[bool] = False
-    """True if the steps of models whose steps are transitions are judged one by one instead of as whole segments."""
+    """Whether to select single steps instead of whole segments, for models whose steps are transitions."""
 
     def __init__(self, config: FilterConfig) -> None:
         self.config = config

@@ -1,8 +1,7 @@
 """Read a run folder into one dict of results, the source of tables, figures and the page.
 
-A run may be in progress or may have failed in part: missing values are None and each trial has its status. Only a
-folder that is no run, or a broken file, is an error. Scores are those of the last checkpoint, never the best point of
-a curve.
+A run may be in progress or may have failed in part: missing values are None and each trial has its status. Scores are
+those of the last checkpoint, never the best point of a curve.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ def collect_results(run: Path) -> Json:
     """Return the results of a run folder, ready for results.json.
 
     Raises:
-        ValueError: `run` is no run folder or holds a broken file.
+        ValueError: `run` is not a run folder or holds a broken file.
     """
     folder = RunFolder.open(run)
     config = _read(folder.config) or {}

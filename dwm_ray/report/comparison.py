@@ -39,7 +39,7 @@ def open_comparison(where: str, parent: Path) -> Path:
         return RunFolder.open(where, parent).root
     tasks = [name.parent for entry in storage.files() if (name := PurePosixPath(entry.name)).match(f"*/{METHODS}")]
     if not tasks:
-        raise ValueError(f"{storage} is no comparison: it has no {METHODS}")
+        raise ValueError(f"{storage} is not a comparison: it has no {METHODS}")
     root = RunFolder.synced_copy(storage, parent / storage.name).root
     for task in tasks:
         RunFolder.open(storage.child(task.name).address, root)
@@ -52,7 +52,7 @@ def run_folders(root: Path) -> list[Path]:
         return [root]
     found = [path.parent for path in sorted(root.glob(f"*/{METHODS}"))]
     if not found:
-        raise ValueError(f"{root} is no comparison: it has no {METHODS}")
+        raise ValueError(f"{root} is not a comparison: it has no {METHODS}")
     return found
 
 
@@ -109,7 +109,7 @@ def _method(method: Json, results: Json) -> Json:
 def _costs(method: Json, trials: list[Json], results: Json) -> Json:
     """Return mean costs per finished trial, and the seconds of the parts that the trials share; None if unknown.
 
-    Seconds of shared parts are not divided: a method is charged the whole of each part, as if it ran alone.
+    Seconds of shared parts are not divided: a method is charged for each part in full, as if it ran alone.
     """
     columns = ["learner_s", "updates_per_s", "sampling_s", "policy_ms", "max_rss_bytes"]
     own = [{"learner_s": trial["seconds"], **trial["costs"]} for trial in trials]

@@ -20,7 +20,7 @@ from dwm_ray.report.run_tables import (
 
 
 def write_report(run: Path, out: Path | None = None) -> Path:
-    """Write the page to `out` (default RUN/report.html) and return its path. ValueError if `run` is no run folder."""
+    """Write the page to `out` (default RUN/report.html) and return its path; raise ValueError for other folders."""
     out = run / "report.html" if out is None else out
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(render(collect_results(run)))

@@ -17,7 +17,7 @@ SUMMED = ["score_mean", "score_std", "episodes", "updates", "seconds"]
 
 
 def axes_of(trials: list[Json]) -> list[str]:
-    """Return what distinguishes trials: horizon and target_rtg, then the other searched axes in order of appearance."""
+    """Return the axes that distinguish trials: horizon and target_rtg, then the others in order of appearance."""
     return list(dict.fromkeys(["horizon", "target_rtg", *(name for trial in trials for name in trial["values"])]))
 
 

@@ -23,7 +23,7 @@ from matplotlib.ticker import FuncFormatter
 
 INK = "#010203"
 """Placeholder for the page's text colour until the SVG is written; nothing else uses it."""
-# Okabe and Ito's colours without black (ours is the ink) and yellow (too pale on white); the page may override them.
+# Okabe and Ito's colours without black (the text colour) and yellow (too pale on white); the page may override them.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 WIDTH = 9.0
 """Inches of a full-width figure, as wide as the page's text column."""

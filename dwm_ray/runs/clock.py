@@ -1,4 +1,4 @@
-"""Costs of work in one process: wall-clock seconds, CPU seconds, memory."""
+"""Costs of one process: wall-clock seconds, CPU seconds, memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        """Seconds of work, including those before a restart."""
+        """Seconds so far, including those before a restart."""
         return self._before + (time.perf_counter() - self._started) / self._num_members
 
     @property

@@ -2,7 +2,7 @@
 
 Files that mark their folder as complete (`MARKERS`) are sent and fetched after all others, so a marker is never present
 without the files it stands for. Only changed files are transferred. Each file has one writing process: learners,
-samplers and world-model workers have folders of their own (`work_folder`), the driver has the run's.
+samplers and world-model workers write to private folders (`work_folder`), the driver to the run's.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Framework of the studies: options, data, trained world models and the folder that stores them.
 
 A study is one file in this folder with a `STUDY`; no other file needs an edit. World models are trained in this process
-and stored below `--output` by the fingerprint that runs use: studies share them, and a second run of a study finds
+and stored below `--output` by the fingerprint that runs use: studies share them, and a second run of a study reuses
 them."""
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ def _figure(costs: list[Cost], options: CostOptions) -> Figure:
         hours = [cost.seconds(n) / 3600 for n in counts]
         total.lines.append(Line(cost.method, counts, hours))
         each.lines.append(Line(cost.method, counts, [h / n for h, n in zip(hours, counts, strict=True)]))
-    caption = "Work in hours of this machine: world model and stream are made once for all trials."
+    caption = "Hours on this machine; world model and stream are generated once for all trials."
     return plot_panels("cost", "Cost by number of trials", caption, [total, each])
 
 

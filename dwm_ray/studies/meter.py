@@ -1,4 +1,4 @@
-"""Seconds, operations and peak memory of a piece of work, measured in this process in short bursts.
+"""Seconds, operations and peak memory of a function, measured in this process in short bursts.
 
 On a CPU, seconds are CPU seconds, independent of other programs; on a GPU they are wall-clock seconds. The result is
 the median of several bursts after a warm-up. Memory on a CPU is the peak of the whole process, including libraries and

@@ -1,6 +1,6 @@
 """Prediction error by step under equal conditions, which the table of DWM (arXiv 2402.03570) does not provide.
 
-Drivers of a model ask different questions. With recorded actions, a model that follows a policy shows its own error.
+The meaning of an error depends on the driver. With recorded actions, a model that follows a policy shows its own error.
 With a cloned behaviour policy, the randomness of the behaviour is added, as for DWM, which sees no later action. The
 distance between the sets of generated and recorded states measures whether futures have the right distribution. The
 distance between two samples from one start is the randomness of a model: the error of a model with the right
@@ -102,7 +102,7 @@ def _checked(context: StudyContext, segments: Segments) -> SimulatorError:
 
 
 def _reference(context: StudyContext, clone: BehaviourClone, options: ModelErrorOptions) -> Reference:
-    """Measure recorded data, and a simulator in place of a model."""
+    """Measure recorded data, and a simulator instead of a model."""
     windows = context.holdout(context.config, options.horizon + 1)
     pair = halves(windows, options.num_points, context.generator(options.study_seed))
     shuffles = torch.Generator().manual_seed(options.study_seed)

@@ -1,6 +1,6 @@
 """Effect of options of world model and synthesis on prediction error, generated data and, optionally, scores.
 
-Each axis is varied while the others keep their values (--together: all combinations, which T against H needs). For
+Each axis is varied while the others are constant (--together: all combinations, needed for T against H). For
 every point the world model is trained or found, its error by step is measured on held-out episodes, and a block of
 segments is generated and filtered as in the run. Scores need a complete run per point: runs are trained in this process
 and stored, so that the study can be stopped and restarted."""

@@ -109,7 +109,7 @@ class GoalAwareVector(gymnasium.ObservationWrapper):
 
 
 def _bounds(space: gymnasium.Space, side: str) -> Any:
-    """Return lower or upper bounds in the structure of an observation; None for parts that are no vectors."""
+    """Return lower or upper bounds in the structure of an observation; None for parts that are not vectors."""
     if isinstance(space, Dict):
         return {key: _bounds(part, side) for key, part in space.spaces.items()}
     return getattr(space, side) if isinstance(space, Box) and len(space.shape) == 1 else None

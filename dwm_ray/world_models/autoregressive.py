@@ -39,7 +39,7 @@ class AutoregressiveConfig(WindowModelConfig):
 
     @classmethod
     def small(cls) -> dict[str, Any]:
-        """Return DWM's, without guidance, which would double the network calls.
+        """Return DWM's preset without guidance, which would double the network calls.
 
         A single step hardly depends on the return-to-go: on 50 000 halfcheetah transitions the errors at scales 0, 1
         and 1.2 differ by 4 % at most.

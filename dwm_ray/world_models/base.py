@@ -30,7 +30,7 @@ class WorldModelConfig(PluginConfig):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     """Step size of Adam."""
     final_learning_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Ratio of the last learning rate to the first; half a cosine lies between them, 1 is constant."""
+    """Ratio of the last learning rate to the first; the schedule is half a cosine, 1 is constant."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
     """Decay of the averaged weights that are used for sampling; 0 samples from the last weights."""
     ema_every: PositiveInt = 10

@@ -4,12 +4,12 @@ DWM generates a segment of states and rewards from (s_t, a_t, return-to-go). An 
 action between each state and the next, so that segments become transitions for agents that learn by one-step TD: the
 first action is the recorded one, the others are inferred. Generator and inverse dynamics train on the same windows and
 share no weight. The penalty of a step is the largest squared distance between two inverse models' actions for it, in
-units where the task's bounds are -1 and 1: no action explains a step that the generator got wrong. The filter
-`disagreement` drops by it.
+units where the task's bounds are -1 and 1: it is large if no action explains the step. The filter
+`disagreement` uses it.
 
-Hyper-parameters are not public; ours are DWM's of the same preset, at temperature 1 because augmented data should be as
-spread as the recorded. Generation is off the learner's path, so a denser process (diffusion_steps 20, solver_steps 10)
-is affordable. Difference: the inverse models share the generator's learning rate.
+Hyper-parameters are not public; ours are DWM's of the same preset, at temperature 1 because augmented data should be
+as diverse as recorded data. Segments are generated ahead of time, so a denser process (diffusion_steps 20,
+solver_steps 10) is affordable. Difference: the inverse models share the generator's learning rate.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class DAWMConfig(WindowModelConfig):
     SAMPLING: ClassVar[frozenset[str]] = WindowModelConfig.SAMPLING
 
     temperature: Annotated[float, Field(ge=0)] = 1.0
-    """Scale of all noise in sampling; below 1, segments cover less than the data do."""
+    """Scale of all noise in sampling; below 1, segments are less diverse than the data."""
     inverse_members: PositiveInt = 5
     """Inverse dynamics networks. Their mean is the action, their disagreement the penalty (none with one)."""
     inverse_width: PositiveInt = 512
@@ -52,12 +52,12 @@ class DAWMConfig(WindowModelConfig):
 
     @classmethod
     def small(cls) -> dict[str, Any]:
-        """Return DWM's, with fewer and narrower inverse networks."""
+        """Return DWM's preset with fewer and narrower inverse networks."""
         return {**WindowModelConfig.small(), "inverse_members": 3, "inverse_width": 256}
 
     @classmethod
     def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
-        """Half of each batch is recorded, and the steps on which the inverse models agree least are dropped."""
+        """Return a real ratio of one half and the filter that drops steps with large disagreement."""
         return {"replay.real_ratio": 0.5, "filter": "disagreement"}
 
 

@@ -9,7 +9,7 @@ If several segments are sampled per pair (DWM-PQL), the reward is their mean and
 squared distance between two segments' (reward, next state). The distance is in the units of the network, where each
 entry spans [-1, 1], so that no dimension dominates.
 
-Differences: padded entries at an episode's end carry no loss (the paper does not say); `continuation` learns
+Differences: padded entries at an episode's end carry no loss (unspecified in the paper); `continuation` learns
 terminations, which the paper does not model; `prediction="sample"` predicts the clean window instead of the noise;
 `denoiser="mlp"` and half precision are for small machines.
 """

@@ -51,7 +51,7 @@ class DyDiffConfig(DenoiserConfig, ContinuationConfig):
     ensemble_size: PositiveInt = 7
     """One-step networks that are trained."""
     num_elites: PositiveInt = 5
-    """One-step networks that are used, those of least hold-out error."""
+    """One-step networks that are used, those with the lowest held-out error."""
     ensemble_width: PositiveInt = 200
     """Units per hidden layer of a one-step network."""
     ensemble_layers: PositiveInt = 4
@@ -106,7 +106,7 @@ class DyDiffConfig(DenoiserConfig, ContinuationConfig):
 
     @classmethod
     def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
-        """Long segments, real ratio alpha = .6 and a filter that selects eta = .6 (its default) by predicted return."""
+        """Return long segments, real ratio alpha = .6 and a filter that selects eta = .6 by predicted return."""
         return {
             "filter": "softmax",
             "replay.real_ratio": 0.6,

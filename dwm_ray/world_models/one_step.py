@@ -1,10 +1,10 @@
 """One-step model: an ensemble of Gaussian networks, rolled out with the policy, H calls for H steps.
 
 The baseline of DWM (arXiv 2402.03570: 4 x 256 units, softplus variance, maximum likelihood) and, with 7 members, 5
-elites by hold-out error and changes of state as targets, the first rollout of DyDiff (arXiv 2405.19189). The penalty is
+elites by held-out error and changes of state as targets, the first rollout of DyDiff (arXiv 2405.19189). The penalty is
 PQL's disagreement: the largest squared distance between two elites' mean predictions (reward and next state together),
 here in standard deviations of the data's rewards and changes, so that no unit dominates. Each member is used with the
-weights of its least hold-out error, and training ends when no member improves any more.
+weights of its lowest held-out error, and training ends when no member improves any more.
 
 Differences: mean and variance share a trunk; SiLU units; inputs and targets are standardised; members share batches.
 """
@@ -41,13 +41,13 @@ class OneStepConfig(ContinuationConfig):
     ensemble_size: PositiveInt = 7
     """Networks that are trained."""
     num_elites: PositiveInt = 5
-    """Networks that are used, those of least hold-out error."""
+    """Networks that are used, those with the lowest held-out error."""
     width: PositiveInt = 256
     """Units per hidden layer."""
     num_layers: PositiveInt = 4
     """Hidden layers."""
     patience: PositiveInt = 10
-    """Training ends after this many log lines (of 40) in which no network's hold-out error improved."""
+    """Training ends after this many log lines (of 40) in which no network's held-out error improved."""
     rollout_limit: PositiveInt = 100
     """Longest segment. The model itself has no limit, but its error grows with every step."""
     sample: bool = False

@@ -70,7 +70,7 @@ class SynthERConfig(PrecisionConfig):
 
     @classmethod
     def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
-        """Single transitions; half of each batch is recorded."""
+        """Return single transitions and a real ratio of one half."""
         return {"synthesis.horizon": 1, "replay.real_ratio": 0.5}
 
 

@@ -6,7 +6,7 @@ actions have no token, which is equivalent to masking them: as in DWM, segments 
 return-to-go. Sampling caches keys and values, so a step costs one token.
 
 The paper names layers, heads and the mask; the rest is ours: diagonal Gaussians over the standardised change of state
-and reward by maximum likelihood, as in the one-step model, because a squared error alone has no spread to sample from;
+and reward by maximum likelihood, as in the one-step model, because a squared error defines no distribution;
 a temperature on the spread, as in DWM; pre-norm blocks without dropout, which would use torch's global generator.
 """
 

@@ -78,7 +78,7 @@ def test_bootstrap_states() -> None:
 
 
 def test_values_of_the_wrong_shape_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"values are \[1, 1\], expected \[1, 3\]"):
+    with pytest.raises(ValueError, match=r"values are \[1, 1\]; expected \[1, 3\]"):
         lambda_return(REW, torch.ones(1, 3), VALUES[:, -1:], 0.5)
 
 

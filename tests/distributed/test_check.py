@@ -152,7 +152,7 @@ def test_the_program_exits_with_1_if_a_node_has_a_problem_and_creates_no_run(
 
 def test_the_check_refuses_options_of_a_run(train: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     assert train.main(["--check-cluster", "--in-process"]) == 2
-    assert "--check-cluster: makes no run" in capsys.readouterr().err
+    assert "--check-cluster: starts no run" in capsys.readouterr().err
 
 
 @pytest.mark.cluster

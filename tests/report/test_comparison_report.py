@@ -149,7 +149,7 @@ def test_a_comparison_that_has_just_begun_has_pages_and_tables(tmp_path: Path) -
 
 
 def test_folders_that_are_no_comparison_are_refused(tmp_path: Path, two: Path) -> None:
-    with pytest.raises(ValueError, match="is no comparison"):
+    with pytest.raises(ValueError, match="is not a comparison"):
         collect_comparison(tmp_path)
     make_task(tmp_path / "a")
     make_task(tmp_path / "b")

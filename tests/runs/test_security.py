@@ -73,7 +73,7 @@ def test_a_trial_is_named_by_its_content() -> None:
 @pytest.mark.parametrize("name", ["../../x-v0", "/etc/x-v0", "a/../../b-v0", "a\\b-v0", "-v0"])
 @pytest.mark.parametrize("download", [False, True])
 def test_a_minari_set_lies_in_minaris_folder(name: str, download: bool) -> None:
-    with pytest.raises(ValueError, match="is no id of a Minari dataset"):
+    with pytest.raises(ValueError, match="is not the id of a Minari dataset"):
         minari.read(name, download)
 
 
@@ -95,7 +95,7 @@ def test_a_recording_cannot_show_another_file(tmp_path: Path, how: str) -> None:
             layout = h5py.VirtualLayout((4, 2), "f8")
             layout[:] = h5py.VirtualSource(str(other), "observations", (4, 2))
             file.create_virtual_dataset("observations", layout)
-    with pytest.raises(ValueError, match=r"data.hdf5: 'observations' is kept in another file"):
+    with pytest.raises(ValueError, match=r"data.hdf5: 'observations' is stored in another file"):
         load_episodes("own", DataConfig(file=str(path)))
 
 

@@ -99,7 +99,7 @@ def test_a_state_with_a_missing_part_is_refused() -> None:
     trained.run(2)
     [state] = trained.state_dicts()
     del state["optimizer.critic.0.exp_avg"]
-    with pytest.raises(ValueError, match=r"'critic.0.exp_avg': found nothing, expected shape \[2, 5, 256\]"):
+    with pytest.raises(ValueError, match=r"'critic.0.exp_avg': found nothing; expected shape \[2, 5, 256\]"):
         trained.load_state_dicts([state])
 
 

@@ -22,7 +22,7 @@ def fused_adam(learning_rate: float, *groups: nn.Module) -> torch.optim.Adam:
 def descend(optimizer: torch.optim.Adam, loss: Tensor) -> None:
     """Make one step on a loss [], or [P] of a population, whose members share no weights.
 
-    Only the optimiser's parameters get gradients: an actor's loss through a critic costs no gradients of the critic.
+    Only the optimiser's parameters get gradients: an actor's loss computes no gradients of the critic's weights.
     """
     params = _params(optimizer)
     grads = torch.autograd.grad(loss, params, torch.ones_like(loss))
@@ -59,7 +59,7 @@ def _is_captured(x: Tensor) -> bool:
 
 
 def set_rate(optimizer: torch.optim.Adam, group: int, rate: float) -> None:
-    """Set the learning rate of a parameter group, in memory that keeps its place because CUDA graphs read it there.
+    """Set the learning rate of a parameter group, in place, because CUDA graphs read its memory.
 
     Its type is that of the device's kernel; on a CPU the steps equal those of a Python number.
     """
@@ -104,7 +104,7 @@ def _moment(state: dict[str, Tensor], key: str, param: Tensor) -> Tensor:
     expected = torch.Size() if key.endswith(".step") else param.shape
     if key not in state or state[key].shape != expected:
         found = list(state[key].shape) if key in state else "nothing"
-        raise ValueError(f"optimizer state {key!r}: found {found}, expected shape {list(expected)}")
+        raise ValueError(f"optimizer state {key!r}: found {found}; expected shape {list(expected)}")
     return state[key].to(param.device, copy=True)
 
 

@@ -1,7 +1,7 @@
 """Populations: P agents of one class that are trained by the same operations, each from its own batches.
 
 With P > 1 every parameter is stacked to [P, ...], and so are target networks and the optimisers' moments. Members share
-no weights and their losses are kept apart, so each member learns the same as alone, up to rounding. A member remains
+no weights and have separate losses, so each member learns the same as alone, up to rounding. A member remains
 an agent: its parameters are views of the stack, and it acts, is evaluated and is saved like any other.
 
 A population of one delegates to its agent, which makes exactly the updates that it makes alone. It therefore works for
@@ -73,7 +73,7 @@ class Population:
         ]
 
     def load_optimizer_states(self, states: Sequence[dict[str, Tensor]]) -> None:
-        """Load `optimizer_states` of members that have made equally many updates. Load weights into the members."""
+        """Load `optimizer_states` of members that have made equally many updates; weights are loaded by the members."""
         first = states[0]
         if self._is_single:
             return self._agent.load_optimizer_state(first)
@@ -82,12 +82,12 @@ class Population:
 
 
 def _only_member(segments: Segments) -> Segments:
-    """Batch [B, ...] of a population of one, from [1, B, ...]."""
+    """Return the batch [B, ...] of a population of one from [1, B, ...]."""
     return segments.map(lambda part: part[0])
 
 
 def _stack(members: Sequence[Agent]) -> Agent:
-    """Agent with parameters [P, ...], of which the members' parameters become views."""
+    """Return an agent with parameters [P, ...]; the members' parameters become views of them."""
     options = _check_members(members)
     stack = copy.deepcopy(members[0])
     for name, axes in options.items():
@@ -100,7 +100,7 @@ def _stack(members: Sequence[Agent]) -> Agent:
 
 
 def _member_values(members: Sequence[Agent], name: str, axes: int) -> float | Tensor:
-    """One option of all members, in the form of `Agent.member_values`."""
+    """Return one option of all members, in the form of `Agent.member_values`."""
     values = [getattr(member.member_values, name) for member in members]
     if len(set(values)) == 1:
         return values[0]

@@ -25,7 +25,7 @@ def lambda_return(rew: Tensor, discount: Tensor, values: Tensor, lam: float) -> 
     shapes.
     """
     if values.shape != rew.shape and not (lam == 1 and values.shape == rew[..., :1].shape):
-        raise ValueError(f"values are {list(values.shape)}, expected {list(rew.shape)} (or [B, 1] when lambda is 1)")
+        raise ValueError(f"values are {list(values.shape)}; expected {list(rew.shape)} (or [B, 1] when lambda is 1)")
     decay = torch.cumprod(lam * discount, dim=-1)
     stepwise = rew + (1 - lam) * discount * values
     tail = decay[..., -1] * values[..., -1]

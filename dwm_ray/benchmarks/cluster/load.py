@@ -1,7 +1,7 @@
 """Saturation of the index of the replay buffer under many simulated samplers and readers.
 
 The buffer actor and its calls are real; samplers and readers are simulated (`load_generator`). Blocks are not written
-to disk, because writing is the work of samplers: `buffer_bytes` is large, and nothing is read back.
+to disk, because samplers write them: `buffer_bytes` is large, and nothing is read back.
 
 Delays that are measured in a window of some seconds:
 

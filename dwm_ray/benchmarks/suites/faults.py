@@ -1,4 +1,4 @@
-"""Provoke faults in sweeps on an own cluster: `dwm_ray.benchmarks.cluster.faults`."""
+"""Provoke faults in sweeps on a separate cluster: `dwm_ray.benchmarks.cluster.faults`."""
 
 from __future__ import annotations
 

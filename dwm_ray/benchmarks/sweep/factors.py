@@ -97,5 +97,5 @@ def stream_learner_cpu_s(run: ObservedRun) -> float:
 
 
 def other_cpu_s(run: ObservedRun) -> float:
-    """Return CPU seconds per trial that are no useful work; what starts once is divided among the trials."""
+    """Return CPU seconds per trial that are not useful work; shared start-up costs are divided among the trials."""
     return run.other_cpu_s / len(run.costs.learners)

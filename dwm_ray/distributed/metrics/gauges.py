@@ -58,7 +58,7 @@ FAMILIES: dict[str, dict[str, str]] = {
         "max_rss_bytes": "Peak resident memory of the learner's process",
         "cpu_s": "CPU seconds that the learner has spent since it last started",
         "gpu_bytes": "GPU memory that torch holds in this process",
-        "seconds": "Seconds of work, including those before a restart",
+        "seconds": "Seconds of training, including those before a restart",
     },
     "world_model": {
         "update": "Gradient updates",
@@ -66,7 +66,7 @@ FAMILIES: dict[str, dict[str, str]] = {
         "holdout_loss": "Loss of the averaged weights on held-out windows",
         "max_rss_bytes": "Peak resident memory of the process",
         "cpu_s": "CPU seconds that the training has spent since it last started",
-        "seconds": "Seconds of work, including those before a restart",
+        "seconds": "Seconds of training, including those before a restart",
         "gpu_bytes": "GPU memory that torch holds in this process",
     },
     "storage": {

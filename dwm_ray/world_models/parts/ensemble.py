@@ -1,7 +1,7 @@
 """Ensemble of equal MLPs as one network: members are a leading dimension of every product (one bmm per layer).
 
 Members differ by their initial weights and train on the same batches, as in deep ensembles (arXiv 1612.01474).
-`BestMembers` retains each member at its least hold-out error and counts observations without improvement, as MBPO
+`BestMembers` retains each member at its lowest held-out error and counts observations without improvement, as MBPO
 (arXiv 1906.08253) does for the ensemble that DyDiff uses.
 """
 
@@ -48,12 +48,12 @@ class EnsembleMLP(nn.Module):
 
 
 class BestMembers(nn.Module):
-    """Copies of each member's weights at its least hold-out error, in buffers, so that a checkpoint contains them."""
+    """Copies of each member's weights at its lowest held-out error, in buffers, so that a checkpoint contains them."""
 
     MIN_GAIN = 0.01
-    """Least relative decrease of the error that counts as an improvement."""
+    """Minimum relative decrease of the error that counts as an improvement."""
 
-    error: Tensor  # [E] least errors so far
+    error: Tensor  # [E] lowest errors so far
     stale: Tensor  # [] int64: observations since the last improvement of any member
 
     def __init__(self, ensemble: EnsembleMLP) -> None:

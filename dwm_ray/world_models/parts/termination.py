@@ -1,4 +1,4 @@
-"""Termination head: the learned stand-in for a task's termination rule in models that predict states.
+"""Termination head: a learned termination rule for models that predict states.
 
 A logistic network on the state after a step predicts whether the step terminated the task. It trains next to a model,
 on the same windows, and shares no weight with it. A generated segment ends at the first state that is more likely

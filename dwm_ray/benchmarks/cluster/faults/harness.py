@@ -1,4 +1,4 @@
-"""Fault harness: a cluster on this machine, sweeps in processes of their own, and the processes of their actors."""
+"""Fault harness: a cluster on this machine, sweeps in separate processes, and the processes of their actors."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def wait(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep in a process of its own."""
+    """A sweep in a separate process."""
 
     process: subprocess.Popen[bytes]
     run: Path

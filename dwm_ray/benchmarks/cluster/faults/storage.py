@@ -1,4 +1,4 @@
-"""A disk that blocks for a while, and a full disk: a file system of its own in a file."""
+"""A disk that blocks for a while, and a full disk: a file system in a file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dwm_ray.benchmarks.cluster.faults.killed import ENDLESS, SMALL, wait_for_bl
 from dwm_ray.benchmarks.cluster.faults.outcome import Outcome
 
 SIZE_MB = 2048
-"""More than the endless stream fills; the file only occupies what is written."""
+"""Size of the disk image, larger than the stream; the file is sparse."""
 BLOCKED_S = 6.0
 SIZES = [
     *("--training.num-updates", "1500", "--training.log-every", "100", "--training.checkpoint-every", "400"),
