@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, PlainSerializer, ValidationError, model_validator
 
-from dwm_ray import __version__, registry
+from dwm_ray import registry
 from dwm_ray.errors import reason
 from dwm_ray.options import PluginConfig, RunOptions
 
@@ -51,7 +51,7 @@ class RunConfig(RunOptions):
         except ValidationError as error:
             raise ValueError(
                 f"{source}: stored options do not fit this version of dwm_ray ({reason(error)}); expected a run of "
-                f"version {__version__}"
+                "this version"
             ) from error
 
     def with_values(self, values: dict[str, Any]) -> RunConfig:

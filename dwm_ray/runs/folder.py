@@ -77,6 +77,7 @@ class RunFolder:
         root = Path(where)
         if not (root / "config.json").is_file():
             raise ValueError(f"{root} is not a run folder: it has no config.json")
+        _refuse_old(root)
         return RunFolder.of_path(root)
 
     @staticmethod
@@ -207,7 +208,18 @@ def _open_stored(storage: Storage, parent: Path | None) -> RunFolder:
         raise ValueError(f"{storage} is not a run folder: it has no config.json")
     run = RunFolder.synced_copy(storage, parent / storage.name if parent else work_folder(storage.child("seen")))
     run.pull()
+    _refuse_old(run.root)
     return run
+
+
+def _refuse_old(root: Path) -> None:
+    """Raise ValueError for a run of a version whose options and files had other names."""
+    record = read_json(root / "config.json")
+    options = record.get("run", {}) if isinstance(record, dict) else {}
+    if "lead_blocks" in options.get("cluster", {}):  # the name of `cluster.prefetch_blocks` before
+        raise ValueError(
+            f"{root / 'config.json'}: written by an older version of dwm_ray; expected a run of this version"
+        )
 
 
 def _is_synced(name: str, weights: bool) -> bool:

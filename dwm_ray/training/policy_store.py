@@ -43,8 +43,9 @@ def load_agent(folder: Path, device: torch.device) -> tuple[Agent, dict[str, Any
         ValueError: The folder has no agent that this version can read.
     """
     tensors, meta = tensor_files.load(folder, NAME, device)
+    config = RunConfig.stored(meta.get("config"), folder)
     try:
-        config, spaces = RunConfig.model_validate(meta["config"]), Spaces(**meta["spaces"])
+        spaces = Spaces(**meta["spaces"])
         agent: Agent = config.agent.plugin(config.agent, spaces, _stats(meta["stats"]), config.training)
         if agent.plans:
             agent.attach(_untrained_model(config, spaces), config.synthesis.target_rtg)

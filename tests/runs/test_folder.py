@@ -80,3 +80,9 @@ def test_a_truncated_file_is_ignored_with_a_warning(tmp_path: Path, caplog: pyte
     assert status_of(tmp_path) == "pending"
     assert not is_trained(tmp_path)
     assert str(path) in caplog.text
+
+
+def test_a_run_of_an_older_version_is_refused(tmp_path: Path) -> None:
+    write_json(tmp_path / "config.json", {"run": {"cluster": {"lead_blocks": 64}}})
+    with pytest.raises(ValueError, match="written by an older version of dwm_ray; expected a run of this version"):
+        RunFolder.open(tmp_path)
