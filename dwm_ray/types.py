@@ -162,7 +162,6 @@ class Segments:
         return self.map(lambda x: x[rows])
 
     def to(self, device: torch.device | str) -> Segments:
-        """Return the segments on a device."""
         return self.map(lambda x: x.to(device, non_blocking=True))
 
     def prefix(self, horizon: int) -> Segments:

@@ -41,11 +41,7 @@ class Counters:
             logger.warning("%s; the displayed progress is not up to date", error)
 
     def write(self) -> None:
-        """Write the final counters and push the journals that they count.
-
-        Raises:
-            StorageFailed: The storage does not accept them.
-        """
+        """Write the final counters and push the journals that they count; raise StorageFailed if the storage fails."""
         self._write(push=True)
 
     def _write(self, push: bool) -> None:

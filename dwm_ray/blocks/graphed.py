@@ -21,11 +21,7 @@ OPTION = "execution.sampler_cuda_graphs"
 
 
 class CudaGraphSampler:
-    """A `SegmentSampler` that replays a world model on batches of `num_rows`.
-
-    Raises:
-        ValueError: The model or its device does not support CUDA graphs.
-    """
+    """A `SegmentSampler` that replays a world model on batches of `num_rows`; ValueError if it does not support that."""
 
     def __init__(self, model: WorldModel, num_rows: int) -> None:
         device = next(model.parameters()).device

@@ -33,9 +33,7 @@ class SegmentSampler(Protocol):
     def max_horizon(self) -> int: ...
 
     @property
-    def imagine(self) -> Callable[..., Segments]:
-        """See `WorldModel.imagine`."""
-        ...
+    def imagine(self) -> Callable[..., Segments]: ...
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -61,11 +59,7 @@ class MicroBatching:
         return _MicroBatched(model, self)
 
     def split(self, num_rows: int, error: Exception) -> None:
-        """Halve the micro-batch size after `error` on a batch of `num_rows`.
-
-        Raises:
-            MemoryError: The size would fall below `MIN_ROWS`.
-        """
+        """Halve the micro-batch size after `error` on `num_rows` rows; raise MemoryError below `MIN_ROWS`."""
         rows = min(num_rows, self.max_rows or num_rows)
         if rows // 2 < MIN_ROWS:
             raise MemoryError(f"out of memory with a micro-batch of {rows} rows; a smaller one is not tried") from error

@@ -50,6 +50,5 @@ class ClusterServices:
 
 
 def actor_options(needs: Resources) -> dict[str, Any]:
-    """Return resources as options of an actor."""
     named = {name: amount for name, amount in needs.items() if name not in ("CPU", "GPU")}
     return {"num_cpus": needs["CPU"], "num_gpus": needs.get("GPU", 0), "resources": named}

@@ -119,11 +119,7 @@ def _option(text: str, part: str) -> tuple[str, Value]:
 
 
 def path_of(name: str) -> str:
-    """Return the dotted path of a search axis or of an option.
-
-    Raises:
-        ValueError: The name is neither, or the option must be equal for all methods.
-    """
+    """Return the dotted path of an axis or option; raise ValueError if it is unknown or equal for all methods."""
     axes = dimensions()
     if name not in axes and name.split(".")[0] not in RunConfig.model_fields:
         raise ValueError(f"unknown option {name!r}{suggest(name, list(axes))} (or a dotted path, agent.return_lambda)")
@@ -161,7 +157,6 @@ def _refuse_idle(base: RunConfig, paths: list[str]) -> None:
 
 
 def _equalised(config: RunConfig, run: RunConfig) -> RunConfig:
-    """Return the configuration with the options of `EQUAL` from the run."""
     training = config.training.model_copy(update={"num_updates": run.training.num_updates})
     shared = {name: getattr(run, name) for name in EQUAL if "." not in name}
     return RunConfig.model_validate({**dict(config), **shared, "training": training})
@@ -170,11 +165,7 @@ def _equalised(config: RunConfig, run: RunConfig) -> RunConfig:
 def make_comparison(
     options: ComparisonConfig, run: RunConfig, profile: Profile, given: Collection[str] = ()
 ) -> list[Entry]:
-    """Return every method with one trial per seed.
-
-    Raises:
-        ValueError: A method is unknown, cannot run, or is named twice.
-    """
+    """Return every method with one trial per seed; raise ValueError for unknown, infeasible or repeated methods."""
     if len(options.methods) < 2:
         raise ValueError(f"--methods {' '.join(options.methods)}: expected two methods or more")
     entries = [_entry(parse_method(text), options.seeds, run, profile, given) for text in options.methods]

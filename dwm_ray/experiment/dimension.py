@@ -23,5 +23,4 @@ class Dimension:
     """(group, plug-in) that replaces the run's own plug-in if that one lacks the option."""
 
     def for_profile(self, profile: str) -> tuple[Value, ...]:
-        """Return the values that a profile searches."""
         return self.small if profile == "laptop" else self.values

@@ -13,7 +13,6 @@ def world_model_label(name: str | None) -> str:
 
 
 def agent_label(name: str) -> str:
-    """Return the printed name of an agent."""
     return _label("agents", name)
 
 

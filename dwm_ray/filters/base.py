@@ -29,7 +29,6 @@ class RatioConfig(FilterConfig):
 
     @property
     def selected_fraction(self) -> float:
-        """See `FilterConfig.selected_fraction`."""
         return self.keep_ratio
 
 

@@ -23,7 +23,6 @@ class DisagreementConfig(FilterConfig):
 
     @property
     def selected_fraction(self) -> float:
-        """See `FilterConfig.selected_fraction`."""
         return self.quantile
 
 

@@ -71,7 +71,6 @@ class Ring:
             self.num_added += len(rows)
 
     def _mark_new(self, place: slice) -> None:
-        """Mark the rows at `place` as new."""
         self._evicted_sampled += self._was_sampled[place].sum()
         self._was_sampled[place] = False
 

@@ -31,7 +31,6 @@ class Selection:
         return self.horizon if self.transitions else 1
 
     def shape(self, block: SegmentShape) -> SegmentShape:
-        """Return the shape of the rows selected from blocks of shape `block`."""
         return replace(block, horizon=1 if self.transitions else self.horizon, num_actions=1)
 
     def apply(self, segments: Segments, generator: torch.Generator) -> Segments:

@@ -25,11 +25,7 @@ Json = dict[str, Any]
 
 
 def collect_results(run: Path) -> Json:
-    """Return the results of a run folder, ready for results.json.
-
-    Raises:
-        ValueError: `run` is not a run folder or holds a broken file.
-    """
+    """Return the content of results.json; raise ValueError if `run` is not a run folder or holds a broken file."""
     folder = RunFolder.open(run)
     config = _read(folder.config) or {}
     if "run" not in config:

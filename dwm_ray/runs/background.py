@@ -11,11 +11,7 @@ from contextlib import contextmanager
 def in_background(
     name: str, work: Callable[[threading.Event], None], patience_s: float | None = None
 ) -> Iterator[None]:
-    """Run `work` in a daemon thread.
-
-    At the end of the block the event is set, and the thread is joined for up to `patience_s` seconds (indefinitely if
-    None).
-    """
+    """Run `work` in a thread; after the block, set the event and join for up to `patience_s` (None: no limit)."""
     stop = threading.Event()
     thread = threading.Thread(target=work, args=(stop,), name=name, daemon=True)
     thread.start()

@@ -48,11 +48,7 @@ class RunFolder:
 
     @staticmethod
     def create(parent: Path, task: str, storage: Storage | None = None) -> RunFolder:
-        """Create a folder named by task and time; with a storage, the run is stored in a folder of that name there.
-
-        Raises:
-            ValueError: The parent cannot be written.
-        """
+        """Create a folder named by task and time, here and in the storage; raise ValueError if that fails."""
         name = f"{re.sub('[^A-Za-z0-9._-]', '-', task)}-{time.strftime('%Y%m%d-%H%M%S')}"
         name += f"-{secrets.token_hex(3)}" if storage else ""  # other machines create runs there in the same second
         candidates = [parent / (name + suffix) for suffix in ("", *(f"-{n}" for n in range(2, 100)))]
@@ -67,11 +63,7 @@ class RunFolder:
 
     @staticmethod
     def open(where: Path | str, parent: Path | None = None) -> RunFolder:
-        """Open a run at a path, or at an address in a storage, which is copied to `parent` or a temporary folder.
-
-        Raises:
-            ValueError: There is no run.
-        """
+        """Open a run at a path, or copy one from a storage to `parent` or a temporary folder; raise ValueError without one."""
         if "://" in str(where):
             return _open_stored(Storage.parse(str(where)), parent)
         root = Path(where)
@@ -88,11 +80,7 @@ class RunFolder:
 
     @staticmethod
     def synced_copy(storage: Storage, root: Path) -> RunFolder:
-        """Make a folder the synchronised copy of a storage, without fetching anything yet.
-
-        Raises:
-            ValueError: The folder contains something else.
-        """
+        """Make a folder the (empty) synchronised copy of a storage; raise ValueError if it has other content."""
         if root.exists() and any(root.iterdir()) and RunFolder.of_path(root).storage != storage:
             raise ValueError(f"{root} exists and is not a copy of {storage}; choose another --output")
         root.mkdir(parents=True, exist_ok=True)

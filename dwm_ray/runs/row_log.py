@@ -19,7 +19,6 @@ class RowLog:
         part.replace(path)
 
     def append(self, row: dict[str, Any]) -> None:
-        """Write a row."""
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
 

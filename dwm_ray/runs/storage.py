@@ -116,7 +116,6 @@ class Storage:
         return replace(self, path=str(PurePosixPath(self.path).parent))
 
     def child(self, name: str) -> Storage:
-        """Return a folder in this storage."""
         return replace(self, path=self._at(name))
 
     def filesystem(self) -> fs.FileSystem:

@@ -35,11 +35,7 @@ def save(folder: Path, name: str, tensors: dict[str, Tensor], meta: dict[str, An
 
 
 def load(folder: Path, name: str, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Load a checkpoint that `save` has written.
-
-    Raises:
-        ValueError: The folder has no such checkpoint or a broken one.
-    """
+    """Load a checkpoint that `save` has written; raise ValueError if it is missing or broken."""
     with _reading(folder, name):
         meta = json.loads((folder / f"{name}.json").read_text())
         return load_file(folder / f"{name}.safetensors", device=str(device)), meta

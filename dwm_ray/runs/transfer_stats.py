@@ -18,7 +18,6 @@ class TransferStats:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, **amounts: float) -> None:
-        """Add to the totals."""
         with self._lock:
             for name, amount in amounts.items():
                 self.counts[name] += amount

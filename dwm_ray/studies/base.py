@@ -128,7 +128,6 @@ class Study:
 
 
 def studies() -> dict[str, Study]:
-    """Return all studies by name."""
     folder = importlib.import_module("dwm_ray.studies").__path__
     modules = (importlib.import_module(f"dwm_ray.studies.{info.name}") for info in pkgutil.iter_modules(folder))
     return {module.STUDY.name: module.STUDY for module in modules if hasattr(module, "STUDY")}
@@ -181,7 +180,6 @@ def _of_run(context: StudyContext, run: RunFolder) -> list[Subject]:
 
 
 def _run_with(context: StudyContext, model: WorldModel) -> RunConfig:
-    """Return the options of the run with this world model."""
     agent = profiles.name_of(context.config.agent)
     base = profiles.with_method(context.config, context.profile, model.config.plugin_name(), agent)
     return RunConfig.model_validate({**dict(base), "world_model": model.config})

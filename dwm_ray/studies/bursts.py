@@ -97,7 +97,6 @@ def _learner(context: StudyContext, config: RunConfig, model: WorldModel | None,
 
 
 def _short(config: RunConfig, bursts: Bursts) -> RunConfig:
-    """Return the run with a stream of one burst."""
     return config.with_values({"synthesis.num_segments": bursts.segments, "synthesis.block_rows": bursts.segments})
 
 

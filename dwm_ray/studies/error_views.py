@@ -65,7 +65,6 @@ class Reference:
 
 
 def tables(measured: list[Measured], reference: Reference) -> list[Table]:
-    """Return all tables that have rows."""
     rewards = [(one.label, DRIVERS[error.driven_by], error.rew_mse) for one in measured for error in one.errors]
     found = [
         _table("Mean squared error of states", "driven by", _state_rows(measured, reference), OWN_SAMPLES_NOTE),
@@ -114,7 +113,6 @@ def _longest(measured: list[Measured]) -> list[ModelError]:
 
 
 def figures(measured: list[Measured], reference: Reference) -> list[Figure]:
-    """Return all figures."""
     found = [_distance_figure(measured, reference)]
     return [_error_figure(measured, reference), *found] if any(one.errors for one in measured) else found
 

@@ -38,7 +38,6 @@ def read(work: Callable[[], object], units: int, repeats: int, device: torch.dev
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds of one call."""
     if device.type != "cuda":
         started = time.process_time()
         work()

@@ -104,7 +104,6 @@ class GoalAwareVector(gymnasium.ObservationWrapper):
         self.observation_space = Box(low, high, dtype=low.dtype)
 
     def observation(self, observation: dict[str, Any]) -> np.ndarray:
-        """Return the observation as a vector."""
         return as_vector(f"environment {self._env_id!r}", self._env_id, observation)
 
 

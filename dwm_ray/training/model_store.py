@@ -29,11 +29,7 @@ def save_model(folder: Path, model: WorldModel, meta: dict[str, Any]) -> None:
 
 
 def load_model(folder: Path, device: torch.device | str = "cpu") -> WorldModel:
-    """Load a saved model for sampling on `device`.
-
-    Raises:
-        ValueError: The folder contains no model that this version reads.
-    """
+    """Load a saved model for sampling on `device`; raise ValueError if this version cannot read it."""
     tensors, description = tensor_files.load(folder, NAME)
     try:
         cls = registry.find("world_models", description["name"])

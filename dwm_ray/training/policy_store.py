@@ -37,11 +37,7 @@ def save_agent(folder: Path, agent: Agent, config: RunConfig, task_data: TaskDat
 
 
 def load_agent(folder: Path, device: torch.device) -> tuple[Agent, dict[str, Any]]:
-    """Return the agent of a checkpoint folder and its description.
-
-    Raises:
-        ValueError: The folder has no agent that this version can read.
-    """
+    """Return agent and description of a checkpoint folder; raise ValueError if this version cannot read it."""
     tensors, meta = tensor_files.load(folder, NAME, device)
     config = RunConfig.stored(meta.get("config"), folder)
     try:

@@ -139,7 +139,6 @@ class WorldModelTrainer:
         self._generator.manual_seed(hash((self.model.config.seed, rank, self.update)) % 2**63)
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Load `state_dict`."""
         self.model.load_state_dict(unprefixed("model", state))
         self._averaged.load_state_dict(unprefixed("averaged", state))
         moments: dict[int, dict[str, Tensor]] = defaultdict(dict)

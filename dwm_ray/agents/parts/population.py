@@ -45,11 +45,9 @@ class Population:
         return self.learn(segments, generators, self.next_update_kind())
 
     def next_update_kind(self) -> int:
-        """See `Agent.next_update_kind`."""
         return self._agent.next_update_kind()
 
     def sample_noise(self, segments: Segments, generators: MemberGenerators) -> Noise:
-        """See `Agent.sample_noise`."""
         if self._is_single:
             return self._agent.sample_noise(_only_member(segments), generators[0])
         return self._agent.sample_noise(segments, generators)

@@ -93,11 +93,7 @@ class Inspector:
 
 
 def inspect_cluster(output: Path, storage: str | None = None) -> tuple[Facts, list[Node]]:
-    """Return the driver's facts and every alive node of the connected cluster.
-
-    Raises:
-        ValueError: The driver cannot write `output`, or `storage` if it is given.
-    """
+    """Return the driver's facts and every alive node; raise ValueError if the driver cannot write the storage."""
     alive = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: str(node["NodeManagerHostname"]))
     with folder_probe(output) if storage is None else probe_file(Storage.parse(storage), "--storage") as (probe, token):
         inspectors = [_start_inspector(node["NodeID"]) for node in alive]
@@ -149,7 +145,6 @@ def read_probe(probe: str, token: str) -> tuple[str | None, float | None]:
 
 
 def local_facts(probe: str, token: str) -> Facts:
-    """Return the facts of this process."""
     gpus = tuple(_gpu(index) for index in range(torch.cuda.device_count()))
     free = shutil.disk_usage(tempfile.gettempdir()).free
     return Facts(local_versions(), gpus, free, *read_probe(probe, token))

@@ -30,7 +30,6 @@ class ScalingLimits:
     """Maximum number of nodes of all types together."""
 
     def nodes(self) -> list[Resources]:
-        """Return all nodes of all types."""
         return [resources for resources, count in self.types for _ in range(count)]
 
 
@@ -48,7 +47,6 @@ def scaling_limits() -> ScalingLimits | None:
 
 
 def parse_limits(file: dict[str, Any]) -> ScalingLimits:
-    """Return the scaling limits of a parsed cluster file."""
     types = dict(file.get("available_node_types") or {})
     types.pop(file.get("head_node_type"), None)
     max_nodes = file.get("max_workers", 0)
@@ -59,7 +57,6 @@ def parse_limits(file: dict[str, Any]) -> ScalingLimits:
 
 
 def nodes_offering(nodes: list[Resources], name: str) -> list[Resources]:
-    """Return the nodes that offer a resource."""
     return [node for node in nodes if node.get(name, 0) > 0]
 
 

@@ -21,13 +21,11 @@ COUNTED = ("segments_sampled", "segments_dropped", "segments_consumed")
 
 
 def statuses(run: Path) -> dict[str, str]:
-    """Return {trial: status}."""
     found = {path.name: read_json(path / "status.json") for path in sorted((run / "trials").glob("*"))}
     return {name: (status or {"status": "pending"})["status"] for name, status in found.items()}
 
 
 def with_status(run: Path, wanted: str) -> list[str]:
-    """Return the trials with a status."""
     return [name for name, status in statuses(run).items() if status == wanted]
 
 

@@ -116,7 +116,6 @@ class FaultHarness:
         return Sweep(started.process, folders[0].parent, started.log)
 
     def resume(self, run: Path) -> Sweep:
-        """Resume a sweep."""
         started = self._start("--resume", str(run))
         return Sweep(started.process, run, started.log)
 
