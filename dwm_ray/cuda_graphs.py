@@ -54,10 +54,7 @@ class CudaCapture:
         return result
 
     def record(self, call: Callable[[], T], generators: Sequence[torch.Generator]) -> tuple[T, Callable[[], None]]:
-        """Record a call while other threads, such as a prefetcher, may use the GPU.
-
-        Each graph has its own memory, so that kinds may follow each other in any order.
-        """
+        """Record a call, in separate memory, while other threads such as a prefetcher may use the GPU."""
         graph = torch.cuda.CUDAGraph()
         for generator in generators:
             graph.register_generator_state(generator)
@@ -79,10 +76,7 @@ def capture_on(device: torch.device, option: str) -> Capture:
 
 
 class Graphs(Generic[T]):
-    """Graphs of one function, one per kind of call.
-
-    `generators` are all generators that calls use. Errors name `option`.
-    """
+    """Graphs of one function, one per kind of call; `generators` are all generators that calls use."""
 
     def __init__(self, capture: Capture, generators: Sequence[torch.Generator], option: str) -> None:
         self._capture, self._generators, self._option = capture, tuple(generators), option

@@ -56,10 +56,7 @@ class PluginConfig(Frozen):
 
     @classmethod
     def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
-        """Return defaults of other options in a run with this plug-in, by dotted path.
-
-        Flags override them. A path into a plug-in that lacks the option is ignored.
-        """
+        """Return defaults of other options in a run with this plug-in, by dotted path; flags override them."""
         return {}
 
     def check(self, run: RunOptions) -> None:

@@ -24,11 +24,7 @@ BASES = {"world_models": "WorldModel", "agents": "Agent", "filters": "Filter"}
 
 @cache
 def plugins(kind: str) -> dict[str, type]:
-    """Return all plug-ins of a kind ('world_models', 'agents', 'filters') by name, in alphabetical order.
-
-    Raises:
-        ValueError: An entry point cannot be loaded, or its name is taken.
-    """
+    """Return all plug-ins of a kind ('world_models', ...) by name, sorted; raise ValueError for bad entry points."""
     base = getattr(importlib.import_module(f"dwm_ray.{kind}.base"), BASES[kind])
     found = _in_package(f"dwm_ray.{kind}", base)
     for entry in entry_points(group=f"dwm_ray.{kind}"):

@@ -91,10 +91,7 @@ def methods_help() -> str:
 def begin(
     console: Console, own: Command, config: RunConfig, profile: Profile, given: list[str]
 ) -> tuple[Path, Opened | None]:
-    """Create the comparison's folder with a run folder per task and return it, opened if there is one task.
-
-    Bad input raises ValueError before anything is written.
-    """
+    """Create the comparison's folder with a run folder per task; return it, opened if there is one task."""
     options = ComparisonConfig(methods=own.methods, seeds=own.seeds)
     configs = tasks_of(own.tasks, config)
     plans = [make_comparison(options, each, profile, given) for each in configs]
@@ -150,10 +147,7 @@ def execute(console: Console, opened: Opened, seconds: Callable[[], float], own:
 
 
 def execute_apart(root: Path, own: PopulationOptions) -> None:
-    """Run one of several tasks in its own process, whose cluster services end with it.
-
-    The exit code is ignored: the run folder shows which trials have failed.
-    """
+    """Run one of several tasks in its own process and cluster; the run folder shows which trials have failed."""
     words = ["--resume", str(root), *(["--in-process"] if own.in_process else [])]
     words += [f"--population={own.population}"] if own.population else []
     task = subprocess.Popen([sys.executable, __file__, *words])

@@ -90,10 +90,7 @@ def axes_help() -> str:
 def checked_plan(
     sweep: SweepConfig, config: RunConfig, profile: Profile, given: list[str], own: PopulationOptions
 ) -> Plan:
-    """Return the sweep's trials.
-
-    Raises ValueError if none can run, and if scores decide about trials that run in populations or without Ray.
-    """
+    """Return the sweep's trials; raise ValueError if none can run or scores cannot decide about them."""
     if uses_scores(sweep):
         expected = "expected --search grid or random and --scheduler fifo"
         if (own.population or 1) > 1:

@@ -108,10 +108,7 @@ class CQL(Agent):
     def _samples(
         self, segments: Segments, policy: tuple[Tensor, Tensor], generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Sample unit actions [B, 3N, A] for the conservative term, with the log-densities [B, 3N] of their sources.
-
-        The sources are the uniform distribution and the policy at the start state and at the state after it.
-        """
+        """Sample unit actions [B, 3N, A] for the conservative term, with the log-densities [B, 3N] of their sources."""
         following = self.actor(self.scaling.obs(segments.obs[:, 1]))
         mean, log_std = (torch.stack(pair, 1).unsqueeze(2) for pair in zip(policy, following, strict=True))
         batch, size, num = len(mean), self.spaces.act_size, self.config.num_sampled_actions

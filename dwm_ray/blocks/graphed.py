@@ -21,7 +21,7 @@ OPTION = "execution.sampler_cuda_graphs"
 
 
 class CudaGraphSampler:
-    """A `SegmentSampler` that replays a world model on batches of `num_rows`; ValueError if it does not support that."""
+    """A `SegmentSampler` that replays a world model on batches of `num_rows`; ValueError if that is not supported."""
 
     def __init__(self, model: WorldModel, num_rows: int) -> None:
         device = next(model.parameters()).device

@@ -44,10 +44,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 class MicroBatching:
-    """Micro-batch size of one process: unlimited until memory runs out, then halved each time.
-
-    The size never grows again, because the memory shortage may return.
-    """
+    """Micro-batch size of one process: unlimited until memory runs out, then halved each time; it never grows again."""
 
     def __init__(self, on_split: Callable[[], None] = lambda: None) -> None:
         self.max_rows: int | None = None

@@ -133,7 +133,7 @@ def _progress(phase: Phase) -> tuple[str, str]:
 
 
 def failure(state: RunState, trial_id: str | None, height: int) -> RenderableType:
-    """Return the cause of the last failure, or of one trial, on `height` lines; raise ValueError for an unknown trial."""
+    """Return the cause of the last failure, or of a trial, on `height` lines; raise ValueError without such a trial."""
     failed = [trial for trial in state.trials if trial.status == "failed"]
     failed.sort(key=lambda trial: (trial.folder / "status.json").stat().st_mtime)
     chosen = [trial for trial in state.trials if trial.folder.name == trial_id] if trial_id else failed[-1:]

@@ -18,10 +18,7 @@ TIMEOUT_S = 30.0
 
 
 def fetch(url: str, target: Path, on_progress: OnProgress) -> Path:
-    """Download to `target` through `target.part`, which a later call continues; return `target`.
-
-    Raises ValueError if the address cannot be reached, the disk is too small, or the file is incomplete.
-    """
+    """Download to `target` through `target.part`, which a later call continues; raise ValueError if that fails."""
     part = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -11,10 +11,7 @@ from dwm_ray.types import DataStats, Episodes
 
 @lru_cache(maxsize=4)
 def return_to_go(episodes: Episodes, discount: float) -> np.ndarray:
-    """Return the discounted reward from each row to the end of its episode, [N] float32, summed in float64.
-
-    The read-only result is computed once per process.
-    """
+    """Return the discounted reward from each row to its episode's end, [N] float32, read-only, cached per process."""
     ends = (episodes.terminated | episodes.truncated).tolist()
     rewards = episodes.rew.astype(np.float64).tolist()
     out = np.empty(len(rewards))

@@ -42,10 +42,7 @@ class TaskData:
         return DataIdentity(self.episodes.card.fingerprint, self.task.rtg_scale)
 
     def start_pairs(self, discount: float, device: torch.device) -> Segments:
-        """Return all recorded transitions as segments of length 1 on `device`.
-
-        They are computed once per process and share their memory with every other caller: do not modify them.
-        """
+        """Return all recorded transitions as segments of length 1, cached per process: do not modify them."""
         return real_segments(self.episodes, discount, device)
 
 

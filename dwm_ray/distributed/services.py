@@ -32,10 +32,7 @@ class ClusterServices:
 
     @staticmethod
     def start(config: RunConfig, run: RunFolder, data: DataIdentity, placement: Placement) -> ClusterServices:
-        """Start the actors; they live as long as the calling process.
-
-        Buffer and leases stay on this node, since other nodes may be removed.
-        """
+        """Start the actors on this node, since others may be removed; they live as long as the calling process."""
         cluster = config.cluster
         needs = actor_options(placement.sampler)
         names = tuple(f"sampler-{number}" for number in range(cluster.num_samplers))

@@ -139,10 +139,7 @@ class Simulator:
         return next_obs, rew, valid
 
     def step(self, obs: np.ndarray, act: np.ndarray) -> tuple[np.ndarray, float] | None:
-        """Return (next state [O], reward) of an action [A] in a state [O].
-
-        Returns None if the state is not fully known or the simulator becomes unstable.
-        """
+        """Return (next state [O], reward) of an action [A] in a state [O]; None if unknown or unstable."""
         num_positions, num_speeds = self._env.model.nq, self._env.model.nv
         positions, rest = np.split(obs, [num_positions - self._hidden])
         speeds = rest[:num_speeds]
@@ -168,10 +165,7 @@ def _mujoco_warnings() -> Iterator[list[str]]:
 
 
 def recorded_segments(windows: Windows) -> Segments:
-    """Return complete windows as segments of T - 1 steps with all actions.
-
-    They give the floor of the check; with inferred actions (`DAWM.with_actions`), the error of the inverse dynamics.
-    """
+    """Return complete windows as segments of T - 1 steps with all actions, which give the floor of the check."""
     whole = windows.obs_mask.all(1) & windows.step_mask[:, :-1].all(1)
     rew = windows.rew[whole, :-1]
     return Segments(

@@ -77,10 +77,7 @@ def resamples(scores: Scores, generator: np.random.Generator) -> list[np.ndarray
 def estimate(
     statistic: Callable[..., np.ndarray], *methods: Scores, generator: np.random.Generator, level: float = LEVEL
 ) -> Estimate:
-    """Return a statistic of the scores of one method, or of two (`improvement`), with its bootstrap interval.
-
-    Raises ValueError if a task has no run or `level` is not in (0, 1).
-    """
+    """Return a statistic of one method, or of two, with its bootstrap interval; raise ValueError without runs."""
     resampled = [resamples(scores, generator) for scores in methods]
     value = float(statistic(*methods))
     if min(len(runs) for scores in methods for runs in scores) < 2:

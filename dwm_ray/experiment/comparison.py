@@ -130,10 +130,7 @@ def path_of(name: str) -> str:
 
 
 def configure(method: Method, run: RunConfig, profile: Profile, given: Collection[str] = ()) -> RunConfig:
-    """Return the configuration of a method; `given` are the paths that the user set for all methods.
-
-    Raises ValueError with the method's name if it cannot run.
-    """
+    """Return a method's configuration; `given` are paths set by the user. Raise ValueError if it cannot run."""
     try:
         values = {path_of(name): value for name, value in method.options.items()}
         axes = SweepConfig(dimensions=tuple(name for name in method.options if name in dimensions()))

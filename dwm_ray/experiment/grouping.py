@@ -44,10 +44,7 @@ BATCHES = ("world_model", "synthesis", "filter", "replay")
 def groups(
     configs: Sequence[RunConfig], most_members: int, update_of: Callable[[RunConfig], int] = lambda config: 0
 ) -> list[list[RunConfig]]:
-    """Group configurations that can form a population and are at the same update.
-
-    Groups have at most `most_members` members and about equal sizes.
-    """
+    """Group configurations that can form a population, at one update, in similar sizes up to `most_members`."""
     found: dict[tuple[str, int], list[RunConfig]] = {}
     for config in configs:
         found.setdefault((_common_options(config), update_of(config)), []).append(config)

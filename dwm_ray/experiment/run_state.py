@@ -229,10 +229,7 @@ def _rate(times: list[float], rows: list[int]) -> float | None:
 
 
 def _changed(run: RunFolder) -> float:
-    """Return the time of the last change of a trial, a world model, a stream or the counters.
-
-    The driver writes the counters at least every 30 seconds, which shows that it is alive.
-    """
+    """Return the time of the last change in the run; a driver writes its counters at least every 30 seconds."""
     logs = ("metrics.jsonl", "evaluations.jsonl", "status.json", "config.json")
     shared = [*_folders(run.root / "world_models"), *_folders(run.root / "streams")]
     files = [folder / log for folder in [*run.trials(), *shared] for log in logs]

@@ -41,11 +41,7 @@ def find_dimension(name: str, option: str = "--dimensions") -> Dimension:
 
 
 def parse_dimension(text: str, option: str = "--dimensions") -> Dimension:
-    """Return an axis by name ('horizon'), by name with values ('horizon=1,3'), or of any option ('agent.alpha=1,2').
-
-    Raises:
-        ValueError: The name is unknown, values are missing, or the option does not change results.
-    """
+    """Parse 'horizon', 'horizon=1,3' or an option such as 'agent.alpha=1,2'; raise ValueError for invalid axes."""
     name, equals, given = text.partition("=")
     values = tuple(parse_value(word) for word in given.split(",") if word)
     axis = {axis.path: axis for axis in dimensions().values()}.get(name)

@@ -35,11 +35,7 @@ class LocalExecutor:
 
 
 def run_configs(configs: Sequence[RunConfig], run: RunFolder, episodes: Episodes, most_members: int = 1) -> None:
-    """Run configurations in populations of up to `most_members`.
-
-    A trial that diverges gets the status `failed` and does not stop the others. An interrupted trial continues from its
-    last checkpoint.
-    """
+    """Run configurations, each from its last checkpoint, in populations of up to `most_members`."""
     # Small networks run ten times slower on two threads if another process uses a core.
     torch.set_num_threads(1)
     for group in groups_of(configs, run, most_members):

@@ -13,10 +13,7 @@ from dwm_ray.replay.source import BatchSource
 
 
 class Mixture(BatchSource):
-    """Batch source over a ring of recorded and a ring of imagined segments; without the latter, all rows are recorded.
-
-    Segments shorter than the batch's horizon are padded when they are gathered.
-    """
+    """Batch source over a ring of recorded and, optionally, a ring of imagined segments, padded to one horizon."""
 
     def __init__(
         self, real: Ring, synthetic: Ring | None, real_ratio: float, batch_size: int, horizon: int | None = None
@@ -34,10 +31,7 @@ class Mixture(BatchSource):
         return None if ring.shape == self.shape else Padding(ring.shape, self.shape, ring.device)
 
     def sample_into(self, rows: Tensor, generator: torch.Generator) -> None:
-        """Fill `rows` [B, width]; recorded rows come first.
-
-        Raises ValueError if the ring of imagined rows is empty: recorded rows never replace them.
-        """
+        """Fill `rows` [B, width], recorded rows first; raise ValueError if the ring of imagined rows is empty."""
         if self._num_real > 0:
             self._real.gather_into(rows[: self._num_real], generator, self._paddings[0])
         if self._synthetic is not None and self._num_real < self.batch_size:

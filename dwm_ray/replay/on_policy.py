@@ -72,10 +72,7 @@ class RolloutContext:
 
 
 def generate_shard(config: RunConfig, context: RolloutContext, agent: Agent, version: int, shard: int) -> RolloutShard:
-    """Generate one shard of a refresh; its rows depend on the run's seed, the policy, `version` and `shard` only.
-
-    The `source` of every row is version + 1.
-    """
+    """Generate a shard with source version + 1; rows depend on the run's seed, policy, `version` and `shard` only."""
     started, device = time.perf_counter(), context.starts.rew.device
     seed = int(fingerprint([config.seed, version, shard]), 16) % 2**63
     generator = torch.Generator(device).manual_seed(seed)

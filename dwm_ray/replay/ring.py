@@ -75,10 +75,7 @@ class Ring:
         self._was_sampled[place] = False
 
     def gather_into(self, out: Tensor, generator: torch.Generator, padding: Padding | None = None) -> None:
-        """Fill `out` [B, width] with rows sampled uniformly with replacement, padded if `padding` is given.
-
-        The generator is on the ring's device. Raises ValueError if the ring is empty.
-        """
+        """Fill `out` [B, width], sampled uniformly with replacement, optionally padded; raise ValueError if empty."""
         with self._lock:
             if self.size == 0:
                 raise ValueError("ring: is empty; expected rows to sample from")

@@ -15,10 +15,7 @@ from dwm_ray.types import Segments, SegmentShape
 
 @dataclass(frozen=True)
 class Selection:
-    """Rule that maps generated segments to ring rows: filter, cut to the horizon, optionally split into steps.
-
-    Rows hold the first action only, since targets need no others.
-    """
+    """Rule that maps generated segments to ring rows with one action: filter, cut to the horizon, split into steps."""
 
     filter: Filter
     horizon: int
@@ -34,10 +31,7 @@ class Selection:
         return replace(block, horizon=1 if self.transitions else self.horizon, num_actions=1)
 
     def apply(self, segments: Segments, generator: torch.Generator) -> Segments:
-        """Return the selected rows as segments.
-
-        A per-transition filter selects steps, any other filter selects segments.
-        """
+        """Return the selected rows as segments; a per-transition filter selects steps, any other selects segments."""
         segments = segments.prefix(self.horizon)
         if self.transitions and self.filter.per_transition:
             segments = segments.transitions()

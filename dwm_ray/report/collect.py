@@ -124,10 +124,7 @@ def _values(folder: Path, config: Json) -> Json:
 
 
 def _refresh(rows: list[Json]) -> Json | None:
-    """Return the state of a trial's on-policy refresh: its last row, with the largest staleness of the log.
-
-    None for a trial whose log has no policy versions.
-    """
+    """Return the last on-policy refresh of a log with the largest staleness; None without policy versions."""
     logged = [row for row in rows if "policy_version" in row]
     if not logged:
         return None

@@ -28,10 +28,7 @@ NORMALISED = "normalised score"
 
 
 def open_comparison(where: str, parent: Path) -> Path:
-    """Return the folder of a comparison at a path, or the copy in `parent` of one at an address in a storage.
-
-    ValueError if there is no comparison.
-    """
+    """Return the local folder of a comparison, copied to `parent` from a storage; raise ValueError if there is none."""
     if "://" not in where:
         return Path(where)
     storage = Storage.parse(where)
@@ -136,10 +133,7 @@ def scores(method: Json) -> np.ndarray:
 
 
 def with_statistics(rows: list[list[Json]], pooled: bool = True) -> list[Json]:
-    """Return each method's first row with its statistics; `rows` are methods x tasks, the first is the reference.
-
-    Without `pooled` (tasks have different units) there are no means.
-    """
+    """Return each method's first row with statistics of methods x tasks; no means unless `pooled` (one unit)."""
     found = [[scores(task) for task in tasks] for tasks in rows]
     return [
         {

@@ -34,10 +34,7 @@ def show(console: Console, findings: Findings) -> None:
 
 
 def write(folder: Path, findings: Findings, facts: dict[str, Any]) -> Path:
-    """Write study.json, NAME.svg per figure and report.html, and return the path of the page.
-
-    `facts` describe data, options and versions of the run.
-    """
+    """Write study.json with `facts`, NAME.svg per figure and report.html, and return the path of the page."""
     tables = [{"title": t.title, "headers": t.headers, "rows": t.rows} for t in findings.tables]
     write_json(folder / "study.json", {**facts, "summary": findings.summary, "tables": tables, **findings.numbers})
     for figure in findings.figures:

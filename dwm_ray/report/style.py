@@ -142,10 +142,7 @@ def finish(
 
 
 def legend_above(figure: PlotFigure, handles: Sequence[Any], columns: int = 4) -> None:
-    """Add a legend above the axes with at most so many columns, no wider than the figure.
-
-    The figure grows by the legend's rows beyond the first, so that the axes keep their size.
-    """
+    """Add a legend of at most `columns` columns above the axes; the figure grows, so that axes keep their size."""
     columns = _fitting(figure, handles, min(columns, len(handles)))
     rows = -(-len(handles) // columns)
     figure.set_figheight(figure.get_figheight() + LEGEND_ROW * (rows - 1))

@@ -63,7 +63,7 @@ class RunFolder:
 
     @staticmethod
     def open(where: Path | str, parent: Path | None = None) -> RunFolder:
-        """Open a run at a path, or copy one from a storage to `parent` or a temporary folder; raise ValueError without one."""
+        """Open a run at a path, or a copy of one in a storage below `parent`; raise ValueError if there is none."""
         if "://" in str(where):
             return _open_stored(Storage.parse(str(where)), parent)
         root = Path(where)

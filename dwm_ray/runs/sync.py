@@ -98,11 +98,7 @@ def synced_folder(root: Path, storage: Storage) -> SyncedFolder:
 
 
 def work_folder(storage: Storage) -> Path:
-    """Return the private folder in which this user's processes on this machine work for a run in a storage.
-
-    Raises:
-        ValueError: The folder cannot be created or belongs to another user.
-    """
+    """Return this user's private work folder for a run in a storage; raise ValueError if it cannot be created."""
     parent = Path(tempfile.gettempdir()) / f"dwm_ray-{os.getuid()}"
     folder = parent / f"{storage.name}-{fingerprint(storage.address)[:8]}"
     try:

@@ -33,10 +33,7 @@ ROBOTICS = ("PointMaze", "AntMaze", "Adroit", "Franka", "Fetch", "Hand")
 
 
 def make_environment(env_id: str) -> gymnasium.Env:
-    """Make an environment whose observations and actions are vectors.
-
-    Raises ValueError if this machine cannot make it or if its spaces are of another kind.
-    """
+    """Make an environment with vector observations and actions; raise ValueError if that is not possible here."""
     env = _make(env_id)
     try:
         _check_actions(env_id, env.action_space)

@@ -84,10 +84,7 @@ class Learner:
         ]
 
     def load_state_dicts(self, states: Sequence[dict[str, Tensor]]) -> None:
-        """Load `state_dicts`, also those of populations of another size; tensors may be on any device.
-
-        Raises ValueError if the states belong to different updates.
-        """
+        """Load `state_dicts`, also of another population size or device; raise ValueError if their updates differ."""
         updates = {int(state["update"]) for state in states}
         if len(updates) > 1:
             raise ValueError(f"population: members are at updates {sorted(updates)}; expected one update for all")

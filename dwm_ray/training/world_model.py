@@ -101,10 +101,7 @@ class WorldModelTrainer:
         return float(self.averaged.loss(windows, generator)[0])
 
     def observe(self) -> bool:
-        """Return whether the averaged model ends training early after its check on held-out windows, and set `stopped`.
-
-        All workers decide equally because they have the same averaged weights and windows.
-        """
+        """Return whether to end training early, by the averaged weights on held-out windows, equally on all workers."""
         self.stopped = self.averaged.observe(self._holdout_windows())
         return self.stopped
 

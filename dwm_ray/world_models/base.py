@@ -181,10 +181,7 @@ class WorldModel(Plugin, nn.Module):
         return other
 
     def observe(self, holdout: Windows) -> bool:
-        """Observe the averaged weights on held-out windows, at every log line; return True to end training.
-
-        Models that retain their best weights do so in buffers, so that a checkpoint contains them.
-        """
+        """Evaluate held-out windows at every log line; return True to end training. Buffers may hold the best weights."""
         return False
 
     def finish(self, holdout: Windows) -> None:

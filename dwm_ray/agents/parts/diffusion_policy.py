@@ -49,10 +49,7 @@ class DiffusionPolicy(nn.Module):
         return F.mse_loss(self._noise(noisy, self.step_mlp(self.features)[step], obs), noise)
 
     def sample(self, obs: Tensor, noise_shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """Sample actions [B, N, A] for states [B, O], with gradients through all steps.
-
-        `noise_shape` is [B, N, A], or [N, A] if all states share the noise.
-        """
+        """Sample actions [B, N, A] with gradients; `noise_shape` is [N, A] if all states share the noise."""
         num = noise_shape[-2]
         states = obs.unsqueeze(1).expand(-1, num, -1).flatten(0, 1)
         embeddings = self.step_mlp(self.features)

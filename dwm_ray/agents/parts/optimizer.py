@@ -20,10 +20,7 @@ def fused_adam(learning_rate: float, *groups: nn.Module) -> torch.optim.Adam:
 
 
 def descend(optimizer: torch.optim.Adam, loss: Tensor) -> None:
-    """Make one step on a loss [], or [P] of a population, whose members share no weights.
-
-    Only the optimiser's parameters get gradients: an actor's loss computes no gradients of the critic's weights.
-    """
+    """Make one step on a loss [], or [P] of a population; only the optimiser's own parameters get gradients."""
     params = _params(optimizer)
     grads = torch.autograd.grad(loss, params, torch.ones_like(loss))
     if torch.compiler.is_compiling():
@@ -59,10 +56,7 @@ def _is_captured(x: Tensor) -> bool:
 
 
 def set_rate(optimizer: torch.optim.Adam, group: int, rate: float) -> None:
-    """Set the learning rate of a parameter group, in place, because CUDA graphs read its memory.
-
-    Its type is that of the device's kernel; on a CPU the steps equal those of a Python number.
-    """
+    """Set the learning rate of a parameter group in place, because CUDA graphs read its memory."""
     options = optimizer.param_groups[group]
     device = options["params"][0].device
     if isinstance(options["lr"], Tensor) and options["lr"].device == device:

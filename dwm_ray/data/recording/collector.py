@@ -70,11 +70,7 @@ class Collector:
         self._saved_rows = 0
 
     def run(self) -> Episodes:
-        """Record or resume.
-
-        Raises ValueError if the folder belongs to another recording, or if the policy did not reach the score in time.
-        The training progress is saved in the latter case.
-        """
+        """Record or resume; raise ValueError for the folder of another recording, or if the score was not reached."""
         if self.options.recipe in UNTRAINED:
             return self._roll_out(None)
         recorder, sac = self._train()

@@ -48,10 +48,7 @@ class Recorder:
         return {key: torch.from_numpy(column) for key, column in self.arrays().items()}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Load saved rows and truncate their last episode, because no environment resumes inside an episode.
-
-        Raises ValueError if there are more rows than the capacity.
-        """
+        """Load saved rows and truncate their last episode; raise ValueError for more rows than the capacity."""
         rewards, terminals, timeouts = (tensors[key].numpy() for key in ("rewards", *FLAGS))
         if len(rewards) > self.capacity:
             raise ValueError(

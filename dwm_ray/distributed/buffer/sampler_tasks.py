@@ -47,10 +47,7 @@ class SamplerTasks:
             self._tasks = {asyncio.create_task(self._run_or_fail(name)) for name in self.names}
 
     async def wait_until_idle(self) -> None:
-        """After a restart, wait until the samplers have finished the requests of the previous buffer process.
-
-        Their blocks are stored then and need not be generated twice.
-        """
+        """After a restart, wait until samplers have stored the blocks of the previous buffer process."""
         if not self._idle:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(IDLE_TIMEOUT_S):
@@ -80,10 +77,7 @@ class SamplerTasks:
             self._on_failure("all samplers died; see their logs in the Ray dashboard")
 
     async def _request(self, name: str, sampler: Any, stream: Stream, index: int) -> bool:
-        """Request a block; return False if the sampler has died for good.
-
-        A failed block is wanted again: a restarted or another sampler generates the same rows.
-        """
+        """Request a block, which is wanted again if it fails; return False if the sampler has died permanently."""
         try:
             ref, meta_ref = sampler.generate.remote(stream.spec, index)
             meta = await meta_ref

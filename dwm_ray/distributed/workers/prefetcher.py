@@ -28,10 +28,7 @@ FETCH_WAIT_S = 5.0
 
 
 class BlockPrefetcher:
-    """Reader of one stream: opens a cursor, fills rings, closes the cursor.
-
-    Errors of the thread are raised by `wait_until_ready` and `check`.
-    """
+    """Reader of one stream, which fills rings; `wait_until_ready` and `check` raise errors of its thread."""
 
     def __init__(
         self, buffer: Any, spec: StreamSpec, rings: Sequence[StreamRing], cursor: str, patience_s: float

@@ -31,10 +31,7 @@ class ContinuationConfig(WorldModelConfig):
 
 
 class TerminationHead(nn.Module):
-    """Terminal states; without `learned` there are none and no weights.
-
-    Initial weights follow from torch's global generator.
-    """
+    """Predictor of terminal states; without `learned` it has no weights and predicts none."""
 
     def __init__(self, spaces: Spaces, config: ContinuationConfig) -> None:
         super().__init__()

@@ -69,10 +69,7 @@ class TrajectoryDiffusion(nn.Module):
         generator: torch.Generator,
         precision: Precision,
     ) -> Tensor:
-        """Sample raw states [B, L, O] that follow from s_0 under the actions.
-
-        Sampling starts from pure noise, or `from_states` plus the noise of the solver's first level.
-        """
+        """Sample raw states [B, L, O] that follow from s_0 under the actions, from noise or from the noised states."""
         given = self._given(obs, act)
         network = conditioned(self.denoiser, None, precision)
         start = given.values if from_states else None
