@@ -31,7 +31,7 @@ from dwm_ray.experiment.comparison import (
     trials_of,
 )
 from dwm_ray.experiment.grouping import PopulationOptions, population_note
-from dwm_ray.experiment.profiles import MOST_MEMBERS, Profile, resolve
+from dwm_ray.experiment.profiles import MAX_MEMBERS, Profile, resolve
 from dwm_ray.experiment.trial_records import unfinished
 from dwm_ray.report.comparison import METHODS, open_comparison, run_folders
 from dwm_ray.report.comparison_report import write_comparison
@@ -64,21 +64,21 @@ class Command(ComparisonConfig, PopulationOptions):
 def main(argv: list[str] | None = None) -> int:
     console, seconds = Console(), session.stopwatch()
     words = sys.argv[1:] if argv is None else argv
-    own, config, profile = session.options(Command, words, f"{__doc__}\n{methods_help()}")
+    command, config, profile = session.options(Command, words, f"{__doc__}\n{methods_help()}")
     opened = None
-    if own.resume is None:
-        root, opened = begin(console, own, config, profile, sorted(given_paths(words)))
+    if command.resume is None:
+        root, opened = begin(console, command, config, profile, sorted(given_paths(words)))
     else:
-        root = open_comparison(own.resume, own.output)
+        root = open_comparison(command.resume, command.output)
     runs = run_folders(root)
     if runs == [root]:
-        execute(console, opened or session.reopen(console, str(root), root.parent), seconds, own)
+        execute(console, opened or session.reopen(console, str(root), root.parent), seconds, command)
     else:
         for run in runs:
-            execute_apart(run, own)
+            execute_apart(run, command)
     comparison = write_comparison(root)
     RunFolder.of_path(root).push_record()
-    show(console, comparison, own.markdown)
+    show(console, comparison, command.markdown)
     console.print(f"comparison: {root / 'comparison.html'}\n{root}", highlight=False, soft_wrap=True)
     return 1 if failures(comparison) else 0
 
@@ -89,17 +89,17 @@ def methods_help() -> str:
 
 
 def begin(
-    console: Console, own: Command, config: RunConfig, profile: Profile, given: list[str]
+    console: Console, command: Command, config: RunConfig, profile: Profile, given: list[str]
 ) -> tuple[Path, Opened | None]:
     """Create the comparison's folder with a run folder per task; return it, opened if there is one task."""
-    options = ComparisonConfig(methods=own.methods, seeds=own.seeds)
-    configs = tasks_of(own.tasks, config)
+    options = ComparisonConfig(methods=command.methods, seeds=command.seeds)
+    configs = tasks_of(command.tasks, config)
     plans = [make_comparison(options, each, profile, given) for each in configs]
-    output, storage = (own.output, own.storage) if len(configs) == 1 else folder_of_several(own)
+    output, storage = (command.output, command.storage) if len(configs) == 1 else folder_of_several(command)
     for each, entries in zip(configs, plans, strict=True):
         record = {
             "profile": profile,
-            "population": own.population or MOST_MEMBERS[profile],
+            "population": command.population or MAX_MEMBERS[profile],
             "comparison": options.model_dump(mode="json"),
             "run": each.model_dump(mode="json"),
             "given": given,
@@ -110,10 +110,10 @@ def begin(
     return (run.root, (run, task_data, record)) if len(configs) == 1 else (output, None)
 
 
-def folder_of_several(own: Command) -> tuple[Path, str | None]:
+def folder_of_several(command: Command) -> tuple[Path, str | None]:
     """Create the folder of several run folders and return it with its address in the storage."""
-    storage = None if own.storage is None else session.checked_storage(Storage.parse(own.storage))
-    folder = RunFolder.create(own.output, "comparison", storage)
+    storage = None if command.storage is None else session.checked_storage(Storage.parse(command.storage))
+    folder = RunFolder.create(command.output, "comparison", storage)
     return folder.root, folder.storage.address if folder.storage else None
 
 
@@ -127,7 +127,7 @@ def tasks_of(tasks: tuple[str, ...], config: RunConfig) -> list[RunConfig]:
     return [config.with_values({"task": name, "data.file": file or None}) for name, _, file in pairs]
 
 
-def execute(console: Console, opened: Opened, seconds: Callable[[], float], own: PopulationOptions) -> None:
+def execute(console: Console, opened: Opened, seconds: Callable[[], float], command: PopulationOptions) -> None:
     """Run the unfinished trials of one task, on Ray or in this process."""
     run, task_data, record = opened
     config, profile = RunConfig.model_validate(record["run"]), resolve(record["profile"])
@@ -136,20 +136,20 @@ def execute(console: Console, opened: Opened, seconds: Callable[[], float], own:
     check_unchanged(run, entries, task_data)
     trials = trials_of(entries)
     todo = unfinished(trials, run)
-    most = own.population or record.get("population", 1)
-    numbers = f"{len(entries)} methods, {len(trials)} trials, {len(todo)} to run{population_note(most)}"
+    max_members = command.population or record.get("population", 1)
+    numbers = f"{len(entries)} methods, {len(trials)} trials, {len(todo)} to run{population_note(max_members)}"
     console.print(numbers, highlight=False)
     with session.resumable(console, run, "pipelines/compare.py"):
         if todo:
-            with executor(console, config, run, task_data, len(trials), own.in_process) as chosen:
-                chosen.run(todo, most)
+            with executor(console, config, run, task_data, len(trials), command.in_process) as chosen:
+                chosen.run(todo, max_members)
     session.conclude(console, run, seconds())
 
 
-def execute_apart(root: Path, own: PopulationOptions) -> None:
+def execute_apart(root: Path, command: PopulationOptions) -> None:
     """Run one of several tasks in its own process and cluster; the run folder shows which trials have failed."""
-    words = ["--resume", str(root), *(["--in-process"] if own.in_process else [])]
-    words += [f"--population={own.population}"] if own.population else []
+    words = ["--resume", str(root), *(["--in-process"] if command.in_process else [])]
+    words += [f"--population={command.population}"] if command.population else []
     task = subprocess.Popen([sys.executable, __file__, *words])
     try:
         task.wait()

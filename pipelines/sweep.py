@@ -20,7 +20,7 @@ from dwm_ray.cli.execution import executor
 from dwm_ray.config import RunConfig
 from dwm_ray.experiment.grouping import PopulationOptions, population_note
 from dwm_ray.experiment.plan import SweepConfig, bases_of, make_plan
-from dwm_ray.experiment.profiles import MOST_MEMBERS, Profile, resolve
+from dwm_ray.experiment.profiles import MAX_MEMBERS, Profile, resolve
 from dwm_ray.experiment.search_space import Plan, dimensions
 from dwm_ray.experiment.trial_records import unfinished
 from dwm_ray.runs.folder import read_json
@@ -43,35 +43,35 @@ class Command(SweepConfig, PopulationOptions):
 def main(argv: list[str] | None = None) -> int:
     console, seconds = Console(), session.stopwatch()
     words = sys.argv[1:] if argv is None else argv
-    own, config, profile = session.options(Command, words, f"{__doc__}\n{axes_help()}")
+    command, config, profile = session.options(Command, words, f"{__doc__}\n{axes_help()}")
     given = sorted(given_paths(words))
-    sweep = SweepConfig(**{name: getattr(own, name) for name in SweepConfig.model_fields})
-    if own.resume is None:
-        plan = checked_plan(sweep, config, profile, given, own)
-        most = 1 if uses_scores(sweep) else own.population or MOST_MEMBERS[profile]
+    sweep = SweepConfig(**{name: getattr(command, name) for name in SweepConfig.model_fields})
+    if command.resume is None:
+        plan = checked_plan(sweep, config, profile, given, command)
+        max_members = 1 if uses_scores(sweep) else command.population or MAX_MEMBERS[profile]
         record: dict[str, Any] = {
             "profile": profile,
-            "population": most,
+            "population": max_members,
             "sweep": sweep.model_dump(mode="json"),
             "run": config.model_dump(mode="json"),
             "given": given,
         }
-        run, task_data = session.begin(console, config, own.output, record, own.storage)
+        run, task_data = session.begin(console, config, command.output, record, command.storage)
     else:
-        run, task_data, record = session.reopen(console, own.resume, own.output)
+        run, task_data, record = session.reopen(console, command.resume, command.output)
         sweep, config = SweepConfig.model_validate(record["sweep"]), RunConfig.stored(record["run"], run.config)
         profile, given = resolve(record["profile"]), record.get("given", [])
-        most = own.population or record.get("population", 1)
-        plan = checked_plan(sweep, config, profile, given, own)
+        max_members = command.population or record.get("population", 1)
+        plan = checked_plan(sweep, config, profile, given, command)
     remaining = unfinished(plan.trials, run)
-    announce(console, plan, len(remaining), most)
+    announce(console, plan, len(remaining), max_members)
     by_optuna = sweep.search == "optuna"
     expected = len(plan.trials) + (sweep.num_samples if by_optuna else 0)
     with session.resumable(console, run, "pipelines/sweep.py"):
         if remaining or by_optuna:
-            with executor(console, config, run, task_data, expected, own.in_process) as chosen:
+            with executor(console, config, run, task_data, expected, command.in_process) as chosen:
                 if remaining:
-                    chosen.run(remaining, most, sweep)
+                    chosen.run(remaining, max_members, sweep)
                 if by_optuna:
                     chosen.search(plan, sweep, bases_of(sweep, config, profile, given), profile)
     write_json(run.sweep, {**(read_json(run.sweep) or {}), "dropped": dict(plan.dropped)})
@@ -88,14 +88,14 @@ def axes_help() -> str:
 
 
 def checked_plan(
-    sweep: SweepConfig, config: RunConfig, profile: Profile, given: list[str], own: PopulationOptions
+    sweep: SweepConfig, config: RunConfig, profile: Profile, given: list[str], command: PopulationOptions
 ) -> Plan:
     """Return the sweep's trials; raise ValueError if none can run or scores cannot decide about them."""
     if uses_scores(sweep):
         expected = "expected --search grid or random and --scheduler fifo"
-        if (own.population or 1) > 1:
+        if (command.population or 1) > 1:
             raise ValueError(f"--population: members of a population start and end together; {expected}")
-        if own.in_process:
+        if command.in_process:
             raise ValueError(f"--in-process: scores can decide about trials on Ray only; {expected}")
     plan = make_plan(sweep, config, profile, given)
     if not plan.trials and sweep.search != "optuna":
@@ -113,9 +113,9 @@ def reasons(dropped: Counter[str]) -> str:
     return "; ".join(f"{count} x {why}" for why, count in dropped.items())
 
 
-def announce(console: Console, plan: Plan, num_remaining: int, most_members: int) -> None:
+def announce(console: Console, plan: Plan, num_remaining: int, max_members: int) -> None:
     """Print the numbers of trials and why combinations were dropped."""
-    note = population_note(most_members)
+    note = population_note(max_members)
     console.print(f"{len(plan.trials)} trials, {num_remaining} to run{note}", highlight=False)
     if plan.dropped:
         console.print(f"dropped before launch, as they cannot run: {reasons(plan.dropped)}", highlight=False)

@@ -42,14 +42,14 @@ class Command(Frozen):
 @main_guard
 def main(argv: list[str] | None = None) -> int:
     console, seconds = Console(), session.stopwatch()
-    own, config, profile = session.options(Command, sys.argv[1:] if argv is None else argv, __doc__ or "")
-    if own.check_cluster:
-        return check_nodes(console, own, config)
-    if own.resume is None:
+    command, config, profile = session.options(Command, sys.argv[1:] if argv is None else argv, __doc__ or "")
+    if command.check_cluster:
+        return check_nodes(console, command, config)
+    if command.resume is None:
         record = {"profile": profile, "run": config.model_dump(mode="json")}
-        run, task_data = session.begin(console, config, own.output, record, own.storage)
+        run, task_data = session.begin(console, config, command.output, record, command.storage)
     else:
-        run, task_data, record = session.reopen(console, own.resume, own.output)
+        run, task_data, record = session.reopen(console, command.resume, command.output)
         config = RunConfig.stored(record["run"], run.config)
     trial = Trial(config, {})
     record_trials([trial], run)
@@ -57,20 +57,20 @@ def main(argv: list[str] | None = None) -> int:
         if status_of(run.trial(trial.id)) == "done":
             console.print("this run has finished already")
         else:
-            with executor(console, config, run, task_data, 1, own.in_process) as chosen:
+            with executor(console, config, run, task_data, 1, command.in_process) as chosen:
                 chosen.run_one(trial)
     session.conclude(console, run, seconds())
     return 0 if status_of(run.trial(trial.id)) == "done" else 1
 
 
-def check_nodes(console: Console, own: Command, config: RunConfig) -> int:
+def check_nodes(console: Console, command: Command, config: RunConfig) -> int:
     """Join or start the cluster as a run would and inspect its nodes; return 1 if one of them would break a run."""
-    if own.in_process or own.resume is not None:
+    if command.in_process or command.resume is not None:
         raise ValueError("--check-cluster: starts no run; expected neither --in-process nor --resume")
     require_ray()
     from dwm_ray.distributed.node_report import report_nodes  # Ray is optional for everything else
 
-    return report_nodes(console, config, own.output, own.storage)
+    return report_nodes(console, config, command.output, command.storage)
 
 
 if __name__ == "__main__":

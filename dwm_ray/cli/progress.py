@@ -18,7 +18,7 @@ from dwm_ray.runs.folder import RunFolder
 
 LOOK_S = 1.0
 LINE_S = 30.0
-MOST_SHOWN = 6
+MAX_SHOWN = 6
 """Phases that are shown by name; all members of a population run at once."""
 
 
@@ -54,8 +54,8 @@ def line(state: RunState, num_trials: int, seconds: float) -> str:
     """Return the progress of the whole run and of its running phases on one line."""
     phases = phases_of(state)
     running = [phase for phase in phases if phase.running]
-    shown = [f"{_title(phase)} {percent(phase.fraction)} ({_note(phase)})" for phase in running[:MOST_SHOWN]]
-    more = [f"and {len(running) - MOST_SHOWN} more"] if len(running) > MOST_SHOWN else []
+    shown = [f"{_title(phase)} {percent(phase.fraction)} ({_note(phase)})" for phase in running[:MAX_SHOWN]]
+    more = [f"and {len(running) - MAX_SHOWN} more"] if len(running) > MAX_SHOWN else []
     return "; ".join([f"[{seconds:5.0f} s] {summary(state, num_trials)}", *shown, *more])
 
 
@@ -93,7 +93,7 @@ class _Bars:
         note = summary(state, self._num_trials).partition(", ")[2]
         self._progress.update(self._total, completed=total_of(phases, self._num_trials).fraction, note=note)
         running = {_title(phase): phase for phase in phases if phase.running}
-        shown = dict(list(running.items())[:MOST_SHOWN])
+        shown = dict(list(running.items())[:MAX_SHOWN])
         for title in set(self._tasks) - set(shown):
             self._progress.remove_task(self._tasks.pop(title))
         for title, phase in shown.items():

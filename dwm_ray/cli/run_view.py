@@ -22,7 +22,7 @@ QUIET_S = 90.0
 STATUSES = {"running": "bold", "failed": "red", "done": "green", "stopped": "yellow", "pending": "dim"}
 """Style per status, in the order in which trials are listed."""
 LOG_ROWS = 5
-MOST_CAUSES = 4
+MAX_CAUSES = 4
 """Causes of failures on a screen that is refreshed."""
 
 
@@ -57,7 +57,7 @@ def _trials(state: RunState, height: int | None) -> list[RenderableType]:
     """Return the table of trials, the number of hidden ones, and the causes of failures."""
     shown, failed = _in_order(state.trials), [trial for trial in state.trials if trial.status == "failed"]
     if height is not None:
-        failed = failed[-MOST_CAUSES:]
+        failed = failed[-MAX_CAUSES:]
         others = sum(1 + len(group) for group in (state.models, state.streams) if group)
         shown = shown[: max(3, height - others - len(failed) - 9)]  # 9: the lines around the tables
     hidden = len(state.trials) - len(shown)

@@ -35,10 +35,10 @@ def begin(
 ) -> tuple[RunFolder, TaskData]:
     """Check the storage and load the data, then create a run folder with the record of the run."""
     check_wandb(config.execution.wandb)
-    kept = None if storage is None else checked_storage(Storage.parse(storage))
+    location = None if storage is None else checked_storage(Storage.parse(storage))
     task_data = load_task_data(config)
     new_agent(config, task_data, torch.device("cpu"))  # raises ValueError for data that the agent cannot learn from
-    run = RunFolder.create(output, config.task, kept)
+    run = RunFolder.create(output, config.task, location)
     write_json(run.config, record)
     write_json(run.root / "data.json", data_summary(task_data.episodes, task_data.task))
     run.record_environment()

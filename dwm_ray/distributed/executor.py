@@ -34,9 +34,9 @@ class RayExecutor:
         self._config, self._services = config, services
         self.counters = counters_of(services)
 
-    def run(self, trials: Sequence[Trial], most_members: int = 1, sweep: SweepConfig | None = None) -> None:
-        """Run trials in populations of up to `most_members` under Ray Tune."""
-        run_sweep(trials, self._services, sweep or SweepConfig(), self._config, most_members)
+    def run(self, trials: Sequence[Trial], max_members: int = 1, sweep: SweepConfig | None = None) -> None:
+        """Run trials in populations of up to `max_members` under Ray Tune."""
+        run_sweep(trials, self._services, sweep or SweepConfig(), self._config, max_members)
 
     def run_one(self, trial: Trial) -> None:
         """Run a trial without Tune; raise RunFailed if its worker keeps failing."""

@@ -32,9 +32,9 @@ class PopulationOptions(Frozen):
     """Run everything in this process, without Ray."""
 
 
-def population_note(most_members: int) -> str:
+def population_note(max_members: int) -> str:
     """Return what a program prints about populations after the number of trials."""
-    return f"; up to {most_members} of one agent are trained as a population (--population)" if most_members > 1 else ""
+    return f"; up to {max_members} of one agent are trained as a population (--population)" if max_members > 1 else ""
 
 
 BATCHES = ("world_model", "synthesis", "filter", "replay")
@@ -42,19 +42,19 @@ BATCHES = ("world_model", "synthesis", "filter", "replay")
 
 
 def groups(
-    configs: Sequence[RunConfig], most_members: int, update_of: Callable[[RunConfig], int] = lambda config: 0
+    configs: Sequence[RunConfig], max_members: int, update_of: Callable[[RunConfig], int] = lambda config: 0
 ) -> list[list[RunConfig]]:
-    """Group configurations that can form a population, at one update, in similar sizes up to `most_members`."""
+    """Group configurations that can form a population, at one update, in similar sizes up to `max_members`."""
     found: dict[tuple[str, int], list[RunConfig]] = {}
     for config in configs:
         found.setdefault((_common_options(config), update_of(config)), []).append(config)
-    sizes = {key: math.ceil(len(own) / math.ceil(len(own) / most_members)) for key, own in found.items()}
+    sizes = {key: math.ceil(len(own) / math.ceil(len(own) / max_members)) for key, own in found.items()}
     return [own[at : at + sizes[key]] for key, own in found.items() for at in range(0, len(own), sizes[key])]
 
 
-def groups_of(configs: Sequence[RunConfig], run: RunFolder, most_members: int) -> list[list[RunConfig]]:
+def groups_of(configs: Sequence[RunConfig], run: RunFolder, max_members: int) -> list[list[RunConfig]]:
     """Group configurations by `groups`, with the updates of their checkpoints in the run folder."""
-    return groups(configs, most_members, lambda config: saved_update(run.fetched(run.trial(config.trial_id))))
+    return groups(configs, max_members, lambda config: saved_update(run.fetched(run.trial(config.trial_id))))
 
 
 def can_join_population(config: RunConfig) -> bool:

@@ -35,7 +35,7 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
 DEFAULT_WORLD_MODEL = "dwm"
 """Default of `--world-model`."""
 
-MOST_MEMBERS: dict[Profile, int] = {"laptop": 8, "paper": 1}
+MAX_MEMBERS: dict[Profile, int] = {"laptop": 8, "paper": 1}
 """Default of `--population`. On one core, 8 members are 1.4 times as fast as 8 trials; not yet measured on a GPU."""
 
 
@@ -110,12 +110,12 @@ def with_method(
     after = run_config(profile, world_model, agent, filter)
     old, new, default = (_leaves(config) for config in (run, after, before))
     same = {kind: name_of(getattr(run, kind)) == name_of(getattr(after, kind)) for kind in PLUGINS}
-    kept = {
+    retained = {
         path: value
         for path, value in old.items()
         if path in new and (value != default.get(path) or path in given) and same.get(path.split(".")[0], True)
     }
-    return after.with_values(kept)
+    return after.with_values(retained)
 
 
 PLUGINS = ("world_model", "agent", "filter")

@@ -29,15 +29,15 @@ class LocalExecutor:
         """Run a trial; its result is in its folder."""
         self.run([trial])
 
-    def run(self, trials: Sequence[Trial], most_members: int = 1, sweep: SweepConfig | None = None) -> None:
-        """Run trials in populations of up to `most_members`; a sweep without Ray uses no scheduler."""
-        run_configs([trial.config for trial in trials], self._run, self._episodes, most_members)
+    def run(self, trials: Sequence[Trial], max_members: int = 1, sweep: SweepConfig | None = None) -> None:
+        """Run trials in populations of up to `max_members`; a sweep without Ray uses no scheduler."""
+        run_configs([trial.config for trial in trials], self._run, self._episodes, max_members)
 
 
-def run_configs(configs: Sequence[RunConfig], run: RunFolder, episodes: Episodes, most_members: int = 1) -> None:
-    """Run configurations, each from its last checkpoint, in populations of up to `most_members`."""
+def run_configs(configs: Sequence[RunConfig], run: RunFolder, episodes: Episodes, max_members: int = 1) -> None:
+    """Run configurations, each from its last checkpoint, in populations of up to `max_members`."""
     # Small networks run ten times slower on two threads if another process uses a core.
     torch.set_num_threads(1)
-    for group in groups_of(configs, run, most_members):
+    for group in groups_of(configs, run, max_members):
         task_data = TaskData.of(group[0], episodes)
         train_trials(group, task_data, run, LocalServices(task_data, run))

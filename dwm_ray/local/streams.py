@@ -43,7 +43,7 @@ def read_stream(
     generator = BlockGenerator(run.shared, starts, task_data.task.termination, MicroBatching(), graphs)
     stream = LocalStream(run, spec, lambda index: generator.generate(spec, index, lambda: model))
     stream.read(list(rings.values()), [config.trial_id for config in configs])
-    return {key: own.ring for key, own in rings.items()}
+    return {key: ring.ring for key, ring in rings.items()}
 
 
 class LocalStream:

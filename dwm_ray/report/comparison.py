@@ -164,5 +164,5 @@ def _all_tasks(tasks: list[Json], names: list[str]) -> list[Json]:
     """Return the statistics of each method over all tasks."""
     pooled = all(task["score_unit"] == NORMALISED for task in tasks)
     rows = [[task["methods"][i] for task in tasks] for i in range(len(names))]
-    kept = ("name", "num_runs", "mean", "iqm", "improvement")
-    return [{key: row[key] for key in kept} for row in with_statistics(rows, pooled)]
+    columns = ("name", "num_runs", "mean", "iqm", "improvement")
+    return [{key: row[key] for key in columns} for row in with_statistics(rows, pooled)]

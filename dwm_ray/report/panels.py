@@ -14,7 +14,7 @@ from dwm_ray.report.style import INK, LINES, MARKERS, PALETTE, Figure, finish, p
 
 MAX_COLUMNS = 3
 ROW_INCHES = 2.9
-MOST_TICKS = 9
+MAX_TICKS = 9
 WIDE_RANGE = 20
 """A panel with `log` has a logarithmic axis if its values differ by more than this factor."""
 LEAST_SHOWN = 1e-4
@@ -84,7 +84,7 @@ def _plot(axes: Axes, panel: Panel, looks: dict[str, dict[str, Any]]) -> None:
         axes.plot(line.x, y, **looks[line.label])
     axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel)
     ticks = sorted({x for line in panel.lines for x in line.x})
-    if len(ticks) <= MOST_TICKS:
+    if len(ticks) <= MAX_TICKS:
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     heights = [value for line in panel.lines for value in line.y if value is not None]
     if panel.log and min(heights) >= 0 and max(heights) > WIDE_RANGE * min(heights):

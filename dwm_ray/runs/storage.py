@@ -198,7 +198,7 @@ class Storage:
             if self.scheme == "file" or self._fs.get_file_info(path).size == len(content):
                 return content
 
-    def _tried(self, what: str, action: Callable[[], Result], tries: int = TRIES) -> Result:
+    def _tried(self, operation: str, action: Callable[[], Result], tries: int = TRIES) -> Result:
         """Return the result of an action; retry it if the storage is remote."""
         left = 1 if self.scheme == "file" else tries
         while True:
@@ -212,9 +212,9 @@ class Storage:
                 why = " ".join(str(error).split())
                 if left <= 0 or any(word in why for word in FINAL):
                     TRANSFERS.add(failures=1)
-                    raise StorageFailed(f"storage {self}: cannot {what}: {why}") from error
+                    raise StorageFailed(f"storage {self}: cannot {operation}: {why}") from error
                 TRANSFERS.add(retries=1)
-                logger.warning("storage %s: cannot %s, retrying: %s", self, what, why)
+                logger.warning("storage %s: cannot %s, retrying: %s", self, operation, why)
                 time.sleep(PAUSES_S[TRIES - 1 - left])
             else:
                 TRANSFERS.add(seconds=time.perf_counter() - started)

@@ -38,11 +38,11 @@ def train_trials(configs: Sequence[RunConfig], task_data: TaskData, run: RunFold
         if source_kind(configs[0]) == "stream":
             rows = stack.enter_context(services.streams(configs))
         per_member = [rows[ring_key(config, task_data)] if rows else None for config in configs]
-        rings = [own.ring if own else None for own in per_member]
+        rings = [stream.ring if stream else None for stream in per_member]
         learner = build_learner(configs, task_data, device, services, rings)
-        gauges = [own.gauges if own else dict for own in per_member]
+        gauges = [stream.gauges if stream else dict for stream in per_member]
         parts = zip(configs, learner.population.members, gauges, strict=True)
-        members = [Member(config, agent, task_data, run, own) for config, agent, own in parts]
+        members = [Member(config, agent, task_data, run, gauge) for config, agent, gauge in parts]
         _learn(learner, members, services)
     for member in members:
         member.remove_checkpoint()
@@ -66,7 +66,7 @@ def build_learner(
         ]
     else:
         parts = zip(configs, agents, generators, strict=True)
-        sources = [policy_source(*own, real, task_data, services) for own in parts]
+        sources = [policy_source(*part, real, task_data, services) for part in parts]
     return Learner(agents, sources, generators, configs[0].execution)
 
 

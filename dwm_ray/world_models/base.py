@@ -181,7 +181,7 @@ class WorldModel(Plugin, nn.Module):
         return other
 
     def observe(self, holdout: Windows) -> bool:
-        """Evaluate held-out windows at every log line; return True to end training. Buffers may hold the best weights."""
+        """Evaluate held-out windows at every log line; return True to end training. State must be in buffers."""
         return False
 
     def finish(self, holdout: Windows) -> None:

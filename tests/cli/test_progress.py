@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rows import write_rows
 
-from dwm_ray.cli.progress import MOST_SHOWN, _Bars, line
+from dwm_ray.cli.progress import MAX_SHOWN, _Bars, line
 from dwm_ray.experiment.run_state import look
 from dwm_ray.runs.folder import RunFolder, set_status
 from dwm_ray.runs.tensor_files import write_json
@@ -46,7 +46,7 @@ def test_a_few_of_many_running_trials_are_named(run: RunFolder) -> None:
     for number in range(9):
         set_status(run.trial(f"member{number}"), "running")
     shown = line(look(run), 12, 3.0)
-    assert shown.count("trial ") == MOST_SHOWN - 1, "and the world model"
+    assert shown.count("trial ") == MAX_SHOWN - 1, "and the world model"
     assert shown.endswith("; and 5 more")
 
 

@@ -20,11 +20,11 @@ def dwm_run(**options: Any) -> RunConfig:
 class Sweep:
     """Optuna with a stand-in for Tune: the score of a trial is its horizon."""
 
-    def __init__(self, plan: Plan, most_running: int = 1, **options: Any) -> None:
+    def __init__(self, plan: Plan, max_running: int = 1, **options: Any) -> None:
         sweep = SweepConfig(search="optuna", agents=("td3_bc",), **options)
         bases = {"td3_bc": bases_of(sweep, dwm_run(), "laptop")[0]}
         self.launched: list[Trial] = []
-        self.search = FeasibleOptuna(axes_of(sweep, "paper"), bases, plan, self._launch, most_running, seed=0)
+        self.search = FeasibleOptuna(axes_of(sweep, "paper"), bases, plan, self._launch, max_running, seed=0)
 
     def _launch(self, trial: Trial) -> dict[str, Any]:
         self.launched.append(trial)
@@ -61,7 +61,7 @@ def test_optuna_counts_what_it_passed_over() -> None:
 
 
 def test_optuna_waits_while_all_slots_are_taken() -> None:
-    sweep = Sweep(Plan(), most_running=2, dimensions=("horizon",))
+    sweep = Sweep(Plan(), max_running=2, dimensions=("horizon",))
     assert sweep.search.suggest("first")
     assert sweep.search.suggest("second")
     assert sweep.search.suggest("third") is None

@@ -172,8 +172,8 @@ def clock_skew(remote: Callable[[], float], local: Callable[[], float] = time.ti
     """Return (skew, uncertainty), both in seconds, of the `remote` clock against the `local` one."""
     trips = []
     for _ in range(CLOCK_REQUESTS):
-        sent, there, received = local(), remote(), local()
-        trips.append(((received - sent) / 2, there - (sent + received) / 2))
+        sent, remote_time, received = local(), remote(), local()
+        trips.append(((received - sent) / 2, remote_time - (sent + received) / 2))
     uncertainty, skew = min(trips)
     return skew, uncertainty
 

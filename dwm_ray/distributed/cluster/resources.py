@@ -131,13 +131,13 @@ def _slots(config: ClusterConfig, nodes: list[Resources], quotas: Quotas, name: 
 
 
 def _shortage(config: ClusterConfig, nodes: list[Resources], quotas: Quotas) -> str:
-    there = f"{total(nodes, 'CPU'):g} CPUs and {total(nodes, 'GPU'):g} GPUs"
+    available = f"{total(nodes, 'CPU'):g} CPUs and {total(nodes, 'GPU'):g} GPUs"
     if quotas.roles:
         learners, samplers = _by_role(nodes, roles=True)
-        there += f" on {len(samplers)} nodes with {SAMPLER_NODE} and {len(learners)} with {LEARNER_NODE}"
+        available += f" on {len(samplers)} nodes with {SAMPLER_NODE} and {len(learners)} with {LEARNER_NODE}"
     return (
-        f"the cluster has {there}, too few for {config.num_samplers} samplers of {_without_role(quotas.sampler)} and "
-        f"{learners_needed(config)} learners of {_without_role(quotas.learner)}; lower cluster.num_samplers, "
+        f"the cluster has {available}, too few for {config.num_samplers} samplers of {_without_role(quotas.sampler)} "
+        f"and {learners_needed(config)} learners of {_without_role(quotas.learner)}; lower cluster.num_samplers, "
         "cluster.sampler_gpus or cluster.learner_*" + (", or set --cluster.roles off" if quotas.roles else "")
     )
 

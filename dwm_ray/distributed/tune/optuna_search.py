@@ -18,7 +18,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.experiment.dimension import Dimension, Value
 from dwm_ray.experiment.search_space import Plan, Point, Trial
 
-MOST_TRIES = 50
+MAX_TRIES = 50
 """Consecutive skipped points after which the search space counts as exhausted."""
 
 
@@ -31,7 +31,7 @@ class FeasibleOptuna(Searcher):
         bases: dict[str, RunConfig],
         plan: Plan,
         launch: Callable[[Trial], dict[str, Any]],
-        most_running: int,
+        max_running: int,
         seed: int,
     ) -> None:
         """Search `axes` for every method in `bases` (name -> options).
@@ -45,15 +45,15 @@ class FeasibleOptuna(Searcher):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._inner = OptunaSearch(space=space, metric="score_mean", mode="max", seed=seed)
         self._axes = {name: axis for name, (axis, _) in axes.items()}
-        self._bases, self._plan, self._launch, self._most_running = bases, plan, launch, most_running
+        self._bases, self._plan, self._launch, self._max_running = bases, plan, launch, max_running
         self._asked = 0
         self._inner_ids: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return parameters, None while all slots are taken, or FINISHED when no new point is left."""
-        if len(self._inner_ids) >= self._most_running:
+        if len(self._inner_ids) >= self._max_running:
             return None
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             self._asked += 1
             inner_id = f"ask-{self._asked}"
             trial = self._new_trial(dict(self._inner.suggest(inner_id)))

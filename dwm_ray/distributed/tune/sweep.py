@@ -36,10 +36,10 @@ def run_sweep(
     services: ClusterServices,
     sweep: SweepConfig,
     config: RunConfig,
-    most_members: int = 1,
+    max_members: int = 1,
     search: FeasibleOptuna | None = None,
 ) -> None:
-    """Run listed trials in populations of up to `most_members`, or the trials that `search` suggests.
+    """Run listed trials in populations of up to `max_members`, or the trials that `search` suggests.
 
     A trial that fails is recorded and does not stop the others. Scores are reported to Tune only if a scheduler or
     search algorithm uses them: reporting costs one process per trial.
@@ -47,7 +47,7 @@ def run_sweep(
     # Our writers replace Tune's result files; Tune's search for them would be logged as a failure.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     uses_scores = search is not None or sweep.scheduler != "fifo"
-    space = {} if search else {"trial": tune.grid_search(populations(trials, services, most_members))}
+    space = {} if search else {"trial": tune.grid_search(populations(trials, services, max_members))}
     Tuner(
         tune.with_resources(
             lambda params: _trainable(params["trial"], services, uses_scores),
@@ -74,9 +74,9 @@ def run_sweep(
     ).fit()
 
 
-def populations(trials: Sequence[Trial], services: ClusterServices, most_members: int) -> list[dict[str, Any]]:
+def populations(trials: Sequence[Trial], services: ClusterServices, max_members: int) -> list[dict[str, Any]]:
     """Return Tune's parameters: populations as large as allowed that still occupy all processes."""
-    most = min(most_members, math.ceil(len(trials) / services.placement.concurrent_trials))
+    most = min(max_members, math.ceil(len(trials) / services.placement.concurrent_trials))
     by_id = {trial.id: trial for trial in trials}
     groups = groups_of([trial.config for trial in trials], services.run, max(1, most))
     return [as_params(group) for group in in_order([[by_id[config.trial_id] for config in own] for own in groups])]

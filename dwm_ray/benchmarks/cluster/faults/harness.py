@@ -48,12 +48,12 @@ def own_cluster() -> Iterator[str]:
         ray.shutdown()
 
 
-def wait(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
+def wait(condition: Callable[[], Any], event: str, patience_s: float = PATIENCE_S) -> Any:
     """Return the result of `condition` as soon as it is true. Raise RunFailed after `patience_s`."""
     deadline = time.monotonic() + patience_s
     while not (found := condition()):
         if time.monotonic() > deadline:
-            raise RunFailed(f"{what}: not seen in {patience_s:g} s")
+            raise RunFailed(f"{event}: not seen in {patience_s:g} s")
         time.sleep(0.1)
     return found
 
@@ -75,17 +75,17 @@ class Sweep:
     def output(self) -> str:
         return self.log.read_text()
 
-    def wait(self, condition: Callable[[], Any], what: str) -> Any:
+    def wait(self, condition: Callable[[], Any], event: str) -> Any:
         """Wait for a condition (see `wait`). Raise RunFailed if the sweep ends before."""
 
         def checked() -> Any:
             ended = self.process.poll() is not None
             found = condition()
             if ended and not found:
-                raise RunFailed(f"the sweep ended before {what}: {self.output()[-2000:]}")
+                raise RunFailed(f"the sweep ended before {event}: {self.output()[-2000:]}")
             return found
 
-        return wait(checked, what)
+        return wait(checked, event)
 
 
 @dataclass
@@ -168,12 +168,12 @@ class FaultHarness:
         """Return `remains` without placement groups that are gone now: a later program releases those and nothing
         else."""
         groups = self._groups()
-        return tuple(what for key, what in remains.items() if key in groups or not what.startswith(GROUP))
+        return tuple(text for key, text in remains.items() if key in groups or not text.startswith(GROUP))
 
     def _present(self) -> dict[str, str]:
         present = {**self._actors(), **self._groups()}
         processes = {str(pid): f"process of {name}" for pid, name in self._actor_pids.items() if _is_actor(pid, name)}
-        return {key: what for key, what in present.items() if key not in self._before} | processes
+        return {key: text for key, text in present.items() if key not in self._before} | processes
 
     def _actors(self) -> dict[str, str]:
         found = list_actors(address=self.address, filters=[("state", "!=", "DEAD")], limit=1000)
