@@ -34,6 +34,7 @@ class LocalServices:
         folder = self._run.fetched(self._run.world_model(name))
         if not is_trained(folder):
             train_world_model(config, self._task_data, self._run, self._device)
+        self._run.push(folder)  # an earlier upload may have failed
         return trained_model(config, folder, self._device)
 
     @contextmanager

@@ -100,7 +100,7 @@ def test_a_storage_that_keeps_failing_ends_the_run_with_the_reason(
     line = err.strip().splitlines()[-1]
     assert line.startswith("failed: trial ")
     assert "storage s3://bucket/broken/" in line
-    assert re.search(r"cannot write trials/.*metrics\.jsonl", line)
+    assert re.search(r"cannot write (trials|world_models)/.*metrics\.jsonl", line)
     broken = Storage.parse(s3.address("broken"))
     [status] = [entry for entry in broken.files() if re.search(r"trials/.*/status\.json", entry.name)]
     assert json.loads(broken.read(status.name))["status"] == "failed"

@@ -26,14 +26,23 @@ from dwm_ray.runs.folder import RunFailed, RunFolder, set_status, status_of
 def run_trials(trials: Sequence[Trial], services: ClusterServices, reports: bool = False) -> None:
     """Run trials that can form a population, each until it finishes or diverges.
 
-    Interrupted trials continue from their checkpoints. `reports` sends scores to Tune. Raises RunFailed if the worker
-    keeps failing.
+    Interrupted trials continue from their checkpoints. `reports` sends scores to Tune. Raises RunFailed if a worker
+    keeps failing, also one that trains a world model.
     """
-    for trial in trials:
-        if trial.config.world_model is not None:
-            ensure_world_model(trial.config, services.run, services.data, services.leases, services.placement)
-    _reset_failed(trials, services.run)
-    _fit(_trainer(trials, services, reports), trials, services.run)
+    run = services.run
+    folders = [run.trial(trial.id) for trial in trials]
+    _reset_failed(folders, run)
+    try:
+        for trial in trials:
+            if trial.config.world_model is not None:
+                ensure_world_model(trial.config, run, services.data, services.leases, services.placement)
+        _trainer(trials, services, reports).fit()
+    except TrainingFailedError as error:
+        for folder in folders:
+            _record_failure(folder, run, str(error))
+        raise RunFailed(f"trial {', '.join(trial.id for trial in trials)}: {cause(str(error))}") from error
+    for folder in folders:
+        run.pull(folder)
 
 
 def learner_name(trials: Sequence[Trial]) -> str:
@@ -43,9 +52,10 @@ def learner_name(trials: Sequence[Trial]) -> str:
     return f"population-{fingerprint([trial.id for trial in trials])[:10]}"
 
 
-def _reset_failed(trials: Sequence[Trial], run: RunFolder) -> None:
+def _reset_failed(folders: Sequence[Path], run: RunFolder) -> None:
     """Run trials again that failed in an earlier session; a restarted worker skips those that fail in this one."""
-    for folder in (run.trial(trial.id) for trial in trials):
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
         with run.writing(folder / "status.json"):
             run.pull(folder)
             if status_of(folder) == "failed":
@@ -72,21 +82,6 @@ def _trainer(trials: Sequence[Trial], services: ClusterServices, reports: bool) 
         scaling_config=ScalingConfig(num_workers=1, use_gpu=placement.use_gpu, resources_per_worker=placement.learner),
         run_config=train_run_config(services.run, f"learner-{name}", config.cluster.max_failures, callbacks),
     )
-
-
-def _fit(trainer: TorchTrainer, trials: Sequence[Trial], run: RunFolder) -> None:
-    """Run the worker; afterwards the trials' folders are up to date on this node."""
-    folders = [run.trial(trial.id) for trial in trials]
-    for folder in folders:
-        folder.mkdir(parents=True, exist_ok=True)
-    try:
-        trainer.fit()
-    except TrainingFailedError as error:
-        for folder in folders:
-            _record_failure(folder, run, str(error))
-        raise RunFailed(f"trial {', '.join(trial.id for trial in trials)}: {cause(str(error))}") from error
-    for folder in folders:
-        run.pull(folder)
 
 
 def _record_failure(folder: Path, run: RunFolder, text: str) -> None:
