@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
         root = open_comparison(command.resume, command.output)
     runs = run_folders(root)
     if runs == [root]:
-        execute(console, opened or session.reopen(console, str(root), root.parent), seconds, command)
+        execute(console, opened or session.reopen(console, str(root), root.parent, "comparison"), seconds, command)
     else:
         for run in runs:
             execute_apart(run, command)
@@ -161,6 +161,8 @@ def execute_apart(root: Path, command: PopulationOptions) -> None:
 def check_unchanged(run: RunFolder, entries: list[Entry], task_data: TaskData) -> None:
     """Raise ValueError if this version of the code would run other trials than the stored ones."""
     stored, now = read_json(run.root / METHODS), describe_entries(entries, task_data.identity)
+    if stored is None:
+        raise ValueError(f"{run.root / METHODS}: expected the JSON that a comparison writes at its start")
     if [method["trials"] for method in stored] != [method["trials"] for method in now]:
         raise ValueError(f"{run.root}: the defaults of its methods have changed; expected a new comparison")
 

@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         }
         run, task_data = session.begin(console, config, command.output, record, command.storage)
     else:
-        run, task_data, record = session.reopen(console, command.resume, command.output)
+        run, task_data, record = session.reopen(console, command.resume, command.output, "sweep")
         sweep, config = SweepConfig.model_validate(record["sweep"]), RunConfig.stored(record["run"], run.config)
         profile, given = resolve(record["profile"]), record.get("given", [])
         max_members = command.population or record.get("population", 1)

@@ -28,6 +28,8 @@ from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.training.writers import check_wandb
 
 Command = TypeVar("Command", bound=BaseModel)
+PROGRAMS = {"sweep": "pipelines/sweep.py", "comparison": "pipelines/compare.py"}
+"""Entry of a run's record -> the program that writes it; records of pipelines/train.py have none of them."""
 
 
 def begin(
@@ -56,18 +58,24 @@ def checked_storage(storage: Storage) -> Storage:
     return storage
 
 
-def reopen(console: Console, where: str, output: Path) -> tuple[RunFolder, TaskData, dict[str, Any]]:
+def reopen(
+    console: Console, where: str, output: Path, kind: str | None = None
+) -> tuple[RunFolder, TaskData, dict[str, Any]]:
     """Return a run to resume, its data and its record; data must equal those of the run's start.
 
-    A run in a storage is copied to `output`. Raises ValueError for runs of an older version.
+    A run in a storage is copied to `output`. `kind` is the calling program's entry in `PROGRAMS`. Raises ValueError for
+    runs of an older version and for runs of another program.
     """
     run = RunFolder.open(where, output)
     if run.storage:
         checked_storage(run.storage)
         run.pull()
     record = read_json(run.config)
-    if record is None:
+    if not isinstance(record, dict) or not {"run", "profile"} <= record.keys():
         raise ValueError(f"{run.config}: expected the JSON that a run writes at its start")
+    found = next((name for name in PROGRAMS if name in record), None)
+    if found != kind:
+        raise ValueError(f"{run.root}: expected python {PROGRAMS.get(found or '', 'pipelines/train.py')} --resume")
     seen = read_json(run.root / "data.json") or {}
     config = RunConfig.stored(record["run"], run.config)
     check_wandb(config.execution.wandb)

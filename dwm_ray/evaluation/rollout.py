@@ -56,7 +56,7 @@ def evaluate(
     """Run `num_episodes` episodes of a policy, raw observations [B, O] float32 on `device` -> actions [B, A].
 
     B is at most 16 and decreases at the end. Raises ValueError if the environment cannot be made, the count is not
-    positive, or the policy's actions are not finite.
+    positive, and its subclass Diverged if the policy's actions are not finite.
     """
     if num_episodes < 1:
         raise ValueError(f"evaluation.num_episodes: is {num_episodes}; expected at least 1")
@@ -81,6 +81,10 @@ class _Slot:
     obs: np.ndarray
 
 
+class Diverged(ValueError):  # noqa: N818 - it names what happened
+    """A policy's actions are infinite or NaN."""
+
+
 class _TimedPolicy:
     """A policy on arrays that measures the seconds of its calls; reading the actions synchronises with the device."""
 
@@ -90,12 +94,12 @@ class _TimedPolicy:
 
     @torch.no_grad()
     def __call__(self, obs: np.ndarray) -> np.ndarray:
-        """Return actions [B, A] for observations [B, O]; raise ValueError if they are not finite."""
+        """Return actions [B, A] for observations [B, O]; raise Diverged if they are not finite."""
         started = time.perf_counter()
         actions = self._policy(torch.from_numpy(obs).to(self._device, torch.float32)).cpu().numpy()
         self.seconds += time.perf_counter() - started
         if not np.isfinite(actions).all():
-            raise ValueError("policy: actions are not finite, so the agent has diverged; expected finite actions")
+            raise Diverged("policy: actions are not finite, so the agent has diverged; expected finite actions")
         return actions
 
 

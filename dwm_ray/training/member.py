@@ -13,7 +13,7 @@ from torch import Tensor
 from dwm_ray.agents.base import Agent
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
-from dwm_ray.evaluation.rollout import evaluate
+from dwm_ray.evaluation.rollout import Diverged, evaluate
 from dwm_ray.evaluation.scores import summarize
 from dwm_ray.runs.clock import Clock
 from dwm_ray.runs.folder import RunFolder, set_status
@@ -38,7 +38,8 @@ def milestones(config: RunConfig) -> list[int]:
 class Member:
     """Trial in a population.
 
-    A member whose metrics become infinite or NaN is recorded as failed; the learner continues with the others.
+    A member whose metrics or actions become infinite or NaN is recorded as failed; the learner continues with the
+    others.
     """
 
     def __init__(
@@ -80,7 +81,11 @@ class Member:
         self._writer.metrics(mark, {**metrics, **self._gauges(), **self._clock.costs()})
         last, every = mark == self.config.training.num_updates, self.config.evaluation.every
         if is_scored := last or mark % every == 0:
-            self._latest = self._evaluate(last)
+            try:
+                self._latest = self._evaluate(last)
+            except Diverged:  # in the last update before the evaluation, which no metric has seen
+                self._fail(mark, ["actions"])
+                return
             self._writer.evaluation(mark, self._latest)
         self._checkpoint_due = is_scored or mark % self.config.training.checkpoint_every == 0
 

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import pytest
@@ -178,6 +179,32 @@ def test_resuming_with_other_data_than_the_run_was_started_with(file: Path, caps
     Path("old/data.json").write_text(json.dumps({"fingerprint": "0" * 16}))
     assert "this machine holds other data" in refused("train", ["--resume", "old"], capsys)
     assert sorted(entry.name for entry in Path("old").iterdir()) == ["config.json", "data.json"]
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "entries", "says"),
+    [
+        ("train", {"sweep": {}}, "expected python pipelines/sweep.py --resume"),
+        ("train", {"comparison": {}}, "expected python pipelines/compare.py --resume"),
+        ("sweep", {}, "expected python pipelines/train.py --resume"),
+        ("sweep", {"comparison": {}}, "expected python pipelines/compare.py --resume"),
+    ],
+)
+def test_resuming_a_run_of_another_program(
+    pipeline: str, entries: dict[str, Any], says: str, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("old").mkdir()
+    record = {"profile": "laptop", "run": tiny_config(file).model_dump(mode="json"), **entries}
+    Path("old/config.json").write_text(json.dumps(record))
+    assert says in refused(pipeline, ["--resume", "old"], capsys)
+    assert [entry.name for entry in Path("old").iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize("content", [[], {"task": "pendulum"}], ids=["no options", "options of a trial"])
+def test_resuming_a_folder_of_something_else(content: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("old").mkdir()
+    Path("old/config.json").write_text(json.dumps(content))
+    assert "expected the JSON that a run writes at its start" in refused("train", ["--resume", "old"], capsys)
 
 
 class TestEvaluate:

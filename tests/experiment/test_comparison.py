@@ -162,7 +162,9 @@ def pipeline() -> ModuleType:
 def execute(pipeline: ModuleType, root: Path, population: int) -> None:
     """Run the trials of one task's run folder in this process."""
     console = pipeline.Console()
-    pipeline.execute(console, pipeline.session.reopen(console, str(root), root.parent), lambda: 1.0, population)
+    pipeline.execute(
+        console, pipeline.session.reopen(console, str(root), root.parent, "comparison"), lambda: 1.0, population
+    )
 
 
 @pytest.mark.parametrize("stored", [False, True])

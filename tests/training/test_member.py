@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dwm_ray.config import RunConfig
+from dwm_ray.evaluation.rollout import Diverged
 from dwm_ray.runs.clock import Clock
 from dwm_ray.runs.folder import RunFolder, read_json, status_of
 from dwm_ray.runs.row_log import read_rows
@@ -148,6 +149,22 @@ def test_a_member_that_diverges_fails_and_the_others_continue(
     assert trials.log("metrics", nan_member)[-1]["update"] == 25
     assert saved_update(failed.folder) == 25
     assert not (failed.folder / "checkpoint").exists()
+
+
+def test_a_member_whose_actions_diverge_before_its_metrics_fails_and_the_others_continue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = Trials(tmp_path, monkeypatch, CountingLearner(2), num=2)
+
+    def diverged(last: bool) -> dict[str, Any]:
+        raise Diverged("actions are not finite")
+
+    monkeypatch.setattr(trials.members[0], "_evaluate", diverged)
+    trials.train()
+    assert [status_of(member.folder) for member in trials.members] == ["failed", "done"]
+    error = read_json(trials.members[0].folder / "status.json")["error"]
+    assert error.startswith("learning diverged before update 25: actions not finite")
+    assert saved_update(trials.members[0].folder) == 20
 
 
 def test_training_ends_when_every_member_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
