@@ -41,7 +41,7 @@ class PluginConfig(Frozen):
 
     @classmethod
     def plugin_name(cls) -> str:
-        """Return the name of the plug-in: that of the module which defines it."""
+        """Return the name of the plug-in, which is the name of its module."""
         return cls.__module__.rpartition(".")[2]
 
     @classmethod

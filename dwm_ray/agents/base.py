@@ -53,7 +53,7 @@ class AgentConfig(PluginConfig):
 
 
 class CriticConfig(AgentConfig):
-    """Options common to agents with a critic; `targets.TargetRule` reads those of the targets."""
+    """Options common to agents with a critic."""
 
     tau: PositiveFraction = 0.005
     """Step size with which target networks follow the learned ones."""

@@ -93,7 +93,7 @@ class CQL(Agent):
     def _actor_loss(
         self, obs: Tensor, policy: tuple[Tensor, Tensor], generator: torch.Generator
     ) -> tuple[Tensor, Metrics]:
-        """Return SAC's loss of the policy plus that of its temperature, which share no weights."""
+        """Return the sum of SAC's policy loss and temperature loss, which share no weights."""
         act, log_prob = squashed(*policy, standard_normal(policy[0].shape, generator))
         temperature, entropy = self._entropy_weight(), -log_prob.detach().mean()
         actor_loss = (temperature * log_prob - self.critic(obs, act).amin(0)).mean()

@@ -34,7 +34,7 @@ PLAN_SEED = 0
 
 
 class DecisionDiffuserConfig(AgentConfig):
-    """Options of Decision Diffuser; those of its plans belong to the world model."""
+    """Options of Decision Diffuser; the world model has the options of its plans."""
 
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     """Learning rate of the inverse dynamics."""

@@ -198,7 +198,7 @@ def _counts(report: Path) -> Iterator[tuple[str, int]]:
 
 
 def rows(result: PartResult) -> list[list[Cell]]:
-    """Return the table rows of a part: measured workloads, then what was not measured."""
+    """Return the table rows of a part: measured workloads, then skipped and failed ones."""
     measured, ratios = result.measured, dict[str, tuple[str, Spread]]()
     for ratio in measured.get("ratios", []):
         ratios[ratio["of"]] = (ratio["to"], Spread(ratio["median"], ratio["low"], ratio["high"]))

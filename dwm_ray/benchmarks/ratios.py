@@ -1,8 +1,8 @@
 """Medians of rates, and ratios of paired rates with a confidence interval.
 
 A ratio is the median over repeats of (rate of one / rate of the other in the same repeat), so that common drift
-cancels. Its interval is a percentile bootstrap over repeats. The interval describes how well the ratio is known on this
-machine now, not what another machine would measure."""
+cancels. Its interval is a percentile bootstrap over repeats. The interval describes the uncertainty on this machine
+now, not the ratio on another machine."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ OPTION = "execution.sampler_cuda_graphs"
 
 
 class CudaGraphSampler:
-    """A `SegmentSampler` that replays a world model on batches of `num_rows`; ValueError if that is not supported."""
+    """A `SegmentSampler` that replays a world model, which must support it, on batches of `num_rows`."""
 
     def __init__(self, model: WorldModel, num_rows: int) -> None:
         device = next(model.parameters()).device

@@ -105,7 +105,7 @@ class _MicroBatched:
 
 
 class _SlicedNoise(TorchFunctionMode):
-    """Mode in which random tensors of a micro-batch are rows of those of the whole batch."""
+    """Mode in which random tensors of a micro-batch are slices of the whole batch's."""
 
     def __init__(self, rows: slice, num_rows: int, generator: torch.Generator) -> None:
         super().__init__()

@@ -118,7 +118,7 @@ def given_paths(argv: Sequence[str]) -> frozenset[str]:
 def parse(
     command: type[Command], argv: Sequence[str], description: str, gpus_elsewhere: Callable[[], bool] = lambda: False
 ) -> tuple[Command, RunConfig, Profile]:
-    """Parse a command line into the options of the command, those of the run, and the profile.
+    """Parse a command line into the options of the command, the options of the run and the profile.
 
     `gpus_elsewhere` is called if the profile is `auto` and this process sees no GPU. An unknown flag or a value of the
     wrong type ends the program with code 2.
@@ -155,7 +155,7 @@ def _flag(name: str, info: FieldInfo, default: Any) -> tuple[str, Any, Any]:
 
 
 def _named(base: RunConfig, name: str, value: Any) -> Any:
-    """Return the options of a group or plug-in as `RunConfig` expects them: those of a plug-in with its name."""
+    """Return the options of a group or plug-in as `RunConfig` expects them; plug-ins include their name."""
     chosen = getattr(base, name)
     return {"name": chosen.plugin_name(), **value} if isinstance(chosen, PluginConfig) else value
 

@@ -1,4 +1,4 @@
-"""Choose the executor of a program and show the progress of what it runs."""
+"""Choose the executor of a program and show the progress of its trials."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def checked_storage(storage: Storage) -> Storage:
 def reopen(
     console: Console, where: str, output: Path, kind: str | None = None
 ) -> tuple[RunFolder, TaskData, dict[str, Any]]:
-    """Return a run to resume, its data and its record; data must equal those of the run's start.
+    """Return a run to resume, its data and its record; the data must not have changed.
 
     A run in a storage is copied to `output`. `kind` is the calling program's entry in `PROGRAMS`. Raises ValueError for
     runs of an older version and for runs of another program.

@@ -24,7 +24,7 @@ from dwm_ray.types import Episodes
 
 
 def write_hdf5(episodes: Episodes, path: Path, attrs: dict[str, Any] | None = None) -> None:
-    """Write D4RL's keys (best gzip level) with `env_id` and `attrs` as attributes; ValueError if the file exists.
+    """Write D4RL's keys (best gzip level) with `env_id` and `attrs` as attributes; raise ValueError if the file exists.
 
     `next_observations` is left out if any next state is unknown, because readers would take the filler for a state.
     """
@@ -38,7 +38,7 @@ def write_hdf5(episodes: Episodes, path: Path, attrs: dict[str, Any] | None = No
 
 
 def write_parquet(episodes: Episodes, path: Path) -> None:
-    """Write a file that `parquet.read` returns unchanged; ValueError if it exists."""
+    """Write a file that `parquet.read` returns unchanged; raise ValueError if it exists."""
     columns = {key: pa.array(x) if x.ndim == 1 else _vectors(x) for key, x in _d4rl_arrays(episodes).items()}
     columns["next_observations"] = _vectors(episodes.next_obs, mask=pa.array(~episodes.known_next))
     table = pa.table(columns).replace_schema_metadata({ENV_KEY: episodes.card.env_id.encode()})
@@ -92,7 +92,7 @@ def _check_absent(where: str, path: Path) -> None:
 
 @contextmanager
 def _new_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that becomes `path` if the body succeeds; ValueError if `path` exists."""
+    """Yield a temporary path that becomes `path` if the body succeeds; raise ValueError if `path` exists."""
     _check_absent(str(path), path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")

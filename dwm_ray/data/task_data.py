@@ -55,7 +55,7 @@ class DataIdentity:
 
 
 def load_task_data(config: RunOptions, expect: str | None = None) -> TaskData:
-    """Load the data of a run; raise ValueError if their fingerprint is not `expect`, that of another process."""
+    """Load the data of a run; raise ValueError if their fingerprint differs from `expect`."""
     episodes = load_episodes(config.task, config.data, config.execution.download)
     if expect is not None and episodes.card.fingerprint != expect:
         raise ValueError(

@@ -98,7 +98,7 @@ class WindowSet:
 def _state_table(episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
     """Return (table [S, O + A + 2] of state, action, reward, terminated; places [N, 3] int64).
 
-    `places` holds, for each row, its own place in the table and those of its episode's last state and last step.
+    `places` holds, for each row, the table indices of the row and of its episode's last state and last step.
     A final state has no step: it repeats the last step's action and reward as padding.
     """
     flags = episodes.terminated[:, None].astype(np.float32)

@@ -117,7 +117,7 @@ class Heun:
 class Multistep:
     """DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2) over `levels`, N network calls, deterministic given its start.
 
-    Every x is an average of the last x and clean estimates, so long steps do not overshoot, unlike those of Heun.
+    Every x is an average of the last x and clean estimates, so long steps do not overshoot, unlike Heun's.
     """
 
     levels: list[float]

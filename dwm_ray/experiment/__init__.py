@@ -1,1 +1,1 @@
-"""What a user asks for: profiles, methods, search space, sweep plan, comparison."""
+"""Experiments as requested by the user: profiles, methods, search space, sweep plan, comparison."""

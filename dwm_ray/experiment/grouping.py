@@ -33,7 +33,7 @@ class PopulationOptions(Frozen):
 
 
 def population_note(max_members: int) -> str:
-    """Return what a program prints about populations after the number of trials."""
+    """Return the text about populations that follows the number of trials."""
     return f"; up to {max_members} of one agent are trained as a population (--population)" if max_members > 1 else ""
 
 

@@ -44,7 +44,7 @@ def open_comparison(where: str, parent: Path) -> Path:
 
 
 def run_folders(root: Path) -> list[Path]:
-    """Return the run folders of a comparison: `root` itself, or those in it. ValueError if there are none."""
+    """Return the run folders of a comparison: `root` itself or its children; raise ValueError if there are none."""
     if (root / METHODS).is_file():
         return [root]
     found = [path.parent for path in sorted(root.glob(f"*/{METHODS}"))]

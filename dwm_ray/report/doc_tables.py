@@ -53,7 +53,7 @@ def tables() -> dict[str, Callable[[], str]]:
 
 
 def render(name: str) -> str:
-    """Return one table as Markdown. ValueError if there is no table of this name."""
+    """Return one table as Markdown; raise ValueError for an unknown name."""
     known = tables()
     if name not in known:
         raise ValueError(f"generated: {name}: unknown table{suggest(name, list(known))}")
@@ -169,7 +169,7 @@ def plugin_options(kind: str, name: str) -> str:
 
 
 def command_options(command: type[BaseModel]) -> str:
-    """Options of a program besides those of its runs."""
+    """Options of a program that are not run options."""
     return _options("", command, [command()])
 
 

@@ -144,11 +144,11 @@ def error_table(results: Json) -> Table | None:
         [
             world_model_label(model["name"]),
             model["error"]["driven_by"],
-            *(f"{model['error'][f'{what}_rms'][i]:.3f}" for what in ("obs", "rew") for i in (0, -1)),
+            *(f"{model['error'][f'{quantity}_rms'][i]:.3f}" for quantity in ("obs", "rew") for i in (0, -1)),
         ]
         for model in models
     ]
-    steps = [f"{what}, {step} step" for what in ("states", "rewards") for step in ("first", "last")]
+    steps = [f"{quantity}, {step} step" for quantity in ("states", "rewards") for step in ("first", "last")]
     title = "Root mean square error, in standard deviations of the data"
     return Table(title, ["world model", "driven by", *steps], rows) if rows else None
 
@@ -188,7 +188,7 @@ def sharing(results: Json) -> Json:
     streams = pd.DataFrame(results["streams"], columns=["world_model", "seconds"]).astype({"seconds": float})
     names = streams["world_model"].map(models.set_index("id")["name"])
     users = pd.Series([trial["world_model"] for trial in results["trials"] if trial["world_model"] is not None])
-    sampled, consumed = (results["counters"].get(f"segments_{what}") for what in ("sampled", "consumed"))
+    sampled, consumed = (results["counters"].get(f"segments_{event}") for event in ("sampled", "consumed"))
     return {
         "model_s": float(models["seconds"].sum()),
         "stream_s": float(streams["seconds"].sum()),

@@ -209,12 +209,12 @@ class Storage:
                 raise
             except OSError as error:
                 left -= 1
-                why = " ".join(str(error).split())
-                if left <= 0 or any(word in why for word in FINAL):
+                cause = " ".join(str(error).split())
+                if left <= 0 or any(word in cause for word in FINAL):
                     TRANSFERS.add(failures=1)
-                    raise StorageFailed(f"storage {self}: cannot {operation}: {why}") from error
+                    raise StorageFailed(f"storage {self}: cannot {operation}: {cause}") from error
                 TRANSFERS.add(retries=1)
-                logger.warning("storage %s: cannot %s, retrying: %s", self, operation, why)
+                logger.warning("storage %s: cannot %s, retrying: %s", self, operation, cause)
                 time.sleep(PAUSES_S[TRIES - 1 - left])
             else:
                 TRANSFERS.add(seconds=time.perf_counter() - started)

@@ -27,7 +27,7 @@ NUM_THREADS = 8
 
 
 class SyncedFolder:
-    """A folder and its storage, with what this process has sent and fetched."""
+    """A folder and its storage, with a record of the files that this process has transferred."""
 
     def __init__(self, root: Path, storage: Storage) -> None:
         self._root, self._storage = root, storage

@@ -44,7 +44,7 @@ class Upload:
 
 @contextmanager
 def uploading(run: RunFolder, folder: Path) -> Iterator[Upload]:
-    """Fetch what an earlier process, perhaps on another node, left in `folder`; upload all of it at the end."""
+    """Fetch the files that an earlier process has uploaded to `folder`; upload all files at the end."""
     run.pull(folder)
     upload = Upload(run, folder)
     try:

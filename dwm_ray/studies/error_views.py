@@ -79,7 +79,9 @@ def tables(measured: list[Measured], reference: Reference) -> list[Table]:
 
 def _table(title: str, kind: str, rows: list[Row], note: str = "") -> Table:
     steps = max((len(values) for *_, values in rows), default=0)
-    cells: list[list[Cell]] = [[label, what, *values, *[None] * (steps - len(values))] for label, what, values in rows]
+    cells: list[list[Cell]] = [
+        [label, driver, *values, *[None] * (steps - len(values))] for label, driver, values in rows
+    ]
     return Table(title, ["world model", kind, *map(str, range(1, steps + 1))], cells, note)
 
 
@@ -123,7 +125,7 @@ def _line(label: str, values: list[float], group: str = "", reference: bool = Fa
 
 def _error_figure(measured: list[Measured], reference: Reference) -> Figure:
     states, rewards = (
-        Panel(what, "predicted step", "mean squared error", [], log=True) for what in ("states", "rewards")
+        Panel(quantity, "predicted step", "mean squared error", [], log=True) for quantity in ("states", "rewards")
     )
     for one in measured:
         for error in one.errors:

@@ -48,7 +48,7 @@ class Setting:
     """Sampling options of a world model."""
 
     rtg: float | None
-    """Target return-to-go; None is that of each window."""
+    """Target return-to-go; None uses the window's own."""
     temperature: float | None
     """None for models without a temperature."""
 

@@ -144,7 +144,7 @@ def _register(env_id: str) -> None:
 
 @contextmanager
 def _explained(env_id: str) -> Iterator[None]:
-    """Raise one ValueError that names the remedy for every reason why an environment cannot be made."""
+    """Turn all errors of making an environment into a ValueError that names the remedy."""
     try:
         yield
     except (gymnasium.error.Error, ImportError, AssertionError) as error:

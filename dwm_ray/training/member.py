@@ -108,7 +108,7 @@ class Member:
             set_status(self.folder, "done", updates=update, seconds=final["seconds"])
 
     def remove_checkpoint(self) -> None:
-        """Delete the checkpoint of a finished trial; that of a failed trial remains."""
+        """Delete the checkpoint unless the trial has failed."""
         if not self.failed:
             self._run.remove(resume_folder(self.folder))
 

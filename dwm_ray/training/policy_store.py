@@ -52,7 +52,7 @@ def load_agent(folder: Path, device: torch.device) -> tuple[Agent, dict[str, Any
 
 
 def _as_built(config: RunConfig, agent: Agent) -> RunConfig:
-    """Return the options of a run, with those of the attached world model as resolved by its own run."""
+    """Return the options of a run with the resolved options of the attached world model."""
     if not agent.plans:
         return config
     model = agent.get_submodule("model")

@@ -91,7 +91,7 @@ def test_folders_that_are_not_the_drivers_are_distinguished(tmp_path: Path, monk
         runs = f"{tmp_path / 'runs'}"
         assert read_probe(probe, "other") == (f"{runs} is not the driver's", None)
         absent = read_probe((tmp_path / "runs" / ".check-x").as_uri(), token)
-        assert absent == (f"{runs} is not the driver's: the driver's file is not there", None)
+        assert absent == (f"{runs} is not the driver's: the driver's file is missing", None)
         missing = read_probe((tmp_path / "mnt" / ".check-x").as_uri(), token)
         assert missing == (f"{tmp_path / 'mnt'} does not exist here", None)
 

@@ -23,7 +23,7 @@ OnStep = Callable[[bool], bool]
 
 
 class SacRun:
-    """SAC on a Gymnasium environment, which writes into `recorder`; ValueError without stable-baselines3."""
+    """SAC on a Gymnasium environment, which writes into `recorder`; needs stable-baselines3."""
 
     def __init__(self, env_id: str, seed: int, recorder: Recorder) -> None:
         sac = _stable_baselines().SAC

@@ -21,7 +21,7 @@ Cell = tuple[int, int]
 
 
 class WaypointPolicy:
-    """Policy from observations (position, velocity, goal) to forces; ValueError for other environments."""
+    """Policy from observations (position, velocity, goal) to forces, for PointMaze environments only."""
 
     def __init__(self, env: gymnasium.Env, seed: int) -> None:
         if not env.spec.id.startswith("PointMaze"):

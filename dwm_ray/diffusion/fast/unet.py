@@ -2,8 +2,8 @@
 
 - Terms that depend on the weights only are computed once: the matrices of the convolutions in the type of the products,
   and the diffusion steps' part of every block's condition, a table of K + 1 rows.
-- Terms that depend on the start pairs only are computed once for all steps (`shifts`): those of action and
-  return-to-go.
+- Terms that depend on the start pairs only (action and return-to-go) are computed once for all steps
+  (`shifts`).
 - The pass without return-to-go shares its first convolution with the other; both run as one batch otherwise.
 - Convolutions are products whose form depends on the width (`layouts`).
 

@@ -64,7 +64,7 @@ class Node:
     error_s: float = 0.0
     """Uncertainty of the skew: half of the round trip."""
     error: str | None = None
-    """Reason why there are no facts."""
+    """Reason if there are no facts."""
 
     def problems(self, driver: Facts) -> list[str]:
         """Return everything that would break a run, one line each."""
@@ -139,7 +139,7 @@ def read_probe(probe: str, token: str) -> tuple[str | None, float | None]:
             return f"{storage} is not the driver's", None
         return None, storage.probe()
     except FileNotFoundError:
-        return f"{storage} is not the driver's: the driver's file is not there", None
+        return f"{storage} is not the driver's: the driver's file is missing", None
     except StorageFailed as error:
         return str(error), None
 
@@ -199,8 +199,8 @@ def _node(ray_node: dict[str, Any], inspector: Any, answer: Any) -> Node:
     except GetTimeoutError:
         return Node(*known, None, error=f"no answer within {TIMEOUT_S:g} s; see the node's logs in the Ray dashboard")
     except RayError as error:
-        why = str(error.cause if isinstance(error, RayTaskError) else error).strip().splitlines()
-        return Node(*known, None, error=f"no process can run there: {(why or ['unknown'])[-1].strip()}")
+        lines = str(error.cause if isinstance(error, RayTaskError) else error).strip().splitlines()
+        return Node(*known, None, error=f"no process can run there: {(lines or ['unknown'])[-1].strip()}")
     finally:
         ray.kill(inspector)
     return Node(*known, facts, *skew)

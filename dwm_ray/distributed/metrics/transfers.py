@@ -1,4 +1,4 @@
-"""Export what this process exchanges with the run's storage."""
+"""Export the transfer statistics of this process as gauges."""
 
 from __future__ import annotations
 

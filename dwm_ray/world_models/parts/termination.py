@@ -41,7 +41,7 @@ class TerminationHead(nn.Module):
             self.net = mlp(spaces.obs_size, WIDTH, WIDTH, 1)
 
     def fit_normalizers(self, episodes: Episodes) -> None:
-        """Set the normaliser from real data; ValueError if the data contain no terminal state."""
+        """Set the normaliser from real data; raise ValueError if they contain no terminal state."""
         if not self.learned:
             return
         if not (episodes.terminated & episodes.known_next).any():

@@ -90,7 +90,7 @@ class Sweep:
 
 @dataclass
 class FaultHarness:
-    """Starts sweeps, kills processes of their actors and finds what they leave behind."""
+    """Start sweeps, kill processes of their actors and find leftovers."""
 
     address: str
     folder: Path
@@ -158,7 +158,7 @@ class FaultHarness:
         return tuple(self.remains().values())
 
     def remains(self) -> dict[str, str]:
-        """Return {id: description} of what remains after `CLEANUP_S`, or an empty dict as soon as nothing does."""
+        """Return {id: description} of the leftovers after `CLEANUP_S`, or an empty dict as soon as there are none."""
         deadline = time.monotonic() + CLEANUP_S
         while (found := self._present()) and time.monotonic() < deadline:
             time.sleep(0.5)

@@ -44,7 +44,7 @@ def sampler_memory(harness: FaultHarness, base: RunConfig) -> Outcome:
     with untrained_services(config, harness.folder / "memory") as (services, spec, run, task_data):
         [sampler] = services.samplers
         warm_up = replace(spec, num_segments=WARM_UP_ROWS, block_rows=WARM_UP_ROWS)
-        ray.get(sampler.generate.remote(warm_up, 0)[1])  # loads the model, and what libraries load at their first use
+        ray.get(sampler.generate.remote(warm_up, 0)[1])  # loads the model and lazily loaded libraries
         _limit_memory(ray.get(sampler.pid.remote()))
         started = time.time()
         blocks = _all_blocks(services.buffer.of(spec), spec)

@@ -14,7 +14,7 @@ class Outcome:
 
     fault: str
     behaviour: str
-    """What continued, or how the sweep ended."""
+    """Part that continued, or the end of the sweep."""
     gap_s: float | None = None
     """Seconds until the affected part continued; None if nothing was interrupted."""
     lost: str = "–"

@@ -48,7 +48,7 @@ def _guarded(harness: FaultHarness, faults: str, provoke: Callable[[], Iterable[
 def in_one_sweep(harness: FaultHarness, num_updates: int) -> Iterator[Outcome]:
     """Kill processes of a running sweep, then its driver; resume it, stop it by Ctrl-C, and resume it to its end.
 
-    Row accounting and what remains are checked when the driver has ended; the result applies to all kills before.
+    Row accounting and leftovers are checked after the driver has ended; the result applies to all earlier kills.
     """
     sweep = killed.long_sweep(harness, num_updates, *DIVERGING)
     kills: list[Callable[..., Outcome]] = [
