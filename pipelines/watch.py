@@ -19,7 +19,7 @@ from rich.live import Live
 from dwm_ray.cli.command_line import main_guard
 from dwm_ray.cli.progress import LINE_S, line
 from dwm_ray.cli.run_view import QUIET_S, age, failure, overview
-from dwm_ray.experiment.run_state import RunState, look
+from dwm_ray.experiment.run_state import RunState, read_state
 from dwm_ray.runs.folder import RunFolder
 
 VIEW_S = 3.0
@@ -46,10 +46,10 @@ def watch(
     folder, console = RunFolder.open(run), Console()
     fetch = folder.pull if "://" in run else (lambda: None)  # the driver of a local folder keeps it up to date
     if failed or trial:
-        console.print(failure(look(folder), trial, console.height))
+        console.print(failure(read_state(folder), trial, console.height))
         return 0
     if once:
-        console.print(overview(folder, look(folder)))
+        console.print(overview(folder, read_state(folder)))
         return 0
     return follow(folder, console, every_s, fetch)
 
@@ -79,7 +79,7 @@ def until_over(run: RunFolder, every_s: float, show: Callable[[RunState], None],
     """Show the state until results are written, or all trials have ended and the driver writes nothing more."""
     while True:
         fetch()
-        state = look(run)
+        state = read_state(run)
         show(state)
         if state.concluded or (state.over and age(state) > QUIET_S):
             return state

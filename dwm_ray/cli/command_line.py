@@ -31,7 +31,7 @@ from dwm_ray.runs.folder import RunFailed
 from dwm_ray.runs.storage import StorageFailed
 
 STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
-"""Errors of a storage that is full, over quota, read-only, broken or gone."""
+"""Errors of a storage that is full, over quota, read-only, broken or unavailable."""
 P = ParamSpec("P")
 Command = TypeVar("Command", bound=BaseModel)
 
@@ -49,7 +49,7 @@ def main_guard(main: Callable[P, int | None]) -> Callable[P, int]:
             try:
                 return main(*args, **kwargs) or 0
             finally:
-                sys.stdout.flush()  # at the interpreter's exit this could not be handled
+                sys.stdout.flush()  # errors at the exit of the interpreter cannot be handled
         except BrokenPipeError:
             if not _output_is_closed():
                 raise
@@ -73,7 +73,7 @@ def main_guard(main: Callable[P, int | None]) -> Callable[P, int]:
 
 
 def _output_is_closed() -> bool:
-    """Return whether the reader of stdout is gone; if so, discard the rest of the output."""
+    """Return whether the reader of stdout has closed it; if so, discard the remaining output."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     if not poll.poll(0):

@@ -11,28 +11,28 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from dwm_ray.experiment.phases import Phase, phases_of, total_of
-from dwm_ray.experiment.run_state import OVER, RunState, look
+from dwm_ray.experiment.run_state import ENDED, RunState, read_state
 from dwm_ray.report.table import format_seconds
 from dwm_ray.runs.background import in_background
 from dwm_ray.runs.folder import RunFolder
 
-LOOK_S = 1.0
+REFRESH_S = 1.0
 LINE_S = 30.0
 MAX_SHOWN = 6
 """Phases that are shown by name; all members of a population run at once."""
 
 
 def watched(
-    run: RunFolder, num_trials: int, console: Console, every_look: Callable[[], None]
+    run: RunFolder, num_trials: int, console: Console, on_refresh: Callable[[], None]
 ) -> AbstractContextManager[None]:
-    """Show the progress of a run while the context is open; `every_look` is called before each read of the folder."""
+    """Show the progress of a run while the context is open; `on_refresh` is called before each read of the folder."""
     started = time.perf_counter()
 
     def lines(stop: Event) -> None:
         while not stop.wait(LINE_S):
-            every_look()
+            on_refresh()
             seconds = time.perf_counter() - started
-            console.print(line(look(run), num_trials, seconds), highlight=False, soft_wrap=True)
+            console.print(line(read_state(run), num_trials, seconds), highlight=False, soft_wrap=True)
 
     def bars(stop: Event) -> None:
         columns = (
@@ -43,9 +43,9 @@ def watched(
         )
         with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
             shown = _Bars(progress, num_trials)
-            while not stop.wait(LOOK_S):
-                every_look()
-                shown.show(look(run))
+            while not stop.wait(REFRESH_S):
+                on_refresh()
+                shown.show(read_state(run))
 
     return in_background("progress", bars if console.is_terminal else lines)
 
@@ -64,7 +64,7 @@ def summary(state: RunState, num_trials: int) -> str:
     total = total_of(phases_of(state), num_trials)
     failed = f" ({state.count('failed')} failed)" if state.count("failed") else ""
     time_left = "remaining time unknown" if total.remaining_s is None else f"{format_seconds(total.remaining_s)} left"
-    return f"{percent(total.fraction)}, {time_left}; {state.count(*OVER)} of {num_trials} trials finished{failed}"
+    return f"{percent(total.fraction)}, {time_left}; {state.count(*ENDED)} of {num_trials} trials finished{failed}"
 
 
 def percent(fraction: float | None) -> str:

@@ -138,7 +138,9 @@ def failure(state: RunState, trial_id: str | None, height: int) -> RenderableTyp
     failed.sort(key=lambda trial: (trial.folder / "status.json").stat().st_mtime)
     chosen = [trial for trial in state.trials if trial.folder.name == trial_id] if trial_id else failed[-1:]
     if trial_id and not chosen:
-        raise ValueError(f"--trial {trial_id}: this run has {', '.join(t.folder.name for t in state.trials) or 'none'}")
+        raise ValueError(
+            f"--trial {trial_id}: unknown; expected one of {', '.join(t.folder.name for t in state.trials) or 'none'}"
+        )
     if not chosen:
         return Text("no trial of this run has failed")
     [trial] = chosen
@@ -156,12 +158,12 @@ def failure(state: RunState, trial_id: str | None, height: int) -> RenderableTyp
     )
 
 
-def _log_table(rows: list[dict[str, Any]], most: int) -> RenderableType:
-    """Return the last rows of a log, one column per row and at most `most` metrics."""
+def _log_table(rows: list[dict[str, Any]], max_metrics: int) -> RenderableType:
+    """Return the last rows of a log, one column per row and at max_metrics `max_metrics` metrics."""
     if not rows:
         return Text("the log is empty: the trial failed before its first row", style="dim")
     table = _grid("update", *(f"{row['update']}" for row in rows))
-    for name in [name for name in rows[-1] if name != "update"][:most]:
+    for name in [name for name in rows[-1] if name != "update"][:max_metrics]:
         table.add_row(name, *(_number(row.get(name), ".4g") for row in rows))
     return table
 

@@ -46,7 +46,7 @@ class ComparisonConfig(Frozen):
 
 @dataclass(frozen=True)
 class Method:
-    """A method as the user names it."""
+    """Method as specified by the user."""
 
     spec: str
     world_model: str
@@ -135,22 +135,22 @@ def configure(method: Method, run: RunConfig, profile: Profile, given: Collectio
         values = {path_of(name): value for name, value in method.options.items()}
         axes = SweepConfig(dimensions=tuple(name for name in method.options if name in dimensions()))
         base = profiles.with_method(run, profile, method.world_model, method.agent, given)
-        _refuse_idle(base, list(values))
+        _reject_unused(base, list(values))
         return _equalised(with_required(base, axes, profile).with_values(values), run)
     except ValueError as error:
         raise ValueError(f"--methods {method.spec}: {reason(error)}") from error
 
 
-def _refuse_idle(base: RunConfig, paths: list[str]) -> None:
+def _reject_unused(base: RunConfig, paths: list[str]) -> None:
     """Raise ValueError for options that the method does not read."""
     unread: tuple[str, ...] = ("synthesis.", "filter", "replay.")
     if base.world_model is not None:
         uses_rtg = base.world_model.plugin.uses_rtg
         unread = () if uses_rtg else ("synthesis.target_rtg",)
         unread += () if model_options(base).has_penalty else ("agent.penalty_weight",)
-    idle = [path for path in paths if path.startswith(unread)]
-    if idle:
-        raise ValueError(f"{', '.join(idle)}: this method does not read it")
+    unused = [path for path in paths if path.startswith(unread)]
+    if unused:
+        raise ValueError(f"{', '.join(unused)}: this method does not read it")
 
 
 def _equalised(config: RunConfig, run: RunConfig) -> RunConfig:
@@ -167,9 +167,9 @@ def make_comparison(
         raise ValueError(f"--methods {' '.join(options.methods)}: expected two methods or more")
     entries = [_entry(parse_method(text), options.seeds, run, profile, given) for text in options.methods]
     users = Counter(entry.trials[0].id for entry in entries)
-    twins = [entry.spec for entry in entries if users[entry.trials[0].id] > 1]
-    if twins:
-        raise ValueError(f"--methods {' '.join(twins)}: these are the same method with the same options")
+    duplicates = [entry.spec for entry in entries if users[entry.trials[0].id] > 1]
+    if duplicates:
+        raise ValueError(f"--methods {' '.join(duplicates)}: these are the same method with the same options")
     return entries
 
 

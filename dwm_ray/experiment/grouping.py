@@ -48,8 +48,10 @@ def groups(
     found: dict[tuple[str, int], list[RunConfig]] = {}
     for config in configs:
         found.setdefault((_common_options(config), update_of(config)), []).append(config)
-    sizes = {key: math.ceil(len(own) / math.ceil(len(own) / max_members)) for key, own in found.items()}
-    return [own[at : at + sizes[key]] for key, own in found.items() for at in range(0, len(own), sizes[key])]
+    sizes = {key: math.ceil(len(members) / math.ceil(len(members) / max_members)) for key, members in found.items()}
+    return [
+        members[at : at + sizes[key]] for key, members in found.items() for at in range(0, len(members), sizes[key])
+    ]
 
 
 def groups_of(configs: Sequence[RunConfig], run: RunFolder, max_members: int) -> list[list[RunConfig]]:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from dwm_ray.experiment.run_state import OVER, Json, ModelState, RunState, StreamState, TrialState
+from dwm_ray.experiment.run_state import ENDED, Json, ModelState, RunState, StreamState, TrialState
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def stream_phase(stream: StreamState) -> Phase:
 
 
 def trial_phase(trial: TrialState) -> Phase:
-    done = trial.total if trial.status in OVER else trial.update
+    done = trial.total if trial.status in ENDED else trial.update
     score = [f"score {trial.evaluation['score_mean']:.1f}"] if trial.evaluation else []
     rate = [f"{trial.row['updates_per_s']:.0f} updates/s"] if "updates_per_s" in trial.row else []
     detail = ", ".join([_metric(trial.row, "q_mean"), *score, *rate])
@@ -103,8 +103,8 @@ def total_of(phases: Sequence[Phase], num_trials: int) -> Total:
     if not known:
         return Total(0.0, None)
     costs = {kind: _mean(phase.cost_s for phase in known if phase.kind == kind) for kind in {p.kind for p in known}}
-    usual = _mean(costs.values()) or 1.0
-    weights = np.array([phase.cost_s or costs[phase.kind] or usual for phase in known])
+    mean_cost = _mean(costs.values()) or 1.0
+    weights = np.array([phase.cost_s or costs[phase.kind] or mean_cost for phase in known])
     fractions = np.array([phase.fraction for phase in known], float)
     left = float(weights @ (1 - fractions))
     processes = sum(1 / phase.members for phase in known if phase.running)

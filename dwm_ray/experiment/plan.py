@@ -69,10 +69,10 @@ def effective(base: RunConfig, point: Point) -> Point:
     """Return a point without the axes that have no effect on the base's world model, so that no trial runs twice."""
     if base.world_model is None:
         return point
-    idle = set() if base.world_model.plugin.uses_rtg else {"target_rtg"}
+    unused = set() if base.world_model.plugin.uses_rtg else {"target_rtg"}
     if not model_options(base).has_penalty:
-        idle.add("penalty_weight")
-    return {name: value for name, value in point.items() if name not in idle}
+        unused.add("penalty_weight")
+    return {name: value for name, value in point.items() if name not in unused}
 
 
 def with_required(run: RunConfig, sweep: SweepConfig, profile: Profile) -> RunConfig:
@@ -110,7 +110,7 @@ def make_plan(sweep: SweepConfig, run: RunConfig, profile: Profile, given: Colle
 
 
 def in_order_alone(trials: Sequence[Trial]) -> list[Trial]:
-    """Return trials in the order of `in_order`, if each has a learner of its own."""
+    """Return trials in the order of `in_order`, if each has a separate learner."""
     return [trial for population in in_order([(trial,) for trial in trials]) for trial in population]
 
 

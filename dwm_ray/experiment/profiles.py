@@ -67,11 +67,11 @@ def run_config(
     """
     model = None if world_model == "none" else plugin("world_models", world_model, profile)
     chosen = plugin("agents", agent, profile)
-    asked = {**(model.run_options(_preset(profile)) if model else {}), **chosen.run_options(_preset(profile))}
-    own_filter = asked.pop("filter", "keep_all")
-    plugins = {"world_model": model, "agent": chosen, "filter": plugin("filters", filter or own_filter, profile)}
-    asked = {path: value for path, value in asked.items() if _has(plugins, path)}
-    return RunConfig.model_validate(_with(OPTIONS[profile], plugins, asked))
+    presets = {**(model.run_options(_preset(profile)) if model else {}), **chosen.run_options(_preset(profile))}
+    default_filter = presets.pop("filter", "keep_all")
+    plugins = {"world_model": model, "agent": chosen, "filter": plugin("filters", filter or default_filter, profile)}
+    presets = {path: value for path, value in presets.items() if _has(plugins, path)}
+    return RunConfig.model_validate(_with(OPTIONS[profile], plugins, presets))
 
 
 def _has(plugins: Mapping[str, PluginConfig | None], path: str) -> bool:
@@ -81,7 +81,7 @@ def _has(plugins: Mapping[str, PluginConfig | None], path: str) -> bool:
 
 
 def _with(
-    options: dict[str, dict[str, Any]], plugins: Mapping[str, PluginConfig | None], asked: dict[str, Any]
+    options: dict[str, dict[str, Any]], plugins: Mapping[str, PluginConfig | None], presets: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the tree of a run with options replaced by dotted path, before validation."""
     named = {
@@ -89,7 +89,7 @@ def _with(
         for kind, config in plugins.items()
     }
     tree: dict[str, Any] = {**{group: dict(values) for group, values in options.items()}, **named}
-    for path, value in asked.items():
+    for path, value in presets.items():
         group, _, leaf = path.partition(".")
         tree.setdefault(group, {})[leaf] = value
     return tree

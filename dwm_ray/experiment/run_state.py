@@ -25,7 +25,7 @@ from dwm_ray.tasks.table import environment_info
 from dwm_ray.world_models.base import model_options
 from dwm_ray.world_models.parts.build import model_fingerprint
 
-OVER = ("done", "stopped", "failed")
+ENDED = ("done", "stopped", "failed")
 """Status of a trial that has ended."""
 TAIL_BYTES = 65_536
 """Bytes at the end of a log that hold its last rows."""
@@ -87,7 +87,7 @@ class StreamState:
     blocks: int
     rows: int | None
     rows_per_s: float | None
-    """Rate of all samplers since the first block; of a complete stream, rows per second of sampling."""
+    """Rate of all samplers since the first block; for a complete stream, rows per second of sampling."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,10 @@ class RunState:
     @property
     def over(self) -> bool:
         """Return whether all trials have ended."""
-        return bool(self.trials) and self.count(*OVER) == len(self.trials)
+        return bool(self.trials) and self.count(*ENDED) == len(self.trials)
 
 
-def look(run: RunFolder) -> RunState:
+def read_state(run: RunFolder) -> RunState:
     """Return the state of a run. Missing files count as empty."""
     options = read_json(run.config)["run"]
     parts = _SharedParts.of(run, options)
@@ -125,8 +125,8 @@ def look(run: RunFolder) -> RunState:
     return RunState(trials, models, streams, read_json(run.counters) or {}, concluded, max(changed, written))
 
 
-def last_rows(path: Path, most: int) -> list[Json]:
-    """Return up to `most` rows from the end of a JSON-lines file without a half-written last row; [] without a file."""
+def last_rows(path: Path, max_rows: int) -> list[Json]:
+    """Return up to `max_rows` rows from the end of a JSON-lines file, except a half-written last row."""
     if not path.is_file():
         return []
     with path.open("rb") as file:
@@ -135,7 +135,7 @@ def last_rows(path: Path, most: int) -> list[Json]:
         lines = file.read().splitlines(keepends=True)
     if size > TAIL_BYTES:
         lines = lines[1:]  # the first one is truncated
-    whole = [line for line in lines if line.endswith(b"\n") and line.strip()][-most:]
+    whole = [line for line in lines if line.endswith(b"\n") and line.strip()][-max_rows:]
     try:
         return [json.loads(line) for line in whole]
     except ValueError as error:

@@ -153,7 +153,7 @@ def test_a_screen_shows_those_at_work_first_and_counts_the_rest(
 ) -> None:
     for number in range(60):
         write_json(run.trial(f"wait{number:02d}") / "config.json", RUN)
-    state = program.look(run)
+    state = program.read_state(run)
     Console(width=160, height=30).print(program.overview(run, state, 30))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 30

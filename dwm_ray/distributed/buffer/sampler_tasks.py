@@ -63,7 +63,7 @@ class SamplerTasks:
             raise
 
     async def _run(self, name: str) -> None:
-        """Request blocks until the sampler has died for good."""
+        """Request blocks until the sampler has died permanently."""
         sampler, alive = ray.get_actor(name), True
         while alive:
             stream, index = await self._dispatcher.get()

@@ -37,13 +37,13 @@ MAX_SKEW_S = 1.0
 
 @dataclass(frozen=True)
 class Facts:
-    """State of one node as seen by a process there."""
+    """State of one node, measured by a process on it."""
 
     versions: dict[str, str]
     gpus: tuple[str, ...]
     """Name and memory of each GPU that torch can use."""
     free_bytes: int
-    """On the disk of temporary files, where Ray writes logs and spilled objects."""
+    """Free bytes of the disk for temporary files, where Ray writes logs and spilled objects."""
     storage: str | None
     """Reason why the run's folder or storage cannot be used, or None."""
     storage_s: float | None = None
@@ -52,7 +52,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Node:
-    """One node as Ray knows it, and its facts."""
+    """Node as reported by Ray, and its facts."""
 
     name: str
     address: str
@@ -67,7 +67,7 @@ class Node:
     """Reason if there are no facts."""
 
     def problems(self, driver: Facts) -> list[str]:
-        """Return everything that would break a run, one line each."""
+        """Return every problem that would make a run fail, one line each."""
         if self.facts is None:
             return [self.error or "no answer"]
         found = [

@@ -59,7 +59,7 @@ def _init(address: str | None) -> Any:
 
 
 def cluster_has_gpus() -> bool:
-    """Return whether the cluster of RAY_ADDRESS has GPUs or can scale up to some; join it."""
+    """Return whether the cluster of RAY_ADDRESS has GPUs or can add nodes with GPUs; join it."""
     if "RAY_ADDRESS" not in os.environ:
         return False
     connect()

@@ -1,6 +1,6 @@
 """Nodes of a cluster: those that are alive and those that its autoscaler may add.
 
-`ray up` leaves the cluster file in the home folder of the head, where jobs run. The file lists the node types and the
+`ray up` stores the cluster file in the home folder of the head, where jobs run. The file lists the node types and the
 maximum number of nodes of each. A cluster without that file does not scale.
 """
 

@@ -28,9 +28,9 @@ class Quotas:
 
     sampler: Resources
     trial: Resources
-    """Tune's process of a trial; Ray Train places its controller next to it."""
+    """Resources of Tune's process of a trial; Ray Train places its controller next to it."""
     learner: Resources
-    """Also of a world-model worker."""
+    """Resources of a learner or of a world-model worker."""
     roles: bool
     """Whether samplers run only on nodes with `sampler_node` and all others only on nodes with `learner_node`."""
 

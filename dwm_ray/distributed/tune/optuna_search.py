@@ -46,7 +46,7 @@ class FeasibleOptuna(Searcher):
         self._inner = OptunaSearch(space=space, metric="score_mean", mode="max", seed=seed)
         self._axes = {name: axis for name, (axis, _) in axes.items()}
         self._bases, self._plan, self._launch, self._max_running = bases, plan, launch, max_running
-        self._asked = 0
+        self._num_suggested = 0
         self._inner_ids: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -54,8 +54,8 @@ class FeasibleOptuna(Searcher):
         if len(self._inner_ids) >= self._max_running:
             return None
         for _ in range(MAX_TRIES):
-            self._asked += 1
-            inner_id = f"ask-{self._asked}"
+            self._num_suggested += 1
+            inner_id = f"ask-{self._num_suggested}"
             trial = self._new_trial(dict(self._inner.suggest(inner_id)))
             if trial is not None:
                 self._inner_ids[trial_id] = inner_id

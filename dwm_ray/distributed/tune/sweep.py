@@ -76,10 +76,10 @@ def run_sweep(
 
 def populations(trials: Sequence[Trial], services: ClusterServices, max_members: int) -> list[dict[str, Any]]:
     """Return Tune's parameters: populations as large as allowed that still occupy all processes."""
-    most = min(max_members, math.ceil(len(trials) / services.placement.concurrent_trials))
+    size = min(max_members, math.ceil(len(trials) / services.placement.concurrent_trials))
     by_id = {trial.id: trial for trial in trials}
-    groups = groups_of([trial.config for trial in trials], services.run, max(1, most))
-    return [as_params(group) for group in in_order([[by_id[config.trial_id] for config in own] for own in groups])]
+    groups = groups_of([trial.config for trial in trials], services.run, max(1, size))
+    return [as_params(group) for group in in_order([[by_id[config.trial_id] for config in group] for group in groups])]
 
 
 def _trials(params: dict[str, Any]) -> list[Trial]:
@@ -113,8 +113,8 @@ class _StatusRecorder(Callback):
         for folder in self._changing(trial):
             if status_of(folder) != "done":
                 known = read_json(folder / "status.json") or {}
-                why = known.get("error") or cause(str(trial.get_error()))
-                set_status(folder, "failed", error=why, **_progress_of(folder))
+                error = known.get("error") or cause(str(trial.get_error()))
+                set_status(folder, "failed", error=error, **_progress_of(folder))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         for folder in self._changing(trial):

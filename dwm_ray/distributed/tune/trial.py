@@ -53,7 +53,7 @@ def learner_name(trials: Sequence[Trial]) -> str:
 
 
 def _reset_failed(folders: Sequence[Path], run: RunFolder) -> None:
-    """Run trials again that failed in an earlier session; a restarted worker skips those that fail in this one."""
+    """Reset trials that failed in an earlier session; a restarted worker skips trials that fail in this one."""
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
         with run.writing(folder / "status.json"):

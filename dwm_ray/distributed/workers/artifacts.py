@@ -2,7 +2,7 @@
 
 A trial that needs a world model requests a lease on its name. The holder of the lease trains the model; the others wait
 until the model's folder is complete. A holder that dies stops renewing its lease, and the next trial continues from the
-last checkpoint. A model that an earlier session finished is used as it is.
+last checkpoint. A model of an earlier session is reused.
 """
 
 from __future__ import annotations

@@ -91,8 +91,8 @@ class WorkerServices:
                 for prefetcher, keys in [self._prefetcher(group)]
             ]
             for prefetcher, keys in started:
-                for key, own in zip(keys, prefetcher.wait_until_ready(), strict=True):
-                    rows[key] = StreamRows(own.ring, partial(prefetcher.gauges, own))
+                for key, ring in zip(keys, prefetcher.wait_until_ready(), strict=True):
+                    rows[key] = StreamRows(ring.ring, partial(prefetcher.gauges, ring))
             yield rows
 
     def _prefetcher(self, configs: Sequence[RunConfig]) -> tuple[BlockPrefetcher, list[str]]:
