@@ -109,8 +109,8 @@ def _costs(method: Json, trials: list[Json], results: Json) -> Json:
     Seconds of shared parts are not divided: a method is charged for each part in full, as if it ran alone.
     """
     columns = ["learner_s", "updates_per_s", "sampling_s", "policy_ms", "max_rss_bytes"]
-    own = [{"learner_s": trial["seconds"], **trial["costs"]} for trial in trials]
-    rows = pd.DataFrame(own, columns=columns, dtype=float)
+    costs = [{"learner_s": trial["seconds"], **trial["costs"]} for trial in trials]
+    rows = pd.DataFrame(costs, columns=columns, dtype=float)
     means = {**rows.mean(), "max_rss_bytes": rows["max_rss_bytes"].max()}
     found = {name: None if pd.isna(value) else float(value) for name, value in means.items()}
     shared = {part["id"]: part["seconds"] for part in [*results["world_models"], *results["streams"]]}
@@ -138,20 +138,20 @@ def with_statistics(rows: list[list[Json]], pooled: bool = True) -> list[Json]:
     return [
         {
             **tasks[0],
-            "num_runs": sum(map(len, mine)),
-            **_statistics(mine, found[0], pooled, is_reference=mine is found[0]),
+            "num_runs": sum(map(len, method_scores)),
+            **_statistics(method_scores, found[0], pooled, is_reference=method_scores is found[0]),
         }
-        for tasks, mine in zip(rows, found, strict=True)
+        for tasks, method_scores in zip(rows, found, strict=True)
     ]
 
 
-def _statistics(mine: stats.Scores, reference: stats.Scores, pooled: bool, is_reference: bool) -> Json:
-    whole = all(map(len, mine))
-    compared = whole and all(map(len, reference)) and not is_reference
+def _statistics(method_scores: stats.Scores, reference: stats.Scores, pooled: bool, is_reference: bool) -> Json:
+    complete = all(map(len, method_scores))
+    compared = complete and all(map(len, reference)) and not is_reference
     return {
-        "mean": _estimate(stats.mean, mine) if whole and pooled else None,
-        "iqm": _estimate(stats.iqm, mine) if whole and pooled else None,
-        "improvement": _estimate(stats.improvement, mine, reference) if compared else None,
+        "mean": _estimate(stats.mean, method_scores) if complete and pooled else None,
+        "iqm": _estimate(stats.iqm, method_scores) if complete and pooled else None,
+        "improvement": _estimate(stats.improvement, method_scores, reference) if compared else None,
     }
 
 

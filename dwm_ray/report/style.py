@@ -149,9 +149,9 @@ def legend_above(figure: PlotFigure, handles: Sequence[Any], columns: int = 4) -
     figure.legend(handles=handles, loc="outside upper left", ncols=columns, borderaxespad=0.2)
 
 
-def _fitting(figure: PlotFigure, handles: Sequence[Any], most: int) -> int:
+def _fitting(figure: PlotFigure, handles: Sequence[Any], max_columns: int) -> int:
     """Return the most columns of a legend that the figure is wide enough for; at least 1."""
-    for columns in range(most, 1, -1):
+    for columns in range(max_columns, 1, -1):
         legend = figure.legend(handles=handles, ncols=columns)
         width = legend.get_window_extent().width
         legend.remove()

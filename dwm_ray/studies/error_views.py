@@ -65,7 +65,7 @@ class Reference:
 
 
 def tables(measured: list[Measured], reference: Reference) -> list[Table]:
-    rewards = [(one.label, DRIVERS[error.driven_by], error.rew_mse) for one in measured for error in one.errors]
+    rewards = [(model.label, DRIVERS[error.driven_by], error.rew_mse) for model in measured for error in model.errors]
     found = [
         _table("Mean squared error of states", "driven by", _state_rows(measured, reference), OWN_SAMPLES_NOTE),
         _table("Mean squared error of rewards", "driven by", rewards),
@@ -87,36 +87,36 @@ def _table(title: str, kind: str, rows: list[Row], note: str = "") -> Table:
 
 def _state_rows(measured: list[Measured], reference: Reference) -> list[Row]:
     rows: list[Row] = []
-    for one in measured:
-        rows += [(one.label, DRIVERS[error.driven_by], error.obs_mse) for error in one.errors]
-        rows += [(one.label, OWN_SAMPLES, one.spread)] if one.errors else []
+    for model in measured:
+        rows += [(model.label, DRIVERS[error.driven_by], error.obs_mse) for error in model.errors]
+        rows += [(model.label, OWN_SAMPLES, model.spread)] if model.errors else []
     rows += [("simulator", "clone", reference.randomness)] if reference.randomness else []
     return rows + [("no change", "–", error.no_change_obs_mse) for error in _longest(measured)]
 
 
 def _distance_rows(measured: list[Measured], reference: Reference) -> list[Row]:
     rows: list[Row] = []
-    for one in measured:
-        rows.append((one.label, "generated", [step.energy.value for step in one.distances]))
-        rows.append((one.label, "shuffled", [step.energy.floor for step in one.distances]))
+    for model in measured:
+        rows.append((model.label, "generated", [step.energy.value for step in model.distances]))
+        rows.append((model.label, "shuffled", [step.energy.floor for step in model.distances]))
     return [*rows, ("recorded", "recorded", [step.energy.value for step in reference.floor])]
 
 
 def _check_rows(measured: list[Measured], reference: Reference) -> list[Row]:
-    checks = [(one.label, one.checked) for one in measured] + [("recorded", reference.checked)]
+    checks = [(model.label, model.checked) for model in measured] + [("recorded", reference.checked)]
     known = [(label, check) for label, check in checks if check is not None]
     return [row for label, c in known for row in ((label, "states", c.obs_mse), (label, "rewards", c.rew_mse))]
 
 
 def _longest(measured: list[Measured]) -> list[ModelError]:
     """Return the error with the most steps in a list; an empty list without errors."""
-    errors = [error for one in measured for error in one.errors]
+    errors = [error for model in measured for error in model.errors]
     return [max(errors, key=lambda error: len(error.obs_mse))] if errors else []
 
 
 def figures(measured: list[Measured], reference: Reference) -> list[Figure]:
     found = [_distance_figure(measured, reference)]
-    return [_error_figure(measured, reference), *found] if any(one.errors for one in measured) else found
+    return [_error_figure(measured, reference), *found] if any(model.errors for model in measured) else found
 
 
 def _line(label: str, values: list[float], group: str = "", reference: bool = False) -> Line:
@@ -127,13 +127,13 @@ def _error_figure(measured: list[Measured], reference: Reference) -> Figure:
     states, rewards = (
         Panel(quantity, "predicted step", "mean squared error", [], log=True) for quantity in ("states", "rewards")
     )
-    for one in measured:
-        for error in one.errors:
-            label = f"{one.label}, {error.driven_by}"
-            states.lines.append(_line(label, error.obs_mse, one.label))
-            rewards.lines.append(_line(label, error.rew_mse, one.label))
-        if one.errors:
-            states.lines.append(_line(f"{one.label}, {OWN_SAMPLES}", one.spread, one.label))
+    for model in measured:
+        for error in model.errors:
+            label = f"{model.label}, {error.driven_by}"
+            states.lines.append(_line(label, error.obs_mse, model.label))
+            rewards.lines.append(_line(label, error.rew_mse, model.label))
+        if model.errors:
+            states.lines.append(_line(f"{model.label}, {OWN_SAMPLES}", model.spread, model.label))
     if reference.randomness:
         states.lines.append(_line("simulator, cloned behaviour", reference.randomness, reference=True))
     states.lines.extend(_line("no change", error.no_change_obs_mse, reference=True) for error in _longest(measured))
@@ -151,7 +151,9 @@ def _distance_figure(measured: list[Measured], reference: Reference) -> Figure:
         "mmd": Panel("MMD²", "predicted step", ""),
     }
     for name, panel in panels.items():
-        panel.lines.extend(_line(one.label, [getattr(row, name).value for row in one.distances]) for one in measured)
+        panel.lines.extend(
+            _line(model.label, [getattr(row, name).value for row in model.distances]) for model in measured
+        )
         panel.lines.append(_line("recorded", [getattr(row, name).value for row in reference.floor], reference=True))
     caption = (
         "Between generated states and recorded states that followed other starts; models that follow a policy follow "
