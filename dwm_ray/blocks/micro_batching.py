@@ -97,10 +97,10 @@ class _MicroBatched:
         rtg, parts = options["rtg"], []
         for first in range(0, len(obs), size):
             rows = slice(first, min(first + size, len(obs)))
-            own = options | {"rtg": rtg[rows] if isinstance(rtg, Tensor) and rtg.dim() else rtg}
+            row_options = options | {"rtg": rtg[rows] if isinstance(rtg, Tensor) and rtg.dim() else rtg}
             generator.set_state(start)
             with _SlicedNoise(rows, len(obs), generator):
-                parts.append(self._model.imagine(obs[rows], act[rows], generator=generator, **own))
+                parts.append(self._model.imagine(obs[rows], act[rows], generator=generator, **row_options))
         return Segments.cat(parts)
 
 
@@ -120,5 +120,5 @@ class _SlicedNoise(TorchFunctionMode):
         if size[0] % part:  # not a fixed number of entries per row: the same for every micro-batch
             return func(*args, **kwargs)
         each = size[0] // part
-        whole = func(*head, (self._num_rows * each, *size[1:]), **kwargs)
-        return whole[self._rows.start * each : self._rows.stop * each]
+        noise = func(*head, (self._num_rows * each, *size[1:]), **kwargs)
+        return noise[self._rows.start * each : self._rows.stop * each]

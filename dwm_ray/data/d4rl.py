@@ -34,8 +34,8 @@ def read(path: Path, name: str, source: str, env_id: str | None) -> Episodes:
 
 def environment_of(path: Path, named: str | None, requested: str | None) -> str:
     """Return the environment of a file (see `environment_id`); D4RL's own file names imply one."""
-    own = OWN_NAME.fullmatch(path.stem)
-    return environment_id(str(path), named, requested, f"{LOCOMOTION[own[1]].env_id}-v4" if own else None)
+    match = OWN_NAME.fullmatch(path.stem)
+    return environment_id(str(path), named, requested, f"{LOCOMOTION[match[1]].env_id}-v4" if match else None)
 
 
 def file_name(task: str) -> str:

@@ -79,9 +79,9 @@ def _from_file(path: Path, name: str, env_id: str | None) -> Episodes:
 
 
 def _from_table(task: str, download: bool) -> Episodes:
-    own = d4rl.find(task) or (_download(task) if download else None)
-    if own is not None:
-        return d4rl.read(own, task, "D4RL v2", None)
+    path = d4rl.find(task) or (_download(task) if download else None)
+    if path is not None:
+        return d4rl.read(path, task, "D4RL v2", None)
     recording = bundled.find(task)
     if recording is not None:
         return d4rl.read(recording, task, bundled.SOURCE, None)

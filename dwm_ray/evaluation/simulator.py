@@ -166,13 +166,13 @@ def _mujoco_warnings() -> Iterator[list[str]]:
 
 def recorded_segments(windows: Windows) -> Segments:
     """Return complete windows as segments of T - 1 steps with all actions, which give the floor of the check."""
-    whole = windows.obs_mask.all(1) & windows.step_mask[:, :-1].all(1)
-    rew = windows.rew[whole, :-1]
+    complete = windows.obs_mask.all(1) & windows.step_mask[:, :-1].all(1)
+    rew = windows.rew[complete, :-1]
     return Segments(
-        obs=windows.obs[whole],
-        act=windows.act[whole, :-1],
+        obs=windows.obs[complete],
+        act=windows.act[complete, :-1],
         rew=rew,
-        discount=1 - windows.terminated[whole, :-1].to(rew.dtype),
+        discount=1 - windows.terminated[complete, :-1].to(rew.dtype),
         penalty=rew.new_zeros(rew.shape),
         source=rew.new_zeros(len(rew)),
     )

@@ -200,7 +200,7 @@ class Storage:
 
     def _tried(self, operation: str, action: Callable[[], Result], tries: int = TRIES) -> Result:
         """Return the result of an action; retry it if the storage is remote."""
-        left = 1 if self.scheme == "file" else tries
+        attempts_left = 1 if self.scheme == "file" else tries
         while True:
             started = time.perf_counter()
             try:
@@ -208,14 +208,14 @@ class Storage:
             except FileNotFoundError:
                 raise
             except OSError as error:
-                left -= 1
+                attempts_left -= 1
                 cause = " ".join(str(error).split())
-                if left <= 0 or any(word in cause for word in FINAL):
+                if attempts_left <= 0 or any(word in cause for word in FINAL):
                     TRANSFERS.add(failures=1)
                     raise StorageFailed(f"storage {self}: cannot {operation}: {cause}") from error
                 TRANSFERS.add(retries=1)
                 logger.warning("storage %s: cannot %s, retrying: %s", self, operation, cause)
-                time.sleep(PAUSES_S[TRIES - 1 - left])
+                time.sleep(PAUSES_S[TRIES - 1 - attempts_left])
             else:
                 TRANSFERS.add(seconds=time.perf_counter() - started)
                 return result
