@@ -37,7 +37,7 @@ def other_value(value: Any) -> Any:
     """Return a valid value that differs from `value`."""
     if isinstance(value, bool):
         return not value
-    return "off" if isinstance(value, str) else value + 1
+    return "off" if value is None or isinstance(value, str) else value + 1
 
 
 @pytest.mark.parametrize(("group", "leaf"), LEAVES)
