@@ -208,7 +208,9 @@ def rows(result: PartResult) -> list[list[Cell]]:
         rate = f"{number(spread['median'])} {measured['unit']}"
         found.append([result.name, name, rate, baseline, f"{ratio.median:.2f}" if ratio else "", "ok"])
     for status in ("skipped", "failed"):
-        found += [[result.name, name, "", "", "", f"{status}: {why}"] for name, why in measured.get(status, {}).items()]
+        found += [
+            [result.name, name, "", "", "", f"{status}: {reason}"] for name, reason in measured.get(status, {}).items()
+        ]
     counts = ", ".join(f"{count} {name}" for name, count in measured.get("tests", {}).items())
     if counts or not found or result.status != "ok":
         found.append([result.name, "", "", "", "", ": ".join(filter(None, (result.status, result.message, counts)))])

@@ -54,11 +54,11 @@ class Options:
             raise ValueError("--clock cpu: counts one thread of the processor; expected --device cpu and --threads 1")
         expect_device(self.device or "cpu")
 
-    def refuse_others(self, used: tuple[str, ...], why: str) -> None:
+    def refuse_others(self, used: tuple[str, ...], reason: str) -> None:
         """Raise ValueError for an option that was given and is not read."""
         others = [field.name for field in fields(Options) if field.name not in used]
         if given := [name for name in others if getattr(self, name) != getattr(Options(), name)]:
-            raise ValueError(f"--{given[0].replace('_', '-')}: {why}")
+            raise ValueError(f"--{given[0].replace('_', '-')}: {reason}")
 
     def path(self, suite: str) -> Path:
         """Return the path of the JSON file."""

@@ -93,7 +93,11 @@ def measure(suite: RateSuite, options: Options) -> None:
     write_json(path, {**about, **result.to_json(), "roofline": lines, "machine": machine(device), "options": settings})
     show(Table(f"{suite.name}: {suite.unit}", list(HEADERS), result.rows()), options.markdown)
     unmeasured = {"not measured": result.skipped, "failed": result.failed}
-    print(*lines, *(f"{kind}: {name} ({why})" for kind, of in unmeasured.items() for name, why in of.items()), sep="\n")
+    print(
+        *lines,
+        *(f"{kind}: {name} ({reason})" for kind, of in unmeasured.items() for name, reason in of.items()),
+        sep="\n",
+    )
     print(path)
     if result.failed:
         raise RunFailed(f"{', '.join(result.failed)}: see {path}")

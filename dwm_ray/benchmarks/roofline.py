@@ -31,8 +31,8 @@ def roofline(
     lines = []
     for work in workloads:
         if work.flops and work.name in medians:
-            flops, most = work.flops(), peak(work.dtype)
+            flops, peak_rate = work.flops(), peak(work.dtype)
             rate = medians[work.name]
-            fraction = f"{100 * rate * flops / most:.0f} % of {most / 1e12:.3g} TFLOP/s"
+            fraction = f"{100 * rate * flops / peak_rate:.0f} % of {peak_rate / 1e12:.3g} TFLOP/s"
             lines.append(f"{work.name}: {flops / 1e6:.4g} MFLOP per unit, {fraction}{work.note(rate)}")
     return lines

@@ -161,8 +161,8 @@ class DyDiff(WorldModel):
         # A worker receives a fraction of an update's windows. Held-out windows are all used.
         ratio = len(windows) / self.windows_per_update if self.training else len(windows)
         sizes = (self.config.batch_size, self.config.transition_batch)
-        whole, pairs = (windows[: max(1, int(ratio * size))] for size in sizes)
-        diffusion = self.trajectory.loss(whole, self.process, generator, self.config.training_precision)
+        trajectories, pairs = (windows[: max(1, int(ratio * size))] for size in sizes)
+        diffusion = self.trajectory.loss(trajectories, self.process, generator, self.config.training_precision)
         one_step, metrics = self.one_step.loss(pairs, generator)
         rew, termination = self.reward.loss(pairs), self.termination.loss(pairs)
         loss = diffusion + one_step + rew + termination

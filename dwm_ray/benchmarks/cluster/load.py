@@ -104,9 +104,9 @@ def cluster() -> Iterator[None]:
         ray.shutdown()
 
 
-def measure(size: LoadSize, draw_s: float, warmup_s: float, seconds: float) -> Window:
-    """Measure the buffer with samplers that take `draw_s` seconds per block."""
-    with tempfile.TemporaryDirectory() as run, simulated_samplers(size, draw_s) as (samplers, names):
+def measure(size: LoadSize, block_s: float, warmup_s: float, seconds: float) -> Window:
+    """Measure the buffer with samplers that take `block_s` seconds per block."""
+    with tempfile.TemporaryDirectory() as run, simulated_samplers(size, block_s) as (samplers, names):
         start = as_actor(MonitoredBuffer).remote
         shards = Shards(tuple(start(run, size.prefetch_blocks, NO_LIMIT, list(names)) for _ in range(size.shards)))
         readers = [as_actor(SimulatedReaders).remote(shards) for _ in range(size.processes)]
@@ -119,9 +119,9 @@ def measure(size: LoadSize, draw_s: float, warmup_s: float, seconds: float) -> W
                 ray.kill(actor)
 
 
-def measure_bare(size: LoadSize, draw_s: float, warmup_s: float, seconds: float) -> Window:
+def measure_bare(size: LoadSize, block_s: float, warmup_s: float, seconds: float) -> Window:
     """Measure the lower bound of the same calls."""
-    with simulated_samplers(size, draw_s) as (samplers, names):
+    with simulated_samplers(size, block_s) as (samplers, names):
         caller = as_actor(BareCaller).remote(names)
         ray.get(caller.begin.remote(endless_stream("bare", 0)))
         try:

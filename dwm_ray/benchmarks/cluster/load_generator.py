@@ -49,21 +49,21 @@ class LoadSize:
 class SimulatedSamplers:
     """One process that runs many samplers."""
 
-    def __init__(self, draw_s: float) -> None:
-        self._draw_s = draw_s
+    def __init__(self, block_s: float) -> None:
+        self._block_s = block_s
         self._idle: deque[float] = deque()
         self._turnarounds: list[float] = []
 
     @ray.method(num_returns=2)
     async def generate(self, spec: StreamSpec, index: int) -> tuple[np.ndarray, dict[str, Any]]:
-        """Return a block after `draw_s` seconds; it contains the time at which it was generated."""
+        """Return a block after `block_s` seconds; it contains the time at which it was generated."""
         if self._idle:
             self._turnarounds.append(time.time() - self._idle.popleft())
-        await asyncio.sleep(self._draw_s)
+        await asyncio.sleep(self._block_s)
         now = time.time()
         self._idle.append(now)
         rows = np.full((BLOCK_ROWS, SHAPE.width), now)  # float64 holds the time exactly
-        return rows, {"rows": BLOCK_ROWS, "shape": SHAPE, "seconds": self._draw_s, "cpu_s": 0.0, "oom_splits": 0}
+        return rows, {"rows": BLOCK_ROWS, "shape": SHAPE, "seconds": self._block_s, "cpu_s": 0.0, "oom_splits": 0}
 
     async def delays(self) -> dict[str, list[float]]:
         """Return the delays since the last call."""
@@ -117,11 +117,11 @@ def endless_stream(name: str, seed: int) -> StreamSpec:
 
 
 @contextmanager
-def simulated_samplers(size: LoadSize, draw_s: float) -> Iterator[tuple[list[Any], list[str]]]:
+def simulated_samplers(size: LoadSize, block_s: float) -> Iterator[tuple[list[Any], list[str]]]:
     """Start the processes; yield their actors, and one actor name per sampler."""
     mark = uuid4().hex[:8]
     shared = [f"simulated-{mark}-{number}" for number in range(size.processes)]
-    actors = [as_actor(SimulatedSamplers, name=name, max_concurrency=size.samplers).remote(draw_s) for name in shared]
+    actors = [as_actor(SimulatedSamplers, name=name, max_concurrency=size.samplers).remote(block_s) for name in shared]
     try:
         yield actors, [shared[number % size.processes] for number in range(size.samplers)]
     finally:

@@ -64,9 +64,9 @@ class Learner:
 
     def _of_agent(self, name: str, setup: BenchmarkSetup) -> Iterator[Workload]:
         cls = find("agents", name)
-        own = "dwm" if cls.plans else "none"
-        auto = self._config(setup, name, own, "auto")
-        yield _work(f"{name}-fp32", None, recorded, setup, self._config(setup, name, own, "fp32"))
+        world_model = "dwm" if cls.plans else "none"
+        auto = self._config(setup, name, world_model, "auto")
+        yield _work(f"{name}-fp32", None, recorded, setup, self._config(setup, name, world_model, "fp32"))
         yield _work(f"{name}-auto", f"{name}-fp32", recorded, setup, auto)
         yield from self._populations(name, "", setup, auto, f"{name}-auto")
         for mode in self._modes(cls.supports_compile):

@@ -141,8 +141,8 @@ class FaultHarness:
         """Return the process ids of the living actors of a class. Only descendants of this process, which has started
         the cluster, are considered."""
         found = list_actors(address=self.address, filters=[("state", "=", "ALIVE")], detail=True, limit=1000)
-        own = {process.pid for process in psutil.Process().children(recursive=True)}
-        found = [actor for actor in found if actor.actor_id not in self._before and actor.pid in own]
+        descendants = {process.pid for process in psutil.Process().children(recursive=True)}
+        found = [actor for actor in found if actor.actor_id not in self._before and actor.pid in descendants]
         self._actor_pids |= {actor.pid: actor.class_name for actor in found}
         return [actor.pid for actor in found if actor_class in actor.class_name and (not name or actor.name == name)]
 

@@ -26,9 +26,9 @@ class Outcome:
     """Whether the behaviour agrees with the documentation; None if the fault was not provoked."""
 
     @staticmethod
-    def not_run(fault: str, why: str) -> Outcome:
+    def not_run(fault: str, reason: str) -> Outcome:
         """Return the row of a fault that cannot be provoked on this machine."""
-        return Outcome(fault, f"not run here: {why}", expected=None)
+        return Outcome(fault, f"not run here: {reason}", expected=None)
 
     def cells(self) -> list[str]:
         """Return the cells of the table row."""

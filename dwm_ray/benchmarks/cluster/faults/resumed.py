@@ -69,8 +69,8 @@ def nan_loss(harness: FaultHarness, run: Path) -> Outcome:
     failed = checks.with_status(run, "failed")
     errors = [read_json(run / "trials" / name / "status.json")["error"] for name in failed]
     clear = bool(errors) and all("learning diverged" in error for error in errors)
-    why = "learning diverged" if clear else "; ".join(errors)
-    behaviour = f"{len(errors)} trials failed ({why}), {len(checks.with_status(run, 'done'))} done"
+    reason = "learning diverged" if clear else "; ".join(errors)
+    behaviour = f"{len(errors)} trials failed ({reason}), {len(checks.with_status(run, 'done'))} done"
     good = clear and code == 0 and found == {"done", "failed"}
     return Outcome("a NaN loss", behaviour, None, "the trial", checks.rows_exact(run), harness.left(), good)
 

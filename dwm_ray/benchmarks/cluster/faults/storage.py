@@ -29,9 +29,9 @@ BLOCKED, FULL = "storage that blocks", "storage that is full"
 
 def blocked_and_full(harness: FaultHarness) -> list[Outcome]:
     """Run one sweep whose folder is on such a disk."""
-    why = _obstacle()
-    if why:
-        return [Outcome.not_run(BLOCKED, why), Outcome.not_run(FULL, why)]
+    obstacle = _obstacle()
+    if obstacle:
+        return [Outcome.not_run(BLOCKED, obstacle), Outcome.not_run(FULL, obstacle)]
     with _disk(harness.folder) as disk:
         sweep = harness.sweep(*SMALL, *ENDLESS, *SIZES, output=disk)
         sweep.wait(lambda: min(checks.updates(sweep.run).values(), default=0) > 0, "running learners")
