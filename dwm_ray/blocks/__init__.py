@@ -1,1 +1,1 @@
-"""Generate, store and account for blocks of imagined segments."""
+"""Generation, storage and accounting of blocks of imagined segments."""

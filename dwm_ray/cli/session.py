@@ -29,7 +29,7 @@ from dwm_ray.training.writers import check_wandb
 
 Command = TypeVar("Command", bound=BaseModel)
 PROGRAMS = {"sweep": "pipelines/sweep.py", "comparison": "pipelines/compare.py"}
-"""Entry of a run's record -> the program that writes it; records of pipelines/train.py have none of them."""
+"""Entry of a run's record -> the program that writes it; records of pipelines/train.py have no such entry."""
 
 
 def begin(

@@ -83,7 +83,7 @@ class Member:
         if is_scored := last or mark % every == 0:
             try:
                 self._latest = self._evaluate(last)
-            except Diverged:  # in the last update before the evaluation, which no metric has seen
+            except Diverged:  # in an update whose metrics are not logged yet
                 self._fail(mark, ["actions"])
                 return
             self._writer.evaluation(mark, self._latest)

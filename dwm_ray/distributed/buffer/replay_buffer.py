@@ -146,11 +146,11 @@ class SyntheticReplayBuffer:
         return bool(stream.error) or ledger.complete or ledger.cursors[cursor] < len(ledger.arrived)
 
     def _claim(self) -> tuple[Stream, int] | None:
-        """Claim a block of the stream with the fewest blocks among those that want one."""
-        wanting = [stream for stream in self._streams.values() if stream.wants_block]
-        if not wanting:
+        """Claim a block of the stream with the fewest blocks among streams with unclaimed blocks."""
+        candidates = [stream for stream in self._streams.values() if stream.wants_block]
+        if not candidates:
             return None
-        stream = min(wanting, key=lambda s: len(s.ledger.arrived))
+        stream = min(candidates, key=lambda s: len(s.ledger.arrived))
         index = stream.ledger.claim()
         assert index is not None
         return stream, index
