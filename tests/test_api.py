@@ -52,6 +52,18 @@ def test_a_model_that_follows_a_policy_gets_one(file: Path, tmp_path: Path) -> N
     assert segments["obs"].shape == (4, 4, 3)
     assert set(seen) == {(4, 3)}
 
+    model = dwm_ray.load_world_model(folder)
+    with pytest.raises(ValueError, match=r"obs: got shape \[4, 2\]; expected finite values of shape \[4, 3\]"):
+        model.imagine(np.zeros((4, 2)), np.ones((4, 1)), policy=policy)
+    with pytest.raises(ValueError, match=r"act: got shape \[3, 1\]"):
+        model.imagine(np.zeros((4, 3)), np.ones((3, 1)), policy=policy)
+    with pytest.raises(ValueError, match="obs: got shape"):
+        model.imagine(np.full((4, 3), np.nan), np.ones((4, 1)), policy=policy)
+    with pytest.raises(ValueError, match=r"policy: got shape \[4, 2\]"):
+        model.imagine(np.zeros((4, 3)), np.ones((4, 1)), horizon=3, policy=lambda states: np.zeros((len(states), 2)))
+    double = model.imagine(np.zeros((4, 3)), np.ones((4, 1)), horizon=3, policy=lambda states: np.zeros((4, 1)))
+    np.testing.assert_array_equal(double["obs"], segments["obs"])
+
 
 def test_errors_name_what_was_expected(file: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no readable"):
@@ -64,6 +76,11 @@ def test_errors_name_what_was_expected(file: Path, tmp_path: Path) -> None:
     diverging = {"agent.learning_rate": 1e30, "agent.target_clip": "none"}
     with pytest.raises(RunFailed, match="learning diverged"):
         dwm_ray.train(tiny_config(file, None, **diverging), tmp_path)
+
+
+def test_an_unknown_profile_is_refused() -> None:
+    with pytest.raises(ValueError, match="'big' is not a profile"):
+        dwm_ray.run_config("big")  # type: ignore[arg-type]
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -64,7 +64,9 @@ def run_config(
     """Return the default options of a method: the profile's, then those its plug-ins set (`PluginConfig.run_options`).
 
     World model 'none' stands for a model-free run. Without `filter`, the run has the default filter of the method.
+    Raises ValueError for unknown names.
     """
+    profile = resolve(profile)
     model = None if world_model == "none" else plugin("world_models", world_model, profile)
     chosen = plugin("agents", agent, profile)
     presets = {**(model.run_options(_preset(profile)) if model else {}), **chosen.run_options(_preset(profile))}

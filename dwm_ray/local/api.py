@@ -127,16 +127,33 @@ class LoadedWorldModel:
         Returns:
             obs [B, H + 1, O], act [B, 1 or H, A], rew [B, H], discount [B, H] (0 from a predicted termination
             on), penalty [B, H].
+
+        Raises:
+            ValueError: An array has another shape or is not finite, or the horizon is not one of the model.
         """
+        spaces, num = self.model.spaces, len(obs)
+
+        def actions(states: torch.Tensor, step: int) -> torch.Tensor:
+            assert policy is not None
+            return _rows("policy", policy(states.numpy()), (num, spaces.act_size))
+
         segments = self.model.imagine(
-            torch.from_numpy(np.asarray(obs, np.float32)),
-            torch.from_numpy(np.asarray(act, np.float32)),
-            policy=None if policy is None else lambda states, step: torch.from_numpy(policy(states.numpy())),
-            horizon=horizon or self.model.max_horizon,
+            _rows("obs", obs, (num, spaces.obs_size)),
+            _rows("act", act, (num, spaces.act_size)),
+            policy=None if policy is None else actions,
+            horizon=self.model.max_horizon if horizon is None else horizon,
             rtg=rtg,
             generator=torch.Generator().manual_seed(seed),
         )
         return {name: value.numpy() for name, value in vars(segments).items() if name != "source"}
+
+
+def _rows(name: str, values: np.ndarray, shape: tuple[int, int]) -> torch.Tensor:
+    """Return finite rows as float32; raise ValueError for others."""
+    rows = np.asarray(values, np.float32)
+    if rows.shape != shape or not np.isfinite(rows).all():
+        raise ValueError(f"{name}: got shape {list(rows.shape)}; expected finite values of shape {list(shape)}")
+    return torch.from_numpy(rows)
 
 
 def load_world_model(path: str | Path) -> LoadedWorldModel:
