@@ -21,7 +21,7 @@ def load_dataset(name: str, env_id: str | None = None, download: bool = False) -
     """Load a dataset as numpy arrays.
 
     Example:
-        >>> data = load_dataset("halfcheetah-medium-replay")  # the bundled recording without D4RL's file
+        >>> data = load_dataset("halfcheetah-medium-replay")  # the bundled recording if no file of D4RL exists
         >>> data.obs.shape, data.act.shape, data.rew.shape
         ((50000, 17), (50000, 6), (50000,))
         >>> data.num_episodes, data.card.env_id
