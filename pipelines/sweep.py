@@ -98,7 +98,8 @@ def checked_plan(
         if command.in_process:
             raise ValueError(f"--in-process: scores can decide about trials on Ray only; {expected}")
     plan = make_plan(sweep, config, profile, given)
-    if not plan.trials and sweep.search != "optuna":
+    searched = [trial for trial in plan.trials if set(trial.values) - {"seed"}]
+    if sweep.search != "optuna" and (not plan.trials or (plan.dropped and not searched)):
         raise ValueError(f"no combination of this sweep can run: {reasons(plan.dropped)}")
     return plan
 
