@@ -158,6 +158,7 @@ def test_the_example_filter_works(monkeypatch: pytest.MonkeyPatch) -> None:
     assert module.FirstConfig.plugin_name() == "first"
 
 
+@pytest.mark.timeout(900)  # trains a world model and an agent
 def test_the_examples_of_the_python_api_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
