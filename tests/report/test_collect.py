@@ -119,7 +119,7 @@ def test_long_logs_are_thinned_and_keep_their_ends(run):
 
 
 def test_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="no run folder"):
+    with pytest.raises(ValueError, match="not a run folder"):
         collect_results(tmp_path)
     (tmp_path / "config.json").write_text('{"sweep": {}}')
     with pytest.raises(ValueError, match=r"config\.json: expected the configuration of a run"):

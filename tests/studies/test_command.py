@@ -45,7 +45,7 @@ def test_help_lists_the_studies(capsys: pytest.CaptureFixture) -> None:
         (["shfit"], "unknown study 'shfit'; did you mean shift"),
         (["shift", "--world-models", "dwmm"], "unknown world model 'dwmm'; did you mean dwm"),
         (["shift", "--num-points", "0"], "num_points"),
-        (["cost", "--run", "/nowhere"], "no run folder"),
+        (["cost", "--run", "/nowhere"], "not a run folder"),
         (["cost", "--task", "half"], "half"),
     ],
 )
