@@ -104,5 +104,6 @@ def test_killed_trials_without_ray_resume_on_ray_as_a_population(file: Path, clu
     progress = Progress(tmp_path, process)
     progress.wait_for(300)
     run = progress.kill()
+    updates = {read(path)["update"] for path in run.glob("trials/*/resume/trainer.json")}
     assert finish(start(tmp_path, "--resume", run, address=cluster)) == run
-    assert_finished(run, 1000, (2, 2))
+    assert_finished(run, 1000, (2, 2 if len(updates) == 1 else 1))  # the kill may fall between two members' checkpoints
