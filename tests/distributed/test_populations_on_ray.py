@@ -13,7 +13,7 @@ from test_sweep_pipeline import OPTIONS, finish, read, start, states, wait_until
 from tiny_task import NUM_SEGMENTS
 
 from dwm_ray.runs.row_log import read_rows
-from dwm_ray.training.checkpoints import resume_folder
+from dwm_ray.training.checkpoints import resume_folder, saved_update
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]  # the machine may be busy
 
@@ -104,6 +104,6 @@ def test_killed_trials_without_ray_resume_on_ray_as_a_population(file: Path, clu
     progress = Progress(tmp_path, process)
     progress.wait_for(300)
     run = progress.kill()
-    updates = {read(path)["update"] for path in run.glob("trials/*/resume/trainer.json")}
+    updates = {saved_update(trial) for trial in run.glob("trials/*")}
     assert finish(start(tmp_path, "--resume", run, address=cluster)) == run
     assert_finished(run, 1000, (2, 2 if len(updates) == 1 else 1))  # the kill may fall between two members' checkpoints
