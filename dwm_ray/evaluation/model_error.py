@@ -8,7 +8,7 @@ directly; here the result names its driver.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dwm_ray.data.windows import WindowSet
-from dwm_ray.types import Policy, Windows
+from dwm_ray.types import Policy, Segments, Windows
 from dwm_ray.world_models.base import WorldModel
 
 UNIT = "standard deviations of the data"
@@ -62,6 +62,29 @@ def units(std: np.ndarray) -> np.ndarray:
     return np.where(std > 1e-6, std, np.inf)
 
 
+def imagined_windows(
+    model: WorldModel,
+    windows: WindowSet,
+    generator: torch.Generator,
+    *,
+    driver: Driver = LOGGED_ACTIONS,
+    num_windows: int = 2048,
+) -> Iterator[tuple[Windows, Segments]]:
+    """Yield at most `num_windows` windows in chunks, each with the segments that the model imagines from their starts.
+
+    Windows are sampled without replacement on the generator's device. The number of steps is bounded by the model's
+    longest segment and the windows' T - 1. The return-to-go is the windows' own.
+    """
+    starts = torch.randperm(windows.num_windows, generator=generator, device=generator.device)[:num_windows]
+    for rows in starts.split(CHUNK_ROWS):
+        chunk = windows.gather(rows)
+        horizon = min(model.max_horizon, chunk.obs.shape[1] - 1)
+        policy = driver.policy_for(chunk) if model.follows_policy else None
+        obs, act = chunk.obs[:, 0], chunk.act[:, 0]
+        yield chunk, model.imagine(obs, act, policy=policy, horizon=horizon, rtg=chunk.rtg, generator=generator)
+
+
+@torch.no_grad()
 def prediction_error(
     model: WorldModel,
     windows: WindowSet,
@@ -72,38 +95,26 @@ def prediction_error(
     driver: Driver = LOGGED_ACTIONS,
     num_windows: int = 2048,
 ) -> ModelError:
-    """Return the error on at most `num_windows` windows, sampled without replacement on the generator's device.
-
-    The number of steps is bounded by the model's longest segment, the windows' T - 1 and the last recorded step.
-    """
-    starts = torch.randperm(windows.num_windows, generator=generator, device=generator.device)[:num_windows]
-    chunks = [
-        _chunk_error(model, windows.gather(rows), obs_std, rew_std, driver, generator)
-        for rows in starts.split(CHUNK_ROWS)
-    ]
+    """Return the error on `imagined_windows`; its steps end with the last one that a window records."""
+    pairs = imagined_windows(model, windows, generator, driver=driver, num_windows=num_windows)
+    chunks = [_chunk_error(*pair, obs_std, rew_std) for pair in pairs]
     sums, counts = (torch.stack(parts).sum(0) for parts in zip(*chunks, strict=True))
     recorded = (counts > 0).all(0)
     obs_mse, rew_mse, no_change = (sums / counts)[:, recorded].tolist()
-    driven_by = UNDRIVEN
-    if model.follows_policy:
-        driven_by = driver.name + (AHEAD if model.sees_future_actions and driver is LOGGED_ACTIONS else "")
-    return ModelError(model.config.plugin_name(), driven_by, len(starts), obs_mse, rew_mse, no_change)
+    driven_by, num = driver_name(model, driver), min(num_windows, windows.num_windows)
+    return ModelError(model.config.plugin_name(), driven_by, num, obs_mse, rew_mse, no_change)
 
 
-def _chunk_error(
-    model: WorldModel,
-    windows: Windows,
-    obs_std: np.ndarray,
-    rew_std: float,
-    driver: Driver,
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
+def driver_name(model: WorldModel, driver: Driver) -> str:
+    """Return the conditioning of a model besides the start pair."""
+    if not model.follows_policy:
+        return UNDRIVEN
+    return driver.name + (AHEAD if model.sees_future_actions and driver is LOGGED_ACTIONS else "")
+
+
+def _chunk_error(windows: Windows, segments: Segments, obs_std: np.ndarray, rew_std: float) -> tuple[Tensor, Tensor]:
     """Return sums of squared errors [3, H] (states, rewards, no change) and their numbers of entries [3, H]."""
-    obs, act = windows.obs[:, 0], windows.act[:, 0]
-    horizon = min(model.max_horizon, windows.obs.shape[1] - 1)
-    policy = driver.policy_for(windows) if model.follows_policy else None
-    with torch.no_grad():
-        segments = model.imagine(obs, act, policy=policy, horizon=horizon, rtg=windows.rtg, generator=generator)
+    obs, horizon = windows.obs[:, 0], segments.horizon
     later = windows.obs[:, 1 : horizon + 1]
     scale = torch.as_tensor(units(obs_std), dtype=obs.dtype, device=obs.device)
     squares = torch.stack(

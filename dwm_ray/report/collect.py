@@ -134,14 +134,15 @@ def _refresh(rows: list[Json]) -> Json | None:
 
 
 def _world_model(folder: Path) -> Json:
-    status, error = _read(folder / "status.json") or {}, _read(folder / "error.json")
-    described = _read(folder / "model.json") or {}
+    status, error = _read(folder / "status.json") or {}, _read(folder / "error.json") or {}
+    described, calibration = _read(folder / "model.json") or {}, error.pop("calibration", None)
     return {
         "id": folder.name,
-        "name": described.get("name") or (error or {}).get("model"),
+        "name": described.get("name") or error.get("model"),
         "seconds": status.get("seconds"),
         "updates": status.get("updates"),
-        "error": error,
+        "error": error if "obs_mse" in error else None,
+        "calibration": calibration,
         "learning": _columns(_rows(folder / "metrics.jsonl"), ("update", "loss", "holdout_loss")),
     }
 

@@ -1,4 +1,4 @@
-"""Figures of a run: learning curves, scores by searched axis, errors and losses of world models, Q values."""
+"""Figures of a run: learning curves, scores by axis, errors, calibration and losses of world models, Q values."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from dwm_ray.experiment.names import world_model_label
+from dwm_ray.report.calibration import calibrated_models, calibration_figure
 from dwm_ray.report.run_tables import Json, axes_of, label
 from dwm_ray.report.style import INK, WIDTH, Figure, Look, Looks, finish, panel_grid, update_axis
 
@@ -25,7 +26,7 @@ NO_CHANGE: dict[str, Any] = {"color": INK, "linestyle": "--", "alpha": 0.6}
 def run_figures(results: Json) -> list[Figure]:
     """Return all figures that these results have data for, in reading order."""
     looks = Looks(results["trials"], results["world_models"])
-    plots = (learning_curves, axis_scores, model_errors, q_values, model_losses)
+    plots = (learning_curves, axis_scores, model_errors, model_calibration, q_values, model_losses)
     return [figure for plot in plots if (figure := plot(results, looks)) is not None]
 
 
@@ -138,6 +139,12 @@ def _error_keys(models: list[Json], looks: Looks) -> list[Line2D]:
         for name, driver in drivers
     ]
     return [*keys, Line2D([], [], label="no change (states)", **NO_CHANGE)]
+
+
+def model_calibration(results: Json, looks: Looks) -> Figure | None:
+    """Plot the share of ended segments and the mean reward by step of each world model."""
+    models = calibrated_models(results, looks)
+    return calibration_figure(models) if models else None
 
 
 def q_values(results: Json, looks: Looks) -> Figure | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from dwm_ray.report.calibration import calibrated_models, calibration_table
 from dwm_ray.report.collect import collect_results
 from dwm_ray.report.page import render_page
 from dwm_ray.report.run_figures import run_figures
@@ -17,6 +18,7 @@ from dwm_ray.report.run_tables import (
     summary_table,
     trial_table,
 )
+from dwm_ray.report.style import Looks
 
 
 def write_report(run: Path, out: Path | None = None) -> Path:
@@ -39,6 +41,7 @@ def render(results: dict[str, Any]) -> str:
         failures=failures(results),
         figures=run_figures(results),
         errors=error_table(results),
+        calibration=calibration_table(calibrated_models(results, Looks(results["trials"], results["world_models"]))),
         refresh=refresh_table(results),
         sharing=sharing_facts(results),
     )

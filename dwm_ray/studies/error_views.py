@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
+from dwm_ray.evaluation.calibration import Calibration
 from dwm_ray.evaluation.clone import CLONED
 from dwm_ray.evaluation.futures import StepDistance
 from dwm_ray.evaluation.model_error import AHEAD, LOGGED_ACTIONS, UNDRIVEN, ModelError
 from dwm_ray.evaluation.simulator import SimulatorError
+from dwm_ray.report.calibration import Calibrated, calibration_figure, calibration_table
 from dwm_ray.report.panels import Line, Panel, plot_panels
-from dwm_ray.report.style import Figure
+from dwm_ray.report.style import PALETTE, Figure
 from dwm_ray.report.table import Cell, Table
 
 DRIVERS = {
@@ -48,6 +51,8 @@ class Measured:
     distances: list[StepDistance]
     checked: SimulatorError | None
     """Error of single generated transitions; None without a simulator."""
+    calibration: Calibration
+    """Ends and rewards against those of recorded segments; policies are replaced by the recorded actions."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,17 @@ def tables(measured: list[Measured], reference: Reference) -> list[Table]:
         _table(
             "Transitions checked in the simulator", "mean squared error", _check_rows(measured, reference), CHECKED_NOTE
         ),
+        calibration_table(_calibrated(measured)),
     ]
     return [table for table in found if table.rows]
+
+
+def _calibrated(measured: list[Measured]) -> list[Calibrated]:
+    """Return the calibrations in the colours of the other figures."""
+    colors = itertools.cycle(PALETTE)
+    return [
+        Calibrated(one.label, color, one.calibration.to_json()) for one, color in zip(measured, colors, strict=False)
+    ]
 
 
 def _table(title: str, kind: str, rows: list[Row], note: str = "") -> Table:
@@ -115,7 +129,7 @@ def _longest(measured: list[Measured]) -> list[ModelError]:
 
 
 def figures(measured: list[Measured], reference: Reference) -> list[Figure]:
-    found = [_distance_figure(measured, reference)]
+    found = [_distance_figure(measured, reference), calibration_figure(_calibrated(measured))]
     return [_error_figure(measured, reference), *found] if any(model.errors for model in measured) else found
 
 

@@ -25,6 +25,7 @@ from dwm_ray.report.findings import Findings
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions, Subject, subjects, summary_line
 from dwm_ray.studies.error_views import Measured, Reference, figures, tables
 from dwm_ray.studies.futures import as_json, clone_of, generate_like, generated_futures, halves, true_futures
+from dwm_ray.training.fit import measure_calibration
 from dwm_ray.types import Segments, Windows
 from dwm_ray.world_models.base import WorldModel
 
@@ -84,6 +85,9 @@ def _measure_one(
         spread=squared_distance(futures, generated_futures(context, second)) if model.starts_from_data else [],
         distances=distances(futures, true_futures(context, pair.compare_with), "states", shuffles),
         checked=_checked(context, first[: options.num_simulated]) if simulate else None,
+        calibration=measure_calibration(
+            model, windows, context.task_data, context.generator(seed), num_windows=options.num_windows
+        ),
     )
 
 
@@ -142,6 +146,7 @@ def _numbers(one: Measured) -> dict[str, Any]:
         "own_samples_obs_mse": one.spread,
         "distances": as_json(one.distances),
         "simulator": None if one.checked is None else one.checked.to_json(),
+        "calibration": one.calibration.to_json(),
     }
 
 

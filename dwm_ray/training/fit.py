@@ -1,4 +1,4 @@
-"""Train a world model, log its held-out loss, and publish it with its prediction error per step."""
+"""Train a world model, log its held-out loss, and publish it with its prediction error and calibration per step."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 
+from dwm_ray.blocks.stream import end_imagined_episodes
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData, window_sets
 from dwm_ray.data.windows import WindowSet
-from dwm_ray.evaluation.model_error import prediction_error
+from dwm_ray.evaluation.calibration import Calibration, calibration
+from dwm_ray.evaluation.model_error import LOGGED_ACTIONS, Driver, imagined_windows, prediction_error
 from dwm_ray.runs.clock import Clock
 from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.runs.tensor_files import write_json
@@ -120,17 +122,38 @@ def publish(
     """Write the trained model, its error per step and, last, the status that marks it as complete."""
     device = next(model.parameters()).device
     save_model(folder, model, {"task": config.task, "data": task_data.episodes.card.fingerprint})
-    if model.starts_from_data:  # otherwise segments have no recorded continuation
-        _, holdout = window_sets(config, task_data, max(model.sequence_length, ERROR_STEPS), device)
-        write_json(folder / "error.json", measure_error(model, holdout, task_data))
+    _, holdout = window_sets(config, task_data, max(model.sequence_length, ERROR_STEPS), device)
+    write_json(folder / "error.json", measure_error(model, holdout, task_data))
     write_json(folder / "status.json", {"trained": True, "updates": updates, "seconds": seconds})
 
 
 def measure_error(model: WorldModel, holdout: WindowSet, task_data: TaskData) -> dict[str, Any]:
-    """Return the prediction error per step; policy-dependent models follow the recorded actions."""
-    generator = torch.Generator(next(model.parameters()).device).manual_seed(0)
-    rew_std = float(task_data.episodes.rew.std())
-    return prediction_error(model, holdout, task_data.stats.obs_std, rew_std, generator).to_json()
+    """Return the prediction error and the calibration per step; policy-dependent models follow the recorded actions.
+
+    A model that does not start from recorded pairs has no error, since its segments have no recorded continuation.
+    """
+    device, rew_std = next(model.parameters()).device, float(task_data.episodes.rew.std())
+    calibrated = measure_calibration(model, holdout, task_data, torch.Generator(device).manual_seed(0)).to_json()
+    if not model.starts_from_data:
+        return {"model": model.config.plugin_name(), "calibration": calibrated}
+    generator = torch.Generator(device).manual_seed(0)
+    error = prediction_error(model, holdout, task_data.stats.obs_std, rew_std, generator)
+    return {**error.to_json(), "calibration": calibrated}
+
+
+def measure_calibration(
+    model: WorldModel,
+    windows: WindowSet,
+    task_data: TaskData,
+    generator: torch.Generator,
+    *,
+    driver: Driver = LOGGED_ACTIONS,
+    num_windows: int = 2048,
+) -> Calibration:
+    """Return the calibration of a model on `imagined_windows`, with ends by the task's rule or by the model."""
+    pairs = imagined_windows(model, windows, generator, driver=driver, num_windows=num_windows)
+    rule = task_data.task.termination
+    return calibration((recorded, end_imagined_episodes(segments, rule, 1.0)) for recorded, segments in pairs)
 
 
 def is_trained(folder: Path) -> bool:

@@ -6,13 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from outside import all_plugins
-from tiny_models import SPACES, build, imagined, same, windows
+from tiny_models import SPACES, build, episodes, imagined, same, windows
 
 from dwm_ray.config import RunConfig
+from dwm_ray.data.statistics import data_stats
+from dwm_ray.data.task_data import TaskData
+from dwm_ray.data.windows import WindowSet
 from dwm_ray.registry import find
+from dwm_ray.tasks.table import task_for
+from dwm_ray.training.fit import measure_error
 from dwm_ray.training.model_store import load_model, save_model
 
 pytestmark = pytest.mark.parametrize("name", list(all_plugins("world_models")))
@@ -153,3 +159,14 @@ def test_every_sampling_option_changes_segments(name: str) -> None:
         first, other = ("fp32", "bf16") if isinstance(value, str) else (value, other_value(value))
         changed = [imagined(model.with_options({option: choice})) for choice in (first, other)]
         assert not same(*changed), option
+
+
+def test_error_and_calibration_are_measured_as_far_as_they_exist(name: str) -> None:
+    model, data = build(name), episodes()
+    task_data = TaskData(data, task_for("walk", "Walk-v0", 1.0), data_stats(data, 0.99))
+    holdout = WindowSet(data, 8, 0.99, 100.0).starting_at(np.arange(data.num_transitions) % 10 == 0)
+    error = measure_error(model, holdout, task_data)
+    steps = list(range(1, min(7, model.max_horizon) + 1))
+    assert error["calibration"]["steps"] == steps
+    assert error["calibration"]["num_windows"] == 12
+    assert error.get("steps") == (steps if model.starts_from_data else None)

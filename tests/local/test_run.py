@@ -44,7 +44,8 @@ def test_a_run_leaves_scores_curves_a_policy_and_a_world_model(file: Path, tmp_p
     assert read_json(trial / "status.json") == {"status": "done", "updates": 30, "seconds": final["seconds"]}
     model = folder.world_model(model_fingerprint(config, load_task_data(config).identity))
     assert read_json(model / "status.json")["updates"] == 20
-    assert len(read_json(model / "error.json")["obs_mse"]) == 3
+    error = read_json(model / "error.json")
+    assert len(error["obs_mse"]) == len(error["calibration"]["recorded"]["ended"]) == 3
 
 
 def test_a_second_run_does_not_train_the_world_model_again_and_repeats_the_first(file: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from rows import write_rows
 
+from dwm_ray.evaluation.calibration import Calibration, Curves
 from dwm_ray.report.collect import collect_results
 from dwm_ray.runs.tensor_files import write_json
 
@@ -86,6 +87,7 @@ def _write_shared(root: Path) -> None:
             "no_change_obs_mse": (0.5 + 0.06 * steps).tolist(),
             "obs_rms": np.sqrt(start * steps**1.2).tolist(),
             "rew_rms": np.sqrt(start * steps).tolist(),
+            "calibration": _calibration(steps, drift=start),
         }
         write_json(folder / "error.json", error)
         losses = [(u, start * 5 * (1 + 20 * np.exp(-u / 900))) for u in range(200, 8001, 200)]
@@ -94,6 +96,14 @@ def _write_shared(root: Path) -> None:
     for i, rtg in enumerate((0.3, 0.5)):
         stream = {"rows": 50_000, "blocks": 13, "seconds": 18.0, "target_rtg": rtg, "world_model": "dwm0011223344"}
         write_json(root / "streams" / f"stream{i}" / "stream.json", stream)
+
+
+def _calibration(steps: np.ndarray, drift: float) -> dict[str, Any]:
+    """Return a calibration whose imagined shares and rewards are `drift` too high at step 1 and grow from there."""
+    ended, reward, grow = 0.02 * steps, np.full(len(steps), 3.0), 1 + drift * steps
+    recorded = Curves(ended.tolist(), reward.tolist(), (2048 * ended).astype(int).tolist())
+    imagined = Curves((ended * grow).tolist(), (reward * grow).tolist(), recorded.num_ends)
+    return Calibration(2048, imagined, recorded, 3.0).to_json()
 
 
 def _write_trial(trials: Path, model: str | None, horizon: int, rtg: float, seed: int) -> None:

@@ -13,7 +13,7 @@ def by_name(results):
 
 def test_all_figures_are_wellformed_svg_with_a_text_alternative(results):
     figures = by_name(results)
-    assert list(figures) == ["curves", "axes", "errors", "q", "losses"]
+    assert list(figures) == ["curves", "axes", "errors", "calibration", "q", "losses"]
     for figure in figures.values():
         root = ElementTree.fromstring(figure.svg)
         assert root.get("role") == "img"
@@ -37,6 +37,7 @@ def test_same_results_give_the_same_bytes(results):
         ("curves", lambda r: [t.update(curve={"update": [], "score_mean": [], "score_std": []}) for t in r["trials"]]),
         ("axes", lambda r: [t.update(values={}) for t in r["trials"]]),
         ("errors", lambda r: [m.update(error=None) for m in r["world_models"]]),
+        ("calibration", lambda r: [m.update(calibration=None) for m in r["world_models"]]),
         ("q", lambda r: [t["learning"].update(q_mean=[None] * len(t["learning"]["update"])) for t in r["trials"]]),
         ("losses", lambda r: [m.update(learning={"update": [], "loss": []}) for m in r["world_models"]]),
     ],
@@ -45,7 +46,7 @@ def test_figure_without_data_is_left_out(results, name, remove):
     remove(results)
     names = list(by_name(results))
     assert name not in names
-    assert len(names) == 4
+    assert len(names) == 5
 
 
 def test_a_diverging_q_switches_to_a_logarithmic_axis(results):

@@ -95,11 +95,19 @@ def test_headline_compares_with_the_model_free_trials_of_the_same_agent(results)
     assert headline(results)["model_free"] is None
 
 
+def test_page_names_the_models_that_are_not_calibrated_and_by_how_much(run):
+    text = write_report(run).read_text()
+    # drifts of .06 and .003 per step: 42 % and 2.1 % at step 7
+    assert "<td>42.0%</td>" in text
+    assert text.count("NOT calibrated: ends and rewards") == 1
+    assert text.count("NOT calibrated: rewards") == 1
+
+
 def test_page_is_wellformed_and_names_data_errors_and_checkpoint(run, check_page):
     text = write_report(run).read_text()
     check_page(text)
     assert all(words in text for words in ("bundled SAC recording", "the agent has diverged", "last checkpoint"))
-    assert text.count("<figure>") == 5
+    assert text.count("<figure>") == 6
 
 
 def test_text_of_a_run_is_escaped(results, check_page):

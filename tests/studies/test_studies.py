@@ -52,6 +52,8 @@ def test_model_error_measures_each_driver_and_explains_a_missing_simulator(conte
     assert own[0] == 0  # one elite and no noise: the first step is deterministic
     assert own[2] > 0  # later ones follow a clone that samples its actions
     assert any("Pendulum-v1" in line for line in findings.summary)
+    assert [model["calibration"]["steps"] for model in numbers.values()] == [[1, 2, 3]] * 2
+    assert findings.tables[-1].title.startswith("Calibration")
 
 
 def test_shift_measures_every_setting_and_the_floor(context: StudyContext) -> None:

@@ -1,0 +1,127 @@
+"""Calibration of world models: how many segments end and how much they pay, imagined against recorded.
+
+Both sides start from the same windows. Step h = 1..H is alive in a segment that has not ended within h - 1 steps.
+
+- `ended`: share of segments that have ended within h steps;
+- `reward`: mean reward at step h over the segments that are alive at h.
+
+A recording may stop before its task ends. Later steps are unknown: they count neither as alive nor as ended. The share
+is therefore the product-limit estimate of Kaplan and Meier (1958), 1 - prod_i (1 - ends_i / alive_i). It is the plain
+share if all windows are recorded to step H. Imagined segments count up to the step where their window's recording
+stops. A model that returns the recorded future is therefore calibrated exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dwm_ray.types import Segments, Windows
+
+ENDS_TOLERANCE = 0.2
+"""Largest difference between the shares of ended segments, relative to the recorded one, of a calibrated model."""
+REWARDS_TOLERANCE = 0.01
+"""The same for mean rewards, relative to the mean absolute reward of the recorded steps."""
+FEWEST_ENDS = 25
+"""Ends within h steps, imagined or recorded, below which shares are not compared: with fewer, the standard error of a
+share exceeds `ENDS_TOLERANCE`."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """One side of a comparison, by step 1..H."""
+
+    ended: list[float]
+    reward: list[float | None]
+    """None if no segment is alive."""
+    num_ends: list[int]
+    """Segments that were seen to end within h steps."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Imagined and recorded curves of the same windows."""
+
+    num_windows: int
+    imagined: Curves
+    recorded: Curves
+    reward_unit: float
+    """Mean absolute reward of the recorded steps; 1 if it is 0."""
+
+    @property
+    def ends_difference(self) -> float | None:
+        """Largest difference of `ended` over steps, relative to the recorded share (at least one window).
+
+        Returns None if no step has `FEWEST_ENDS` ends.
+        """
+        differences = [
+            abs(ours - theirs) / max(theirs, 1 / self.num_windows)
+            for ours, theirs, *counts in zip(
+                self.imagined.ended, self.recorded.ended, self.imagined.num_ends, self.recorded.num_ends, strict=True
+            )
+            if max(counts) >= FEWEST_ENDS
+        ]
+        return max(differences, default=None)
+
+    @property
+    def rewards_difference(self) -> float:
+        """Largest difference of `reward` over steps, relative to `reward_unit`."""
+        pairs = zip(self.imagined.reward, self.recorded.reward, strict=True)
+        return max(abs(ours - theirs) for ours, theirs in pairs if ours is not None and theirs is not None) / (
+            self.reward_unit
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return curves, differences, and whether these are within the tolerances (None: too few ends to tell)."""
+        ends, rewards = self.ends_difference, self.rewards_difference
+        return {
+            **asdict(self),
+            "steps": list(range(1, len(self.recorded.ended) + 1)),
+            "ends_difference": ends,
+            "ends_agree": None if ends is None else ends <= ENDS_TOLERANCE,
+            "rewards_difference": rewards,
+            "rewards_agree": rewards <= REWARDS_TOLERANCE,
+        }
+
+
+@torch.no_grad()
+def calibration(pairs: Iterable[tuple[Windows, Segments]]) -> Calibration:
+    """Return the calibration of segments that start where their windows do.
+
+    Args:
+        pairs: Chunks of windows [B, T, ...] and segments [B, H, ...], H < T. The discount of an imagined step is 0 from
+            the first one that ends the task on, by the task's rule or by the model.
+    """
+    chunks = [_chunk_sums(windows, segments) for windows, segments in pairs]
+    sums = torch.stack([chunk for chunk, _ in chunks]).sum(0)  # [2, 3, H]
+    absolute = float(torch.stack([magnitude for _, magnitude in chunks]).sum())
+    known = sums[1, 0] > 0  # steps that some window records: a prefix
+    imagined, recorded = (_curves(side[:, known]) for side in sums)
+    num_steps = float(sums[1, 0].sum())
+    return Calibration(int(sums[1, 0, 0]), imagined, recorded, absolute / num_steps or 1.0)
+
+
+def _chunk_sums(windows: Windows, segments: Segments) -> tuple[Tensor, Tensor]:
+    """Return [2, 3, H] of imagined and recorded (alive, ends, rewards) by step, and the sum of absolute rewards []."""
+    horizon = segments.horizon
+    recorded, terminated = windows.step_mask[:, :horizon], windows.terminated[:, :horizon]
+    over = terminated.cumsum(1) > 0
+    goes_on = torch.cat([torch.ones_like(recorded[:, :1]), segments.discount[:, :-1] > 0], 1)
+    alive = goes_on & (recorded | over)
+    ends = alive & (segments.discount == 0)
+    rew = windows.rew[:, :horizon]
+    sides = [(alive, ends, segments.rew * alive), (recorded, terminated, rew * recorded)]
+    sums = torch.stack([torch.stack([part.double().sum(0) for part in side]) for side in sides])
+    return sums, (rew.abs() * recorded).double().sum()
+
+
+def _curves(sums: Tensor) -> Curves:
+    """Return the curves of (alive, ends, rewards) [3, H]."""
+    alive, ends, rewards = sums
+    survival = torch.cumprod(1 - ends / alive.clamp_min(1), 0)
+    means = [total / count if count else None for total, count in zip(rewards.tolist(), alive.tolist(), strict=True)]
+    return Curves((1 - survival).tolist(), means, ends.cumsum(0).int().tolist())
