@@ -50,6 +50,6 @@ def device_for(config: RunOptions) -> torch.device:
     device = default_device()
     if config.execution.cuda_graphs:
         expect_gpu(device, "execution.cuda_graphs")
-    if config.execution.sampler_cuda_graphs and config.world_model is not None:
+    if config.execution.sampler_cuda_graphs and config.world_model is not None and config.world_model.plugin.trained:
         expect_gpu(device, "execution.sampler_cuda_graphs")
     return device

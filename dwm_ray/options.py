@@ -97,7 +97,8 @@ class SynthesisConfig(Frozen):
     """Generation of imagined segments."""
 
     horizon: PositiveInt = 5
-    """H: imagined steps in a target. A stream holds the longest segments of its model and serves every H below T."""
+    """H: imagined steps in a target, or recorded ones with recorded futures. A stream holds the longest segments of its
+    model and serves every H below T."""
     target_rtg: float = 0.5
     """Return-to-go that segments are conditioned on, in units of the task's scale. Values at or above the maximum of
     the data are optimistic."""

@@ -1,8 +1,9 @@
 """Run every world model with every agent for a few updates on a task's data and print which pairs work.
 
-A cell names the batch source of the method. stream: segments generated ahead of time and shared; on-policy: segments
-refreshed with recent policies; inline: segments generated within each update; model-free: recorded data only; plans:
-the agent acts by sampling from the world model. The program writes no run folder.
+A cell names the batch source of the method. recorded: segments of recorded steps; stream: segments generated ahead of
+time and shared; on-policy: segments refreshed with recent policies; inline: segments generated within each update;
+model-free: recorded transitions only; plans: the agent acts by sampling from the world model. The program writes no run
+folder.
 
 It also prints, checks and updates the tables of the documentation that are generated from the code.
 """

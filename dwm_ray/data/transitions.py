@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +24,7 @@ def fused_rows(episodes: Episodes, discount: float, device: torch.device) -> tup
     `discount` is gamma; it is 0 after a termination and stays gamma after a truncation. A row without a next
     observation is left out unless it terminated, because no value follows a termination.
     """
-    usable = torch.from_numpy(episodes.known_next | episodes.terminated)
+    usable = torch.from_numpy(_usable(episodes))
     obs, next_obs, act = (torch.from_numpy(x)[usable] for x in (episodes.obs, episodes.next_obs, episodes.act))
     rew, terminated = (torch.from_numpy(x)[usable].unsqueeze(1) for x in (episodes.rew, episodes.terminated))
     segments = Segments(
@@ -36,3 +37,22 @@ def fused_rows(episodes: Episodes, discount: float, device: torch.device) -> tup
     )
     shape = SegmentShape.of(segments)
     return shape.fuse(segments).to(device), shape
+
+
+@lru_cache(maxsize=2)
+def last_steps(episodes: Episodes, device: torch.device) -> tuple[Tensor, int]:
+    """Return the last step of the recorded future of each row of `fused_rows`, and the steps of the longest future.
+
+    Steps are [N] int64 on `device`, rows of `fused_rows`, computed once per process: do not modify them. A future ends
+    with its episode, or before a row that is left out.
+    """
+    rows = np.flatnonzero(_usable(episodes))
+    is_last = np.append(np.diff(rows) > 1, True) | (episodes.terminated | episodes.truncated)[rows]
+    ends = np.flatnonzero(is_last)
+    lengths = np.diff(ends, prepend=-1)
+    return torch.from_numpy(np.repeat(ends, lengths)).to(device), int(lengths.max())
+
+
+def _usable(episodes: Episodes) -> np.ndarray:
+    """Return the mask [N] of rows whose next state is known or does not matter."""
+    return episodes.known_next | episodes.terminated

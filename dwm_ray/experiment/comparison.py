@@ -21,13 +21,13 @@ from dwm_ray.errors import reason, suggest
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.dimension import Value
 from dwm_ray.experiment.names import method_name
-from dwm_ray.experiment.plan import SweepConfig, in_order_alone, with_required
+from dwm_ray.experiment.plan import SweepConfig, in_order_alone, unread_options, with_required
 from dwm_ray.experiment.profiles import Profile
 from dwm_ray.experiment.search_space import Point, Trial, dimensions, parse_value
 from dwm_ray.options import Frozen, PositiveInt
 from dwm_ray.registry import find
 from dwm_ray.replay.sources import source_kind
-from dwm_ray.world_models.base import model_options
+from dwm_ray.world_models.base import trained_options
 from dwm_ray.world_models.parts.build import model_fingerprint
 
 EQUAL = ("task", "seed", "data", "evaluation", "cluster", "execution", "training.num_updates")
@@ -143,12 +143,7 @@ def configure(method: Method, run: RunConfig, profile: Profile, given: Collectio
 
 def _reject_unused(base: RunConfig, paths: list[str]) -> None:
     """Raise ValueError for options that the method does not read."""
-    unread: tuple[str, ...] = ("synthesis.", "filter", "replay.")
-    if base.world_model is not None:
-        uses_rtg = base.world_model.plugin.uses_rtg
-        unread = () if uses_rtg else ("synthesis.target_rtg",)
-        unread += () if model_options(base).has_penalty else ("agent.penalty_weight",)
-    unused = [path for path in paths if path.startswith(unread)]
+    unused = [path for path in paths if path.startswith(unread_options(base))]
     if unused:
         raise ValueError(f"{', '.join(unused)}: this method does not read it")
 
@@ -201,7 +196,7 @@ def describe_entries(entries: list[Entry], data: DataIdentity) -> list[dict[str,
 
 def _shared_parts(config: RunConfig, data: DataIdentity) -> dict[str, str | None]:
     """Return the fingerprints of world model and stream of a run."""
-    if config.world_model is None:
+    if trained_options(config) is None:
         return {"world_model": None, "stream": None}
     name = model_fingerprint(config, data)
     stream = StreamSpec.of(config, name).fingerprint if source_kind(config) == "stream" else None

@@ -62,7 +62,7 @@ def groups_of(configs: Sequence[RunConfig], run: RunFolder, max_members: int) ->
 def can_join_population(config: RunConfig) -> bool:
     """Return whether the trial can be one of several members."""
     stackable = config.agent.plugin.member_options is not None
-    return stackable and source_kind(config) in ("real", "stream")
+    return stackable and source_kind(config) in ("real", "recorded", "stream")
 
 
 def stackable_agents() -> list[str]:

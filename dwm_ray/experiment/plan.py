@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import zip_longest
 from typing import Annotated, Literal
 
@@ -13,11 +13,17 @@ from dwm_ray.experiment import profiles
 from dwm_ray.experiment.dimension import Dimension, Value
 from dwm_ray.experiment.profiles import Profile
 from dwm_ray.experiment.search_space import Plan, Point, Trial, find_dimension, grid, parse_dimension, random_points
-from dwm_ray.options import Frozen, PositiveInt, fingerprint
-from dwm_ray.world_models.base import model_options
+from dwm_ray.options import Frozen, PositiveInt, ReplayConfig, SynthesisConfig, fingerprint
+from dwm_ray.world_models.base import trained_options
 
 Population = Sequence[Trial]
 """Trials of one learner."""
+NOT_RECORDED = (
+    *(f"synthesis.{name}" for name in SynthesisConfig.model_fields if name != "horizon"),
+    *(f"replay.{name}" for name in ReplayConfig.model_fields if name != "real_ratio"),
+    "filter",
+)
+"""Options of imagined segments that recorded futures do not read."""
 
 
 class SweepConfig(Frozen):
@@ -53,9 +59,13 @@ def axes_of(sweep: SweepConfig, profile: Profile) -> dict[str, tuple[Dimension, 
 
 
 def bases_of(sweep: SweepConfig, run: RunConfig, profile: Profile, given: Collection[str] = ()) -> list[RunConfig]:
-    """Return the options of the run for each method, with the method's defaults except for flags (see `given`)."""
+    """Return the options of the run for each method, with the method's defaults except for flags (see `given`).
+
+    Plug-ins that the axes require are set.
+    """
     models = sweep.world_models or (profiles.name_of(run.world_model),)
-    return [profiles.with_method(run, profile, model, agent, given) for model in models for agent in sweep.agents]
+    bases = [profiles.with_method(run, profile, model, agent, given) for model in models for agent in sweep.agents]
+    return [with_required(base, sweep, profile) for base in bases]
 
 
 def baseline_of(base: RunConfig, profile: Profile, given: Collection[str]) -> RunConfig | None:
@@ -65,21 +75,29 @@ def baseline_of(base: RunConfig, profile: Profile, given: Collection[str]) -> Ru
     return profiles.with_method(base, profile, "none", base.agent.plugin_name(), given)
 
 
-def effective(base: RunConfig, point: Point) -> Point:
-    """Return a point without the axes that have no effect on the base's world model, so that no trial runs twice."""
+def effective(base: RunConfig, point: Point, paths: Mapping[str, str]) -> Point:
+    """Return a point without the axes that have no effect on the base, so that no trial runs twice; `paths` by axis."""
+    unread = (*unread_options(base), *(["world_model."] if trained_options(base) is None else []))
+    return {name: value for name, value in point.items() if not paths[name].startswith(unread)}
+
+
+def unread_options(base: RunConfig) -> tuple[str, ...]:
+    """Return the prefixes of the paths of options that are about imagined segments and that a method does not read."""
     if base.world_model is None:
-        return point
-    unused = set() if base.world_model.plugin.uses_rtg else {"target_rtg"}
-    if not model_options(base).has_penalty:
-        unused.add("penalty_weight")
-    return {name: value for name, value in point.items() if name not in unused}
+        return ("synthesis.", "filter", "replay.")
+    model = trained_options(base)
+    if model is None:
+        return (*NOT_RECORDED, "agent.penalty_weight")
+    unread = () if model.plugin.uses_rtg else ("synthesis.target_rtg",)
+    return unread if model.has_penalty else (*unread, "agent.penalty_weight")
 
 
 def with_required(run: RunConfig, sweep: SweepConfig, profile: Profile) -> RunConfig:
     """Return the run with the plug-ins that the axes require (keep_ratio requires a filter with that option)."""
     for axis, _ in axes_of(sweep, profile).values():
         group, _, leaf = axis.path.partition(".")
-        if axis.requires and not hasattr(getattr(run, group), leaf):
+        is_read = not axis.path.startswith(unread_options(run))
+        if axis.requires and is_read and not hasattr(getattr(run, group), leaf):
             kind, plugin = axis.requires
             run = run.model_copy(update={kind: profiles.plugin(f"{kind}s", plugin, profile)})
     return run
@@ -94,17 +112,18 @@ def make_plan(sweep: SweepConfig, run: RunConfig, profile: Profile, given: Colle
     """Return all trials of a grid or random sweep and the baselines; Optuna chooses its trials during the sweep."""
     axes = axes_of(sweep, profile)
     known = {"seed": find_dimension("seed"), **{name: axis for name, (axis, _) in axes.items()}}
+    paths = {name: axis.path for name, axis in known.items()}
     plan = Plan()
     values = {name: choices for name, (_, choices) in axes.items()}
     points = grid(values.items())
     if sweep.search == "random":
         points = random_points(values, sweep.num_samples, sweep.search_seed)
-    for base in bases_of(sweep, with_required(run, sweep, profile), profile, given):
+    for base in bases_of(sweep, run, profile, given):
         for seed in seed_points(sweep, axes):
             if sweep.baselines and (baseline := baseline_of(base, profile, given)):
                 plan.add(baseline, seed, known)
             for point in points if sweep.search != "optuna" else []:
-                plan.add(base, {**effective(base, point), **seed}, known)
+                plan.add(base, {**effective(base, point, paths), **seed}, known)
     plan.trials = in_order_alone(plan.trials)
     return plan
 
@@ -144,5 +163,5 @@ def _trial_flops(config: RunConfig) -> float:
 
 def _world_models(population: Population) -> set[str]:
     """Return keys of the world models that the trials learn from."""
-    models = [model_options(trial.config) for trial in population if trial.config.world_model is not None]
-    return {fingerprint([model.plugin_name(), model.training_options()]) for model in models}
+    models = [trained_options(trial.config) for trial in population]
+    return {fingerprint([model.plugin_name(), model.training_options()]) for model in models if model is not None}

@@ -22,7 +22,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import DataIdentity
 from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.tasks.table import environment_info
-from dwm_ray.world_models.base import model_options
+from dwm_ray.world_models.base import trained_options
 from dwm_ray.world_models.parts.build import model_fingerprint
 
 ENDED = ("done", "stopped", "failed")
@@ -176,9 +176,10 @@ def _parts_of(
         run = RunConfig.model_validate(read_json(config))
     except (ValidationError, ValueError):
         return None, None, None
-    if run.world_model is None:
+    model = trained_options(run)
+    if model is None:
         return None, None, None
-    about = (run.world_model.plugin_name(), model_options(run).num_updates)
+    about = (model.plugin_name(), model.num_updates)
     if identity is None:
         return None, about, None
     name = model_fingerprint(run, identity)

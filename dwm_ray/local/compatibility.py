@@ -21,7 +21,7 @@ from dwm_ray.replay.sources import source_kind
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.training.learner import Learner
 from dwm_ray.training.trials import build_learner
-from dwm_ray.world_models.base import WorldModel
+from dwm_ray.world_models.base import WorldModel, model_options, trained_options
 from dwm_ray.world_models.parts.build import new_model
 
 NUM_UPDATES = 4
@@ -78,7 +78,7 @@ def source_label(config: RunConfig) -> str:
 
 
 def _learn(config: RunConfig, task_data: TaskData, models: dict[str, WorldModel]) -> None:
-    model = None if config.world_model is None else _model(config, task_data, models)
+    model = None if trained_options(config) is None else _model(config, task_data, models)
     learner = untrained_learner(config, task_data, model, torch.device("cpu"))
     learner.run(NUM_UPDATES)
     actions = learner.population.members[0].act(torch.from_numpy(task_data.episodes.obs[:2]))
@@ -98,8 +98,8 @@ def untrained_learner(
 
 
 def _model(config: RunConfig, task_data: TaskData, models: dict[str, WorldModel]) -> WorldModel:
-    assert config.world_model is not None
-    name = f"{config.world_model.plugin_name()} {config.world_model.model_dump_json()}"
+    options = model_options(config)
+    name = f"{options.plugin_name()} {options.model_dump_json()}"
     if name not in models:
         models[name] = new_model(config, task_data, torch.device("cpu")).requires_grad_(False).eval()
     return models[name]

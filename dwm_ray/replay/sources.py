@@ -3,6 +3,7 @@
 | kind | used by | batches |
 |---|---|---|
 | real | runs without a world model, agents that plan | recorded transitions |
+| recorded | recorded futures | segments of recorded steps (`recorded`) |
 | stream | policy-independent models (DWM, DAWM, ...) | segments generated ahead of time, mixed with recorded ones |
 | on-policy | policy-dependent models that make transitions (DyDiff) | rollouts of recent policies (`on_policy`) |
 | inline | other policy-dependent models (one-step baselines) | rollouts within each update (`InlineSource`) |
@@ -29,7 +30,7 @@ from dwm_ray.replay.source import BatchSource
 from dwm_ray.types import Segments, SegmentShape, Termination
 from dwm_ray.world_models.base import WorldModel
 
-SourceKind = Literal["real", "stream", "on-policy", "inline"]
+SourceKind = Literal["real", "recorded", "stream", "on-policy", "inline"]
 
 
 def source_kind(config: RunConfig) -> SourceKind:
@@ -37,6 +38,8 @@ def source_kind(config: RunConfig) -> SourceKind:
     if config.world_model is None or config.agent.plugin.plans:
         return "real"
     model = config.world_model.plugin
+    if not model.trained:
+        return "recorded"
     if not model.follows_policy:
         return "stream"
     return "on-policy" if model.makes_transitions else "inline"

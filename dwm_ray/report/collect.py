@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from dwm_ray.experiment.names import method_name
+from dwm_ray.registry import plugins
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.tasks.table import task_for
@@ -116,11 +117,13 @@ def updates_per_s(log: list[Json]) -> float | None:
 
 
 def _values(folder: Path, config: Json) -> Json:
-    """Return the searched values of a trial but its seed, with horizon and target_rtg if it has a world model."""
+    """Return the searched values of a trial but its seed, with horizon and target_rtg if its world model uses them."""
     searched = {key: value for key, value in (_read(folder / "values.json") or {}).items() if key != "seed"}
     if config["world_model"] is None:
         return searched
-    return {key: config["synthesis"][key] for key in ("horizon", "target_rtg")} | searched
+    plugin = plugins("world_models").get(config["world_model"]["name"])  # it may not exist any more
+    names = ("horizon", "target_rtg") if getattr(plugin, "uses_rtg", True) else ("horizon",)
+    return {key: config["synthesis"][key] for key in names} | searched
 
 
 def _refresh(rows: list[Json]) -> Json | None:

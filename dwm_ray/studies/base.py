@@ -34,7 +34,7 @@ from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.training.fit import is_trained
 from dwm_ray.training.model_store import load_model
-from dwm_ray.world_models.base import WorldModel, model_options
+from dwm_ray.world_models.base import WorldModel, model_options, trained_options
 from dwm_ray.world_models.parts.build import model_fingerprint
 
 PROGRESS_S = 15.0
@@ -151,9 +151,13 @@ def subjects(context: StudyContext, options: StudyOptions) -> list[Subject]:
 
 def configs_of(context: StudyContext, options: StudyOptions) -> list[RunConfig]:
     """Return the run of the command line once per world model, with the number of updates of the study."""
-    names = plugins("world_models") if options.world_models == ("all",) else dict.fromkeys(options.world_models)
+    named = None if options.world_models == ("all",) else options.world_models
     agent = profiles.name_of(context.config.agent)
+    names = dict.fromkeys(named or plugins("world_models"))
     configs = [profiles.with_method(context.config, context.profile, name, agent) for name in names]
+    configs = [config for config in configs if named or trained_options(config) is not None]
+    if untrained := [profiles.name_of(config.world_model) for config in configs if trained_options(config) is None]:
+        raise ValueError(f"--world-models {' '.join(untrained)}: is not trained; expected trained world models")
     if options.model_updates is None:
         return configs
     return [config.with_values({"world_model.num_updates": options.model_updates}) for config in configs]

@@ -17,7 +17,7 @@ from dwm_ray.studies.base import StudyContext
 from dwm_ray.studies.meter import Reading, read, timed
 from dwm_ray.training.fit import world_model_trainer
 from dwm_ray.training.learner import Learner
-from dwm_ray.world_models.base import WorldModel, model_options
+from dwm_ray.world_models.base import WorldModel, model_options, trained_options
 from dwm_ray.world_models.parts.build import model_fingerprint
 
 TRAIN, GENERATE, LEARN, REFRESH = "train the world model", "generate segments", "learn", "refresh segments"
@@ -54,7 +54,7 @@ class Bursts:
 
 def parts_of(context: StudyContext, config: RunConfig, bursts: Bursts) -> tuple[list[PartCost], list[PartCost]]:
     """Return (costs that trials share, costs of each trial) of a run."""
-    if config.world_model is None:
+    if trained_options(config) is None:
         return [], _learn_parts(context, config, None, bursts)
     train, model = _train_part(context, config, bursts)
     stream = [_generate_part(context, config, model, bursts)] if source_kind(config) == "stream" else []

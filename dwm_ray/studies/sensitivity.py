@@ -116,7 +116,8 @@ def _outcomes(
     dropped: Counter[str],
 ) -> list[Outcome]:
     label, found = world_model_label(profiles.name_of(base.world_model)), []
-    points = [effective(base, point) for point in points_of(axes, options.together)]
+    paths = {axis.name: axis.path for axis in axes}
+    points = [effective(base, point, paths) for point in points_of(axes, options.together)]
     for point in [point for i, point in enumerate(points) if point and point not in points[:i]]:
         config = applied(base, point, axes, dropped)
         if config is None:

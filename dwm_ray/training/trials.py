@@ -16,6 +16,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.devices import device_for
 from dwm_ray.replay.on_policy import OnPolicySource, RolloutContext
+from dwm_ray.replay.recorded import recorded_sources
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.sharing import ring_key
 from dwm_ray.replay.source import BatchSource
@@ -56,14 +57,15 @@ def build_learner(
     synthetic: Sequence[Ring | None],
 ) -> Learner:
     """Build the learner at its first update; `synthetic` holds each member's ring of imagined rows, if it has one."""
+    kind = source_kind(configs[0])
     generators = [torch.Generator(device).manual_seed(config.seed) for config in configs]
     agents = [ready_agent(config, task_data, services, device) for config in configs]
     real = real_ring(configs[0], task_data, device)
-    if source_kind(configs[0]) in ("real", "stream"):
+    if kind == "recorded":
+        sources = recorded_sources(configs, task_data, device)
+    elif kind in ("real", "stream"):
         longest = max((ring.shape.horizon for ring in synthetic if ring), default=1)
-        sources: list[BatchSource] = [
-            mixture(config, real, ring, longest) for config, ring in zip(configs, synthetic, strict=True)
-        ]
+        sources = [mixture(config, real, ring, longest) for config, ring in zip(configs, synthetic, strict=True)]
     else:
         parts = zip(configs, agents, generators, strict=True)
         sources = [policy_source(*part, real, task_data, services) for part in parts]

@@ -72,7 +72,16 @@ def sampling_options(config: RunOptions) -> dict[str, Any]:
 
 
 def model_options(config: RunOptions) -> WorldModelConfig:
-    """Return the world model's options of a run that has one."""
+    """Return the options of a run's trained world model, which it must have."""
+    options = trained_options(config)
+    assert options is not None
+    return options
+
+
+def trained_options(config: RunOptions) -> WorldModelConfig | None:
+    """Return the options of a run's trained world model; None if the run has none (see `WorldModel.trained`)."""
+    if config.world_model is None or not config.world_model.plugin.trained:
+        return None
     assert isinstance(config.world_model, WorldModelConfig)
     return config.world_model
 
@@ -92,7 +101,9 @@ class SegmentRequest:
 class WorldModel(Plugin, nn.Module):
     """Interface. Construct, `fit_normalizers` (or load a state dict), train with `loss`, then call `imagine`."""
 
-    Config: ClassVar[type[WorldModelConfig]]
+    trained: ClassVar[bool] = True
+    """Whether the model is trained, published by its fingerprint and called for segments. Otherwise only declarations
+    of the class are used, and a batch source provides the segments (see `replay.sources`)."""
     follows_policy: ClassVar[bool]
     """Whether segments depend on the learning policy; such a model is rolled out inside the learner's loop."""
     sees_future_actions: ClassVar[bool] = False

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from distributions import write_distribution
 
@@ -29,6 +30,12 @@ def outside_plugins() -> Iterator[None]:
         finally:
             sys.path[:] = before
             registry.plugins.cache_clear()
+
+
+def trained_models() -> list[str]:
+    """Return the names of the world models that are trained, that of the distribution included."""
+    models: dict[str, Any] = all_plugins("world_models")
+    return [name for name, cls in models.items() if cls.trained]
 
 
 def all_plugins(kind: str) -> dict[str, type]:

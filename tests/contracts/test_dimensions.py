@@ -3,6 +3,7 @@
 import itertools
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,8 +22,10 @@ PROFILES: list[Profile] = ["laptop", "paper"]
 
 @cache
 def bases(profile: Profile) -> list[RunConfig]:
-    """Return a run for every world model with every filter, and for every agent with DWM."""
-    pairs = itertools.product(plugins("world_models"), ["td3_bc"], plugins("filters"))
+    """Return a run for every trained world model with every filter, and for every agent with DWM."""
+    models: dict[str, Any] = plugins("world_models")
+    trained = [name for name, cls in models.items() if cls.trained]
+    pairs = itertools.product(trained, ["td3_bc"], plugins("filters"))
     agents = ((name, agent, None) for name, agent in itertools.product(["dwm"], plugins("agents")))
     return [profiles.run_config(profile, *names) for names in itertools.chain(pairs, agents)]
 

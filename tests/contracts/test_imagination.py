@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from outside import all_plugins
+from outside import trained_models
 from tiny_models import CENTRE, REW_CENTRE, SPACES, build, horizon_of, imagined, recorded_actions, same, starts
 from torch import Tensor
 
 from dwm_ray.blocks.micro_batching import MicroBatching
 
-pytestmark = pytest.mark.parametrize("name", list(all_plugins("world_models")))
+pytestmark = pytest.mark.parametrize("name", trained_models())
 
 
 @pytest.mark.parametrize("longest", [1, 3, 12])

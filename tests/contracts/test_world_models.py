@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from outside import all_plugins
+from outside import trained_models
 from tiny_models import SPACES, build, episodes, imagined, same, windows
 
 from dwm_ray.config import RunConfig
@@ -21,7 +21,7 @@ from dwm_ray.tasks.table import task_for
 from dwm_ray.training.fit import measure_error
 from dwm_ray.training.model_store import load_model, save_model
 
-pytestmark = pytest.mark.parametrize("name", list(all_plugins("world_models")))
+pytestmark = pytest.mark.parametrize("name", trained_models())
 
 
 def other_value(value: Any) -> Any:

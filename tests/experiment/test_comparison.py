@@ -86,6 +86,8 @@ def test_a_suffix_sets_axes_and_paths() -> None:
         ("dwm-td3bc@horizon", "'horizon' is not an option; expected NAME=VALUE"),
         ("dwm-td3bc@horizon=80", "synthesis.horizon: 80 is too long for world_model.sequence_length"),
         ("td3bc@world_model.dim=3", "world_model.dim: no such option with the chosen plug-ins"),
+        ("recorded-td3bc@target_rtg=3", "synthesis.target_rtg: this method does not read it"),
+        ("recorded-td3bc@filter=hardmax", "filter: this method does not read it"),
         ("td3bc@training.num_updates=3", "training.num_updates is the same for all methods"),
         ("td3bc@data.file=x.hdf5", "data.file is the same for all methods"),
         ("td3bc@seed=3", "seed is the same for all methods"),
@@ -132,6 +134,16 @@ def test_updates_are_equal_even_where_a_method_asks_for_more(monkeypatch: pytest
 def test_an_axis_takes_the_plugin_that_it_needs() -> None:
     config = entries("td3bc", "dwm-td3bc@keep_ratio=0.5")[1].trials[0].config
     assert (config.filter.plugin_name(), config.filter.keep_ratio) == ("hardmax", 0.5)  # type: ignore[attr-defined]
+
+
+def test_recorded_futures_share_nothing_and_have_any_horizon() -> None:
+    found = entries("td3bc", "recorded-td3bc@horizon=10", "Recorded-IQL@horizon=200,real_ratio=0.5")
+    assert [entry.name for entry in found[1:]] == [
+        "Recorded-TD3+BC (horizon=10)",
+        "Recorded-IQL (horizon=200, real_ratio=0.5)",
+    ]
+    described = describe_entries(found, DataIdentity("", 1.0))
+    assert [(method["world_model"], method["stream"]) for method in described] == [(None, None)] * 3
 
 
 def test_trials_that_others_wait_for_come_first() -> None:

@@ -185,6 +185,17 @@ def test_a_population_counts_as_long_as_all_of_its_members() -> None:
     assert in_order([other[:1], few]) == [few, other[:1]]
 
 
+def test_recorded_futures_vary_in_what_they_read_only() -> None:
+    dimensions = ("horizon=1,10", "target_rtg", "keep_ratio", "diffusion_steps", "real_ratio=0,0.5")
+    plan = plan_of(world_models=("recorded",), dimensions=dimensions, agents=("td3_bc",))
+    points = [{"horizon": h, "real_ratio": r, "seed": 0} for h in (1, 10) for r in (0, 0.5)]
+    assert sorted(map(describe, values(plan))) == sorted(map(describe, points))
+    assert {trial.config.filter.plugin_name() for trial in plan.trials} == {"keep_all"}
+    assert not plan.dropped
+    with pytest.raises(ValueError, match="filter: hardmax selects imagined segments, and recorded futures have none"):
+        profiles.run_config("laptop", "recorded", filter="hardmax")
+
+
 def agent_of(trial: Trial) -> str:
     return trial.config.agent.plugin_name()
 

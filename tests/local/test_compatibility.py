@@ -31,4 +31,4 @@ def test_every_pair_runs_or_says_why_not(task_data: TaskData, world_model: str, 
     elif world_model == "none":
         assert pair.status == "model-free"
     else:
-        assert pair.status == "plans" if plans else pair.status in ("stream", "on-policy", "inline")
+        assert pair.status == "plans" if plans else pair.status in ("recorded", "stream", "on-policy", "inline")

@@ -50,12 +50,17 @@ def assert_same_trial(one: Path, other: Path) -> None:
     assert status_of(one) == status_of(other) == "done"
 
 
+RECORDED = {"name": "recorded"}
 MEMBERS: dict[str, list[dict[str, Any]]] = {
     "model-free": [{"world_model": None, "seed": seed} for seed in range(3)],
     "horizons and return-to-go": [
         {"seed": 0},
         {"seed": 1, "synthesis.horizon": 3},
         {"seed": 2, "synthesis.target_rtg": 0.1, "filter": "hardmax", "replay.real_ratio": 0.25},
+    ],
+    "recorded futures": [
+        {"world_model": RECORDED, "seed": 0},
+        {"world_model": RECORDED, "seed": 1, "synthesis.horizon": 9, "replay.real_ratio": 0.25},
     ],
     "hyper-parameters": [{"world_model": None, "agent": "iql", "agent.expectile": tau} for tau in (0.6, 0.9)],
 }
@@ -144,6 +149,24 @@ def test_a_sweep_in_one_process(file: Path, tmp_path: Path) -> None:
     assert sweep.main(["--resume", str(folder), *TOGETHER]) == 0
     after = {path: path.stat().st_mtime_ns for path in before}
     assert {path for path in before if after[path] != before[path]} == {first}
+
+
+def test_recorded_futures_in_a_sweep_without_training_or_storing_anything(file: Path, tmp_path: Path) -> None:
+    sweep = load_program("pipelines/sweep.py")
+    axes = ["--dimensions", "horizon=1,10", "target_rtg", "keep_ratio", "--agents", "td3_bc"]
+    assert sweep.main([*words(file, tmp_path), "--world-models", "recorded", *axes, *TOGETHER]) == 0
+    (folder,) = tmp_path.iterdir()
+    found = {trial["method"]: [] for trial in read_json(folder / "results.json")["trials"]}
+    for trial in read_json(folder / "results.json")["trials"]:
+        assert trial["status"] == "done"
+        found[trial["method"]].append(trial["values"].get("horizon"))
+    assert {method: sorted(values, key=str) for method, values in found.items()} == {
+        "TD3+BC": [None],
+        "Recorded-TD3+BC": [1, 10],
+    }
+    assert "Recorded-TD3+BC" in (folder / "report.html").read_text()
+    assert not (folder / "world_models").exists()
+    assert not (folder / "streams").exists()
 
 
 def test_a_comparison_in_one_process(file: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from dwm_ray.config import RunConfig
 from dwm_ray.experiment.dimension import Dimension, Value
+from dwm_ray.experiment.plan import effective
 from dwm_ray.experiment.search_space import Plan, Point, Trial
 
 MAX_TRIES = 50
@@ -45,6 +46,7 @@ class FeasibleOptuna(Searcher):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._inner = OptunaSearch(space=space, metric="score_mean", mode="max", seed=seed)
         self._axes = {name: axis for name, (axis, _) in axes.items()}
+        self._paths = {name: axis.path for name, axis in self._axes.items()}
         self._bases, self._plan, self._launch, self._max_running = bases, plan, launch, max_running
         self._num_suggested = 0
         self._inner_ids: dict[str, str] = {}
@@ -67,7 +69,7 @@ class FeasibleOptuna(Searcher):
         """Return the trial of a point; None if it cannot run or is in the plan."""
         before = len(self._plan.trials)
         base = self._bases[str(point.pop("method"))]
-        self._plan.add(base, point, self._axes)
+        self._plan.add(base, effective(base, point, self._paths), self._axes)
         return self._plan.trials[-1] if len(self._plan.trials) > before else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

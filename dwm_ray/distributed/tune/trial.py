@@ -21,6 +21,7 @@ from dwm_ray.distributed.workers.storage import train_run_config
 from dwm_ray.experiment.search_space import Trial
 from dwm_ray.options import fingerprint
 from dwm_ray.runs.folder import RunFailed, RunFolder, set_status, status_of
+from dwm_ray.world_models.base import trained_options
 
 
 def run_trials(trials: Sequence[Trial], services: ClusterServices, reports: bool = False) -> None:
@@ -34,7 +35,7 @@ def run_trials(trials: Sequence[Trial], services: ClusterServices, reports: bool
     _reset_failed(folders, run)
     try:
         for trial in trials:
-            if trial.config.world_model is not None:
+            if trained_options(trial.config) is not None:
                 ensure_world_model(trial.config, run, services.data, services.leases, services.placement)
         _trainer(trials, services, reports).fit()
     except TrainingFailedError as error:
