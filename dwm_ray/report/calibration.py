@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
 
 from dwm_ray.evaluation.calibration import ENDS_TOLERANCE, FEWEST_ENDS, REWARDS_TOLERANCE
 from dwm_ray.experiment.names import world_model_label
-from dwm_ray.report.style import INK, Figure, Looks, finish, panel_grid
-from dwm_ray.report.table import NOTHING, Cell, Table
+from dwm_ray.report.style import INK, Figure, Looks, finish, panel_grid, step_axis
+from dwm_ray.report.table import NOTHING, Cell, Table, text
 
 RECORDED: dict[str, Any] = {"color": INK, "linestyle": "--", "alpha": 0.6}
 QUANTITIES = {"ended": "share of segments that have ended", "reward": "mean reward of a step"}
 NOTE = (
-    f"Calibrated: at every step, the share of ended segments differs by at most {ENDS_TOLERANCE:.0%} of the recorded "
-    f"share, and the mean reward by at most {REWARDS_TOLERANCE:.0%} of the mean absolute reward. Shares are compared "
-    f"only at steps with at least {FEWEST_ENDS} ended segments."
+    "Share of segments that have ended by the last step, and mean reward at that step (in brackets: recorded), each "
+    f"with the largest difference over steps. Calibrated: shares differ by at most {ENDS_TOLERANCE:.0%} of the recorded "
+    f"share and rewards by at most {REWARDS_TOLERANCE:.0%} of the mean absolute reward, at every step. Shares are "
+    f"compared only at steps by which at least {FEWEST_ENDS} segments have ended."
 )
 
 
@@ -43,27 +45,17 @@ def calibrated_models(results: dict[str, Any], looks: Looks) -> list[Calibrated]
 def calibration_table(models: Sequence[Calibrated]) -> Table:
     """Return one row per world model, with a verdict."""
     rows: list[list[Cell]] = [[model.label, *_cells(model.numbers)] for model in models]
-    headers = [
-        "world model",
-        "steps",
-        "ended, imagined",
-        "recorded",
-        "largest difference",
-        "last reward, imagined",
-        "recorded",
-        "largest difference",
-        "verdict",
-    ]
+    headers = ["world model", "steps", "ended", "differs by", "last reward", "differs by", "verdict"]
     return Table("Calibration: imagined against recorded segments of the same starts", headers, rows, NOTE)
 
 
-def _cells(numbers: dict[str, Any]) -> list[str | int]:
-    imagined, recorded = numbers["imagined"], numbers["recorded"]
+def _cells(numbers: dict[str, Any]) -> list[Cell]:
+    ended, reward = ([numbers[side][name][-1] for side in ("imagined", "recorded")] for name in ("ended", "reward"))
     return [
         len(numbers["steps"]),
-        *(f"{side['ended'][-1]:.1%}" for side in (imagined, recorded)),
+        "{:.1%} ({:.1%})".format(*ended),
         _percent(numbers["ends_difference"]),
-        *(NOTHING if side["reward"][-1] is None else f"{side['reward'][-1]:.3f}" for side in (imagined, recorded)),
+        "{} ({})".format(*map(text, reward)),
         _percent(numbers["rewards_difference"]),
         verdict(numbers),
     ]
@@ -94,7 +86,9 @@ def calibration_figure(models: Sequence[Calibrated]) -> Figure:
                 values = model.numbers["imagined"][quantity]
                 axes.plot(model.numbers["steps"], _gaps(values), color=model.color, marker="o")
             axes.plot(longest["steps"], _gaps(longest["recorded"][quantity]), **RECORDED)
-            axes.set(xlabel="step")
+            step_axis(axes, "step")
+        panels[0].set_ylim(bottom=0)
+        panels[0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
         return finish(
             figure, "calibration", "Calibration", caption, alt, [*keys, Line2D([], [], label="recorded", **RECORDED)], 3
         )

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from dwm_ray.experiment.names import world_model_label
 from dwm_ray.report.calibration import calibrated_models, calibration_figure
 from dwm_ray.report.run_tables import Json, axes_of, label
-from dwm_ray.report.style import INK, WIDTH, Figure, Look, Looks, finish, panel_grid, update_axis
+from dwm_ray.report.style import INK, WIDTH, Figure, Look, Looks, finish, panel_grid, step_axis, update_axis
 
 MAX_COLUMNS = 3
 MAX_LINEAR_SPREAD = 20.0
@@ -126,7 +126,8 @@ def model_errors(results: Json, looks: Looks) -> Figure | None:
         for axes, key in zip(panels, ("obs_mse", "rew_mse"), strict=True):
             for model in models:
                 axes.plot(model["error"]["steps"], model["error"][key], color=looks.color(model["name"]), marker="o")
-            axes.set(xlabel="predicted step", yscale="log", xticks=widest["steps"])
+            axes.set_yscale("log")
+            step_axis(axes, "predicted step")
         panels[0].plot(widest["steps"], widest["no_change_obs_mse"], **NO_CHANGE)
         panels[0].set_ylabel("mean squared error")
         return finish(figure, "errors", "World model error", caption, alt, _error_keys(models, looks), 2)

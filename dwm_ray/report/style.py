@@ -19,7 +19,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as PlotFigure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 INK = "#010203"
 """Placeholder for the page's text colour until the SVG is written; nothing else uses it."""
@@ -117,6 +117,12 @@ def panel_grid(
         for panel, title in zip(axes, titles, strict=False):
             panel.set_title(title)
         yield figure, axes[: len(titles)]
+
+
+def step_axis(axes: Axes, label: str) -> None:
+    """Label the x axis and put ticks at whole steps only, ten at most."""
+    axes.set_xlabel(label)
+    axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
 
 
 def update_axis(axes: Axes) -> None:
