@@ -18,8 +18,8 @@ RECORDED: dict[str, Any] = {"color": INK, "linestyle": "--", "alpha": 0.6}
 QUANTITIES = {"ended": "share of segments that have ended", "reward": "mean reward of a step"}
 NOTE = (
     "Share of segments that have ended by the last step, and mean reward at that step (in brackets: recorded), each "
-    f"with the largest difference over steps. Calibrated: shares differ by at most {ENDS_TOLERANCE:.0%} of the recorded "
-    f"share and rewards by at most {REWARDS_TOLERANCE:.0%} of the mean absolute reward, at every step. Shares are "
+    f"with the largest difference over steps. Calibrated: shares differ by at most {ENDS_TOLERANCE:.0%} of the recorded"
+    f" share and rewards by at most {REWARDS_TOLERANCE:.0%} of the mean absolute reward, at every step. Shares are "
     f"compared only at steps by which at least {FEWEST_ENDS} segments have ended."
 )
 

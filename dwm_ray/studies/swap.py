@@ -1,0 +1,206 @@
+"""What makes recorded futures better targets than imagined ones: agents learn from segments composed of both.
+
+Agents of several seeds learn from the same start pairs with segments that take rewards, ends and states from recorded
+or imagined futures. A part that costs the score if it is imagined is one that the world model must learn better. Two
+further rows show what the return-to-go label tells the model (the label of another start pair instead of the own one)
+and what the recorded first step is worth. The values that the trained agents give to recorded and imagined last states
+stand side by side.
+"""
+
+from __future__ import annotations
+
+from statistics import mean
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dwm_ray.agents.base import Agent
+from dwm_ray.agents.parts.build import new_agent
+from dwm_ray.config import RunConfig
+from dwm_ray.evaluation.rollout import Diverged
+from dwm_ray.experiment import profiles
+from dwm_ray.experiment.names import method_name
+from dwm_ray.options import PositiveInt
+from dwm_ray.registry import find
+from dwm_ray.replay.mixture import Mixture
+from dwm_ray.replay.ring import Ring
+from dwm_ray.report.findings import Findings
+from dwm_ray.studies.base import Study, StudyContext, StudyOptions, Subject, subjects, summary_line
+from dwm_ray.studies.swap_parts import IMAGINED, MIXES, RECORDED, Mix, futures_of, known_windows
+from dwm_ray.studies.swap_views import Comparison, Outcome, figures, tables
+from dwm_ray.training.learner import Learner
+from dwm_ray.training.member import evaluate_agent
+from dwm_ray.types import Segments, SegmentShape
+
+NUM_VALUED = 8192
+"""Start pairs whose last states are valued."""
+
+
+class SwapOptions(StudyOptions):
+    """Options of the study."""
+
+    world_models: tuple[str, ...] = ("dwm",)
+    """World models to study; they do not follow the policy. The one of --world-model takes its flags, others their
+    presets."""
+    agents: tuple[str, ...] = ("iql",)
+    """Agents to train. The one of --agent takes its flags, others their presets."""
+    horizon: PositiveInt = 10
+    """H: steps per segment."""
+    agent_updates: PositiveInt = 10_000
+    """Updates of each agent."""
+    num_seeds: PositiveInt = 3
+    """Seeds of each agent, trained as one population where the agent allows it."""
+    num_pairs: PositiveInt = 200_000
+    """Largest number of start pairs."""
+
+
+def measure(context: StudyContext, options: SwapOptions) -> Findings:
+    """Train all agents on all compositions. Raise ValueError for world models and agents that cannot take part."""
+    _check_agents(options)
+    chosen = subjects(context, options)
+    compared = [one for subject in chosen for one in _compare(context, subject, options)]
+    return Findings(
+        title=f"Recorded and imagined parts of targets: {context.config.task}",
+        summary=[
+            f"{options.horizon}-step segments from {compared[0].num_pairs} start pairs; scores after "
+            f"{options.agent_updates} updates of {options.num_seeds} seeds, last checkpoint.",
+            summary_line(context, [subject.config for subject in chosen], options),
+        ],
+        tables=tables(compared),
+        figures=figures(compared),
+        numbers={"comparisons": [one.to_json() for one in compared]},
+    )
+
+
+def _check_agents(options: SwapOptions) -> None:
+    for name in options.agents:
+        if not find("agents", name).has_critic:
+            raise ValueError(f"--agents: {name} has no critic; expected agents that learn from targets")
+
+
+def _compare(context: StudyContext, subject: Subject, options: SwapOptions) -> list[Comparison]:
+    futures = _futures(context, subject, options)
+    found = []
+    for agent in options.agents:
+        config = _agent_config(context, subject, agent, options)
+        context.log(f"{subject.label}: {len(futures[RECORDED])} start pairs, {len(MIXES)} compositions for {agent}")
+        outcomes = [_outcome(context, config, mix, futures, options) for mix in MIXES]
+        name = method_name(config.model_dump(mode="json"))
+        found.append(Comparison(name, len(futures[RECORDED]), _parts(futures), outcomes))
+    return found
+
+
+def _futures(context: StudyContext, subject: Subject, options: SwapOptions) -> dict[str, Segments]:
+    model, discount = subject.model, subject.config.training.discount
+    if model.follows_policy or not model.starts_from_data:
+        raise ValueError(
+            f"--world-models: {model.config.plugin_name()} follows the policy or chooses its own start pairs; expected "
+            "a model whose segments start from recorded pairs and can be generated ahead of time"
+        )
+    if options.horizon > model.max_horizon:
+        raise ValueError(
+            f"--horizon: {options.horizon} is too long for {model.config.plugin_name()}; expected at most "
+            f"{model.max_horizon}, or a longer --world-model.{model.config.horizon_limit[0].replace('_', '-')}"
+        )
+    generator = context.generator(options.study_seed)
+    windows = known_windows(context.windows(subject.config, options.horizon + 1), options.num_pairs, generator)
+    return futures_of(model, windows, context.task_data.task.termination, discount, generator)
+
+
+def _agent_config(context: StudyContext, subject: Subject, agent: str, options: SwapOptions) -> RunConfig:
+    model = profiles.name_of(subject.config.world_model)
+    config = profiles.with_method(subject.config, context.profile, model, agent)
+    return config.with_values({"training.num_updates": options.agent_updates})
+
+
+def _outcome(
+    context: StudyContext, config: RunConfig, mix: Mix, futures: dict[str, Segments], options: SwapOptions
+) -> Outcome:
+    configs = [config.with_values({"seed": seed}) for seed in range(options.num_seeds)]
+    agents = _train(context, configs, mix.of(futures))
+    scores = [_score(context, agent, one) for agent, one in zip(agents, configs, strict=True)]
+    values = [_last_values(agent, futures) for agent in agents]
+    context.log(f"  {mix.name}: {', '.join('diverged' if score is None else f'{score:.1f}' for score in scores)}")
+    return Outcome(mix, scores, *(mean(column) for column in zip(*values, strict=True)))
+
+
+def _train(context: StudyContext, configs: list[RunConfig], segments: Segments) -> list[Agent]:
+    """Train one agent per run on the same segments."""
+    shape = SegmentShape.of(segments)
+    ring, device = Ring.of_recorded(shape.fuse(segments), shape), context.device
+    source = Mixture(ring, None, 1.0, configs[0].training.batch_size)
+    agents = [new_agent(config, context.task_data, device) for config in configs]
+    generators = [torch.Generator(device).manual_seed(config.seed) for config in configs]
+    members = list(zip(agents, generators, strict=True))
+    groups = [members] if agents[0].member_options is not None else [[member] for member in members]
+    for group in groups:
+        population, noise = zip(*group, strict=True)
+        Learner(population, [source] * len(group), noise).run(configs[0].training.num_updates)
+    return agents
+
+
+def _score(context: StudyContext, agent: Agent, config: RunConfig) -> float | None:
+    """Return the mean score; None if learning diverged."""
+    try:
+        return float(evaluate_agent(agent, config, context.task_data, config.evaluation.num_episodes)["score_mean"])
+    except Diverged:
+        return None
+
+
+def _last_values(agent: Agent, futures: dict[str, Segments]) -> tuple[float, float, float]:
+    """Return the mean values of recorded and of imagined last states and their correlation, where both are alive."""
+    recorded, imagined = (futures[name][slice(NUM_VALUED)] for name in (RECORDED, IMAGINED))
+    alive = (recorded.discount[:, -1] > 0) & (imagined.discount[:, -1] > 0)
+    first, second = (values(agent, part.obs[alive, -1]) for part in (recorded, imagined))
+    return float(first.mean()), float(second.mean()), correlation(first, second)
+
+
+@torch.no_grad()
+def values(agent: Any, obs: Tensor) -> Tensor:
+    """Return the value [N] that an agent gives to raw states [N, O], in raw units of reward."""
+    states = agent.scaling.obs(obs)
+    if hasattr(agent, "value"):
+        found: Tensor = agent.value(states)
+    else:
+        found = agent.critic(states, agent.scaling.unit(agent.act(obs))).amin(-2)
+    return found / agent.rule.reward_scale
+
+
+def correlation(first: Tensor, second: Tensor) -> float:
+    """Return the correlation of two columns [N]; 0 if one of them is constant."""
+    a, b = (column.double() - column.double().mean() for column in (first, second))
+    return float((a * b).sum() / ((a.square().sum() * b.square().sum()).sqrt() or 1.0))
+
+
+def _parts(futures: dict[str, Segments]) -> list[dict[str, Any]]:
+    """Return statistics of the sums of discounted rewards and of the ends of each future."""
+    found, reference = [], futures[RECORDED]
+    for name, segments in futures.items():
+        sums, ended = reward_sum(segments), segments.discount[:, -1] == 0
+        both = (ended & (reference.discount[:, -1] == 0)).double().mean()
+        found.append(
+            {
+                "future": name,
+                "reward_sum": float(sums.mean()),
+                "reward_sum_std": float(sums.std()),
+                "reward_sum_correlation": correlation(sums, reward_sum(reference)),
+                "ended": float(ended.double().mean()),
+                "ended_in_both": float(both),
+            }
+        )
+    return found
+
+
+def reward_sum(segments: Segments) -> Tensor:
+    """Return the discounted sum [B] of the rewards of the steps that are alive."""
+    before = torch.cat([torch.ones_like(segments.rew[:, :1]), segments.discount[:, :-1]], 1)
+    return (torch.cumprod(before, 1) * segments.rew).sum(1)
+
+
+STUDY = Study(
+    name="swap",
+    help="scores of agents on segments composed of recorded and imagined rewards, ends and states",
+    options=SwapOptions,
+    measure=measure,
+)

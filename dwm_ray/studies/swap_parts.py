@@ -1,0 +1,108 @@
+"""Segments composed of parts of recorded and imagined futures of the same start pairs.
+
+A future has three parts: rewards, ends (discounts), and the states that are bootstrapped from. After a recorded end,
+rewards are 0 and the last state is repeated; with imagined ends, such a segment may bootstrap from it. Start pairs
+whose recording stops before step H without an end are left out, because their recorded future is not known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from dwm_ray.blocks.stream import end_imagined_episodes
+from dwm_ray.data.windows import WindowSet
+from dwm_ray.types import Segments, Termination, Windows
+from dwm_ray.world_models.base import WorldModel
+
+RECORDED = "recorded"
+IMAGINED = "imagined"
+CONTINUED = "continued"
+"""Imagined from the recorded first step on."""
+SHUFFLED = "shuffled"
+"""Imagined with the return-to-go of another start pair."""
+CHUNK_ROWS = 4096
+"""Start pairs per call of the model, which bounds memory."""
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Composition of segments: the future that each part is taken from."""
+
+    name: str
+    rewards: str
+    ends: str
+    states: str
+
+    def of(self, futures: dict[str, Segments]) -> Segments:
+        """Return the segments."""
+        rew, discount = futures[self.rewards].rew, futures[self.ends].discount
+        return replace(futures[self.states], rew=rew, discount=discount)
+
+
+MIXES = (
+    Mix("all recorded", RECORDED, RECORDED, RECORDED),
+    Mix("imagined rewards", IMAGINED, RECORDED, RECORDED),
+    Mix("imagined ends", RECORDED, IMAGINED, RECORDED),
+    Mix("imagined states", RECORDED, RECORDED, IMAGINED),
+    Mix("all imagined", IMAGINED, IMAGINED, IMAGINED),
+    Mix("first step recorded", CONTINUED, CONTINUED, CONTINUED),
+    Mix("labels shuffled", SHUFFLED, SHUFFLED, SHUFFLED),
+)
+
+
+def known_windows(windows: WindowSet, num_pairs: int, generator: torch.Generator) -> Windows:
+    """Return up to `num_pairs` windows that are recorded to their last state or to the end of the task."""
+    every = windows.gather(torch.arange(windows.num_windows, device=generator.device))
+    known = torch.nonzero(every.obs_mask[:, -1] | every.terminated[:, :-1].any(1)).squeeze(1)
+    order = torch.randperm(len(known), generator=generator, device=generator.device)
+    return every[known[order[:num_pairs]]]
+
+
+def futures_of(
+    model: WorldModel, windows: Windows, rule: Termination, discount: float, generator: torch.Generator
+) -> dict[str, Segments]:
+    """Return the recorded and the imagined futures of the same start pairs, from windows of H + 1 states."""
+    recorded = recorded_segments(windows, discount)
+    order = torch.randperm(len(windows), generator=generator, device=generator.device)
+
+    def imagined(rtg: Tensor) -> Segments:
+        return end_imagined_episodes(_imagine(model, recorded, rtg, generator), rule, discount)
+
+    own = imagined(windows.rtg)
+    continued = end_imagined_episodes(_with_first_step(own, recorded), rule, discount)
+    return {RECORDED: recorded, IMAGINED: own, CONTINUED: continued, SHUFFLED: imagined(windows.rtg[order])}
+
+
+def recorded_segments(windows: Windows, discount: float) -> Segments:
+    """Return windows of H + 1 states as segments; after a termination rewards are 0 and the state is repeated."""
+    terminated, recorded = windows.terminated[:, :-1], windows.step_mask[:, :-1]
+    alive = (terminated.cumsum(1) == 0).float()
+    rew = windows.rew[:, :-1] * recorded
+    return Segments(windows.obs, windows.act[:, :1], rew, discount * alive, 0 * rew, rew.new_zeros(len(rew)))
+
+
+def _imagine(model: WorldModel, starts: Segments, rtg: Tensor, generator: torch.Generator) -> Segments:
+    rows = torch.arange(len(starts), device=rtg.device).split(CHUNK_ROWS)
+    parts = [
+        model.imagine(
+            starts.obs[part, 0],
+            starts.act[part, 0],
+            policy=None,
+            horizon=starts.horizon,
+            rtg=rtg[part],
+            generator=generator,
+        ).with_first_action()
+        for part in rows
+    ]
+    return Segments.cat(parts)
+
+
+def _with_first_step(imagined: Segments, recorded: Segments) -> Segments:
+    """Return imagined segments whose first step is the recorded one; later steps do not depend on it."""
+    obs = torch.cat([imagined.obs[:, :1], recorded.obs[:, 1:2], imagined.obs[:, 2:]], 1)
+    rew = torch.cat([recorded.rew[:, :1], imagined.rew[:, 1:]], 1)
+    first = (recorded.discount[:, :1] > 0).float()
+    return replace(imagined, obs=obs, rew=rew, discount=torch.cat([first, first * (imagined.discount[:, 1:] > 0)], 1))

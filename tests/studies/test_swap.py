@@ -1,0 +1,143 @@
+"""The study of recorded and imagined parts: composition of segments, and a whole run on data of a second."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from dwm_ray.data.windows import WindowSet
+from dwm_ray.studies.base import StudyContext
+from dwm_ray.studies.swap import SwapOptions, correlation, measure, reward_sum
+from dwm_ray.studies.swap_parts import (
+    CONTINUED,
+    IMAGINED,
+    MIXES,
+    RECORDED,
+    SHUFFLED,
+    futures_of,
+    known_windows,
+    recorded_segments,
+)
+from dwm_ray.types import DataCard, Episodes, Segments, Spaces, Windows
+
+GAMMA = 0.5
+
+
+def episodes() -> Episodes:
+    """An episode of 3 steps that terminates and one of 4 that is truncated; rewards are 1, 2, ..., states 0, 1, ..."""
+    position = np.array([0, 1, 2, 10, 11, 12, 13], np.float32)
+    last = np.array([0, 0, 1, 0, 0, 0, 1], bool)
+    return Episodes(
+        obs=position[:, None],
+        act=position[:, None] / 100,
+        rew=position + 1,
+        next_obs=position[:, None] + 1,
+        terminated=last & (position < 10),
+        truncated=last & (position >= 10),
+        known_next=np.ones(7, bool),
+        card=DataCard("count", "test", "", "Count-v0", "0" * 16),
+        spaces=Spaces(1, 1, (-1.0,), (1.0,)),
+    )
+
+
+def windows() -> Windows:
+    found = known_windows(WindowSet(episodes(), 3, GAMMA, 1.0), 100, torch.Generator().manual_seed(0))
+    return found[found.obs[:, 0, 0].argsort()]
+
+
+def test_start_pairs_have_a_known_future() -> None:
+    """The last pair of the truncated episode has one step of two; the terminated episode is known to its end."""
+    assert windows().obs[:, 0, 0].tolist() == [0, 1, 2, 10, 11, 12]
+
+
+def test_recorded_futures_end_with_their_episode() -> None:
+    segments = recorded_segments(windows(), GAMMA)
+    assert segments.rew.tolist() == [[1, 2], [2, 3], [3, 0], [11, 12], [12, 13], [13, 14]]
+    assert segments.discount.tolist() == [[0.5, 0.5], [0.5, 0], [0, 0], [0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]
+    assert segments.obs[0].flatten().tolist() == [0, 1, 2]
+    assert reward_sum(segments).tolist() == [2, 3.5, 3, 17, 18.5, 20]
+
+
+def imagine(obs, act, *, policy, horizon, rtg, generator):
+    """Stand at 1000 + the return-to-go with rewards of -1, without an end."""
+    states = torch.cat([obs[:, None], (1000 + rtg)[:, None, None].expand(-1, horizon, 1)], 1)
+    ones = torch.ones(len(obs), horizon)
+    return Segments(states, act[:, None], -ones, ones, 0 * ones, ones[:, 0])
+
+
+def futures(rule=lambda obs: torch.zeros_like(obs[..., 0], dtype=torch.bool)) -> dict[str, Segments]:
+    return futures_of(SimpleNamespace(imagine=imagine), windows(), rule, GAMMA, torch.Generator().manual_seed(1))
+
+
+def test_imagined_futures_have_the_own_or_a_shuffled_label() -> None:
+    found, labels = futures(), windows().rtg + 1000
+    assert torch.equal(found[IMAGINED].obs[:, 2, 0], labels)
+    shuffled = found[SHUFFLED].obs[:, 2, 0]
+    assert not torch.equal(shuffled, labels)
+    assert torch.equal(shuffled.sort().values, labels.sort().values)
+
+
+def test_a_recorded_first_step_ends_what_it_ends() -> None:
+    found = futures()[CONTINUED]
+    assert found.rew[:, 0].tolist() == [1, 2, 3, 11, 12, 13]
+    assert found.rew[:, 1].tolist() == [-1] * 6
+    assert found.discount.tolist() == [[0.5, 0.5], [0.5, 0.5], [0, 0], *[[0.5, 0.5]] * 3]
+    assert found.obs[1].flatten().tolist()[:2] == [1, 2]
+
+
+def test_ends_of_imagined_states_follow_the_rule() -> None:
+    found = futures(lambda obs: obs[..., 0] > 100)
+    assert (found[IMAGINED].discount == 0).all()
+    assert torch.equal(found[RECORDED].discount, recorded_segments(windows(), GAMMA).discount)
+    assert found[CONTINUED].discount[3].tolist() == [0.5, 0]  # the recorded first step does not end
+
+
+@pytest.mark.parametrize("mix", MIXES, ids=lambda mix: mix.name)
+def test_compositions_take_each_part_from_its_future(mix) -> None:
+    found = futures(lambda obs: obs[..., 0] > 100)
+    segments = mix.of(found)
+    assert torch.equal(segments.rew, found[mix.rewards].rew)
+    assert torch.equal(segments.discount, found[mix.ends].discount)
+    assert torch.equal(segments.obs, found[mix.states].obs)
+
+
+def test_correlation_is_that_of_numpy() -> None:
+    first, second = torch.randn(2, 50, generator=torch.Generator().manual_seed(0))
+    assert correlation(first, second) == pytest.approx(np.corrcoef(first, second)[0, 1])
+    assert correlation(first, torch.ones(50)) == 0.0
+
+
+@pytest.mark.usefixtures("tiny_models")
+def test_the_study_scores_every_composition(context: StudyContext) -> None:
+    options = SwapOptions(horizon=3, agent_updates=4, num_seeds=2, num_pairs=300, agents=("iql", "td3_bc"))
+    findings = measure(context, options)
+    assert all(len(row) == len(table.headers) for table in findings.tables for row in table.rows)
+    compared = json.loads(json.dumps(findings.numbers))["comparisons"]
+    assert [one["method"] for one in compared] == ["DWM-IQL", "DWM-TD3+BC"]
+    for one in compared:
+        assert [outcome["mix"]["name"] for outcome in one["outcomes"]] == [mix.name for mix in MIXES]
+        assert all(len(outcome["scores"]) == 2 for outcome in one["outcomes"])
+        assert one["futures"][0]["reward_sum_correlation"] == pytest.approx(1.0)
+        assert one["num_pairs"] == 300
+    assert [figure.name for figure in findings.figures] == ["swap-0", "swap-1"]
+
+
+@pytest.mark.usefixtures("tiny_models")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"horizon": 4},
+            "--horizon: 4 is too long for dwm; expected at most 3, or a longer --world-model.sequence-length",
+        ),
+        ({"world_models": ("one_step",), "horizon": 2}, "--world-models: one_step follows the policy"),
+        ({"agents": ("bc",)}, "--agents: bc has no critic"),
+    ],
+)
+def test_what_cannot_take_part_is_refused(context: StudyContext, change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        measure(context, SwapOptions(**change))
