@@ -9,7 +9,7 @@ hold tensors.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -143,6 +143,7 @@ class Segments:
     discount: Tensor  # [B, H]; gamma, or 0 if the task ended
     penalty: Tensor  # [B, H]; disagreement of the model with itself, 0 for models without an estimate
     source: Tensor  # [B]; 0 = data, v >= 1 = version of the model or policy that generated the row
+    next_act: Tensor | None = None  # [B, A]; recorded action in the last state, NaN if none (`Agent.uses_next_act`)
 
     @property
     def horizon(self) -> int:
@@ -153,9 +154,13 @@ class Segments:
         """Return the number of segments B (members P for a batch of a population)."""
         return self.rew.shape[0]
 
+    def tensors(self) -> dict[str, Any]:
+        """Return the tensors by name, without `next_act` if the segments lack it."""
+        return {name: part for name, part in vars(self).items() if part is not None}
+
     def map(self, fn: Callable[[Tensor], Tensor]) -> Segments:
         """Apply a function to every tensor."""
-        return Segments(*(fn(getattr(self, f.name)) for f in fields(self)))
+        return Segments(**{name: fn(part) for name, part in self.tensors().items()})
 
     def __getitem__(self, rows: Tensor | slice) -> Segments:
         """Return some of the segments."""
@@ -170,7 +175,8 @@ class Segments:
             raise ValueError(f"horizon {horizon} is outside 1..{self.horizon}, the steps these segments hold")
         act = self.act[:, :1] if self.act.shape[1] == 1 else self.act[:, :horizon]
         steps = {name: getattr(self, name)[:, :horizon] for name in ("rew", "discount", "penalty")}
-        return replace(self, obs=self.obs[:, : horizon + 1], act=act, **steps)
+        next_act = self.next_act if horizon == self.horizon else None
+        return replace(self, obs=self.obs[:, : horizon + 1], act=act, next_act=next_act, **steps)
 
     def padded(self, horizon: int) -> Segments:
         """Return segments of `horizon` steps with the same returns; see the class."""
@@ -205,8 +211,9 @@ class Segments:
 
     @staticmethod
     def cat(parts: list[Segments]) -> Segments:
-        """Concatenate along B."""
-        return Segments(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Segments)))
+        """Concatenate along B; either all parts or none have `next_act`."""
+        tensors = [part.tensors() for part in parts]
+        return Segments(**{name: torch.cat([part[name] for part in tensors]) for name in tensors[0]})
 
 
 def _repeat_last(x: Tensor, times: int) -> Tensor:
@@ -221,12 +228,13 @@ class SegmentShape:
     obs_size: int
     act_size: int
     num_actions: int
+    has_next_act: bool = False
 
     @property
     def parts(self) -> tuple[int, ...]:
         """Width of each field of `Segments`, in its order."""
-        h = self.horizon
-        return ((h + 1) * self.obs_size, self.num_actions * self.act_size, h, h, h, 1)
+        h, following = self.horizon, (self.act_size,) if self.has_next_act else ()
+        return ((h + 1) * self.obs_size, self.num_actions * self.act_size, h, h, h, 1, *following)
 
     @property
     def width(self) -> int:
@@ -235,22 +243,24 @@ class SegmentShape:
 
     def padded(self, horizon: int) -> SegmentShape:
         """Return the shape of `Segments.padded(horizon)`."""
-        return SegmentShape(horizon, self.obs_size, self.act_size, 1 if self.num_actions == 1 else horizon)
+        return replace(self, horizon=horizon, num_actions=1 if self.num_actions == 1 else horizon)
 
     @staticmethod
     def of(segments: Segments) -> SegmentShape:
         """Return the layout of the given segments."""
-        _, num_actions, act_size = segments.act.shape
-        return SegmentShape(segments.horizon, segments.obs.shape[2], act_size, num_actions)
+        (_, num_actions, act_size), has_next_act = segments.act.shape, segments.next_act is not None
+        return SegmentShape(segments.horizon, segments.obs.shape[2], act_size, num_actions, has_next_act)
 
     def fuse(self, segments: Segments) -> Tensor:
-        """Return segments as rows [B, width]."""
-        parts = (getattr(segments, f.name) for f in fields(segments))
-        return torch.cat([part.reshape(len(segments), -1).float() for part in parts], dim=1)
+        """Return segments as rows [B, width]; a `next_act` that they lack is NaN."""
+        if self.has_next_act and segments.next_act is None:
+            segments = replace(segments, next_act=segments.rew.new_full((len(segments), self.act_size), torch.nan))
+        parts = zip(segments.tensors().values(), self.parts, strict=False)
+        return torch.cat([part.reshape(len(segments), width).float() for part, width in parts], dim=1)
 
     def split(self, rows: Tensor) -> Segments:
         """Return the segments in rows [..., B, width] as views, without a copy."""
-        obs, act, rew, discount, penalty, source = rows.split(self.parts, dim=-1)
+        obs, act, rew, discount, penalty, source, *next_act = rows.split(self.parts, dim=-1)
         return Segments(
             obs.unflatten(-1, (self.horizon + 1, self.obs_size)),
             act.unflatten(-1, (self.num_actions, self.act_size)),
@@ -258,4 +268,5 @@ class SegmentShape:
             discount,
             penalty,
             source.squeeze(-1),
+            *next_act,
         )

@@ -30,19 +30,23 @@ def rng(seed: int = 0) -> torch.Generator:
 def segments(
     batch: int = 16, horizon: int = 3, spaces: Spaces = SPACES, seed: int = 0, num_actions: int = 1
 ) -> Segments:
-    """Random imagined segments; the last row's task ends at its first step."""
+    """Random imagined segments; the last row's task ends at its first step, and the first row has no next action."""
     noise = rng(seed)
     low, high = torch.tensor(spaces.act_low), torch.tensor(spaces.act_high)
     discount = torch.full((batch, horizon), 0.99)
     discount[-1] = 0.0
-    return Segments(
+    rows = Segments(
         obs=torch.randn(batch, horizon + 1, spaces.obs_size, generator=noise),
         act=low + (high - low) * torch.rand(batch, num_actions, spaces.act_size, generator=noise),
         rew=torch.randn(batch, horizon, generator=noise),
         discount=discount,
         penalty=torch.rand(batch, horizon, generator=noise),
         source=torch.ones(batch),
+        next_act=low + (high - low) * torch.rand(batch, spaces.act_size, generator=rng(seed + 1)),
     )
+    assert rows.next_act is not None
+    rows.next_act[0] = torch.nan
+    return rows
 
 
 def build(name: str, spaces: Spaces = UNIT, seed: int = 0, num_updates: int = 100, **options: Any) -> Any:

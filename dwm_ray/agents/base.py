@@ -77,6 +77,8 @@ class Agent(Plugin, nn.Module):
     """False if nothing bootstraps, so that imagined rewards and horizons have no effect."""
     plans: ClassVar[bool] = False
     """True if acting samples the run's world model (see `attach`). Such an agent learns from recorded data only."""
+    uses_next_act: ClassVar[bool] = False
+    """True if `learn` reads `Segments.next_act`: batches then hold the action recorded after each transition."""
     member_options: ClassVar[dict[str, int] | None] = None
     """Options in which members of a population may differ, with the number of axes after P over which each one is
     broadcast. None if `learn` does not accept [P, B, ...]: the agent is limited to populations of one."""

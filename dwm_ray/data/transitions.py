@@ -13,16 +13,19 @@ from dwm_ray.types import Episodes, Segments, SegmentShape
 
 def real_segments(episodes: Episodes, discount: float, device: torch.device | str = "cpu") -> Segments:
     """Return all transitions as segments (H = 1, M = 1, source 0), as views of `fused_rows`."""
-    rows, shape = fused_rows(episodes, discount, torch.device(device))
+    rows, shape = fused_rows(episodes, discount, torch.device(device), False)
     return shape.split(rows)
 
 
 @lru_cache(maxsize=2)
-def fused_rows(episodes: Episodes, discount: float, device: torch.device) -> tuple[Tensor, SegmentShape]:
+def fused_rows(
+    episodes: Episodes, discount: float, device: torch.device, with_next_act: bool
+) -> tuple[Tensor, SegmentShape]:
     """Return all transitions as fused rows [N, width] on `device`, computed once per process: do not modify them.
 
     `discount` is gamma; it is 0 after a termination and stays gamma after a truncation. A row without a next
-    observation is left out unless it terminated, because no value follows a termination.
+    observation is left out unless it terminated, because no value follows a termination. `with_next_act` adds
+    `Segments.next_act`.
     """
     usable = torch.from_numpy(_usable(episodes))
     obs, next_obs, act = (torch.from_numpy(x)[usable] for x in (episodes.obs, episodes.next_obs, episodes.act))
@@ -34,6 +37,7 @@ def fused_rows(episodes: Episodes, discount: float, device: torch.device) -> tup
         discount=discount * (~terminated).float(),
         penalty=torch.zeros_like(rew),
         source=torch.zeros(len(rew)),
+        next_act=torch.from_numpy(_next_actions(episodes))[usable] if with_next_act else None,
     )
     shape = SegmentShape.of(segments)
     return shape.fuse(segments).to(device), shape
@@ -56,3 +60,10 @@ def last_steps(episodes: Episodes, device: torch.device) -> tuple[Tensor, int]:
 def _usable(episodes: Episodes) -> np.ndarray:
     """Return the mask [N] of rows whose next state is known or does not matter."""
     return episodes.known_next | episodes.terminated
+
+
+def _next_actions(episodes: Episodes) -> np.ndarray:
+    """Return the action recorded after each transition [N, A], NaN after the last one of an episode."""
+    following = np.roll(episodes.act, -1, axis=0)
+    following[episodes.terminated | episodes.truncated] = np.nan
+    return following

@@ -23,8 +23,7 @@ class Mixture(BatchSource):
         self.batch_size, self.device = batch_size, real.device
         self._real, self._synthetic = real, synthetic
         rings = [real] if synthetic is None else [real, synthetic]
-        longest = max(rings, key=lambda ring: ring.shape.horizon)
-        self.shape = longest.shape.padded(horizon or longest.shape.horizon)
+        self.shape = real.shape.padded(horizon or max(ring.shape.horizon for ring in rings))
         self._paddings = [self._padding(ring) for ring in rings]
 
     def _padding(self, ring: Ring) -> Padding | None:

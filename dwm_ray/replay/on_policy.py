@@ -129,7 +129,7 @@ class OnPolicySource(BatchSource):
 
     def __init__(self, config: RunConfig, real: Ring, rollouts: RolloutGenerator, agent: Agent) -> None:
         self._config, self._rollouts, self._agent = config, rollouts, agent
-        self._ring = Ring(_capacity(config), real.shape, real.device)
+        self._ring = Ring(_capacity(config), replace(real.shape, has_next_act=False), real.device)
         self._mixture = Mixture(real, self._ring, config.replay.real_ratio, config.training.batch_size)
         self.batch_size, self.shape, self.device = self._mixture.batch_size, self._mixture.shape, real.device
         self._history: deque[tuple[int, int]] = deque()  # (version, rows), oldest first

@@ -55,7 +55,8 @@ def selection(config: RunConfig) -> Selection:
 
 def real_ring(config: RunConfig, task_data: TaskData, device: torch.device) -> Ring:
     """Return the recorded transitions as a ring of segments of length 1 on `device`."""
-    return Ring.of_recorded(*fused_rows(task_data.episodes, config.training.discount, device))
+    with_next_act = config.agent.plugin.uses_next_act
+    return Ring.of_recorded(*fused_rows(task_data.episodes, config.training.discount, device, with_next_act))
 
 
 class StreamRing:
@@ -121,9 +122,9 @@ class InlineSource(BatchSource):
     def sample_into(self, rows: Tensor, generator: torch.Generator) -> None:
         """Fill `rows` [B, width]: `real_ratio` of them as recorded, the others continued by the model."""
         recorded = self._starts.next_batch(generator)
-        unchanged = recorded[: self._num_real].padded(self._horizon)
-        batch = Segments.cat([unchanged, self._continued(recorded[self._num_real :]).with_first_action()])
-        rows.copy_(self.shape.fuse(batch))
+        imagined = self._continued(recorded[self._num_real :]).with_first_action()
+        rows[: self._num_real] = self.shape.fuse(recorded[: self._num_real].padded(self._horizon))
+        rows[self._num_real :] = self.shape.fuse(imagined)
 
     def _continued(self, starts: Segments) -> Segments:
         imagined = self._model.imagine(

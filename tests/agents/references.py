@@ -21,11 +21,20 @@ from dwm_ray.types import Segments
 def member(stack: StackedMLP, index: int, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
     """Copy one network of a stack into torch's own layers."""
     layers: list[nn.Module] = []
-    for weight, bias in zip(stack.weights, stack.biases, strict=True):
+    norms: list[Any] = [*zip(stack.gains, stack.shifts, strict=True), None]
+    norms = norms if len(norms) == len(stack.weights) else [None] * len(stack.weights)
+    for weight, bias, norm in zip(stack.weights, stack.biases, norms, strict=True):
         linear = nn.Linear(weight.shape[1], weight.shape[2])
         linear.weight.data, linear.bias.data = weight[index].T.clone(), bias[index, 0].clone()
         layers += [linear, activation()]
+        layers += [layer_norm(*(part[index, 0] for part in norm))] if norm else []
     return nn.Sequential(*layers[:-1])
+
+
+def layer_norm(gain: Tensor, shift: Tensor) -> nn.LayerNorm:
+    norm = nn.LayerNorm(len(gain))
+    norm.weight.data, norm.bias.data = gain.clone(), shift.clone()
+    return norm
 
 
 def members(stack: StackedMLP, activation: type[nn.Module] = nn.ReLU) -> nn.ModuleList:
@@ -104,6 +113,44 @@ class PlainTD3BC:
             soft_update(self.target_actor, self.actor)
             soft_update(self.target_critics, self.critics)
         return {}
+
+    def pairs(self, agent: Any) -> list[Any]:
+        actors = (agent.actor.body, self.actor), (agent.target_actor.body, self.target_actor)
+        critics = (agent.critic.body, self.critics), (agent.target_critic.body, self.target_critics)
+        return stack_pairs(*actors, *critics)
+
+
+class PlainReBRAC:
+    """The public code's losses; target networks follow the weights after their step."""
+
+    def __init__(self, agent: Any) -> None:
+        self.actor, self.critics = members(agent.actor.body), members(agent.critic.body)
+        self.target_actor, self.target_critics = copy.deepcopy(self.actor), copy.deepcopy(self.critics)
+        self.actor_adam, self.critic_adam = adam(self.actor, lr=1e-3), adam(self.critics, lr=1e-3)
+        self.total_it = 0
+
+    def update(self, s: Segments, obs: Tensor, next_obs: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        self.total_it += 1
+        act, next_act = s.act[:, 0], s.next_act
+        assert next_act is not None
+        with torch.no_grad():
+            noise = (torch.randn(act.shape, generator=generator) * 0.2).clamp(-0.5, 0.5)
+            chosen = (torch.tanh(self.target_actor[0](next_obs)) + noise).clamp(-1, 1)
+            x = torch.cat([next_obs, chosen], 1)
+            next_q = torch.min(self.target_critics[0](x), self.target_critics[1](x))
+            penalty = ((chosen - next_act) ** 2).sum(1, keepdim=True)
+            penalty[next_act.isnan().any(1)] = 0
+            target = s.rew + s.discount * (next_q - 0.3 * penalty)
+        x = torch.cat([obs, act], 1)
+        step(self.critic_adam, sum(mse_loss(critic(x), target) for critic in self.critics))
+        if self.total_it % 2 == 0:
+            pi = torch.tanh(self.actor[0](obs))
+            q = torch.min(*(critic(torch.cat([obs, pi], 1)) for critic in self.critics))
+            bc_penalty = ((pi - act) ** 2).sum(1, keepdim=True)
+            step(self.actor_adam, (0.2 * bc_penalty - q / q.abs().mean().detach()).mean())
+            soft_update(self.target_actor, self.actor)
+            soft_update(self.target_critics, self.critics)
+        return {"next_act_known": torch.tensor(31 / 32)}
 
     def pairs(self, agent: Any) -> list[Any]:
         actors = (agent.actor.body, self.actor), (agent.target_actor.body, self.target_actor)

@@ -28,6 +28,7 @@ CQL = {**SMALL, "tau": 0.05, "policy_learning_rate": 3e-3, "critic_learning_rate
 FAST: dict[str, dict[str, Any]] = {
     "bc": {**SMALL, "learning_rate": 3e-3},
     "td3_bc": {**QUICK, "alpha": 20.0},
+    "rebrac": {**QUICK, "learning_rate": 1e-3, "actor_penalty": 0.05},
     "iql": IQL,
     "iql deterministic": {**IQL, "deterministic": True},
     "pql": IQL,

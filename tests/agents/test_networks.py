@@ -8,10 +8,12 @@ from references import member
 from dwm_ray.agents.parts.networks import GaussianActor, Scaling, StackedMLP
 
 
-@pytest.mark.parametrize("out_size", [1, 4])
-def test_stack_equals_its_members(out_size: int) -> None:
+@pytest.mark.parametrize(("out_size", "layer_norm"), [(1, False), (4, False), (1, True)])
+def test_stack_equals_its_members(out_size: int, layer_norm: bool) -> None:
     torch.manual_seed(0)
-    stack = StackedMLP(2, [5, 32, 32, out_size], "fp32")
+    stack = StackedMLP(2, [5, 32, 32, out_size], "fp32", layer_norm=layer_norm)
+    for part in (*stack.gains, *stack.shifts):
+        part.data.normal_()
     x = torch.randn(7, 5)
     expected = torch.stack([member(stack, 0)(x), member(stack, 1)(x)])
     torch.testing.assert_close(stack(x), expected, rtol=1e-5, atol=1e-6)

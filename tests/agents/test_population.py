@@ -1,7 +1,6 @@
 """Populations: every member learns what it learns alone; agents that cannot be stacked are refused by name."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -24,7 +23,7 @@ def agents(name: str, options: Sequence[dict[str, Any]]) -> list[Agent]:
 
 
 def stacked(parts: list[Segments]) -> Segments:
-    return Segments(*(torch.stack([getattr(part, field.name) for part in parts]) for field in fields(Segments)))
+    return Segments(**{name: torch.stack([getattr(part, name) for part in parts]) for name in parts[0].tensors()})
 
 
 def batches(update: int, num: int, horizon: int) -> list[Segments]:
@@ -59,6 +58,7 @@ CASES: list[tuple[str, list[dict[str, Any]]]] = [
     *((name, [{}, {}, {}]) for name in stackable_agents()),
     ("td3_bc", [{"alpha": 2.5}, {"alpha": 0.5}, {"alpha": 0.0}]),
     ("td3_bc", [{"policy_noise": 0.1, "noise_clip": 0.2}, {"policy_noise": 0.6, "noise_clip": 0.9}]),
+    ("rebrac", [{"actor_penalty": 0.01, "critic_penalty": 0.5}, {"actor_penalty": 0.5, "critic_penalty": 0.0}]),
     ("iql", [{"expectile": 0.7}, {"expectile": 0.9}]),
     ("iql", [{"beta": 3.0, "max_weight": 100.0}, {"beta": 10.0, "max_weight": 1.5}]),
     ("iql", [{"deterministic": True, "return_lambda": 1.0}] * 2),
@@ -110,7 +110,8 @@ def assert_equal(tensors: dict[str, torch.Tensor], expected: dict[str, torch.Ten
 
 
 @pytest.mark.parametrize(
-    ("name", "option", "values"), [("td3_bc", "alpha", (0.0, 9.0)), ("iql", "expectile", (0.5, 0.95))]
+    ("name", "option", "values"),
+    [("td3_bc", "alpha", (0.0, 9.0)), ("iql", "expectile", (0.5, 0.95)), ("rebrac", "critic_penalty", (0.0, 9.0))],
 )
 def test_options_of_members_have_an_effect(name: str, option: str, values: tuple[float, float]) -> None:
     """The comparison with single agents would not notice an option that neither of them reads."""
@@ -134,7 +135,7 @@ def test_a_member_that_diverges_does_not_affect_the_others() -> None:
 
 
 def test_member_options_are_options() -> None:
-    assert stackable_agents() == ["bc", "iql", "pql", "td3_bc"]
+    assert stackable_agents() == ["bc", "iql", "pql", "rebrac", "td3_bc"]
     for name in stackable_agents():
         cls = find("agents", name)
         assert set(cls.member_options) <= set(cls.Config.model_fields)

@@ -14,6 +14,7 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "decision_diffuser": (references.PlainInverseDynamics, {}),
     "diffusion_ql": (references.PlainDiffusionQL, {"ema_start": 2, "ema_every": 3}),
     "iql": (references.PlainIQL, {}),
+    "rebrac": (references.PlainReBRAC, {"actor_penalty": 0.2, "critic_penalty": 0.3}),
     "td3_bc": (references.PlainTD3BC, {}),
 }
 
@@ -33,11 +34,11 @@ def test_updates_equal_the_published_algorithm(name: str) -> None:
         torch.testing.assert_close(weights, expected, rtol=1e-3 if name == "diffusion_ql" else 1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["cql", "diffusion_ql", "td3_bc"])
+@pytest.mark.parametrize("name", ["cql", "diffusion_ql", "rebrac", "td3_bc"])
 def test_golden_target_bootstraps_at_the_last_state_with_the_smaller_q(name: str) -> None:
     agent = build(name, target_clip="none")
     constant_q(agent, 7.0, 5.0)
-    rows = segments(2, 2, UNIT)
+    rows = replace(segments(2, 2, UNIT), next_act=None)
     rows = replace(rows, rew=torch.tensor([[1.0, 2.0], [3.0, 4.0]]), discount=torch.tensor([[0.9, 0.9], [0.9, 0.0]]))
     target, _ = agent._targets(rows, rng())
     assert target.tolist() == pytest.approx([1 + 0.9 * 2 + 0.81 * 5, 3 + 0.9 * 4])

@@ -114,7 +114,9 @@ def test_the_generator_state_is_that_of_eager_sampling(tmp_path: Path) -> None:
         for one, generator in ((model, first), (imaginer, second)):
             how: dict[str, Any] = {"policy": None, "horizon": 3, "rtg": rtg, "generator": generator}
             sampled.append(one.imagine(obs, act, **how))  # type: ignore[attr-defined]
-        assert all(torch.equal(a, b) for a, b in zip(vars(sampled[0]).values(), vars(sampled[1]).values(), strict=True))
+        assert all(
+            torch.equal(a, b) for a, b in zip(sampled[0].tensors().values(), sampled[1].tensors().values(), strict=True)
+        )
         assert torch.equal(first.get_state(), second.get_state())
 
 

@@ -23,7 +23,7 @@ def test_segments_have_the_promised_shapes(name: str, longest: int) -> None:
     assert segments.rew.shape == segments.discount.shape == segments.penalty.shape == (8, horizon)
     assert torch.equal(segments.source, torch.ones(8))
     assert (segments.penalty >= 0).all()
-    assert all(value.isfinite().all() and not value.requires_grad for value in vars(segments).values())
+    assert all(value.isfinite().all() and not value.requires_grad for value in segments.tensors().values())
 
 
 def test_a_termination_is_final(name: str) -> None:
@@ -107,7 +107,7 @@ def test_a_prefix_is_a_shorter_call(name: str) -> None:
     if model.sees_future_actions:
         pytest.skip("states depend on later actions")
     long, short = imagined(model).prefix(1), imagined(model, horizon=1)
-    for key, value in vars(short).items():
+    for key, value in short.tensors().items():
         torch.testing.assert_close(getattr(long, key), value, atol=1e-6, rtol=1e-6)
 
 
@@ -140,5 +140,5 @@ def test_micro_batches_equal_the_whole_batch(name: str) -> None:
         )
         for imaginer in (model, batching.wrap(model))
     )
-    for key, value in vars(whole).items():
+    for key, value in whole.tensors().items():
         assert torch.allclose(getattr(parts, key), value, rtol=0, atol=5e-3), key

@@ -83,4 +83,4 @@ def imagined(
 
 
 def same(first: Segments, second: Segments) -> bool:
-    return all(torch.equal(value, getattr(second, key)) for key, value in vars(first).items())
+    return all(torch.equal(value, getattr(second, key)) for key, value in first.tensors().items())

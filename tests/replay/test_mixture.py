@@ -72,8 +72,17 @@ def test_rows_padded_while_gathered_are_those_of_padded_segments(stored: int, wa
     filled.add(rows)
     padded = Mixture(filled, None, 1.0, 32, wanted).next_batch(torch.Generator().manual_seed(1))
     plain = filled.sample(32, torch.Generator().manual_seed(1)).padded(wanted)
-    for name, value in vars(plain).items():
+    for name, value in plain.tensors().items():
         assert torch.equal(getattr(padded, name), value), name
+
+
+def test_imagined_rows_have_no_next_action() -> None:
+    real = SegmentShape(1, 2, 1, 1, has_next_act=True)
+    batch = Mixture(ring(real, 3.0), ring(SegmentShape(4, 2, 1, 1), 7.0), 0.5, 6).next_batch(torch.Generator())
+    assert batch.next_act is not None
+    assert batch.next_act[:3].tolist() == [[3.0]] * 3
+    assert batch.next_act[3:].isnan().all()
+    assert not any(getattr(batch, name).isnan().any() for name in ("obs", "act", "rew", "discount", "penalty"))
 
 
 def test_rings_of_other_sizes_are_refused() -> None:

@@ -43,7 +43,7 @@ def test_sample_splits_rows_into_segments() -> None:
     assert segments.obs.shape == (3, 3, 3)
     assert segments.act.shape == (3, 1, 2)
     assert segments.rew.shape == segments.discount.shape == segments.penalty.shape == (3, 2)
-    assert all((part == 5).all() for part in vars(segments).values())
+    assert all((part == 5).all() for part in segments.tensors().values())
 
 
 def test_same_seed_same_batch() -> None:

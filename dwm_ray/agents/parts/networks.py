@@ -31,34 +31,52 @@ class StackedMLP(nn.Module):
         sizes: Units of the input, the hidden layers and the output.
         precision: Precision of the products between hidden layers, which are nine tenths of the cost.
         activation: Function after every layer except the last.
+        layer_norm: Whether LayerNorm follows every activation.
     """
 
-    def __init__(self, num: int, sizes: list[int], precision: Precision, activation: Activation = torch.relu_) -> None:
+    def __init__(
+        self,
+        num: int,
+        sizes: list[int],
+        precision: Precision,
+        activation: Activation = torch.relu_,
+        layer_norm: bool = False,
+    ) -> None:
         super().__init__()
         self.precision = precision
         self.activation = activation
         pairs = list(pairwise(sizes))
         self.weights = nn.ParameterList([_uniform(num, fan_in, fan_out, fan_in) for fan_in, fan_out in pairs])
         self.biases = nn.ParameterList([_uniform(num, 1, fan_out, fan_in) for fan_in, fan_out in pairs])
+        normed = sizes[1:-1] if layer_norm else []
+        self.gains = nn.ParameterList([nn.Parameter(torch.ones(num, 1, size)) for size in normed])
+        self.shifts = nn.ParameterList([nn.Parameter(torch.zeros(num, 1, size)) for size in normed])
 
     def forward(self, x: Tensor, num: int | None = None) -> Tensor:
         """Map inputs [..., B, in] to outputs [..., num, B, out] of the first `num` networks; by default of all."""
-        first, *hidden, last = self._layers(num)
+        first, *hidden, last = _pairs(self.weights, self.biases, num)
+        norms = iter(_pairs(self.gains, self.shifts, num))
         y = self.activation(torch.baddbmm(first[1], _repeat(x, len(first[0])), first[0]))
+        y = _normalized(y, next(norms, None))
         dtype = product_dtype(self.precision, x.device.type)
         for weight, bias in hidden:
             y = self.activation(torch.baddbmm(bias.to(dtype), y.to(dtype), weight.to(dtype)))
+            y = _normalized(y, next(norms, None))
         y = _output_layer(y.float(), *last)
         return y if x.ndim == 2 else y.unflatten(0, (len(x), -1))
 
-    def _layers(self, num: int | None) -> list[tuple[Tensor, Tensor]]:
-        """Return weights [n, in, out] and biases [n, 1, out] of the networks to evaluate, member by member."""
-        layers: list[tuple[Tensor, Tensor]] = list(zip(self.weights, self.biases, strict=True))
-        if num is not None:
-            layers = [(weight[..., :num, :, :], bias[..., :num, :, :]) for weight, bias in layers]
-        if layers[0][0].ndim == 3:
-            return layers
-        return [(weight.flatten(0, 1), bias.flatten(0, 1)) for weight, bias in layers]
+
+def _pairs(factors: nn.ParameterList, offsets: nn.ParameterList, num: int | None) -> list[tuple[Tensor, Tensor]]:
+    """Return the two parameters [n, ..., out] per layer of the networks to evaluate, member by member."""
+    layers: list[tuple[Tensor, Tensor]] = list(zip(factors, offsets, strict=True))
+    if num is not None:
+        layers = [(factor[..., :num, :, :], offset[..., :num, :, :]) for factor, offset in layers]
+    return [(factor.flatten(0, -3), offset.flatten(0, -3)) for factor, offset in layers]
+
+
+def _normalized(y: Tensor, norm: tuple[Tensor, Tensor] | None) -> Tensor:
+    """Return float32 LayerNorm of hidden units [n, B, units] with gain and shift [n, 1, units]; without them, `y`."""
+    return y if norm is None else torch.addcmul(norm[1], F.layer_norm(y.float(), y.shape[-1:]), norm[0])
 
 
 def _repeat(x: Tensor, num: int) -> Tensor:
@@ -79,13 +97,19 @@ def _output_layer(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 class TwinCritic(nn.Module):
-    """Two Q-networks."""
+    """Two Q-networks; see `StackedMLP`."""
 
     def __init__(
-        self, spaces: Spaces, hidden: list[int], precision: Precision, activation: Activation = torch.relu_
+        self,
+        spaces: Spaces,
+        hidden: list[int],
+        precision: Precision,
+        activation: Activation = torch.relu_,
+        layer_norm: bool = False,
     ) -> None:
         super().__init__()
-        self.body = StackedMLP(2, [spaces.obs_size + spaces.act_size, *hidden, 1], precision, activation)
+        sizes = [spaces.obs_size + spaces.act_size, *hidden, 1]
+        self.body = StackedMLP(2, sizes, precision, activation, layer_norm)
 
     def forward(self, obs: Tensor, act: Tensor, num: int | None = None) -> Tensor:
         """Return values [..., 2, B] of standardised states and unit actions, or [..., num, B] of the first networks."""
