@@ -30,7 +30,7 @@ class RecordedSource(BatchSource):
     def __init__(self, config: RunConfig, task_data: TaskData, device: torch.device, padded: int | None = None) -> None:
         """Pad batches to `padded` steps (default: the horizon), but not beyond the longest recorded future."""
         discount, horizon = config.training.discount, config.synthesis.horizon
-        self._rows, step = fused_rows(task_data.episodes, discount, device)
+        self._rows, step = fused_rows(task_data.episodes, discount, device, config.agent.plugin.uses_next_act)
         self._last, longest = last_steps(task_data.episodes, device)
         self.batch_size, self.device = config.training.batch_size, device
         self.shape = step.padded(min(padded or horizon, longest))
@@ -46,10 +46,12 @@ class RecordedSource(BatchSource):
         index = start + self._steps  # [B, H]
         is_padding = index > last
         steps = self._rows[torch.minimum(index, last)]
-        obs, next_obs, act, rew, discount, _, _ = steps.split(self._widths, -1)
+        obs, next_obs, act, rew, discount, _, _, *next_act = steps.split(self._widths, -1)
         out = self.shape.split(rows)
         out.obs[:, 0], out.obs[:, 1:], out.act[:, 0] = obs[:, 0], next_obs, act[:, 0]
         out.rew.copy_(rew.squeeze(-1).masked_fill(is_padding, 0.0))
         out.discount.copy_(discount.squeeze(-1).masked_fill(is_padding, 1.0))
         out.penalty.zero_()
         out.source.zero_()
+        if out.next_act is not None:
+            out.next_act.copy_(next_act[0][:, -1])

@@ -89,7 +89,7 @@ def test_segments_are_those_of_a_loop_over_the_recording(horizon: int, ratio: fl
     assert {0, 8}.isdisjoint(starts)  # neither row is a transition
     for number, row in enumerate(starts):
         expected = future(episodes, row, 1 if number < num_real else horizon).padded(horizon)
-        for name, value in vars(batch[number : number + 1]).items():
+        for name, value in batch[number : number + 1].tensors().items():
             assert torch.equal(value, getattr(expected, name)), (row, name)
 
 
@@ -97,7 +97,7 @@ def test_length_one_is_model_free_bit_for_bit() -> None:
     config, task_data = config_of(1), data()
     model_free = mixture(config, real_ring(config, task_data, CPU), None)
     first, second = (source.next_batch(torch.Generator().manual_seed(3)) for source in (model_free, source_of(1)))
-    assert all(torch.equal(value, getattr(second, name)) for name, value in vars(first).items())
+    assert all(torch.equal(value, getattr(second, name)) for name, value in first.tensors().items())
 
 
 def source_of(horizon: int) -> RecordedSource:
@@ -107,7 +107,7 @@ def source_of(horizon: int) -> RecordedSource:
 def test_a_horizon_beyond_every_recording_takes_the_longest_future() -> None:
     far, exact = batch_of(source_of(10**9)), batch_of(source_of(5))
     assert far.horizon == 5 == last_steps(recording(), CPU)[1]
-    assert all(torch.equal(value, getattr(exact, name)) for name, value in vars(far).items())
+    assert all(torch.equal(value, getattr(exact, name)) for name, value in far.tensors().items())
 
 
 def test_members_with_other_horizons_get_their_own_batches_padded() -> None:
@@ -115,7 +115,18 @@ def test_members_with_other_horizons_get_their_own_batches_padded() -> None:
     for config, source in zip(configs, recorded_sources(configs, data(), CPU), strict=True):
         assert isinstance(source, RecordedSource)
         alone = batch_of(RecordedSource(config, data(), CPU)).padded(4)
-        assert all(torch.equal(value, getattr(batch_of(source), name)) for name, value in vars(alone).items())
+        assert all(torch.equal(value, getattr(batch_of(source), name)) for name, value in alone.tensors().items())
+
+
+def test_next_action_is_the_one_recorded_in_the_last_state() -> None:
+    episodes, config = recording(), config_of(3).with_values({"agent": "rebrac"})
+    batch = batch_of(RecordedSource(config, data(), CPU))
+    assert batch.next_act is not None
+    for number, row in enumerate(starts_of(batch, episodes)):
+        last = row + int((batch.discount[number] < 1).sum()) - 1
+        is_end = episodes.terminated[last] or episodes.truncated[last]
+        expected = [np.nan] if is_end else episodes.act[last + 1].tolist()
+        assert batch.next_act[number].tolist() == pytest.approx(expected, nan_ok=True)
 
 
 def test_futures_of_the_last_rows_reach_no_further_than_the_recording() -> None:
