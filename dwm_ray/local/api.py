@@ -145,7 +145,7 @@ class LoadedWorldModel:
             rtg=rtg,
             generator=torch.Generator().manual_seed(seed),
         )
-        return {name: value.numpy() for name, value in vars(segments).items() if name != "source"}
+        return {name: value.numpy() for name, value in segments.tensors().items() if name != "source"}
 
 
 def _rows(name: str, values: np.ndarray, shape: tuple[int, int]) -> torch.Tensor:
