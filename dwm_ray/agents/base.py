@@ -61,8 +61,12 @@ class CriticConfig(AgentConfig):
     """lambda of the lambda-return over imagined steps: 1 is value expansion (MVE), 0 is one-step TD."""
     penalty_weight: Annotated[float, Field(ge=0)] = 0.0
     """kappa: weight of the model's disagreement, subtracted from each imagined reward."""
+    imagined_expectile: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Expectile of the critic's regression on imagined targets (LEQ): below .5 it leans towards the lower ones, against
+    overestimation; .5 is the squared error. Recorded rows always have the squared error."""
     target_clip: Literal["none", "data"] = "data"
-    """Bounds of the critic's targets: 'data' clips them to the discounted returns that the data's rewards allow."""
+    """Bounds of the critic's targets: 'data' clips them to the discounted returns that the data's rewards allow, but
+    only from above if `penalty_weight` lowers rewards."""
 
 
 class Agent(Plugin, nn.Module):

@@ -27,7 +27,7 @@ from dwm_ray.agents.base import Agent, CriticConfig
 from dwm_ray.agents.parts.networks import SquashedActor, TwinCritic, squashed
 from dwm_ray.agents.parts.noise import standard_normal
 from dwm_ray.agents.parts.optimizer import descend, fused_adam, track, with_target
-from dwm_ray.agents.parts.regression import critic_metrics
+from dwm_ray.agents.parts.regression import critic_errors, critic_metrics
 from dwm_ray.agents.parts.targets import TargetRule
 from dwm_ray.options import PositiveInt, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
@@ -82,7 +82,7 @@ class CQL(Agent):
         target, clipped = self._targets(segments, generator)
         values = self.critic.of_each(obs, torch.cat([act.unsqueeze(1), samples], 1))  # [2, B, 1 + 3N]
         q, others = values[..., 0], values[..., 1:]
-        error = (q - target).square().mean(1).sum()
+        error = critic_errors(q, target, segments.source, self.config.imagined_expectile).mean(1).sum()
         gap = ((others - density).logsumexp(2) - q).mean(1).sum()
         descend(self.optimizers["actor"], actor_loss)
         descend(self.optimizers["critic"], error + self.config.conservative_weight * gap)

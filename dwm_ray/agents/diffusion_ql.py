@@ -26,7 +26,7 @@ from dwm_ray.agents.base import Agent, CriticConfig
 from dwm_ray.agents.parts.diffusion_policy import DiffusionPolicy
 from dwm_ray.agents.parts.networks import TwinCritic
 from dwm_ray.agents.parts.optimizer import descend, fused_adam, track, with_target
-from dwm_ray.agents.parts.regression import regress
+from dwm_ray.agents.parts.regression import critic_errors, critic_metrics
 from dwm_ray.agents.parts.targets import TargetRule
 from dwm_ray.diffusion.fast.activation import mish
 from dwm_ray.options import PositiveInt, TrainingConfig
@@ -94,7 +94,10 @@ class DiffusionQL(Agent):
     def learn(self, segments: Segments, generator: torch.Generator, kind: int) -> Metrics:
         obs, act = self.start_pairs(segments)
         target, clipped = self._targets(segments, generator)
-        metrics = regress(self.critic, self.optimizers["critic"], obs, act, target, clipped)
+        q = self.critic(obs, act)
+        loss = critic_errors(q, target, segments.source, self.config.imagined_expectile).mean(1).sum()
+        descend(self.optimizers["critic"], loss)
+        metrics = critic_metrics(loss, q, target, clipped)
         metrics |= self._update_actor(obs, act, generator)
         track(self.target_critic, self.critic, self.config.tau)
         if kind:

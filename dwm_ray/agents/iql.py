@@ -24,7 +24,7 @@ from dwm_ray.agents.base import Agent, CriticConfig
 from dwm_ray.agents.parts.networks import GaussianActor, TwinCritic, ValueNet
 from dwm_ray.agents.parts.noise import Noise
 from dwm_ray.agents.parts.optimizer import descend, fused_adam, set_rate, track, with_target
-from dwm_ray.agents.parts.regression import critic_metrics
+from dwm_ray.agents.parts.regression import critic_errors, critic_metrics
 from dwm_ray.agents.parts.targets import TargetRule
 from dwm_ray.options import Fraction, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
@@ -55,7 +55,12 @@ class IQL(Agent):
     Config = IQLConfig
     label = "IQL"
     relative_flops = 5.0
-    member_options: ClassVar[dict[str, int] | None] = {"expectile": 1, "beta": 1, "max_weight": 1}
+    member_options: ClassVar[dict[str, int] | None] = {
+        "expectile": 1,
+        "beta": 1,
+        "max_weight": 1,
+        "imagined_expectile": 2,
+    }
     supports_cuda_graphs = True
     supports_compile = True
     config: IQLConfig
@@ -84,7 +89,8 @@ class IQL(Agent):
         target, clipped = self.rule(segments, next_v)
         v, q = self.value(obs), self.critic(obs, act)
         value_loss = expectile_loss(low_q - v, self.member_values.expectile)
-        critic_loss = (q - target.unsqueeze(-2)).square().mean((-2, -1))
+        errors = critic_errors(q, target, segments.source, self.member_values.imagined_expectile)
+        critic_loss = errors.mean((-2, -1))
         actor_loss = self._actor_loss(obs, act, low_q - v.detach())
         descend(self.optimizers["adam"], value_loss + critic_loss + actor_loss)
         track(self.target_critic, self.critic, self.config.tau)

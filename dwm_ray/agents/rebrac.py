@@ -21,7 +21,7 @@ Differences from the paper and its public code:
 - Target networks follow the learned ones after their step; public code uses the weights before it.
 - One pair of weights is the default for all tasks; the paper selects one per dataset by its score in the environment
   (on the medium-replay datasets, beta_1 .01 to .05 and beta_2 .001 to .5).
-- Targets may be clipped from above (`target_clip`). They have no lower bound, because penalties lower them below the
+- Targets may be clipped from above (`target_clip`). They have no lower bound, because the penalty lowers them below the
   returns of the data.
 """
 
@@ -35,7 +35,7 @@ from pydantic import Field
 from torch import Tensor
 
 from dwm_ray.agents.parts.noise import Noise
-from dwm_ray.agents.parts.td3 import TD3, TD3Config
+from dwm_ray.agents.parts.td3 import MEMBER_OPTIONS, TD3, TD3Config
 from dwm_ray.options import PositiveInt, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
 
@@ -66,12 +66,7 @@ class ReBRAC(TD3):
     relative_flops = 9.0
     uses_next_act = True
     layer_norm = True
-    member_options: ClassVar[dict[str, int] | None] = {
-        "actor_penalty": 0,
-        "critic_penalty": 1,
-        "policy_noise": 2,
-        "noise_clip": 2,
-    }
+    member_options: ClassVar[dict[str, int] | None] = {"actor_penalty": 0, "critic_penalty": 1, **MEMBER_OPTIONS}
     config: ReBRACConfig
 
     def __init__(self, config: ReBRACConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:

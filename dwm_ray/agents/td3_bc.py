@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from dwm_ray.agents.parts.td3 import TD3, TD3Config
+from dwm_ray.agents.parts.td3 import MEMBER_OPTIONS, TD3, TD3Config
 
 
 class TD3BCConfig(TD3Config):
@@ -35,7 +35,7 @@ class TD3BC(TD3):
     Config = TD3BCConfig
     label = "TD3+BC"
     relative_flops = 4.0
-    member_options: ClassVar[dict[str, int] | None] = {"alpha": 0, "policy_noise": 2, "noise_clip": 2}
+    member_options: ClassVar[dict[str, int] | None] = {"alpha": 0, **MEMBER_OPTIONS}
     config: TD3BCConfig
 
     def _actor_loss(self, obs: Tensor, act: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,8 @@ from dwm_ray.world_models.base import trained_options
 
 Population = Sequence[Trial]
 """Trials of one learner."""
+ABOUT_IMAGINED = ("agent.penalty_weight", "agent.imagined_expectile")
+"""Options of agents that only imagined rows read."""
 NOT_RECORDED = (
     *(f"synthesis.{name}" for name in SynthesisConfig.model_fields if name != "horizon"),
     *(f"replay.{name}" for name in ReplayConfig.model_fields if name != "real_ratio"),
@@ -84,10 +86,10 @@ def effective(base: RunConfig, point: Point, paths: Mapping[str, str]) -> Point:
 def unread_options(base: RunConfig) -> tuple[str, ...]:
     """Return the prefixes of the paths of options that are about imagined segments and that a method does not read."""
     if base.world_model is None:
-        return ("synthesis.", "filter", "replay.")
+        return ("synthesis.", "filter", "replay.", *ABOUT_IMAGINED)
     model = trained_options(base)
     if model is None:
-        return (*NOT_RECORDED, "agent.penalty_weight")
+        return (*NOT_RECORDED, *ABOUT_IMAGINED)
     unread = () if model.plugin.uses_rtg else ("synthesis.target_rtg",)
     return unread if model.has_penalty else (*unread, "agent.penalty_weight")
 

@@ -59,7 +59,8 @@ CASES: list[tuple[str, list[dict[str, Any]]]] = [
     ("td3_bc", [{"alpha": 2.5}, {"alpha": 0.5}, {"alpha": 0.0}]),
     ("td3_bc", [{"policy_noise": 0.1, "noise_clip": 0.2}, {"policy_noise": 0.6, "noise_clip": 0.9}]),
     ("rebrac", [{"actor_penalty": 0.01, "critic_penalty": 0.5}, {"actor_penalty": 0.5, "critic_penalty": 0.0}]),
-    ("iql", [{"expectile": 0.7}, {"expectile": 0.9}]),
+    ("td3_bc", [{"imagined_expectile": 0.5}, {"imagined_expectile": 0.1}]),
+    ("iql", [{"expectile": 0.7, "imagined_expectile": 0.3}, {"expectile": 0.9}]),
     ("iql", [{"beta": 3.0, "max_weight": 100.0}, {"beta": 10.0, "max_weight": 1.5}]),
     ("iql", [{"deterministic": True, "return_lambda": 1.0}] * 2),
 ]

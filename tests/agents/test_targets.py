@@ -98,6 +98,16 @@ def test_clipped_targets_are_counted() -> None:
     assert unclipped[0] > 9e5
 
 
+def test_penalties_lower_targets_also_where_no_reward_is_negative() -> None:
+    stats = replace(STATS, rew_min=0.0, rew_max=1.0)
+    rows = replace(segments(4, 1), rew=torch.full((4, 1), 0.5), penalty=torch.full((4, 1), 30.0))
+    penalised = TargetRule.of(CriticConfig(penalty_weight=1.0), stats, 0.9)
+    target, clipped = penalised(rows, torch.tensor([0.0, -100.0, 1e6, 0.0]))
+    assert target[:2].tolist() == pytest.approx([-29.5, -29.5 - 99.0])
+    assert target[2] == 10.0  # the upper bound remains
+    assert clipped.item() == 0.25
+
+
 def test_penalty_and_scale_change_rewards() -> None:
     rows = segments(4, 1)
     target, _ = rule(penalty_weight=0.5)(rows, torch.zeros(4))

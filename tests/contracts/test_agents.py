@@ -3,6 +3,7 @@
 Tests of targets run for agents with a critic only. Agents that plan get a minimal world model.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -114,6 +115,14 @@ def test_later_actions_of_a_segment_are_not_read(name: str) -> None:
 def test_penalty_lowers_targets(name: str) -> None:
     free, punished = (build(name, penalty_weight=weight).update(batch(), rng()) for weight in (0.0, 1.0))
     assert punished["target_mean"] < free["target_mean"]
+
+
+@with_critic
+def test_lower_expectile_lowers_q_of_imagined_rows_only(name: str) -> None:
+    for source, lowers in ((1.0, True), (0.0, False)):
+        rows = replace(batch(), source=torch.full((12,), source))
+        plain, low = (learned(build(name, imagined_expectile=e), rows, 40)["q_mean"] for e in (0.5, 0.02))
+        assert low < plain if lowers else low == plain
 
 
 @with_critic

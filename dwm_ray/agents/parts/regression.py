@@ -5,19 +5,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dwm_ray.agents.parts.networks import TwinCritic
-from dwm_ray.agents.parts.optimizer import descend
 from dwm_ray.types import Metrics
 
 
-def regress(
-    critic: TwinCritic, optimizer: torch.optim.Adam, obs: Tensor, act: Tensor, target: Tensor, clipped: Tensor
-) -> Metrics:
-    """Make one step on the summed squared errors of both critics at start pairs [..., B]; see `critic_metrics`."""
-    q = critic(obs, act)
-    loss = (q - target.unsqueeze(-2)).square().mean(-1).sum(-1)
-    descend(optimizer, loss)
-    return critic_metrics(loss, q, target, clipped)
+def critic_errors(q: Tensor, target: Tensor, source: Tensor, expectile: float | Tensor) -> Tensor:
+    """Return the weighted squared errors [..., 2, B] of values [..., 2, B] on targets [..., B].
+
+    Rows that a model imagined (`source` [..., B] > 0) have twice the weights of LEQ's lower-expectile regression (arXiv
+    2407.00699): 2 * (1 - expectile) if Q exceeds the target, else 2 * expectile. Below .5 the critic
+    therefore leans towards the lower imagined targets; .5 is the squared error. Recorded rows have weight 1.
+    """
+    target = target.unsqueeze(-2)
+    squares = (q - target).square()
+    if not isinstance(expectile, Tensor) and expectile == 0.5:
+        return squares
+    weight = 2 * torch.where(q > target, 1 - expectile, expectile)
+    return torch.where(source.unsqueeze(-2) > 0, weight * squares, squares)
 
 
 def critic_metrics(loss: Tensor, q: Tensor, target: Tensor, clipped: Tensor) -> Metrics:

@@ -55,8 +55,13 @@ class TargetRule:
 
     @staticmethod
     def of(config: CriticConfig, stats: DataStats, discount: float, reward_scale: float = 1.0) -> TargetRule:
-        """Build the rule that an agent's options describe."""
+        """Build the rule that an agent's options describe.
+
+        Penalties have no known bound and may lower targets below every return of the data, so that with a
+        `penalty_weight` there is no lower bound.
+        """
         low, high = (-torch.inf, torch.inf) if config.target_clip == "none" else target_range(stats, discount)
+        low = -torch.inf if config.penalty_weight > 0 else low
         scaled = (low * reward_scale, high * reward_scale)
         return TargetRule(config.return_lambda, config.penalty_weight, reward_scale, *scaled)
 

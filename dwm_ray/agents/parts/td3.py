@@ -17,10 +17,13 @@ from dwm_ray.agents.base import Agent, CriticConfig
 from dwm_ray.agents.parts.networks import TanhActor, TwinCritic
 from dwm_ray.agents.parts.noise import Generators, Noise, normal_like
 from dwm_ray.agents.parts.optimizer import descend, fused_adam, track, with_target
-from dwm_ray.agents.parts.regression import regress
+from dwm_ray.agents.parts.regression import critic_errors, critic_metrics
 from dwm_ray.agents.parts.targets import TargetRule
 from dwm_ray.options import PositiveInt, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
+
+MEMBER_OPTIONS = {"policy_noise": 2, "noise_clip": 2, "imagined_expectile": 2}
+"""Entries of `member_options` of every subclass."""
 
 
 class TD3Config(CriticConfig):
@@ -69,7 +72,10 @@ class TD3(Agent):
     def learn(self, segments: Segments, generator: Noise, kind: int) -> Metrics:
         obs, act = self.start_pairs(segments)
         target, clipped = self._targets(segments, generator)
-        metrics = regress(self.critic, self.optimizers["critic"], obs, act, target, clipped)
+        q = self.critic(obs, act)
+        loss = critic_errors(q, target, segments.source, self.member_values.imagined_expectile).mean(-1).sum(-1)
+        descend(self.optimizers["critic"], loss)
+        metrics = critic_metrics(loss, q, target, clipped)
         if kind:
             metrics |= self._update_actor(obs, act)
             track(self.target_actor, self.actor, self.config.tau)
