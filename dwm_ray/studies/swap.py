@@ -4,34 +4,39 @@ Agents of several seeds learn from the same start pairs with segments that take 
 or imagined futures. A part that costs the score if it is imagined is one that the world model must learn better. Two
 further rows show what the return-to-go label tells the model (the label of another start pair instead of the own one)
 and what the recorded first step is worth. The values that the trained agents give to recorded and imagined last states
-stand side by side.
+stand side by side. Outcomes are stored, so that the study can be stopped and restarted.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from statistics import mean
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dwm_ray import __version__
 from dwm_ray.agents.base import Agent
 from dwm_ray.agents.parts.build import new_agent
 from dwm_ray.config import RunConfig
 from dwm_ray.evaluation.rollout import Diverged
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.names import method_name
-from dwm_ray.options import PositiveInt
+from dwm_ray.options import PLACEMENT, PositiveInt, fingerprint
 from dwm_ray.registry import find
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.replay.ring import Ring
 from dwm_ray.report.findings import Findings
+from dwm_ray.runs.folder import read_json
+from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions, Subject, subjects, summary_line
 from dwm_ray.studies.swap_parts import IMAGINED, MIXES, RECORDED, Mix, futures_of, known_windows
 from dwm_ray.studies.swap_views import Comparison, Outcome, figures, tables
 from dwm_ray.training.learner import Learner
 from dwm_ray.training.member import evaluate_agent
 from dwm_ray.types import Segments, SegmentShape
+from dwm_ray.world_models.parts.build import model_fingerprint
 
 NUM_VALUED = 8192
 """Start pairs whose last states are valued."""
@@ -117,7 +122,27 @@ def _agent_config(context: StudyContext, subject: Subject, agent: str, options: 
 def _outcome(
     context: StudyContext, config: RunConfig, mix: Mix, futures: dict[str, Segments], options: SwapOptions
 ) -> Outcome:
-    configs = [config.with_values({"seed": seed}) for seed in range(options.num_seeds)]
+    """Return the stored outcome of an earlier study with the same data, options and code, or a new one."""
+    made_of = [
+        __version__,
+        context.task_data.identity.fingerprint,
+        model_fingerprint(config, context.task_data.identity),
+        config.model_dump(mode="json", exclude=set(PLACEMENT)),
+        options.model_dump(mode="json", include={"horizon", "num_seeds", "num_pairs", "study_seed"}),
+        asdict(mix),
+    ]
+    path = context.store.root / "swap" / f"{fingerprint(made_of)}.json"
+    if (stored := read_json(path)) is not None:
+        return Outcome(mix, **stored)
+    outcome = _trained_outcome(context, config, mix, futures, options.num_seeds)
+    write_json(path, {name: value for name, value in vars(outcome).items() if name != "mix"})
+    return outcome
+
+
+def _trained_outcome(
+    context: StudyContext, config: RunConfig, mix: Mix, futures: dict[str, Segments], num_seeds: int
+) -> Outcome:
+    configs = [config.with_values({"seed": seed}) for seed in range(num_seeds)]
     agents = _train(context, configs, mix.of(futures))
     scores = [_score(context, agent, one) for agent, one in zip(agents, configs, strict=True)]
     values = [_last_values(agent, futures) for agent in agents]
@@ -148,12 +173,16 @@ def _score(context: StudyContext, agent: Agent, config: RunConfig) -> float | No
         return None
 
 
-def _last_values(agent: Agent, futures: dict[str, Segments]) -> tuple[float, float, float]:
-    """Return the mean values of recorded and of imagined last states and their correlation, where both are alive."""
+def _last_values(agent: Agent, futures: dict[str, Segments]) -> tuple[float, ...]:
+    """Return mean and deviation of the values of recorded and of imagined last states, and their correlation.
+
+    Only start pairs count whose futures are both alive after the last step.
+    """
     recorded, imagined = (futures[name][slice(NUM_VALUED)] for name in (RECORDED, IMAGINED))
     alive = (recorded.discount[:, -1] > 0) & (imagined.discount[:, -1] > 0)
     first, second = (values(agent, part.obs[alive, -1]) for part in (recorded, imagined))
-    return float(first.mean()), float(second.mean()), correlation(first, second)
+    moments = (float(moment) for column in (first, second) for moment in (column.mean(), column.std()))
+    return *moments, correlation(first, second)
 
 
 @torch.no_grad()

@@ -44,10 +44,10 @@ class Mix:
 
 MIXES = (
     Mix("all recorded", RECORDED, RECORDED, RECORDED),
+    Mix("all imagined", IMAGINED, IMAGINED, IMAGINED),
+    Mix("imagined states", RECORDED, RECORDED, IMAGINED),
     Mix("imagined rewards", IMAGINED, RECORDED, RECORDED),
     Mix("imagined ends", RECORDED, IMAGINED, RECORDED),
-    Mix("imagined states", RECORDED, RECORDED, IMAGINED),
-    Mix("all imagined", IMAGINED, IMAGINED, IMAGINED),
     Mix("first step recorded", CONTINUED, CONTINUED, CONTINUED),
     Mix("labels shuffled", SHUFFLED, SHUFFLED, SHUFFLED),
 )

@@ -18,8 +18,8 @@ SCORES_NOTE = (
     "continued (imagined from the recorded first step on) or shuffled (imagined with the return-to-go of another pair)."
 )
 VALUES_NOTE = (
-    "Values of the trained agents, means over seeds, in units of reward. Means and correlation are over start pairs "
-    "whose futures are both alive after the last step."
+    "Values of the trained agents in units of reward, means over seeds. ± and correlation are over the start pairs whose "
+    "futures are both alive after the last step."
 )
 FUTURES_NOTE = "Discounted sums of rewards over the segment. Correlation with the recorded sum is over start pairs."
 
@@ -33,7 +33,10 @@ class Outcome:
     """Mean score of each seed; None if learning diverged."""
     recorded_value: float
     """Mean value of the recorded last states."""
+    recorded_std: float
+    """Standard deviation of these values over start pairs."""
     imagined_value: float
+    imagined_std: float
     value_correlation: float
 
     @property
@@ -71,7 +74,12 @@ def _scores(one: Comparison) -> Table:
 
 def _values(one: Comparison) -> Table:
     rows: list[list[Cell]] = [
-        [outcome.mix.name, outcome.recorded_value, outcome.imagined_value, outcome.value_correlation]
+        [
+            outcome.mix.name,
+            f"{outcome.recorded_value:.1f} ± {outcome.recorded_std:.1f}",
+            f"{outcome.imagined_value:.1f} ± {outcome.imagined_std:.1f}",
+            outcome.value_correlation,
+        ]
         for outcome in one.outcomes
     ]
     headers = ["learned from", "recorded last state", "imagined last state", "correlation"]

@@ -124,6 +124,11 @@ def test_the_study_scores_every_composition(context: StudyContext) -> None:
         assert one["futures"][0]["reward_sum_correlation"] == pytest.approx(1.0)
         assert one["num_pairs"] == 300
     assert [figure.name for figure in findings.figures] == ["swap-0", "swap-1"]
+    stored = list(context.store.root.glob("swap/*.json"))
+    before = [path.stat().st_mtime_ns for path in stored]
+    assert len(before) == 2 * len(MIXES)
+    assert json.loads(json.dumps(measure(context, options).numbers))["comparisons"] == compared
+    assert [path.stat().st_mtime_ns for path in stored] == before  # nothing was trained again
 
 
 @pytest.mark.usefixtures("tiny_models")
