@@ -18,8 +18,8 @@ SCORES_NOTE = (
     "continued (imagined from the recorded first step on) or shuffled (imagined with the return-to-go of another pair)."
 )
 VALUES_NOTE = (
-    "Values of the trained agents in units of reward, means over seeds. ± and correlation are over the start pairs whose "
-    "futures are both alive after the last step."
+    "Values of the trained agents in units of reward, means over seeds. ± and correlation are over the start pairs "
+    "whose futures are both alive after the last step."
 )
 FUTURES_NOTE = "Discounted sums of rewards over the segment. Correlation with the recorded sum is over start pairs."
 
