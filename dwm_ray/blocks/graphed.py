@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dwm_ray.cuda_graphs import Graphs, capture_on
-from dwm_ray.types import Policy, Segments
+from dwm_ray.types import Policy, Segments, SegmentShape
 from dwm_ray.world_models.base import WorldModel
 
 OPTION = "execution.sampler_cuda_graphs"
@@ -35,12 +35,18 @@ class CudaGraphSampler:
         self._obs = torch.zeros(num_rows, model.spaces.obs_size, device=device)
         self._act = torch.zeros(num_rows, model.spaces.act_size, device=device)
         self._rtg = torch.zeros(num_rows, device=device)
+        step = SegmentShape(1, model.spaces.obs_size, model.spaces.act_size, num_actions=1)
+        self._first = step.split(torch.zeros(num_rows, step.width, device=device))
         self._generator = torch.Generator(device)
         self._graphs: Graphs[Segments] = Graphs(capture_on(device, OPTION), (self._generator,), OPTION)
 
     @property
     def max_horizon(self) -> int:
         return self._model.max_horizon
+
+    @property
+    def uses_first_step(self) -> bool:
+        return self._model.uses_first_step
 
     def imagine(
         self,
@@ -51,25 +57,32 @@ class CudaGraphSampler:
         horizon: int,
         rtg: float | Tensor,
         generator: torch.Generator,
+        first: Segments | None = None,
     ) -> Segments:
         """Generate segments; see `WorldModel.imagine`."""
         if len(obs) != self._num_rows:
-            return self._model.imagine(obs, act, policy=policy, horizon=horizon, rtg=rtg, generator=generator)
-        self._copy_inputs(obs, act, rtg)
+            return self._model.imagine(
+                obs, act, policy=policy, horizon=horizon, rtg=rtg, generator=generator, first=first
+            )
+        self._copy_inputs(obs, act, rtg, first)
         self._generator.set_state(generator.get_state())
-        segments = self._graphs(horizon, partial(self._run, horizon)).map(torch.clone)
+        kind = horizon, first is not None
+        segments = self._graphs(kind, partial(self._run, *kind)).map(torch.clone)
         generator.set_state(self._generator.get_state())
         return segments
 
-    def _copy_inputs(self, obs: Tensor, act: Tensor, rtg: float | Tensor) -> None:
+    def _copy_inputs(self, obs: Tensor, act: Tensor, rtg: float | Tensor, first: Segments | None) -> None:
         self._obs.copy_(obs)
         self._act.copy_(act)
         if isinstance(rtg, Tensor):
             self._rtg.copy_(rtg)
         else:
             self._rtg.fill_(rtg)
+        for name, recorded in self._first.tensors().items() if first is not None else ():
+            recorded.copy_(getattr(first, name))
 
-    def _run(self, horizon: int) -> Segments:
+    def _run(self, horizon: int, has_first: bool) -> Segments:
+        first = self._first if has_first else None
         return self._recorded.imagine(
-            self._obs, self._act, policy=None, horizon=horizon, rtg=self._rtg, generator=self._generator
+            self._obs, self._act, policy=None, horizon=horizon, rtg=self._rtg, generator=self._generator, first=first
         )

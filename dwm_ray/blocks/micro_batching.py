@@ -33,6 +33,9 @@ class SegmentSampler(Protocol):
     def max_horizon(self) -> int: ...
 
     @property
+    def uses_first_step(self) -> bool: ...
+
+    @property
     def imagine(self) -> Callable[..., Segments]: ...
 
 
@@ -74,6 +77,10 @@ class _MicroBatched:
     def max_horizon(self) -> int:
         return self._model.max_horizon
 
+    @property
+    def uses_first_step(self) -> bool:
+        return self._model.uses_first_step
+
     def imagine(self, obs: Tensor, act: Tensor, *, generator: torch.Generator, **options: Any) -> Segments:
         start = generator.get_state()
         while True:
@@ -94,10 +101,11 @@ class _MicroBatched:
         size = self._micro_batching.max_rows or len(obs)
         if size >= len(obs):
             return self._model.imagine(obs, act, generator=generator, **options)
-        rtg, parts = options["rtg"], []
+        rtg, recorded, parts = options["rtg"], options.get("first"), []
         for first in range(0, len(obs), size):
             rows = slice(first, min(first + size, len(obs)))
             row_options = options | {"rtg": rtg[rows] if isinstance(rtg, Tensor) and rtg.dim() else rtg}
+            row_options["first"] = None if recorded is None else recorded[rows]
             generator.set_state(start)
             with _SlicedNoise(rows, len(obs), generator):
                 parts.append(self._model.imagine(obs[rows], act[rows], generator=generator, **row_options))

@@ -16,7 +16,7 @@ from torch import Tensor
 from dwm_ray.blocks.micro_batching import SegmentSampler
 from dwm_ray.config import RunConfig
 from dwm_ray.options import fingerprint
-from dwm_ray.types import Segments, Termination
+from dwm_ray.types import Policy, Segments, Termination
 from dwm_ray.world_models.base import sampling_options
 
 
@@ -84,10 +84,42 @@ def start_rows(spec: StreamSpec, index: int, num_pairs: int) -> Tensor:
     return pairs
 
 
-def end_imagined_episodes(segments: Segments, rule: Termination, discount: float) -> Segments:
-    """Set the discounts to gamma, and to 0 from the first step that terminates by the task's rule or by the model."""
-    alive = torch.cumprod(segments.discount * (1 - rule(segments.obs[:, 1:]).float()), dim=1)
-    return replace(segments, discount=discount * alive)
+def end_imagined_episodes(
+    segments: Segments, rule: Termination, discount: float, first_is_recorded: bool = False
+) -> Segments:
+    """Set the discounts to gamma, and to 0 from the first step that terminates by the task's rule or by the model.
+
+    The rule does not judge a recorded first step, whose discount says whether the task ended.
+    """
+    goes_on = 1 - rule(segments.obs[:, 1:]).float()
+    if first_is_recorded:
+        goes_on[:, 0] = 1.0
+    return replace(segments, discount=discount * torch.cumprod(segments.discount * goes_on, dim=1))
+
+
+def continued(
+    model: SegmentSampler,
+    starts: Segments,
+    rule: Termination,
+    discount: float,
+    *,
+    policy: Policy | None,
+    horizon: int,
+    rtg: float | Tensor,
+    generator: torch.Generator,
+) -> Segments:
+    """Generate segments from recorded transitions (H = 1), from their first step on if the model continues from it."""
+    first = starts if model.uses_first_step else None
+    segments = model.imagine(
+        starts.obs[:, 0],
+        starts.act[:, 0],
+        policy=policy,
+        horizon=horizon,
+        rtg=rtg,
+        generator=generator,
+        first=first,
+    )
+    return end_imagined_episodes(segments, rule, discount, first is not None)
 
 
 def generate_block(
@@ -99,17 +131,18 @@ def generate_block(
         spec: The stream.
         index: Index of the block.
         model: World model on the device of `starts`.
-        starts: Recorded segments whose first states and actions are the start pairs.
+        starts: Recorded transitions, whose first states and actions are the start pairs.
         rule: Termination rule of the task.
     """
     device = starts.rew.device
     rows = start_rows(spec, index, len(starts)).to(device)
-    segments = model.imagine(
-        starts.obs[rows, 0],
-        starts.act[rows, 0],
+    return continued(
+        model,
+        starts[rows],
+        rule,
+        spec.discount,
         policy=None,
         horizon=model.max_horizon,
         rtg=spec.target_rtg,
         generator=spec.generator(index, device),
     )
-    return end_imagined_episodes(segments, rule, spec.discount)

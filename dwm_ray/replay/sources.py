@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from dwm_ray.agents.base import Agent
-from dwm_ray.blocks.stream import StreamSpec, end_imagined_episodes
+from dwm_ray.blocks.stream import StreamSpec, continued
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.data.transitions import fused_rows
@@ -127,12 +127,13 @@ class InlineSource(BatchSource):
         rows[self._num_real :] = self.shape.fuse(imagined)
 
     def _continued(self, starts: Segments) -> Segments:
-        imagined = self._model.imagine(
-            starts.obs[:, 0],
-            starts.act[:, 0],
+        return continued(
+            self._model,
+            starts,
+            self._rule,
+            self._discount,
             policy=lambda obs, step: self._agent.explore(obs, self._generator),
             horizon=self._horizon,
             rtg=self._rtg,
             generator=self._generator,
         )
-        return end_imagined_episodes(imagined, self._rule, self._discount)

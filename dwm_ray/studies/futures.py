@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from dwm_ray.blocks.stream import end_imagined_episodes
 from dwm_ray.data.split import split_episodes
@@ -49,24 +48,6 @@ def clone_of(context: StudyContext, num_updates: int, seed: int) -> BehaviourClo
     return clone
 
 
-def generate(
-    context: StudyContext,
-    model: WorldModel,
-    obs: Tensor,  # [B, O]
-    act: Tensor,  # [B, A]
-    clone: BehaviourClone,
-    generator: torch.Generator,
-    *,
-    horizon: int,
-    rtg: float | Tensor,
-    discount: float = 1.0,
-) -> Segments:
-    """Generate segments from start pairs; a model that follows a policy follows the clone."""
-    policy = (lambda states, step: clone.sample(states, generator)) if model.follows_policy else None
-    segments = model.imagine(obs, act, policy=policy, horizon=horizon, rtg=rtg, generator=generator)
-    return end_imagined_episodes(segments, context.task_data.task.termination, discount)
-
-
 def generate_like(
     context: StudyContext,
     model: WorldModel,
@@ -75,9 +56,19 @@ def generate_like(
     generator: torch.Generator,
     rtg: float | None = None,
 ) -> Segments:
-    """Generate segments from the starts of windows and as long as they; without `rtg`, with their returns-to-go."""
-    horizon, target = windows.obs.shape[1] - 1, windows.rtg if rtg is None else rtg
-    return generate(context, model, windows.obs[:, 0], windows.act[:, 0], clone, generator, horizon=horizon, rtg=target)
+    """Generate segments from the starts of windows and as long as they; without `rtg`, with their returns-to-go.
+
+    The first step is imagined too. A model that follows a policy follows the clone. The discount is 1.
+    """
+    segments = model.imagine(
+        windows.obs[:, 0],
+        windows.act[:, 0],
+        policy=(lambda states, step: clone.sample(states, generator)) if model.follows_policy else None,
+        horizon=windows.obs.shape[1] - 1,
+        rtg=windows.rtg if rtg is None else rtg,
+        generator=generator,
+    )
+    return end_imagined_episodes(segments, context.task_data.task.termination, discount=1.0)
 
 
 def scale_of(context: StudyContext) -> Scale:

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from dwm_ray.blocks.stream import continued
 from dwm_ray.config import RunConfig
 from dwm_ray.evaluation.clone import BehaviourClone
 from dwm_ray.replay.sources import selection
 from dwm_ray.studies.base import StudyContext
-from dwm_ray.studies.futures import generate
 from dwm_ray.studies.meter import timed
 from dwm_ray.types import Segments
 from dwm_ray.world_models.base import WorldModel
@@ -57,16 +57,15 @@ def stream_statistics(
     pairs, found = starts[rows], list[Segments]()
 
     def sample() -> None:
-        segments = generate(
-            context,
+        segments = continued(
             model,
-            pairs.obs[:, 0],
-            pairs.act[:, 0],
-            clone,
-            generator,
+            pairs,
+            context.task_data.task.termination,
+            config.training.discount,
+            policy=(lambda states, step: clone.sample(states, generator)) if model.follows_policy else None,
             horizon=min(config.synthesis.horizon, model.max_horizon),
             rtg=config.synthesis.target_rtg,
-            discount=config.training.discount,
+            generator=generator,
         )
         found.append(segments)
 

@@ -52,7 +52,7 @@ class Autoregressive(WorldModel):
 
     Config = AutoregressiveConfig
     follows_policy = True
-    relative_flops = 200.0
+    relative_flops = 150.0
     config: AutoregressiveConfig
 
     def __init__(self, config: AutoregressiveConfig, spaces: Spaces) -> None:
@@ -75,9 +75,9 @@ class Autoregressive(WorldModel):
 
     def generate(self, request: SegmentRequest) -> Segments:
         model = self.one_step.with_options(self.config.model_dump(include=set(WindowModelConfig.SAMPLING)))
-        start = replace(request, policy=None, horizon=1)
-        steps: list[Segments] = []
-        for step in range(request.horizon):
+        start = replace(request, policy=None, horizon=1, first=None)
+        steps: list[Segments] = [] if request.first is None else [request.first]
+        for step in range(len(steps), request.horizon):
             if step > 0:
                 assert request.policy is not None
                 obs = steps[-1].obs[:, 1]

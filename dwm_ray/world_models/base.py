@@ -6,8 +6,8 @@ import copy
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
@@ -65,6 +65,17 @@ class WorldModelConfig(PluginConfig):
         return self.model_dump(mode="json", exclude=set(self.SAMPLING))
 
 
+class FirstStepConfig(WorldModelConfig):
+    """Options of models that can continue from a recorded first step."""
+
+    SAMPLING: ClassVar[frozenset[str]] = frozenset({"first_step"})
+
+    first_step: Literal["recorded", "imagined"] = "imagined"
+    """First step of a segment. 'recorded': next state and reward of the start pair are those of the data, and the model
+    continues from them; a pair without a known next state is imagined. 'imagined': the model generates them too, as in
+    the papers."""
+
+
 def sampling_options(config: RunOptions) -> dict[str, Any]:
     """Return the options in which runs that share a trained world model may differ."""
     model = model_options(config)
@@ -96,6 +107,8 @@ class SegmentRequest:
     horizon: int
     rtg: Tensor  # [B] return-to-go in units of the task's scale
     generator: torch.Generator
+    first: Segments | None = None
+    """Recorded first steps of the start pairs (H = 1), if segments continue from them."""
 
 
 class WorldModel(Plugin, nn.Module):
@@ -136,6 +149,11 @@ class WorldModel(Plugin, nn.Module):
         return self.sequence_length - 1
 
     @property
+    def uses_first_step(self) -> bool:
+        """Whether `imagine` continues from recorded first steps, if it receives them."""
+        return getattr(self.config, "first_step", "imagined") == "recorded"
+
+    @property
     def windows_per_update(self) -> int:
         """Windows that `loss` receives per update, over all workers."""
         return self.config.batch_size
@@ -167,12 +185,16 @@ class WorldModel(Plugin, nn.Module):
         horizon: int,
         rtg: float | Tensor,
         generator: torch.Generator,
+        first: Segments | None = None,
     ) -> Segments:
         """Generate segments of `horizon` steps from raw start pairs [B, O] and [B, A].
 
         `policy` gives the actions from step 1 on, for models that follow one. `rtg` is a number or [B], in units of the
         task's scale. Segments are in raw units, of source 1. Their discount is 1, and 0 from the step on that ends the
         task according to the model (`synthesis` multiplies by gamma and the task's rule).
+
+        `first` holds the recorded transitions of the start pairs, as segments of length 1. If the model continues from
+        them (`uses_first_step`), the first step of every segment is the recorded one, without penalty.
 
         Raises:
             ValueError: The horizon is outside 1..`max_horizon`, or a policy is needed and missing.
@@ -183,7 +205,11 @@ class WorldModel(Plugin, nn.Module):
         if self.follows_policy and policy is None and horizon > 1:
             raise ValueError(f"policy: missing; expected one for later actions of {self.config.plugin_name()}")
         rtg = rtg.to(obs).expand(len(obs)) if isinstance(rtg, Tensor) else obs.new_full((len(obs),), rtg)
-        return self.generate(SegmentRequest(obs, act, policy, horizon, rtg, generator))
+        if first is None or not self.uses_first_step:
+            return self.generate(SegmentRequest(obs, act, policy, horizon, rtg, generator))
+        first = replace(first, discount=(first.discount > 0).to(obs.dtype))
+        segments = self.generate(SegmentRequest(obs, act, policy, horizon, rtg, generator, first))
+        return _with_first_step(segments, first)
 
     def with_options(self, options: dict[str, Any]) -> Self:
         """Return a copy that shares the weights and samples with other options of `SAMPLING`."""
@@ -203,6 +229,17 @@ def generated(obs: Tensor, act: Tensor, rew: Tensor, discount: Tensor, penalty: 
     """Return generated segments of source 1; the penalty is 0 if none is given."""
     penalty = torch.zeros_like(rew) if penalty is None else penalty
     return Segments(obs, act, rew, discount, penalty, source=rew.new_ones(len(rew)))
+
+
+def _with_first_step(segments: Segments, first: Segments) -> Segments:
+    """Return segments whose first step is the recorded one of `first` (H = 1, discount 0 or 1)."""
+    return replace(
+        segments,
+        obs=torch.cat([segments.obs[:, :1], first.obs[:, 1:], segments.obs[:, 2:]], 1),
+        rew=torch.cat([first.rew, segments.rew[:, 1:]], 1),
+        discount=torch.cat([first.discount, first.discount * segments.discount[:, 1:]], 1),
+        penalty=torch.cat([torch.zeros_like(first.rew), segments.penalty[:, 1:]], 1),
+    )
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

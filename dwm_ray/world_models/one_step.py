@@ -23,17 +23,21 @@ from dwm_ray.data.normalizers import ZScore
 from dwm_ray.devices import Precision, reduced
 from dwm_ray.options import PositiveInt
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
-from dwm_ray.world_models.base import SegmentRequest, WorldModel, generated, seeded
+from dwm_ray.world_models.base import FirstStepConfig, SegmentRequest, WorldModel, generated, seeded
 from dwm_ray.world_models.parts.ensemble import BestMembers, EnsembleMLP, largest_distance
 from dwm_ray.world_models.parts.termination import ContinuationConfig, TerminationHead
 
 VARIANCE_FLOOR = 1e-4  # of standardised targets: below the resolution of float32 data and a finite network
 
 
-class OneStepConfig(ContinuationConfig):
+class OneStepConfig(FirstStepConfig, ContinuationConfig):
     """Options of the one-step ensemble; the defaults are DWM's network with DyDiff's ensemble."""
 
-    SAMPLING: ClassVar[frozenset[str]] = frozenset({"sample", "rollout_limit", "sampling_precision"})
+    SAMPLING: ClassVar[frozenset[str]] = FirstStepConfig.SAMPLING | {
+        "sample",
+        "rollout_limit",
+        "sampling_precision",
+    }
     horizon_limit: ClassVar[tuple[str, int]] = ("rollout_limit", 0)
     sequence_length: ClassVar[int] = 2
 
@@ -70,6 +74,7 @@ class OneStepConfig(ContinuationConfig):
             "num_elites": 2,
             "width": 200,
             "num_layers": 3,
+            "first_step": "recorded",
             "sampling_precision": "auto",
         }
 
@@ -85,7 +90,7 @@ class OneStep(WorldModel):
 
     Config = OneStepConfig
     follows_policy = True
-    relative_flops = 8.0
+    relative_flops = 6.5
     uses_rtg = False
     config: OneStepConfig
     elite: Tensor  # [num_elites] int64: the members that are used
@@ -146,8 +151,13 @@ class OneStep(WorldModel):
         return largest_distance(mean[self.elite].float())
 
     def generate(self, request: SegmentRequest) -> Segments:
-        states, actions, rews, penalties = [request.obs], [request.act], [], []
-        for step in range(request.horizon):
+        states, actions, rews, penalties = [request.obs], [request.act], list[Tensor](), list[Tensor]()
+        if request.first is not None:
+            states.append(request.first.obs[:, 1])
+            rews.append(request.first.rew[:, 0])
+            penalties.append(torch.zeros_like(rews[0]))
+        num_recorded = len(rews)
+        for step in range(num_recorded, request.horizon):
             if step > 0:
                 assert request.policy is not None
                 actions.append(request.policy(states[-1], step))
@@ -156,7 +166,7 @@ class OneStep(WorldModel):
             rews.append(rew)
             penalties.append(penalty)
         obs, act, rew, penalty = (torch.stack(part, 1) for part in (states, actions, rews, penalties))
-        return generated(obs, act, rew, self.termination.discount(obs), penalty)
+        return generated(obs, act, rew, self.termination.discount(obs, num_recorded), penalty)
 
     def _step(self, obs: Tensor, act: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Return change of state [B, O], reward [B] and penalty [B], by a random elite per row."""

@@ -23,7 +23,7 @@ from dwm_ray.data.normalizers import ZScore
 from dwm_ray.devices import reduced
 from dwm_ray.options import PositiveInt
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
-from dwm_ray.world_models.base import SegmentRequest, WorldModel, generated, masked_mean, seeded
+from dwm_ray.world_models.base import FirstStepConfig, SegmentRequest, WorldModel, generated, masked_mean, seeded
 from dwm_ray.world_models.parts.options import PrecisionConfig
 from dwm_ray.world_models.parts.termination import ContinuationConfig, TerminationHead
 
@@ -34,10 +34,10 @@ Past = tuple[Tensor, Tensor]
 """Cached keys and values [B, heads, tokens, width / heads] of a layer."""
 
 
-class TransformerConfig(PrecisionConfig, ContinuationConfig):
+class TransformerConfig(PrecisionConfig, FirstStepConfig, ContinuationConfig):
     """Options of the transformer; layers and heads are the paper's."""
 
-    SAMPLING: ClassVar[frozenset[str]] = frozenset({"temperature", "sampling_precision"})
+    SAMPLING: ClassVar[frozenset[str]] = FirstStepConfig.SAMPLING | {"temperature", "sampling_precision"}
 
     num_updates: PositiveInt = 500_000
     sequence_length: Annotated[int, Field(ge=2)] = 8
@@ -56,6 +56,7 @@ class TransformerConfig(PrecisionConfig, ContinuationConfig):
         """Train for 190 s on one core; half the updates leave 8 % more held-out error on halfcheetah."""
         return {
             "width": 128,
+            "first_step": "recorded",
             "num_updates": 3000,
             "batch_size": 128,
             "learning_rate": 1e-3,
@@ -180,17 +181,23 @@ class Transformer(WorldModel):
         return mean, F.softplus(raw_variance) + VARIANCE_FLOOR
 
     def generate(self, request: SegmentRequest) -> Segments:
-        states, rews = [request.obs], []
+        states, rews, past = [request.obs], list[Tensor](), None
         with reduced(self.config.sampling_precision, request.obs.device):
-            tokens, past = self._prompt(request.obs, request.act, request.rtg), None
-            for _ in range(request.horizon):
+            tokens = self._prompt(request.obs, request.act, request.rtg)
+            if request.first is not None:
+                states.append(request.first.obs[:, 1])
+                rews.append(request.first.rew[:, 0])
+                tokens = torch.cat([tokens, self._step_tokens(request.first.obs[:, 1:], request.first.rew)], 1)
+            num_recorded = len(rews)
+            for _ in range(num_recorded, request.horizon):
                 out, past = self.network(tokens, past)
                 change, rew = self._sample(out[:, -1], request.generator)
                 states.append(states[-1] + change)
                 rews.append(rew)
                 tokens = self._step_tokens(states[-1][:, None], rew[:, None])
         obs = torch.stack(states, 1)
-        return generated(obs, request.act[:, None], torch.stack(rews, 1), self.termination.discount(obs))
+        discount = self.termination.discount(obs, num_recorded)
+        return generated(obs, request.act[:, None], torch.stack(rews, 1), discount)
 
     def _sample(self, out: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Sample the raw change of state [B, O] and reward [B]."""

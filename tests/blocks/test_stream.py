@@ -16,7 +16,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.options import fingerprint
 from dwm_ray.tasks.table import hopper_fell, never
 from dwm_ray.types import Policy, Segments, SegmentShape, Spaces
-from dwm_ray.world_models.base import WorldModel, WorldModelConfig
+from dwm_ray.world_models.base import SegmentRequest, WorldModel, WorldModelConfig
 
 CPU = torch.device("cpu")
 
@@ -41,6 +41,7 @@ class Walk(WorldModel):
         horizon: int,
         rtg: float | Tensor,
         generator: torch.Generator,
+        first: Segments | None = None,
     ) -> Segments:
         steps = torch.randn(len(obs), horizon, 2, generator=generator)
         ones = torch.ones(len(obs), horizon)
@@ -162,3 +163,32 @@ def test_golden_names() -> None:
     assert fingerprint({"a": 1, "b": [0.5, None]}) == fingerprint({"b": [0.5, None], "a": 1}) == "f1a92042e7c3ddd4"
     assert spec().fingerprint == "5b146fb3caf60cc5"
     assert start_rows(spec(), 0, 7).tolist() == [5, 6, 2, 3]
+
+
+class Continuing(Walk):
+    """Continues from recorded first steps."""
+
+    uses_first_step = True
+    imagine = WorldModel.imagine  # type: ignore[assignment]
+
+    def generate(self, request: SegmentRequest) -> Segments:
+        assert request.first is not None
+        later = [request.first.obs[:, 1] + step for step in range(1, request.horizon)]
+        states = torch.stack([request.obs, request.first.obs[:, 1], *later], 1)
+        ones = torch.ones_like(states[:, 1:, 0])
+        return Segments(states, request.act[:, None], ones, ones, ones, ones[:, 0])
+
+
+def test_blocks_continue_from_recorded_first_steps_which_the_rule_does_not_judge() -> None:
+    pairs = starts()
+    pairs = replace(pairs, rew=pairs.rew + 5, discount=torch.tensor([[0.9], [0.0]] * 3 + [[0.9]]))
+    model, stream = Continuing(WorldModelConfig(), Spaces(2, 1, (-1.0,), (1.0,))), spec(num_segments=7, block_rows=7)
+    segments = generate_block(stream, 0, model, pairs, lambda obs: obs[..., 0] < 3)
+    order = start_rows(stream, 0, len(pairs))
+    assert torch.equal(segments.obs[:, :2], pairs[order].obs)
+    assert (segments.rew[:, 0] == 5).all()
+    assert torch.equal(segments.discount[:, :1], pairs[order].discount)
+    for row, number in enumerate(order.tolist()):
+        later = segments.obs[row, 2:, 0] >= 3
+        expected = 0.9 * torch.cumprod((later & bool(pairs.discount[number])).float(), 0)
+        torch.testing.assert_close(segments.discount[row, 1:], expected)

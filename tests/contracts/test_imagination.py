@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from outside import trained_models
-from tiny_models import CENTRE, REW_CENTRE, SPACES, build, horizon_of, imagined, recorded_actions, same, starts
+from tiny_models import (
+    CENTRE,
+    REW_CENTRE,
+    SPACES,
+    build,
+    first_steps,
+    horizon_of,
+    imagined,
+    recorded_actions,
+    same,
+    starts,
+)
 from torch import Tensor
 
 from dwm_ray.blocks.micro_batching import MicroBatching
+from dwm_ray.registry import find
+from dwm_ray.world_models.base import WorldModel
 
 pytestmark = pytest.mark.parametrize("name", trained_models())
 
@@ -123,6 +138,45 @@ def test_a_horizon_that_is_too_short_or_too_long_is_refused(name: str, beyond: i
         )
 
 
+def continuing(name: str) -> WorldModel:
+    """Return a model that continues from recorded first steps; skip the test for models that cannot."""
+    model = build(name)
+    if "first_step" not in model.config.SAMPLING:
+        pytest.skip("imagines every step")
+    return model.with_options({"first_step": "recorded"})
+
+
+def test_the_recorded_first_step_is_exact_and_final_where_it_terminates(name: str) -> None:
+    model, recorded = continuing(name), first_steps(60)
+    segments = imagined(model, batch=60, first=recorded)
+    assert torch.equal(segments.obs[:, :2], recorded.obs)
+    assert torch.equal(segments.rew[:, :1], recorded.rew)
+    assert torch.equal(segments.discount[:, 0], (recorded.discount[:, 0] > 0).float())
+    assert 0 < (recorded.discount == 0).sum() < 60
+    assert (segments.discount[:, 1:] <= segments.discount[:, :-1]).all()
+    assert (segments.penalty[:, 0] == 0).all()
+    assert torch.equal(imagined(model, first=first_steps(), horizon=1).obs, first_steps().obs)
+
+
+def test_the_imagined_form_ignores_the_recorded_first_step(name: str) -> None:
+    """Also models that declare no such option, and calls without a recorded step."""
+    model = build(name)
+    if "first_step" in model.config.SAMPLING:
+        model = model.with_options({"first_step": "imagined"})
+        assert same(imagined(model), imagined(continuing(name)))
+    assert same(imagined(model), imagined(model, first=first_steps()))
+    assert getattr(find("world_models", name).Config(), "first_step", "imagined") == "imagined"
+
+
+def test_later_steps_continue_from_the_recorded_state(name: str) -> None:
+    if name in ("dawm", "dwm"):
+        pytest.skip("replaces the first step and imagines the others without it")
+    model, recorded = continuing(name), first_steps()
+    elsewhere = replace(recorded, obs=recorded.obs + torch.tensor([[[0.0], [0.5]]]))
+    here, there = (imagined(model, first=first) for first in (recorded, elsewhere))
+    assert not torch.equal(here.obs[:, 2], there.obs[:, 2])
+
+
 def test_micro_batches_equal_the_whole_batch(name: str) -> None:
     """A sampler short of memory generates the same rows."""
     model, (obs, act) = build(name), starts(100)
@@ -136,6 +190,7 @@ def test_micro_batches_equal_the_whole_batch(name: str) -> None:
             policy=(lambda obs, step: actions.expand(len(obs), 2)) if model.follows_policy else None,
             horizon=horizon_of(model),
             rtg=torch.linspace(0, 1, 100),
+            first=first_steps(100),
             generator=torch.Generator().manual_seed(0),
         )
         for imaginer in (model, batching.wrap(model))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from outside import trained_models
-from tiny_models import SPACES, build, episodes, imagined, same, windows
+from tiny_models import SPACES, build, episodes, first_steps, imagined, same, windows
 
 from dwm_ray.config import RunConfig
 from dwm_ray.data.statistics import data_stats
@@ -29,7 +29,8 @@ def other_value(value: Any) -> Any:
     if isinstance(value, bool):
         return not value
     if isinstance(value, str):
-        return {"fp32": "bf16", "bf16": "fp32", "auto": "fp32"}[value]
+        others = {"fp32": "bf16", "bf16": "fp32", "auto": "fp32", "recorded": "imagined", "imagined": "recorded"}
+        return others[value]
     return value - 1 if isinstance(value, int) and value > 1 else value + 1 if isinstance(value, int) else value / 2
 
 
@@ -156,8 +157,12 @@ def test_every_sampling_option_changes_segments(name: str) -> None:
     model = build(name)
     for option in sorted(model.config.SAMPLING - {"rollout_limit"}):
         value = getattr(model.config, option)
-        first, other = ("fp32", "bf16") if isinstance(value, str) else (value, other_value(value))
-        changed = [imagined(model.with_options({option: choice})) for choice in (first, other)]
+        one, other = ("fp32", "bf16") if option == "sampling_precision" else (value, other_value(value))
+        options = [{"first_step": "imagined", option: choice} for choice in (one, other)]
+        options = [
+            {name: choice for name, choice in chosen.items() if name in model.config.SAMPLING} for chosen in options
+        ]
+        changed = [imagined(model.with_options(chosen), first=first_steps()) for chosen in options]
         assert not same(*changed), option
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dwm_ray.data.transitions import real_segments
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.registry import find
 from dwm_ray.types import DataCard, Episodes, Segments, Spaces, Windows
@@ -55,6 +56,11 @@ def starts(batch: int = 8) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(episodes().obs[:batch]), torch.from_numpy(episodes().act[:batch])
 
 
+def first_steps(batch: int = 8) -> Segments:
+    """Return the recorded transitions of `starts`."""
+    return real_segments(episodes(), 0.99)[:batch]
+
+
 def horizon_of(model: WorldModel) -> int:
     return min(3, model.max_horizon)
 
@@ -66,7 +72,12 @@ def recorded_actions(rows: int, horizon: int) -> Tensor:
 
 
 def imagined(
-    model: WorldModel, seed: int = 0, batch: int = 8, rtg: float | Tensor = 0.5, horizon: int | None = None
+    model: WorldModel,
+    seed: int = 0,
+    batch: int = 8,
+    rtg: float | Tensor = 0.5,
+    horizon: int | None = None,
+    first: Segments | None = None,
 ) -> Segments:
     """Generate segments, under recorded actions if the model follows a policy."""
     obs, act = starts(batch)
@@ -79,6 +90,7 @@ def imagined(
         horizon=horizon,
         rtg=rtg,
         generator=torch.Generator().manual_seed(seed),
+        first=first,
     )
 
 

@@ -11,7 +11,7 @@ from dwm_ray.diffusion.conditioning import Encoder
 from dwm_ray.diffusion.ddpm import Prediction, Schedule
 from dwm_ray.diffusion.denoisers import Denoiser, DenoiserKind, ResidualMLP, TemporalUNet
 from dwm_ray.options import Fraction, PositiveInt
-from dwm_ray.world_models.base import WorldModelConfig
+from dwm_ray.world_models.base import FirstStepConfig, WorldModelConfig
 from dwm_ray.world_models.parts.termination import ContinuationConfig
 
 
@@ -58,12 +58,15 @@ class DenoiserConfig(PrecisionConfig):
         return self
 
 
-class WindowModelConfig(DenoiserConfig, ContinuationConfig):
+class WindowModelConfig(DenoiserConfig, FirstStepConfig, ContinuationConfig):
     """Options of DWM (arXiv 2402.03570) and of models that are built on it; the defaults are DWM's for T = 8."""
 
-    SAMPLING: ClassVar[frozenset[str]] = frozenset(
-        {"guidance_scale", "solver_steps", "temperature", "sampling_precision"}
-    )
+    SAMPLING: ClassVar[frozenset[str]] = FirstStepConfig.SAMPLING | {
+        "guidance_scale",
+        "solver_steps",
+        "temperature",
+        "sampling_precision",
+    }
 
     diffusion_steps: PositiveInt = 5
     """K: noise levels in training."""
@@ -93,6 +96,7 @@ class WindowModelConfig(DenoiserConfig, ContinuationConfig):
         return {
             "denoiser": "mlp",
             "prediction": "sample",
+            "first_step": "recorded",
             "dim": 128,
             "multipliers": (4, 4, 4),
             "num_updates": 6000,

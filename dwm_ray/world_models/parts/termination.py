@@ -64,11 +64,15 @@ class TerminationHead(nn.Module):
         """Return the loss under its name, if terminations are learned."""
         return {"termination_loss": loss.detach()} if self.learned else {}
 
-    def discount(self, states: Tensor) -> Tensor:
-        """Return [B, H] for raw states [B, H + 1, O]: 1, and 0 from the step on whose next state is terminal."""
-        if not self.learned:
-            return torch.ones_like(states[:, 1:, 0])
-        return (self._logit(states[:, 1:]) < 0).to(states.dtype).cumprod(1)
+    def discount(self, states: Tensor, num_recorded: int = 0) -> Tensor:
+        """Return [B, H] for raw states [B, H + 1, O]: 1, and 0 from the step on whose next state is terminal.
+
+        The first `num_recorded` steps are recorded, so the head does not judge them.
+        """
+        discount = torch.ones_like(states[:, 1:, 0])
+        if self.learned:
+            discount[:, num_recorded:] = (self._logit(states[:, 1 + num_recorded :]) < 0).to(states.dtype).cumprod(1)
+        return discount
 
     def _logit(self, states: Tensor) -> Tensor:
         return self.net(self.normalizer(states)).squeeze(-1)
