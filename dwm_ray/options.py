@@ -59,6 +59,11 @@ class PluginConfig(Frozen):
         """Return defaults of other options in a run with this plug-in, by dotted path; flags override them."""
         return {}
 
+    @classmethod
+    def task_options(cls, task: str) -> dict[str, Any]:
+        """Return defaults of options in a run on this task, by dotted path; they override `run_options`."""
+        return {}
+
     def check(self, run: RunOptions) -> None:
         """Raise ValueError if this plug-in cannot work with the other options of a run."""
 

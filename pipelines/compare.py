@@ -31,7 +31,7 @@ from dwm_ray.experiment.comparison import (
     trials_of,
 )
 from dwm_ray.experiment.grouping import PopulationOptions, population_note
-from dwm_ray.experiment.profiles import MAX_MEMBERS, Profile, resolve
+from dwm_ray.experiment.profiles import MAX_MEMBERS, Profile, name_of, resolve, with_method
 from dwm_ray.experiment.trial_records import unfinished
 from dwm_ray.report.comparison import METHODS, open_comparison, run_folders
 from dwm_ray.report.comparison_report import write_comparison
@@ -93,7 +93,7 @@ def begin(
 ) -> tuple[Path, Opened | None]:
     """Create the comparison's folder with a run folder per task; return it, opened if there is one task."""
     options = ComparisonConfig(methods=command.methods, seeds=command.seeds)
-    configs = tasks_of(command.tasks, config)
+    configs = tasks_of(command.tasks, config, profile, given)
     plans = [make_comparison(options, each, profile, given) for each in configs]
     output, storage = (command.output, command.storage) if len(configs) == 1 else folder_of_several(command)
     for each, entries in zip(configs, plans, strict=True):
@@ -117,14 +117,18 @@ def folder_of_several(command: Command) -> tuple[Path, str | None]:
     return folder.root, folder.storage.address if folder.storage else None
 
 
-def tasks_of(tasks: tuple[str, ...], config: RunConfig) -> list[RunConfig]:
+def tasks_of(tasks: tuple[str, ...], config: RunConfig, profile: Profile, given: list[str]) -> list[RunConfig]:
     """Return the configuration of each task."""
     if tasks and config.data.file is not None:
         raise ValueError("--data.file: set together with --tasks; expected --tasks TASK=FILE ...")
     if len({task.partition("=")[0] for task in tasks}) < len(tasks):
         raise ValueError(f"--tasks {' '.join(tasks)}: a task is named twice; expected different tasks")
     pairs = [task.partition("=") for task in tasks] or [(config.task, "", config.data.file or "")]
-    return [config.with_values({"task": name, "data.file": file or None}) for name, _, file in pairs]
+    method = name_of(config.world_model), config.agent.plugin_name()
+    return [
+        with_method(config, profile, *method, given, name).with_values({"data.file": file or None})
+        for name, _, file in pairs
+    ]
 
 
 def execute(console: Console, opened: Opened, seconds: Callable[[], float], command: PopulationOptions) -> None:

@@ -10,6 +10,8 @@ Differences from the paper:
 
 - `act` takes the best of `num_candidates` actions by target Q, the limit of the paper's softmax sample. Their noise is
   the same for every state, so the action depends on the observation alone.
+- Actions are scaled to [-1, 1] inside; public code uses raw actions. With other bounds the cloning loss therefore has
+  another weight relative to Q.
 - States are standardised, and targets may be clipped (`target_clip`).
 - Gradients are not clipped, and the learning rate is constant.
 """

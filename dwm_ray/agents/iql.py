@@ -1,20 +1,20 @@
 """IQL (Kostrikov et al. 2021, arXiv 2110.06169) on segments; with imagined ones this is DWM-IQL.
 
 V is the expectile of the smaller target Q at the start pairs. The critics regress on G_0 (see `targets`), bootstrapped
-with V. The policy regresses on the data's actions with weights exp(beta * (Q - V)), capped. The target critics move
-last, so the three losses share one backward pass and one optimiser step.
+with V. The policy regresses on the data's actions with weights exp(beta * (Q - V)), capped. All three losses use V
+before its step, as in CORL, so that they share one backward pass and one optimiser step. The target critics move last.
 
 Differences from the paper and its public code:
 
-- Targets and advantages use V before its step, as in CORL. The authors' code uses V after its step.
-- Actions are scaled to [-1, 1] inside.
+- The authors' code makes V's step first: its targets and advantages use V after that step.
+- Actions are scaled to [-1, 1] inside, so that the policy's deviations are in units of half the action range.
 - Targets may be clipped (`target_clip`).
 """
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -47,6 +47,17 @@ class IQLConfig(CriticConfig):
     """Regress the policy by squared error instead of Gaussian likelihood."""
     reward_scale: Literal["return_range", "none"] = "return_range"
     """'return_range' multiplies rewards by 1000 / (best - worst episode return of the data), usual for locomotion."""
+    reward_shift: float = 0.0
+    """Number added to every reward before it is scaled. -1 is usual for rewards of 0, and 1 at the goal: each step then
+    costs 1, and values depend on the distance to the goal."""
+
+    @classmethod
+    def task_options(cls, task: str) -> dict[str, Any]:
+        """Return the paper's settings for antmaze tasks with sparse rewards."""
+        if "antmaze" not in task or "dense" in task:
+            return {}
+        values = {"expectile": 0.9, "beta": 10.0, "reward_scale": "none", "reward_shift": -1.0}
+        return {f"agent.{name}": value for name, value in values.items()}
 
 
 class IQL(Agent):
@@ -70,7 +81,7 @@ class IQL(Agent):
         self.value = ValueNet(*self.network_args)
         self.critic, self.target_critic = with_target(lambda: TwinCritic(*self.network_args))
         self.actor = GaussianActor(*self.network_args)
-        self.rule = TargetRule.of(config, stats, training.discount, reward_scale(config, stats))
+        self.rule = TargetRule.of(config, stats, training.discount, reward_scale(config, stats), config.reward_shift)
         policy = self.actor.mean if config.deterministic else self.actor
         self.optimizers = {"adam": fused_adam(config.learning_rate, self.value, self.critic, policy)}
         self.total_updates = training.num_updates

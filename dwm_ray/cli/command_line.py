@@ -1,7 +1,8 @@
 """Command lines of programs: flags for all options of a run and of the chosen plug-ins, and exit codes.
 
-`--world-model X --agent Y --filter Z` choose plug-ins, and `--profile` the default sizes. Other flags and their
-defaults depend on these four, so they are parsed first, and `--help` shows the options of the chosen plug-ins.
+`--world-model X --agent Y --filter Z` choose plug-ins, `--profile` the default sizes, and `--task` some defaults of
+plug-ins. Other flags and their defaults depend on these five, so they are parsed first, and `--help` shows the options
+of the chosen plug-ins.
 """
 
 from __future__ import annotations
@@ -89,7 +90,13 @@ SHORT = {
     "--updates": "--training.num-updates",
 }
 """Short names of frequent flags."""
-CHOICES = {"world-model": profiles.DEFAULT_WORLD_MODEL, "agent": "td3_bc", "filter": None, "profile": "auto"}
+CHOICES = {
+    "world-model": profiles.DEFAULT_WORLD_MODEL,
+    "agent": "td3_bc",
+    "filter": None,
+    "profile": "auto",
+    "task": profiles.DEFAULT_TASK,
+}
 
 
 def read_choices(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -128,7 +135,7 @@ def parse(
     """
     chosen, rest = read_choices(expanded(argv))
     profile = profiles.resolve(chosen.profile, gpus_elsewhere)
-    base = profiles.run_config(profile, chosen.world_model, chosen.agent, chosen.filter)
+    base = profiles.run_config(profile, chosen.world_model, chosen.agent, chosen.filter, chosen.task)
     own = _flags(command, command.model_construct())
     flags = make_dataclass("Options", [*own, *_flags(RunConfig, base)], kw_only=True)
     values = asdict(tyro.cli(flags, args=rest, description=_describe(description, chosen, profile)))
@@ -172,7 +179,8 @@ def _describe(description: str, chosen: argparse.Namespace, profile: str) -> str
         f"  --{flag} {{{','.join(names)}}} (now: {_current(chosen, flag, profile)})" for flag, names in known.items()
     ]
     lines.append(
-        "    laptop: minutes on two cores; paper: the papers' sizes, for GPUs; auto: paper if this machine or the "
+        "    laptop: minutes on two cores; paper: the sizes of DWM, DyDiff and DAWM, for GPUs; published: paper with "
+        "the updates and batches of the model-free agents' published scores; auto: paper if this machine or the "
         "cluster of RAY_ADDRESS has a GPU, else laptop"
     )
     short = "Short names: " + ", ".join(f"{name} = {flag}" for name, flag in SHORT.items())

@@ -1,6 +1,8 @@
 """Default options per machine size and method; flags override them.
 
-The profile `paper` has the papers' sizes, for GPUs. `laptop` runs the same code in minutes on two cores.
+The profile `paper` has the sizes of DWM, DyDiff and DAWM, for GPUs. `published` differs from it in the updates and
+batches of learners, which are those of the model-free agents' published scores. `laptop` runs the same code in minutes
+on two cores.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ from dwm_ray import registry
 from dwm_ray.config import RunConfig
 from dwm_ray.options import PluginConfig
 
-Profile = Literal["laptop", "paper"]
+Profile = Literal["laptop", "paper", "published"]
 
 OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {"training": {"batch_size": 128}},
+    "published": {"training": {"num_updates": 1_000_000, "batch_size": 256}},
     "laptop": {
         "synthesis": {
             "num_segments": 100_000,
@@ -32,10 +35,12 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 
+DEFAULT_TASK: str = RunConfig.model_fields["task"].default
+"""Default of `--task`."""
 DEFAULT_WORLD_MODEL = "dwm"
 """Default of `--world-model`."""
 
-MAX_MEMBERS: dict[Profile, int] = {"laptop": 8, "paper": 1}
+MAX_MEMBERS: dict[Profile, int] = {"laptop": 8, "paper": 1, "published": 1}
 """Default of `--population`. On one core, 8 members are 1.4 times as fast as 8 trials; not yet measured on a GPU."""
 
 
@@ -55,25 +60,32 @@ def plugin(kind: str, name: str, profile: Profile) -> PluginConfig:
 
 
 def _preset(profile: Profile) -> Literal["paper", "small"]:
-    return "paper" if profile == "paper" else "small"
+    return "small" if profile == "laptop" else "paper"
 
 
 def run_config(
-    profile: Profile, world_model: str = "none", agent: str = "td3_bc", filter: str | None = None
+    profile: Profile,
+    world_model: str = "none",
+    agent: str = "td3_bc",
+    filter: str | None = None,
+    task: str = DEFAULT_TASK,
 ) -> RunConfig:
-    """Return the default options of a method: the profile's, then those its plug-ins set (`PluginConfig.run_options`).
+    """Return the default options of a method: the profile's, then those its plug-ins set.
 
-    World model 'none' stands for a model-free run. Without `filter`, the run has the default filter of the method.
-    Raises ValueError for unknown names.
+    Plug-ins set options of every run (`PluginConfig.run_options`) and of runs on a task (`task_options`). World model
+    'none' stands for a model-free run. Without `filter`, the run has the default filter of the method. Raises
+    ValueError for unknown names.
     """
     profile = resolve(profile)
     model = None if world_model == "none" else plugin("world_models", world_model, profile)
     chosen = plugin("agents", agent, profile)
-    presets = {**(model.run_options(_preset(profile)) if model else {}), **chosen.run_options(_preset(profile))}
+    set_by = [chosen] if model is None else [model, chosen]
+    presets = {path: value for part in set_by for path, value in part.run_options(_preset(profile)).items()}
+    presets |= {path: value for part in set_by for path, value in part.task_options(task).items()}
     default_filter = presets.pop("filter", "keep_all")
     plugins = {"world_model": model, "agent": chosen, "filter": plugin("filters", filter or default_filter, profile)}
     presets = {path: value for path, value in presets.items() if _has(plugins, path)}
-    return RunConfig.model_validate(_with(OPTIONS[profile], plugins, presets))
+    return RunConfig.model_validate({"task": task, **_with(OPTIONS[profile], plugins, presets)})
 
 
 def _has(plugins: Mapping[str, PluginConfig | None], path: str) -> bool:
@@ -98,24 +110,33 @@ def _with(
 
 
 def with_method(
-    run: RunConfig, profile: Profile, world_model: str, agent: str, given: Collection[str] = ()
+    run: RunConfig,
+    profile: Profile,
+    world_model: str,
+    agent: str,
+    given: Collection[str] = (),
+    task: str | None = None,
 ) -> RunConfig:
-    """Return the run with another method and its defaults.
+    """Return the run with another method, or another task, and its defaults.
 
     Options that differ from the defaults of the old method stay, as do the dotted paths in `given`. Options of a
     plug-in stay if the plug-in does.
     """
-    before = run_config(profile, name_of(run.world_model), run.agent.plugin_name())
+    old_method = name_of(run.world_model), run.agent.plugin_name()
+    before = run_config(profile, *old_method, task=run.task)
     own = run.filter.plugin_name() == before.filter.plugin_name() and "filter" not in given
     filter = None if own else run.filter.plugin_name()
-    before = run_config(profile, name_of(run.world_model), run.agent.plugin_name(), filter)
-    after = run_config(profile, world_model, agent, filter)
+    before = run_config(profile, *old_method, filter, run.task)
+    after = run_config(profile, world_model, agent, filter, task or run.task)
     old, new, default = (_leaves(config) for config in (run, after, before))
     same = {kind: name_of(getattr(run, kind)) == name_of(getattr(after, kind)) for kind in PLUGINS}
     retained = {
         path: value
         for path, value in old.items()
-        if path in new and (value != default.get(path) or path in given) and same.get(path.split(".")[0], True)
+        if path in new
+        and path != "task"
+        and (value != default.get(path) or path in given)
+        and same.get(path.split(".")[0], True)
     }
     return after.with_values(retained)
 

@@ -84,6 +84,7 @@ def collect_task(run: Path, root: Path) -> Json:
         "profile": results["profile"],
         "wall_s": results["wall_s"],
         "updates": options["training"]["num_updates"],
+        "batch_sizes": sorted({trial["config"]["training"]["batch_size"] for trial in results["trials"]}),
         "episodes": options["evaluation"]["num_episodes"],
         "seeds": len(methods[0]["trials"]),
         "environment": results["environment"],

@@ -111,10 +111,12 @@ def notes(comparison: Json) -> list[str]:
 
 
 def source(task: Json) -> str:
-    """Return data, updates, seeds and episodes behind the scores of a task."""
+    """Return data, profile, updates, seeds and episodes behind the scores of a task."""
     data, seeds = task["data"], f"{task['seeds']} seed{'' if task['seeds'] == 1 else 's'}"
+    batches = " or ".join(map(str, task["batch_sizes"]))
     return (
         f"{data['source']}, {format_count(data['transitions'])} transitions in {format_count(data['episodes'])} "
-        f"episodes of {data['env_id']} (fingerprint {data['fingerprint']}); {format_count(task['updates'])} updates, "
-        f"{seeds}, {task['episodes']} episodes per run, last checkpoint."
+        f"episodes of {data['env_id']} (fingerprint {data['fingerprint']}); profile {task['profile']}, "
+        f"{format_count(task['updates'])} updates of batches of {batches}, {seeds}, {task['episodes']} episodes per "
+        "run, last checkpoint."
     )

@@ -94,14 +94,15 @@ OTHER_ENVIRONMENTS = (
     EnvironmentInfo("maze2d-umaze", (23.85, 161.86), termination=never),
     EnvironmentInfo("maze2d-medium", (13.13, 277.39), termination=never),
     EnvironmentInfo("maze2d-large", (6.7, 273.99), termination=never),
-    EnvironmentInfo("antmaze-*", (0.0, 1.0), termination=never),
+    EnvironmentInfo("antmaze-*", (0.0, 1.0)),
     EnvironmentInfo("pen-*", (96.262799, 3076.8331)),
     EnvironmentInfo("hammer-*", (-274.856578, 12794.134825)),
     EnvironmentInfo("door-*", (-56.512833, 2880.569309)),
     EnvironmentInfo("relocate-*", (-6.425911, 4233.877798)),
     EnvironmentInfo("kitchen-*", (0.0, 4.0)),
 )
-"""The first match applies. Mazes with Gymnasium's defaults continue at the goal up to the time limit."""
+"""The first match applies. Mazes with Gymnasium's defaults continue at the goal up to the time limit. D4RL's own
+antmaze ends at the goal, which its observation does not contain, so that no rule on states is known."""
 
 
 @dataclass(frozen=True)

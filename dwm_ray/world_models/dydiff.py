@@ -14,6 +14,9 @@ those that the last states were conditioned on; the public code takes newer ones
 pair's. The learning rate has no warm-up. The ensemble learns from the first transitions of the batch's windows and
 predicts the reward too, which enters its disagreement (the penalty) only. `start_sigma` below 80 starts from the
 current states instead of pure noise, in few solver steps.
+
+`faithful` does not restore the embedding of the noise level: its features have 1/4 to 16 radians per unit of
+log(sigma) / 4. Those of the public code have 1 to 1/10000, so that most of them hardly vary over the range of levels.
 """
 
 from __future__ import annotations

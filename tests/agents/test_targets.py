@@ -108,6 +108,16 @@ def test_penalties_lower_targets_also_where_no_reward_is_negative() -> None:
     assert clipped.item() == 0.25
 
 
+def test_shift_changes_every_reward_but_those_of_padding() -> None:
+    stats = replace(STATS, rew_min=0.0, rew_max=1.0)
+    shifted = TargetRule.of(CriticConfig(), stats, 0.9, reward_scale=2.0, reward_shift=-1.0)
+    rows = replace(segments(4, 2), rew=torch.tensor([[0.0, 1.0]]).repeat(4, 1), discount=torch.full((4, 2), 0.9))
+    for part in (rows, rows.padded(5)):
+        target, clipped = shifted(part, torch.tensor([0.0, -5.0, -1e6, 1e6]))
+        assert target.tolist() == pytest.approx([-2.0, -2.0 - 0.81 * 5, -20.0, 0.0])  # -1 per step, forever, times 2
+        assert clipped.item() == 0.5
+
+
 def test_penalty_and_scale_change_rewards() -> None:
     rows = segments(4, 1)
     target, _ = rule(penalty_weight=0.5)(rows, torch.zeros(4))

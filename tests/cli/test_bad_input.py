@@ -76,7 +76,7 @@ def refused(pipeline: str, args: list[str], capsys: pytest.CaptureFixture[str]) 
         ("--agent td3_cb", "unknown agent 'td3_cb'; did you mean td3_bc?"),
         ("--world-model dmw", "unknown world model 'dmw'; did you mean dwm"),
         ("--filter hard_max", "unknown filter 'hard_max'; did you mean hardmax?"),
-        ("--profile labtop", "'labtop' is not a profile; expected one of auto, paper, laptop"),
+        ("--profile labtop", "'labtop' is not a profile; expected one of auto, paper, published, laptop"),
         (
             "--synthesis.horizon 8",
             "synthesis.horizon: 8 is too long for world_model.sequence_length 8",

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dwm_ray import registry
+from dwm_ray.agents.iql import IQLConfig
 from dwm_ray.agents.td3_bc import TD3BCConfig
 from dwm_ray.cli.command_line import given_paths
 from dwm_ray.experiment import profiles
@@ -108,3 +109,27 @@ def test_an_agent_that_plans_needs_a_world_model() -> None:
         run_config("laptop", "none", planning)
     sweep = SweepConfig(dimensions=(), agents=(planning,))
     assert len(make_plan(sweep, run_config("laptop", "dwm", planning), "laptop").trials) == 1
+
+
+def test_sparse_antmaze_has_the_papers_settings_of_iql_only() -> None:
+    for task, shift, expectile in (("antmaze-umaze", -1.0, 0.9), ("antmaze-umaze-dense", 0.0, 0.7)):
+        run = run_config("laptop", "dwm", "iql", task=task)
+        assert isinstance(run.agent, IQLConfig)
+        assert (run.task, run.agent.reward_shift, run.agent.expectile) == (task, shift, expectile)
+    assert run_config("laptop", "dwm", "td3_bc", task="antmaze-umaze").agent == run_config("laptop").agent
+
+
+def test_another_task_takes_its_own_defaults_and_keeps_what_the_user_chose() -> None:
+    run = run_config("laptop", "none", "iql").with_values({"agent.beta": 5.0})
+    moved = with_method(run, "laptop", "none", "iql", task="antmaze-umaze")
+    assert moved == run_config("laptop", "none", "iql", task="antmaze-umaze").with_values({"agent.beta": 5.0})
+    assert with_method(moved, "laptop", "none", "iql", task=run.task) == run
+    given = with_method(run, "laptop", "none", "iql", ["agent.expectile", "task"], "antmaze-umaze")
+    assert (given.task, given.agent.expectile) == ("antmaze-umaze", 0.7)  # type: ignore[attr-defined]
+
+
+def test_published_settings_are_those_of_the_agents_papers() -> None:
+    for agent, batch in (("td3_bc", 256), ("iql", 256), ("cql", 256), ("rebrac", 1024)):
+        run = run_config("published", "none", agent)
+        assert (run.training.num_updates, run.training.batch_size) == (1_000_000, batch)
+        assert run.agent == run_config("paper", "none", agent).agent

@@ -52,6 +52,7 @@ def make_task(
 
 def make_trial(folder: Path, model: str | None, agent: str, seed: int, score: float, failed: bool) -> None:
     config = {"world_model": model and {"name": model}, "agent": {"name": agent}, "seed": seed}
+    config["training"] = {"batch_size": 1024 if model == "one_step" else 256}
     write_json(folder / "config.json", {**config, "synthesis": {"horizon": 5, "target_rtg": 0.5}})
     write_json(folder / "values.json", {"seed": seed})
     state = {"status": "failed", "error": "diverged"} if failed else {"status": "done"}
@@ -169,6 +170,7 @@ def test_tables_golden(one: Path) -> None:
 
 def test_markdown_tells_data_updates_seeds_checkpoint_and_what_failed(one: Path) -> None:
     text = markdown(collect_comparison(one))
+    assert "profile laptop, 20\u202f000 updates of batches of 256 or 1024" in text
     for words in ("bundled SAC recording", "20\u202f000 updates", "3 seeds", "last checkpoint", "0123456789abcdef"):
         assert words in text
     assert "OneStep-IQL, seed 2: failed (diverged)" in text

@@ -32,15 +32,16 @@ def lambda_return(rew: Tensor, discount: Tensor, values: Tensor, lam: float) -> 
     return stepwise[..., 0] + (decay[..., :-1] * stepwise[..., 1:]).sum(-1) + tail
 
 
-def target_range(stats: DataStats, discount: float) -> tuple[float, float]:
+def target_range(stats: DataStats, discount: float, shift: float = 0.0) -> tuple[float, float]:
     """Return the lowest and highest discounted return that the data's rewards allow, in raw reward units.
 
     The bounds are the best (worst) reward of the data received indefinitely, or an immediate termination. Rewards
     within those of the data cannot leave the range, so a sound critic is never clipped. The data's own returns-to-go
-    would be too narrow: truncated recordings understate them, and a policy should exceed them.
+    would be too narrow: truncated recordings understate them, and a policy should exceed them. `shift` is added to the
+    rewards.
     """
     scale = 1 / (1 - discount)
-    return min(0.0, stats.rew_min * scale), max(0.0, stats.rew_max * scale)
+    return min(0.0, (stats.rew_min + shift) * scale), max(0.0, (stats.rew_max + shift) * scale)
 
 
 @dataclass(frozen=True)
@@ -50,20 +51,25 @@ class TargetRule:
     lam: float
     penalty_weight: float
     reward_scale: float
+    reward_shift: float
     low: float
     high: float
 
     @staticmethod
-    def of(config: CriticConfig, stats: DataStats, discount: float, reward_scale: float = 1.0) -> TargetRule:
+    def of(
+        config: CriticConfig, stats: DataStats, discount: float, reward_scale: float = 1.0, reward_shift: float = 0.0
+    ) -> TargetRule:
         """Build the rule that an agent's options describe.
 
         Penalties have no known bound and may lower targets below every return of the data, so that with a
         `penalty_weight` there is no lower bound.
         """
-        low, high = (-torch.inf, torch.inf) if config.target_clip == "none" else target_range(stats, discount)
+        low, high = -torch.inf, torch.inf
+        if config.target_clip == "data":
+            low, high = target_range(stats, discount, reward_shift)
         low = -torch.inf if config.penalty_weight > 0 else low
         scaled = (low * reward_scale, high * reward_scale)
-        return TargetRule(config.return_lambda, config.penalty_weight, reward_scale, *scaled)
+        return TargetRule(config.return_lambda, config.penalty_weight, reward_scale, reward_shift, *scaled)
 
     def bootstrap_obs(self, segments: Segments) -> Tensor:
         """Return the raw states [..., B * N, O] whose values are needed: the last (N = 1) if lambda is 1, else all."""
@@ -72,8 +78,14 @@ class TargetRule:
 
     def __call__(self, segments: Segments, values: Tensor) -> tuple[Tensor, Tensor]:
         """Return targets [..., B] from values [..., B * N] of `bootstrap_obs`, and the fraction [...] clipped."""
-        rew = self.reward_scale * (segments.rew - self.penalty_weight * segments.penalty)
+        rew = self.reward_scale * (self._shifted(segments) - self.penalty_weight * segments.penalty)
         values = values.unflatten(-1, (rew.shape[-2], -1))
         target = lambda_return(rew, segments.discount, values, self.lam)
         clipped = target.clamp(self.low, self.high)
         return clipped, (clipped != target).float().mean(-1)
+
+    def _shifted(self, segments: Segments) -> Tensor:
+        """Return rewards [..., B, H] with the shift, except those of padding, which are the steps with discount 1."""
+        if self.reward_shift == 0:
+            return segments.rew
+        return segments.rew + self.reward_shift * (segments.discount < 1)
