@@ -200,7 +200,7 @@ def test_a_finished_comparison_is_shown_again_without_a_cluster(
                 row = {"update": 30, "score_mean": 5.0 + seed, "score_std": 1.0, "final": True, "returns": [1.0, 2.0]}
                 (folder / "evaluations.jsonl").write_text(json.dumps(row) + "\n")
                 set_status(folder, "done", updates=30, seconds=1.0)
-                config = {"world_model": None, "agent": {"name": "iql"}, "seed": seed}
+                config = {"world_model": None, "agent": {"name": "iql"}, "seed": seed, "training": {"batch_size": 4}}
                 (folder / "config.json").write_text(json.dumps(config))
         RunFolder.of_path(root).push(root / "trials")
         execute(pipeline, root, population)
