@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+import ray
+from programs import load_program
+from test_sweep_pipeline import SWEEP, finish, read, start
 from tiny_task import NUM_SEGMENTS
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]  # the machine may be busy
 
-PIPELINES = Path(__file__).parents[2] / "pipelines"
 NUM_UPDATES = 100
 OPTIONS = f"""
     --profile laptop --task pendulum --methods TD3+BC dwm-td3bc@horizon=2 --seeds 2 --updates {NUM_UPDATES}
@@ -25,20 +22,11 @@ OPTIONS = f"""
 """
 
 
-def call(program: str, *args: object, **env: str) -> str:
-    command = [sys.executable, str(PIPELINES / program), *map(str, args)]
-    done = subprocess.run(command, env=os.environ | env, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
-
-
-def read(path: Path) -> Any:
-    return json.loads(path.read_text())
-
-
-def test_two_methods_are_compared_and_their_folder_is_a_run(file: Path, cluster: str, tmp_path: Path) -> None:
-    out = call("compare.py", *OPTIONS.split(), "--data", file, "--output", tmp_path, RAY_ADDRESS=cluster)
-    run = Path(out.strip().splitlines()[-1])
+def test_two_methods_are_compared_and_their_folder_is_a_run(
+    file: Path, cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [*OPTIONS.split(), "--data", file, "--output", tmp_path]
+    run = finish(start(tmp_path, *options, address=cluster, program=SWEEP.with_name("compare.py")))
     [task] = read(run / "comparison.json")["tasks"]
     free, dwm = task["methods"]
     assert (free["name"], dwm["name"]) == ("TD3+BC", "DWM-TD3+BC (horizon=2)")
@@ -52,9 +40,12 @@ def test_two_methods_are_compared_and_their_folder_is_a_run(file: Path, cluster:
     counters = read(run / "counters.json")
     assert (counters["world_models_trained"], counters["streams_generated"]) == (1, 1)
     assert "<figure>" in (run / "comparison.html").read_text()
-
     assert len(read(run / "results.json")["trials"]) == 4
-    assert call("evaluate.py", run, "--num-episodes", 1).count("1 episodes from seed") == 4
-    again = call("compare.py", "--resume", run, "--markdown")  # nothing is left to run: no cluster is started
+
+    assert load_program("pipelines/evaluate.py").main([str(run), "--num-episodes", "1"]) == 0
+    assert capsys.readouterr().out.count("1 episodes from seed") == 4
+    monkeypatch.setattr(ray, "init", lambda **options: pytest.fail("nothing is left to run"))
+    assert load_program("pipelines/compare.py").main(["--resume", str(run), "--markdown"]) == 0
+    again = capsys.readouterr().out
     assert "0 to run" in again
     assert "| DWM-TD3+BC (horizon=2) | 2 |" in again
