@@ -1,13 +1,14 @@
 """moto's S3 server on loopback in a process of its own, with failures on request.
 
 Tests use `S3`; run as a program, this file is the server. `faults.json` contains how many of the next requests whose
-method and path contain a text fail (-1: all).
+method, path or query match a regular expression fail (-1: all).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -52,10 +53,10 @@ class S3:
     def address(self, folder: str) -> str:
         return f"s3://{BUCKET}/{folder}?endpoint_override={self.endpoint}&scheme=http"
 
-    def fail(self, times: int, text: str = "", code: int = 503) -> None:
-        """Let the next requests whose method, path or query contain the text fail."""
+    def fail(self, times: int, pattern: str = "", code: int = 503) -> None:
+        """Let the next requests whose method, path or query match a regular expression fail."""
         part = self._faults.with_suffix(".part")
-        part.write_text(json.dumps({"times": times, "text": text, "code": code}))
+        part.write_text(json.dumps({"times": times, "text": pattern, "code": code}))
         part.replace(self._faults)
 
     def _request(self, method: str, path: str) -> None:
@@ -80,7 +81,7 @@ class Faulty:
     def __call__(self, environ: dict[str, Any], start: Any) -> Any:
         where = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}?{environ['QUERY_STRING']}"
         fault = json.loads(self._faults.read_text()) if self._faults.exists() else {"times": 0}
-        if fault["times"] and fault["text"] in where:
+        if fault["times"] and re.search(fault["text"], where):
             self._faults.write_text(json.dumps({**fault, "times": fault["times"] - 1 if fault["times"] > 0 else -1}))
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             start(f"{fault['code']} Told to fail", [("Content-Length", "0")])

@@ -21,18 +21,24 @@ from dwm_ray.distributed.workers.prefetcher import BlockPrefetcher
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.sources import StreamRing, selection
 from dwm_ray.runs.folder import RunFolder
+from dwm_ray.world_models.base import WorldModel
 from dwm_ray.world_models.parts.build import model_fingerprint
 
 
 @dataclass(frozen=True)
 class Site:
-    """A run folder with a trained world model, and the rows that one process generates with it."""
+    """A run folder with a trained world model."""
 
     config: RunConfig
     run: RunFolder
     task_data: TaskData
     spec: StreamSpec
-    expected: np.ndarray
+    model: WorldModel
+
+    def expected(self, seed: int = 0) -> np.ndarray:
+        """Return the rows of the stream with another seed, generated in this process."""
+        config = self.config.with_values({"synthesis.seed": seed})
+        return ordered(generated_ring(config, self.task_data, self.model))
 
     def services(self, **options: Any) -> ClusterServices:
         config = self.config.with_values({f"cluster.{name}": value for name, value in options.items()})
@@ -43,8 +49,8 @@ class Site:
         ring = StreamRing(spec, selection(self.config), self.config.replay, CPU)
         return BlockPrefetcher(services.buffer.of(spec), spec, [ring], cursor, self.config.replay.patience_s)
 
-    def all_rows(self, services: ClusterServices, cursor: str) -> np.ndarray:
-        with self.prefetcher(services, cursor) as prefetcher:
+    def all_rows(self, services: ClusterServices, cursor: str, spec: StreamSpec | None = None) -> np.ndarray:
+        with self.prefetcher(services, cursor, spec) as prefetcher:
             [own] = prefetcher.wait_until_ready()
             while prefetcher.rows_fetched < NUM_SEGMENTS:
                 prefetcher.check()
@@ -65,9 +71,8 @@ def sorted_rows(rows: np.ndarray) -> np.ndarray:
 def make_site(root: Path, file: Path) -> Site:
     config, run = tiny_config(file, **{"replay.min_synthetic": 1}), RunFolder(root)
     task_data = load_task_data(config)
-    model = world_model(config, task_data, run)
     spec = StreamSpec.of(config, model_fingerprint(config, task_data.identity))
-    return Site(config, run, task_data, spec, ordered(generated_ring(config, task_data, model)))
+    return Site(config, run, task_data, spec, world_model(config, task_data, run))
 
 
 def stop(services: ClusterServices) -> None:

@@ -90,7 +90,7 @@ def test_a_storage_that_keeps_failing_ends_the_run_with_the_reason(
     s3: S3, file: Path, cluster: str, tmp_path: Path
 ) -> None:
     more = ["--storage", s3.address("broken"), "--cluster.max-failures", 0]
-    s3.fail(-1, "metrics.jsonl")
+    s3.fail(-1, r"trials/.*metrics\.jsonl")
     try:
         run = start(tmp_path, *of_task(file, tmp_path), *more, address=cluster, program=TRAIN)
         out, err = run.communicate(timeout=1200)
@@ -158,7 +158,7 @@ def test_every_node_reaches_the_storage(s3: S3, cluster: str, tmp_path: Path) ->
     [
         (20, "PUT"),
         (6_000_000, "POST"),
-        *((25_000_000, which) for which in ("POST", "Number=1", "Number=2", "?uploadId")),
+        *((25_000_000, which) for which in ("POST", "Number=1", "Number=2", r"\?uploadId")),
     ],
 )
 def test_an_interrupted_upload_leaves_no_file(s3: S3, size: int, request_that_fails: str) -> None:

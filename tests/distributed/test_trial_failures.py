@@ -1,0 +1,33 @@
+"""Failures of a trial's workers are recorded in its folder and raised as one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+import pytest
+from ray.train import TrainingFailedError
+from tiny_task import tiny_config
+
+from dwm_ray.distributed.tune import trial as module
+from dwm_ray.experiment.search_space import Trial
+from dwm_ray.runs.folder import RunFailed, RunFolder, read_json
+
+TRACEBACK = "Traceback (most recent call last):\n  File ...\nValueError: data.hdf5: no such file\n"
+
+
+@pytest.mark.parametrize("fails", ["ensure_world_model", "_trainer"])
+def test_a_failed_worker_fails_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str) -> None:
+    def fail(*args: object) -> NoReturn:
+        raise TrainingFailedError(TRACEBACK)
+
+    run, trial = RunFolder(tmp_path), Trial(tiny_config(tmp_path / "data.hdf5"), {})
+    services: Any = SimpleNamespace(run=run, data=None, leases=None, placement=None)
+    monkeypatch.setattr(module, "ensure_world_model", lambda *args: None)
+    monkeypatch.setattr(module, fails, fail)
+    with pytest.raises(RunFailed, match=rf"^trial {trial.id}: ValueError: data\.hdf5: no such file$"):
+        module.run_trials([trial], services)
+    status = {"status": "failed", "error": "ValueError: data.hdf5: no such file"}
+    assert read_json(run.trial(trial.id) / "status.json") == status
+    assert (run.trial(trial.id) / "failure.txt").read_text() == TRACEBACK
