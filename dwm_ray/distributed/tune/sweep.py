@@ -23,7 +23,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.distributed.services import ClusterServices
 from dwm_ray.distributed.tune.optuna_search import FeasibleOptuna
 from dwm_ray.distributed.tune.trial import as_params, cause, run_trials
-from dwm_ray.distributed.workers.storage import ray_storage
+from dwm_ray.distributed.workers.ray_train import ray_storage
 from dwm_ray.experiment.grouping import groups_of
 from dwm_ray.experiment.plan import SweepConfig, in_order
 from dwm_ray.experiment.search_space import Trial

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ray.train import ScalingConfig, TrainingFailedError
-from ray.train.torch import TorchTrainer
+from ray.train import TrainingFailedError
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from dwm_ray.distributed.services import ClusterServices
 from dwm_ray.distributed.workers.artifacts import ensure_world_model
 from dwm_ray.distributed.workers.learner import LearnerJob, learner_loop
-from dwm_ray.distributed.workers.storage import train_run_config
+from dwm_ray.distributed.workers.ray_train import new_trainer
 from dwm_ray.experiment.search_space import Trial
 from dwm_ray.options import fingerprint
 from dwm_ray.runs.folder import RunFailed, RunFolder, set_status, status_of
@@ -63,7 +63,7 @@ def _reset_failed(folders: Sequence[Path], run: RunFolder) -> None:
                 set_status(folder, "pending")
 
 
-def _trainer(trials: Sequence[Trial], services: ClusterServices, reports: bool) -> TorchTrainer:
+def _trainer(trials: Sequence[Trial], services: ClusterServices, reports: bool) -> DataParallelTrainer:
     """Return a trainer with one worker, which is restarted if it dies."""
     placement, name, config = services.placement, learner_name(trials), trials[0].config
     job = LearnerJob(
@@ -77,11 +77,9 @@ def _trainer(trials: Sequence[Trial], services: ClusterServices, reports: bool) 
         reports,
     )
     callbacks = [TuneReportCallback()] if reports else []
-    return TorchTrainer(
-        learner_loop,
-        train_loop_config={"job": job},
-        scaling_config=ScalingConfig(num_workers=1, use_gpu=placement.use_gpu, resources_per_worker=placement.learner),
-        run_config=train_run_config(services.run, f"learner-{name}", config.cluster.max_failures, callbacks),
+    most = config.cluster.max_failures
+    return new_trainer(
+        learner_loop, {"job": job}, f"learner-{name}", services.run, placement, most, callbacks=callbacks
     )
 
 

@@ -11,8 +11,6 @@ from typing import Any
 import ray.train
 import torch
 import torch.distributed
-from ray.train import ScalingConfig
-from ray.train.torch import TorchTrainer
 
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import load_task_data
@@ -20,7 +18,7 @@ from dwm_ray.devices import default_device
 from dwm_ray.distributed.cluster.resources import Placement
 from dwm_ray.distributed.metrics.gauges import Gauges
 from dwm_ray.distributed.metrics.transfers import export_transfer_stats
-from dwm_ray.distributed.workers.storage import train_run_config
+from dwm_ray.distributed.workers.ray_train import new_trainer
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.training.fit import Worker
 from dwm_ray.training.fit import train_world_model as train
@@ -35,16 +33,8 @@ def train_world_model(config: RunConfig, run: RunFolder, name: str, data: str, p
         "data": data,
         "num_threads": placement.learner_threads,
     }
-    TorchTrainer(
-        _loop,
-        train_loop_config=job,
-        scaling_config=ScalingConfig(
-            num_workers=config.cluster.model_workers,
-            use_gpu=placement.use_gpu,
-            resources_per_worker=placement.learner,
-        ),
-        run_config=train_run_config(run, f"world-model-{name}", config.cluster.max_failures),
-    ).fit()
+    name, cluster = f"world-model-{name}", config.cluster
+    new_trainer(_loop, job, name, run, placement, cluster.max_failures, cluster.model_workers).fit()
 
 
 def _loop(job: dict[str, Any]) -> None:
