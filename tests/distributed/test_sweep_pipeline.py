@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_listeners import is_loopback, listening_addresses
 from tiny_task import NUM_SEGMENTS
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]  # the machine may be busy
@@ -69,30 +68,12 @@ def wait_until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None
 
 
 @pytest.fixture(scope="module")
-def sweep(file: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """Run a sweep of two horizons with two agents on a cluster that it starts itself.
-
-    Return the run folder, and the addresses on which its processes listened while a trial was running.
-    """
+def finished(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a sweep of two horizons with two agents, on a cluster that it started itself."""
     folder = tmp_path_factory.mktemp("sweep")
     more = ["--agents", "td3_bc", "iql", "--no-baselines", "--cluster.learner-cpus", 0.3]
     data = ["--task", "pendulum", "--data", file, "--output", folder / "runs"]
-    process = start(folder, *OPTIONS.split(), *data, *more)
-    wait_until(lambda: any("running" in states(run).values() for run in folder.glob("runs/*")), process)
-    addresses = listening_addresses(process.pid)
-    return finish(process), addresses
-
-
-@pytest.fixture(scope="module")
-def finished(sweep: tuple[Path, list[str]]) -> Path:
-    """The run folder of the sweep."""
-    return sweep[0]
-
-
-def test_a_cluster_on_one_machine_listens_on_loopback_only(sweep: tuple[Path, list[str]]) -> None:
-    _, addresses = sweep
-    assert len(addresses) >= 5, "scheduler, object manager, dashboard, driver and workers listen"
-    assert [address for address in addresses if not is_loopback(address)] == []
+    return finish(start(folder, *OPTIONS.split(), *data, *more))
 
 
 def test_a_sweep_shares_one_world_model_and_one_stream(finished: Path) -> None:

@@ -1,4 +1,4 @@
-"""Failures of a trial's workers are recorded in its folder and raised as one line."""
+"""Workers of trials under Ray Train: their failures are recorded and raised as one line; which process group they get."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from typing import Any, NoReturn
 
 import pytest
 from ray.train import TrainingFailedError
+from ray.train.torch import TorchTrainer
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from tiny_task import tiny_config
 
+from dwm_ray.distributed.cluster.resources import place
 from dwm_ray.distributed.tune import trial as module
+from dwm_ray.distributed.workers.ray_train import new_trainer
 from dwm_ray.experiment.search_space import Trial
+from dwm_ray.options import ClusterConfig
 from dwm_ray.runs.folder import RunFailed, RunFolder, read_json
 
 TRACEBACK = "Traceback (most recent call last):\n  File ...\nValueError: data.hdf5: no such file\n"
@@ -31,3 +36,13 @@ def test_a_failed_worker_fails_the_trial(tmp_path: Path, monkeypatch: pytest.Mon
     status = {"status": "failed", "error": "ValueError: data.hdf5: no such file"}
     assert read_json(run.trial(trial.id) / "status.json") == status
     assert (run.trial(trial.id) / "failure.txt").read_text() == TRACEBACK
+
+
+@pytest.mark.parametrize(("num_workers", "kind"), [(1, DataParallelTrainer), (2, TorchTrainer)])
+def test_only_several_workers_open_the_ports_of_a_process_group(
+    tmp_path: Path, num_workers: int, kind: type[DataParallelTrainer]
+) -> None:
+    placement = place(ClusterConfig(), [{"CPU": 8}])
+    trainer = new_trainer(print, {}, "name", RunFolder(tmp_path), placement, 2, num_workers)
+    assert type(trainer) is kind
+    assert trainer.scaling_config.num_workers == num_workers
