@@ -1,4 +1,4 @@
-"""Workers of trials under Ray Train: their failures are recorded and raised as one line; which process group they get."""
+"""Workers under Ray Train: failures are recorded and raised as one line; only several workers get a process group."""
 
 from __future__ import annotations
 
