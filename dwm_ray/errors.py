@@ -19,6 +19,11 @@ def reason(error: Exception) -> str:
     return f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}, not {first['input']!r}"
 
 
+def one_line(error: BaseException) -> str:
+    """Return the message of an error of a library on one line."""
+    return " ".join(str(error).split())
+
+
 def suggest(name: str, known: Collection[str]) -> str:
     """Return the end of an error message on a mistyped name: the most similar names, or all names."""
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)

@@ -205,7 +205,9 @@ class ClusterConfig(Frozen):
     learner_gpus: Annotated[float, Field(ge=0)] = 0.25
     """GPU quota of one learner and of one world-model worker, if the cluster has GPUs."""
     model_workers: PositiveInt = 1
-    """Ray Train workers that train one world model together. Each samples its own windows."""
+    """Ray Train workers that train one world model together. Each samples its own windows and noise for its
+    fraction of the batch, so the weights depend on this number; ids of trials and world models do not. Use the same
+    number in all runs that you compare."""
     prefetch_blocks: PositiveInt = 64
     """Prefetch limit: blocks that a stream may be ahead of its fastest reader. Bounds the imagined rows in flight."""
     buffer_bytes: PositiveInt = 2_000_000_000

@@ -16,7 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any
 
-from dwm_ray.errors import suggest
+from dwm_ray.errors import one_line, suggest
 
 BASES = {"world_models": "WorldModel", "agents": "Agent", "filters": "Filter"}
 """Kind of plug-in -> its base class in the module `base` of the kind's package."""
@@ -59,10 +59,10 @@ def _loaded(entry: EntryPoint, base: type) -> type:
     """Return the plug-in of an entry point, which names a class or the module that defines it."""
     try:
         loaded = entry.load()
-    except Exception as error:  # the code of another distribution may raise anything
+    except (Exception, SystemExit) as error:  # the code of another distribution may raise anything
         raise ValueError(
-            f"{_origin(entry)}: cannot load {entry.value} ({type(error).__name__}: {error}); expected an importable "
-            f"{base.__name__}"
+            f"{_origin(entry)}: cannot load {entry.value} ({type(error).__name__}: {one_line(error)}); expected an "
+            f"importable {base.__name__}"
         ) from error
     cls = _defined_in(loaded, base) if isinstance(loaded, ModuleType) else loaded
     return _checked(cls, entry.name, base, _origin(entry))

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from dwm_ray.cli import session
 from dwm_ray.cli.command_line import main_guard
-from dwm_ray.cli.execution import executor, require_ray
+from dwm_ray.cli.execution import executor
 from dwm_ray.config import RunConfig
 from dwm_ray.experiment.search_space import Trial
 from dwm_ray.experiment.trial_records import record_trials
@@ -67,7 +67,6 @@ def check_nodes(console: Console, command: Command, config: RunConfig) -> int:
     """Join or start the cluster as a run would and inspect its nodes; return 1 if one of them would break a run."""
     if command.in_process or command.resume is not None:
         raise ValueError("--check-cluster: starts no run; expected neither --in-process nor --resume")
-    require_ray()
     from dwm_ray.distributed.node_report import report_nodes  # Ray is optional for everything else
 
     return report_nodes(console, config, command.output, command.storage)

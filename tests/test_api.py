@@ -4,10 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tiny_task import DWM, ONE_STEP, recording, tiny_config
 
 import dwm_ray
-from dwm_ray.runs.folder import RunFailed
+from dwm_ray.data.task_data import load_task_data
+from dwm_ray.runs.folder import RunFailed, read_json
+from dwm_ray.runs.tensor_files import write_json
+from dwm_ray.training.model_store import save_model
+from dwm_ray.world_models.parts.build import new_model
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +78,32 @@ def test_errors_name_what_was_expected(file: Path, tmp_path: Path) -> None:
     trial = dwm_ray.train(tiny_config(file, None), tmp_path)
     with pytest.raises(ValueError, match=r"obs: has shape \[7\]; expected \[B, 3\] or \[3\]"):
         dwm_ray.load_policy(trial.folder)(np.zeros(7))
+    for obs, entry in (
+        ([0, float("nan"), 0], r"\[1\] is nan"),
+        ([[0, 0, 0], [0, 0, float("inf")]], r"\[1, 2\] is inf"),
+    ):
+        with pytest.raises(ValueError, match=rf"obs: entry {entry}; expected finite values"):
+            dwm_ray.load_policy(trial.folder)(np.array(obs))
     diverging = {"agent.learning_rate": 1e30, "agent.target_clip": "none"}
     with pytest.raises(RunFailed, match="learning diverged"):
         dwm_ray.train(tiny_config(file, None, **diverging), tmp_path)
+
+
+def test_only_options_of_a_run_are_trained(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"config: got str; expected the result of dwm_ray\.run_config"):
+        dwm_ray.train("x", tmp_path / "runs")  # type: ignore[arg-type]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_world_model_of_another_version_is_refused_on_one_line(file: Path, tmp_path: Path) -> None:
+    config = tiny_config(file)
+    save_model(tmp_path, new_model(config, load_task_data(config), torch.device("cpu")), {})
+    description = read_json(tmp_path / "model.json")
+    for change in ({"dimm": 8, "depth": 2}, {"dim": 16}):  # options, then shapes of weights
+        write_json(tmp_path / "model.json", {**description, "config": {**description["config"], **change}})
+        with pytest.raises(ValueError, match="the world model does not fit this version") as caught:
+            dwm_ray.load_world_model(tmp_path)
+        assert "\n" not in str(caught.value)
 
 
 def test_an_unknown_profile_is_refused() -> None:

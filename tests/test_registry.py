@@ -38,6 +38,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "stub.py").write_text(STUB)
+    (package / "quits.py").write_text("import sys; sys.exit(3)")
     (package / "same.py").write_text(STUB.replace("Config = StubConfig", ""))
     monkeypatch.syspath_prepend(tmp_path)
     registry.plugins.cache_clear()
@@ -68,6 +69,7 @@ def test_a_plugin_of_another_distribution_is_found(site: Path, value: str, capsy
         ("other", "acme.stub", "<class 'acme.stub.Stub'> is named 'stub' after its module; expected 'other'"),
         ("same", "acme.same", "<class 'acme.same.Stub'> has no options of its own; expected a nested Config"),
         ("gone", "acme.gone", r"cannot load acme.gone (ModuleNotFoundError: No module named 'acme.gone'); expected"),
+        ("quits", "acme.quits", "cannot load acme.quits (SystemExit: 3); expected an importable WorldModel"),
         ("stub", "acme.stub:StubConfig", "<class 'acme.stub.StubConfig'> is not a plug-in; expected a WorldModel"),
         ("stub", "acme", "None is not a plug-in; expected a WorldModel"),
     ],

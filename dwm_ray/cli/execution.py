@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from importlib.util import find_spec
+from importlib import import_module
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +13,7 @@ from rich.console import Console
 from dwm_ray.cli.progress import watched
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
+from dwm_ray.errors import one_line
 from dwm_ray.local.executor import LocalExecutor
 from dwm_ray.runs.folder import RunFolder
 
@@ -45,6 +46,12 @@ def _shown(console: Console, run: RunFolder, num_trials: int, chosen: Any) -> It
 
 
 def require_ray() -> None:
-    """Raise ValueError if Ray is not installed."""
-    if find_spec("ray") is None:
-        raise ValueError("ray: not installed; expected `pip install 'ray[train,tune,default]'`, or --in-process")
+    """Raise ValueError if Ray is not installed, or if its installation is broken."""
+    try:
+        for name in ("ray.train", "ray.tune"):
+            import_module(name)
+    except Exception as error:  # a broken installation may raise anything
+        raise ValueError(
+            f"ray: cannot be imported ({type(error).__name__}: {one_line(error)}); expected an installation by "
+            "`pip install 'ray[train,tune,default]'`, or --in-process"
+        ) from error

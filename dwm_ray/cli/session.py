@@ -25,6 +25,7 @@ from dwm_ray.report.run_tables import trial_table
 from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.runs.storage import Storage, StorageFailed
 from dwm_ray.runs.tensor_files import write_json
+from dwm_ray.training.checkpoints import remove_leftovers
 from dwm_ray.training.writers import check_wandb
 
 Command = TypeVar("Command", bound=BaseModel)
@@ -80,6 +81,7 @@ def reopen(
     config = RunConfig.stored(record["run"], run.config)
     check_wandb(config.execution.wandb)
     task_data = load_task_data(config, seen.get("fingerprint"))
+    remove_leftovers(run)
     announce(console, run, task_data, record)
     return run, task_data, record
 
@@ -99,14 +101,18 @@ def announce(console: Console, run: RunFolder, task_data: TaskData, record: dict
 
 
 def options(command: type[Command], words: Sequence[str], description: str) -> tuple[Command, RunConfig, Profile]:
-    """Parse a program's command line; `--profile auto` depends on the GPUs of the cluster to join."""
+    """Parse a program's command line; `--profile auto` depends on the GPUs of the cluster to join.
+
+    Raises ValueError if the command needs Ray and Ray cannot be imported.
+    """
     flags = {word.partition("=")[0] for word in words}
     without_ray = {"--in-process", "--resume", "--help", "-h"} & flags
+    if not without_ray:
+        require_ray()
     return parse(command, words, description, lambda: not without_ray and _cluster_has_gpus())
 
 
 def _cluster_has_gpus() -> bool:
-    require_ray()
     from dwm_ray.distributed.cluster.connection import cluster_has_gpus  # Ray is optional for everything else
 
     return cluster_has_gpus()

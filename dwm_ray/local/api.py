@@ -47,9 +47,12 @@ def train(config: RunConfig, output: str | Path = "runs") -> TrainedTrial:
         >>> trial = dwm_ray.train(config)
 
     Raises:
+        TypeError: `config` is not a `RunConfig`.
         ValueError: The configuration or its data cannot be used.
         RunFailed: Learning diverged.
     """
+    if not isinstance(config, RunConfig):
+        raise TypeError(f"config: got {type(config).__name__}; expected the result of dwm_ray.run_config(...)")
     task_data = load_task_data(config)
     run = RunFolder.create(Path(output), config.task)
     write_json(run.config, {"profile": "api", "run": config.model_dump(mode="json")})
@@ -74,11 +77,15 @@ class LoadedPolicy:
         """Options, spaces, environment id and number of updates of the checkpoint."""
 
     def __call__(self, obs: np.ndarray) -> np.ndarray:
-        """Return the actions, float32; raise ValueError for observations of another size."""
-        batch = np.atleast_2d(np.asarray(obs, np.float32))
+        """Return the actions, float32; raise ValueError for observations of another size or that are not finite."""
+        values = np.asarray(obs, np.float32)
+        batch = np.atleast_2d(values)
         size = self.agent.spaces.obs_size
         if batch.ndim != 2 or batch.shape[1] != size:
             raise ValueError(f"obs: has shape {list(np.shape(obs))}; expected [B, {size}] or [{size}]")
+        if not np.isfinite(values).all():
+            entry = np.argwhere(~np.isfinite(values))[0]
+            raise ValueError(f"obs: entry {entry.tolist()} is {values[tuple(entry)]}; expected finite values")
         actions = self.agent.act(torch.from_numpy(batch)).numpy()
         return actions if np.ndim(obs) == 2 else actions[0]
 

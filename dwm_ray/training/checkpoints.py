@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dwm_ray.runs import tensor_files
+from dwm_ray.runs.folder import RunFolder, read_json
 
 NAME = "trainer"
 
@@ -37,6 +38,19 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], float] | None:
 def saved_update(path: Path) -> int:
     """Return the update of the checkpoint, 0 if there is none."""
     return int(tensor_files.load_one(resume_folder(path), NAME, "update")) if _exists(path) else 0
+
+
+def remove_checkpoint(run: RunFolder, path: Path) -> None:
+    """Delete the checkpoint of a trial or world model that is complete."""
+    status = read_json(path / "status.json") or {}
+    if resume_folder(path).is_dir() and (status.get("status") == "done" or status.get("trained")):
+        run.remove(resume_folder(path))
+
+
+def remove_leftovers(run: RunFolder) -> None:
+    """Delete checkpoints of complete trials and world models, which a killed process has left."""
+    for status in run.root.glob("*/*/status.json"):
+        remove_checkpoint(run, status.parent)
 
 
 def _exists(path: Path) -> bool:

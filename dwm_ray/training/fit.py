@@ -19,7 +19,7 @@ from dwm_ray.runs.clock import Clock
 from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.runs.uploads import uploading
-from dwm_ray.training.checkpoints import load_state, resume_folder, save_state
+from dwm_ray.training.checkpoints import load_state, remove_checkpoint, save_state
 from dwm_ray.training.model_store import load_model, save_model
 from dwm_ray.training.world_model import AverageGradients, WorldModelTrainer
 from dwm_ray.training.writers import MetricsWriter
@@ -71,7 +71,7 @@ def train_world_model(
 
         seconds = fit(trainer, num_updates, on_log, seconds)
         publish(folder, trainer.averaged, config, task_data, trainer.update, seconds)
-    run.remove(resume_folder(folder))
+    remove_checkpoint(run, folder)
 
 
 def world_model_trainer(

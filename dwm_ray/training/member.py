@@ -18,7 +18,7 @@ from dwm_ray.evaluation.scores import summarize
 from dwm_ray.runs.clock import Clock
 from dwm_ray.runs.folder import RunFolder, set_status
 from dwm_ray.runs.uploads import uploading
-from dwm_ray.training.checkpoints import load_state, resume_folder, save_state
+from dwm_ray.training.checkpoints import load_state, save_state
 from dwm_ray.training.policy_store import save_agent
 from dwm_ray.training.writers import MetricsWriter
 
@@ -106,11 +106,6 @@ class Member:
             save_agent(self.folder / "checkpoint", self.agent, self.config, self._task_data, update)
             final = self._latest or self._evaluate(True)  # resumed after its last update
             set_status(self.folder, "done", updates=update, seconds=final["seconds"])
-
-    def remove_checkpoint(self) -> None:
-        """Delete the checkpoint unless the trial has failed."""
-        if not self.failed:
-            self._run.remove(resume_folder(self.folder))
 
     def _fail(self, mark: int, broken: list[str]) -> None:
         self.failed = True

@@ -10,6 +10,7 @@ import torch
 from pydantic import TypeAdapter
 
 from dwm_ray import registry
+from dwm_ray.errors import one_line
 from dwm_ray.runs import tensor_files
 from dwm_ray.types import Spaces
 from dwm_ray.world_models.base import WorldModel
@@ -37,5 +38,5 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> WorldModel:
         model: WorldModel = cls(cls.Config.model_validate(description["config"]), spaces)
         model.load_state_dict(tensors)
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
-        raise ValueError(f"{folder}: the world model does not fit this version ({error})") from error
+        raise ValueError(f"{folder}: the world model does not fit this version ({one_line(error)})") from error
     return model.requires_grad_(False).eval().to(device)

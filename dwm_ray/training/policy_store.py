@@ -15,6 +15,7 @@ import torch
 from dwm_ray.agents.base import Agent
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
+from dwm_ray.errors import one_line
 from dwm_ray.runs import tensor_files
 from dwm_ray.types import DataStats, Spaces
 from dwm_ray.world_models.base import WorldModel, model_options
@@ -47,7 +48,7 @@ def load_agent(folder: Path, device: torch.device) -> tuple[Agent, dict[str, Any
             agent.attach(_untrained_model(config, spaces), config.synthesis.target_rtg)
         agent.to(device).load_state_dict(tensors)
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
-        raise ValueError(f"{folder}: the agent does not fit this version ({' '.join(str(error).split())})") from error
+        raise ValueError(f"{folder}: the agent does not fit this version ({one_line(error)})") from error
     return agent, meta
 
 

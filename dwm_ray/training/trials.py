@@ -23,6 +23,7 @@ from dwm_ray.replay.source import BatchSource
 from dwm_ray.replay.sources import InlineSource, mixture, real_ring, selection, source_kind
 from dwm_ray.runs.clock import Clock
 from dwm_ray.runs.folder import RunFolder
+from dwm_ray.training.checkpoints import remove_checkpoint
 from dwm_ray.training.learner import Learner
 from dwm_ray.training.member import Member, milestones
 from dwm_ray.training.services import Services, StreamRows
@@ -46,7 +47,7 @@ def train_trials(configs: Sequence[RunConfig], task_data: TaskData, run: RunFold
         members = [Member(config, agent, task_data, run, gauge) for config, agent, gauge in parts]
         _learn(learner, members, services)
     for member in members:
-        member.remove_checkpoint()
+        remove_checkpoint(run, member.folder)
 
 
 def build_learner(

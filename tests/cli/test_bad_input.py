@@ -123,6 +123,15 @@ def test_flags_that_do_not_exist_and_values_of_another_type(args: str, capsys: p
     assert not Path("runs").exists()
 
 
+@pytest.mark.parametrize("profile", ["auto", "laptop"])
+def test_a_broken_installation_of_ray(
+    profile: str, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray.tune", None)
+    args = ["--task", "pendulum", "--data", str(file), "--profile", profile]
+    assert "ray: cannot be imported (ModuleNotFoundError: import of ray.tune" in refused("train", args, capsys)
+
+
 def broken_copy(file: Path, change: Callable[[h5py.File], None]) -> Path:
     path = Path("broken.hdf5").resolve()
     path.write_bytes(file.read_bytes())

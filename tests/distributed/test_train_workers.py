@@ -7,17 +7,21 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
+import torch
 from ray.train import TrainingFailedError
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
-from tiny_task import tiny_config
+from tiny_task import recording, tiny_config
 
+from dwm_ray.data.task_data import load_task_data
 from dwm_ray.distributed.cluster.resources import place
 from dwm_ray.distributed.tune import trial as module
+from dwm_ray.distributed.workers.learner import LearnerJob, learner_loop
 from dwm_ray.distributed.workers.ray_train import new_trainer
 from dwm_ray.experiment.search_space import Trial
 from dwm_ray.options import ClusterConfig
-from dwm_ray.runs.folder import RunFailed, RunFolder, read_json
+from dwm_ray.runs.folder import RunFailed, RunFolder, read_json, set_status
+from dwm_ray.training.checkpoints import resume_folder, save_state
 
 TRACEBACK = "Traceback (most recent call last):\n  File ...\nValueError: data.hdf5: no such file\n"
 
@@ -36,6 +40,18 @@ def test_a_failed_worker_fails_the_trial(tmp_path: Path, monkeypatch: pytest.Mon
     status = {"status": "failed", "error": "ValueError: data.hdf5: no such file"}
     assert read_json(run.trial(trial.id) / "status.json") == status
     assert (run.trial(trial.id) / "failure.txt").read_text() == TRACEBACK
+
+
+def test_a_restarted_learner_deletes_the_checkpoint_of_a_finished_trial(tmp_path: Path) -> None:
+    config, run = tiny_config(recording(tmp_path / "data.hdf5")), RunFolder(tmp_path / "run")
+    folder = run.trial(config.trial_id)
+    set_status(folder, "done", updates=30)
+    save_state(folder, {"update": torch.tensor(30)}, 1.0)
+    no_buffer: Any = None
+    identity = load_task_data(config).identity.fingerprint
+    job = LearnerJob("learner", (config.model_dump_json(),), run.address, identity, no_buffer, (), 1, False)
+    learner_loop({"job": job})
+    assert not resume_folder(folder).exists()
 
 
 @pytest.mark.parametrize(("num_workers", "kind"), [(1, DataParallelTrainer), (2, TorchTrainer)])

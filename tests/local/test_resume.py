@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from local_runs import trial_of, world_model
+from programs import load_program
 from tiny_task import DWM, recording, tiny_config
 
 from dwm_ray.config import RunConfig
@@ -16,6 +17,7 @@ from dwm_ray.local.executor import run_configs
 from dwm_ray.runs.folder import RunFolder, status_of
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.runs.storage import Storage
+from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.training import fit
 from dwm_ray.training.checkpoints import resume_folder, saved_update
 from dwm_ray.training.policy_store import load_agent
@@ -123,6 +125,29 @@ def test_states_of_single_trials_make_a_population(file: Path, tmp_path: Path) -
     for config in configs:
         assert read_rows(trial_of(config, broken) / "metrics.jsonl")[-1]["num_members"] == 2
         assert_same(config, straight, broken, exact=False)
+
+
+@pytest.mark.parametrize("which", ["trials", "world_models"])
+def test_a_process_killed_after_the_end_of_training_leaves_no_checkpoint(
+    which: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [config] = configs_of(file, "td3_bc", DWM, 1)
+    run, really = RunFolder(tmp_path / "run"), RunFolder.remove
+
+    def die(own: RunFolder, folder: Path) -> None:
+        if which in folder.parts:
+            raise Killed
+        really(own, folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "remove", die)
+        with pytest.raises(Killed):
+            learn([config], run)
+    write_json(run.config, {"profile": "laptop", "run": config.model_dump(mode="json")})
+    [left] = run.root.glob("*/*/resume")
+    assert left.parts[-3] == which
+    assert load_program("pipelines/train.py").main(["--resume", str(run.root), "--in-process"]) == 0
+    assert not list(run.root.glob("*/*/resume"))
 
 
 def test_a_broken_state_is_told_by_its_folder(file: Path, tmp_path: Path) -> None:

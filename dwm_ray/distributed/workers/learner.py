@@ -26,6 +26,7 @@ from dwm_ray.experiment.grouping import groups_of
 from dwm_ray.replay.on_policy import RolloutContext
 from dwm_ray.replay.sharing import by_stream, stream_of, stream_rings
 from dwm_ray.runs.folder import RunFolder, status_of
+from dwm_ray.training.checkpoints import remove_checkpoint
 from dwm_ray.training.fit import trained_model
 from dwm_ray.training.services import StreamRows
 from dwm_ray.training.trials import train_trials
@@ -58,6 +59,8 @@ def learner_loop(loop_config: dict[str, Any]) -> None:
     export_transfer_stats(run, f"learner-{job.name}")
     configs = [RunConfig.model_validate_json(text) for text in job.configs]
     unfinished = [config for config in configs if _is_unfinished(config, run)]
+    for config in configs:
+        remove_checkpoint(run, run.trial(config.trial_id))  # the worker before this one may have died earlier
     episodes = load_task_data(configs[0], job.data).episodes
     for group in groups_of(unfinished, run, len(configs)):
         task_data = TaskData.of(group[0], episodes)
