@@ -18,7 +18,6 @@ Precision = Literal["fp32", "bf16", "auto"]
 """'auto' is bf16 if the device has instructions for it (AVX512-BF16, AMX, a GPU since Ampere), else fp32."""
 
 
-@torch.compiler.assume_constant_result
 def product_dtype(precision: Precision, device_type: str) -> torch.dtype:
     """Return the type that products are computed in on a device ('cpu', 'cuda')."""
     if precision != "auto":

@@ -17,6 +17,7 @@ import torch
 from dwm_ray.agents.parts.noise import Noise
 from dwm_ray.agents.parts.population import MemberGenerators, Population
 from dwm_ray.cuda_graphs import Graphs, capture_on
+from dwm_ray.devices import product_dtype
 from dwm_ray.options import ExecutionConfig
 from dwm_ray.types import Metrics, Segments
 
@@ -81,6 +82,7 @@ class Compiled:
     def __init__(self, population: Population, generators: MemberGenerators) -> None:
         self._population, self._generators = population, generators
         _trace_gradients()
+        torch.compiler.assume_constant_result(product_dtype)  # not in its module, where it would import the compiler
         self._learn = torch.compile(_with_own_code(population.learn), fullgraph=True, dynamic=False)
         self.forget()
 

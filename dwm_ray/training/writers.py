@@ -11,8 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from torch.utils.tensorboard import SummaryWriter
-
 from dwm_ray.config import RunConfig
 from dwm_ray.runs.row_log import RowLog
 
@@ -83,6 +81,8 @@ class TensorBoard:
     """Event files in `tensorboard/`."""
 
     def __init__(self, folder: Path, resume_at: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # a slow import, which most processes do not need
+
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=resume_at or None)
 
     def write(self, kind: str, row: dict[str, Any]) -> None:
