@@ -89,8 +89,9 @@ def _compare(context: StudyContext, subject: Subject, options: SwapOptions) -> l
     found = []
     for agent in options.agents:
         config = _agent_config(context, subject, agent, options)
-        context.log(f"{subject.label}: {len(futures[RECORDED])} start pairs, {len(MIXES)} compositions for {agent}")
-        outcomes = [_outcome(context, config, mix, futures, options) for mix in MIXES]
+        mixes = [mix for mix in MIXES if mix.parts <= futures.keys()]
+        context.log(f"{subject.label}: {len(futures[RECORDED])} start pairs, {len(mixes)} compositions for {agent}")
+        outcomes = [_outcome(context, config, mix, futures, options) for mix in mixes]
         name = method_name(config.model_dump(mode="json"))
         found.append(Comparison(name, len(futures[RECORDED]), _parts(futures), outcomes))
     return found

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from dwm_ray.blocks.stream import end_imagined_episodes
+from dwm_ray.blocks.stream import continued
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.types import Segments, Termination, Windows
 from dwm_ray.world_models.base import WorldModel
@@ -35,6 +35,11 @@ class Mix:
     rewards: str
     ends: str
     states: str
+
+    @property
+    def parts(self) -> set[str]:
+        """Futures that the segments are composed of."""
+        return {self.rewards, self.ends, self.states}
 
     def of(self, futures: dict[str, Segments]) -> Segments:
         """Return the segments."""
@@ -64,16 +69,21 @@ def known_windows(windows: WindowSet, num_pairs: int, generator: torch.Generator
 def futures_of(
     model: WorldModel, windows: Windows, rule: Termination, discount: float, generator: torch.Generator
 ) -> dict[str, Segments]:
-    """Return the recorded and the imagined futures of the same start pairs, from windows of H + 1 states."""
+    """Return the recorded and the imagined futures of the same start pairs, from windows of H + 1 states.
+
+    Models that cannot continue from a recorded first step have no future `CONTINUED`.
+    """
     recorded = recorded_segments(windows, discount)
     order = torch.randperm(len(windows), generator=generator, device=generator.device)
 
-    def imagined(rtg: Tensor) -> Segments:
-        return end_imagined_episodes(_imagine(model, recorded, rtg, generator), rule, discount)
+    def imagined(rtg: Tensor, first_step: str) -> Segments:
+        options = {"first_step": first_step} if hasattr(model.config, "first_step") else {}
+        return _imagined(model.with_options(options), recorded, rule, discount, rtg, generator)
 
-    own = imagined(windows.rtg)
-    continued = end_imagined_episodes(_with_first_step(own, recorded), rule, discount)
-    return {RECORDED: recorded, IMAGINED: own, CONTINUED: continued, SHUFFLED: imagined(windows.rtg[order])}
+    futures = {RECORDED: recorded, IMAGINED: imagined(windows.rtg, "imagined")}
+    if hasattr(model.config, "first_step"):
+        futures[CONTINUED] = imagined(windows.rtg, "recorded")
+    return {**futures, SHUFFLED: imagined(windows.rtg[order], "imagined")}
 
 
 def recorded_segments(windows: Windows, discount: float) -> Segments:
@@ -84,25 +94,26 @@ def recorded_segments(windows: Windows, discount: float) -> Segments:
     return Segments(windows.obs, windows.act[:, :1], rew, discount * alive, 0 * rew, rew.new_zeros(len(rew)))
 
 
-def _imagine(model: WorldModel, starts: Segments, rtg: Tensor, generator: torch.Generator) -> Segments:
-    rows = torch.arange(len(starts), device=rtg.device).split(CHUNK_ROWS)
+def _imagined(
+    model: WorldModel,
+    starts: Segments,
+    rule: Termination,
+    discount: float,
+    rtg: Tensor,  # [B]
+    generator: torch.Generator,
+) -> Segments:
+    """Return segments as long as `starts`, generated in chunks."""
     parts = [
-        model.imagine(
-            starts.obs[part, 0],
-            starts.act[part, 0],
+        continued(
+            model,
+            starts[rows].prefix(1),
+            rule,
+            discount,
             policy=None,
             horizon=starts.horizon,
-            rtg=rtg[part],
+            rtg=rtg[rows],
             generator=generator,
         ).with_first_action()
-        for part in rows
+        for rows in torch.arange(len(starts), device=rtg.device).split(CHUNK_ROWS)
     ]
     return Segments.cat(parts)
-
-
-def _with_first_step(imagined: Segments, recorded: Segments) -> Segments:
-    """Return imagined segments whose first step is the recorded one; later steps do not depend on it."""
-    obs = torch.cat([imagined.obs[:, :1], recorded.obs[:, 1:2], imagined.obs[:, 2:]], 1)
-    rew = torch.cat([recorded.rew[:, :1], imagined.rew[:, 1:]], 1)
-    first = (recorded.discount[:, :1] > 0).float()
-    return replace(imagined, obs=obs, rew=rew, discount=torch.cat([first, first * (imagined.discount[:, 1:] > 0)], 1))

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from dwm_ray.report.style import INK, PALETTE, Figure, finish, panel_grid
 from dwm_ray.report.table import Cell, Table, format_score
-from dwm_ray.studies.swap_parts import MIXES, Mix
+from dwm_ray.studies.swap_parts import Mix
 
 SCORES_NOTE = (
     "Means over seeds, ± between seeds. Columns name the future that each part is taken from: recorded, imagined, "
@@ -120,7 +120,7 @@ def _figure(name: str, one: Comparison) -> Figure:
             marks = {"color": key.get_color(), "marker": key.get_marker(), "linestyle": ""}
             values.plot([getattr(outcome, attribute) for outcome in one.outcomes], range(len(one.outcomes)), **marks)
         for axes in (scores, values):
-            axes.set_yticks(range(len(MIXES)), [mix.name for mix in MIXES])
+            axes.set_yticks(range(len(one.outcomes)), [outcome.mix.name for outcome in one.outcomes])
             axes.invert_yaxis()
             axes.grid(axis="x")
         values.set_yticklabels([])

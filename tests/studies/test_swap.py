@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +21,8 @@ from dwm_ray.studies.swap_parts import (
     known_windows,
     recorded_segments,
 )
-from dwm_ray.types import DataCard, Episodes, Segments, Spaces, Windows
+from dwm_ray.types import DataCard, Episodes, Segments, Spaces, Termination, Windows
+from dwm_ray.world_models.base import FirstStepConfig, SegmentRequest, WorldModel, generated
 
 GAMMA = 0.5
 
@@ -62,15 +62,30 @@ def test_recorded_futures_end_with_their_episode() -> None:
     assert reward_sum(segments).tolist() == [2, 3.5, 3, 17, 18.5, 20]
 
 
-def imagine(obs, act, *, policy, horizon, rtg, generator):
-    """Stand at 1000 + the return-to-go with rewards of -1, without an end."""
-    states = torch.cat([obs[:, None], (1000 + rtg)[:, None, None].expand(-1, horizon, 1)], 1)
-    ones = torch.ones(len(obs), horizon)
-    return Segments(states, act[:, None], -ones, ones, 0 * ones, ones[:, 0])
+class Far(WorldModel):
+    """Stands at 1000 + the return-to-go with rewards of -1, without an end."""
+
+    Config = FirstStepConfig
+    follows_policy = False
+    sequence_length = 3
+
+    def fit_normalizers(self, episodes: Episodes) -> None: ...
+
+    def loss(self, windows: Windows, generator: torch.Generator) -> None: ...
+
+    def generate(self, request: SegmentRequest) -> Segments:
+        later = (1000 + request.rtg)[:, None, None].expand(-1, request.horizon, 1)
+        ones = torch.ones(len(later), request.horizon)
+        return generated(torch.cat([request.obs[:, None], later], 1), request.act[:, None], -ones, ones)
 
 
-def futures(rule=lambda obs: torch.zeros_like(obs[..., 0], dtype=torch.bool)) -> dict[str, Segments]:
-    return futures_of(SimpleNamespace(imagine=imagine), windows(), rule, GAMMA, torch.Generator().manual_seed(1))
+def never(obs: torch.Tensor) -> torch.Tensor:
+    return torch.zeros_like(obs[..., 0], dtype=torch.bool)
+
+
+def futures(rule: Termination = never) -> dict[str, Segments]:
+    model = Far(FirstStepConfig(), Spaces(1, 1, (-1.0,), (1.0,)))
+    return futures_of(model, windows(), rule, GAMMA, torch.Generator().manual_seed(1))
 
 
 def test_imagined_futures_have_the_own_or_a_shuffled_label() -> None:
