@@ -61,6 +61,9 @@ class CriticConfig(AgentConfig):
     """lambda of the lambda-return over imagined steps: 1 is value expansion (MVE), 0 is one-step TD."""
     penalty_weight: Annotated[float, Field(ge=0)] = 0.0
     """kappa: weight of the model's disagreement, subtracted from each imagined reward."""
+    max_penalty_ratio: Annotated[float, Field(gt=0)] | None = None
+    """Cut imagined segments before the first step whose disagreement exceeds this multiple of the batch's mean over
+    first steps, which start from recorded pairs. Targets then bootstrap from an earlier state. None cuts none."""
     imagined_expectile: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Expectile of the critic's regression on imagined targets (LEQ): below .5 it leans towards the lower ones, against
     overestimation; .5 is the squared error. Recorded rows always have the squared error."""

@@ -76,6 +76,7 @@ class CQL(Agent):
         }
 
     def learn(self, segments: Segments, generator: torch.Generator, kind: int) -> Metrics:
+        segments = self.rule.cut(segments)
         obs, act = self.start_pairs(segments)
         policy = self.actor(obs)
         actor_loss, actor_metrics = self._actor_loss(obs, policy, generator)

@@ -94,6 +94,7 @@ class DiffusionQL(Agent):
         return int(due)
 
     def learn(self, segments: Segments, generator: torch.Generator, kind: int) -> Metrics:
+        segments = self.rule.cut(segments)
         obs, act = self.start_pairs(segments)
         target, clipped = self._targets(segments, generator)
         q = self.critic(obs, act)

@@ -93,6 +93,7 @@ class IQL(Agent):
         return super().next_update_kind()
 
     def learn(self, segments: Segments, generator: Noise, kind: int) -> Metrics:
+        segments = self.rule.cut(segments)
         obs, act = self.start_pairs(segments)
         with torch.no_grad():
             next_v = self.value(self.scaling.obs(self.rule.bootstrap_obs(segments)))

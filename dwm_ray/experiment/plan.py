@@ -18,7 +18,9 @@ from dwm_ray.world_models.base import trained_options
 
 Population = Sequence[Trial]
 """Trials of one learner."""
-ABOUT_IMAGINED = ("agent.penalty_weight", "agent.imagined_expectile")
+ABOUT_PENALTIES = ("agent.penalty_weight", "agent.max_penalty_ratio")
+"""Options of agents that only rows of models with a penalty read."""
+ABOUT_IMAGINED = ("agent.imagined_expectile", *ABOUT_PENALTIES)
 """Options of agents that only imagined rows read."""
 NOT_RECORDED = (
     *(f"synthesis.{name}" for name in SynthesisConfig.model_fields if name != "horizon"),
@@ -91,7 +93,7 @@ def unread_options(base: RunConfig) -> tuple[str, ...]:
     if model is None:
         return (*NOT_RECORDED, *ABOUT_IMAGINED)
     unread = () if model.plugin.uses_rtg else ("synthesis.target_rtg",)
-    return unread if model.has_penalty else (*unread, "agent.penalty_weight")
+    return unread if model.has_penalty else (*unread, *ABOUT_PENALTIES)
 
 
 def with_required(run: RunConfig, sweep: SweepConfig, profile: Profile) -> RunConfig:

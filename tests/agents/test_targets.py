@@ -108,6 +108,20 @@ def test_penalties_lower_targets_also_where_no_reward_is_negative() -> None:
     assert clipped.item() == 0.25
 
 
+def test_golden_cut_before_the_first_uncertain_step() -> None:
+    rows = replace(segments(4, 3), source=torch.tensor([1.0, 1.0, 2.0, 0.0]))
+    penalty = [[1.0, 2.0, 1.0], [2.0, 4.1, 0.0], [3.0, 1.0, 4.1], [0.0, 9.0, 9.0]]  # mean over imagined first steps: 2
+    rows = replace(rows, penalty=torch.tensor(penalty))
+    cut = rule(max_penalty_ratio=2.0).cut(rows)
+    for row, steps in enumerate((3, 1, 2, 1)):
+        expected = rows[row : row + 1].prefix(steps).padded(3)
+        for name in ("obs", "rew", "discount", "penalty"):
+            assert torch.equal(getattr(cut, name)[row], getattr(expected, name)[0]), (row, name)
+    assert rule().cut(rows) is rows
+    population = rule(max_penalty_ratio=2.0).cut(rows.map(lambda part: torch.stack([part, part])))
+    assert torch.equal(population.obs[1], cut.obs)
+
+
 def test_shift_changes_every_reward_but_those_of_padding() -> None:
     stats = replace(STATS, rew_min=0.0, rew_max=1.0)
     shifted = TargetRule.of(CriticConfig(), stats, 0.9, reward_scale=2.0, reward_shift=-1.0)

@@ -126,6 +126,13 @@ def test_lower_expectile_lowers_q_of_imagined_rows_only(name: str) -> None:
 
 
 @with_critic
+def test_uncertain_steps_are_cut(name: str) -> None:
+    rows = replace(batch(), next_act=None)
+    cut, short = build(name, max_penalty_ratio=1e-9), build(name)
+    assert learned(cut, rows) == learned(short, rows.prefix(1).padded(3))
+
+
+@with_critic
 def test_absurd_targets_are_clipped_and_counted(name: str) -> None:
     rows = batch()
     rows.rew.fill_(1e6)

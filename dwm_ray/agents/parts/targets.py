@@ -9,7 +9,7 @@ product and a sum.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -54,6 +54,7 @@ class TargetRule:
     reward_shift: float
     low: float
     high: float
+    max_penalty_ratio: float | None
 
     @staticmethod
     def of(
@@ -68,8 +69,37 @@ class TargetRule:
         if config.target_clip == "data":
             low, high = target_range(stats, discount, reward_shift)
         low = -torch.inf if config.penalty_weight > 0 else low
-        scaled = (low * reward_scale, high * reward_scale)
-        return TargetRule(config.return_lambda, config.penalty_weight, reward_scale, reward_shift, *scaled)
+        return TargetRule(
+            lam=config.return_lambda,
+            penalty_weight=config.penalty_weight,
+            reward_scale=reward_scale,
+            reward_shift=reward_shift,
+            low=low * reward_scale,
+            high=high * reward_scale,
+            max_penalty_ratio=config.max_penalty_ratio,
+        )
+
+    def cut(self, segments: Segments) -> Segments:
+        """Return segments without the steps from the first uncertain one on (`CriticConfig.max_penalty_ratio`).
+
+        The first step always remains. A cut segment is padded as by `Segments.padded`. The idea of a horizon that ends
+        where the model disagrees more than on the data is Neubay's (arXiv 2512.04341).
+        """
+        if self.max_penalty_ratio is None:
+            return segments
+        penalty, imagined = segments.penalty, segments.source > 0
+        mean = (penalty[..., 0] * imagined).sum(-1) / imagined.sum(-1).clamp(min=1)
+        is_high = penalty[..., 1:] > self.max_penalty_ratio * mean[..., None, None]
+        is_first = torch.ones_like(penalty[..., :1], dtype=torch.bool)
+        stays = torch.cat([is_first, is_high.cumsum(-1) == 0], -1)  # [..., B, H]
+        last = torch.arange(segments.horizon + 1, device=penalty.device).minimum(stays.sum(-1, keepdim=True))
+        return replace(
+            segments,
+            obs=segments.obs.gather(-2, last.unsqueeze(-1).expand_as(segments.obs)),
+            rew=segments.rew.masked_fill(~stays, 0.0),
+            discount=segments.discount.masked_fill(~stays, 1.0),
+            penalty=penalty.masked_fill(~stays, 0.0),
+        )
 
     def bootstrap_obs(self, segments: Segments) -> Tensor:
         """Return the raw states [..., B * N, O] whose values are needed: the last (N = 1) if lambda is 1, else all."""

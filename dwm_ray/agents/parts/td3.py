@@ -70,6 +70,7 @@ class TD3(Agent):
         return normal_like(states.new_empty(*states.shape[:-1], self.spaces.act_size), generator)
 
     def learn(self, segments: Segments, generator: Noise, kind: int) -> Metrics:
+        segments = self.rule.cut(segments)
         obs, act = self.start_pairs(segments)
         target, clipped = self._targets(segments, generator)
         q = self.critic(obs, act)
