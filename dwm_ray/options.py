@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveFraction = Annotated[float, Field(gt=0, le=1)]
@@ -98,15 +99,40 @@ class DataConfig(Frozen):
     """Fraction of episodes (at least one) that is held out from world-model training to measure the model's error."""
 
 
+TargetKind = Literal["absolute", "quantile", "factor"]
+
+
+def parse_target(target: float | str) -> tuple[TargetKind, float]:
+    """Return kind and value of a `target_rtg`; 'own' is a factor of 1. Raise ValueError for other words."""
+    word = str(target)
+    if word == "own":
+        return "factor", 1.0
+    kinds: dict[str, TargetKind] = {"q": "quantile", "x": "factor"}
+    kind = kinds.get(word[:1], "absolute")
+    try:
+        value = float(word if kind == "absolute" else word[1:])
+    except ValueError:
+        value = math.nan
+    low, high = {"absolute": (-math.inf, math.inf), "quantile": (0, 1), "factor": (0, math.inf)}[kind]
+    if not (low <= value <= high and math.isfinite(value)):
+        raise ValueError(f"{word!r} is no target; expected a number, own, a quantile (q0.9) or a factor (x1.2)")
+    return kind, value
+
+
+def _checked_target(target: float | str) -> float | str:
+    kind, value = parse_target(target)
+    return value if kind == "absolute" else target
+
+
 class SynthesisConfig(Frozen):
     """Generation of imagined segments."""
 
     horizon: PositiveInt = 5
     """H: imagined steps in a target, or recorded ones with recorded futures. A stream holds the longest segments of its
     model and serves every H below T."""
-    target_rtg: float = 0.5
-    """Return-to-go that segments are conditioned on, in units of the task's scale. Values at or above the maximum of
-    the data are optimistic."""
+    target_rtg: Annotated[float | str, AfterValidator(_checked_target)] = 0.5
+    """Return-to-go that segments are conditioned on. A number is in units of the task's scale. own: the label of each
+    start pair. x1.2: that label, raised by 20 % of its size. q0.9: the .9 quantile of all labels."""
     num_segments: PositiveInt = 1_000_000
     """Segments in the stream. Start pairs repeat, in a new order, after all have been used once."""
     block_rows: PositiveInt = 4096
@@ -125,6 +151,16 @@ class SynthesisConfig(Frozen):
     """Policy versions whose rows stay in the learner's buffer (16 in DyDiff's public code)."""
     max_staleness: Annotated[int, Field(ge=0)] = 1
     """Versions that the newest rows may lag behind the policy. At 0, learner and samplers wait for each other."""
+
+    @property
+    def planned_rtg(self) -> float:
+        """Return-to-go of plans from new states, which have no label; raise ValueError if it is not a number."""
+        if isinstance(self.target_rtg, str):
+            raise ValueError(
+                f"synthesis.target_rtg: {self.target_rtg} is relative to the data, and an agent that plans starts from "
+                "new states; expected a number"
+            )
+        return self.target_rtg
 
 
 class ReplayConfig(Frozen):

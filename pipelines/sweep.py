@@ -66,6 +66,8 @@ def main(argv: list[str] | None = None) -> int:
     remaining = unfinished(plan.trials, run)
     announce(console, plan, len(remaining), max_members)
     by_optuna = sweep.search == "optuna"
+    searched = bases_of(sweep, config, profile, given) if by_optuna else []
+    session.announce_targets(console, task_data, [*(trial.config for trial in plan.trials), *searched])
     expected = len(plan.trials) + (sweep.num_samples if by_optuna else 0)
     with session.resumable(console, run, "pipelines/sweep.py"):
         if remaining or by_optuna:
@@ -73,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
                 if remaining:
                     chosen.run(remaining, max_members, sweep)
                 if by_optuna:
-                    chosen.search(plan, sweep, bases_of(sweep, config, profile, given), profile)
+                    chosen.search(plan, sweep, searched, profile)
     write_json(run.sweep, {**(read_json(run.sweep) or {}), "dropped": dict(plan.dropped)})
     results = session.conclude(console, run, seconds())
     return 0 if any(trial["status"] == "done" for trial in results["trials"]) else 1

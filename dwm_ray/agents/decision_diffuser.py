@@ -41,12 +41,13 @@ class DecisionDiffuserConfig(AgentConfig):
 
     @classmethod
     def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
-        """Return the world model's option that plans need."""
-        return {"world_model.condition_on_action": False}
+        """Return the options that plans need: no action condition, and a return-to-go for states without a label."""
+        return {"world_model.condition_on_action": False, "synthesis.target_rtg": 0.5}
 
     def check(self, run: RunOptions) -> None:
         """Raise ValueError if the world model is conditioned on the action, which is unknown when planning."""
         super().check(run)
+        _ = run.synthesis.planned_rtg  # raises for a target that new states do not have
         given = "none" if run.world_model is None else run.world_model.plugin_name()
         steps = run.world_model is not None and run.world_model.plugin.follows_policy
         if steps or getattr(run.world_model, "condition_on_action", True):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from dwm_ray.blocks.block_files import Run, write_block
 from dwm_ray.blocks.graphed import CudaGraphSampler
@@ -19,12 +20,24 @@ MAX_GRAPHED_STREAMS = 4
 """Streams whose CUDA graphs a process retains, each with the memory that generating one block needs."""
 
 
+Targets = Callable[[StreamSpec, WorldModel], float | Tensor]
+"""Return-to-go of a stream's start pairs; see `blocks.stream.generate_block`."""
+
+
 class BlockGenerator:
     """Generator of blocks from recorded start pairs, on the device of the pairs."""
 
     def __init__(
-        self, run: Run, starts: Segments, rule: Termination, micro_batching: MicroBatching, cuda_graphs: bool = False
+        self,
+        run: Run,
+        starts: Segments,
+        rule: Termination,
+        micro_batching: MicroBatching,
+        cuda_graphs: bool = False,
+        targets: Targets | None = None,
     ) -> None:
+        """Generate from `starts`; `targets` is needed by streams whose return-to-go depends on the data."""
+        self._targets = targets
         self._run, self._starts, self._rule, self._micro_batching = run, starts, rule, micro_batching
         self._cuda_graphs = cuda_graphs
         self._graphed: dict[str, CudaGraphSampler] = {}
@@ -38,8 +51,10 @@ class BlockGenerator:
             Fused rows [rows, width], and {rows, shape, seconds, cpu_s, oom_splits}. The costs include `model()`.
         """
         clock, splits = Clock(), self._micro_batching.num_splits
-        sampler = self._micro_batching.wrap(self._sampler(spec, model().with_options(spec.sampling)))
-        segments = generate_block(spec, index, sampler, self._starts, self._rule)
+        loaded = model()
+        sampler = self._micro_batching.wrap(self._sampler(spec, loaded.with_options(spec.sampling)))
+        rtg = None if self._targets is None else self._targets(spec, loaded)
+        segments = generate_block(spec, index, sampler, self._starts, self._rule, rtg)
         shape = SegmentShape.of(segments)
         rows = shape.fuse(segments).cpu().numpy()
         write_block(self._run, spec, index, rows, shape)

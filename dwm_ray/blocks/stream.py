@@ -28,7 +28,7 @@ class StreamSpec:
     """Fingerprint of the trained world model."""
     sampling: dict[str, Any]
     """Options of the model that affect sampling only (guidance, steps, temperature, ...)."""
-    target_rtg: float
+    target_rtg: float | str
     discount: float
     num_segments: int
     block_rows: int
@@ -123,7 +123,12 @@ def continued(
 
 
 def generate_block(
-    spec: StreamSpec, index: int, model: SegmentSampler, starts: Segments, rule: Termination
+    spec: StreamSpec,
+    index: int,
+    model: SegmentSampler,
+    starts: Segments,
+    rule: Termination,
+    rtg: float | Tensor | None = None,
 ) -> Segments:
     """Generate block `index` of a stream: segments of the model's maximum horizon from its start pairs.
 
@@ -133,9 +138,11 @@ def generate_block(
         model: World model on the device of `starts`.
         starts: Recorded transitions, whose first states and actions are the start pairs.
         rule: Termination rule of the task.
+        rtg: Return-to-go of all start pairs or of each [N] (`TaskData.start_targets`); default: the stream's number.
     """
     device = starts.rew.device
     rows = start_rows(spec, index, len(starts)).to(device)
+    rtg = _number(spec.target_rtg) if rtg is None else rtg
     return continued(
         model,
         starts[rows],
@@ -143,6 +150,12 @@ def generate_block(
         spec.discount,
         policy=None,
         horizon=model.max_horizon,
-        rtg=spec.target_rtg,
+        rtg=rtg[rows] if isinstance(rtg, Tensor) else rtg,
         generator=spec.generator(index, device),
     )
+
+
+def _number(target: float | str) -> float:
+    if isinstance(target, str):
+        raise ValueError(f"rtg: missing, and the target {target} depends on the data; expected targets of start pairs")
+    return target

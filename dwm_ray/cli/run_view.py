@@ -117,7 +117,7 @@ def _streams_table(streams: list[StreamState]) -> Table:
     for stream in streams:
         table.add_row(
             stream.folder.name,
-            NOTHING if stream.spec is None else f"{stream.spec.target_rtg:g}",
+            NOTHING if stream.spec is None else str(stream.spec.target_rtg),
             "complete" if stream.complete else "growing",
             f"{stream.blocks}" if stream.spec is None else f"{stream.blocks} of {stream.spec.num_blocks}",
             *_progress(stream_phase(stream)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from dwm_ray.cli.command_line import parse
 from dwm_ray.cli.execution import require_ray
 from dwm_ray.config import RunConfig
 from dwm_ray.data.summary import data_summary, summary_text
+from dwm_ray.data.targets import labels_text, outside
 from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.experiment.profiles import Profile
 from dwm_ray.report.collect import collect_results
@@ -98,6 +99,22 @@ def announce(console: Console, run: RunFolder, task_data: TaskData, record: dict
     console.print(f"profile: {record['profile']}; run folder: {run.root}", highlight=False, soft_wrap=True)
     if run.storage:
         console.print(f"storage: {run.address}", highlight=False, soft_wrap=True)
+
+
+def announce_targets(console: Console, task_data: TaskData, configs: Iterable[RunConfig]) -> None:
+    """Print the range of the return-to-go labels of world models that use them, and the targets outside of it."""
+    found: dict[str, set[float | str]] = {}
+    for config in configs:
+        model, target = config.world_model, config.synthesis.target_rtg
+        if model is not None and model.plugin.uses_rtg:
+            labels = task_data.start_labels(config.training.discount, model)
+            targets = found.setdefault(labels_text(labels, task_data.task.rtg_scale), set())
+            targets |= {target} if outside(target, labels) else set()
+    for text, targets in found.items():
+        console.print(text, highlight=False)
+        if targets:
+            words = ", ".join(map(str, sorted(targets, key=str)))
+            console.print(f"synthesis.target_rtg {words}: outside of these labels", style="yellow", highlight=False)
 
 
 def options(command: type[Command], words: Sequence[str], description: str) -> tuple[Command, RunConfig, Profile]:

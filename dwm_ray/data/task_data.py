@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from dwm_ray.data.load import load_episodes
 from dwm_ray.data.split import rows_of, split_numbers
 from dwm_ray.data.statistics import data_stats
+from dwm_ray.data.targets import relative_targets, start_labels
 from dwm_ray.data.transitions import real_segments
 from dwm_ray.data.windows import RtgKind, WindowSet
-from dwm_ray.options import RunOptions
+from dwm_ray.options import PluginConfig, RunOptions
 from dwm_ray.tasks.table import TaskSpec, task_for
 from dwm_ray.types import DataStats, Episodes, Segments
 
@@ -45,6 +48,19 @@ class TaskData:
         """Return all recorded transitions as segments of length 1, cached per process: do not modify them."""
         return real_segments(self.episodes, discount, device)
 
+    def start_labels(self, discount: float, model: PluginConfig | None) -> np.ndarray:
+        """Return the return-to-go labels [N] of `start_pairs` for a world model, cached per process."""
+        kind, length = _labels_of(model), getattr(model, "sequence_length", 1)
+        return start_labels(self.episodes, discount, self.task.rtg_scale, kind, length)
+
+    def start_targets(
+        self, target: float | str, discount: float, model: PluginConfig | None, device: torch.device
+    ) -> float | Tensor:
+        """Return the return-to-go of a `synthesis.target_rtg`: a number, or one per row [N] of `start_pairs`."""
+        if isinstance(target, float):
+            return target
+        return relative_targets(target, self.start_labels(discount, model), device)
+
 
 @dataclass(frozen=True)
 class DataIdentity:
@@ -67,9 +83,13 @@ def load_task_data(config: RunOptions, expect: str | None = None) -> TaskData:
 
 def all_windows(config: RunOptions, task_data: TaskData, length: int, device: torch.device) -> WindowSet:
     """Return all windows of `length` states, with the return-to-go labels of the run's world model."""
-    kind: RtgKind = getattr(config.world_model, "rtg_kind", "episode")
-    scale = task_data.task.rtg_scale
+    kind, scale = _labels_of(config.world_model), task_data.task.rtg_scale
     return WindowSet(task_data.episodes, length, config.training.discount, scale, kind, device)
+
+
+def _labels_of(model: PluginConfig | None) -> RtgKind:
+    """Return the kind of return-to-go labels that a world model is trained with."""
+    return getattr(model, "rtg_kind", "episode")
 
 
 def window_sets(

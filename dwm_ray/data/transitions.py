@@ -27,7 +27,7 @@ def fused_rows(
     observation is left out unless it terminated, because no value follows a termination. `with_next_act` adds
     `Segments.next_act`.
     """
-    usable = torch.from_numpy(_usable(episodes))
+    usable = torch.from_numpy(usable_rows(episodes))
     obs, next_obs, act = (torch.from_numpy(x)[usable] for x in (episodes.obs, episodes.next_obs, episodes.act))
     rew, terminated = (torch.from_numpy(x)[usable].unsqueeze(1) for x in (episodes.rew, episodes.terminated))
     segments = Segments(
@@ -50,15 +50,15 @@ def last_steps(episodes: Episodes, device: torch.device) -> tuple[Tensor, int]:
     Steps are [N] int64 on `device`, rows of `fused_rows`, computed once per process: do not modify them. A future ends
     with its episode, or before a row that is left out.
     """
-    rows = np.flatnonzero(_usable(episodes))
+    rows = np.flatnonzero(usable_rows(episodes))
     is_last = np.append(np.diff(rows) > 1, True) | (episodes.terminated | episodes.truncated)[rows]
     ends = np.flatnonzero(is_last)
     lengths = np.diff(ends, prepend=-1)
     return torch.from_numpy(np.repeat(ends, lengths)).to(device), int(lengths.max())
 
 
-def _usable(episodes: Episodes) -> np.ndarray:
-    """Return the mask [N] of rows whose next state is known or does not matter."""
+def usable_rows(episodes: Episodes) -> np.ndarray:
+    """Return the mask [N] of the rows that are transitions: their next state is known or does not matter."""
     return episodes.known_next | episodes.terminated
 
 

@@ -44,7 +44,7 @@ class WindowSet:
             raise ValueError(f"sequence_length: is {sequence_length}; expected at least 1")
         if rtg_scale <= 0:
             raise ValueError(f"rtg_scale: is {rtg_scale}; expected a positive number")
-        rtg = _window_rtg(episodes, sequence_length, discount, rtg_kind) / rtg_scale
+        rtg = window_rtg(episodes, sequence_length, discount, rtg_kind) / rtg_scale
         table, places = _state_table(episodes)
         self._parts = (episodes.spaces.obs_size, episodes.spaces.act_size, 1, 1)
         self._table = torch.from_numpy(table).to(device)
@@ -117,7 +117,7 @@ def _state_table(episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
     return table, places
 
 
-def _window_rtg(episodes: Episodes, length: int, discount: float, kind: RtgKind) -> np.ndarray:
+def window_rtg(episodes: Episodes, length: int, discount: float, kind: RtgKind) -> np.ndarray:
     """Return the return-to-go of each row [N] (float64), to the end of its episode or of its window."""
     rtg = return_to_go(episodes, discount).astype(np.float64)
     if kind == "episode":

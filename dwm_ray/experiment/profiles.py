@@ -24,7 +24,7 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "laptop": {
         "synthesis": {
             "num_segments": 100_000,
-            "target_rtg": 0.5,
+            "target_rtg": "own",
             "horizon": 5,
             "kept_versions": 4,
             "rollout_shards": 1,

@@ -40,7 +40,9 @@ def read_stream(
     spec, rings = stream_of(configs[0], task_data), stream_rings(configs, task_data, device)
     starts = task_data.start_pairs(spec.discount, device)
     graphs = configs[0].execution.sampler_cuda_graphs
-    generator = BlockGenerator(run.shared, starts, task_data.task.termination, MicroBatching(), graphs)
+    rtg = task_data.start_targets(spec.target_rtg, spec.discount, model.config, device)
+    rule = task_data.task.termination
+    generator = BlockGenerator(run.shared, starts, rule, MicroBatching(), graphs, lambda spec, model: rtg)
     stream = LocalStream(run, spec, lambda index: generator.generate(spec, index, lambda: model))
     stream.read(list(rings.values()), [config.trial_id for config in configs])
     return {key: ring.ring for key, ring in rings.items()}

@@ -74,8 +74,11 @@ class Ring:
         self._evicted_sampled += self._was_sampled[place].sum()
         self._was_sampled[place] = False
 
-    def gather_into(self, out: Tensor, generator: torch.Generator, padding: Padding | None = None) -> None:
-        """Fill `out` [B, width], sampled uniformly with replacement, optionally padded; raise ValueError if empty."""
+    def gather_into(self, out: Tensor, generator: torch.Generator, padding: Padding | None = None) -> Tensor:
+        """Fill `out` [B, width], sampled uniformly with replacement, optionally padded, and return the row numbers [B].
+
+        Raises ValueError if the ring is empty.
+        """
         with self._lock:
             if self.size == 0:
                 raise ValueError("ring: is empty; expected rows to sample from")
@@ -86,6 +89,7 @@ class Ring:
                 padding.write(self._rows.index_select(0, index), out)
             if self._count_sampled:
                 self._was_sampled.index_fill_(0, index, True)
+        return index
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Segments:
         """Sample a batch uniformly with replacement."""

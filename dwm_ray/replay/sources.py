@@ -53,6 +53,12 @@ def selection(config: RunConfig) -> Selection:
     return Selection(cls(config.filter), config.synthesis.horizon, model.makes_transitions)
 
 
+def start_targets(config: RunConfig, task_data: TaskData, device: torch.device) -> float | Tensor:
+    """Return the return-to-go of a run's start pairs: a number, or one per recorded transition [N]."""
+    target, discount = config.synthesis.target_rtg, config.training.discount
+    return task_data.start_targets(target, discount, config.world_model, device)
+
+
 def real_ring(config: RunConfig, task_data: TaskData, device: torch.device) -> Ring:
     """Return the recorded transitions as a ring of segments of length 1 on `device`."""
     with_next_act = config.agent.plugin.uses_next_act
@@ -109,24 +115,28 @@ class InlineSource(BatchSource):
         agent: Agent,
         rule: Termination,
         generator: torch.Generator,
+        rtg: float | Tensor,
     ) -> None:
-        """Sample the noise of policy and model from `generator`."""
+        """Sample the noise of policy and model from `generator`; `rtg` is that of `start_targets`."""
         self._model, self._agent, self._rule, self._generator = model, agent, rule, generator
-        self._horizon, self._rtg = config.synthesis.horizon, config.synthesis.target_rtg
+        self._horizon, self._rtg = config.synthesis.horizon, rtg
         self._discount = config.training.discount
         self.batch_size, self.device = config.training.batch_size, real.device
         self.shape = real.shape.padded(self._horizon)
         self._num_real = num_real(config.replay.real_ratio, self.batch_size)
-        self._starts = Mixture(real, None, 1.0, self.batch_size)
+        self._real = real
 
     def sample_into(self, rows: Tensor, generator: torch.Generator) -> None:
         """Fill `rows` [B, width]: `real_ratio` of them as recorded, the others continued by the model."""
-        recorded = self._starts.next_batch(generator)
-        imagined = self._continued(recorded[self._num_real :]).with_first_action()
+        fused = torch.empty(self.batch_size, self._real.shape.width, device=self.device)
+        index = self._real.gather_into(fused, generator)
+        recorded = self._real.shape.split(fused)
+        rtg = self._rtg[index[self._num_real :]] if isinstance(self._rtg, Tensor) else self._rtg
+        imagined = self._continued(recorded[self._num_real :], rtg).with_first_action()
         rows[: self._num_real] = self.shape.fuse(recorded[: self._num_real].padded(self._horizon))
         rows[self._num_real :] = self.shape.fuse(imagined)
 
-    def _continued(self, starts: Segments) -> Segments:
+    def _continued(self, starts: Segments, rtg: float | Tensor) -> Segments:
         return continued(
             self._model,
             starts,
@@ -134,6 +144,6 @@ class InlineSource(BatchSource):
             self._discount,
             policy=lambda obs, step: self._agent.explore(obs, self._generator),
             horizon=self._horizon,
-            rtg=self._rtg,
+            rtg=rtg,
             generator=self._generator,
         )

@@ -12,7 +12,7 @@ from dwm_ray.blocks.stream import StreamSpec, generate_block
 from dwm_ray.config import RunConfig
 from dwm_ray.evaluation.flops import count_flops
 from dwm_ray.local.compatibility import untrained_learner
-from dwm_ray.replay.sources import source_kind
+from dwm_ray.replay.sources import source_kind, start_targets
 from dwm_ray.studies.base import StudyContext
 from dwm_ray.studies.meter import Reading, read, timed
 from dwm_ray.training.fit import world_model_trainer
@@ -71,8 +71,9 @@ def _generate_part(context: StudyContext, config: RunConfig, model: WorldModel, 
     spec = StreamSpec.of(_short(config, bursts), model_fingerprint(config, context.task_data.identity))
     starts = context.task_data.start_pairs(config.training.discount, context.device)
     sampler, rule = model.with_options(spec.sampling), context.task_data.task.termination
+    targets = start_targets(config, context.task_data, context.device)
     reading = read(
-        lambda: generate_block(spec, 0, sampler, starts, rule), bursts.segments, bursts.repeats, context.device
+        lambda: generate_block(spec, 0, sampler, starts, rule, targets), bursts.segments, bursts.repeats, context.device
     )
     return _part(GENERATE, "segment", config.synthesis.num_segments, reading)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from dwm_ray.blocks.stream import continued
 from dwm_ray.config import RunConfig
 from dwm_ray.evaluation.clone import BehaviourClone
-from dwm_ray.replay.sources import selection
+from dwm_ray.replay.sources import selection, start_targets
 from dwm_ray.studies.base import StudyContext
 from dwm_ray.studies.meter import timed
 from dwm_ray.types import Segments
@@ -54,6 +54,7 @@ def stream_statistics(
     generator = context.generator(seed)
     starts = context.task_data.start_pairs(config.training.discount, context.device)
     rows = torch.randint(len(starts), (num_segments,), generator=generator, device=context.device)
+    targets = start_targets(config, context.task_data, context.device)
     pairs, found = starts[rows], list[Segments]()
 
     def sample() -> None:
@@ -64,7 +65,7 @@ def stream_statistics(
             config.training.discount,
             policy=(lambda states, step: clone.sample(states, generator)) if model.follows_policy else None,
             horizon=min(config.synthesis.horizon, model.max_horizon),
-            rtg=config.synthesis.target_rtg,
+            rtg=targets[rows] if isinstance(targets, Tensor) else targets,
             generator=generator,
         )
         found.append(segments)

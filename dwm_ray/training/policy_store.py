@@ -45,7 +45,7 @@ def load_agent(folder: Path, device: torch.device) -> tuple[Agent, dict[str, Any
         spaces = Spaces(**meta["spaces"])
         agent: Agent = config.agent.plugin(config.agent, spaces, _stats(meta["stats"]), config.training)
         if agent.plans:
-            agent.attach(_untrained_model(config, spaces), config.synthesis.target_rtg)
+            agent.attach(_untrained_model(config, spaces), config.synthesis.planned_rtg)
         agent.to(device).load_state_dict(tensors)
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
         raise ValueError(f"{folder}: the agent does not fit this version ({one_line(error)})") from error

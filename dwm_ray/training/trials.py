@@ -20,7 +20,7 @@ from dwm_ray.replay.recorded import recorded_sources
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.sharing import ring_key
 from dwm_ray.replay.source import BatchSource
-from dwm_ray.replay.sources import InlineSource, mixture, real_ring, selection, source_kind
+from dwm_ray.replay.sources import InlineSource, mixture, real_ring, selection, source_kind, start_targets
 from dwm_ray.runs.clock import Clock
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.training.checkpoints import remove_checkpoint
@@ -77,7 +77,7 @@ def ready_agent(config: RunConfig, task_data: TaskData, services: Services, devi
     """Build the run's agent and attach its world model if it plans."""
     agent = new_agent(config, task_data, device)
     if agent.plans:
-        agent.attach(services.world_model(config), config.synthesis.target_rtg)
+        agent.attach(services.world_model(config), config.synthesis.planned_rtg)
     return agent
 
 
@@ -86,10 +86,11 @@ def policy_source(
 ) -> BatchSource:
     """Build the batch source of a run whose world model follows the policy."""
     model, rule = services.world_model(config), task_data.task.termination
+    targets = start_targets(config, task_data, real.device)
     if source_kind(config) == "inline":
-        return InlineSource(config, real, model, agent, rule, generator)
+        return InlineSource(config, real, model, agent, rule, generator, targets)
     starts = task_data.start_pairs(config.training.discount, real.device)
-    context = RolloutContext(model, starts, rule, selection(config))
+    context = RolloutContext(model, starts, rule, selection(config), targets)
     return OnPolicySource(config, real, services.rollouts(config, context), agent)
 
 

@@ -192,3 +192,14 @@ def test_blocks_continue_from_recorded_first_steps_which_the_rule_does_not_judge
         later = segments.obs[row, 2:, 0] >= 3
         expected = 0.9 * torch.cumprod((later & bool(pairs.discount[number])).float(), 0)
         torch.testing.assert_close(segments.discount[row, 1:], expected)
+
+
+def test_each_start_pair_has_its_own_return_to_go() -> None:
+    """The toy's reward is the return-to-go."""
+    pairs, targets = starts(), torch.linspace(-1, 1, 7)[:, None]
+    stream = replace(spec(num_segments=14, block_rows=5), target_rtg="own")
+    for index in range(stream.num_blocks):
+        rew = generate_block(stream, index, walk(), pairs, never, targets).rew
+        torch.testing.assert_close(rew, targets[start_rows(stream, index, 7)].expand(-1, 3))
+    with pytest.raises(ValueError, match="rtg: missing, and the target own depends on the data; expected targets"):
+        generate_block(stream, 0, walk(), pairs, never)

@@ -133,3 +133,12 @@ def test_published_settings_are_those_of_the_agents_papers() -> None:
         run = run_config("published", "none", agent)
         assert (run.training.num_updates, run.training.batch_size) == (1_000_000, batch)
         assert run.agent == run_config("paper", "none", agent).agent
+
+
+def test_targets_relative_to_the_data_are_for_recorded_start_pairs() -> None:
+    assert run_config("laptop", "dwm").synthesis.target_rtg == "own"
+    assert run_config("paper", "dwm").synthesis.target_rtg == 0.5
+    plans = run_config("laptop", "dwm", "decision_diffuser")
+    assert plans.synthesis.target_rtg == 0.5
+    with pytest.raises(ValueError, match=r"synthesis.target_rtg: q0.9 is relative to the data.*expected a number"):
+        plans.with_values({"synthesis.target_rtg": "q0.9"})

@@ -53,7 +53,7 @@ def test_random_points_differ_by_seed() -> None:
 
 def test_a_grid_runs_every_point_with_every_agent_and_each_agent_alone() -> None:
     plan = plan_of(dimensions=("horizon", "target_rtg"))
-    per_agent = [{"horizon": h, "target_rtg": g, "seed": 0} for h in (3, 5) for g in (0.3, 0.5)]
+    per_agent = [{"horizon": h, "target_rtg": g, "seed": 0} for h in (3, 5) for g in ("own", "x1.1")]
     assert len(plan.trials) == 2 * (4 + 1)
     for agent in ("td3_bc", "iql"):
         mine = [trial for trial in plan.trials if trial.config.agent.plugin_name() == agent]

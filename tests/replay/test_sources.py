@@ -12,8 +12,10 @@ from torch import Tensor
 
 from dwm_ray.agents.parts.build import new_agent
 from dwm_ray.data.task_data import TaskData, load_task_data
-from dwm_ray.replay.sources import InlineSource, mixture, real_ring
+from dwm_ray.replay.sources import InlineSource, mixture, real_ring, start_targets
 from dwm_ray.types import Segments, Termination
+from dwm_ray.world_models.base import SegmentRequest
+from dwm_ray.world_models.one_step import OneStep
 from dwm_ray.world_models.parts.build import new_model
 
 CPU = torch.device("cpu")
@@ -34,7 +36,8 @@ def batch(file: Path, rule: Termination | None = None, seed: int = 0, **options:
     agent, model = new_agent(config, task_data, CPU), new_model(config, task_data, CPU)
     generator = torch.Generator().manual_seed(seed)
     rule = rule or task_data.task.termination
-    return InlineSource(config, real_ring(config, task_data, CPU), model, agent, rule, generator).next_batch(generator)
+    real, targets = real_ring(config, task_data, CPU), start_targets(config, task_data, CPU)
+    return InlineSource(config, real, model, agent, rule, generator, targets).next_batch(generator)
 
 
 @pytest.mark.parametrize(("ratio", "num_real"), [(0.0, 0), (0.25, 4), (0.5, 8), (1.0, 16)])
@@ -73,3 +76,23 @@ def test_without_imagined_rows_a_mixture_is_the_recording(file: Path) -> None:
     drawn = mixture(config, real_ring(config, task_data, CPU), None).next_batch(torch.Generator())
     assert drawn.source.tolist() == [0.0] * 16
     assert drawn.horizon == 1
+
+
+def test_each_imagined_row_has_the_label_of_its_start_pair(file: Path) -> None:
+    config = tiny_config(file, ONE_STEP, **{"replay.real_ratio": 0.25, "synthesis.target_rtg": "own"})
+    task_data = load_task_data(config)
+    targets, requested = start_targets(config, task_data, CPU), list[Tensor]()
+    agent, model = new_agent(config, task_data, CPU), new_model(config, task_data, CPU)
+
+    def generate(request: SegmentRequest) -> Segments:
+        requested.append(request.rtg)
+        return OneStep.generate(model, request)  # type: ignore[arg-type]
+
+    model.generate = generate  # type: ignore[method-assign]
+    generator = torch.Generator().manual_seed(0)
+    real = real_ring(config, task_data, CPU)
+    batch = InlineSource(config, real, model, agent, always, generator, targets).next_batch(generator)
+    rows = torch.from_numpy(task_data.episodes.obs)
+    first = [int((rows == start).all(1).nonzero()[0]) for start in batch.obs[4:, 0]]
+    assert isinstance(targets, Tensor)
+    assert torch.equal(requested[0], targets[first])

@@ -25,6 +25,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.experiment.grouping import stackable_agents
 from dwm_ray.registry import find
 from dwm_ray.replay.source import BatchSource
+from dwm_ray.replay.sources import start_targets
 from dwm_ray.training import learner as training
 
 UPDATES_PER_CALL = 20
@@ -130,9 +131,10 @@ def generate(setup: BenchmarkSetup, config: RunConfig) -> Call:
     learning, model, starts = stream(setup, config), setup.model(config), setup.starts(config)
     rows = round(config.synthesis.num_segments / config.training.num_updates * UPDATES_PER_CALL)
     spec = StreamSpec.of(config.with_values({"synthesis.block_rows": rows}), "benchmark")
+    targets = start_targets(config, setup.task_data, setup.device)
 
     def call() -> None:
-        generate_block(spec, 0, model, starts, setup.task_data.task.termination)
+        generate_block(spec, 0, model, starts, setup.task_data.task.termination, targets)
         learning()
 
     return call

@@ -8,6 +8,7 @@ from functools import cache, partial
 from typing import Annotated, ClassVar
 
 import tyro
+from torch import Tensor
 
 from dwm_ray.benchmarks.dwm_variants import DEFAULT, Size, Variant, baseline_of, dtype_of, model_values, with_form
 from dwm_ray.benchmarks.measure import Call, Workload
@@ -15,6 +16,7 @@ from dwm_ray.benchmarks.setup import BenchmarkSetup
 from dwm_ray.blocks.graphed import CudaGraphSampler
 from dwm_ray.cuda_graphs import WARM_UPS
 from dwm_ray.evaluation.flops import count_flops
+from dwm_ray.replay.sources import start_targets
 
 COUNTED = 2
 """Segments that are sampled once to count operations."""
@@ -64,7 +66,8 @@ def sampling(setup: BenchmarkSetup, size: Size, batch: int, variant: Variant, gr
     model, generator = with_form(setup.model(config), variant).requires_grad_(False), setup.generator()
     starts = setup.starts(config)[:batch]
     obs, act = starts.obs[:, 0], starts.act[:, 0]
-    horizon, rtg = model.max_horizon, config.synthesis.target_rtg
+    targets, horizon = start_targets(config, setup.task_data, setup.device), model.max_horizon
+    rtg = targets[:batch] if isinstance(targets, Tensor) else targets
     sampler = CudaGraphSampler(model, batch) if graphed else model
     return lambda: sampler.imagine(obs, act, policy=None, horizon=horizon, rtg=rtg, generator=generator)
 

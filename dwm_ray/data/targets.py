@@ -1,0 +1,45 @@
+"""Return-to-go that segments are conditioned on, absolute or relative to the labels of the data."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dwm_ray.data.transitions import usable_rows
+from dwm_ray.data.windows import RtgKind, window_rtg
+from dwm_ray.options import parse_target
+from dwm_ray.types import Episodes
+
+
+@lru_cache(maxsize=4)
+def start_labels(episodes: Episodes, discount: float, scale: float, kind: RtgKind, length: int) -> np.ndarray:
+    """Return the return-to-go labels [N] float32 of the rows of `fused_rows`, in units of `scale`, once per process."""
+    labels = window_rtg(episodes, length, discount, kind)[usable_rows(episodes)] / scale
+    return labels.astype(np.float32)
+
+
+def relative_targets(target: float | str, labels: np.ndarray, device: torch.device) -> float | Tensor:
+    """Return a target of `synthesis.target_rtg` as a number, or as one per label [N] on `device`.
+
+    A factor f gives label + (f - 1) |label|, so that f > 1 is optimistic for labels of either sign.
+    """
+    kind, value = parse_target(target)
+    if kind == "absolute":
+        return value
+    if kind == "quantile":
+        return float(np.quantile(labels, value))
+    return torch.from_numpy(labels + np.float32(value - 1) * np.abs(labels)).to(device)
+
+
+def labels_text(labels: np.ndarray, scale: float) -> str:
+    """Return the range of labels as text."""
+    low, middle, high = np.quantile(labels, (0, 0.5, 1))
+    return f"return-to-go labels {low:.3g} to {high:.3g}, median {middle:.3g} (in units of {scale:.4g})"
+
+
+def outside(target: float | str, labels: np.ndarray) -> bool:
+    """Return whether a target is a number outside the range of the labels."""
+    return isinstance(target, float) and not labels.min() <= target <= labels.max()
