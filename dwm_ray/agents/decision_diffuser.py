@@ -42,7 +42,12 @@ class DecisionDiffuserConfig(AgentConfig):
     @classmethod
     def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
         """Return the options that plans need: no action condition, and a return-to-go for states without a label."""
-        return {"world_model.condition_on_action": False, "synthesis.target_rtg": 0.5}
+        return {
+            "world_model.condition_on_action": False,
+            "world_model.first_model": "diffusion",
+            "world_model.given_first": 0.0,
+            "synthesis.target_rtg": 0.5,
+        }
 
     def check(self, run: RunOptions) -> None:
         """Raise ValueError if the world model is conditioned on the action, which is unknown when planning."""

@@ -40,7 +40,7 @@ class _ReferenceEncoder(nn.Module):
 
     def forward(self, step: Tensor, condition: Condition) -> Tensor:
         rtg = self.rtg_mlp(condition.rtg[:, None]) * condition.has_rtg[:, None]
-        return torch.cat([self.step_mlp(self.features[step]), rtg, self.act_mlp(condition.act)], 1)
+        return torch.cat([self.step_mlp(self.features[step]), rtg, self.act_mlp(condition.numbers)], 1)
 
 
 class ReferenceUNet(nn.Module):

@@ -108,34 +108,37 @@ class TemporalUNet(nn.Module):
 
 
 class MLPBlock(nn.Module):
-    """Residual block h + W2 mish(W1 LayerNorm(h) + We embedding)."""
+    """Residual block h + W2 mish(W1 LayerNorm(h)), the identity at first."""
 
-    def __init__(self, width: int, hidden: int, embedding_size: int) -> None:
+    def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.expand = nn.Linear(width, hidden)
-        self.condition = nn.Linear(embedding_size, hidden)
         self.mish = Mish()
         self.contract = nn.Linear(hidden, width)
+        nn.init.zeros_(self.contract.weight)
+        nn.init.zeros_(self.contract.bias)
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        return x + self.contract(self.mish(self.expand(self.norm(x)) + self.condition(embedding)))
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.contract(self.mish(self.expand(self.norm(x))))
 
 
 class ResidualMLP(nn.Module):
-    """Residual blocks of `dim * multipliers[i]` hidden units; the first size is also the width of the trunk."""
+    """Residual blocks of `dim * multipliers[i]` hidden units; the first size is also the width of the trunk.
+
+    The embedding of the condition stands beside the flattened window at the input, and beside the trunk at the output.
+    """
 
     def __init__(self, length: int, size: int, encoder: Encoder, dim: int, multipliers: Sequence[int]) -> None:
         super().__init__()
         width = dim * multipliers[0]
         self.encoder = encoder
-        self.enter = nn.Linear(length * size, width)
-        self.blocks = nn.ModuleList(MLPBlock(width, dim * multiplier, encoder.size) for multiplier in multipliers)
-        self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, length * size))
+        self.enter = nn.Linear(length * size + encoder.size, width)
+        self.blocks = nn.Sequential(*(MLPBlock(width, dim * multiplier) for multiplier in multipliers))
+        self.norm = nn.LayerNorm(width)
+        self.leave = nn.Linear(width + encoder.size, length * size)
 
     def forward(self, x: Tensor, level: Tensor, condition: Any) -> Tensor:
-        embedding = mish(self.encoder(level, condition))
-        hidden = self.enter(x.flatten(1))
-        for block in self.blocks:
-            hidden = block(hidden, embedding)
-        return self.leave(hidden).view_as(x)
+        embedding = self.encoder(level, condition)
+        hidden = self.blocks(self.enter(torch.cat([x.flatten(1), embedding], 1)))
+        return self.leave(torch.cat([self.norm(hidden), embedding], 1)).view_as(x)

@@ -31,9 +31,9 @@ Estimate = Callable[[Tensor, float], Tensor]
 """(x [B, ...], sigma) -> estimate of the clean sample, same shape."""
 
 
-def karras_levels(num_steps: int, sigma_max: float = SIGMA_MAX) -> list[float]:
-    """Return N levels from `sigma_max` to `SIGMA_MIN`, dense at the low end, followed by 0."""
-    high, low = sigma_max ** (1 / RHO), min(SIGMA_MIN, sigma_max) ** (1 / RHO)
+def karras_levels(num_steps: int, sigma_max: float = SIGMA_MAX, sigma_min: float = SIGMA_MIN) -> list[float]:
+    """Return N levels from `sigma_max` to `sigma_min`, dense at the low end, followed by 0."""
+    high, low = sigma_max ** (1 / RHO), min(sigma_min, sigma_max) ** (1 / RHO)
     fractions = [i / max(num_steps - 1, 1) for i in range(num_steps)]
     return [*((high + fraction * (low - high)) ** RHO for fraction in fractions), 0.0]
 
@@ -121,10 +121,13 @@ class Multistep:
     """
 
     levels: list[float]
+    temperature: float = 1.0
+    """Scale of the noise in the start."""
 
     def sample(self, estimate: Estimate, impose: Impose, start: Tensor, generator: torch.Generator) -> Tensor:
         """Sample as `Heun.sample` does."""
-        x, earlier, last_stride = impose(start + self.levels[0] * noise_like(start, generator)), None, 0.0
+        noise = self.levels[0] * self.temperature * noise_like(start, generator)
+        x, earlier, last_stride = impose(start + noise), None, 0.0
         for sigma, following in pairwise(self.levels):
             clean = estimate(x, sigma)
             if following == 0:
@@ -142,9 +145,11 @@ class EDM:
 
     preconditioning: Preconditioning
     solver: Heun | Multistep
+    log_mean: float = LOG_MEAN
+    log_std: float = LOG_STD
 
     def training_levels(self, batch: int, generator: torch.Generator) -> Tensor:
-        return (LOG_MEAN + LOG_STD * torch.randn(batch, generator=generator, device=generator.device)).exp()
+        return (self.log_mean + self.log_std * torch.randn(batch, generator=generator, device=generator.device)).exp()
 
     def add_noise(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
         return clean + per_row(level, clean) * noise

@@ -23,6 +23,8 @@ class Flow:
     """N: steps of the solver."""
     heun: bool = False
     """Use Heun's method, 2 N - 1 network calls; otherwise Euler's, N calls."""
+    temperature: float = 1.0
+    """Scale of the noise in the start."""
 
     def training_levels(self, batch: int, generator: torch.Generator) -> Tensor:
         return torch.rand(batch, generator=generator, device=generator.device)
@@ -45,7 +47,7 @@ class Flow:
             return network(x, torch.full((len(x),), 2 * time - 1, device=x.device))
 
         impose = imposer(given)
-        x = impose(torch.randn(shape, generator=generator, device=generator.device))
+        x = impose(self.temperature * torch.randn(shape, generator=generator, device=generator.device))
         for time, following in pairwise(1 - i / self.solver_steps for i in range(self.solver_steps + 1)):
             slope = velocity(x, time)
             moved = impose(x + (following - time) * slope)

@@ -14,6 +14,7 @@ solver_steps 10) is affordable. Difference: the inverse models share the generat
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -21,7 +22,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dwm_ray.data.normalizers import CDFNormalizer
 from dwm_ray.devices import reduced
 from dwm_ray.options import PositiveInt
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
@@ -78,12 +78,15 @@ class DAWM(WorldModel):
             self.inverse = InverseDynamics(spaces, config.inverse_members, config.inverse_width, config.inverse_dropout)
 
     @property
-    def state_normalizer(self) -> CDFNormalizer:
+    def state_normalizer(self) -> Callable[[Tensor], Tensor] | None:
         return self.dwm.state_normalizer
 
     def fit_normalizers(self, episodes: Episodes) -> None:
         self.dwm.fit_normalizers(episodes)
         self.inverse.fit_normalizers(episodes)
+
+    def finish(self, holdout: Windows) -> None:
+        self.dwm.finish(holdout)
 
     def loss(self, windows: Windows, generator: torch.Generator) -> tuple[Tensor, Metrics]:
         """Return the sum of both losses; the inverse dynamics learn from each window's first transition."""

@@ -1,39 +1,61 @@
 """DWM: Diffusion World Model (arXiv 2402.03570).
 
 p(r_t, s_{t+1}, r_{t+1}, ..., s_{t+T-1}, r_{t+T-1} | s_t, a_t, return-to-go): one diffusion sample is a whole segment.
-Layout: a window x [B, T, O + 1] (`window_layout`) in which s_t is given. Process: DDPM. Network: a temporal U-Net
-conditioned on a_t and the return-to-go, which is dropped at random in training for classifier-free guidance. States are
-normalised by their empirical CDF, rewards and actions by their range.
+Layout: a window x [B, T, O + 1] (`window_layout`) in which s_t is given, in the units of `window_units`. Process: DDPM,
+EDM or flow matching. Network: a temporal U-Net or an MLP, conditioned on a_t and the return-to-go, which is dropped at
+random in training for classifier-free guidance.
+
+The defaults are the paper's: states by their empirical CDF, DDPM that predicts noise, a U-Net. The preset `small` is
+ours: changes since s_t, EDM, an MLP, the errors of all entries weighted alike on a logarithmic scale, and windows whose
+first step is given, so that segments continue from the recorded s_{t+1} (`first_step`).
 
 If several segments are sampled per pair (DWM-PQL), the reward is their mean and the penalty of a step the largest
-squared distance between two segments' (reward, next state). The distance is in the units of the network, where each
-entry spans [-1, 1], so that no dimension dominates.
+squared distance between two segments' (reward, next state). The distance is in the units of the network, so that no
+dimension dominates.
 
 Differences: padded entries at an episode's end carry no loss (unspecified in the paper); `continuation` learns
-terminations, which the paper does not model; `prediction="sample"` predicts the clean window instead of the noise;
-`denoiser="mlp"` and half precision are for small machines.
+terminations, which the paper does not model.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from dwm_ray.data.normalizers import CDFNormalizer, MinMaxNormalizer
+from dwm_ray.data.normalizers import MinMaxNormalizer
 from dwm_ray.devices import product_dtype
-from dwm_ray.diffusion.conditioning import Condition, ConditionEncoder, StepEncoder
+from dwm_ray.diffusion.conditioning import (
+    Condition,
+    ConditionEncoder,
+    Encoder,
+    LevelEncoder,
+    NumberEncoder,
+    StepEncoder,
+)
 from dwm_ray.diffusion.ddpm import DDPM, DDPMStride, alpha_bars, strided_jumps
+from dwm_ray.diffusion.edm import EDM, Multistep, Preconditioning, karras_levels
 from dwm_ray.diffusion.fast.unet import has_inference_form, inference_form
+from dwm_ray.diffusion.flow import Flow
 from dwm_ray.diffusion.guidance import conditioned
-from dwm_ray.diffusion.process import Network, per_row
+from dwm_ray.diffusion.process import Given, Network, Process, per_row
 from dwm_ray.options import PositiveInt, RunOptions
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
-from dwm_ray.world_models.base import SegmentRequest, WorldModel, generated, masked_mean, seeded
+from dwm_ray.world_models.base import SegmentRequest, WorldModel, generated, log_mean, masked_mean, seeded
 from dwm_ray.world_models.parts.ensemble import largest_distance
+from dwm_ray.world_models.parts.first_step import FirstStep
 from dwm_ray.world_models.parts.options import WindowModelConfig
 from dwm_ray.world_models.parts.window_layout import WindowLayout
+from dwm_ray.world_models.parts.window_units import window_units
+
+SIGMA_MIN, SIGMA_MAX = 0.02, 20.0
+"""Noise levels of EDM's solver. Three network calls cannot use a wider range."""
+LOG_MEAN, LOG_STD = -0.6, 1.4
+"""Mean and deviation of the logarithm of EDM's noise levels in training, for entries of unit scale."""
 
 
 class DWMConfig(WindowModelConfig):
@@ -54,6 +76,11 @@ class DWMConfig(WindowModelConfig):
 
     def check(self, run: RunOptions) -> None:
         super().check(run)
+        if not self.condition_on_action and self.first_model == "regression":
+            raise ValueError(
+                "world_model.first_model: regression predicts the first step from the action, and "
+                "world_model.condition_on_action is False; expected diffusion"
+            )
         if not self.condition_on_action and not run.agent.plugin.plans:
             raise ValueError(
                 f"world_model.condition_on_action: False is for agents that plan, which {run.agent.plugin_name()} does "
@@ -78,49 +105,85 @@ class DWM(WorldModel):
 
     def __init__(self, config: DWMConfig, spaces: Spaces) -> None:
         super().__init__(config, spaces)
-        self.obs_normalizer = CDFNormalizer(spaces.obs_size)
+        self.units = window_units(config.states, spaces, config.sequence_length)
         self.act_normalizer = MinMaxNormalizer(spaces.act_size)
-        self.rew_normalizer = MinMaxNormalizer(1)
         self.layout = WindowLayout(config.sequence_length, spaces.obs_size, config.continuation == "on")
         with seeded(config.seed):
-            encoder = ConditionEncoder(StepEncoder(config.dim, config.diffusion_steps), spaces.act_size)
-            self.denoiser = config.build_denoiser(self.layout.shape[1], encoder)
+            self.denoiser = config.build_denoiser(self.layout.shape[1], self._encoder())
+            self.first = FirstStep(spaces, 2 * config.dim) if config.first_model == "regression" else None
         self.register_buffer("signal", alpha_bars(config.schedule, config.diffusion_steps), persistent=False)
 
+    def _encoder(self) -> Encoder:
+        config, act_size = self.config, self.spaces.act_size
+        if not config.knows_given_entries:
+            return ConditionEncoder(self._level_encoder(config.dim), act_size)
+        kind = ConditionEncoder if config.denoiser == "unet" else NumberEncoder
+        size = config.dim if config.denoiser == "unet" else config.dim // 4  # numbers stand beside it unembedded
+        return kind(self._level_encoder(size), act_size + self.layout.num_first_entries + 1)
+
+    def _level_encoder(self, size: int) -> StepEncoder | LevelEncoder:
+        return StepEncoder(size, self.config.diffusion_steps) if self.config.process == "ddpm" else LevelEncoder(size)
+
     @property
-    def process(self) -> DDPM:
-        """DDPM with the configured solver."""
+    def process(self) -> Process:
+        """The configured process with its solver."""
         config = self.config
+        if config.process == "flow":
+            return Flow(config.solver_steps, temperature=config.temperature)
+        if config.process == "edm":
+            levels = karras_levels(config.solver_steps, SIGMA_MAX, SIGMA_MIN)
+            solver = Multistep(levels, config.temperature)
+            return EDM(Preconditioning(sigma_data=self.units.std), solver, LOG_MEAN, LOG_STD)
         jumps = strided_jumps(config.schedule, config.diffusion_steps, config.solver_steps)
         return DDPM(self.signal, DDPMStride(jumps, config.temperature), config.prediction)
 
     @property
-    def state_normalizer(self) -> CDFNormalizer:
-        return self.obs_normalizer
+    def state_normalizer(self) -> Callable[[Tensor], Tensor] | None:
+        return self.units.state_normalizer
 
     def fit_normalizers(self, episodes: Episodes) -> None:
-        self.obs_normalizer.fit(episodes.obs)
+        self.units.fit(episodes)
         self.act_normalizer.fit(episodes.act)
-        self.rew_normalizer.fit(episodes.rew[:, None])
+        if self.first is not None:
+            self.first.fit(episodes)
 
     def loss(self, windows: Windows, generator: torch.Generator) -> tuple[Tensor, Metrics]:
-        states = self.obs_normalizer(windows.obs) if windows.scaled is None else windows.scaled
-        clean = self.layout.join(states, self.rew_normalizer(windows.rew[..., None]), windows.terminated)
+        clean = self.layout.join(*self.units.encode(windows.obs, windows.rew, windows.scaled), windows.terminated)
         level, has_rtg, noise = self._noise(clean, generator)
-        process, given = self.process, self.layout.given(states[:, 0])
+        given = self.layout.continued(clean, self._has_first(windows, generator))
+        process = self.process
         noisy = given.impose(process.add_noise(clean, noise, level))
-        condition = self._condition(windows.act[:, 0], windows.rtg, has_rtg)
+        condition = self._condition(windows.act[:, 0], windows.rtg, has_rtg, given)
         network = conditioned(self.denoiser, condition, self.config.training_precision)
         error = process.squared_error(network, noisy, level, clean, noise, given)
         error = per_row(process.weight(level), error) * error
-        mask = self.layout.learned(windows)
-        loss = masked_mean(error, mask)
-        rew_loss = masked_mean(self.layout.rew(error), self.layout.rew(mask))
-        return loss, {"loss": loss.detach(), "rew_loss": rew_loss.detach()}
+        mask = self.layout.learned(windows) & ~given.mask
+        loss = log_mean(error, mask) if self.config.entry_weights == "log" else masked_mean(error, mask)
+        metrics = {"rew_loss": masked_mean(self.layout.rew(error), self.layout.rew(mask)).detach()}
+        if self.first is not None:
+            first_loss = self.first.loss(windows)
+            loss, metrics["first_loss"] = loss + first_loss, first_loss.detach()
+        return loss, {"loss": loss.detach(), **metrics}
 
-    def _condition(self, act: Tensor, rtg: Tensor, has_rtg: Tensor) -> Condition:
-        unit = self.act_normalizer(act)
-        return Condition(unit if self.config.condition_on_action else torch.zeros_like(unit), rtg, has_rtg)
+    def finish(self, holdout: Windows) -> None:
+        if self.first is not None:
+            self.first.calibrate(holdout)
+
+    def _has_first(self, windows: Windows, generator: torch.Generator) -> Tensor:
+        """Choose the windows [B] whose first step is given, among those in which it is recorded."""
+        if self.config.given_first == 0:
+            return torch.zeros_like(windows.obs_mask[:, 0])
+        chance = torch.rand(len(windows), generator=generator, device=windows.rtg.device)
+        return (chance < self.config.given_first) & windows.obs_mask[:, 1]
+
+    def _condition(self, act: Tensor, rtg: Tensor, has_rtg: Tensor, given: Given) -> Condition:
+        numbers = self.act_normalizer(act)
+        if not self.config.condition_on_action:
+            numbers = torch.zeros_like(numbers)
+        if self.config.knows_given_entries:
+            has_first = given.mask[:, 1, :1].expand(len(act), 1).to(numbers.dtype)
+            numbers = torch.cat([numbers, self.layout.first_entries(given), has_first], 1)
+        return Condition(numbers, rtg, has_rtg)
 
     def _noise(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Sample the level and the condition dropout of each row, and the noise of each entry."""
@@ -129,13 +192,17 @@ class DWM(WorldModel):
         return level, has_rtg, torch.randn(clean.shape, generator=generator, device=clean.device)
 
     def generate(self, request: SegmentRequest) -> Segments:
-        obs, act, horizon = request.obs, request.act, request.horizon
-        windows = self._sample(obs, act, request.rtg, request.generator)
-        later = self.obs_normalizer.inverse(self.layout.obs(windows[:, 0, 1 : horizon + 1]))
+        if request.first is None and self.first is not None:
+            first = self.first.imagine(request.obs, request.act, self.config.temperature, request.generator)
+            request = replace(request, first=first)
+        windows = self._sample(request)
+        obs, rew = self.units.decode(self.layout.obs(windows), self.layout.rew(windows), request.obs)
+        horizon = request.horizon
+        known = request.obs[:, None] if request.first is None else request.first.obs  # exact, without the units
         return generated(
-            obs=torch.cat([obs[:, None], later], 1),
-            act=act[:, None],
-            rew=self.rew_normalizer.inverse(self.layout.rew(windows[:, :, :horizon])).squeeze(-1).mean(1),
+            obs=torch.cat([known, obs[:, 0, known.shape[1] : horizon + 1]], 1),
+            act=request.act[:, None],
+            rew=rew[:, :, :horizon].mean(1),
             discount=self.layout.discount(windows[:, 0, :horizon]),
             penalty=self._disagreement(windows)[:, :horizon],
         )
@@ -147,14 +214,26 @@ class DWM(WorldModel):
         members = steps.permute(1, 0, 2, 3).reshape(many, batch * horizon, size)
         return largest_distance(members).view(batch, horizon)
 
-    def _sample(self, obs: Tensor, act: Tensor, rtg: Tensor, generator: torch.Generator) -> Tensor:
+    def _sample(self, request: SegmentRequest) -> Tensor:
         """Sample normalised windows [B, m, T, D]."""
-        num_pairs, num_segments = len(obs), self.config.segments_per_pair
-        obs, act, rtg = (part.repeat_interleave(num_segments, 0) for part in (obs, act, rtg))
-        network = self._sampling_network(self._condition(act, rtg, torch.ones_like(rtg, dtype=torch.bool)))
-        given = self.layout.given(self.obs_normalizer(obs))
-        windows = self.process.sample(network, (len(obs), *self.layout.shape), given, generator)
-        return windows.unflatten(0, (num_pairs, num_segments))
+        num_segments = self.config.segments_per_pair
+        act, rtg = (part.repeat_interleave(num_segments, 0) for part in (request.act, request.rtg))
+        given = self._given(request)
+        given = Given(*(part.repeat_interleave(num_segments, 0) for part in (given.mask, given.values)))
+        has_rtg = torch.ones_like(rtg, dtype=torch.bool)
+        network = self._sampling_network(self._condition(act, rtg, has_rtg, given))
+        windows = self.process.sample(network, (len(act), *self.layout.shape), given, request.generator)
+        return windows.unflatten(0, (len(request.obs), num_segments))
+
+    def _given(self, request: SegmentRequest) -> Given:
+        """Return s_t and, if it is known, the first step as the given entries of windows [B, T, D]."""
+        obs, rew = request.obs[:, None], request.obs.new_zeros(len(request.obs), 1)
+        if request.first is not None:
+            obs, rew = request.first.obs, F.pad(request.first.rew, (0, 1))
+        known = self.layout.join(*self.units.encode(obs, rew), torch.zeros_like(rew, dtype=torch.bool))
+        window = F.pad(known, (0, 0, 0, self.layout.length - known.shape[1]))
+        has_first = torch.full((len(obs),), request.first is not None, device=obs.device)
+        return self.layout.continued(window, has_first)
 
     def _sampling_network(self, condition: Condition) -> Network:
         """Return the guided network, in its inference form if there is one for this device."""

@@ -69,7 +69,7 @@ def test_loss_ignores_given_and_padded_entries(prediction: str) -> None:
     model.denoiser = spy = Spy()
     model.loss(masked, generator())[0].backward()
     learned = (spy.out.grad != 0).any(0)
-    assert torch.equal(spy.seen[:, 0, :-1], model.obs_normalizer(batch.obs[:, 0]))
+    assert torch.equal(spy.seen[:, 0, :-1], model.units.obs(batch.obs[:, 0]))
     assert torch.equal(learned[:, :-1], torch.tensor([False, True, True, False])[:, None].expand(-1, 3))
     assert torch.equal(learned[:, -1], torch.tensor([True, True, False, False]))
 
@@ -92,9 +92,9 @@ def test_a_perfect_noise_network_gives_back_the_window() -> None:
     model.denoiser = Oracle()
     obs, act = starts()
     segments = model.imagine(obs, act, policy=None, horizon=3, rtg=0.5, generator=generator())
-    expected = model.obs_normalizer.inverse(truth[1:, :-1]).expand(16, -1, -1)
+    expected = model.units.obs.inverse(truth[1:, :-1]).expand(16, -1, -1)
     torch.testing.assert_close(segments.obs[:, 1:], expected, atol=1e-2, rtol=0)
-    expected_rew = model.rew_normalizer.inverse(truth[:3, -1:]).squeeze(-1).expand(16, -1)
+    expected_rew = model.units.rew.inverse(truth[:3, -1:]).squeeze(-1).expand(16, -1)
     torch.testing.assert_close(segments.rew, expected_rew, atol=1e-2, rtol=0)
 
 

@@ -12,6 +12,7 @@ from dwm_ray.diffusion.conditioning import Condition
 from dwm_ray.diffusion.denoisers import TemporalUNet
 from dwm_ray.types import Windows
 from dwm_ray.world_models import dwm
+from dwm_ray.world_models.base import SegmentRequest
 from dwm_ray.world_models.dwm import DWM
 
 TINY = {"dim": 8, "multipliers": (1, 2), "sequence_length": 4}
@@ -19,6 +20,10 @@ TINY = {"dim": 8, "multipliers": (1, 2), "sequence_length": 4}
 
 def build(**options: object) -> DWM:
     return fitted(DWM, {**TINY, **options})
+
+
+def request(obs: Tensor, act: Tensor) -> SegmentRequest:
+    return SegmentRequest(obs, act, None, 3, torch.full((len(obs),), 0.5), generator())
 
 
 def test_loss_and_segments_golden() -> None:
@@ -32,18 +37,18 @@ def test_loss_and_segments_golden() -> None:
 
 def test_weights_of_models_saved_before_have_their_place() -> None:
     names = {name.split(".")[0] for name in build().state_dict()}
-    assert names == {"obs_normalizer", "act_normalizer", "rew_normalizer", "denoiser"}
+    assert names == {"units", "act_normalizer", "denoiser"}
 
 
 def test_several_segments_a_pair_golden() -> None:
     """Rewards are their mean, states the first one's, penalties the largest squared distance in normalised units."""
     model = build(segments_per_pair=3)
     sampled = torch.rand(2, 3, 4, 4, generator=generator()) * 2 - 1  # [pair, segment, position, (3 states, reward)]
-    model._sample = lambda obs, act, rtg, generator: sampled  # type: ignore[method-assign]
+    model._sample = lambda request: sampled  # type: ignore[method-assign]
     obs, act = starts(2)
     segments = model.imagine(obs, act, policy=None, horizon=2, rtg=0.5, generator=generator())
-    torch.testing.assert_close(segments.obs[:, 1:], model.obs_normalizer.inverse(sampled[:, 0, 1:3, :3]))
-    rewards = torch.stack([model.rew_normalizer.inverse(sampled[:, i, :2, 3:]).squeeze(-1) for i in range(3)])
+    torch.testing.assert_close(segments.obs[:, 1:], model.units.obs.inverse(sampled[:, 0, 1:3, :3]))
+    rewards = torch.stack([model.units.rew.inverse(sampled[:, i, :2, 3:]).squeeze(-1) for i in range(3)])
     torch.testing.assert_close(segments.rew, rewards.mean(0))
     for pair in range(2):
         for step in range(2):
@@ -54,7 +59,7 @@ def test_several_segments_a_pair_golden() -> None:
 
 def test_segments_of_one_pair_start_alike_and_differ_later() -> None:
     obs, act = starts(3)
-    sampled = build(segments_per_pair=4)._sample(obs, act, torch.full((3,), 0.5), generator())
+    sampled = build(segments_per_pair=4)._sample(request(obs, act))
     assert sampled.shape == (3, 4, 4, 4)
     assert torch.equal(sampled[:, 0, 0, :-1], sampled[:, 3, 0, :-1])
     assert not torch.allclose(sampled[:, 0, 1:], sampled[:, 3, 1:])
@@ -99,7 +104,7 @@ def test_a_window_that_ends_sets_the_discount() -> None:
     obs, act = starts(2)
     segments = model.imagine(obs, act, policy=None, horizon=3, rtg=0.5, generator=generator())
     assert torch.equal(segments.discount, torch.tensor([[1.0, 0.0, 0.0]]).expand(2, -1))
-    torch.testing.assert_close(segments.obs[:, 1:], model.obs_normalizer.inverse(truth[1:, :3]).expand(2, -1, -1))
+    torch.testing.assert_close(segments.obs[:, 1:], model.units.obs.inverse(truth[1:, :3]).expand(2, -1, -1))
 
 
 @pytest.mark.parametrize(("continuation", "size"), [("auto", 4), ("off", 4), ("on", 5)])
@@ -111,7 +116,7 @@ def test_continuation_adds_a_channel_that_loss_reaches(continuation: str, size: 
         model.loss(replace(batch, terminated=flags), generator())[0].item()
         for flags in (torch.zeros_like(ended), ended)
     )
-    assert model._sample(*starts(2), torch.zeros(2), generator()).shape[-1] == size
+    assert model._sample(request(*starts(2))).shape[-1] == size
     assert (calm != terminating) is (continuation == "on")
 
 

@@ -78,8 +78,8 @@ def test_start_pairs_determine_the_number_of_rows_only() -> None:
 def test_loss_golden_and_masked() -> None:
     """Against plain loops; rows without a recorded next state carry no loss."""
     model, batch = build(), windows(6)
-    nn.init.zeros_(model.denoiser.leave[-1].weight)
-    nn.init.zeros_(model.denoiser.leave[-1].bias)  # the network says 0: the clean row is taken to be c_skip x
+    nn.init.zeros_(model.denoiser.leave.weight)
+    nn.init.zeros_(model.denoiser.leave.bias)  # the network says 0: the clean row is taken to be c_skip x
     obs_mask = torch.ones(6, 2).bool()
     obs_mask[4:, 1] = False
     loss, _ = model.loss(replace(batch, obs_mask=obs_mask), generator())

@@ -90,7 +90,7 @@ class InferenceUNet:
         """
         _, rtg, act = self._weight.chunk(3, 1)
         shown = mish(self._encoder.rtg_mlp(condition.rtg[:, None])) * condition.has_rtg[:, None]
-        hidden = mish(self._encoder.act_mlp(condition.act))
+        hidden = mish(self._encoder.act_mlp(condition.numbers))
         chunks = []
         for rtg_rows, act_rows in zip(shown.split(CHUNK), hidden.split(CHUNK), strict=True):
             rows = len(act_rows)

@@ -13,6 +13,9 @@ from dwm_ray.diffusion.denoisers import Denoiser, DenoiserKind, ResidualMLP, Tem
 from dwm_ray.options import Fraction, PositiveInt
 from dwm_ray.world_models.base import FirstStepConfig, WorldModelConfig
 from dwm_ray.world_models.parts.termination import ContinuationConfig
+from dwm_ray.world_models.parts.window_units import Units
+
+ProcessKind = Literal["ddpm", "edm", "flow"]
 
 
 class PrecisionConfig(WorldModelConfig):
@@ -68,18 +71,33 @@ class WindowModelConfig(DenoiserConfig, FirstStepConfig, ContinuationConfig):
         "sampling_precision",
     }
 
+    states: Units = "absolute"
+    """Units of the states in a window: their empirical CDF (paper), or standardised changes since s_t, which are more
+    accurate in the first steps."""
+    process: ProcessKind = "ddpm"
+    """Diffusion process: DDPM with K steps (paper), EDM, or flow matching."""
+    entry_weights: Literal["equal", "log"] = "equal"
+    """Weights of a window's entries in the loss. 'log' is the mean logarithm of the entries' errors: what can be
+    predicted precisely is then learned precisely."""
+    first_model: Literal["diffusion", "regression"] = "diffusion"
+    """Model of the first step where it is not recorded: the diffusion itself (paper), or a regression on the start pair
+    that learns from every step of the windows. The diffusion continues from its prediction, so set given_first."""
+    given_first: Fraction = 0.0
+    """Fraction of training windows in which the first step is given, so that the model learns to continue from a
+    recorded first step (see first_step)."""
     diffusion_steps: PositiveInt = 5
-    """K: noise levels in training."""
+    """K: noise levels in training, of DDPM."""
     schedule: Schedule = "cosine"
-    """Noise schedule over the diffusion steps."""
+    """Noise schedule over the diffusion steps, of DDPM."""
     prediction: Prediction = "noise"
-    """Output of the network: the noise (paper), or the clean window, which is more stable in very few steps."""
+    """Output of the network with DDPM: the noise (paper), or the clean window, which is more stable in very few
+    steps."""
     rtg_kind: Literal["episode", "window"] = "episode"
     """Return-to-go labels sum rewards to the end of the episode, or of the window (the paper's algorithm 17)."""
     condition_dropout: Fraction = 0.25
     """Fraction of training windows whose return-to-go is dropped."""
     solver_steps: PositiveInt = 3
-    """N: network calls per segment; the error grows below K/2."""
+    """N: network calls per segment. With DDPM, the error grows below K/2."""
     guidance_scale: Annotated[float, Field(ge=0)] = 1.2
     """w: 1 is plain conditioning; larger values follow the return-to-go more closely."""
     temperature: Annotated[float, Field(ge=0)] = 0.5
@@ -87,29 +105,44 @@ class WindowModelConfig(DenoiserConfig, FirstStepConfig, ContinuationConfig):
 
     @classmethod
     def small(cls) -> dict[str, Any]:
-        """Train an MLP that predicts the clean window, chosen on 50 000 halfcheetah transitions.
-
-        Held-out squared error in CDF units, mean over seven steps, after about 70 s on one core: this MLP .091, the
-        same predicting noise .125, a U-Net of dim 32 predicting samples .102. After 8000 updates the held-out loss no
-        longer falls.
-        """
+        """Return the options chosen by `pipelines/study.py ablation`; see docs/results.md."""
         return {
             "denoiser": "mlp",
-            "prediction": "sample",
             "first_step": "recorded",
+            "states": "change",
+            "process": "edm",
+            "entry_weights": "log",
+            "first_model": "regression",
+            "given_first": 1.0,
             "dim": 128,
             "multipliers": (4, 4, 4),
-            "num_updates": 6000,
-            "batch_size": 256,
+            "num_updates": 4000,
+            "batch_size": 128,
             "learning_rate": 1e-3,
-            "final_learning_rate": 0.05,
+            "final_learning_rate": 0.02,
+            "guidance_scale": 1.0,
             "training_precision": "auto",
             "sampling_precision": "auto",
         }
 
     @model_validator(mode="after")
+    def _first_step_is_learned(self) -> Self:
+        expected = self.given_first > 0 if self.first_model == "regression" else self.given_first < 1
+        if not expected:
+            raise ValueError(
+                f"given_first: {self.given_first:g} does not fit first_model {self.first_model}; expected more than 0 "
+                "with regression, which the diffusion continues, and less than 1 with diffusion, which learns the step"
+            )
+        return self
+
+    @property
+    def knows_given_entries(self) -> bool:
+        """Whether the network's condition contains the given entries; the paper's U-Net sees them in x only."""
+        return self.denoiser == "mlp" or self.given_first > 0
+
+    @model_validator(mode="after")
     def _few_steps(self) -> Self:
-        if self.solver_steps > self.diffusion_steps:
+        if self.process == "ddpm" and self.solver_steps > self.diffusion_steps:
             raise ValueError(
                 f"solver_steps: got {self.solver_steps}; expected at most diffusion_steps {self.diffusion_steps}"
             )

@@ -44,6 +44,28 @@ class WindowLayout:
         mask[:, 0, : self.obs_size].fill_(True)  # an assignment would copy the number from the host
         return Given(mask, F.pad(obs, (0, size - self.obs_size))[:, None])
 
+    @property
+    def num_first_entries(self) -> int:
+        """Number of entries of `first_entries`."""
+        return 2 * self.obs_size + 1
+
+    def continued(self, window: Tensor, has_first: Tensor) -> Given:
+        """Return as given the first state of each window [B, T, D] and, where `has_first` [B], its first step.
+
+        The first step is the reward of position 0 and the state of position 1.
+        """
+        length, size = self.shape
+        start, step = (torch.zeros(length, size, dtype=torch.bool, device=window.device) for _ in range(2))
+        start[0, : self.obs_size].fill_(True)
+        step[0, self.obs_size].fill_(True)
+        step[1, : self.obs_size].fill_(True)
+        return Given(start | (step & has_first[:, None, None]), window)
+
+    def first_entries(self, given: Given) -> Tensor:
+        """Return the entries [B, num_first_entries] that `continued` may give, 0 where they are not given."""
+        entries = torch.where(given.mask, given.values, 0.0)
+        return torch.cat([entries[:, 0, : self.obs_size + 1], entries[:, 1, : self.obs_size]], -1)
+
     def obs(self, window: Tensor) -> Tensor:
         """Return the normalised states [..., T, O]."""
         return window[..., : self.obs_size]
