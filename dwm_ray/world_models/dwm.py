@@ -54,6 +54,8 @@ from dwm_ray.world_models.parts.window_units import window_units
 
 SIGMA_MIN, SIGMA_MAX = 0.02, 20.0
 """Noise levels of EDM's solver. Three network calls cannot use a wider range."""
+FEW_STEPS = 6
+"""Network calls up to which EDM is sampled by the first-order solver."""
 LOG_MEAN, LOG_STD = -0.6, 1.4
 """Mean and deviation of the logarithm of EDM's noise levels in training, for entries of unit scale."""
 
@@ -132,7 +134,7 @@ class DWM(WorldModel):
             return Flow(config.solver_steps, temperature=config.temperature)
         if config.process == "edm":
             levels = karras_levels(config.solver_steps, SIGMA_MAX, SIGMA_MIN)
-            solver = Multistep(levels, config.temperature)
+            solver = Multistep(levels, config.temperature, second_order=config.solver_steps > FEW_STEPS)
             return EDM(Preconditioning(sigma_data=self.units.std), solver, LOG_MEAN, LOG_STD)
         jumps = strided_jumps(config.schedule, config.diffusion_steps, config.solver_steps)
         return DDPM(self.signal, DDPMStride(jumps, config.temperature), config.prediction)

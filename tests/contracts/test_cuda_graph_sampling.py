@@ -63,8 +63,17 @@ def variants(name: str) -> list[WorldModel]:
     if name != "dwm":
         return [copy.deepcopy(build(name))]  # the cached one serves other tests
     cls = find("world_models", "dwm")
-    unet = {"denoiser": "unet", "dim": 16, "multipliers": [1, 2], "guidance_scale": 1.5, "segments_per_pair": 2}
-    noise = {"prediction": "noise", "continuation": "on", "temperature": 0.7, "solver_steps": 3}
+    unet = {
+        "denoiser": "unet",
+        "process": "ddpm",
+        "first_model": "diffusion",
+        "given_first": 0.0,
+        "dim": 16,
+        "multipliers": [1, 2],
+        "guidance_scale": 1.5,
+        "segments_per_pair": 2,
+    }
+    noise = {"process": "ddpm", "continuation": "on", "temperature": 0.7, "solver_steps": 3}
     options = [{}, unet, unet | {"sampling_precision": "bf16"}, noise]
     models = [cls(cls.Config(**(cls.Config.preset("small").model_dump() | own)), SPACES) for own in options]
     for model in models:

@@ -118,7 +118,7 @@ class WindowModelConfig(DenoiserConfig, FirstStepConfig, ContinuationConfig):
             "multipliers": (4, 4, 4),
             "num_updates": 4000,
             "batch_size": 128,
-            "learning_rate": 1e-3,
+            "learning_rate": 2e-3,
             "final_learning_rate": 0.02,
             "guidance_scale": 1.0,
             "training_precision": "auto",

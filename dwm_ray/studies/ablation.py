@@ -1,0 +1,133 @@
+"""Ablation of DWM's parametrisation: each variant changes one option of the preset and trains for equal CPU time.
+
+The error is that of `error.json`: held-out windows, the first action and the window's own return-to-go. Variants of
+sampling options share the weights of the first row.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from dwm_ray.config import RunConfig
+from dwm_ray.experiment import profiles
+from dwm_ray.report.findings import Findings
+from dwm_ray.report.table import Cell, Table
+from dwm_ray.studies.base import Study, StudyContext, StudyOptions
+from dwm_ray.training.fit import measure_error, world_model_trainer
+from dwm_ray.world_models.base import WorldModel, model_options, sampling_options
+
+BURST = 20
+"""Updates that are timed to convert seconds to updates."""
+IMAGINED_FIRST = {"first_model": "diffusion", "given_first": 0.5}
+PAPER = {"states": "absolute", "entry_weights": "equal", "first_model": "diffusion", "given_first": 0.0}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "preset": {},
+    "first step by the diffusion": IMAGINED_FIRST,
+    "first step given to half of the windows": {"given_first": 0.5},
+    "absolute states": {"states": "absolute"},
+    "equal entry weights": {"entry_weights": "equal"},
+    "flow matching": {"process": "flow"},
+    "DDPM, predicts the sample": {"process": "ddpm", "prediction": "sample"},
+    "DDPM, predicts the noise": {"process": "ddpm", "prediction": "noise"},
+    "U-Net of dim 32": {"denoiser": "unet", "dim": 32, "multipliers": (1, 2, 4)},
+    "the paper's form, MLP, predicts the sample": {**PAPER, "process": "ddpm", "prediction": "sample"},
+    "the paper's form, U-Net of dim 32": {
+        **PAPER,
+        "process": "ddpm",
+        "denoiser": "unet",
+        "dim": 32,
+        "multipliers": (1, 2, 4),
+    },
+}
+SAMPLING: dict[str, dict[str, Any]] = {
+    "1 network call": {"solver_steps": 1},
+    "2 network calls": {"solver_steps": 2},
+    "6 network calls": {"solver_steps": 6},
+    "guidance 1.2": {"guidance_scale": 1.2},
+    "temperature 1": {"temperature": 1.0},
+}
+
+
+class AblationOptions(StudyOptions):
+    """Options of the study; --world-models is not read."""
+
+    seconds: Annotated[float, Field(gt=0)] = 90.0
+    """CPU seconds of training per variant, in this process."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Errors of a variant."""
+
+    name: str
+    updates: int
+    error: dict[str, Any]
+
+
+def measure(context: StudyContext, options: AblationOptions) -> Findings:
+    """Train and measure all variants."""
+    base = profiles.with_method(context.config, context.profile, "dwm", profiles.name_of(context.config.agent))
+    rows = [row for name, values in VARIANTS.items() for row in _rows(context, base, name, values, options.seconds)]
+    return Findings(
+        title=f"Ablation of DWM: {context.config.task}",
+        summary=[
+            f"{options.seconds:g} CPU seconds of training per variant; the preset's other options, seed "
+            f"{model_options(base).seed}. Squared errors in variances of the data, by step."
+        ],
+        tables=[_table("States", rows, "obs_mse"), _table("Rewards", rows, "rew_mse")],
+        figures=[],
+        numbers={"rows": [{"name": row.name, "updates": row.updates, **row.error} for row in rows]},
+    )
+
+
+def _rows(context: StudyContext, base: RunConfig, name: str, values: dict[str, Any], seconds: float) -> list[Row]:
+    config = base.with_values({f"world_model.{option}": value for option, value in values.items()})
+    model, updates = trained_for(context, config, seconds)
+    sampled = {name: {}} if values else {name: {}, **SAMPLING}
+    rows = [
+        _row(context, config, variant, model.with_options({**sampling_options(config), **changed}), updates)
+        for variant, changed in sampled.items()
+    ]
+    for row in rows:
+        context.log(f"{row.name}: {updates} updates, errors {', '.join(f'{e:.3f}' for e in row.error['obs_mse'])}")
+    return rows
+
+
+def _row(context: StudyContext, config: RunConfig, name: str, model: WorldModel, updates: int) -> Row:
+    holdout = context.holdout(config, model.sequence_length)
+    return Row(name, updates, measure_error(model, holdout, context.task_data))
+
+
+def trained_for(context: StudyContext, config: RunConfig, seconds: float) -> tuple[WorldModel, int]:
+    """Return a world model that was trained for some CPU seconds, and its updates; the learning rate ends at its last.
+
+    The number of updates follows from a timed burst, so that the schedule is known in advance.
+    """
+    trainer = world_model_trainer(config, context.task_data, context.device)
+    trainer.run(BURST)
+    started = time.process_time()
+    trainer.run(BURST)
+    updates = max(1, round(seconds * BURST / (time.process_time() - started)))
+    config = config.with_values({"world_model.num_updates": updates})
+    trainer = world_model_trainer(config, context.task_data, context.device)
+    trainer.run(updates)
+    trainer.finish()
+    return trainer.averaged, updates
+
+
+def _table(title: str, rows: list[Row], key: str) -> Table:
+    steps = len(rows[0].error[key])
+    cells: list[list[Cell]] = [[row.name, row.updates, *row.error[key]] for row in rows]
+    return Table(title, ["variant", "updates", *(str(step + 1) for step in range(steps))], cells)
+
+
+STUDY = Study(
+    name="ablation",
+    help="which parts of DWM's parametrisation matter, at equal CPU time",
+    options=AblationOptions,
+    measure=measure,
+)
