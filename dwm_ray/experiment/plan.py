@@ -92,7 +92,8 @@ def unread_options(base: RunConfig) -> tuple[str, ...]:
     model = trained_options(base)
     if model is None:
         return (*NOT_RECORDED, *ABOUT_IMAGINED)
-    unread = () if model.plugin.uses_rtg else ("synthesis.target_rtg",)
+    unread = tuple(f"world_model.{name}" for name in sorted(model.unread))
+    unread += () if model.plugin.uses_rtg else ("synthesis.target_rtg",)
     return unread if model.has_penalty else (*unread, *ABOUT_PENALTIES)
 
 

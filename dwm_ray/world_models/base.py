@@ -46,6 +46,11 @@ class WorldModelConfig(PluginConfig):
         """Whether segments carry a penalty (disagreement)."""
         return False
 
+    @property
+    def unread(self) -> frozenset[str]:
+        """Names of options that have no effect with the values of the others."""
+        return frozenset()
+
     def check(self, run: RunOptions) -> None:
         option, below = self.horizon_limit
         limit = getattr(self, option, None)

@@ -86,7 +86,10 @@ def refused(pipeline: str, args: list[str], capsys: pytest.CaptureFixture[str]) 
         ("--filter hardmax --filter.keep-ratio 0", "filter.keep_ratio"),
         ("--data.holdout-ratio 1", "data.holdout_ratio"),
         ("--training.num-updates 0", "training.num_updates"),
-        ("--world-model.solver-steps 9", "solver_steps: got 9; expected at most diffusion_steps 5"),
+        (
+            "--world-model.process ddpm --world-model.solver-steps 9",
+            "solver_steps: got 9; expected at most diffusion_steps 5",
+        ),
         ("--resume absent", "absent is not a run folder: it has no config.json"),
         ("--storage ftp://host/runs", "--storage ftp://...: expected s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a path"),
         ("--storage s3://KEY:SECRET@bucket/runs", "--storage: the address contains credentials"),

@@ -19,6 +19,9 @@ SEED = Dimension("seed", "seed", (0, 1), (0, 1))
 AXES: dict[str, tuple[Value, ...]] = {"x": (1, 2, 3), "y": ("a", "b")}
 
 
+DDPM = {"world_model.process": "ddpm"}
+
+
 def dwm_run(**options: Any) -> RunConfig:
     return profiles.run_config("laptop", "dwm").with_values(options)
 
@@ -97,9 +100,9 @@ def test_what_cannot_run_is_dropped_and_counted_with_its_reason() -> None:
 def test_axes_that_depend_on_each_other_are_set_before_they_are_checked() -> None:
     plan = Plan()
     axes = {name: find_dimension(name) for name in ("solver_steps", "diffusion_steps", "horizon", "sequence_length")}
-    plan.add(dwm_run(), {"solver_steps": 9, "diffusion_steps": 10, "horizon": 12, "sequence_length": 16}, axes)
+    plan.add(dwm_run(**DDPM), {"solver_steps": 9, "diffusion_steps": 10, "horizon": 12, "sequence_length": 16}, axes)
     assert len(plan.trials) == 1
-    plan.add(dwm_run(), {"solver_steps": 9, "diffusion_steps": 5}, axes)
+    plan.add(dwm_run(**DDPM), {"solver_steps": 9, "diffusion_steps": 5}, axes)
     assert [*plan.dropped] == ["solver_steps: got 9; expected at most diffusion_steps 5"]
 
 
@@ -157,7 +160,7 @@ def test_without_a_world_model_there_is_nothing_to_compare_with() -> None:
 
 
 def test_trials_that_train_a_world_model_start_first_with_model_free_trials() -> None:
-    plan = plan_of(dimensions=("diffusion_steps", "horizon"), agents=("td3_bc", "iql"))
+    plan = plan_of(dwm_run(**DDPM), dimensions=("diffusion_steps", "horizon"), agents=("td3_bc", "iql"))
     front = [trial.config.world_model for trial in plan.trials[:4]]
     steps = [None if model is None else model.model_dump()["diffusion_steps"] for model in front]
     assert steps == [5, None, 10, None]
@@ -177,7 +180,8 @@ def test_long_trials_start_before_short_ones() -> None:
 
 
 def test_a_population_counts_as_long_as_all_of_its_members() -> None:
-    trials = plan_of(dimensions=("diffusion_steps", "horizon"), agents=("td3_bc", "iql"), baselines=False).trials
+    dimensions, agents = ("diffusion_steps", "horizon"), ("td3_bc", "iql")
+    trials = plan_of(dwm_run(**DDPM), dimensions=dimensions, agents=agents, baselines=False).trials
     few, many = (party_of(trials, "td3_bc", 5), party_of(trials, "td3_bc", 5) + party_of(trials, "td3_bc", 10))
     assert in_order([few, many]) == [many, few]
     other = party_of(trials, "iql", 10)

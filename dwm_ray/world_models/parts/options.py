@@ -136,6 +136,10 @@ class WindowModelConfig(DenoiserConfig, FirstStepConfig, ContinuationConfig):
         return self
 
     @property
+    def unread(self) -> frozenset[str]:
+        return frozenset() if self.process == "ddpm" else frozenset({"diffusion_steps", "schedule", "prediction"})
+
+    @property
     def knows_given_entries(self) -> bool:
         """Whether the network's condition contains the given entries; the paper's U-Net sees them in x only."""
         return self.denoiser == "mlp" or self.given_first > 0
