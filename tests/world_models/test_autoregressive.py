@@ -87,7 +87,7 @@ def test_segments_carry_all_actions_and_a_prefix_is_a_shorter_rollout() -> None:
     long, short = rolled_out(model, 5), rolled_out(model, 2)
     assert long.act.shape == (64, 5, 1)
     assert long.rew.shape == long.discount.shape == long.penalty.shape == (64, 5)
-    assert all(torch.equal(value, getattr(short, key)) for key, value in vars(long.prefix(2)).items())
+    assert all(torch.equal(value, getattr(short, key)) for key, value in long.prefix(2).tensors().items())
 
 
 def test_the_first_termination_is_final() -> None:
