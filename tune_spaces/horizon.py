@@ -6,6 +6,6 @@ DIMENSION = Dimension(
     name="horizon",
     path="synthesis.horizon",
     values=(1, 3, 5, 7),
-    small=(3, 5),
+    small=(5, 10),
     help="H: imagined steps in a target",
 )

@@ -6,6 +6,6 @@ DIMENSION = Dimension(
     name="sequence_length",
     path="world_model.sequence_length",
     values=(8, 16, 32),
-    small=(8, 16),
+    small=(16, 32),
     help="T: length of the world model's window",
 )

@@ -40,7 +40,7 @@ class AutoregressiveConfig(WindowModelConfig):
     @classmethod
     def small(cls) -> dict[str, Any]:
         """Return DWM's preset with a first step that the diffusion imagines, which is all that it does here."""
-        return {**WindowModelConfig.small(), "first_model": "diffusion", "given_first": 0.0}
+        return {**WindowModelConfig.small(), "sequence_length": 2, "first_model": "diffusion", "given_first": 0.0}
 
 
 class Autoregressive(WorldModel):

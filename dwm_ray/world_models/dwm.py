@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -75,6 +75,11 @@ class DWMConfig(WindowModelConfig):
     @property
     def has_penalty(self) -> bool:
         return self.segments_per_pair > 1
+
+    @classmethod
+    def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
+        """Return a longer horizon for small machines: it carries values further in few updates of the agent."""
+        return {"synthesis.horizon": 10} if preset == "small" else {}
 
     def check(self, run: RunOptions) -> None:
         super().check(run)

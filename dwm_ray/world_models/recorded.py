@@ -8,12 +8,19 @@ longer the horizon. H = 1 is model-free learning, bit for bit.
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 from dwm_ray.options import PluginConfig, RunOptions
 from dwm_ray.world_models.base import WorldModel
 
 
 class RecordedConfig(PluginConfig):
     """Recorded futures have no options of their own: `synthesis.horizon` and `replay.real_ratio` apply."""
+
+    @classmethod
+    def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
+        """Return DWM's horizon for small machines."""
+        return {"synthesis.horizon": 10} if preset == "small" else {}
 
     def check(self, run: RunOptions) -> None:
         name = run.filter.plugin_name()

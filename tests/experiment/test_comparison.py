@@ -116,7 +116,7 @@ def test_every_method_runs_every_seed_and_differs_in_nothing_else() -> None:
             assert (trial.config.evaluation, trial.config.data) == (run.evaluation, run.data)
     assert found[1].trials[0].values == {"horizon": 3, "seed": 0}
     assert found[1].trials[0].config.synthesis.horizon == 3
-    assert found[2].trials[0].config.synthesis.horizon == run.synthesis.horizon
+    assert found[2].trials[0].config.synthesis.horizon == 5, "the method's own default"
 
 
 def test_updates_are_equal_even_where_a_method_asks_for_more(monkeypatch: pytest.MonkeyPatch) -> None:

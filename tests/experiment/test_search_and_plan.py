@@ -56,7 +56,7 @@ def test_random_points_differ_by_seed() -> None:
 
 def test_a_grid_runs_every_point_with_every_agent_and_each_agent_alone() -> None:
     plan = plan_of(dimensions=("horizon", "target_rtg"))
-    per_agent = [{"horizon": h, "target_rtg": g, "seed": 0} for h in (3, 5) for g in ("own", "x1.1")]
+    per_agent = [{"horizon": h, "target_rtg": g, "seed": 0} for h in (5, 10) for g in ("own", "x1.1")]
     assert len(plan.trials) == 2 * (4 + 1)
     for agent in ("td3_bc", "iql"):
         mine = [trial for trial in plan.trials if trial.config.agent.plugin_name() == agent]
@@ -77,7 +77,7 @@ def test_trial_ids_depend_on_content() -> None:
 
 def test_seeds_multiply_trials_and_baselines_can_be_left_out() -> None:
     plan = plan_of(dimensions=("horizon",), agents=("td3_bc",), seeds=3, baselines=False)
-    assert sorted((v["seed"], v["horizon"]) for v in values(plan)) == [(s, h) for s in range(3) for h in (3, 5)]
+    assert sorted((v["seed"], v["horizon"]) for v in values(plan)) == [(s, h) for s in range(3) for h in (5, 10)]
     assert {trial.config.seed for trial in plan.trials} == {0, 1, 2}
     assert all(trial.config.world_model for trial in plan.trials)
 
@@ -89,12 +89,12 @@ def test_seed_as_an_axis_takes_the_place_of_seeds() -> None:
 
 def test_what_cannot_run_is_dropped_and_counted_with_its_reason() -> None:
     plan = plan_of(
-        dwm_run(**{"world_model.sequence_length": 4, "synthesis.horizon": 1}), dimensions=("horizon",), seeds=2
+        dwm_run(**{"world_model.sequence_length": 7, "synthesis.horizon": 1}), dimensions=("horizon",), seeds=2
     )
-    assert [v["horizon"] for v in values(plan)] == [3] * 4
+    assert [v["horizon"] for v in values(plan)] == [5] * 4
     [(why, count)] = plan.dropped.items()
     assert count == 4
-    assert "synthesis.horizon: 5 is too long for world_model.sequence_length 4" in why
+    assert "synthesis.horizon: 10 is too long for world_model.sequence_length 7" in why
 
 
 def test_axes_that_depend_on_each_other_are_set_before_they_are_checked() -> None:

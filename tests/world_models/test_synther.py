@@ -71,7 +71,7 @@ def test_start_pairs_determine_the_number_of_rows_only() -> None:
     model, batch = build(), windows(64)
     given = model.imagine(batch.obs[:, 0], batch.act[:, 0], policy=None, horizon=1, rtg=0.9, generator=generator())
     blank = generated(model, 64)
-    assert all(torch.equal(value, getattr(blank, key)) for key, value in vars(given).items())
+    assert all(torch.equal(value, getattr(blank, key)) for key, value in given.tensors().items())
     assert (given.obs.shape, given.act.shape, given.rew.shape) == ((64, 2, 3), (64, 1, 1), (64, 1))
 
 

@@ -107,6 +107,7 @@ class WindowModelConfig(DenoiserConfig, FirstStepConfig, ContinuationConfig):
     def small(cls) -> dict[str, Any]:
         """Return the options chosen by `pipelines/study.py ablation`; see docs/results.md."""
         return {
+            "sequence_length": 16,
             "denoiser": "mlp",
             "first_step": "recorded",
             "states": "change",
