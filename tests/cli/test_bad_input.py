@@ -78,8 +78,8 @@ def refused(pipeline: str, args: list[str], capsys: pytest.CaptureFixture[str]) 
         ("--filter hard_max", "unknown filter 'hard_max'; did you mean hardmax?"),
         ("--profile labtop", "'labtop' is not a profile; expected one of auto, paper, published, laptop"),
         (
-            "--synthesis.horizon 8",
-            "synthesis.horizon: 8 is too long for world_model.sequence_length 8",
+            "--synthesis.horizon 16",
+            "synthesis.horizon: 16 is too long for world_model.sequence_length 16",
         ),
         ("--replay.real-ratio 1.5", "replay.real_ratio"),
         ("--replay.real-ratio nan", "replay.real_ratio"),
