@@ -47,7 +47,7 @@ COMMANDS = {
 }
 
 
-BAD_INPUT = "python pipelines/train.py --synthesis.horizon 12"
+BAD_INPUT = "python pipelines/train.py --synthesis.horizon 20"
 
 
 def lines_of(*programs: str) -> list[str]:
