@@ -27,6 +27,11 @@ SMALL: dict[str, dict[str, Any]] = {
 AGENTS: dict[str, Any] = plugins("agents")
 
 
+def num_kinds(name: str) -> int:
+    """Return the number of kinds of update of an agent that can be stacked."""
+    return 2 if "policy_delay" in AGENTS[name].Config.model_fields else 1
+
+
 def agent_of(name: str, seed: int, **options: Any) -> Agent:
     cls = find("agents", name)
     return built(cls, cls.Config(**{"hidden_size": 16, **SMALL.get(name, {}), **options}), seed)

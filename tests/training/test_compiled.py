@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from learners import AGENTS, agent_of, assert_close, copies, learner_of, run
+from learners import AGENTS, agent_of, assert_close, copies, learner_of, num_kinds, run
 
 from dwm_ray.experiment.profiles import run_config
 from dwm_ray.training import updates
@@ -41,8 +41,7 @@ def test_compiled_updates_are_those_of_an_agent(name: str, imagined: bool) -> No
         [row], [expected] = run(compiled, part), run(plain, part)
         assert row == pytest.approx(expected, rel=1e-3, abs=1e-4)
         assert_close(plain.state_dicts(), compiled.state_dicts(), rtol=1e-4, atol=1e-5)
-    kinds = 2 if "policy_delay" in AGENTS[name].Config.model_fields else 1
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == kinds, "whole, by kind"
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == num_kinds(name), "whole, by kind"
 
 
 @pytest.mark.parametrize("name", ["td3_bc", "iql"])

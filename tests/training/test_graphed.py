@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from emulated_graphs import EmulatedCapture
-from learners import AGENTS, agent_of, assert_equal, copies, learner_of, run
+from learners import AGENTS, agent_of, assert_equal, copies, learner_of, num_kinds, run
 
 from dwm_ray import cuda_graphs
 from dwm_ray.experiment.grouping import stackable_agents
@@ -37,7 +37,7 @@ def compare(make: Callable[[bool], Learner]) -> None:
 
 
 def test_the_projects_agents_support_cuda_graphs() -> None:
-    ours = {"bc", "cql", "decision_diffuser", "diffusion_ql", "iql", "pql", "td3_bc"}
+    ours = {"bc", "cql", "decision_diffuser", "diffusion_ql", "iql", "pql", "rebrac", "td3_bc"}
     assert ours <= {name for name, cls in AGENTS.items() if cls.supports_cuda_graphs}
 
 
@@ -68,7 +68,7 @@ def test_replayed_updates_equal_those_of_a_population(
             [agent_of(name, seed, **own) for seed, own in enumerate(options)], imagined, cuda_graphs=on
         )
     )
-    assert len(capture.tapes) == (2 if name == "td3_bc" else 1)
+    assert len(capture.tapes) == num_kinds(name)
 
 
 @pytest.mark.usefixtures("capture")
