@@ -42,10 +42,11 @@ class RecordedSource(BatchSource):
     def sample_into(self, rows: Tensor, generator: torch.Generator) -> None:
         """Fill `rows` [B, width], transitions first."""
         start = torch.randint(len(self._rows), (self.batch_size, 1), generator=generator, device=self.device)
-        last = torch.minimum(start + self._reach, self._last[start])
+        last = torch.minimum(start + self._reach, self._last.index_select(0, start.flatten())[:, None])
         index = start + self._steps  # [B, H]
         is_padding = index > last
-        steps = self._rows[torch.minimum(index, last)]
+        chosen = torch.minimum(index, last).flatten()
+        steps = self._rows.index_select(0, chosen).view(*index.shape, -1)
         obs, next_obs, act, rew, discount, _, _, *next_act = steps.split(self._widths, -1)
         out = self.shape.split(rows)
         out.obs[:, 0], out.obs[:, 1:], out.act[:, 0] = obs[:, 0], next_obs, act[:, 0]

@@ -169,8 +169,6 @@ def test_the_imagined_form_ignores_the_recorded_first_step(name: str) -> None:
 
 
 def test_later_steps_continue_from_the_recorded_state(name: str) -> None:
-    if name in ("dawm", "dwm"):
-        pytest.skip("replaces the first step and imagines the others without it")
     model, recorded = continuing(name), first_steps()
     elsewhere = replace(recorded, obs=recorded.obs + torch.tensor([[[0.0], [0.5]]]))
     here, there = (imagined(model, first=first) for first in (recorded, elsewhere))
