@@ -3,18 +3,18 @@
 Agents of several seeds learn from the same start pairs with segments that take rewards, ends and states from recorded
 or imagined futures. A part that costs the score if it is imagined is one that the world model must learn better. Two
 further rows show what the return-to-go label tells the model (the label of another start pair instead of the own one)
-and what the recorded first step is worth. The values that the trained agents give to recorded and imagined last states
-stand side by side. Outcomes are stored, so that the study can be stopped and restarted.
+and what the recorded first step is worth. Outcomes are stored, so that the study can be stopped and restarted.
+
+Two further tables show where targets differ: the values that the trained agents give to recorded and imagined last
+states, and the advantages of all compositions under the values learned from recorded futures.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from statistics import mean
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from dwm_ray import __version__
 from dwm_ray.agents.base import Agent
@@ -31,15 +31,13 @@ from dwm_ray.report.findings import Findings
 from dwm_ray.runs.folder import read_json
 from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions, Subject, subjects, summary_line
-from dwm_ray.studies.swap_parts import IMAGINED, MIXES, RECORDED, Mix, futures_of, known_windows
+from dwm_ray.studies.swap_parts import MIXES, RECORDED, Mix, futures_of, known_windows
+from dwm_ray.studies.swap_values import advantages, last_values, statistics_of
 from dwm_ray.studies.swap_views import Comparison, Outcome, figures, tables
 from dwm_ray.training.learner import Learner
 from dwm_ray.training.member import evaluate_agent
 from dwm_ray.types import Segments, SegmentShape
 from dwm_ray.world_models.parts.build import model_fingerprint
-
-NUM_VALUED = 8192
-"""Start pairs whose last states are valued."""
 
 
 class SwapOptions(StudyOptions):
@@ -93,7 +91,7 @@ def _compare(context: StudyContext, subject: Subject, options: SwapOptions) -> l
         context.log(f"{subject.label}: {len(futures[RECORDED])} start pairs, {len(mixes)} compositions for {agent}")
         outcomes = [_outcome(context, config, mix, futures, options) for mix in mixes]
         name = method_name(config.model_dump(mode="json"))
-        found.append(Comparison(name, len(futures[RECORDED]), _parts(futures), outcomes))
+        found.append(Comparison(name, len(futures[RECORDED]), statistics_of(futures), outcomes))
     return found
 
 
@@ -146,9 +144,15 @@ def _trained_outcome(
     configs = [config.with_values({"seed": seed}) for seed in range(num_seeds)]
     agents = _train(context, configs, mix.of(futures))
     scores = [_score(context, agent, one) for agent, one in zip(agents, configs, strict=True)]
-    values = [_last_values(agent, futures) for agent in agents]
+    last = [last_values(agent, futures) for agent in agents]
     context.log(f"  {mix.name}: {', '.join('diverged' if score is None else f'{score:.1f}' for score in scores)}")
-    return Outcome(mix, scores, *(mean(column) for column in zip(*values, strict=True)))
+    gains = [advantages(agent, futures) for agent in agents]
+    means = {name: _means([one[name] for one in gains]) for name in gains[0]}
+    return Outcome(mix, scores, advantages=means, **_means(last))
+
+
+def _means(rows: list[dict[str, float]]) -> dict[str, float]:
+    return {key: mean(row[key] for row in rows) for key in rows[0]}
 
 
 def _train(context: StudyContext, configs: list[RunConfig], segments: Segments) -> list[Agent]:
@@ -172,60 +176,6 @@ def _score(context: StudyContext, agent: Agent, config: RunConfig) -> float | No
         return float(evaluate_agent(agent, config, context.task_data, config.evaluation.num_episodes)["score_mean"])
     except Diverged:
         return None
-
-
-def _last_values(agent: Agent, futures: dict[str, Segments]) -> tuple[float, ...]:
-    """Return mean and deviation of the values of recorded and of imagined last states, and their correlation.
-
-    Only start pairs count whose futures are both alive after the last step.
-    """
-    recorded, imagined = (futures[name][slice(NUM_VALUED)] for name in (RECORDED, IMAGINED))
-    alive = (recorded.discount[:, -1] > 0) & (imagined.discount[:, -1] > 0)
-    first, second = (values(agent, part.obs[alive, -1]) for part in (recorded, imagined))
-    moments = (float(moment) for column in (first, second) for moment in (column.mean(), column.std()))
-    return *moments, correlation(first, second)
-
-
-@torch.no_grad()
-def values(agent: Any, obs: Tensor) -> Tensor:
-    """Return the value [N] that an agent gives to raw states [N, O], in raw units of reward."""
-    states = agent.scaling.obs(obs)
-    if hasattr(agent, "value"):
-        found: Tensor = agent.value(states)
-    else:
-        found = agent.critic(states, agent.scaling.unit(agent.act(obs))).amin(-2)
-    return found / agent.rule.reward_scale
-
-
-def correlation(first: Tensor, second: Tensor) -> float:
-    """Return the correlation of two columns [N]; 0 if one of them is constant."""
-    a, b = (column.double() - column.double().mean() for column in (first, second))
-    return float((a * b).sum() / ((a.square().sum() * b.square().sum()).sqrt() or 1.0))
-
-
-def _parts(futures: dict[str, Segments]) -> list[dict[str, Any]]:
-    """Return statistics of the sums of discounted rewards and of the ends of each future."""
-    found, reference = [], futures[RECORDED]
-    for name, segments in futures.items():
-        sums, ended = reward_sum(segments), segments.discount[:, -1] == 0
-        both = (ended & (reference.discount[:, -1] == 0)).double().mean()
-        found.append(
-            {
-                "future": name,
-                "reward_sum": float(sums.mean()),
-                "reward_sum_std": float(sums.std()),
-                "reward_sum_correlation": correlation(sums, reward_sum(reference)),
-                "ended": float(ended.double().mean()),
-                "ended_in_both": float(both),
-            }
-        )
-    return found
-
-
-def reward_sum(segments: Segments) -> Tensor:
-    """Return the discounted sum [B] of the rewards of the steps that are alive."""
-    before = torch.cat([torch.ones_like(segments.rew[:, :1]), segments.discount[:, :-1]], 1)
-    return (torch.cumprod(before, 1) * segments.rew).sum(1)
 
 
 STUDY = Study(

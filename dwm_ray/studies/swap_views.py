@@ -21,6 +21,11 @@ VALUES_NOTE = (
     "Values of the trained agents in units of reward, means over seeds. ± and correlation are over the start pairs "
     "whose futures are both alive after the last step."
 )
+ADVANTAGES_NOTE = (
+    "Advantage: discounted rewards, plus the value of the last state, minus that of the first, by the agents that "
+    "learned from recorded futures. Slope: of its regression on their Q - V; below the recorded slope, targets lose a "
+    "part of the action's effect. Ending: mean over start pairs whose recorded future ends the task."
+)
 FUTURES_NOTE = "Discounted sums of rewards over the segment. Correlation with the recorded sum is over start pairs."
 
 
@@ -38,6 +43,8 @@ class Outcome:
     imagined_value: float
     imagined_std: float
     value_correlation: float
+    advantages: dict[str, dict[str, float]]
+    """Statistics by composition, under the values of these agents."""
 
     @property
     def score(self) -> tuple[float | None, float]:
@@ -60,7 +67,7 @@ class Comparison:
 
 
 def tables(compared: list[Comparison]) -> list[Table]:
-    return [table for one in compared for table in (_scores(one), _values(one), _futures(one))]
+    return [table for one in compared for table in (_scores(one), _advantages(one), _values(one), _futures(one))]
 
 
 def _scores(one: Comparison) -> Table:
@@ -70,6 +77,15 @@ def _scores(one: Comparison) -> Table:
     ]
     headers = ["segments", "rewards", "ends", "states", "score"]
     return Table(f"{one.method}: scores by the parts of its targets", headers, rows, SCORES_NOTE)
+
+
+def _advantages(one: Comparison) -> Table:
+    rows: list[list[Cell]] = [
+        [name, *(row[key] for key in ("std", "correlation", "slope", "ending"))]
+        for name, row in one.outcomes[0].advantages.items()
+    ]
+    headers = ["segments", "standard deviation", "correlation with recorded", "slope", "ending"]
+    return Table(f"{one.method}: advantages of start pairs", headers, rows, ADVANTAGES_NOTE)
 
 
 def _values(one: Comparison) -> Table:

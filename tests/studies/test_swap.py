@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.studies.base import StudyContext
-from dwm_ray.studies.swap import SwapOptions, correlation, measure, reward_sum
+from dwm_ray.studies.swap import SwapOptions, measure
 from dwm_ray.studies.swap_parts import (
     CONTINUED,
     IMAGINED,
@@ -21,6 +22,7 @@ from dwm_ray.studies.swap_parts import (
     known_windows,
     recorded_segments,
 )
+from dwm_ray.studies.swap_values import advantages, correlation, reward_sum
 from dwm_ray.types import DataCard, Episodes, Segments, Spaces, Termination, Windows
 from dwm_ray.world_models.base import FirstStepConfig, SegmentRequest, WorldModel, generated
 
@@ -126,6 +128,38 @@ def test_correlation_is_that_of_numpy() -> None:
     assert correlation(first, torch.ones(50)) == 0.0
 
 
+class Half:
+    """Values a state at half of it and an action by another .25, in rewards that are scaled by 10."""
+
+    scaling = SimpleNamespace(obs=lambda obs: obs)
+    rule = SimpleNamespace(reward_scale=10.0)
+
+    def value(self, states: torch.Tensor) -> torch.Tensor:
+        return 5 * states[:, 0]
+
+    def start_pairs(self, segments: Segments) -> tuple[torch.Tensor, torch.Tensor]:
+        return segments.obs[:, 0], segments.act[:, 0]
+
+    def critic(self, states: torch.Tensor, act: torch.Tensor) -> torch.Tensor:
+        return (5 * states[:, 0] + 2.5 * act[:, 0]).expand(2, -1)
+
+
+def test_golden_advantages() -> None:
+    found = advantages(Half(), futures())
+    # sums of rewards 2, 3.5, 3, 17, 18.5, 20; last states 2 (alive), end, end, 12, 13, 14; states / 2 at the start
+    recorded = np.array([2 + 0.25 * 1, 3.5, 3, 17 + 0.25 * 6, 18.5 + 0.25 * 6.5, 20 + 0.25 * 7])
+    gain = recorded - np.array([0, 1, 2, 10, 11, 12]) / 2
+    effect = 0.25 * np.array([0, 1, 2, 10, 11, 12]) / 100
+    row = found["all recorded"]
+    assert row["std"] == pytest.approx(gain.std(ddof=1), rel=1e-5)
+    assert row["correlation"] == pytest.approx(1.0)
+    assert row["slope"] == pytest.approx(np.polyfit(effect, gain, 1)[0], rel=1e-4)
+    assert row["ending"] == pytest.approx((3 + 2) / 2)
+    labels = 1000 + windows().rtg.double().numpy()
+    imagined = -1.5 + 0.25 * labels / 2 - np.array([0, 1, 2, 10, 11, 12]) / 2
+    assert found["all imagined"]["ending"] == pytest.approx(imagined[1:3].mean(), rel=1e-5)
+
+
 @pytest.mark.usefixtures("tiny_models")
 def test_the_study_scores_every_composition(context: StudyContext) -> None:
     options = SwapOptions(horizon=3, agent_updates=4, num_seeds=2, num_pairs=300, agents=("iql", "td3_bc"))
@@ -138,6 +172,7 @@ def test_the_study_scores_every_composition(context: StudyContext) -> None:
         assert all(len(outcome["scores"]) == 2 for outcome in one["outcomes"])
         assert one["futures"][0]["reward_sum_correlation"] == pytest.approx(1.0)
         assert one["num_pairs"] == 300
+        assert list(one["outcomes"][0]["advantages"]) == [mix.name for mix in MIXES]
     assert [figure.name for figure in findings.figures] == ["swap-0", "swap-1"]
     stored = list(context.store.root.glob("swap/*.json"))
     before = [path.stat().st_mtime_ns for path in stored]
