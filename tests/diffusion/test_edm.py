@@ -30,6 +30,21 @@ def test_levels_golden() -> None:
     assert karras_levels(3, sigma_max=0.001)[:-1] == pytest.approx([0.001] * 3)
 
 
+def test_first_order_solver_and_temperature_golden() -> None:
+    """Levels 4, 1 and 0, estimate x / 2: without extrapolation, x falls to 5/8 and then to half of that."""
+    start = torch.zeros(3)
+    noise = torch.randn(3, generator=generator())
+    x = Multistep([4.0, 1.0, 0.0], temperature=0.5, second_order=False).sample(
+        lambda x, sigma: x / 2, identity, start, generator()
+    )
+    torch.testing.assert_close(x, 4 * 0.5 * noise * 5 / 8 / 2)
+    other = Multistep([4.0, 1.0, 0.25, 0.0], second_order=False).sample(
+        lambda x, s: x / 2, identity, start, generator()
+    )
+    extrapolated = Multistep([4.0, 1.0, 0.25, 0.0]).sample(lambda x, s: x / 2, identity, start, generator())
+    assert not torch.allclose(other, extrapolated)
+
+
 def test_training_levels_are_log_normal() -> None:
     logs = EDM(Preconditioning(), Multistep([])).training_levels(40_000, generator()).log()
     assert float(logs.mean()) == pytest.approx(-1.2, abs=0.02)
