@@ -143,7 +143,7 @@ def execute(console: Console, opened: Opened, seconds: Callable[[], float], comm
     max_members = command.population or record.get("population", 1)
     numbers = f"{len(entries)} methods, {len(trials)} trials, {len(todo)} to run{population_note(max_members)}"
     console.print(numbers, highlight=False)
-    session.announce_targets(console, task_data, [trial.config for trial in trials])
+    session.announce_synthesis(console, task_data, [trial.config for trial in trials])
     with session.resumable(console, run, "pipelines/compare.py"):
         if todo:
             with executor(console, config, run, task_data, len(trials), command.in_process) as chosen:

@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     announce(console, plan, len(remaining), max_members)
     by_optuna = sweep.search == "optuna"
     searched = bases_of(sweep, config, profile, given) if by_optuna else []
-    session.announce_targets(console, task_data, [*(trial.config for trial in plan.trials), *searched])
+    session.announce_synthesis(console, task_data, [*(trial.config for trial in plan.trials), *searched])
     expected = len(plan.trials) + (sweep.num_samples if by_optuna else 0)
     with session.resumable(console, run, "pipelines/sweep.py"):
         if remaining or by_optuna:

@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     else:
         run, task_data, record = session.reopen(console, command.resume, command.output)
         config = RunConfig.stored(record["run"], run.config)
-    session.announce_targets(console, task_data, [config])
+    session.announce_synthesis(console, task_data, [config])
     trial = Trial(config, {})
     record_trials([trial], run)
     with session.resumable(console, run, "pipelines/train.py"):

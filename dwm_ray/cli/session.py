@@ -19,7 +19,9 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.summary import data_summary, summary_text
 from dwm_ray.data.targets import labels_text, outside
 from dwm_ray.data.task_data import TaskData, load_task_data
+from dwm_ray.data.transitions import usable_rows
 from dwm_ray.experiment.profiles import Profile
+from dwm_ray.replay.sources import source_kind
 from dwm_ray.report.collect import collect_results
 from dwm_ray.report.run_report import write_report
 from dwm_ray.report.run_tables import trial_table
@@ -101,7 +103,13 @@ def announce(console: Console, run: RunFolder, task_data: TaskData, record: dict
         console.print(f"storage: {run.address}", highlight=False, soft_wrap=True)
 
 
-def announce_targets(console: Console, task_data: TaskData, configs: Iterable[RunConfig]) -> None:
+def announce_synthesis(console: Console, task_data: TaskData, configs: Sequence[RunConfig]) -> None:
+    """Print what segments are conditioned on, and warn of what they cannot contain."""
+    _announce_targets(console, task_data, configs)
+    _announce_coverage(console, task_data, configs)
+
+
+def _announce_targets(console: Console, task_data: TaskData, configs: Iterable[RunConfig]) -> None:
     """Print the range of the return-to-go labels of world models that use them, and the targets outside of it."""
     found: dict[str, set[float | str]] = {}
     for config in configs:
@@ -115,6 +123,19 @@ def announce_targets(console: Console, task_data: TaskData, configs: Iterable[Ru
         if targets:
             words = ", ".join(map(str, sorted(targets, key=str)))
             console.print(f"synthesis.target_rtg {words}: outside of these labels", style="yellow", highlight=False)
+
+
+def _announce_coverage(console: Console, task_data: TaskData, configs: Iterable[RunConfig]) -> None:
+    """Print the fraction of the start pairs that streams shorter than the data contain."""
+    num_pairs = int(usable_rows(task_data.episodes).sum())
+    lengths = {config.synthesis.num_segments for config in configs if source_kind(config) == "stream"}
+    for length in sorted(length for length in lengths if length < num_pairs):
+        console.print(
+            f"synthesis.num_segments {length}: imagined segments start from {100 * length / num_pairs:.0f} % of the "
+            f"{num_pairs} recorded pairs, and learners see no other",
+            style="yellow",
+            highlight=False,
+        )
 
 
 def options(command: type[Command], words: Sequence[str], description: str) -> tuple[Command, RunConfig, Profile]:

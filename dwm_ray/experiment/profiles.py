@@ -23,7 +23,7 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "published": {"training": {"num_updates": 1_000_000, "batch_size": 256}},
     "laptop": {
         "synthesis": {
-            "num_segments": 100_000,
+            "num_segments": 300_000,
             "target_rtg": "own",
             "horizon": 5,
             "kept_versions": 4,
