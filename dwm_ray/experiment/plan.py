@@ -1,4 +1,4 @@
-"""Trials of a sweep: axes, agents, seeds, and model-free baselines."""
+"""Trials of a sweep: axes, agents, seeds, and baselines without a model."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from dwm_ray.experiment.search_space import Plan, Point, Trial, find_dimension, 
 from dwm_ray.options import Frozen, PositiveInt, ReplayConfig, SynthesisConfig, fingerprint
 from dwm_ray.world_models.base import trained_options
 
+BASELINES = ("none", "recorded")
+"""World models without training, which stand beside the others in a sweep."""
 Population = Sequence[Trial]
 """Trials of one learner."""
 ABOUT_PENALTIES = ("agent.penalty_weight", "agent.max_penalty_ratio")
@@ -41,7 +43,7 @@ class SweepConfig(Frozen):
     world_models: tuple[str, ...] = ()
     """World models that are used at every point; by default that of --world-model."""
     baselines: bool = True
-    """Also train every agent model-free, with as many updates."""
+    """Also train every agent model-free and, at each horizon, with recorded futures, with as many updates."""
     seeds: PositiveInt = 1
     """Runs per point, with seeds 0, 1, ... instead of --seed."""
     search: Literal["grid", "random", "optuna"] = "grid"
@@ -72,11 +74,15 @@ def bases_of(sweep: SweepConfig, run: RunConfig, profile: Profile, given: Collec
     return [with_required(base, sweep, profile) for base in bases]
 
 
-def baseline_of(base: RunConfig, profile: Profile, given: Collection[str]) -> RunConfig | None:
-    """Return the model-free run of the same agent; None if the base is model-free or its agent needs a model."""
+def baselines_of(base: RunConfig, profile: Profile, given: Collection[str]) -> list[RunConfig]:
+    """Return the runs of the same agent model-free and with recorded futures; none if the agent needs a model."""
     if base.world_model is None or base.agent.plugin.plans:
-        return None
-    return profiles.with_method(base, profile, "none", base.agent.plugin_name(), given)
+        return []
+    agent, unfiltered = base.agent, base.with_values({"filter": "keep_all"})
+    flags = [path for path in given if path != "filter"]
+    names = BASELINES if agent.plugin.has_critic else BASELINES[:1]
+    others = [name for name in names if name != profiles.name_of(base.world_model)]
+    return [profiles.with_method(unfiltered, profile, name, agent.plugin_name(), flags) for name in others]
 
 
 def effective(base: RunConfig, point: Point, paths: Mapping[str, str]) -> Point:
@@ -125,8 +131,10 @@ def make_plan(sweep: SweepConfig, run: RunConfig, profile: Profile, given: Colle
         points = random_points(values, sweep.num_samples, sweep.search_seed)
     for base in bases_of(sweep, run, profile, given):
         for seed in seed_points(sweep, axes):
-            if sweep.baselines and (baseline := baseline_of(base, profile, given)):
-                plan.add(baseline, seed, known)
+            for baseline in baselines_of(base, profile, given) if sweep.baselines else []:
+                for horizon in dict.fromkeys(point.get("horizon") for point in points):
+                    point = {} if horizon is None else effective(baseline, {"horizon": horizon}, paths)
+                    plan.add(baseline, {**point, **seed}, known)
             for point in points if sweep.search != "optuna" else []:
                 plan.add(base, {**effective(base, point, paths), **seed}, known)
     plan.trials = in_order_alone(plan.trials)

@@ -44,11 +44,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
 }
 SAMPLING: dict[str, dict[str, Any]] = {
-    "1 network call": {"solver_steps": 1},
-    "2 network calls": {"solver_steps": 2},
-    "6 network calls": {"solver_steps": 6},
+    "3 network calls": {"solver_steps": 3},
+    "12 network calls": {"solver_steps": 12},
+    "first order, 3 network calls": {"first_order": True, "solver_steps": 3},
+    "first order, 3 network calls, temperature 0.5": {"first_order": True, "solver_steps": 3, "temperature": 0.5},
     "guidance 1.2": {"guidance_scale": 1.2},
-    "temperature 1": {"temperature": 1.0},
+    "temperature 0": {"temperature": 0.0},
 }
 
 

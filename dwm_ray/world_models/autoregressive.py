@@ -48,7 +48,7 @@ class Autoregressive(WorldModel):
 
     Config = AutoregressiveConfig
     follows_policy = True
-    relative_flops = 100.0
+    relative_flops = 130.0
     config: AutoregressiveConfig
 
     def __init__(self, config: AutoregressiveConfig, spaces: Spaces) -> None:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -54,8 +54,6 @@ from dwm_ray.world_models.parts.window_units import window_units
 
 SIGMA_MIN, SIGMA_MAX = 0.02, 20.0
 """Noise levels of EDM's solver. Three network calls cannot use a wider range."""
-FEW_STEPS = 6
-"""Network calls up to which EDM is sampled by the first-order solver."""
 LOG_MEAN, LOG_STD = -0.6, 1.4
 """Mean and deviation of the logarithm of EDM's noise levels in training, for entries of unit scale."""
 
@@ -75,11 +73,6 @@ class DWMConfig(WindowModelConfig):
     @property
     def has_penalty(self) -> bool:
         return self.segments_per_pair > 1
-
-    @classmethod
-    def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
-        """Return a longer horizon for small machines: it carries values further in few updates of the agent."""
-        return {"synthesis.horizon": 10} if preset == "small" else {}
 
     def check(self, run: RunOptions) -> None:
         super().check(run)
@@ -139,7 +132,7 @@ class DWM(WorldModel):
             return Flow(config.solver_steps, temperature=config.temperature)
         if config.process == "edm":
             levels = karras_levels(config.solver_steps, SIGMA_MAX, SIGMA_MIN)
-            solver = Multistep(levels, config.temperature, second_order=config.solver_steps > FEW_STEPS)
+            solver = Multistep(levels, config.temperature, second_order=not config.first_order)
             return EDM(Preconditioning(sigma_data=self.units.std), solver, LOG_MEAN, LOG_STD)
         jumps = strided_jumps(config.schedule, config.diffusion_steps, config.solver_steps)
         return DDPM(self.signal, DDPMStride(jumps, config.temperature), config.prediction)

@@ -19,7 +19,7 @@ class RecordedConfig(PluginConfig):
 
     @classmethod
     def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
-        """Return DWM's horizon for small machines."""
+        """Return a long horizon for small machines: it carries values far in few updates of the agent."""
         return {"synthesis.horizon": 10} if preset == "small" else {}
 
     def check(self, run: RunOptions) -> None:

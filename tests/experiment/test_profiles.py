@@ -100,7 +100,8 @@ def test_given_paths_are_those_of_the_options() -> None:
 def test_baselines_of_different_methods_are_one(demanding: None) -> None:
     sweep = SweepConfig(dimensions=(), agents=("iql",), world_models=("dwm", "one_step"))
     trials = make_plan(sweep, run_config("laptop", "dwm", "iql"), "laptop").trials
-    assert sorted(profiles.name_of(trial.config.world_model) for trial in trials) == ["dwm", "none", "one_step"]
+    names = sorted(profiles.name_of(trial.config.world_model) for trial in trials)
+    assert names == ["dwm", "none", "one_step", "recorded"]
 
 
 def test_an_agent_that_plans_needs_a_world_model() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from dwm_ray.experiment import profiles
 from dwm_ray.experiment.dimension import Dimension, Value
 from dwm_ray.experiment.plan import SweepConfig, bases_of, in_order, make_plan
 from dwm_ray.experiment.search_space import Plan, Trial, describe, find_dimension, grid, random_points
+from dwm_ray.world_models.base import trained_options
 
 HORIZON = Dimension("horizon", "synthesis.horizon", (1, 3, 9), (1, 3))
 SEED = Dimension("seed", "seed", (0, 1), (0, 1))
@@ -31,7 +33,8 @@ def plan_of(run: RunConfig | None = None, **options: Any) -> Plan:
 
 
 def values(plan: Plan) -> list[dict[str, Value]]:
-    return [trial.values for trial in plan.trials if trial.config.world_model is not None]
+    """Return the points of the trials with a trained world model."""
+    return [trial.values for trial in plan.trials if trained_options(trial.config) is not None]
 
 
 def test_grid_is_every_combination_in_the_order_of_the_axes() -> None:
@@ -57,12 +60,12 @@ def test_random_points_differ_by_seed() -> None:
 def test_a_grid_runs_every_point_with_every_agent_and_each_agent_alone() -> None:
     plan = plan_of(dimensions=("horizon", "target_rtg"))
     per_agent = [{"horizon": h, "target_rtg": g, "seed": 0} for h in (5, 10) for g in ("own", "x1.1")]
-    assert len(plan.trials) == 2 * (4 + 1)
+    assert len(plan.trials) == 2 * (4 + 2 + 1)
     for agent in ("td3_bc", "iql"):
         mine = [trial for trial in plan.trials if trial.config.agent.plugin_name() == agent]
-        assert sorted(map(describe, (t.values for t in mine if t.config.world_model))) == sorted(
-            map(describe, per_agent)
-        )
+        for model, points in (("dwm", per_agent), ("recorded", [{"horizon": h, "seed": 0} for h in (5, 10)])):
+            found = [t.values for t in mine if profiles.name_of(t.config.world_model) == model]
+            assert sorted(map(describe, found)) == sorted(map(describe, points))
         assert [t.values for t in mine if t.config.world_model is None] == [{"seed": 0}]
     assert all(t.config.synthesis.horizon == t.values["horizon"] for t in plan.trials if t.config.world_model)
 
@@ -146,11 +149,12 @@ def test_the_chosen_agent_keeps_its_options() -> None:
 def test_random_sweeps_have_as_many_points_as_asked() -> None:
     plan = plan_of(dimensions=("horizon", "target_rtg"), search="random", num_samples=3, agents=("td3_bc",))
     assert len(values(plan)) == 3
-    assert len(plan.trials) == 4
+    assert len(plan.trials) == 3 + 1 + len({point["horizon"] for point in values(plan)})
 
 
 def test_optuna_plans_the_baselines_only() -> None:
-    assert [t.config.world_model for t in plan_of(search="optuna").trials] == [None, None]
+    names = [profiles.name_of(t.config.world_model) for t in plan_of(search="optuna").trials]
+    assert Counter(names) == {"none": 2, "recorded": 4}
 
 
 def test_without_a_world_model_there_is_nothing_to_compare_with() -> None:
@@ -162,18 +166,17 @@ def test_without_a_world_model_there_is_nothing_to_compare_with() -> None:
 def test_trials_that_train_a_world_model_start_first_with_model_free_trials() -> None:
     plan = plan_of(dwm_run(**DDPM), dimensions=("diffusion_steps", "horizon"), agents=("td3_bc", "iql"))
     front = [trial.config.world_model for trial in plan.trials[:4]]
-    steps = [None if model is None else model.model_dump()["diffusion_steps"] for model in front]
-    assert steps == [5, None, 10, None]
-    assert len(plan.trials) == 2 * 4 + 2
+    assert [getattr(model, "diffusion_steps", None) for model in front] == [5, None, 10, None]
+    assert len(plan.trials) == 2 * (4 + 2 + 1)
     assert in_order([]) == []
 
 
 def test_long_trials_start_before_short_ones() -> None:
     plan = plan_of(agents=("bc", "td3_bc", "cql", "iql"))
-    free = [agent_of(trial) for trial in plan.trials[1:5]]
-    rest = [agent_of(trial) for trial in plan.trials[5:]]
+    free = [agent_of(trial) for trial in plan.trials if trained_options(trial.config) is None]
+    rest = [agent_of(trial) for trial in plan.trials[1 + len(free) :]]
     assert agent_of(plan.trials[0]) == "cql"  # trains the world model
-    assert free == ["cql", "iql", "td3_bc", "bc"]
+    assert free == ["cql"] * 3 + ["iql"] * 3 + ["td3_bc"] * 3 + ["bc"]
     assert rest == sorted(rest, key=["cql", "iql", "td3_bc", "bc"].index)
     longer = Trial(plan.trials[4].config.with_values({"training.num_updates": 10**9}), {})
     assert in_order([plan.trials[1:3], [longer]]) == [[longer], plan.trials[1:3]]
@@ -193,7 +196,8 @@ def test_recorded_futures_vary_in_what_they_read_only() -> None:
     dimensions = ("horizon=1,10", "target_rtg", "keep_ratio", "diffusion_steps", "real_ratio=0,0.5")
     plan = plan_of(world_models=("recorded",), dimensions=dimensions, agents=("td3_bc",))
     points = [{"horizon": h, "real_ratio": r, "seed": 0} for h in (1, 10) for r in (0, 0.5)]
-    assert sorted(map(describe, values(plan))) == sorted(map(describe, points))
+    found = [trial.values for trial in plan.trials if trial.config.world_model]
+    assert sorted(map(describe, found)) == sorted(map(describe, points))
     assert {trial.config.filter.plugin_name() for trial in plan.trials} == {"keep_all"}
     assert not plan.dropped
     with pytest.raises(ValueError, match="filter: hardmax selects imagined segments, and recorded futures have none"):

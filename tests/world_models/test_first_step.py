@@ -98,7 +98,7 @@ def test_given_entries_are_clean_for_the_network_and_carry_no_loss() -> None:
 
 
 def test_small_preset_learns_the_toy() -> None:
-    """The second action is random: at temperature .5, 1.25 times the variance that it causes is the least error."""
+    """The second action is random: a sample's least error is twice the variance that it causes."""
     model = build(dim=16)
     train(model, lambda draw: windows(128, seed=int(torch.randint(1 << 30, (1,), generator=draw))), 250, 3e-3, 0.05)
     batch = windows(500, seed=77)
@@ -106,7 +106,7 @@ def test_small_preset_learns_the_toy() -> None:
         batch.obs[:, 0], batch.act[:, 0], policy=None, horizon=2, rtg=batch.rtg, generator=generator()
     )
     error = (segments.obs[:, 2] - batch.obs[:, 2]).square().mean()
-    assert error < 1.3 * 1.25 * 0.3**2 / 3
+    assert error < 1.1 * 2 * 0.3**2 / 3
     assert (segments.obs[:, 1] - batch.obs[:, 1]).square().mean() < 0.02
 
 

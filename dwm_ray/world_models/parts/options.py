@@ -68,6 +68,7 @@ class WindowModelConfig(DenoiserConfig, FirstStepConfig, ContinuationConfig):
         "guidance_scale",
         "solver_steps",
         "temperature",
+        "first_order",
         "sampling_precision",
     }
 
@@ -102,6 +103,9 @@ class WindowModelConfig(DenoiserConfig, FirstStepConfig, ContinuationConfig):
     """w: 1 is plain conditioning; larger values follow the return-to-go more closely."""
     temperature: Annotated[float, Field(ge=0)] = 0.5
     """Scale of all noise in sampling."""
+    first_order: bool = False
+    """Sample EDM by its first-order solver. In few network calls it averages futures: the squared error is lower, but
+    segments vary half as much as the data."""
 
     @classmethod
     def small(cls) -> dict[str, Any]:
@@ -122,6 +126,8 @@ class WindowModelConfig(DenoiserConfig, FirstStepConfig, ContinuationConfig):
             "learning_rate": 2e-3,
             "final_learning_rate": 0.02,
             "guidance_scale": 1.0,
+            "solver_steps": 4,
+            "temperature": 1.0,
             "training_precision": "auto",
             "sampling_precision": "auto",
         }
@@ -138,7 +144,8 @@ class WindowModelConfig(DenoiserConfig, FirstStepConfig, ContinuationConfig):
 
     @property
     def unread(self) -> frozenset[str]:
-        return frozenset() if self.process == "ddpm" else frozenset({"diffusion_steps", "schedule", "prediction"})
+        of_ddpm = frozenset({"diffusion_steps", "schedule", "prediction"})
+        return {"ddpm": frozenset({"first_order"}), "edm": of_ddpm, "flow": of_ddpm | {"first_order"}}[self.process]
 
     @property
     def knows_given_entries(self) -> bool:
