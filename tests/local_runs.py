@@ -9,6 +9,7 @@ import torch
 
 from dwm_ray.blocks.stream import generate_block
 from dwm_ray.config import RunConfig
+from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.local.executor import run_configs
 from dwm_ray.local.services import LocalServices
@@ -18,7 +19,6 @@ from dwm_ray.replay.sources import StreamRing, selection
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.training.policy_store import load_agent
-from dwm_ray.types import SegmentShape
 from dwm_ray.world_models.base import WorldModel
 
 CPU = torch.device("cpu")

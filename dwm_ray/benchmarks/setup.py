@@ -14,6 +14,7 @@ from dwm_ray.agents.base import Agent
 from dwm_ray.agents.parts.build import new_agent
 from dwm_ray.blocks.stream import StreamSpec, generate_block
 from dwm_ray.config import RunConfig
+from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.experiment import profiles
 from dwm_ray.options import DataConfig
@@ -21,7 +22,7 @@ from dwm_ray.replay.mixture import Mixture
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.source import BatchSource
 from dwm_ray.replay.sources import InlineSource, real_ring, selection, start_targets
-from dwm_ray.types import Segments, SegmentShape
+from dwm_ray.types import Segments
 from dwm_ray.world_models.base import WorldModel
 from dwm_ray.world_models.parts.build import new_model
 

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dwm_ray.blocks.stream import StreamSpec
+from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.runs.storage import Storage
-from dwm_ray.types import SegmentShape
 
 Run = Path | Storage
 """A run's folder, or the storage that contains it."""

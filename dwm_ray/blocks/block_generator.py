@@ -12,8 +12,9 @@ from dwm_ray.blocks.block_files import Run, write_block
 from dwm_ray.blocks.graphed import CudaGraphSampler
 from dwm_ray.blocks.micro_batching import MicroBatching, SegmentSampler
 from dwm_ray.blocks.stream import StreamSpec, generate_block
+from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.runs.clock import Clock
-from dwm_ray.types import Segments, SegmentShape, Termination
+from dwm_ray.types import Segments, Termination
 from dwm_ray.world_models.base import WorldModel
 
 MAX_GRAPHED_STREAMS = 4

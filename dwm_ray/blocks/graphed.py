@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from dwm_ray.cuda_graphs import Graphs, capture_on
-from dwm_ray.types import Policy, Segments, SegmentShape
+from dwm_ray.data.segment_rows import SegmentShape
+from dwm_ray.types import Policy, Segments
 from dwm_ray.world_models.base import WorldModel
 
 OPTION = "execution.sampler_cuda_graphs"

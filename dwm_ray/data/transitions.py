@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dwm_ray.types import Episodes, Segments, SegmentShape
+from dwm_ray.data.segment_rows import SegmentShape
+from dwm_ray.types import Episodes, Segments
 
 
 def real_segments(episodes: Episodes, discount: float, device: torch.device | str = "cpu") -> Segments:

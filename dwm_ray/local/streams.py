@@ -19,12 +19,12 @@ from dwm_ray.blocks.journal import Journal, new_cursor
 from dwm_ray.blocks.micro_batching import MicroBatching
 from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.config import RunConfig
+from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.sharing import stream_of, stream_rings
 from dwm_ray.replay.sources import StreamRing
 from dwm_ray.runs.folder import RunFolder
-from dwm_ray.types import SegmentShape
 from dwm_ray.world_models.base import WorldModel
 
 SAMPLER = "in process"

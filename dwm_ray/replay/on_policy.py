@@ -27,13 +27,14 @@ from dwm_ray.agents.base import Agent
 from dwm_ray.blocks.micro_batching import SegmentSampler
 from dwm_ray.blocks.stream import end_imagined_episodes
 from dwm_ray.config import RunConfig
+from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.filters.base import FilterConfig, num_selected
 from dwm_ray.options import fingerprint
 from dwm_ray.replay.mixture import Mixture, num_real
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.selection import Selection
 from dwm_ray.replay.source import BatchSource
-from dwm_ray.types import Segments, SegmentShape, Termination
+from dwm_ray.types import Segments, Termination
 
 
 def starts_per_shard(config: RunConfig) -> int:

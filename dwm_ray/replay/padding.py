@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from dwm_ray.types import SegmentShape
+from dwm_ray.data.segment_rows import SegmentShape
 
 ZERO, ONE, FIRST_COLUMN = 0, 1, 2
 

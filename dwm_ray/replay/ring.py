@@ -11,8 +11,9 @@ from threading import Lock
 import torch
 from torch import Tensor
 
+from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.replay.padding import Padding
-from dwm_ray.types import Segments, SegmentShape
+from dwm_ray.types import Segments
 
 
 class Ring:

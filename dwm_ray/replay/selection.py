@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from dwm_ray.blocks.stream import StreamSpec
+from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.filters.base import Filter
 from dwm_ray.options import fingerprint
-from dwm_ray.types import Segments, SegmentShape
+from dwm_ray.types import Segments
 
 
 @dataclass(frozen=True)

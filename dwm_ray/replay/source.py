@@ -7,7 +7,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from dwm_ray.types import Segments, SegmentShape
+from dwm_ray.data.segment_rows import SegmentShape
+from dwm_ray.types import Segments
 
 
 class BatchSource(ABC):

@@ -20,6 +20,7 @@ from torch import Tensor
 from dwm_ray.agents.base import Agent
 from dwm_ray.blocks.stream import StreamSpec, continued
 from dwm_ray.config import RunConfig
+from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.data.transitions import fused_rows
 from dwm_ray.options import ReplayConfig
@@ -27,7 +28,7 @@ from dwm_ray.replay.mixture import Mixture, num_real
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.selection import Selection
 from dwm_ray.replay.source import BatchSource
-from dwm_ray.types import Segments, SegmentShape, Termination
+from dwm_ray.types import Segments, Termination
 from dwm_ray.world_models.base import WorldModel
 
 SourceKind = Literal["real", "recorded", "stream", "on-policy", "inline"]

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from dwm_ray.blocks.stream import StreamSpec, end_imagined_episodes, generate_block, start_rows
 from dwm_ray.config import RunConfig
+from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.options import fingerprint
 from dwm_ray.tasks.table import hopper_fell, never
-from dwm_ray.types import Policy, Segments, SegmentShape, Spaces
+from dwm_ray.types import Policy, Segments, Spaces
 from dwm_ray.world_models.base import SegmentRequest, WorldModel, WorldModelConfig
 
 CPU = torch.device("cpu")

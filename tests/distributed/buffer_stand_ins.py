@@ -13,10 +13,10 @@ import pytest
 
 from dwm_ray.blocks import block_files
 from dwm_ray.blocks.stream import StreamSpec
+from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.distributed.buffer import block_cache, replay_buffer, sampler_tasks
 from dwm_ray.distributed.buffer.replay_buffer import SyntheticReplayBuffer
 from dwm_ray.distributed.metrics.gauges import FAMILIES, LABELS
-from dwm_ray.types import SegmentShape
 
 SHAPE = SegmentShape(horizon=1, obs_size=1, act_size=1, num_actions=1)
 NUM_BLOCKS, BLOCK_ROWS = 6, 4

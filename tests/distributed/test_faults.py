@@ -15,7 +15,7 @@ from dwm_ray.blocks import block_files
 from dwm_ray.blocks.journal import Journal
 from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.cli import session
-from dwm_ray.types import SegmentShape
+from dwm_ray.data.segment_rows import SegmentShape
 from pipelines import sweep
 
 SHAPE = SegmentShape(horizon=1, obs_size=1, act_size=1, num_actions=1)

@@ -12,6 +12,7 @@ import torch
 from ray.exceptions import ObjectLostError
 
 from dwm_ray.blocks.stream import StreamSpec
+from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.distributed.buffer.stream import Delivery
 from dwm_ray.distributed.workers import prefetcher as module
 from dwm_ray.distributed.workers.prefetcher import BlockPrefetcher
@@ -19,7 +20,6 @@ from dwm_ray.filters.keep_all import KeepAll, KeepAllConfig
 from dwm_ray.options import ReplayConfig
 from dwm_ray.replay.selection import Selection
 from dwm_ray.replay.sources import StreamRing
-from dwm_ray.types import SegmentShape
 
 SHAPE = SegmentShape(horizon=2, obs_size=1, act_size=1, num_actions=1)
 SPEC = StreamSpec("model", {}, 0.5, 0.9, 12, 4, 0)

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.replay.mixture import num_real as num_real_of
 from dwm_ray.replay.ring import Ring
-from dwm_ray.types import SegmentShape
 
 REAL = SegmentShape(horizon=1, obs_size=2, act_size=1, num_actions=1)
 

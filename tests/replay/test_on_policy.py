@@ -13,6 +13,7 @@ from tiny_task import ONE_STEP, recording, tiny_config
 from dwm_ray.agents.base import Agent
 from dwm_ray.agents.parts.build import new_agent
 from dwm_ray.config import RunConfig
+from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.data.task_data import load_task_data
 from dwm_ray.filters.keep_all import KeepAll, KeepAllConfig
 from dwm_ray.replay.on_policy import (
@@ -27,7 +28,6 @@ from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.selection import Selection
 from dwm_ray.replay.sources import real_ring
 from dwm_ray.tasks.table import never
-from dwm_ray.types import SegmentShape
 from dwm_ray.world_models.parts.build import new_model
 
 CPU = torch.device("cpu")

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.replay.ring import Ring
-from dwm_ray.types import SegmentShape
 
 SHAPE = SegmentShape(horizon=2, obs_size=3, act_size=2, num_actions=1)
 

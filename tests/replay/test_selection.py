@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from dwm_ray.blocks.stream import StreamSpec
+from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.filters.base import Filter
 from dwm_ray.filters.hardmax import Hardmax, HardmaxConfig
 from dwm_ray.filters.keep_all import KeepAll, KeepAllConfig
 from dwm_ray.replay.selection import Selection
-from dwm_ray.types import Segments, SegmentShape
+from dwm_ray.types import Segments
 
 SPEC = StreamSpec("model", {}, 0.5, 0.9, 10, 4, 0)
 

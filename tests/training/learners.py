@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from dwm_ray.agents.base import Agent
+from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.options import ExecutionConfig, TrainingConfig
 from dwm_ray.registry import find, plugins
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.replay.ring import Ring
 from dwm_ray.training.learner import Learner
-from dwm_ray.types import DataStats, SegmentShape, Spaces
+from dwm_ray.types import DataStats, Spaces
 
 SPACES = Spaces(obs_size=3, act_size=2, act_low=(-1.0, -1.0), act_high=(1.0, 1.0))
 STATS = DataStats(np.zeros(3, np.float32), np.ones(3, np.float32), -1.0, 1.0, -9.0, 9.0, -5.0, 5.0)

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from dwm_ray.agents.base import Agent
+from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.options import TrainingConfig
 from dwm_ray.registry import find
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.replay.ring import Ring
 from dwm_ray.runs import tensor_files
 from dwm_ray.training.learner import Learner
-from dwm_ray.types import DataStats, SegmentShape, Spaces
+from dwm_ray.types import DataStats, Spaces
 
 SHAPE = SegmentShape(horizon=2, obs_size=3, act_size=2, num_actions=1)
 SHARED = ("num_members", "updates_per_s")

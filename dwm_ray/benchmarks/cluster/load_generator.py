@@ -19,9 +19,9 @@ import numpy as np
 import ray
 
 from dwm_ray.blocks.stream import StreamSpec
+from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.distributed.buffer.shards import Shards
 from dwm_ray.distributed.workers.prefetcher import BLOCKS_PER_FETCH, FETCH_WAIT_S
-from dwm_ray.types import SegmentShape
 
 SHAPE = SegmentShape(horizon=1, obs_size=1, act_size=1, num_actions=1)
 BLOCK_ROWS = 1

@@ -10,10 +10,10 @@ from typing import Any
 from dwm_ray.blocks.journal import FILE
 from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.config import RunConfig
+from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.replay.sources import selection, source_kind
 from dwm_ray.runs.folder import RunFailed, read_json
 from dwm_ray.runs.row_log import read_rows
-from dwm_ray.types import SegmentShape
 
 FLOAT_BYTES, MARK_BYTES = 4, 1
 """Size of a number in a row of a ring, and of the mark per row that records whether it was sampled."""

@@ -10,8 +10,8 @@ from dwm_ray.blocks import block_files
 from dwm_ray.blocks.journal import Journal
 from dwm_ray.blocks.ledger import Ledger
 from dwm_ray.blocks.stream import StreamSpec
+from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.runs.storage import StorageFailed
-from dwm_ray.types import SegmentShape
 
 MAX_FAILURES = 5
 """Consecutive failures after which a stream fails and its readers receive the error."""

@@ -18,10 +18,10 @@ from ray.exceptions import ObjectLostError, RayTaskError
 
 from dwm_ray.blocks.journal import new_cursor
 from dwm_ray.blocks.stream import StreamSpec
+from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.distributed.buffer.stream import Delivery
 from dwm_ray.replay.sources import StreamRing
 from dwm_ray.runs.background import in_background
-from dwm_ray.types import SegmentShape
 
 BLOCKS_PER_FETCH = 8
 FETCH_WAIT_S = 5.0

@@ -19,11 +19,11 @@ from dwm_ray.blocks.block_files import stream_folder
 from dwm_ray.blocks.journal import Journal
 from dwm_ray.blocks.stream import StreamSpec, generate_block
 from dwm_ray.config import RunConfig
+from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.replay.sources import start_targets
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.training.model_store import load_model
-from dwm_ray.types import SegmentShape
 
 ALLOWED_BYTES = 150_000_000
 """Memory that the sampler may allocate after it has loaded its model; half of what a block needs."""
