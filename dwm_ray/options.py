@@ -167,7 +167,9 @@ class ReplayConfig(Frozen):
     """How batches are composed."""
 
     real_ratio: Fraction = 0.0
-    """Exact fraction of recorded transitions (segments of length 1) in each batch; the rest is imagined."""
+    """Exact fraction of recorded rows in each batch; the rest is imagined."""
+    real_steps: Literal["one", "horizon"] = "one"
+    """Steps of these recorded rows: one, or up to synthesis.horizon (recorded futures)."""
     capacity: PositiveInt = 2_000_000
     """Imagined rows that the learner's ring holds; the oldest are overwritten first."""
     min_synthetic: PositiveInt = 16_384

@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.replay.padding import Padding
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.source import BatchSource
 
 
+class Rows(Protocol):
+    """Recorded rows that can be sampled: a ring of transitions or recorded futures."""
+
+    @property
+    def shape(self) -> SegmentShape: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def gather_into(self, out: Tensor, generator: torch.Generator, padding: Padding | None = None) -> object: ...
+
+
 class Mixture(BatchSource):
-    """Batch source over a ring of recorded and, optionally, a ring of imagined segments, padded to one horizon."""
+    """Batch source over recorded rows and, optionally, a ring of imagined segments, padded to one horizon."""
 
     def __init__(
-        self, real: Ring, synthetic: Ring | None, real_ratio: float, batch_size: int, horizon: int | None = None
+        self, real: Rows, synthetic: Ring | None, real_ratio: float, batch_size: int, horizon: int | None = None
     ) -> None:
         """Pad batches to `horizon` (default: the longer horizon of the rings); raise ValueError if sizes differ."""
         self._num_real = batch_size if synthetic is None else num_real(real_ratio, batch_size)
         self.batch_size, self.device = batch_size, real.device
         self._real, self._synthetic = real, synthetic
-        rings = [real] if synthetic is None else [real, synthetic]
+        rings: list[Rows] = [real] if synthetic is None else [real, synthetic]
         self.shape = real.shape.padded(horizon or max(ring.shape.horizon for ring in rings))
         self._paddings = [self._padding(ring) for ring in rings]
 
-    def _padding(self, ring: Ring) -> Padding | None:
+    def _padding(self, ring: Rows) -> Padding | None:
         return None if ring.shape == self.shape else Padding(ring.shape, self.shape, ring.device)
 
     def sample_into(self, rows: Tensor, generator: torch.Generator) -> None:

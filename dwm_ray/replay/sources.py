@@ -24,7 +24,8 @@ from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.data.transitions import fused_rows
 from dwm_ray.options import ReplayConfig
-from dwm_ray.replay.mixture import Mixture, num_real
+from dwm_ray.replay.mixture import Mixture, Rows, num_real
+from dwm_ray.replay.recorded import RecordedFutures
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.selection import Selection
 from dwm_ray.replay.source import BatchSource
@@ -99,7 +100,21 @@ class StreamRing:
         self._ring.add(rows)
 
 
-def mixture(config: RunConfig, real: Ring, synthetic: Ring | None, horizon: int | None = None) -> Mixture:
+def real_rows(config: RunConfig, task_data: TaskData, transitions: Ring, longest: int) -> Rows:
+    """Return the recorded rows of a run's mixture: transitions, or with `replay.real_steps` 'horizon' their futures."""
+    if source_kind(config) == "real" or config.replay.real_steps == "one":
+        return transitions
+    return RecordedFutures(config, task_data, transitions.device, longest)
+
+
+def row_horizon(config: RunConfig, synthetic: Ring | None) -> int:
+    """Return the steps of the longest rows of a run's mixture."""
+    if synthetic is None:
+        return 1
+    return max(synthetic.shape.horizon, config.synthesis.horizon if config.replay.real_steps == "horizon" else 1)
+
+
+def mixture(config: RunConfig, real: Rows, synthetic: Ring | None, horizon: int | None = None) -> Mixture:
     """Return a source of recorded rows, mixed with imagined rows if `synthetic` is given."""
     ratio = 1.0 if synthetic is None else config.replay.real_ratio
     return Mixture(real, synthetic, ratio, config.training.batch_size, horizon)

@@ -20,7 +20,16 @@ from dwm_ray.replay.recorded import recorded_sources
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.sharing import ring_key
 from dwm_ray.replay.source import BatchSource
-from dwm_ray.replay.sources import InlineSource, mixture, real_ring, selection, source_kind, start_targets
+from dwm_ray.replay.sources import (
+    InlineSource,
+    mixture,
+    real_ring,
+    real_rows,
+    row_horizon,
+    selection,
+    source_kind,
+    start_targets,
+)
 from dwm_ray.runs.clock import Clock
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.training.checkpoints import remove_checkpoint
@@ -65,8 +74,9 @@ def build_learner(
     if kind == "recorded":
         sources = recorded_sources(configs, task_data, device)
     elif kind in ("real", "stream"):
-        longest = max((ring.shape.horizon for ring in synthetic if ring), default=1)
-        sources = [mixture(config, real, ring, longest) for config, ring in zip(configs, synthetic, strict=True)]
+        longest = max(map(row_horizon, configs, synthetic))
+        rows = [real_rows(config, task_data, real, longest) for config in configs]
+        sources = [mixture(*parts, longest) for parts in zip(configs, rows, synthetic, strict=True)]
     else:
         parts = zip(configs, agents, generators, strict=True)
         sources = [policy_source(*part, real, task_data, services) for part in parts]

@@ -12,7 +12,8 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.data.transitions import last_steps, real_segments
 from dwm_ray.replay.recorded import RecordedSource, recorded_sources
-from dwm_ray.replay.sources import mixture, real_ring
+from dwm_ray.replay.ring import Ring
+from dwm_ray.replay.sources import mixture, real_ring, real_rows, row_horizon
 from dwm_ray.types import DataCard, Episodes, Segments, Spaces
 
 CPU, GAMMA = torch.device("cpu"), 0.9
@@ -135,3 +136,41 @@ def test_futures_of_the_last_rows_reach_no_further_than_the_recording() -> None:
     assert (last >= torch.arange(len(last))).all()
     assert int(last.max()) == len(last) - 1
     assert longest == int((last - torch.arange(len(last))).max()) + 1
+
+
+@pytest.mark.parametrize("longest", [3, 7])
+def test_recorded_rows_of_a_mixture_may_be_futures(longest: int) -> None:
+    """They are those of the same start pairs alone, padded to the imagined segments' length."""
+    config, task_data = config_of(3).with_values({"world_model": "dwm"}), data()
+    mixed = config.with_values({"replay.real_ratio": 0.5, "replay.real_steps": "horizon"})
+    transitions = real_ring(config, task_data, CPU)
+    rows = real_rows(mixed, task_data, transitions, longest)
+    shape = transitions.shape.padded(longest)
+    imagined = Ring(4, shape)
+    imagined.add(torch.full((4, shape.width), 9.0))
+    batch = mixture(mixed, rows, imagined, longest).next_batch(torch.Generator().manual_seed(0))
+    assert (batch.source == torch.tensor([0.0] * 32 + [9.0] * 32)).all()
+    for number, row in enumerate(starts_of(batch[:32], recording())):
+        expected = future(recording(), row, 3).padded(longest)
+        assert torch.equal(batch.rew[number], expected.rew[0])
+        assert torch.equal(batch.discount[number], expected.discount[0])
+        assert torch.equal(batch.obs[number], expected.obs[0])
+    assert real_rows(config, task_data, transitions, longest) is transitions
+
+
+def test_models_that_follow_the_policy_take_transitions() -> None:
+    with pytest.raises(ValueError, match="world model one_step follows the policy"):
+        config_of(1).with_values({"world_model": "one_step", "replay.real_steps": "horizon"})
+
+
+def test_futures_may_be_longer_than_the_imagined_rows() -> None:
+    """DAWM's imagined rows are transitions."""
+    config, task_data = config_of(3).with_values({"world_model": "dawm"}), data()
+    mixed = config.with_values({"replay.real_ratio": 0.5, "replay.real_steps": "horizon"})
+    transitions = real_ring(config, task_data, CPU)
+    longest = row_horizon(mixed, transitions)
+    rows = real_rows(mixed, task_data, transitions, longest)
+    batch = mixture(mixed, rows, transitions, longest).next_batch(torch.Generator().manual_seed(0))
+    assert (longest, row_horizon(config, transitions), row_horizon(config, None)) == (3, 1, 1)
+    assert (batch.rew[:32, 1] != 0).any()
+    assert (batch.rew[32:, 1:] == 0).all()
