@@ -29,7 +29,7 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
             "kept_versions": 4,
             "rollout_shards": 1,
         },
-        "training": {"num_updates": 20_000, "checkpoint_every": 5000},
+        "training": {"num_updates": 20_000, "batch_size": 128, "checkpoint_every": 5000},
         "evaluation": {"every": 5000, "num_episodes": 10},
         "cluster": {"num_samplers": 1, "learner_cpus": 0.8},
     },
