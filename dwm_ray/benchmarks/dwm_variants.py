@@ -15,17 +15,19 @@ from dwm_ray.benchmarks.reference_denoisers import reference_denoiser
 from dwm_ray.devices import product_dtype
 from dwm_ray.diffusion.denoisers import TemporalUNet
 from dwm_ray.world_models.base import WorldModel
-from dwm_ray.world_models.dwm import DWM
+from dwm_ray.world_models.dwm import DWM, DWMConfig
 
+PARAMETRISATION = ("sequence_length", "denoiser", "states", "process", "entry_weights", "first_model", "given_first")
 Size = Literal["mlp", "unet_small", "unet"]
 Variant = Literal[
     "reference-fp32", "reference-auto", "optimized-fp32", "optimized-auto", "inference-fp32", "inference-auto"
 ]
 
+PAPER = {name: field.default for name, field in DWMConfig.model_fields.items() if name in PARAMETRISATION}
 SIZES: dict[Size, dict[str, Any]] = {
     "mlp": {},  # the preset of the profile `laptop`
-    "unet_small": {"denoiser": "unet", "dim": 32, "multipliers": [1, 2, 4]},
-    "unet": {"denoiser": "unet", "dim": 128, "multipliers": [1, 4, 8]},  # the paper's, 60 million weights
+    "unet_small": {**PAPER, "dim": 32, "multipliers": [1, 2, 4]},
+    "unet": {**PAPER, "dim": 128, "multipliers": [1, 4, 8]},  # 60 million weights
 }
 BASELINE: Variant = "reference-fp32"
 DEFAULT: tuple[Variant, ...] = (BASELINE, "optimized-fp32", "optimized-auto")

@@ -1,7 +1,8 @@
 """Reference denoisers in standard torch layers: the same weights and the same function as the project's denoisers.
 
 The temporal U-Net uses channels-first memory, `nn.Conv1d`, `nn.GroupNorm` and `nn.Mish`; every block applies Mish to
-the embedding itself. The residual MLP uses `nn.Mish`. Both encode the diffusion step of every row."""
+the embedding itself. The residual MLP uses `nn.Mish`. Encoders of diffusion steps encode that
+of every row."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dwm_ray.diffusion.conditioning import Condition
+from dwm_ray.diffusion.conditioning import Condition, ConditionEncoder, StepEncoder
 from dwm_ray.diffusion.denoisers import NUM_GROUPS, Denoiser, ResidualBlock, Stage, TemporalUNet
 from dwm_ray.diffusion.fast.activation import Mish
 from dwm_ray.diffusion.temporal import TemporalConv
@@ -23,7 +24,8 @@ def reference_denoiser(net: Denoiser) -> Denoiser:
     if isinstance(net, TemporalUNet):
         return ReferenceUNet(net)
     copied: Any = _with_torch_mish(net)
-    copied.encoder = _ReferenceEncoder(copied.encoder)
+    if isinstance(net.encoder, ConditionEncoder) and isinstance(net.encoder.level, StepEncoder):
+        copied.encoder = _ReferenceEncoder(copied.encoder)
     mlp: Denoiser = copied
     return mlp
 

@@ -38,7 +38,7 @@ def test_axes_name_the_shared_part_that_they_regenerate() -> None:
     assert set(rows) == set(dimensions())
     made = {name: row[-1] for name, row in rows.items()}
     assert (made["sequence_length"], made["temperature"], made["horizon"]) == ("world model, stream", "stream", "–")
-    assert rows["horizon"][2:4] == ["`3` `5`", "`1` `3` `5` `7`"]
+    assert rows["horizon"][2:4] == ["`5` `10`", "`1` `3` `5` `7`"]
 
 
 def test_tasks_name_score_and_terminations() -> None:
