@@ -23,7 +23,7 @@ from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.sharing import stream_of, stream_rings
-from dwm_ray.replay.sources import StreamRing
+from dwm_ray.replay.sources import StreamRing, start_targets
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.world_models.base import WorldModel
 
@@ -40,7 +40,7 @@ def read_stream(
     spec, rings = stream_of(configs[0], task_data), stream_rings(configs, task_data, device)
     starts = task_data.start_pairs(spec.discount, device)
     graphs = configs[0].execution.sampler_cuda_graphs
-    rtg = task_data.start_targets(spec.target_rtg, spec.discount, model.config, device)
+    rtg = start_targets(configs[0], task_data, device)
     rule = task_data.task.termination
     generator = BlockGenerator(run.shared, starts, rule, MicroBatching(), graphs, lambda spec, model: rtg)
     stream = LocalStream(run, spec, lambda index: generator.generate(spec, index, lambda: model))

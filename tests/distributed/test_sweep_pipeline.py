@@ -95,7 +95,7 @@ def test_a_sweep_leaves_results_of_every_trial_and_a_report(finished: Path) -> N
     assert {"task", "data", "score_unit", "profile", "wall_s", "dropped", "best", "environment"} <= results.keys()
     assert (results["task"], results["profile"], results["dropped"]) == ("pendulum", "laptop", {})
     settings = [(t["agent"], t["values"]["horizon"], t["seed"]) for t in results["trials"]]
-    assert sorted(settings) == [("iql", 3, 0), ("iql", 5, 0), ("td3_bc", 3, 0), ("td3_bc", 5, 0)]
+    assert sorted(settings) == [("iql", 5, 0), ("iql", 10, 0), ("td3_bc", 5, 0), ("td3_bc", 10, 0)]
     for trial in results["trials"]:
         assert (trial["status"], trial["error"], trial["updates"]) == ("done", None, NUM_UPDATES)
         assert trial["learning"]["update"] == [100, 200, 300]
