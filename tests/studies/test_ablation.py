@@ -19,6 +19,7 @@ def test_each_variant_has_a_row_and_sampling_variants_share_the_first_ones_weigh
 ) -> None:
     few = {name: VARIANTS[name] for name in ("preset", "absolute states", "flow matching")}
     monkeypatch.setattr(ablation, "VARIANTS", few)
+    monkeypatch.setattr(ablation, "AVERAGING", {"temperature": 0.5})
     monkeypatch.setattr(ablation, "SAMPLING", {"guidance 3": {"guidance_scale": 3.0}, "t": {"temperature": 1.0}})
     findings = measure(context, AblationOptions(seconds=0.05))
     rows = json.loads(json.dumps(findings.numbers))["rows"]
