@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -73,6 +73,13 @@ class DWMConfig(WindowModelConfig):
     @property
     def has_penalty(self) -> bool:
         return self.segments_per_pair > 1
+
+    @classmethod
+    def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
+        """Return batches for small machines, half of which are recorded futures; imagined ones alone are unreliable."""
+        if preset == "paper":
+            return {}
+        return {"synthesis.horizon": 10, "replay.real_ratio": 0.5, "replay.real_steps": "horizon"}
 
     def check(self, run: RunOptions) -> None:
         super().check(run)

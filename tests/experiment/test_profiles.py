@@ -60,7 +60,7 @@ def test_another_method_takes_its_own_defaults(demanding: None) -> None:
 def test_another_method_keeps_what_the_user_chose(demanding: None) -> None:
     changed = run_config("laptop", "dwm", "td3_bc", "softmax").with_values(
         {
-            "replay.real_ratio": 0.5,
+            "replay.real_ratio": 0.75,
             "world_model.solver_steps": 2,
             "agent.alpha": 1.0,
             "task": "hopper-medium",
@@ -68,7 +68,7 @@ def test_another_method_keeps_what_the_user_chose(demanding: None) -> None:
         }
     )
     other = with_method(changed, "laptop", "dwm", "iql")
-    assert other.replay.real_ratio == 0.5
+    assert other.replay.real_ratio == 0.75
     assert other.world_model.solver_steps == 2  # type: ignore[union-attr]
     assert other.filter.plugin_name() == "softmax"
     assert (other.task, other.seed) == ("hopper-medium", 3)
@@ -80,11 +80,11 @@ def test_another_method_keeps_what_the_user_chose(demanding: None) -> None:
 
 def test_an_option_set_to_the_methods_own_value_is_not_a_choice(demanding: None) -> None:
     """Without its flag, a value cannot be distinguished from a default, so it follows the method."""
-    assert with_method(run_config("laptop", "dwm", "iql"), "laptop", "dwm", "td3_bc").replay.real_ratio == 0.0
+    assert with_method(run_config("laptop", "dwm", "iql"), "laptop", "dwm", "td3_bc").replay.real_ratio == 0.5
 
 
 def test_a_flag_that_was_given_stays_even_at_its_default(demanding: None) -> None:
-    run = run_config("laptop", "dwm", "td3_bc")
+    run = run_config("laptop", "dwm", "td3_bc").with_values({"replay.real_ratio": 0.0})
     given = given_paths(["--replay.real-ratio=0.0", "--filter", "keep_all"])
     other = with_method(run, "laptop", "dwm", "iql", given)
     assert other.replay.real_ratio == 0.0
