@@ -75,7 +75,7 @@ def test_another_method_keeps_what_the_user_chose(demanding: None) -> None:
     again = with_method(changed, "laptop", "one_step", "td3_bc")
     assert isinstance(again.agent, TD3BCConfig)
     assert again.agent.alpha == 1.0
-    assert again.replay.real_ratio == 0.5
+    assert again.replay.real_ratio == 0.75
 
 
 def test_an_option_set_to_the_methods_own_value_is_not_a_choice(demanding: None) -> None:
