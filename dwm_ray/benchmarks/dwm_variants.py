@@ -34,10 +34,11 @@ DEFAULT: tuple[Variant, ...] = (BASELINE, "optimized-fp32", "optimized-auto")
 
 
 def model_values(size: Size, variant: Variant) -> dict[str, Any]:
-    """Return world-model options by dotted path."""
+    """Return world-model options by dotted path, and a horizon that fits them."""
     precision = _precision(variant)
     values = {**SIZES[size], "training_precision": precision, "sampling_precision": precision}
-    return {f"world_model.{name}": value for name, value in values.items()}
+    fits = {} if size == "mlp" else {"synthesis.horizon": PAPER["sequence_length"] - 1}
+    return {f"world_model.{name}": value for name, value in values.items()} | fits
 
 
 def with_form(model: WorldModel, variant: Variant) -> WorldModel:

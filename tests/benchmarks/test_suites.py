@@ -62,7 +62,8 @@ def test_all_workloads_can_be_called_twice(suite: RateSuite, setup: BenchmarkSet
 
 
 def test_sources_of_batches(setup: BenchmarkSetup) -> None:
-    config, generator = setup.config("dwm", "td3_bc"), setup.generator()
+    imagined = {"synthesis.horizon": 5, "replay.real_ratio": 0.0}
+    config, generator = setup.config("dwm", "td3_bc", **imagined), setup.generator()
     agent = setup.agent(config)
 
     def batch(source: object) -> Segments:

@@ -97,6 +97,7 @@ class Learner:
             "agent.hidden_size": self.hidden_size,
             "training.batch_size": self.batch_size,
             "synthesis.horizon": self.horizon,
+            "replay.real_ratio": 0.0,
         }
         return setup.config(world_model, agent, **values)
 
