@@ -132,7 +132,7 @@ def _announce_coverage(console: Console, task_data: TaskData, configs: Iterable[
     for length in sorted(length for length in lengths if length < num_pairs):
         console.print(
             f"synthesis.num_segments {length}: imagined segments start from {100 * length / num_pairs:.0f} % of the "
-            f"{num_pairs} recorded pairs, and learners see no other",
+            f"{num_pairs} recorded pairs",
             style="yellow",
             highlight=False,
         )
