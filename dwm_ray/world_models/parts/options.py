@@ -109,7 +109,7 @@ class WindowModelConfig(DenoiserConfig, FirstStepConfig, ContinuationConfig):
 
     @classmethod
     def small(cls) -> dict[str, Any]:
-        """Return the options chosen by `pipelines/study.py ablation`; see docs/results.md."""
+        """Return options whose parts `pipelines/study.py ablation` compares; see docs/results.md."""
         return {
             "sequence_length": 16,
             "denoiser": "mlp",
