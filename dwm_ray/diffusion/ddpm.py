@@ -88,14 +88,18 @@ class DDPMStride:
 
     jumps: list[Jump]
     temperature: float
+    bound: float | None = 1.0
+    """Largest magnitude of a clean sample, to which estimates are clamped; None for unbounded samples."""
 
     def sample(
         self, estimate: Estimate, impose: Impose, shape: torch.Size | tuple[int, ...], generator: torch.Generator
     ) -> Tensor:
-        """Sample a tensor of the given shape in [-1, 1] on the generator's device."""
+        """Sample a tensor of the given shape on the generator's device."""
         x = impose(self._noise(shape, generator))
         for jump in self.jumps:
-            x0 = estimate(x, jump.start).clamp_(-1, 1)
+            x0 = estimate(x, jump.start)
+            if self.bound is not None:
+                x0 = x0.clamp_(-self.bound, self.bound)
             x = jump.clean * x0 + jump.noisy * x
             if jump.std > 0:
                 x = x.add_(self._noise(shape, generator), alpha=jump.std)
@@ -108,7 +112,7 @@ class DDPMStride:
 
 @dataclass(frozen=True)
 class DDPM:
-    """The process over samples in [-1, 1]; a level is a step 1..K (int64)."""
+    """The process over samples of about unit scale; a level is a step 1..K (int64)."""
 
     signal: Tensor
     """[K + 1] `alpha_bars` on the device of the samples."""

@@ -107,10 +107,6 @@ def trained_options(config: RunOptions) -> WorldModelConfig | None:
     return config.world_model
 
 
-SMALLEST_ERROR = 1e-5
-"""Added to an entry's error before its logarithm is taken."""
-
-
 @dataclass(frozen=True)
 class SegmentRequest:
     """Start pairs and how to continue them."""
@@ -254,21 +250,6 @@ def _with_first_step(segments: Segments, first: Segments) -> Segments:
         discount=torch.cat([first.discount, first.discount * segments.discount[:, 1:]], 1),
         penalty=torch.cat([torch.zeros_like(first.rew), segments.penalty[:, 1:]], 1),
     )
-
-
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean of the values where `mask` (same shape) is True; 0 if it is True nowhere."""
-    return (values * mask).sum() / mask.sum().clamp_min(1)
-
-
-def log_mean(error: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean over entries of log(mean over rows); rows where `mask` is False do not count.
-
-    Its gradient is that of the squared error divided by each entry's own mean error.
-    """
-    rows = mask.sum(0)
-    entries = (error * mask).sum(0) / rows.clamp_min(1)
-    return masked_mean((entries + SMALLEST_ERROR).log(), rows > 0)
 
 
 @contextmanager

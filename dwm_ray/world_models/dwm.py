@@ -45,9 +45,10 @@ from dwm_ray.diffusion.guidance import conditioned
 from dwm_ray.diffusion.process import Given, Network, Process, per_row
 from dwm_ray.options import PositiveInt, RunOptions
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
-from dwm_ray.world_models.base import SegmentRequest, WorldModel, generated, log_mean, masked_mean, seeded
+from dwm_ray.world_models.base import SegmentRequest, WorldModel, generated, seeded
 from dwm_ray.world_models.parts.ensemble import largest_distance
 from dwm_ray.world_models.parts.first_step import FirstStep
+from dwm_ray.world_models.parts.losses import log_mean, masked_mean
 from dwm_ray.world_models.parts.options import WindowModelConfig
 from dwm_ray.world_models.parts.window_layout import WindowLayout
 from dwm_ray.world_models.parts.window_units import window_units
@@ -142,7 +143,7 @@ class DWM(WorldModel):
             solver = Multistep(levels, config.temperature, second_order=not config.first_order)
             return EDM(Preconditioning(sigma_data=self.units.std), solver, LOG_MEAN, LOG_STD)
         jumps = strided_jumps(config.schedule, config.diffusion_steps, config.solver_steps)
-        return DDPM(self.signal, DDPMStride(jumps, config.temperature), config.prediction)
+        return DDPM(self.signal, DDPMStride(jumps, config.temperature, self.units.bound), config.prediction)
 
     @property
     def state_normalizer(self) -> Callable[[Tensor], Tensor] | None:

@@ -25,7 +25,8 @@ from dwm_ray.diffusion.guidance import conditioned
 from dwm_ray.diffusion.process import noise_like
 from dwm_ray.options import PositiveInt
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
-from dwm_ray.world_models.base import SegmentRequest, WorldModel, generated, masked_mean, seeded
+from dwm_ray.world_models.base import SegmentRequest, WorldModel, generated, seeded
+from dwm_ray.world_models.parts.losses import masked_mean
 from dwm_ray.world_models.parts.options import PrecisionConfig
 
 CHURN = Churn(amount=80.0, low=0.05, high=50.0, inflation=1.003)  # SynthER's

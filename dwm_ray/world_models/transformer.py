@@ -23,7 +23,8 @@ from dwm_ray.data.normalizers import ZScore
 from dwm_ray.devices import reduced
 from dwm_ray.options import PositiveInt
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
-from dwm_ray.world_models.base import FirstStepConfig, SegmentRequest, WorldModel, generated, masked_mean, seeded
+from dwm_ray.world_models.base import FirstStepConfig, SegmentRequest, WorldModel, generated, seeded
+from dwm_ray.world_models.parts.losses import masked_mean
 from dwm_ray.world_models.parts.options import PrecisionConfig
 from dwm_ray.world_models.parts.termination import ContinuationConfig, TerminationHead
 

@@ -21,7 +21,8 @@ from dwm_ray.diffusion.guidance import conditioned
 from dwm_ray.diffusion.process import noise_like
 from dwm_ray.options import PositiveInt
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
-from dwm_ray.world_models.base import SegmentRequest, WorldModel, WorldModelConfig, generated, masked_mean, seeded
+from dwm_ray.world_models.base import SegmentRequest, WorldModel, WorldModelConfig, generated, seeded
+from dwm_ray.world_models.parts.losses import masked_mean
 from dwm_ray.world_models.parts.window_layout import WindowLayout
 
 

@@ -9,9 +9,10 @@ import torch
 from toy import SPACES, fitted, generator, next_obs, starts, toy_episodes, train, windows
 
 from dwm_ray.types import Segments
-from dwm_ray.world_models.base import generated, log_mean
+from dwm_ray.world_models.base import generated
 from dwm_ray.world_models.dwm import DWM, DWMConfig
 from dwm_ray.world_models.parts.first_step import FirstStep
+from dwm_ray.world_models.parts.losses import log_mean
 
 SMALL = {**DWMConfig.small(), "sequence_length": 4, "dim": 8, "multipliers": (4, 4), "first_step": "recorded"}
 
@@ -120,3 +121,12 @@ def test_small_preset_learns_the_toy() -> None:
 def test_a_first_step_that_nothing_learns_is_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DWMConfig.model_validate({**SMALL, **options})
+
+
+@pytest.mark.parametrize(("states", "largest"), [("absolute", 1.0), ("change", 3.0)])
+def test_ddpm_clamps_only_units_that_are_bounded(states: str, largest: float) -> None:
+    """Standardised changes of three deviations are ordinary."""
+    model = build(states=states, process="ddpm", prediction="sample", first_model="diffusion", given_first=0.0)
+    solver = model.process.solver
+    sampled = solver.sample(lambda x, step: torch.full_like(x, 3.0), lambda x: x, (1, 4, 4), generator())
+    assert float(sampled.max()) == pytest.approx(largest, abs=0.2)

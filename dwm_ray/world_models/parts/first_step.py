@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from dwm_ray.data.normalizers import MinMaxNormalizer, ZScore
 from dwm_ray.diffusion.denoisers import MLPBlock
 from dwm_ray.types import Episodes, Segments, Spaces, Windows
-from dwm_ray.world_models.base import generated, log_mean
+from dwm_ray.world_models.base import generated
+from dwm_ray.world_models.parts.losses import log_mean
 
 NUM_BLOCKS = 2
 STEPS_PER_WINDOW = 2

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from dwm_ray.data.normalizers import MinMaxNormalizer, ZScore
 from dwm_ray.types import Episodes, Spaces
-from dwm_ray.world_models.base import masked_mean
 from dwm_ray.world_models.parts.ensemble import EnsembleLinear
+from dwm_ray.world_models.parts.losses import masked_mean
 
 
 class InverseDynamics(nn.Module):

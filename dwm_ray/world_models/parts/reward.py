@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dwm_ray.data.normalizers import ZScore
 from dwm_ray.diffusion.conditioning import mlp
 from dwm_ray.types import Episodes, Spaces, Windows
-from dwm_ray.world_models.base import masked_mean
+from dwm_ray.world_models.parts.losses import masked_mean
 
 
 class RewardNetwork(nn.Module):

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from dwm_ray.data.normalizers import ZScore
 from dwm_ray.diffusion.conditioning import mlp
 from dwm_ray.types import Episodes, Metrics, Spaces, Windows
-from dwm_ray.world_models.base import WorldModelConfig, masked_mean
+from dwm_ray.world_models.base import WorldModelConfig
+from dwm_ray.world_models.parts.losses import masked_mean
 
 WIDTH = 128
 """Units in each of the network's two hidden layers."""

@@ -21,7 +21,7 @@ from dwm_ray.diffusion.edm import EDM, Churn, Heun, Multistep, Preconditioning, 
 from dwm_ray.diffusion.guidance import conditioned
 from dwm_ray.diffusion.process import Given, noise_like, per_row
 from dwm_ray.types import Episodes, Spaces, Windows
-from dwm_ray.world_models.base import masked_mean
+from dwm_ray.world_models.parts.losses import masked_mean
 from dwm_ray.world_models.parts.options import DenoiserConfig
 
 

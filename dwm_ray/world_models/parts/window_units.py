@@ -29,6 +29,8 @@ class WindowUnits(nn.Module):
 
     std: float
     """Standard deviation of the entries, for processes that need it."""
+    bound: float | None
+    """Largest magnitude of an entry, for processes that clamp their samples; None if there is none."""
     state_normalizer: Callable[[Tensor], Tensor] | None = None
     """See `WorldModel.state_normalizer`; its result may be passed to `encode`."""
 
@@ -49,6 +51,7 @@ class AbsoluteUnits(WindowUnits):
     """Empirical CDF of states and range of rewards."""
 
     std = 3**-0.5  # of the uniform distribution on [-1, 1]
+    bound = 1.0
 
     def __init__(self, spaces: Spaces, length: int) -> None:
         super().__init__()
@@ -73,6 +76,7 @@ class ChangeUnits(WindowUnits):
     """Standardised changes since s_t; the first state itself is standardised."""
 
     std = 1.0
+    bound = None
     mean: Tensor  # [T, O]; the first entry is 0
     scale: Tensor  # [T, O]; the first entry is 1
 
