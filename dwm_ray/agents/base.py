@@ -65,8 +65,8 @@ class CriticConfig(AgentConfig):
     """Cut imagined segments before the first step whose disagreement exceeds this multiple of the batch's mean over
     first steps, which start from recorded pairs. Targets then bootstrap from an earlier state. None cuts none."""
     imagined_expectile: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Expectile of the critic's regression on imagined targets (LEQ): below .5 it leans towards the lower ones, against
-    overestimation; .5 is the squared error. Recorded rows always have the squared error."""
+    """Expectile of the critic's regression on imagined targets (LEQ): below .5, lower targets have more weight,
+    against overestimation; .5 is the squared error. Recorded rows always have the squared error."""
     target_clip: Literal["none", "data"] = "data"
     """Bounds of the critic's targets: 'data' clips them to the discounted returns that the data's rewards allow, but
     only from above if `penalty_weight` lowers rewards."""

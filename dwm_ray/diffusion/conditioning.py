@@ -113,7 +113,7 @@ class ConditionEncoder(Encoder):
 
 
 class NumberEncoder(Encoder):
-    """(level, condition) -> embeddings of level and return-to-go beside the plain numbers, [B, 2 * dim + V + 1]."""
+    """(level, condition) -> embeddings of level and return-to-go, and the plain numbers, [B, 2 * dim + V + 1]."""
 
     def __init__(self, level: StepEncoder | LevelEncoder, num_numbers: int) -> None:
         super().__init__()

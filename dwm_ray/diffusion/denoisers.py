@@ -126,7 +126,7 @@ class MLPBlock(nn.Module):
 class ResidualMLP(nn.Module):
     """Residual blocks of `dim * multipliers[i]` hidden units; the first size is also the width of the trunk.
 
-    The embedding of the condition stands beside the flattened window at the input, and beside the trunk at the output.
+    The embedding of the condition is concatenated to the flattened window at the input and to the trunk at the output.
     """
 
     def __init__(self, length: int, size: int, encoder: Encoder, dim: int, multipliers: Sequence[int]) -> None:

@@ -17,7 +17,7 @@ from dwm_ray.options import Frozen, PositiveInt, ReplayConfig, SynthesisConfig, 
 from dwm_ray.world_models.base import trained_options
 
 BASELINES = ("none", "recorded")
-"""World models without training, which stand beside the others in a sweep."""
+"""Baselines of a sweep: no world model, and one without training."""
 Population = Sequence[Trial]
 """Trials of one learner."""
 ABOUT_PENALTIES = ("agent.penalty_weight", "agent.max_penalty_ratio")

@@ -13,7 +13,7 @@ def critic_errors(q: Tensor, target: Tensor, source: Tensor, expectile: float | 
 
     Rows that a model imagined (`source` [..., B] > 0) have twice the weights of LEQ's lower-expectile regression (arXiv
     2407.00699): 2 * (1 - expectile) if Q exceeds the target, else 2 * expectile. Below .5 the critic
-    therefore leans towards the lower imagined targets; .5 is the squared error. Recorded rows have weight 1.
+    therefore gives lower imagined targets more weight; .5 is the squared error. Recorded rows have weight 1.
     """
     target = target.unsqueeze(-2)
     squares = (q - target).square()

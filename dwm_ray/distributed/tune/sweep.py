@@ -44,8 +44,7 @@ def run_sweep(
     A trial that fails is recorded and does not stop the others. Scores are reported to Tune only if a scheduler or
     search algorithm uses them: reporting costs one process per trial.
     """
-    # Our writers replace Tune's result files; Tune's search for them would be logged as a failure.
-    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
+    _silence_result_search()
     uses_scores = search is not None or sweep.scheduler != "fifo"
     space = {} if search else {"trial": tune.grid_search(populations(trials, services, max_members))}
     Tuner(
@@ -72,6 +71,11 @@ def run_sweep(
             verbose=0,
         ),
     ).fit()
+
+
+def _silence_result_search() -> None:
+    """Hide Tune's message that its result files are missing: our writers replace them."""
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
 
 
 def populations(trials: Sequence[Trial], services: ClusterServices, max_members: int) -> list[dict[str, Any]]:
