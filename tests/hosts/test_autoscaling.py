@@ -78,8 +78,19 @@ class Cloud:
         """Count raylets, including the head's."""
         return sum("/raylet/raylet " in line for line in self.space.processes())
 
-    def wait_for(self, nodes: int) -> float:
-        return wait_until(lambda: self.nodes() == nodes, f"{nodes} nodes", 240)
+    def wait_for(self, nodes: int, steady_s: float = 0.0) -> float:
+        """Wait until there have been so many nodes for `steady_s`; return the seconds."""
+        since: list[float] = []
+
+        def steady() -> bool:
+            since[:] = (since or [time.monotonic()]) if self.nodes() == nodes else []
+            return bool(since) and time.monotonic() - since[0] >= steady_s
+
+        return wait_until(steady, f"{nodes} nodes for {steady_s:g} s", 240)
+
+    def wait_for_head_only(self) -> None:
+        """Wait until the nodes that a stopped program requested are gone; the last of them may still be joining."""
+        self.wait_for(1, steady_s=5.0)
 
 
 def fake(file: dict[str, Any]) -> dict[str, Any]:
@@ -162,8 +173,8 @@ def test_a_program_on_a_bare_head_gets_its_nodes_and_releases_them(
 
 def test_a_stopped_program_withdraws_its_request(cloud: Cloud) -> None:
     """Sixteen samplers need several nodes, so the programs are stopped while they wait: one when nodes have joined."""
-    cloud.wait_for(1)
     for signal_sent, nodes in ((signal.SIGINT, 3), (signal.SIGTERM, None)):
+        cloud.wait_for_head_only()
         process = cloud.begin(*check("--cluster.num-samplers", "16"))
         assert process.stdout is not None
         out = ""
@@ -178,10 +189,11 @@ def test_a_stopped_program_withdraws_its_request(cloud: Cloud) -> None:
         out += process.communicate(timeout=120)[0]
         assert process.returncode != 0
         assert "nodes: the request is withdrawn" in out, out[-3000:]
-    cloud.wait_for(1)
+    cloud.wait_for_head_only()
 
 
 def test_more_nodes_than_the_file_allows_are_refused_at_once(cloud: Cloud) -> None:
+    cloud.wait_for_head_only()
     out = cloud.run(*check("--cluster.num-samplers", "17"), code=2)
     assert "too few for 17 samplers" in out
     assert cloud.nodes() == 1
