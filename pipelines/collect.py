@@ -18,8 +18,12 @@ Examples:
 
 from __future__ import annotations
 
+from dwm_ray.cli import stopping
+
+if __name__ == "__main__":
+    stopping.catch_signals()  # before the imports that take seconds
+
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -57,11 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = tyro.cli(Options, args=argv, description=__doc__)
     _check(options)
     resume = Path(f"{options.out.rstrip('/')}.resume")
-    try:
+    with stopping.hint(f"progress is saved in {resume}; {stopping.SAME_COMMAND}"):
         collector, episodes = _collect(options, resume)
-    except KeyboardInterrupt:
-        print(f"progress is saved in {resume}; run the same command again to continue", file=sys.stderr)
-        raise
     _write(options, episodes, collector.trained_steps)
     shutil.rmtree(resume, ignore_errors=True)
     task = task_for(episodes.card.name, options.env, float(episodes.returns().max()))

@@ -8,6 +8,12 @@ run folder per task). --resume DIR resumes a comparison. --population N trains u
 
 from __future__ import annotations
 
+from dwm_ray.cli import stopping
+
+if __name__ == "__main__":
+    stopping.catch_signals()  # before the imports that take seconds
+
+import os
 import subprocess
 import sys
 import textwrap
@@ -74,8 +80,9 @@ def main(argv: list[str] | None = None) -> int:
     if runs == [root]:
         execute(console, opened or session.reopen(console, str(root), root.parent, "comparison"), seconds, command)
     else:
-        for run in runs:
-            execute_apart(run, command)
+        with session.resumable(RunFolder.of_path(root).address, "pipelines/compare.py"):
+            for run in runs:
+                execute_apart(run, command)
     comparison = write_comparison(root)
     RunFolder.of_path(root).push_record()
     show(console, comparison, command.markdown)
@@ -144,7 +151,7 @@ def execute(console: Console, opened: Opened, seconds: Callable[[], float], comm
     numbers = f"{len(entries)} methods, {len(trials)} trials, {len(todo)} to run{population_note(max_members)}"
     console.print(numbers, highlight=False)
     session.announce_synthesis(console, task_data, [trial.config for trial in trials])
-    with session.resumable(console, run, "pipelines/compare.py"):
+    with session.resumable(run.address, "pipelines/compare.py"):
         if todo:
             with executor(console, config, run, task_data, len(trials), command.in_process) as chosen:
                 chosen.run(todo, max_members)
@@ -155,10 +162,11 @@ def execute_apart(root: Path, command: PopulationOptions) -> None:
     """Run one of several tasks in its own process and cluster; the run folder shows which trials have failed."""
     words = ["--resume", str(root), *(["--in-process"] if command.in_process else [])]
     words += [f"--population={command.population}"] if command.population else []
-    task = subprocess.Popen([sys.executable, __file__, *words])
+    task = subprocess.Popen([sys.executable, __file__, *words], env={**os.environ, stopping.SILENT: "1"})
     try:
         task.wait()
-    except KeyboardInterrupt:  # the child process receives the signal too and prints how to resume
+    except KeyboardInterrupt:
+        task.send_signal(stopping.received())  # a terminal has sent it already; a second signal has no effect
         task.wait()
         raise
 

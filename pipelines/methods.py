@@ -10,6 +10,11 @@ It also prints, checks and updates the tables of the documentation that are gene
 
 from __future__ import annotations
 
+from dwm_ray.cli import stopping
+
+if __name__ == "__main__":
+    stopping.catch_signals()  # before the imports that take seconds
+
 import sys
 from pathlib import Path
 from typing import Annotated

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from dwm_ray.cli import stopping
+
+if __name__ == "__main__":
+    stopping.catch_signals()  # before the imports that take seconds
+
 from pathlib import Path
 from typing import Annotated
 

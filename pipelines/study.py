@@ -8,6 +8,11 @@ world models of a run instead. NAME --help shows the options of a study.
 
 from __future__ import annotations
 
+from dwm_ray.cli import stopping
+
+if __name__ == "__main__":
+    stopping.catch_signals()  # before the imports that take seconds
+
 import sys
 import time
 from collections.abc import Callable

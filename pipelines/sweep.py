@@ -7,6 +7,11 @@ are in a new folder below --output: results.json, report.html, and a folder per 
 
 from __future__ import annotations
 
+from dwm_ray.cli import stopping
+
+if __name__ == "__main__":
+    stopping.catch_signals()  # before the imports that take seconds
+
 import sys
 from collections import Counter
 from pathlib import Path
@@ -69,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     searched = bases_of(sweep, config, profile, given) if by_optuna else []
     session.announce_synthesis(console, task_data, [*(trial.config for trial in plan.trials), *searched])
     expected = len(plan.trials) + (sweep.num_samples if by_optuna else 0)
-    with session.resumable(console, run, "pipelines/sweep.py"):
+    with session.resumable(run.address, "pipelines/sweep.py"):
         if remaining or by_optuna:
             with executor(console, config, run, task_data, expected, command.in_process) as chosen:
                 if remaining:

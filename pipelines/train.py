@@ -7,6 +7,11 @@ resumes a run. --check-cluster only inspects the cluster's nodes.
 
 from __future__ import annotations
 
+from dwm_ray.cli import stopping
+
+if __name__ == "__main__":
+    stopping.catch_signals()  # before the imports that take seconds
+
 import sys
 from pathlib import Path
 
@@ -54,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     session.announce_synthesis(console, task_data, [config])
     trial = Trial(config, {})
     record_trials([trial], run)
-    with session.resumable(console, run, "pipelines/train.py"):
+    with session.resumable(run.address, "pipelines/train.py"):
         if status_of(run.trial(trial.id)) == "done":
             console.print("this run has finished already")
         else:

@@ -7,6 +7,11 @@ or the storage that holds the run.
 
 from __future__ import annotations
 
+from dwm_ray.cli import stopping
+
+if __name__ == "__main__":
+    stopping.catch_signals()  # before the imports that take seconds
+
 import sys
 import time
 from collections.abc import Callable

@@ -23,6 +23,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from dwm_ray import registry
+from dwm_ray.cli import stopping
 from dwm_ray.config import RunConfig
 from dwm_ray.errors import reason
 from dwm_ray.experiment import profiles
@@ -40,37 +41,44 @@ Command = TypeVar("Command", bound=BaseModel)
 def main_guard(main: Callable[P, int | None]) -> Callable[P, int]:
     """Turn the errors of a program into exit codes and one line on stderr.
 
-    Invalid input ends with code 2, a failed run or storage with 1, Ctrl-C with 130, and a closed output (`| head`) with
-    141. Any other exception propagates.
+    Invalid input ends with code 2, a failed run or storage with 1, SIGINT (Ctrl-C) with 130, SIGTERM with 143, and a
+    closed output (`| head`) with 141. Any other exception propagates.
     """
 
     @functools.wraps(main)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> int:
+        stopping.running()
         try:
             try:
                 return main(*args, **kwargs) or 0
             finally:
                 sys.stdout.flush()  # errors at the exit of the interpreter cannot be handled
-        except BrokenPipeError:
-            if not _output_is_closed():
+        except BaseException as error:
+            code = stopping.exit_code(error)
+            code = _exit_code(error) if code is None else code
+            if code is None:
                 raise
-            return 128 + signal.SIGPIPE
-        except KeyboardInterrupt:
-            print("\nstopped", file=sys.stderr)
-            return 130
-        except (RunFailed, StorageFailed) as error:
-            print(f"failed: {error}", file=sys.stderr)
-            return 1
-        except ValueError as error:
-            print(f"error: {reason(error)}", file=sys.stderr)
-            return 2
-        except OSError as error:
-            if error.errno not in STORAGE_ERRORS:
-                raise
-            print(f"failed: storage: {error}", file=sys.stderr)
-            return 1
+            return code
+        finally:
+            stopping.ending()
 
     return guarded
+
+
+def _exit_code(error: BaseException) -> int | None:
+    """Return the exit code of an expected error after printing its line; None for any other exception."""
+    if isinstance(error, BrokenPipeError):
+        return 128 + signal.SIGPIPE if _output_is_closed() else None
+    if isinstance(error, RunFailed | StorageFailed):
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    if isinstance(error, ValueError):
+        print(f"error: {reason(error)}", file=sys.stderr)
+        return 2
+    if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
+        print(f"failed: storage: {error}", file=sys.stderr)
+        return 1
+    return None
 
 
 def _output_is_closed() -> bool:

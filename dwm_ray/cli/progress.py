@@ -18,6 +18,8 @@ from dwm_ray.runs.folder import RunFolder
 
 REFRESH_S = 1.0
 LINE_S = 30.0
+PATIENCE_S = 5.0
+"""Seconds to wait for a refresh at the end: that of a cluster which is gone does not return for a minute."""
 MAX_SHOWN = 6
 """Phases that are shown by name; all members of a population run at once."""
 
@@ -47,7 +49,7 @@ def watched(
                 on_refresh()
                 shown.show(read_state(run))
 
-    return in_background("progress", bars if console.is_terminal else lines)
+    return in_background("progress", bars if console.is_terminal else lines, PATIENCE_S)
 
 
 def line(state: RunState, num_trials: int, seconds: float) -> str:

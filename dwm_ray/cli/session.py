@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from rich.console import Console
 
 from dwm_ray.agents.parts.build import new_agent
+from dwm_ray.cli import stopping
 from dwm_ray.cli.command_line import parse
 from dwm_ray.cli.execution import require_ray
 from dwm_ray.config import RunConfig
@@ -156,16 +157,9 @@ def _cluster_has_gpus() -> bool:
     return cluster_has_gpus()
 
 
-@contextmanager
-def resumable(console: Console, run: RunFolder, command: str) -> Iterator[None]:
-    """Print how to resume if the program is stopped by Ctrl-C; trials resume from their last checkpoint."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        console.print(
-            f"\nstopped; resume with: python {command} --resume {run.address}", highlight=False, soft_wrap=True
-        )
-        raise
+def resumable(address: str, command: str) -> AbstractContextManager[None]:
+    """Print how to resume if the program is stopped; trials resume from their last checkpoint."""
+    return stopping.hint(f"resume with: python {command} --resume {address}")
 
 
 def conclude(console: Console, run: RunFolder, wall_s: float) -> dict[str, Any]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -25,7 +29,8 @@ def connect() -> str:
     """
     if not ray.is_initialized():
         settings.apply()
-    dashboard = _init(os.environ.get("RAY_ADDRESS")).dashboard_url
+    with _own_handlers():
+        dashboard = _init(os.environ.get("RAY_ADDRESS")).dashboard_url
     if not dashboard:
         raise ValueError(
             "the Ray cluster runs without its dashboard, which Ray Train needs to free the resources of ended trials; "
@@ -34,6 +39,17 @@ def connect() -> str:
     token_file = os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")
     token = f" (requires the token in {token_file})" if os.environ["RAY_AUTH_MODE"] == "token" else ""
     return f"Ray dashboard: http://{dashboard}{token}"
+
+
+@contextmanager
+def _own_handlers() -> Iterator[None]:
+    """Set the program's handlers of signals again: Ray replaces them, that of SIGTERM also in C++, where it aborts."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items() if threading.current_thread() is threading.main_thread() else ():
+            signal.signal(number, handler)
 
 
 def _init(address: str | None) -> Any:

@@ -13,6 +13,21 @@ from dwm_ray.distributed.cluster.resources import Placement
 from dwm_ray.runs.folder import RunFolder
 
 
+class _OwnSignals:
+    """Trainer that leaves SIGINT to the program: Ray's handler would turn it into a failure of the training."""
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        pass
+
+
+class _Trainer(_OwnSignals, DataParallelTrainer):
+    pass
+
+
+class _TorchTrainer(_OwnSignals, TorchTrainer):
+    pass
+
+
 def new_trainer(
     loop: Callable[[dict[str, Any]], None],
     loop_config: dict[str, Any],
@@ -27,7 +42,7 @@ def new_trainer(
 
     Only several workers get torch's process group: its store listens on all addresses of the node, without a token.
     """
-    trainer = TorchTrainer if num_workers > 1 else DataParallelTrainer
+    trainer = _TorchTrainer if num_workers > 1 else _Trainer
     return trainer(
         loop,
         train_loop_config=loop_config,

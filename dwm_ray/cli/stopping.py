@@ -1,0 +1,142 @@
+"""Signals that stop a program: exit codes 130 and 143, one line that says how to resume, and an end within a limit.
+
+`catch_signals` is the first call of every program, before the imports that take seconds, so this module imports the
+standard library only. A thread receives the signals as well: the main thread may be in a long call of a C++ library,
+and libraries replace Python's handlers.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Literal
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
+REACT_S = 10.0
+"""Seconds until the process ends although the main thread has not noticed the signal."""
+CLEAN_UP_S = 25.0
+"""Seconds that the main thread has to clean up after it has noticed the signal."""
+SILENT = "DWM_RAY_STOPS_SILENTLY"
+"""Environment variable of programs that another program starts, which prints the line."""
+SAME_COMMAND = "start again with the same command"
+
+
+@dataclass
+class _State:
+    """What has been received, and what remains to be printed."""
+
+    phase: Literal["starting", "running", "ending"] = "starting"
+    hint: str = SAME_COMMAND
+    signal: int | None = None
+    print_once: threading.Lock = field(default_factory=threading.Lock)
+    received: threading.Event = field(default_factory=threading.Event)
+    noticed: threading.Event = field(default_factory=threading.Event)
+
+
+_state = _State()
+
+
+def catch_signals() -> None:
+    """Handle SIGINT and SIGTERM until the process ends, except those that the caller ignores (`nohup`, `&`)."""
+    caught = [number for number in STOPS if signal.getsignal(number) is not signal.SIG_IGN]
+    for number in caught:
+        signal.signal(number, _handle)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=(reader, caught), name="signals", daemon=True).start()
+    os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_restore)
+
+
+def running() -> None:
+    """Raise KeyboardInterrupt in the main thread on a signal from now on; before, the process ends at once."""
+    _state.phase, _state.hint, _state.print_once = "running", SAME_COMMAND, threading.Lock()
+
+
+def ending() -> None:
+    """Let the process end with the code that it has; a signal only limits the time, a second one has no effect."""
+    _state.phase = "ending"
+    for number in STOPS if _state.signal else ():
+        signal.signal(number, signal.SIG_IGN)  # Python sets the default, which kills, on its way out
+
+
+@contextmanager
+def hint(text: str) -> Iterator[None]:
+    """Set what the program prints if it is stopped in this context, such as how to resume."""
+    before, _state.hint = _state.hint, text
+    yield
+    _state.hint = before  # not after an exception, which is reported further out
+
+
+def exit_code(error: BaseException) -> int | None:
+    """Return the exit code of a program that `error` ends, after printing the line, or None if no signal stopped it."""
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        _state.received.wait(0.1)  # a library's handler may be faster than the thread
+    if _state.signal is None and not isinstance(error, KeyboardInterrupt):
+        return None
+    _state.noticed.set()
+    return _finish(_state.signal or signal.SIGINT)
+
+
+def received() -> int:
+    """Return the signal that stopped the program; SIGINT for a KeyboardInterrupt without one."""
+    return _state.signal or signal.SIGINT
+
+
+def _finish(number: int) -> int:
+    """Print the line unless it is printed already; return the exit code."""
+    if SILENT not in os.environ and _state.print_once.acquire(blocking=False):
+        line = f"stopped by {signal.Signals(number).name}; {_state.hint}\n"
+        os.write(2, line.encode(sys.getfilesystemencoding(), "replace"))
+    return 128 + number
+
+
+def _handle(number: int, _: FrameType | None) -> None:
+    if _state.phase == "starting":
+        os._exit(_finish(number))
+    _state.signal = _state.signal or number
+    if _state.phase == "running" and not _state.noticed.is_set():
+        _state.noticed.set()
+        raise KeyboardInterrupt
+
+
+def _watch(reader: int, caught: list[signal.Signals]) -> None:
+    """End the process if the main thread does not, after the first signal."""
+    while (number := os.read(reader, 1)[0]) not in caught:
+        pass
+    _state.signal = number
+    _state.received.set()
+    if _state.phase != "starting" and _state.noticed.wait(REACT_S):
+        threading.Event().wait(CLEAN_UP_S)
+    _kill_children()
+    os._exit(_finish(number))
+
+
+def _kill_children() -> None:
+    import psutil  # only now: see above
+
+    for child in psutil.Process().children(recursive=True):
+        child.kill()
+
+
+def _hold() -> None:
+    """Let signals wait during a fork: a new process must not wake the thread of its parent."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+
+
+def _release() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+
+
+def _restore() -> None:
+    """Give a forked process Python's own handlers."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _release()
