@@ -87,6 +87,17 @@ class Plugin:
             cls.Config.plugin = cls
 
 
+def _checked_json(text: str | None) -> str | None:
+    """Return the JSON object in one form; raise ValueError for other text."""
+    try:
+        tree = None if text is None else json.loads(text)
+    except ValueError:
+        tree = text
+    if tree is not None and not isinstance(tree, dict):
+        raise ValueError(f'data.env_kwargs: {text} is no JSON object; expected one such as {{"frame_skip": 4}}')
+    return None if tree is None else json.dumps(tree, sort_keys=True)
+
+
 class DataConfig(Frozen):
     """Recorded data to learn from."""
 
@@ -94,7 +105,11 @@ class DataConfig(Frozen):
     """HDF5 (D4RL layout) or Parquet file with your own data. None looks the task up: D4RL's file if it is on this
     machine, else the bundled dataset."""
     env: str | None = None
-    """Gymnasium id of the environment. Set it together with data.file if the file does not name its environment."""
+    """Gymnasium id of the environment in which policies are scored. Set it if the data do not name their environment;
+    it overrides the one that they name. MODULE:NAME-v0 imports the module first, also from the working directory."""
+    env_kwargs: Annotated[str | None, AfterValidator(_checked_json)] = None
+    """JSON object of keyword arguments of the environment, such as {"frame_skip": 4}. They override those that the data
+    name."""
     holdout_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """Fraction of episodes (at least one) that is held out from world-model training to measure the model's error."""
 

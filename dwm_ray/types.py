@@ -27,6 +27,44 @@ Termination = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
+class EnvOptions:
+    """Deviations of an environment from the registration of its id; hashable, so that caches can use them as keys."""
+
+    kwargs: str = "{}"
+    """JSON object of the keyword arguments that differ from the registered ones."""
+    max_episode_steps: int | None = None
+    """Time limit, or None for the registered one."""
+    wrappers: tuple[tuple[str, str], ...] = ()
+    """(name in `gymnasium.wrappers`, JSON object of its arguments), the innermost first."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the options as a JSON tree."""
+        return {**vars(self), "wrappers": [list(wrapper) for wrapper in self.wrappers]}
+
+    @staticmethod
+    def from_json(tree: dict[str, Any]) -> EnvOptions:
+        """Return the options of a tree of `to_json`; an empty tree has none."""
+        return EnvOptions(**{**tree, "wrappers": tuple(map(tuple, tree.get("wrappers", ())))})
+
+
+REGISTERED = EnvOptions()
+"""An environment as it is registered."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Contradiction that the checks of recorded data found, and its repair."""
+
+    rows: int
+    text: str
+    """Description that follows the number of rows, such as 'unmarked episode ends: cut there, as by a time limit'."""
+
+    def __str__(self) -> str:
+        """Return number and description."""
+        return f"{self.rows:,} {self.text}"
+
+
+@dataclass(frozen=True)
 class DataCard:
     """Origin and identity of a dataset."""
 
@@ -36,9 +74,15 @@ class DataCard:
     """Origin of the recording: 'bundled SAC recording', 'D4RL v2', 'Minari', ..."""
     path: str
     env_id: str
-    """Gymnasium id of the environment that the data were recorded in, such as 'HalfCheetah-v5'."""
+    """Gymnasium id of the environment in which policies are scored, such as 'HalfCheetah-v5'."""
     fingerprint: str
     """16 hex digits over the content of the arrays."""
+    env_options: EnvOptions = REGISTERED
+    """Options of the environment in which policies are scored."""
+    notes: tuple[str, ...] = ()
+    """Decisions about the environment that the user should know."""
+    findings: tuple[Finding, ...] = ()
+    """Contradictions in the file; the arrays are repaired."""
 
 
 @dataclass(frozen=True)

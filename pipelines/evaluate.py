@@ -27,6 +27,7 @@ from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.tasks.table import task_for
 from dwm_ray.training.policy_store import load_agent
+from dwm_ray.types import EnvOptions
 
 
 def reevaluate_run(
@@ -81,8 +82,9 @@ def reevaluate(trial: Path, num_episodes: int, seed: int, task_name: str | None)
         raise ValueError(
             f"{trial}: this checkpoint is of task {name!r}, not of --task {task_name!r}; expected --task {name}"
         )
-    task = task_for(name, meta["env_id"], meta["return_max"])
-    result = evaluate(agent.act, task.env_id, num_episodes, seed)
+    options = EnvOptions.from_json(meta.get("env_options", {}))
+    task = task_for(name, meta["env_id"], meta["return_max"], options)
+    result = evaluate(agent.act, task.env_id, num_episodes, seed, env_options=options)
     return {
         **summarize(result.returns, task),
         "score_unit": task.score_unit,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,9 +25,10 @@ from dwm_ray.replay.sources import source_kind
 from dwm_ray.report.collect import collect_results
 from dwm_ray.report.run_report import write_report
 from dwm_ray.report.run_tables import trial_table
-from dwm_ray.runs.folder import RunFolder, read_json
+from dwm_ray.runs.folder import RunFailed, RunFolder, read_json
 from dwm_ray.runs.storage import Storage, StorageFailed
 from dwm_ray.runs.tensor_files import write_json
+from dwm_ray.tasks.environments import try_environment
 from dwm_ray.training.checkpoints import remove_leftovers
 from dwm_ray.training.writers import check_wandb
 
@@ -40,10 +40,11 @@ PROGRAMS = {"sweep": "pipelines/sweep.py", "comparison": "pipelines/compare.py"}
 def begin(
     console: Console, config: RunConfig, output: Path, record: dict[str, Any], storage: str | None = None
 ) -> tuple[RunFolder, TaskData]:
-    """Check the storage and load the data, then create a run folder with the record of the run."""
+    """Check the storage, load the data and try the environment, then create a run folder with the record of the run."""
     check_wandb(config.execution.wandb)
     location = None if storage is None else checked_storage(Storage.parse(storage))
     task_data = load_task_data(config)
+    try_environment(task_data.task.env_id, task_data.task.env_options)
     new_agent(config, task_data, torch.device("cpu"))  # raises ValueError for data that the agent cannot learn from
     run = RunFolder.create(output, config.task, location)
     write_json(run.config, record)
@@ -85,6 +86,7 @@ def reopen(
     config = RunConfig.stored(record["run"], run.config)
     check_wandb(config.execution.wandb)
     task_data = load_task_data(config, seen.get("fingerprint"))
+    try_environment(task_data.task.env_id, task_data.task.env_options)
     remove_leftovers(run)
     announce(console, run, task_data, record)
     return run, task_data, record
@@ -157,9 +159,15 @@ def _cluster_has_gpus() -> bool:
     return cluster_has_gpus()
 
 
-def resumable(address: str, command: str) -> AbstractContextManager[None]:
-    """Print how to resume if the program is stopped; trials resume from their last checkpoint."""
-    return stopping.hint(f"resume with: python {command} --resume {address}")
+@contextmanager
+def resumable(address: str, command: str) -> Iterator[None]:
+    """Print how to resume if the program is stopped or fails; trials resume from their last checkpoint."""
+    line = f"resume with: python {command} --resume {address}"
+    with stopping.hint(line):
+        try:
+            yield
+        except RunFailed as error:
+            raise RunFailed(f"{error}; {line}") from error
 
 
 def conclude(console: Console, run: RunFolder, wall_s: float) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from dwm_ray.tasks.environments import spaces_of, time_limit
+from dwm_ray.data.environment import known_spaces, with_step_cap
+from dwm_ray.tasks.environments import time_limit
 from dwm_ray.types import DataCard, Episodes, Spaces
 
 Arrays = dict[str, np.ndarray]
@@ -31,12 +32,14 @@ def episodes_from(arrays: Arrays, card: DataCard, spaces: Spaces | None = None) 
     """
     where = card.path
     _check_keys(arrays, where)
-    spaces = spaces or known_spaces(where, card.env_id)
+    spaces = spaces or known_spaces(where, card.env_id, card.env_options)
     obs = _numbers(arrays, "observations", where, spaces.obs_size)
     terminated, truncated = _episode_ends(arrays, card, len(obs))
     next_obs, known_next = _next_observations(arrays, where, obs, terminated | truncated)
     act, rew = _actions(arrays, where, spaces), _numbers(arrays, "rewards", where)
-    return with_fingerprint(Episodes(obs, act, rew, next_obs, terminated, truncated, known_next, card, spaces))
+    episodes = Episodes(obs, act, rew, next_obs, terminated, truncated, known_next, card, spaces)
+    longest = int(np.diff(episodes.offsets).max())
+    return with_fingerprint(replace(episodes, card=with_step_cap(card, longest)))
 
 
 def with_fingerprint(episodes: Episodes) -> Episodes:
@@ -47,33 +50,6 @@ def with_fingerprint(episodes: Episodes) -> Episodes:
         digest.update(f"{name}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return replace(episodes, card=replace(episodes.card, fingerprint=digest.hexdigest()[:16]))
-
-
-def environment_id(where: str, named: str | None, requested: str | None, default: str | None = None) -> str:
-    """Return the environment that the data name, else `requested` (the option data.env), else `default`.
-
-    Gymnasium imports the module of an id 'MODULE:NAME'. Data must not decide which code runs on this machine, so such
-    an id is accepted only if the user requests it as well.
-    """
-    if named and ":" in named and named != requested:
-        raise ValueError(
-            f"{where}: names {named!r}, which would import the module {named.partition(':')[0]!r}; expected "
-            f"--data.env {named} if you trust it"
-        )
-    if named and requested and named != requested:
-        raise ValueError(f"{where}: was recorded in {named}, but data.env is {requested}; expected no data.env")
-    found = named or requested or default
-    if not found:
-        raise ValueError(f"{where}: does not name its environment; expected data.env, such as HalfCheetah-v5")
-    return str(found)
-
-
-def known_spaces(where: str, env_id: str) -> Spaces:
-    """Return the spaces of an environment; raise ValueError naming the data if it cannot be made."""
-    try:
-        return spaces_of(env_id)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
 
 
 def _check_keys(arrays: Arrays, where: str) -> None:
@@ -131,7 +107,7 @@ def _flags(arrays: Arrays, key: str, where: str) -> np.ndarray:
 def _episode_ends(arrays: Arrays, card: DataCard, num_rows: int) -> tuple[np.ndarray, np.ndarray]:
     terminated = _flags(arrays, "terminals", card.path)
     truncated = _flags(arrays, "timeouts", card.path)
-    limit = None if (terminated | truncated).any() else time_limit(card.env_id)
+    limit = None if (terminated | truncated).any() else time_limit(card.env_id, card.env_options)
     if limit is not None and num_rows > limit:
         raise ValueError(
             f"{card.path}: 'terminals' and 'timeouts' mark no episode end in {num_rows} rows; expected one at least "

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
 from dwm_ray.data import download as downloads
-from dwm_ray.data.checks import OPTIONAL, REQUIRED, Arrays, environment_id, episodes_from
-from dwm_ray.tasks.environments import spaces_of
+from dwm_ray.data.checks import OPTIONAL, REQUIRED, Arrays, episodes_from
+from dwm_ray.data.environment import NamedEnvironment, environment_id, with_environment
+from dwm_ray.tasks.environments import bare_id, spaces_of
 from dwm_ray.tasks.table import LOCOMOTION, QUALITIES, check_name
 from dwm_ray.types import DataCard, Episodes
 
@@ -24,18 +27,23 @@ OWN_NAME = re.compile(rf"({'|'.join(LOCOMOTION)})_({'|'.join(q.replace('-', '_')
 ANT_WITH_CONTACTS, ANT_WITHOUT = 111, 27
 
 
-def read(path: Path, name: str, source: str, env_id: str | None) -> Episodes:
+def read(path: Path, name: str, source: str, env_id: str | None, env_kwargs: str | None = None) -> Episodes:
     """Return the episodes of an HDF5 file; `env_id` is needed if neither the file nor its name implies one."""
     arrays, named = _contents(path)
-    env_id = environment_of(path, named, env_id)
-    _drop_unused_contacts(arrays, env_id)
-    return episodes_from(arrays, DataCard(name, source, str(path), env_id, fingerprint=""))
+    card = card_of(DataCard(name, source, str(path), env_id or "", ""), named, env_kwargs)
+    _drop_unused_contacts(arrays, card)
+    return episodes_from(arrays, card)
 
 
-def environment_of(path: Path, named: str | None, requested: str | None) -> str:
-    """Return the environment of a file (see `environment_id`); D4RL's own file names imply one."""
-    match = OWN_NAME.fullmatch(path.stem)
-    return environment_id(str(path), named, requested, f"{LOCOMOTION[match[1]].env_id}-v4" if match else None)
+def card_of(card: DataCard, named: str | None, env_kwargs: str | None) -> DataCard:
+    """Return the card with its environment, which the file names unless it is requested (`card.env_id`).
+
+    D4RL's own file names imply one.
+    """
+    match = OWN_NAME.fullmatch(Path(card.path).stem)
+    named = named or (f"{LOCOMOTION[match[1]].env_id}-v4" if match else None)
+    card = replace(card, env_id=environment_id(card.path, named, card.env_id or None))
+    return with_environment(card, NamedEnvironment(named) if named else None, env_kwargs)
 
 
 def file_name(task: str) -> str:
@@ -67,10 +75,24 @@ def _contents(path: Path) -> tuple[Arrays, str | None]:
         with h5py.File(path, "r") as file:
             found = [key for key in (*REQUIRED, *OPTIONAL) if isinstance(file.get(key), h5py.Dataset)]
             _check_own(path, file, found)
-            named = file.attrs.get("env_id")
-            return {key: file[key][()] for key in found}, named.decode() if isinstance(named, bytes) else named
+            return {key: file[key][()] for key in found}, _text(path, file.attrs.get("env_id"))
     except (OSError, RuntimeError, KeyError) as error:
         raise ValueError(f"{path}: cannot be read as HDF5 ({error}); expected a complete file") from error
+
+
+def _text(path: Path, value: Any) -> str | None:
+    """Return the text of an attribute that writers store as text, bytes or an array of one; None if it is empty."""
+    values = [] if value is None or isinstance(value, h5py.Empty) else np.ravel(value).tolist()
+    if not values:
+        return None
+    text = values[0]
+    try:
+        text = text.decode() if isinstance(text, bytes) else text
+    except UnicodeDecodeError:
+        text = None
+    if len(values) > 1 or not isinstance(text, str):
+        raise ValueError(f"{path}: attribute 'env_id' is {value!r}; expected the id of one environment as text")
+    return text.strip() or None
 
 
 def _check_own(path: Path, file: h5py.File, keys: list[str]) -> None:
@@ -80,9 +102,10 @@ def _check_own(path: Path, file: h5py.File, keys: list[str]) -> None:
             raise ValueError(f"{path}: {key!r} is stored in another file; expected all arrays in this one")
 
 
-def _drop_unused_contacts(arrays: Arrays, env_id: str) -> None:
+def _drop_unused_contacts(arrays: Arrays, card: DataCard) -> None:
     """Remove the 84 contact forces that are always zero in D4RL's Ant data and absent from Ant-v4."""
-    if not env_id.startswith("Ant-") or spaces_of(env_id).obs_size != ANT_WITHOUT:
+    is_ant = bare_id(card.env_id).startswith("Ant-")
+    if not is_ant or spaces_of(card.env_id, card.env_options).obs_size != ANT_WITHOUT:
         return
     for key in {"observations", "next_observations"} & arrays.keys():
         array = arrays[key]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
 from dwm_ray.data import bundled, d4rl, minari, parquet
-from dwm_ray.data.checks import known_spaces
+from dwm_ray.data.environment import known_spaces
 from dwm_ray.options import DataConfig
 from dwm_ray.tasks.table import MINARI_TASKS, check_name
 from dwm_ray.types import Episodes
@@ -17,7 +18,9 @@ MINARI_PREFIX = "minari:"
 READERS = {".hdf5": d4rl.read, ".h5": d4rl.read, ".parquet": parquet.read}
 
 
-def load_dataset(name: str, env_id: str | None = None, download: bool = False) -> Episodes:
+def load_dataset(
+    name: str, env_id: str | None = None, download: bool = False, env_kwargs: str | None = None
+) -> Episodes:
     """Load a dataset as numpy arrays.
 
     Example:
@@ -33,8 +36,10 @@ def load_dataset(name: str, env_id: str | None = None, download: bool = False) -
     Args:
         name: A task ('hopper-medium'), a Minari dataset ('minari:mujoco/hopper/medium-v0'), or the path of an HDF5 file
             in D4RL's layout or of a Parquet file with the same names.
-        env_id: Gymnasium id of the environment; needed if a file or a Minari dataset does not name it.
+        env_id: Gymnasium id of the environment; needed if a file or a Minari dataset does not name it. It overrides the
+            environment that the data name.
         download: Download D4RL's file or the Minari dataset if it is not on this machine.
+        env_kwargs: JSON object of keyword arguments of the environment.
 
     Returns:
         Transitions of all episodes in file order; see `dwm_ray.types.Episodes` for names and shapes.
@@ -44,47 +49,52 @@ def load_dataset(name: str, env_id: str | None = None, download: bool = False) -
             --data.env is `env_id`, --execution.download is `download`.
     """
     path = Path(name).expanduser()
+    request = _Request(env_id, env_kwargs)
     if path.suffix.lower() in READERS or path.is_file():
-        return _from_file(path, path.stem, env_id)
-    return _by_name(name, env_id, download)
+        return _from_file(path, path.stem, request)
+    return _by_name(name, request, download)
 
 
 def load_episodes(task: str, config: DataConfig, download: bool = False) -> Episodes:
     """Load the data of a run's task, from `config.file` if there is one; raise ValueError as `load_dataset` does."""
+    request = _Request(config.env, config.env_kwargs)
     if config.file is not None:
-        return _from_file(Path(config.file).expanduser(), task, config.env)
-    return _by_name(task, config.env, download)
+        return _from_file(Path(config.file).expanduser(), task, request)
+    return _by_name(task, request, download)
 
 
-def _by_name(task: str, env_id: str | None, download: bool) -> Episodes:
+class _Request(NamedTuple):
+    """Environment that the user requests."""
+
+    env_id: str | None
+    env_kwargs: str | None
+
+
+def _by_name(task: str, request: _Request, download: bool) -> Episodes:
     if task.startswith(MINARI_PREFIX):
-        return minari.read(task.removeprefix(MINARI_PREFIX), download, env_id)
+        return minari.read(task.removeprefix(MINARI_PREFIX), download, *request)
     check_name(task)
-    if env_id is not None:
-        raise ValueError(f"--data.env {env_id}: {task} names its environment; expected --data.env only with a file")
-    return _from_minari(task, download) if task in MINARI_TASKS else _from_table(task, download)
-
-
-def _from_minari(task: str, download: bool) -> Episodes:
+    if task not in MINARI_TASKS:
+        return _from_table(task, request, download)
     known = MINARI_TASKS[task]
-    known_spaces(f"--task {task}", known.env_id)  # a missing package is reported before the download
-    return minari.read(known.dataset, download)
+    known_spaces(f"--task {task}", request.env_id or known.env_id)  # a missing package is reported before the download
+    return minari.read(known.dataset, download, *request)
 
 
-def _from_file(path: Path, name: str, env_id: str | None) -> Episodes:
+def _from_file(path: Path, name: str, request: _Request) -> Episodes:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise ValueError(f"--data.file {path}: unknown suffix {path.suffix!r}; expected {', '.join(READERS)}")
-    return reader(path, name, "file", env_id)
+    return reader(path, name, "file", *request)
 
 
-def _from_table(task: str, download: bool) -> Episodes:
+def _from_table(task: str, request: _Request, download: bool) -> Episodes:
     path = d4rl.find(task) or (_download(task) if download else None)
     if path is not None:
-        return d4rl.read(path, task, "D4RL v2", None)
+        return d4rl.read(path, task, "D4RL v2", *request)
     recording = bundled.find(task)
     if recording is not None:
-        return d4rl.read(recording, task, bundled.SOURCE, None)
+        return d4rl.read(recording, task, bundled.SOURCE, *request)
     raise ValueError(
         f"--task {task}: no data on this machine; expected {d4rl.file_name(task)} in {d4rl.folder()} "
         "(--execution.download fetches it), a file of your own (--data.file FILE --data.env ENV) or a bundled task: "

@@ -7,32 +7,61 @@ from typing import Any
 
 import minari
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
-from dwm_ray.data.checks import Arrays, environment_id, episodes_from, known_spaces
+from dwm_ray.data.checks import Arrays, episodes_from
+from dwm_ray.data.environment import NamedEnvironment, environment_id, known_spaces, options_of, with_environment
 from dwm_ray.tasks.environments import as_vector
-from dwm_ray.types import DataCard, Episodes
+from dwm_ray.types import DataCard, Episodes, Spaces
 
 ID = re.compile(r"[\w-]+(/[\w-]+)*-v\d+", re.ASCII)
 """Minari joins an id to its folder without a check, so other text could point outside of it."""
 
 
-def read(dataset_id: str, download: bool, env_id: str | None = None) -> Episodes:
+def read(dataset_id: str, download: bool, env_id: str | None = None, env_kwargs: str | None = None) -> Episodes:
     """Return the episodes of a dataset such as 'mujoco/halfcheetah/medium-v0'.
 
-    `env_id` is needed if the set does not name its environment. Goal-aware observations become vectors, see
-    `environments.vector_keys`. Raises ValueError if the set is not on this machine (unless `download`) or cannot be
-    read, or if its environment cannot be made here, because a policy could not be scored then.
+    Policies are scored in the set's evaluation environment if it has one, else in the environment of the recording.
+    `env_id` requests another environment; it is needed if the set names none. Goal-aware observations become vectors,
+    see `environments.vector_keys`. Raises ValueError if the set is not on this machine (unless `download`) or cannot be
+    read, or if its environments cannot be made here or differ in their spaces: a policy could not be scored then.
     """
     where = f"minari:{dataset_id}"
-    dataset = _open(where, dataset_id, download)
-    env_id = environment_id(where, dataset.env_spec.id if dataset.env_spec is not None else None, env_id)
-    spaces = known_spaces(where, env_id)
+    return _episodes(where, dataset_id, _open(where, dataset_id, download), env_id, env_kwargs)
+
+
+def _episodes(where: str, name: str, dataset: Any, env_id: str | None, env_kwargs: str | None) -> Episodes:
+    specs = [spec for spec in (dataset._eval_env_spec, dataset.env_spec) if spec is not None]  # no public property
+    env_id = environment_id(where, specs[0].id if specs else None, env_id)
+    named = _named(where, env_id, specs)
+    card = with_environment(DataCard(name, "Minari", str(dataset.storage.data_path), env_id, ""), named, env_kwargs)
+    spaces = known_spaces(where, env_id, card.env_options)
+    if len(specs) == 2 and named == _named(where, env_id, specs[:1]):
+        _check_spaces(where, card, spaces, specs[1])
     parts = [_episode(where, env_id, episode) for episode in dataset.iterate_episodes()]
     if not parts:
         raise ValueError(f"{where}: holds no episodes; expected at least one")
     arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    card = DataCard(dataset_id, "Minari", str(dataset.storage.data_path), env_id, "")
     return episodes_from(arrays, card, spaces)
+
+
+def _named(where: str, env_id: str, specs: list[EnvSpec]) -> NamedEnvironment | None:
+    """Return the first environment of a set that has this id, else the first one."""
+    for spec in specs:
+        if NamedEnvironment(spec.id).is_same(env_id):
+            return NamedEnvironment(spec.id, options_of(where, env_id, spec))
+    return NamedEnvironment(specs[0].id) if specs else None
+
+
+def _check_spaces(where: str, card: DataCard, spaces: Spaces, recorded: EnvSpec) -> None:
+    """Raise ValueError if the evaluation environment's spaces differ from those of the recording's."""
+    module = card.env_id.rpartition(":")[0]
+    env_id = f"{module}:{recorded.id}" if module else recorded.id
+    if known_spaces(where, env_id, options_of(where, env_id, recorded)) != spaces:
+        raise ValueError(
+            f"{where}: its evaluation environment {card.env_id} has other spaces than {recorded.id}, in which it was "
+            "recorded; expected equal ones"
+        )
 
 
 def _open(where: str, dataset_id: str, download: bool) -> Any:

@@ -10,20 +10,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dwm_ray.data.checks import REQUIRED, episodes_from
-from dwm_ray.data.d4rl import environment_of
+from dwm_ray.data.d4rl import card_of
 from dwm_ray.types import DataCard, Episodes
 
 ENV_KEY = b"env_id"
 
 
-def read(path: Path, name: str, source: str, env_id: str | None) -> Episodes:
+def read(path: Path, name: str, source: str, env_id: str | None, env_kwargs: str | None = None) -> Episodes:
     """Return the episodes of a file; `env_id` is needed if its metadata do not name the environment."""
     table = _table(path)
     arrays = {key: _column(table, key, path) for key in (*REQUIRED, "next_observations") if key in table.column_names}
     if "next_observations" in arrays:
         arrays["known_next"] = table["next_observations"].is_valid().to_numpy()
-    named = (table.schema.metadata or {}).get(ENV_KEY, b"").decode() or None
-    return episodes_from(arrays, DataCard(name, source, str(path), environment_of(path, named, env_id), ""))
+    named = (table.schema.metadata or {}).get(ENV_KEY, b"").decode(errors="replace") or None
+    return episodes_from(arrays, card_of(DataCard(name, source, str(path), env_id or "", ""), named, env_kwargs))
 
 
 def _table(path: Path) -> pa.Table:

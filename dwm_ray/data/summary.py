@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from dwm_ray.tasks.table import TaskSpec
-from dwm_ray.types import Episodes
+from dwm_ray.types import Episodes, Finding
 
 
 def data_summary(episodes: Episodes, task: TaskSpec) -> dict[str, Any]:
@@ -19,6 +20,9 @@ def data_summary(episodes: Episodes, task: TaskSpec) -> dict[str, Any]:
         "name": card.name,
         "path": card.path,
         "env_id": card.env_id,
+        "env_options": card.env_options.to_json(),
+        "notes": list(card.notes),
+        "findings": [asdict(finding) for finding in card.findings],
         "transitions": episodes.num_transitions,
         "episodes": episodes.num_episodes,
         "fingerprint": card.fingerprint,
@@ -36,15 +40,22 @@ def data_summary(episodes: Episodes, task: TaskSpec) -> dict[str, Any]:
 
 
 def summary_text(facts: dict[str, Any]) -> str:
-    """Return `data_summary` as two lines, and a warning if the rewards do not distinguish actions."""
+    """Return `data_summary` as two lines, and a line for each warning."""
     constant = facts["reward_min"] == facts["reward_max"]
     # A constant reward still distinguishes actions if episodes terminate: it counts the steps until then.
     uninformative = constant and (facts["reward_max"] == 0 or not facts["terminated_episodes"])
-    warning = "\nall rewards are equal: only imitation can learn from these data"
+    warnings = [*facts["notes"], *findings_lines(facts)]
+    warnings += ["all rewards are equal: only imitation can learn from these data"] if uninformative else []
     return (
         f"{facts['name']}: {facts['source']}, {facts['env_id']}, {facts['transitions']:,} transitions in "
         f"{facts['episodes']:,} episodes ({facts['terminated_episodes']:,} terminated)\n"
         f"returns {facts['return_min']:.0f} to {facts['return_max']:.0f}, mean {facts['return_mean']:.0f} "
         f"(score {facts['score_mean']:.1f}, best {facts['score_max']:.1f}); fingerprint {facts['fingerprint']}"
-        f"{warning if uninformative else ''}"
+        + "".join(f"\n{line}" for line in warnings)
     )
+
+
+def findings_lines(facts: dict[str, Any]) -> list[str]:
+    """Return one line with all contradictions of `data_summary`, or none."""
+    found = "; ".join(str(Finding(**finding)) for finding in facts["findings"])
+    return [f"checks: {found}"] if found else []

@@ -32,7 +32,8 @@ class TaskData:
         """Return the task data of a run whose episodes are loaded already."""
         stats = data_stats(episodes, config.training.discount)
         return_scale = max(abs(stats.rtg_min), abs(stats.rtg_max))  # tasks without a published scale: labels in -1..1
-        return TaskData(episodes, task_for(config.task, episodes.card.env_id, return_scale), stats)
+        card = episodes.card
+        return TaskData(episodes, task_for(config.task, card.env_id, return_scale, card.env_options), stats)
 
     @property
     def has_unexplained_terminations(self) -> bool:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from dwm_ray.tasks.environments import make_environment
+from dwm_ray.types import REGISTERED, EnvOptions
 
 MAX_ENVIRONMENTS = 16
 
@@ -52,18 +53,20 @@ def evaluate(
     seed: int,
     on_episode: OnEpisode | None = None,
     device: torch.device | str = "cpu",
+    env_options: EnvOptions = REGISTERED,
 ) -> Evaluation:
     """Run `num_episodes` episodes of a policy, raw observations [B, O] float32 on `device` -> actions [B, A].
 
     B is at most 16 and decreases at the end. Raises ValueError if the environment cannot be made, the count is not
-    positive, and its subclass Diverged if the policy's actions are not finite.
+    positive, its subclass Diverged if the policy's actions are not finite, and BrokenEnvironmentError if the
+    environment fails.
     """
     if num_episodes < 1:
         raise ValueError(f"evaluation.num_episodes: is {num_episodes}; expected at least 1")
     envs: list[gymnasium.Env] = []
     try:
         for _ in range(min(num_episodes, MAX_ENVIRONMENTS)):
-            envs.append(make_environment(env_id))
+            envs.append(make_environment(env_id, env_options))
         timed = _TimedPolicy(policy, device)
         returns, lengths = _run(timed, envs, num_episodes, seed, on_episode)
         return Evaluation(returns, lengths, timed.seconds)

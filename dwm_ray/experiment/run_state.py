@@ -22,6 +22,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import DataIdentity
 from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.tasks.table import environment_info
+from dwm_ray.types import EnvOptions
 from dwm_ray.world_models.base import trained_options
 from dwm_ray.world_models.parts.build import model_fingerprint
 
@@ -188,7 +189,8 @@ def _parts_of(
 
 def _identity(data: Json | None) -> DataIdentity | None:
     """Return the identity of the data, or None if their RTG scale was measured on rows that are not read here."""
-    info = environment_info(data["env_id"]) if data else None
+    options = EnvOptions.from_json((data or {}).get("env_options", {}))
+    info = environment_info(data["env_id"], options) if data else None
     return DataIdentity(data["fingerprint"], info.rtg_scale) if data and info and info.rtg_scale else None
 
 

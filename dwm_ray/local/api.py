@@ -19,6 +19,7 @@ from dwm_ray.local.executor import LocalExecutor
 from dwm_ray.runs.folder import RunFailed, RunFolder, read_json, status_of
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.runs.tensor_files import write_json
+from dwm_ray.tasks.environments import try_environment
 from dwm_ray.training.model_store import load_model
 from dwm_ray.training.policy_store import load_agent
 from dwm_ray.world_models.base import WorldModel
@@ -49,11 +50,12 @@ def train(config: RunConfig, output: str | Path = "runs") -> TrainedTrial:
     Raises:
         TypeError: `config` is not a `RunConfig`.
         ValueError: The configuration or its data cannot be used.
-        RunFailed: Learning diverged.
+        RunFailed: Learning diverged, or the environment failed.
     """
     if not isinstance(config, RunConfig):
         raise TypeError(f"config: got {type(config).__name__}; expected the result of dwm_ray.run_config(...)")
     task_data = load_task_data(config)
+    try_environment(task_data.task.env_id, task_data.task.env_options)
     run = RunFolder.create(Path(output), config.task)
     write_json(run.config, {"profile": "api", "run": config.model_dump(mode="json")})
     trial = Trial(config, {})

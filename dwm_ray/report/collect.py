@@ -18,6 +18,7 @@ from dwm_ray.registry import plugins
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.tasks.table import task_for
+from dwm_ray.types import EnvOptions
 
 MAX_POINTS = 200
 """Points per curve: more than a figure can show."""
@@ -61,7 +62,10 @@ def best_trial(trials: list[Json]) -> Json | None:
 
 
 def _score_unit(task: str, data: Json) -> str:
-    return task_for(task, data["env_id"], data["return_max"]).score_unit if data else "score"
+    if not data:
+        return "score"
+    options = EnvOptions.from_json(data.get("env_options", {}))
+    return task_for(task, data["env_id"], data["return_max"], options).score_unit
 
 
 def _trial(folder: Path) -> Json | None:

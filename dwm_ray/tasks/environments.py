@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import importlib
 import io
+import json
 import sys
+import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import closing, contextmanager, redirect_stderr
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -26,45 +29,70 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Dict
 
-from dwm_ray.types import Spaces
+from dwm_ray.errors import one_line
+from dwm_ray.tasks.guard import BrokenEnvironmentError, GuardedEnvironment, fault_of
+from dwm_ray.types import REGISTERED, EnvOptions, Spaces
 
+TRIAL_STEPS, TRIAL_S = 100, 5.0
+"""Most steps and seconds of the episode that tries an environment."""
 ROBOTICS = ("PointMaze", "AntMaze", "Adroit", "Franka", "Fetch", "Hand")
 """Prefixes of the ids that the package gymnasium-robotics registers."""
+REFUSALS = (gymnasium.error.Error, ImportError)
+"""Errors of ids, packages and modules that are not usable here; others are faults of the environment."""
 
 
-def make_environment(env_id: str) -> gymnasium.Env:
-    """Make an environment with vector observations and actions; raise ValueError if that is not possible here."""
-    env = _make(env_id)
+def make_environment(env_id: str, options: EnvOptions = REGISTERED) -> gymnasium.Env:
+    """Make a guarded environment with vector observations and actions.
+
+    An id 'MODULE:NAME' imports the module first, which may lie in the working directory.
+    Raises ValueError if the environment is unknown here or has other spaces, and BrokenEnvironmentError if it fails.
+    """
+    env = _make(env_id, options)
     try:
         _check_actions(env_id, env.action_space)
-        return _with_vectors(env_id, env)
-    except ValueError:
+        return GuardedEnvironment(_with_vectors(env_id, env), env_id)
+    except Exception:
         env.close()
         raise
+
+
+def try_environment(env_id: str, options: EnvOptions = REGISTERED) -> None:
+    """Run one short episode with actions at the bounds and at random; raise as `make_environment` does."""
+    with closing(make_environment(env_id, options)) as env:
+        space, rng, start = env.action_space, np.random.default_rng(0), time.monotonic()
+        env.reset(seed=0)
+        for step in range(TRIAL_STEPS):
+            action = (space.low, space.high)[step] if step < 2 else rng.uniform(space.low, space.high)
+            _, _, terminated, truncated, _ = env.step(action)
+            if terminated or truncated or time.monotonic() - start > TRIAL_S:
+                break
+        env.reset(seed=1)
 
 
 def specification(env_id: str) -> EnvSpec:
     """Return the registered specification of an id; raise ValueError if there is none."""
     with _explained(env_id):
         _register(env_id)
-        return gymnasium.spec(env_id)
+        return gymnasium.spec(bare_id(env_id))
 
 
 @cache
-def spaces_of(env_id: str) -> Spaces:
-    """Return the spaces of an id, goals included, which are read once; raise ValueError as `make_environment` does."""
-    env = make_environment(env_id)
-    try:
+def spaces_of(env_id: str, options: EnvOptions = REGISTERED) -> Spaces:
+    """Return the spaces of an environment, goals included, which are read once; raise as `make_environment` does."""
+    with closing(make_environment(env_id, options)) as env:
         low, high = (tuple(map(float, bound)) for bound in (env.action_space.low, env.action_space.high))
         return Spaces(env.observation_space.shape[0], len(low), low, high)
-    finally:
-        env.close()
 
 
 @cache
-def time_limit(env_id: str) -> int | None:
+def time_limit(env_id: str, options: EnvOptions = REGISTERED) -> int | None:
     """Return the number of steps after which Gymnasium truncates an episode, or None."""
-    return specification(env_id).max_episode_steps
+    return options.max_episode_steps or specification(env_id).max_episode_steps
+
+
+def bare_id(env_id: str) -> str:
+    """Return an id without the module that registers it: 'robots:Arm-v0' -> 'Arm-v0'."""
+    return env_id.rpartition(":")[2]
 
 
 def vector_keys(env_id: str) -> tuple[str, ...]:
@@ -74,7 +102,7 @@ def vector_keys(env_id: str) -> tuple[str, ...]:
     is the first part, as in D4RL's layout.
     """
     keys = ("observation", "desired_goal")
-    return ("achieved_goal", *keys) if env_id.startswith("AntMaze") else keys
+    return ("achieved_goal", *keys) if bare_id(env_id).startswith("AntMaze") else keys
 
 
 def as_vector(where: str, env_id: str, observation: Any) -> np.ndarray:
@@ -127,35 +155,56 @@ def _check_actions(env_id: str, space: gymnasium.Space) -> None:
         raise ValueError(f"{where}: actions are {space}; expected a vector of real numbers")
     if not np.isfinite([space.low, space.high]).all():
         raise ValueError(f"{where}: actions are {space}; expected finite bounds")
+    if (fixed := np.flatnonzero(space.low >= space.high)).size:
+        raise BrokenEnvironmentError(
+            f"{where}: action entries {fixed.tolist()} are constant in {space}; expected low < high"
+        )
 
 
-def _make(env_id: str) -> gymnasium.Env:
-    with _explained(env_id), _quiet():
+def _make(env_id: str, options: EnvOptions) -> gymnasium.Env:
+    kwargs, limit = json.loads(options.kwargs), options.max_episode_steps
+    refused = (*REFUSALS, TypeError) if kwargs else REFUSALS
+    with _explained(env_id, bool(kwargs)), _quiet(), fault_of(env_id, "making it", refused):
         _register(env_id)
-        return gymnasium.make(env_id)
+        # The guard replaces Gymnasium's checker, whose warnings would surround an error.
+        env = gymnasium.make(bare_id(env_id), max_episode_steps=limit, disable_env_checker=True, **kwargs)
+        for name, arguments in options.wrappers:
+            env = getattr(gymnasium.wrappers, name)(env, **json.loads(arguments))
+        return env
 
 
 def _register(env_id: str) -> None:
-    """Import the package that registers an id."""
-    if env_id.startswith(ROBOTICS):
+    """Import the module or package that registers an id; modules may lie in the working directory."""
+    module, _, name = env_id.rpartition(":")
+    if module:
+        if (here := str(Path.cwd())) not in sys.path:
+            sys.path.append(here)
+        importlib.import_module(module)
+    if name.startswith(ROBOTICS):
         with redirect_stderr(io.StringIO()):
             importlib.import_module("gymnasium_robotics")
 
 
 @contextmanager
-def _explained(env_id: str) -> Iterator[None]:
-    """Turn all errors of making an environment into a ValueError that names the remedy."""
+def _explained(env_id: str, has_kwargs: bool = False) -> Iterator[None]:
+    """Turn refusals of Gymnasium into a ValueError that names the remedy."""
     try:
         yield
-    except (gymnasium.error.Error, ImportError, AssertionError) as error:
-        reason = " ".join(str(error).split()) or f"{type(error).__name__} inside it"
-        raise ValueError(f"environment {env_id!r} cannot be made here: {reason}; expected {_remedy(env_id)}") from error
+    except (*REFUSALS, TypeError) as error:
+        raise ValueError(
+            f"environment {env_id!r} cannot be made here: {one_line(error)}; expected {_remedy(env_id, has_kwargs)}"
+        ) from error
 
 
-def _remedy(env_id: str) -> str:
-    if env_id.startswith(ROBOTICS):
+def _remedy(env_id: str, has_kwargs: bool) -> str:
+    if bare_id(env_id).startswith(ROBOTICS):
         return "the package of such ids: pip install gymnasium-robotics"
-    return "a registered id; MuJoCo tasks need gymnasium[mujoco] and an id that ends in -v4 or -v5"
+    if has_kwargs:
+        return "keyword arguments that it accepts (data.env_kwargs)"
+    return (
+        "a registered id, with its module if that registers it (MODULE:NAME-v0); MuJoCo tasks need gymnasium[mujoco] "
+        "and an id that ends in -v4 or -v5"
+    )
 
 
 @contextmanager

@@ -17,14 +17,17 @@ rewards the raw return is the number of steps at the goal.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import starmap
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dwm_ray.errors import suggest
-from dwm_ray.types import Termination
+from dwm_ray.types import REGISTERED, EnvOptions, Termination
 
 QUALITIES = ("random", "medium", "medium-replay", "medium-expert", "expert")
 
@@ -105,6 +108,10 @@ OTHER_ENVIRONMENTS = (
 antmaze ends at the goal, which its observation does not contain, so that no rule on states is known."""
 
 
+NEUTRAL_KWARGS = {"continuing_task": True, "maze_map": None, "reset_target": None}
+"""Keyword arguments that change neither rewards nor terminations, with the value for which that holds (None: any)."""
+
+
 @dataclass(frozen=True)
 class MinariTask:
     """Task whose data are a Minari dataset of an environment of gymnasium-robotics."""
@@ -151,6 +158,7 @@ class TaskSpec:
     rtg_scale: float
     termination: Termination
     counts_success: bool = False
+    env_options: EnvOptions = REGISTERED
 
     @property
     def termination_known(self) -> bool:
@@ -177,11 +185,20 @@ class TaskSpec:
 TASK_NAMES = (*(f"{name}-{quality}" for name in LOCOMOTION for quality in QUALITIES), *MINARI_TASKS)
 
 
-def environment_info(env_id: str) -> EnvironmentInfo | None:
-    """Return the facts about an id of any version, such as 'Hopper-v4', or None."""
-    stem = env_id.rsplit("-v", 1)[0].lower()
+def environment_info(env_id: str, options: EnvOptions = REGISTERED) -> EnvironmentInfo | None:
+    """Return the facts about an id of any version, such as 'Hopper-v4', or None.
+
+    They hold for registered rewards and terminations only, so the result is None if `options` may change these.
+    """
+    if options.wrappers or not all(starmap(_is_neutral, json.loads(options.kwargs).items())):
+        return None
+    stem = env_id.rpartition(":")[2].rsplit("-v", 1)[0].lower()
     known = (*LOCOMOTION.values(), *OTHER_ENVIRONMENTS)
     return next((info for info in known if fnmatchcase(stem, info.env_id.lower())), None)
+
+
+def _is_neutral(name: str, value: Any) -> bool:
+    return name in NEUTRAL_KWARGS and NEUTRAL_KWARGS[name] in (None, value)
 
 
 def check_name(name: str) -> None:
@@ -190,12 +207,12 @@ def check_name(name: str) -> None:
         raise ValueError(f"--task: unknown task {name!r}{suggest(name, list(TASK_NAMES))}")
 
 
-def task_for(name: str, env_id: str, return_max: float) -> TaskSpec:
-    """Return the task of a dataset that was recorded in `env_id` and whose best return is `return_max`.
+def task_for(name: str, env_id: str, return_max: float, options: EnvOptions = REGISTERED) -> TaskSpec:
+    """Return the task of a dataset whose policies are scored in `env_id` and whose best return is `return_max`.
 
     In an unknown environment scores are raw returns, RTG labels are divided by `return_max` (by 1 if it is 0), and no
     imagined state ends an episode.
     """
-    info = environment_info(env_id) or EnvironmentInfo(env_id)
+    info = environment_info(env_id, options) or EnvironmentInfo(env_id)
     scale = info.rtg_scale or abs(return_max) or 1.0
-    return TaskSpec(name, env_id, info.reference, scale, info.termination, info.counts_success)
+    return TaskSpec(name, env_id, info.reference, scale, info.termination, info.counts_success, options)

@@ -17,6 +17,7 @@ from dwm_ray.evaluation.rollout import Diverged, evaluate
 from dwm_ray.evaluation.scores import summarize
 from dwm_ray.runs.clock import Clock
 from dwm_ray.runs.folder import RunFolder, set_status
+from dwm_ray.runs.row_log import read_rows
 from dwm_ray.runs.uploads import uploading
 from dwm_ray.training.checkpoints import load_state, save_state
 from dwm_ray.training.policy_store import save_agent
@@ -51,7 +52,6 @@ class Member:
         self.failed = False
         self._task_data, self._run, self._gauges = task_data, run, gauges
         self._latest: dict[str, Any] = {}
-        self._checkpoint_due = False
 
     def saved_state(self) -> tuple[dict[str, Tensor], float] | None:
         """Return the state and the seconds of the trial's checkpoint, if there is one."""
@@ -69,43 +69,47 @@ class Member:
                 self._upload.if_due()
 
             with MetricsWriter(self.folder, update, on_member_row, self.config) as self._writer:
+                self._latest = next(reversed(read_rows(self.folder / "evaluations.jsonl")), {})
                 yield
 
     def on_milestone(self, mark: int, metrics: dict[str, float]) -> None:
-        """Log the metrics since the last milestone; evaluate if an evaluation is due."""
+        """Log the metrics since the last milestone."""
         if self.failed:
             return
         if broken := [name for name, value in metrics.items() if not math.isfinite(value)]:
             self._fail(mark, broken)
             return
         self._writer.metrics(mark, {**metrics, **self._gauges(), **self._clock.costs()})
-        last, every = mark == self.config.training.num_updates, self.config.evaluation.every
-        if is_scored := last or mark % every == 0:
-            try:
-                self._latest = self._evaluate(last)
-            except Diverged:  # in an update whose metrics are not logged yet
-                self._fail(mark, ["actions"])
-                return
-            self._writer.evaluation(mark, self._latest)
-        self._checkpoint_due = is_scored or mark % self.config.training.checkpoint_every == 0
 
-    @property
-    def checkpoint_due(self) -> bool:
-        """Whether the last milestone requires a checkpoint."""
-        return self._checkpoint_due and not self.failed
+    def checkpoint_due(self, mark: int) -> bool:
+        """Return whether a milestone requires a checkpoint; one is saved before every evaluation."""
+        return not self.failed and (self._is_scored(mark) or mark % self.config.training.checkpoint_every == 0)
 
     def save(self, state: dict[str, Tensor]) -> None:
-        """Save the learner's state of this member if a checkpoint is due, and upload the folder."""
-        if self.checkpoint_due:
-            save_state(self.folder, state, self._clock.seconds)
-            self._upload.now()
+        """Save the learner's state of this member and upload the folder."""
+        save_state(self.folder, state, self._clock.seconds)
+        self._upload.now()
+
+    def evaluate_if_due(self, mark: int) -> None:
+        """Evaluate the agent if a milestone requires it and no earlier process has recorded the result."""
+        if self.failed or not self._is_scored(mark) or self._latest.get("update") == mark:
+            return
+        try:
+            scores = self._evaluate(mark == self.config.training.num_updates)
+        except Diverged:  # in an update whose metrics are not logged yet
+            self._fail(mark, ["actions"])
+            return
+        self._latest = {"update": mark, **scores}
+        self._writer.evaluation(mark, scores)
+
+    def _is_scored(self, mark: int) -> bool:
+        return mark == self.config.training.num_updates or (mark > 0 and mark % self.config.evaluation.every == 0)
 
     def finish(self, update: int) -> None:
         """Write the policy and the status `done`, unless the member has failed."""
         if not self.failed:
             save_agent(self.folder / "checkpoint", self.agent, self.config, self._task_data, update)
-            final = self._latest or self._evaluate(True)  # resumed after its last update
-            set_status(self.folder, "done", updates=update, seconds=final["seconds"])
+            set_status(self.folder, "done", updates=update, seconds=self._latest["seconds"])
 
     def _fail(self, mark: int, broken: list[str]) -> None:
         self.failed = True
@@ -130,6 +134,7 @@ def evaluate_agent(agent: Agent, config: RunConfig, task_data: TaskData, num_epi
     def policy(obs: torch.Tensor) -> torch.Tensor:
         return agent.act(obs.to(device)).cpu()
 
-    result = evaluate(policy, task_data.task.env_id, num_episodes, 10_000 + 1000 * config.seed)
-    scores = summarize(result.returns, task_data.task)
+    task, seed = task_data.task, 10_000 + 1000 * config.seed
+    result = evaluate(policy, task.env_id, num_episodes, seed, env_options=task.env_options)
+    scores = summarize(result.returns, task)
     return {**scores, "returns": result.returns.tolist(), "policy_ms": result.policy_ms}

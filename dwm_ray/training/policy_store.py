@@ -31,6 +31,7 @@ def save_agent(folder: Path, agent: Agent, config: RunConfig, task_data: TaskDat
         "spaces": asdict(task_data.episodes.spaces),
         "stats": stats,
         "env_id": task_data.task.env_id,
+        "env_options": task_data.task.env_options.to_json(),
         "return_max": float(task_data.episodes.returns().max()),
         "update": update,
     }

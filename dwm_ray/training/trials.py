@@ -107,22 +107,33 @@ def policy_source(
 def _learn(learner: Learner, members: Sequence[Member], services: Services) -> None:
     """Train from milestone to milestone until the last update, or until every member has failed.
 
-    States are saved after all members were evaluated, so all checkpoints of a population are at the same update.
+    States are saved before the members are evaluated, so that an environment that fails costs no updates. A resumed
+    population first makes up for evaluations that are missing at its checkpoint.
     """
     seconds = _resume(learner, members)
     with ExitStack() as stack:
         for member, spent in zip(members, seconds, strict=True):
             stack.enter_context(member.running(learner.update, Clock(spent, len(members)), services.on_row))
+        for member in members:
+            member.evaluate_if_due(learner.update)
         for mark in (mark for mark in milestones(members[0].config) if mark > learner.update):
             for member, row in zip(members, learner.run(mark - learner.update), strict=True):
                 member.on_milestone(mark, row)
-            if any(member.checkpoint_due for member in members):
-                for member, state in zip(members, learner.state_dicts(), strict=True):
-                    member.save(state)
+            _save(learner, members, mark)
+            for member in members:
+                member.evaluate_if_due(mark)
             if all(member.failed for member in members):
                 break
         for member in members:
             member.finish(learner.update)
+
+
+def _save(learner: Learner, members: Sequence[Member], mark: int) -> None:
+    due = [member.checkpoint_due(mark) for member in members]
+    if any(due):
+        for member, state, is_due in zip(members, learner.state_dicts(), due, strict=True):
+            if is_due:
+                member.save(state)
 
 
 def _resume(learner: Learner, members: Sequence[Member]) -> list[float]:

@@ -1,10 +1,13 @@
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from recordings import pendulum, write
 
 from dwm_ray.data import d4rl
+from dwm_ray.types import DataCard
 
 
 def ant(contacts: float, width: int = 111) -> dict[str, np.ndarray]:
@@ -21,13 +24,48 @@ def test_file_names_its_environment(tmp_path: Path) -> None:
     assert data.card.path == str(path)
 
 
-def test_environment_comes_from_the_option_or_d4rls_name(tmp_path: Path) -> None:
-    assert d4rl.environment_of(Path("x.hdf5"), None, "Pendulum-v1") == "Pendulum-v1"
-    assert d4rl.environment_of(Path("hopper_medium_replay-v2.hdf5"), None, None) == "Hopper-v4"
+def card_of(path: str, named: str | None, requested: str) -> DataCard:
+    return d4rl.card_of(DataCard("", "file", path, requested, ""), named, None)
+
+
+def test_environment_comes_from_the_option_or_d4rls_name() -> None:
+    assert card_of("x.hdf5", None, "Pendulum-v1").env_id == "Pendulum-v1"
+    assert card_of("hopper_medium_replay-v2.hdf5", None, "").env_id == "Hopper-v4"
     with pytest.raises(ValueError, match=r"hopper.hdf5: does not name its environment; expected data.env"):
-        d4rl.environment_of(Path("hopper.hdf5"), None, None)
-    with pytest.raises(ValueError, match=r"was recorded in Hopper-v5, but data.env is Hopper-v4"):
-        d4rl.environment_of(Path("x.hdf5"), "Hopper-v5", "Hopper-v4")
+        card_of("hopper.hdf5", None, "")
+
+
+@pytest.mark.parametrize(("path", "named"), [("x.hdf5", "Hopper-v5"), ("hopper_medium-v2.hdf5", None)])
+def test_a_requested_environment_overrides_the_one_of_the_file_with_a_note(path: str, named: str | None) -> None:
+    card = card_of(path, named, "Walker2d-v4")
+    assert card.env_id == "Walker2d-v4"
+    assert card.notes == (
+        f"{path} names the environment {named or 'Hopper-v4'}; Walker2d-v4 is used, as data.env says",
+    )
+
+
+@pytest.mark.parametrize(
+    "value", ["Pendulum-v1", b"Pendulum-v1", np.array([b"Pendulum-v1"]), np.array(["Pendulum-v1"], object)]
+)
+def test_texts_of_other_writers_name_the_environment(value: Any, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.hdf5", pendulum(), env_id=value)
+    assert d4rl.read(path, "a", "file", None).card.env_id == "Pendulum-v1"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (h5py.Empty("S10"), "does not name its environment"),
+        ("", "does not name its environment"),
+        (5, "attribute 'env_id' is .*5.*; expected the id of one environment as text"),
+        (np.array([b"A-v0", b"B-v0"]), "attribute 'env_id' is"),
+        (np.bytes_("Pendel-f\u00fcr-v1".encode("latin-1")), "attribute 'env_id' is"),
+    ],
+)
+def test_attributes_that_name_no_environment_are_refused(value: Any, message: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.hdf5", pendulum(), env_id=value)
+    with pytest.raises(ValueError, match=f"a.hdf5: {message}"):
+        d4rl.read(path, "a", "file", None)
 
 
 def test_next_observations_of_the_file_are_known(tmp_path: Path) -> None:

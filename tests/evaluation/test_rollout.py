@@ -120,7 +120,7 @@ def test_halfcheetah_is_quiet_and_repeats_itself(env_id, capfd, recwarn, monkeyp
     def policy(obs):
         return torch.tanh(obs @ weights)
 
-    monkeypatch.setattr(rollout, "make_environment", lambda env_id: _shorten(make_environment(env_id)))
+    monkeypatch.setattr(rollout, "make_environment", lambda *args: _shorten(make_environment(*args)))
     first, second = (evaluate(policy, env_id, 2, seed=5) for _ in range(2))
     np.testing.assert_array_equal(first.returns, second.returns)
     assert first.lengths.tolist() == [50, 50]

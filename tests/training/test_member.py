@@ -164,7 +164,7 @@ def test_a_member_whose_actions_diverge_before_its_metrics_fails_and_the_others_
     assert [status_of(member.folder) for member in trials.members] == ["failed", "done"]
     error = read_json(trials.members[0].folder / "status.json")["error"]
     assert error.startswith("learning diverged before update 25: actions not finite")
-    assert saved_update(trials.members[0].folder) == 20
+    assert saved_update(trials.members[0].folder) == 25  # checkpoints are saved before evaluations
 
 
 def test_training_ends_when_every_member_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,3 +185,31 @@ def test_an_error_of_the_gauges_ends_the_trial(trials: Trials, monkeypatch: pyte
 def test_seconds_are_shared_by_members() -> None:
     clock = Clock(10.0, num_members=2)
     assert 10.0 <= clock.seconds < 11.0
+
+
+def test_an_evaluation_that_fails_keeps_the_checkpoint_and_is_made_up_for(
+    trials: Trials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: Any) -> dict[str, Any]:
+        raise RuntimeError("the simulator is gone")
+
+    [member] = trials.members
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "evaluate_agent", broken)
+        with pytest.raises(RuntimeError, match="the simulator is gone"):
+            trials.train()
+    assert saved_update(member.folder) == 25
+    trials.learner.runs.clear()
+    trials.train()
+    assert trials.learner.runs == [5, 10, 10]
+    assert [row["update"] for row in trials.log("evaluations")] == [25, 50]
+    assert status_of(member.folder) == "done"
+
+
+def test_a_recorded_evaluation_is_not_repeated(trials: Trials) -> None:
+    [member] = trials.members
+    module.save_state(member.folder, {"update": torch.tensor(50)}, 9.0)
+    (member.folder / "evaluations.jsonl").write_text('{"update": 50, "final": true, "seconds": 12.5}\n')
+    trials.train()
+    assert trials.episodes == []
+    assert read_json(member.folder / "status.json")["seconds"] == 12.5

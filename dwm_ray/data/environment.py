@@ -1,0 +1,126 @@
+"""The environment of a dataset: the one that its file names, or the one that the user requests.
+
+A file that names its environment may hold more than the id: keyword arguments, a time limit, wrappers. They are used as
+long as the user requests no other environment. A module before the id ('robots:Arm-v0') makes no difference.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gymnasium.envs.registration import EnvSpec
+
+from dwm_ray.tasks.environments import bare_id, spaces_of, specification, time_limit
+from dwm_ray.types import REGISTERED, DataCard, EnvOptions, Spaces
+
+RECREATED = (
+    "ClipAction",
+    "ClipReward",
+    "FilterObservation",
+    "FlattenObservation",
+    "RescaleAction",
+    "RescaleObservation",
+    "TimeAwareObservation",
+)
+"""Wrappers of Gymnasium whose arguments describe them completely."""
+WITHOUT_EFFECT = ("HumanRendering", "RecordEpisodeStatistics", "RecordVideo", "RenderCollection")
+"""Wrappers that change no observation, action or reward."""
+SHORTEST_CAP, LONGEST_CAP = 1000, 10_000
+"""Range of the number of steps after which an episode without a time limit ends."""
+
+
+@dataclass(frozen=True)
+class NamedEnvironment:
+    """Environment that a file names."""
+
+    env_id: str
+    options: EnvOptions = REGISTERED
+
+    def is_same(self, env_id: str) -> bool:
+        """Return whether an id names this environment, with or without its module."""
+        return bare_id(self.env_id) == bare_id(env_id)
+
+
+def environment_id(where: str, named: str | None, requested: str | None, default: str | None = None) -> str:
+    """Return the id that is `requested` (the option data.env), else the one that the data name, else `default`.
+
+    Gymnasium imports the module of an id 'MODULE:NAME'. Data must not decide which code runs on this machine, so such
+    an id is accepted only if the user requests it as well.
+    """
+    found = requested or named or default
+    if not found:
+        raise ValueError(f"{where}: does not name its environment; expected data.env, such as HalfCheetah-v5")
+    if ":" in found and not requested:
+        raise ValueError(
+            f"{where}: names {found!r}, which would import the module {found.partition(':')[0]!r}; expected "
+            f"--data.env {found} if you trust it"
+        )
+    return found
+
+
+def with_environment(card: DataCard, named: NamedEnvironment | None, kwargs: str | None) -> DataCard:
+    """Return the card with the options of its environment, and a note if the data name another one.
+
+    `kwargs` (the option data.env_kwargs) override those that the data name.
+    """
+    options, notes = REGISTERED, card.notes
+    if named and named.is_same(card.env_id):
+        options = named.options
+    elif named:
+        notes = (*notes, f"{card.path} names the environment {named.env_id}; {card.env_id} is used, as data.env says")
+    if kwargs is not None:
+        merged = json.loads(options.kwargs) | json.loads(kwargs)
+        options = replace(options, kwargs=json.dumps(merged, sort_keys=True))
+    return replace(card, env_options=options, notes=notes)
+
+
+def with_step_cap(card: DataCard, longest_episode: int) -> DataCard:
+    """Return the card with a limit of steps per evaluated episode if the environment has none that ends in time."""
+    limit = time_limit(card.env_id, card.env_options)
+    if limit is not None and limit <= max(LONGEST_CAP, longest_episode):
+        return card
+    cap = min(max(longest_episode, SHORTEST_CAP), LONGEST_CAP)
+    text = "has no time limit" if limit is None else f"has a time limit of {limit:,} steps"
+    note = f"{card.env_id} {text}: evaluated episodes end after {cap:,} steps"
+    return replace(card, env_options=replace(card.env_options, max_episode_steps=cap), notes=(*card.notes, note))
+
+
+def known_spaces(where: str, env_id: str, options: EnvOptions = REGISTERED) -> Spaces:
+    """Return the spaces of an environment; raise ValueError naming the data if it cannot be made."""
+    try:
+        return spaces_of(env_id, options)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def options_of(where: str, env_id: str, spec: EnvSpec) -> EnvOptions:
+    """Return how a recorded specification differs from the registration of `env_id`.
+
+    Raises ValueError naming wrappers that cannot be recreated, because scores would be those of another environment.
+    """
+    registered = specification(env_id)
+    kwargs = {
+        name: value
+        for name, value in spec.kwargs.items()
+        if name != "render_mode" and registered.kwargs.get(name) != value
+    }
+    limit = spec.max_episode_steps if spec.max_episode_steps != registered.max_episode_steps else None
+    wrappers = [wrapper for wrapper in spec.additional_wrappers if wrapper.name not in WITHOUT_EFFECT]
+    _check_wrappers(where, env_id, wrappers)
+    pairs = tuple((wrapper.name, json.dumps(wrapper.kwargs, sort_keys=True)) for wrapper in wrappers)
+    return EnvOptions(json.dumps(kwargs, sort_keys=True), limit, pairs)
+
+
+def _check_wrappers(where: str, env_id: str, wrappers: list[Any]) -> None:
+    others = [
+        wrapper.name
+        for wrapper in wrappers
+        if wrapper.name not in RECREATED or not wrapper.entry_point.startswith("gymnasium.wrappers")
+    ]
+    if others:
+        raise ValueError(
+            f"{where}: was recorded in {env_id} with the wrappers {', '.join(others)}, which cannot be recreated here; "
+            "expected data.env with an environment of your own that includes them"
+        )

@@ -1,0 +1,93 @@
+"""Checks of environments that users provide: actions within bounds, and every fault on one line.
+
+A user's environment may raise anything, at any step. `GuardedEnvironment` turns such faults into one exception, so that
+programs end with one line and exit code 1, and trials keep their checkpoints.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from dwm_ray.errors import one_line
+from dwm_ray.runs.folder import RunFailed
+
+
+class BrokenEnvironmentError(RunFailed):
+    """An environment raised an exception or returned something unusable."""
+
+
+@contextmanager
+def fault_of(env_id: str, call: str, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Turn any exception of an environment, `but` some, into a BrokenEnvironmentError that names it and the call."""
+    try:
+        yield
+    except Exception as error:  # user code may raise anything
+        if isinstance(error, (BrokenEnvironmentError, *but)):
+            raise
+        text = one_line(error)
+        raise BrokenEnvironmentError(
+            f"environment {env_id!r}: {call} failed: {type(error).__name__}{': ' if text else ''}{text}"
+        ) from error
+
+
+class GuardedEnvironment(gymnasium.Wrapper):
+    """Wrapper that clips actions to the bounds and checks all that the environment returns.
+
+    Actions are rounded to the environment's type first, because rounding may leave the bounds.
+    """
+
+    def __init__(self, env: gymnasium.Env, env_id: str) -> None:
+        super().__init__(env)
+        self._env_id, self._steps = env_id, 0
+        space: Any = env.action_space
+        self._low, self._high, self._is_int = space.low, space.high, space.dtype.kind in "iu"
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self._steps = 0
+        with fault_of(self._env_id, "reset"):
+            obs, info = self._parts(self.env.reset(seed=seed, options=options), 2, "reset")
+            self._check(obs, "reset")
+        return obs, info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self._steps += 1
+        call = f"step {self._steps}"
+        with fault_of(self._env_id, call):
+            obs, reward, terminated, truncated, info = self._parts(self.env.step(self._bounded(action)), 5, call)
+            reward = float(np.asarray(reward).item())
+            if not math.isfinite(reward):
+                raise self._fault(call, f"reward {reward}; expected a finite number")
+            self._check(obs, call, ended=bool(terminated))
+        return obs, reward, bool(terminated), bool(truncated), info
+
+    def close(self) -> None:
+        with fault_of(self._env_id, "close"):
+            super().close()
+
+    def _parts(self, result: Any, count: int, call: str) -> tuple[Any, ...]:
+        """Return a result of Gymnasium's interface; older ones return other tuples."""
+        if not isinstance(result, tuple) or len(result) != count:
+            size = f" of {len(result)}" if isinstance(result, tuple) else ""
+            raise self._fault(call, f"a {type(result).__name__}{size}; expected a tuple of {count}, as in Gymnasium")
+        return result
+
+    def _bounded(self, action: Any) -> np.ndarray:
+        rounded = (np.rint(action) if self._is_int else np.asarray(action)).astype(self._low.dtype)
+        return np.clip(rounded, self._low, self._high)
+
+    def _check(self, obs: Any, call: str, ended: bool = False) -> None:
+        """Raise BrokenEnvironmentError for other shapes, and for NaN or infinity unless the episode has ended."""
+        expected = self.observation_space.shape
+        if np.shape(obs) != expected:
+            raise self._fault(call, f"an observation of shape {np.shape(obs)}; expected {expected}")
+        if not ended and not np.isfinite(obs).all():
+            raise self._fault(call, "an observation with NaN or infinite entries; expected finite numbers")
+
+    def _fault(self, call: str, text: str) -> BrokenEnvironmentError:
+        return BrokenEnvironmentError(f"environment {self._env_id!r}: {call} returned {text}")
