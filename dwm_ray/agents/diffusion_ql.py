@@ -73,6 +73,7 @@ class DiffusionQL(Agent):
     relative_flops = 12.0
     supports_cuda_graphs = True
     config: DiffusionQLConfig
+    candidate_noise: Tensor  # [n, num_candidates, A], the same for every state
 
     def __init__(self, config: DiffusionQLConfig, spaces: Spaces, stats: DataStats, training: TrainingConfig) -> None:
         super().__init__(config, spaces, stats, training)
@@ -81,6 +82,10 @@ class DiffusionQL(Agent):
             lambda: DiffusionPolicy(spaces, hidden, config.diffusion_steps, precision)
         )
         self.critic, self.target_critic = with_target(lambda: TwinCritic(spaces, hidden, precision, mish))
+        noise = self.actor.chain.fixed_noise(
+            (config.num_candidates, spaces.act_size), torch.Generator().manual_seed(CANDIDATE_SEED)
+        )
+        self.register_buffer("candidate_noise", noise, persistent=False)
         self.rule = TargetRule.of(config, stats, training.discount)
         self.optimizers = {
             "critic": fused_adam(config.learning_rate, self.critic),
@@ -130,10 +135,11 @@ class DiffusionQL(Agent):
     def act(self, obs: Tensor) -> Tensor:
         """See `Agent.act`; the best of `num_candidates` actions."""
         obs = self.scaling.obs(obs)
-        generator = torch.Generator(obs.device).manual_seed(CANDIDATE_SEED)
-        candidates = self.actor.sample(obs, (self.config.num_candidates, self.spaces.act_size), generator)
+        candidates = self.actor.sample(obs, self.candidate_noise.shape[1:], iter(self.candidate_noise))
         best = self.target_critic.of_each(obs, candidates).amin(0).argmax(1)
-        return self.scaling.raw(candidates[torch.arange(len(obs), device=obs.device), best])
+        return self.scaling.raw(
+            candidates.gather(1, best.view(-1, 1, 1).expand(-1, 1, self.spaces.act_size)).squeeze(1)
+        )
 
     @torch.no_grad()
     def explore(self, obs: Tensor, generator: torch.Generator) -> Tensor:

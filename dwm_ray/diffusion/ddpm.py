@@ -9,7 +9,7 @@ in Decision Diffuser.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -92,22 +92,36 @@ class DDPMStride:
     """Largest magnitude of a clean sample, to which estimates are clamped; None for unbounded samples."""
 
     def sample(
-        self, estimate: Estimate, impose: Impose, shape: torch.Size | tuple[int, ...], generator: torch.Generator
+        self,
+        estimate: Estimate,
+        impose: Impose,
+        shape: torch.Size | tuple[int, ...],
+        noise: torch.Generator | Iterator[Tensor],
     ) -> Tensor:
-        """Sample a tensor of the given shape on the generator's device."""
-        x = impose(self._noise(shape, generator))
+        """Sample a tensor of the given shape on the generator's device, or from the tensors of `fixed_noise`."""
+        x = impose(self._noise(shape, noise))
         for jump in self.jumps:
             x0 = estimate(x, jump.start)
             if self.bound is not None:
                 x0 = x0.clamp_(-self.bound, self.bound)
             x = jump.clean * x0 + jump.noisy * x
             if jump.std > 0:
-                x = x.add_(self._noise(shape, generator), alpha=jump.std)
+                x = x.add_(self._noise(shape, noise), alpha=jump.std)
             x = impose(x)
         return x
 
-    def _noise(self, shape: torch.Size | tuple[int, ...], generator: torch.Generator) -> Tensor:
-        return torch.randn(shape, generator=generator, device=generator.device).mul_(self.temperature)
+    def fixed_noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """Return the standard normal numbers [n, *shape] that `sample` would draw from the generator."""
+        count = 1 + sum(jump.std > 0 for jump in self.jumps)
+        return torch.stack([_standard_normal(shape, generator) for _ in range(count)])
+
+    def _noise(self, shape: torch.Size | tuple[int, ...], noise: torch.Generator | Iterator[Tensor]) -> Tensor:
+        drawn = _standard_normal(shape, noise) if isinstance(noise, torch.Generator) else next(noise)
+        return drawn * self.temperature
+
+
+def _standard_normal(shape: torch.Size | tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.randn(shape, generator=generator, device=generator.device)
 
 
 @dataclass(frozen=True)

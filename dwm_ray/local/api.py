@@ -12,6 +12,7 @@ import torch
 
 from dwm_ray.agents.base import Agent
 from dwm_ray.config import RunConfig
+from dwm_ray.data.summary import data_summary
 from dwm_ray.data.task_data import load_task_data
 from dwm_ray.experiment.search_space import Trial
 from dwm_ray.experiment.trial_records import record_trials
@@ -58,6 +59,7 @@ def train(config: RunConfig, output: str | Path = "runs") -> TrainedTrial:
     try_environment(task_data.task.env_id, task_data.task.env_options)
     run = RunFolder.create(Path(output), config.task)
     write_json(run.config, {"profile": "api", "run": config.model_dump(mode="json")})
+    write_json(run.root / "data.json", data_summary(task_data.episodes, task_data.task))
     trial = Trial(config, {})
     record_trials([trial], run)
     LocalExecutor(run, task_data.episodes).run_one(trial)

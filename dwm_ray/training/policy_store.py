@@ -38,10 +38,16 @@ def save_agent(folder: Path, agent: Agent, config: RunConfig, task_data: TaskDat
     tensor_files.save(folder, NAME, agent.state_dict(), meta)
 
 
-def load_agent(folder: Path, device: torch.device) -> tuple[Agent, dict[str, Any]]:
-    """Return agent and description of a checkpoint folder; raise ValueError if this version cannot read it."""
+def load_agent(
+    folder: Path, device: torch.device, values: dict[str, Any] | None = None
+) -> tuple[Agent, dict[str, Any]]:
+    """Return agent and description of a checkpoint folder; raise ValueError if this version cannot read it.
+
+    `values` replace stored options by dotted path, such as {'agent.matmul_precision': 'fp32'}.
+    """
     tensors, meta = tensor_files.load(folder, NAME, device)
     config = RunConfig.stored(meta.get("config"), folder)
+    config = config.with_values(values) if values else config
     try:
         spaces = Spaces(**meta["spaces"])
         agent: Agent = config.agent.plugin(config.agent, spaces, _stats(meta["stats"]), config.training)

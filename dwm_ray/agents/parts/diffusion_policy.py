@@ -6,6 +6,8 @@ Clean actions are clamped to [-1, 1] at every step. Sampling is differentiable, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -48,20 +50,20 @@ class DiffusionPolicy(nn.Module):
         noisy = signal.sqrt() * act + (1 - signal).sqrt() * noise
         return F.mse_loss(self._noise(noisy, self.step_mlp(self.features)[step], obs), noise)
 
-    def sample(self, obs: Tensor, noise_shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    def sample(self, obs: Tensor, noise_shape: tuple[int, ...], noise: torch.Generator | Iterator[Tensor]) -> Tensor:
         """Sample actions [B, N, A] with gradients; `noise_shape` is [N, A] if all states share the noise."""
         num = noise_shape[-2]
         states = obs.unsqueeze(1).expand(-1, num, -1).flatten(0, 1)
         embeddings = self.step_mlp(self.features)
 
         def estimate(x: Tensor, step: int) -> Tensor:
-            x = x.expand(len(obs), -1, -1)
-            embedding = embeddings[step].expand(len(states), -1)
-            noise = self._noise(x.flatten(0, 1), embedding, states).view_as(x)
+            x = x.expand(obs.shape[0], -1, -1)  # `len` would fix the batch size of an exported policy
+            embedding = embeddings[step].expand(states.shape[0], -1)
+            predicted = self._noise(x.flatten(0, 1), embedding, states).view_as(x)
             signal, level = self.levels[step]
-            return (x - level * noise) / signal
+            return (x - level * predicted) / signal
 
-        return self.chain.sample(estimate, lambda x: x, noise_shape, generator)
+        return self.chain.sample(estimate, lambda x: x, noise_shape, noise)
 
     def _noise(self, noisy: Tensor, embedding: Tensor, obs: Tensor) -> Tensor:
         """Predict the noise [B, A] in noisy actions."""

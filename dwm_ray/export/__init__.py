@@ -1,0 +1,1 @@
+"""Write trained policies and generated data for programs without dwm_ray."""

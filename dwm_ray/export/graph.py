@@ -1,0 +1,132 @@
+"""Policies as graphs that need neither dwm_ray nor its options: ONNX, and torch's own `torch.export` format.
+
+A graph contains the normaliser of the observations and the bounds of the actions. It computes in float32, whatever the
+precision of the run.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dwm_ray.agents.base import Agent
+from dwm_ray.errors import one_line
+
+INPUT, OUTPUT = "obs", "act"
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+TOLERANCE = 1e-5
+"""Largest difference of actions from torch, relative to half the action range where that exceeds 1."""
+CHECKED_ROWS = 256
+
+
+class PolicyGraph(nn.Module):
+    """Greedy policy of an agent: raw observations [B, O] -> actions [B, A] within the task's bounds."""
+
+    low: Tensor  # [A]
+    high: Tensor  # [A]
+
+    def __init__(self, agent: Agent) -> None:
+        """Wrap an agent; raise ValueError if its actions are no function of the observation alone."""
+        super().__init__()
+        if agent.plans:
+            raise ValueError(
+                f"agent {agent.config.plugin_name()}: samples a plan with noise for every observation, so that it is "
+                "no fixed network; expected an agent whose policy is a network"
+            )
+        self.agent = agent
+        self.register_buffer("low", torch.tensor(agent.spaces.act_low), persistent=False)
+        self.register_buffer("high", torch.tensor(agent.spaces.act_high), persistent=False)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """Return actions [B, A]."""
+        return self.agent.act(obs).clamp(self.low, self.high)
+
+
+def require_packages() -> None:
+    """Raise ValueError unless the packages that write and check ONNX files are installed."""
+    for name in PACKAGES:
+        try:
+            import_module(name)
+        except ImportError as error:
+            raise ValueError(f"{name}: is not installed; expected `pip install 'dwm-ray[export]'`") from error
+
+
+def traced(policy: nn.Module, obs_size: int) -> torch.export.ExportedProgram:
+    """Return the graph of a policy for batches of any size; raise ValueError if torch cannot trace it."""
+    rows = torch.zeros(5, obs_size)  # a size that no network has: torch takes equal sizes for constants
+    try:
+        with _quiet(), torch.no_grad():
+            return torch.export.export(
+                policy.requires_grad_(False).eval(), (rows,), dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}}
+            )
+    except Exception as error:  # torch raises many classes
+        raise ValueError(
+            f"policy: torch.export cannot trace it ({one_line(error)[:200]}); expected tensor operations that do not "
+            "depend on the number of observations"
+        ) from error
+
+
+def write_torch(graph: torch.export.ExportedProgram, path: Path) -> None:
+    """Write a file that `torch.export.load(path).module()` turns into a function of observations."""
+    torch.export.save(graph, path)
+
+
+def write_onnx(graph: torch.export.ExportedProgram, path: Path) -> int:
+    """Write an ONNX file with input `obs` and output `act`, and return the version of its operators."""
+    with _quiet():
+        program: Any = torch.onnx.export(graph, dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT])
+        program.save(path)
+    return int(program.model.opset_imports[""])
+
+
+def onnx_actions(path: Path, obs: np.ndarray) -> np.ndarray:
+    """Return the actions [B, A] of an ONNX policy, computed by onnxruntime."""
+    runtime: Any = import_module("onnxruntime")
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    actions: np.ndarray = session.run([OUTPUT], {INPUT: obs})[0]
+    return actions
+
+
+def differences(agent: Agent, onnx: Path, torch_export: Path) -> dict[str, float]:
+    """Return the largest difference of each file's actions from the agent's, over batches of `CHECKED_ROWS` and 1.
+
+    Observations are normal with twice the deviation of the data. Raises ValueError if a difference is above the
+    tolerance.
+    """
+    normal = torch.randn(CHECKED_ROWS, agent.spaces.obs_size, generator=torch.Generator().manual_seed(0))
+    rows = agent.scaling.obs.inverse(2 * normal)
+    module = torch.export.load(torch_export).module()
+    found = {"onnxruntime": 0.0, "torch_export": 0.0}
+    for obs in (rows, rows[:1]):
+        expected = agent.act(obs).numpy()
+        for name, act in (("onnxruntime", onnx_actions(onnx, obs.numpy())), ("torch_export", module(obs).numpy())):
+            found[name] = max(found[name], float(np.abs(act - expected).max()))
+    limit = TOLERANCE * max(1.0, float(agent.scaling.half_range.max()))
+    for name, difference in found.items():
+        if not difference <= limit:
+            raise ValueError(
+                f"policy: actions of {name} differ from torch by {difference:g}; expected at most {limit:g}"
+            )
+    return found
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Drop notices of torch's exporter about packages that policies do not use and about its own calls."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,84 @@
+"""Export the policy of a trial: `policy.onnx`, `policy.pt2` (torch.export) and the card `policy.json`."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from dwm_ray import __version__
+from dwm_ray.agents.base import Agent
+from dwm_ray.export.graph import (
+    CHECKED_ROWS,
+    INPUT,
+    OUTPUT,
+    PolicyGraph,
+    differences,
+    require_packages,
+    traced,
+    write_onnx,
+    write_torch,
+)
+from dwm_ray.export.trials import ChosenTrial
+from dwm_ray.runs.tensor_files import write_json
+from dwm_ray.training.policy_store import load_agent
+
+ONNX, TORCH, CARD = "policy.onnx", "policy.pt2", "policy.json"
+LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime")
+
+
+def export_policy(trial: ChosenTrial, folder: Path) -> dict[str, Any]:
+    """Write the policy's files into `folder`, replacing earlier ones, and return the card.
+
+    Raises:
+        ValueError: A package is missing, the agent's policy is no network, or its graph computes other actions. Then
+            nothing is written.
+    """
+    require_packages()
+    agent, stored = load_agent(trial.checkpoint, torch.device("cpu"), {"agent.matmul_precision": "fp32"})
+    graph = traced(PolicyGraph(agent), agent.spaces.obs_size)
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder, prefix=".part-") as name:
+        part = Path(name)
+        write_torch(graph, part / TORCH)
+        opset = write_onnx(graph, part / ONNX)
+        check = {"rows": CHECKED_ROWS, "largest_difference": differences(agent, part / ONNX, part / TORCH)}
+        card = {**policy_card(trial, agent, stored), "opset": opset, "check": check}
+        write_json(part / CARD, card)
+        for file in (TORCH, ONNX, CARD):
+            (part / file).replace(folder / file)
+    return card
+
+
+def policy_card(trial: ChosenTrial, agent: Agent, stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the description of a policy: its arrays, origin, data and score; `stored` is that of its checkpoint."""
+    row, results, spaces = trial.row, trial.results, agent.spaces
+    data = {key: results["data"].get(key) for key in ("name", "source", "env_id", "fingerprint", "transitions")}
+    score = {"mean": row["score_mean"], "std": row["score_std"], "episodes": row["episodes"]}
+    return {
+        "files": {"onnx": ONNX, "torch_export": TORCH},
+        "input": {"name": INPUT, "dtype": "float32", "shape": ["batch", spaces.obs_size], "unit": "raw observations"},
+        "output": {
+            "name": OUTPUT,
+            "dtype": "float32",
+            "shape": ["batch", spaces.act_size],
+            "low": list(spaces.act_low),
+            "high": list(spaces.act_high),
+        },
+        "env_id": stored["env_id"],
+        "data": data,
+        "score": {**score, "unit": results["score_unit"], "task": results["task"], "data": data["name"]},
+        "method": row["method"],
+        "agent": row["agent"],
+        "world_model": row["world_model"],
+        "seed": row["seed"],
+        "values": row["values"],
+        "checkpoint": row["checkpoint"],
+        "updates": stored["update"],
+        "run": trial.run.name,
+        "trial": row["id"],
+        "versions": {"dwm_ray": __version__, **{name: metadata.version(name) for name in LIBRARIES}},
+    }

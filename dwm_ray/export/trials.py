@@ -1,0 +1,47 @@
+"""Choose the trial of a run whose policy or data are exported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dwm_ray.report.collect import collect_results
+from dwm_ray.runs.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class ChosenTrial:
+    """Trial with a saved policy, and its entries in the run's results."""
+
+    run: RunFolder
+    row: dict[str, Any]
+    """Entry of `trials` in results.json."""
+    results: dict[str, Any]
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.run.trial(self.row["id"]) / "checkpoint"
+
+
+def choose_trial(where: str, trial_id: str | None) -> ChosenTrial:
+    """Return a trial of the run at `where`, by default that with the best score; raise ValueError if there is none.
+
+    `where` is the folder of a run, its address in a storage, or the folder of a trial.
+    """
+    if (Path(where) / "checkpoint").is_dir():
+        where, trial_id = str(Path(where).resolve().parents[1]), trial_id or Path(where).resolve().name
+    run = RunFolder.open(where)
+    run.pull(run.root / "trials", weights=True)
+    results = collect_results(run.root)
+    saved = {row["id"]: row for row in results["trials"] if _has_policy(run, row["id"])}
+    if trial_id is None and results["best"] is not None:
+        trial_id = results["best"]["id"]
+    if trial_id not in saved:
+        what = "no trial has finished" if trial_id is None else f"--trial {trial_id}: has no saved policy"
+        raise ValueError(f"{run.address}: {what}; expected one of {', '.join(saved) or 'a later time'}")
+    return ChosenTrial(run, saved[trial_id], results)
+
+
+def _has_policy(run: RunFolder, trial_id: str) -> bool:
+    return (run.trial(trial_id) / "checkpoint" / "agent.json").is_file()
