@@ -4,6 +4,7 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["RAY_AUTH_MODE"] = "disabled"  # read when Ray is imported; processes that tests start inherit it
+os.environ["MUJOCO_GL"] = "disabled"  # reports of test runs render no frames
 os.environ.pop("RAY_ADDRESS", None)
 
 import hypothesis

@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from matplotlib.lines import Line2D
-from matplotlib.ticker import PercentFormatter
-
 from dwm_ray.evaluation.calibration import ENDS_TOLERANCE, FEWEST_ENDS, REWARDS_TOLERANCE
 from dwm_ray.experiment.names import world_model_label
-from dwm_ray.report.style import INK, Figure, Looks, finish, panel_grid, step_axis
+from dwm_ray.report.chart import Line, Look, Panel
+from dwm_ray.report.panels import Figure, Looks, plot_panels
 from dwm_ray.report.table import NOTHING, Cell, Table, text
 
-RECORDED: dict[str, Any] = {"color": INK, "linestyle": "--", "alpha": 0.6}
-QUANTITIES = {"ended": "share of segments that have ended", "reward": "mean reward of a step"}
+QUANTITIES = {"ended": "share of ended segments", "reward": "mean reward of a step"}
 NOTE = (
     "Share of segments that have ended by the last step, and mean reward at that step (in brackets: recorded), each "
     f"with the largest difference over steps. Calibrated: shares differ by at most {ENDS_TOLERANCE:.0%} of the recorded"
@@ -26,18 +23,18 @@ NOTE = (
 
 @dataclass(frozen=True)
 class Calibrated:
-    """Calibration of one world model, as in error.json, with its name and colour."""
+    """Calibration of one world model, as in error.json, with its name and look."""
 
     label: str
-    color: str
+    look: Look
     numbers: dict[str, Any]
 
 
 def calibrated_models(results: dict[str, Any], looks: Looks) -> list[Calibrated]:
-    """Return the world models of a run whose calibration was measured, in the colours of the run's figures."""
+    """Return the world models of a run whose calibration was measured, in the looks of the run's figures."""
     models = [model for model in results["world_models"] if model["calibration"]]
     return [
-        Calibrated(world_model_label(model["name"]), looks.color(model["name"]), model["calibration"])
+        Calibrated(world_model_label(model["name"]), looks.of_model(model["name"]), model["calibration"])
         for model in models
     ]
 
@@ -72,27 +69,21 @@ def verdict(numbers: dict[str, Any]) -> str:
 
 
 def calibration_figure(models: Sequence[Calibrated]) -> Figure:
-    """Plot both quantities by step, imagined and recorded, of at least one model."""
-    longest = max(models, key=lambda model: len(model.numbers["steps"])).numbers
+    """Plot both quantities by step, imagined and recorded; a figure without panels if there are no models."""
+    longest = max((model.numbers for model in models), key=lambda numbers: len(numbers["steps"]), default=None)
+    if longest is None:
+        return plot_panels("calibration", "", "", [])
+    panels = []
+    for quantity, title in QUANTITIES.items():
+        lines = [
+            Line(model.label, model.numbers["steps"], model.numbers["imagined"][quantity], look=model.look)
+            for model in models
+        ]
+        recorded = Line("recorded", longest["steps"], longest["recorded"][quantity], reference=True)
+        if any(value for line in (*lines, recorded) for value in line.y):  # nothing ends in many tasks
+            panels.append(Panel(title, "step", "", [*lines, recorded]))
     caption = (
         f"From {longest['num_windows']} held-out starts, each with its own return-to-go. Steps that were not recorded "
         "count neither as alive nor as ended. Rewards are means over the segments that are alive at the step."
     )
-    alt = f"Share of ended segments and mean reward by step of {len(models)} world models, and recorded"
-    keys = [Line2D([], [], color=model.color, marker="o", label=model.label) for model in models]
-    with panel_grid(list(QUANTITIES.values()), 2, 2.9) as (figure, panels):
-        for axes, quantity in zip(panels, QUANTITIES, strict=True):
-            for model in models:
-                values = model.numbers["imagined"][quantity]
-                axes.plot(model.numbers["steps"], _gaps(values), color=model.color, marker="o")
-            axes.plot(longest["steps"], _gaps(longest["recorded"][quantity]), **RECORDED)
-            step_axis(axes, "step")
-        panels[0].set_ylim(bottom=0)
-        panels[0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-        return finish(
-            figure, "calibration", "Calibration", caption, alt, [*keys, Line2D([], [], label="recorded", **RECORDED)], 3
-        )
-
-
-def _gaps(values: Sequence[float | None]) -> list[float]:
-    return [float("nan") if value is None else value for value in values]
+    return plot_panels("calibration", "Calibration", caption, panels)

@@ -150,6 +150,7 @@ def _world_model(folder: Path) -> Json:
         "updates": status.get("updates"),
         "error": error if "obs_mse" in error else None,
         "calibration": calibration,
+        "futures": _read(folder / "futures.json"),
         "learning": _columns(_rows(folder / "metrics.jsonl"), ("update", "loss", "holdout_loss")),
     }
 

@@ -7,16 +7,14 @@ Unfinished trials have no score and enter no statistic, but are listed with thei
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from dwm_ray.evaluation import stats
 from dwm_ray.report.collect import collect_results
+from dwm_ray.report.ranking import with_statistics
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.storage import Storage
 
@@ -126,39 +124,6 @@ def _run(seed: int, trial: Json | None) -> Json:
     fields = {key: trial[key] for key in ("returns", "status", "error", "updates", "seconds", "curve")}
     score = trial["score_mean"] if trial["status"] == "done" else None
     return {"trial": trial["id"], "seed": seed, "score": score, **fields}
-
-
-def scores(method: Json) -> np.ndarray:
-    """Return the scores [runs] of a method's finished runs on one task."""
-    return np.array([run["score"] for run in method["runs"] if run["score"] is not None], np.float64)
-
-
-def with_statistics(rows: list[list[Json]], pooled: bool = True) -> list[Json]:
-    """Return each method's first row with statistics of methods x tasks; no means unless `pooled` (one unit)."""
-    found = [[scores(task) for task in tasks] for tasks in rows]
-    return [
-        {
-            **tasks[0],
-            "num_runs": sum(map(len, method_scores)),
-            **_statistics(method_scores, found[0], pooled, is_reference=method_scores is found[0]),
-        }
-        for tasks, method_scores in zip(rows, found, strict=True)
-    ]
-
-
-def _statistics(method_scores: stats.Scores, reference: stats.Scores, pooled: bool, is_reference: bool) -> Json:
-    complete = all(map(len, method_scores))
-    compared = complete and all(map(len, reference)) and not is_reference
-    return {
-        "mean": _estimate(stats.mean, method_scores) if complete and pooled else None,
-        "iqm": _estimate(stats.iqm, method_scores) if complete and pooled else None,
-        "improvement": _estimate(stats.improvement, method_scores, reference) if compared else None,
-    }
-
-
-def _estimate(statistic: Callable[..., np.ndarray], *methods: stats.Scores) -> Json:
-    """Return a statistic as JSON; each starts from the same seed, so that results are reproducible."""
-    return asdict(stats.estimate(statistic, *methods, generator=np.random.default_rng(0)))
 
 
 def _all_tasks(tasks: list[Json], names: list[str]) -> list[Json]:

@@ -7,8 +7,9 @@ from typing import Any
 
 from dwm_ray.report.comparison import collect_comparison
 from dwm_ray.report.comparison_figures import comparison_figures
-from dwm_ray.report.comparison_tables import failures, notes, run_table, score_table, source, task_tables
+from dwm_ray.report.comparison_tables import cost_table, failures, notes, run_table, source, task_scores
 from dwm_ray.report.page import render_page
+from dwm_ray.report.ranking import ranked, score_table, verdict
 from dwm_ray.runs.tensor_files import write_json
 
 Json = dict[str, Any]
@@ -25,7 +26,15 @@ def write_comparison(root: Path) -> Json:
 def render_comparison(comparison: Json) -> str:
     """Return the page of a collected comparison as HTML."""
     tasks = [
-        {"task": task["task"], "source": source(task), "tables": task_tables(task), "runs": run_table(task)}
+        {
+            "task": task["task"],
+            "unit": task["score_unit"],
+            "source": source(task),
+            "verdict": verdict(task["methods"], comparison["reference"]),
+            "scores": task_scores(task),
+            "costs": cost_table(f"{task['task']}: cost per run on this machine", task["methods"]),
+            "runs": run_table(task),
+        }
         for task in comparison["tasks"]
     ]
     return render_page(
@@ -33,9 +42,9 @@ def render_comparison(comparison: Json) -> str:
         comparison=comparison,
         title=", ".join(task["task"] for task in comparison["tasks"]),
         tasks=tasks,
-        all_tasks=score_table("Statistics over the runs of all tasks", comparison["all_tasks"]),
+        all_tasks=score_table("Statistics over the runs of all tasks", ranked(comparison["all_tasks"])),
         notes=notes(comparison),
         failures=failures(comparison),
-        figures=comparison_figures(comparison),
+        figures={figure.name: figure for figure in comparison_figures(comparison)},
         environment=comparison["tasks"][0]["environment"],
     )

@@ -4,33 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from dwm_ray.report.ranking import ranked, score_table
 from dwm_ray.report.table import NOTHING, Cell, Table, format_count, format_seconds
 
 Json = dict[str, Any]
-
-
-def score_table(title: str, rows: list[Json]) -> Table:
-    """Return runs, mean, interquartile mean and probability of improvement of each method, with intervals."""
-    headers = ["method", "runs", "mean", "IQM", "95\u00a0% interval", "P(better)", "95\u00a0% interval"]
-    cells: list[list[Cell]] = [
-        [row["name"], row["num_runs"], _pair(row["mean"], 1)[0], *_pair(row["iqm"], 1), *_pair(row["improvement"], 2)]
-        for row in rows
-    ]
-    return Table(title, headers, cells)
 
 
 def cost_table(title: str, rows: list[Json]) -> Table:
     """Return the costs of each method; see `comparison._costs`."""
     headers = ["method", "learner", "updates/s", "world model", "sampling", "policy ms/step", "peak memory"]
     return Table(title, headers, [[row["name"], *_costs(row["costs"])] for row in rows])
-
-
-def _pair(estimate: Json | None, digits: int) -> tuple[str, str]:
-    """Return a statistic and its interval: '36.1', '[33.0, 38.2]'."""
-    if estimate is None:
-        return NOTHING, NOTHING
-    value, low, high = (estimate[key] for key in ("value", "low", "high"))
-    return f"{value:.{digits}f}", NOTHING if low is None else f"[{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _costs(costs: Json) -> list[Cell]:
@@ -45,10 +28,14 @@ def _costs(costs: Json) -> list[Cell]:
     ]
 
 
+def task_scores(task: Json) -> Table:
+    """Return the scores of one task, the highest first."""
+    return score_table(f"{task['task']}: {task['score_unit']} of the last checkpoint", ranked(task["methods"]))
+
+
 def task_tables(task: Json) -> list[Table]:
     """Return scores and costs of one task."""
-    scores = score_table(f"{task['task']}: {task['score_unit']} of the last checkpoint", task["methods"])
-    return [scores, cost_table(f"{task['task']}: cost per run on this machine", task["methods"])]
+    return [task_scores(task), cost_table(f"{task['task']}: cost per run on this machine", task["methods"])]
 
 
 def all_tables(comparison: Json) -> list[Table]:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from dwm_ray.report.page import render_page
-from dwm_ray.report.style import Figure
+from dwm_ray.report.panels import Figure
 from dwm_ray.report.table import Table
 from dwm_ray.runs.tensor_files import write_json
 
@@ -34,11 +34,9 @@ def show(console: Console, findings: Findings) -> None:
 
 
 def write(folder: Path, findings: Findings, facts: dict[str, Any]) -> Path:
-    """Write study.json with `facts`, NAME.svg per figure and report.html, and return the path of the page."""
+    """Write study.json with `facts` and report.html, and return the path of the page."""
     tables = [{"title": t.title, "headers": t.headers, "rows": t.rows} for t in findings.tables]
     write_json(folder / "study.json", {**facts, "summary": findings.summary, "tables": tables, **findings.numbers})
-    for figure in findings.figures:
-        (folder / f"{figure.name}.svg").write_text(figure.svg)
     page = folder / "report.html"
     page.write_text(render(findings, facts))
     return page

@@ -1,92 +1,152 @@
-"""A grid of panels with lines in the report's style: the plot of all studies."""
+"""Figures of all reports: panels of lines with one legend, and their values as tables."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
+from dwm_ray.report.chart import NARROW, NUM_COLORS, WIDTH, Line, Look, Panel, panel_svg, swatch, value_text, yscale_of
+from dwm_ray.report.scales import short
+from dwm_ray.report.table import Cell, Table
 
-from dwm_ray.report.style import INK, LINES, MARKERS, PALETTE, Figure, finish, panel_grid
+__all__ = ["Figure", "Line", "Look", "Looks", "Panel", "plot_panels"]
 
 MAX_COLUMNS = 3
-ROW_INCHES = 2.9
-MAX_TICKS = 9
-WIDE_RANGE = 20
-"""A panel with `log` has a logarithmic axis if its values differ by more than this factor."""
-LEAST_SHOWN = 1e-4
-"""Lower end of a logarithmic axis as a fraction of the highest value; smaller values lie below the axis."""
+MAX_VALUES = 12
+"""Rows of a table of values; longer lines are thinned."""
 
 
 @dataclass(frozen=True)
-class Line:
-    """One series. Lines of one label look the same in all panels of a figure; `group` shares a colour among labels."""
+class Figure:
+    """Images with their title, caption, legend and values."""
 
-    label: str
-    x: Sequence[float]
-    y: Sequence[float | None]
-    group: str = ""
-    """Meaning of the colour; the label if empty. Line style and marker distinguish the labels of a group."""
-    reference: bool = False
-    """A level to compare with, such as a floor: dashed, in the page's text colour, without points."""
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One pair of axes."""
-
+    name: str
     title: str
-    xlabel: str
-    ylabel: str
-    lines: list[Line] = field(default_factory=list)
-    log: bool = False
+    caption: str
+    panels: list[str]
+    """SVG images."""
+    legend: list[tuple[str, str]]
+    """Label and sample of each line."""
+    values: list[Table]
+    """One table per panel, for readers who do not see or hover."""
+
+    @property
+    def columns(self) -> int:
+        return _columns(len(self.panels))
 
 
-def plot_panels(name: str, title: str, caption: str, panels: list[Panel], same_scale: bool = False) -> Figure:
-    """Return a figure of panels in rows of three (four panels: two by two), without panels that have no line."""
+class Looks:
+    """Look of each world model and method of a run, the same in every figure.
+
+    Colour stands for the world model, line style and marker for the agent.
+    """
+
+    def __init__(self, trials: Sequence[dict[str, Any]], world_models: Sequence[dict[str, Any]]) -> None:
+        names = [trial["world_model"] for trial in trials] + [model["name"] for model in world_models]
+        self._models = sorted({name for name in names if name is not None})
+        self._agents = sorted({trial["agent"] for trial in trials})
+
+    def of_model(self, world_model: str | None) -> Look:
+        """Return the look of a world model; model-free methods have the page's text colour."""
+        return Look(None if world_model is None else self._models.index(world_model))
+
+    def of(self, trial: dict[str, Any]) -> Look:
+        """Return the look of a trial's method."""
+        place = self._agents.index(trial["agent"])
+        return replace(self.of_model(trial["world_model"]), dash=place, marker=place)
+
+
+def plot_panels(
+    name: str,
+    title: str,
+    caption: str,
+    panels: Sequence[Panel],
+    same_scale: bool = False,
+    values: bool = True,
+) -> Figure:
+    """Return a figure of the panels that have lines.
+
+    Args:
+        name: Id of the figure on its page.
+        title: Heading.
+        caption: What the figure shows and how to read it.
+        panels: Panels in reading order.
+        same_scale: All panels have the same y axis.
+        values: Add the values as tables; False if a table next to the figure has them.
+    """
     panels = [panel for panel in panels if panel.lines]
-    titles = [panel.title for panel in panels]
-    looks = _looks([line for panel in panels for line in panel.lines])
-    columns = 2 if len(panels) in (1, 2, 4) else MAX_COLUMNS
-    with panel_grid(titles, columns, ROW_INCHES, same_scale=same_scale) as (figure, axes):
-        for place, panel in zip(axes, panels, strict=True):
-            _plot(place, panel, looks)
-        keys = [Line2D([], [], label=label, **look) for label, look in looks.items()]
-        return finish(figure, name, title, caption, f"{title}: {', '.join(titles)}", keys, columns=3)
+    lines = [line for panel in panels for line in panel.lines]
+    looks = looks_of(lines)
+    shared = yscale_of(panels) if same_scale and panels else None
+    width = NARROW if _columns(len(panels)) == MAX_COLUMNS else WIDTH
+    images = [
+        panel_svg(panel, looks, shared or yscale_of([panel]), _alternative(title, panel), width) for panel in panels
+    ]
+    named = {name for panel in panels for name in panel.ynames}
+    shown = {line.label: line for line in lines if line.label not in named}
+    legend = [(label, swatch(looks[label], line)) for label, line in shown.items()]
+    tables = [_values(panel) for panel in panels] if values else []
+    return Figure(name, title, caption, images, legend, tables)
 
 
-def _looks(lines: list[Line]) -> dict[str, dict[str, Any]]:
-    """Return matplotlib's options for each label, in the order of their first lines."""
-    groups: dict[str, list[str]] = {line.group or line.label: [] for line in lines if not line.reference}
-    references: list[str] = []
+def _columns(num_panels: int) -> int:
+    return num_panels if num_panels < MAX_COLUMNS else 2 if num_panels == 4 else MAX_COLUMNS
+
+
+def _alternative(title: str, panel: Panel) -> str:
+    """Return the text alternative of a panel: its axes, and the last value of each line."""
+    ends = "; ".join(_last(line, panel) for line in panel.lines if not line.faint and len(line.y))
+    axes = ", ".join(text for text in (panel.title, " by ".join(filter(None, (panel.ylabel, panel.xlabel)))) if text)
+    return f"{title}: {axes}. {ends}"
+
+
+def _last(line: Line, panel: Panel) -> str:
+    value = line.x[-1] if panel.ynames else line.y[-1]
+    return f"{line.label} {'no value' if value is None else value_text(value)}"
+
+
+def _values(panel: Panel) -> Table:
+    """Return the values of all lines that are not in the background, one row per x."""
+    lines = [line for line in panel.lines if not line.faint]
+    columns = [dict(zip(line.x, line.y, strict=True)) for line in lines]
+    places = sorted({x for line in lines if not line.reference for x in line.x} or set(lines[0].x))
+    if len(places) > MAX_VALUES:
+        places = [places[i * (len(places) - 1) // (MAX_VALUES - 1)] for i in range(MAX_VALUES)]
+    rows: list[list[Cell]] = [
+        [panel.xnames[round(x)] if panel.xnames else short(x), *(_cell(c.get(x, _level(c))) for c in columns)]
+        for x in places
+    ]
+    heading = ", ".join(text for text in (panel.title, panel.ylabel) if text)
+    return Table(heading, [panel.xlabel, *(line.label for line in lines)], rows)
+
+
+def _level(column: Mapping[float, float | None]) -> float | None:
+    """Return the value of a horizontal line; None for other lines."""
+    values = set(column.values())
+    return values.pop() if len(values) == 1 else None
+
+
+def _cell(value: float | None) -> str | None:
+    return None if value is None else value_text(value)
+
+
+def looks_of(lines: Sequence[Line]) -> Mapping[str, Look]:
+    """Return the look of each label; labels without a fixed one get theirs in the order of their first lines."""
+    fixed = {line.label: line.look for line in lines if line.look is not None}
+    references = dict.fromkeys(line.label for line in lines if line.reference)
+    groups: dict[str, dict[str, None]] = {}
     for line in lines:
-        labels = references if line.reference else groups[line.group or line.label]
-        if line.label not in labels:
-            labels.append(line.label)
-    looks = {
-        label: {"color": INK, "linestyle": LINES[1 + i % 3], "alpha": 0.6, "linewidth": 1.3}
-        for i, label in enumerate(references)
+        if line.label not in references:
+            groups.setdefault(line.group or line.label, {})[line.label] = None
+    return {
+        **{label: Look(None, 1 + i % 3) for i, label in enumerate(references)},
+        **dict(_group_looks(list(groups.values()))),
+        **fixed,
     }
-    for i, labels in enumerate(groups.values()):
-        again, place = divmod(i, len(PALETTE))  # a colour that is used again has other line styles and markers
-        for nth, label in enumerate(labels, again):
-            style = {"linestyle": LINES[nth % len(LINES)], "marker": MARKERS[nth % len(MARKERS)]}
-            looks[label] = {"color": PALETTE[place], **style}
-    return {line.label: looks[line.label] for line in lines}
 
 
-def _plot(axes: Axes, panel: Panel, looks: dict[str, dict[str, Any]]) -> None:
-    for line in panel.lines:
-        y = [math.nan if value is None else value for value in line.y]
-        axes.plot(line.x, y, **looks[line.label])
-    axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel)
-    ticks = sorted({x for line in panel.lines for x in line.x})
-    if len(ticks) <= MAX_TICKS:
-        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    heights = [value for line in panel.lines for value in line.y if value is not None]
-    if panel.log and min(heights) >= 0 and max(heights) > WIDE_RANGE * min(heights):
-        axes.set_yscale("log")
-        axes.set_ylim(bottom=max(min(heights) / 1.5, max(heights) * LEAST_SHOWN))
+def _group_looks(groups: Sequence[Mapping[str, None]]) -> Iterator[tuple[str, Look]]:
+    for i, labels in enumerate(groups):
+        again = i // NUM_COLORS  # a colour that is used again has other line styles and markers
+        yield from ((label, Look(i, nth, nth)) for nth, label in enumerate(labels, again))

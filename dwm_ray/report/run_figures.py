@@ -1,4 +1,4 @@
-"""Figures of a run: learning curves, scores by axis, errors, calibration and losses of world models, Q values."""
+"""Figures of a run: learning curves, scores by axis, errors, futures and losses of world models, Q values."""
 
 from __future__ import annotations
 
@@ -7,79 +7,55 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
-from dwm_ray.experiment.names import world_model_label
+from dwm_ray.experiment.names import agent_label, world_model_label
 from dwm_ray.report.calibration import calibrated_models, calibration_figure
+from dwm_ray.report.chart import Line, Look, Panel
+from dwm_ray.report.panels import Figure, Looks, plot_panels
+from dwm_ray.report.ranking import CURVES, curve, method_rows, ranked, ranking_figure
 from dwm_ray.report.run_tables import Json, axes_of, label
-from dwm_ray.report.style import INK, WIDTH, Figure, Look, Looks, finish, panel_grid, step_axis, update_axis
 
-MAX_COLUMNS = 3
 MAX_LINEAR_SPREAD = 20.0
 """Beyond this ratio of Q values, a linear axis would hide all trials but the diverging one."""
-SHIFT = 0.06
-"""Sideways distance between the points of two methods, as a fraction of the distance of two values."""
-NO_CHANGE: dict[str, Any] = {"color": INK, "linestyle": "--", "alpha": 0.6}
+FUTURE_HEIGHT = 120
 
 
-def run_figures(results: Json) -> list[Figure]:
-    """Return all figures that these results have data for, in reading order."""
+def run_figures(results: Json) -> dict[str, Figure]:
+    """Return all figures that these results have data for, by name."""
     looks = Looks(results["trials"], results["world_models"])
-    plots = (learning_curves, axis_scores, model_errors, model_calibration, q_values, model_losses)
-    return [figure for plot in plots if (figure := plot(results, looks)) is not None]
+    plots = (ranking, learning_curves, axis_scores, model_errors, futures, model_calibration, q_values, model_losses)
+    figures = [plot(results, looks) for plot in plots]
+    return {figure.name: figure for figure in figures if figure.panels}
 
 
-def learning_curves(results: Json, looks: Looks) -> Figure | None:
-    """Plot score over updates: a thin line per trial, and mean and standard deviation per method."""
-    trials = [trial for trial in results["trials"] if trial["curve"]["update"]]
-    if not trials:
-        return None
-    caption = (
-        "Thin lines are single trials. Thick lines are means over a method's trials, over all searched values and "
-        "seeds; bands are one standard deviation. Means exclude failed trials."
-    )
-    alt = f"Learning curves of {len(trials)} trials: score over updates, by method"
-    with panel_grid([""], 1, 3.2) as (figure, [axes]):
-        for group in by_method(trials):
-            _method_curve(axes, group, looks.of(group[0]))
-        axes.set_ylabel(results["score_unit"])
-        update_axis(axes)
-        return finish(figure, "curves", "Learning curves", caption, alt, _method_keys(trials, looks))
+def ranking(results: Json, looks: Looks) -> Figure:
+    """Plot score and probability of improvement over the model-free agent of each method, the best on top."""
+    shown = {trial["method"]: looks.of(trial) for trial in results["trials"]}
+    rows = ranked(method_rows(results))
+    return ranking_figure({"": (rows, results["score_unit"])} if rows else {}, shown, "its agent without a world model")
 
 
-def _method_curve(axes: Axes, trials: list[Json], look: Look) -> None:
-    for trial in trials:
-        curve = trial["curve"]
-        axes.plot(curve["update"], numbers(curve["score_mean"]), color=look.color, alpha=0.3, linewidth=0.8)
-    updates, scores = shared_scores([trial for trial in trials if trial["status"] != "failed"])
-    if not updates.size:
-        return
-    mean, std = scores.mean(0), scores.std(0)
-    axes.plot(updates, mean, **look.line())
-    if len(scores) > 1:
-        axes.fill_between(updates, mean - std, mean + std, color=look.color, alpha=0.12, linewidth=0)
+def learning_curves(results: Json, looks: Looks) -> Figure:
+    """Plot score over updates by agent, each method with the setting of the ranking."""
+    shown, rows = {trial["method"]: looks.of(trial) for trial in results["trials"]}, method_rows(results)
+    panels = []
+    for agent in dict.fromkeys(row["agent"] for row in rows):
+        lines = [curve(row, shown[row["name"]]) for row in rows if row["agent"] == agent]
+        panels.append(Panel(agent_label(agent), "updates", results["score_unit"], lines))
+    caption = f"Each method with the setting of the ranking. {CURVES}"
+    return plot_panels("curves", "Learning curves", caption, panels, same_scale=True)
 
 
-def axis_scores(results: Json, looks: Looks) -> Figure | None:
+def axis_scores(results: Json, looks: Looks) -> Figure:
     """Plot the final score per value of each searched axis, with model-free means as reference lines."""
     done = [trial for trial in results["trials"] if trial["score_mean"] is not None]
     names = [name for name in axes_of(done) if len(_axis_values(done, name)) > 1]
-    if not names:
-        return None
+    panels = [_axis_panel(done, name, looks, results["score_unit"]) for name in names]
     caption = (
-        "Points are finished trials; lines connect the means over all other axes and seeds. Horizontal lines are the "
-        "means of model-free trials."
+        "Small points are finished trials; lines connect the means over all other axes and seeds. Methods without the "
+        "axis are horizontal lines."
     )
-    columns = min(MAX_COLUMNS, len(names))
-    width = WIDTH / MAX_COLUMNS * max(columns, 2)
-    with panel_grid(list(map(label, names)), columns, 2.5, width, same_scale=True) as (figure, panels):
-        for panel, name in zip(panels, names, strict=True):
-            _axis_panel(panel, done, name, looks)
-        for panel in panels[::columns]:
-            panel.set_ylabel(results["score_unit"])
-        alt = f"Final score by value of {', '.join(map(label, names))}"
-        return finish(figure, "axes", "Score by searched axis", caption, alt, _method_keys(done, looks), columns)
+    return plot_panels("axes", "Effect of each searched axis", caption, panels, same_scale=True)
 
 
 def _axis_values(trials: list[Json], name: str) -> list[Any]:
@@ -89,107 +65,123 @@ def _axis_values(trials: list[Json], name: str) -> list[Any]:
     return ordered + [value for value in values if value not in ordered]
 
 
-def _axis_panel(panel: Axes, trials: list[Json], name: str, looks: Looks) -> None:
+def _axis_panel(trials: list[Json], name: str, looks: Looks, unit: str) -> Panel:
     values = _axis_values(trials, name)
-    searched = by_method([trial for trial in trials if name in trial["values"]])
-    for i, group in enumerate(searched):
-        shift = SHIFT * (i - (len(searched) - 1) / 2)
-        _axis_line(panel, group, name, values, looks.of(group[0]), shift)
-    for group in by_method([trial for trial in trials if trial["world_model"] is None and name not in trial["values"]]):
-        look, mean = looks.of(group[0]), np.mean([trial["score_mean"] for trial in group])
-        panel.axhline(mean, color=look.color, linestyle=look.linestyle, linewidth=1.2, alpha=0.7)
-    panel.set_xticks(range(len(values)), [f"{value}" for value in values])
-    panel.set_xlim(-0.4, len(values) - 0.6)
+    lines = []
+    for group in by_method(trials):
+        method, look = group[0]["method"], looks.of(group[0])
+        searched = [(values.index(t["values"][name]), t["score_mean"]) for t in group if name in t["values"]]
+        if searched:
+            places, scores = zip(*searched, strict=True)
+            lines.append(Line(method, places, scores, look=look, connected=False, faint=True))
+            means = pd.Series(scores, dtype=float).groupby(np.array(places)).mean()
+            lines.append(Line(method, means.index.tolist(), means.tolist(), look=look))
+        else:
+            level = float(np.mean([trial["score_mean"] for trial in group]))
+            lines.append(Line(method, [-0.5, len(values) - 0.5], [level, level], look=look, reference=True))
+    return Panel(label(name), label(name), unit, lines, xnames=[str(value) for value in values])
 
 
-def _axis_line(panel: Axes, trials: list[Json], name: str, values: list[Any], look: Look, shift: float) -> None:
-    """Plot the points of one method and their means, shifted sideways so that methods do not cover each other."""
-    places = np.array([values.index(trial["values"][name]) for trial in trials]) + shift
-    scores = np.array([trial["score_mean"] for trial in trials])
-    panel.plot(places, scores, look.marker, color=look.color, alpha=0.45, markersize=4)
-    means = pd.Series(scores).groupby(places).mean()
-    panel.plot(means.index, means, color=look.color, linestyle=look.linestyle)
-
-
-def model_errors(results: Json, looks: Looks) -> Figure | None:
-    """Plot the held-out error of each world model by step, next to the error of predicting no change."""
+def model_errors(results: Json, looks: Looks) -> Figure:
+    """Plot the held-out error of each world model by step, next to the errors of two predictions without a model."""
     models = [model for model in results["world_models"] if model["error"]]
-    if not models:
-        return None
-    widest = max((model["error"] for model in models), key=lambda error: len(error["steps"]))
+    widest = max((model["error"] for model in models), key=lambda error: len(error["steps"]), default=None)
+    panels = [_error_panel(models, name, looks) for name in ("states", "rewards")]
+    if widest is None:
+        return plot_panels("errors", "", "", [])
+    steps = widest["steps"]
+    panels[0].lines.append(Line("no change", steps, widest["no_change_obs_mse"], reference=True))
+    for panel in panels:
+        panel.lines.append(Line("mean of the data", [steps[0], steps[-1]], [1.0, 1.0], reference=True))
     caption = (
-        f"In squares of {widest['unit']}, on {widest['num_windows']} held-out windows. Do not compare a model that "
-        "sees the later actions with one that does not: the error of the latter includes the behaviour's randomness."
+        f"In squares of {widest['unit']}, on {widest['num_windows']} held-out windows; lower is better. Baselines: the "
+        "state stays as it is, and the mean of the data, whose error is about 1 by definition of the unit. Do not "
+        "compare a model that sees the later actions with one that does not: the error of the latter includes the "
+        "behaviour's randomness."
     )
-    alt = f"Prediction error by step of {len(models)} world models, states and rewards"
-    with panel_grid(["states", "rewards"], 2, 2.9) as (figure, panels):
-        for axes, key in zip(panels, ("obs_mse", "rew_mse"), strict=True):
-            for model in models:
-                axes.plot(model["error"]["steps"], model["error"][key], color=looks.color(model["name"]), marker="o")
-            axes.set_yscale("log")
-            step_axis(axes, "predicted step")
-        panels[0].plot(widest["steps"], widest["no_change_obs_mse"], **NO_CHANGE)
-        panels[0].set_ylabel("mean squared error")
-        return finish(figure, "errors", "World model error", caption, alt, _error_keys(models, looks), 2)
+    return plot_panels("errors", "Error of world models and of baselines", caption, panels)
 
 
-def _error_keys(models: list[Json], looks: Looks) -> list[Line2D]:
-    drivers = dict.fromkeys((model["name"], model["error"]["driven_by"]) for model in models)
-    keys = [
-        Line2D([], [], color=looks.color(name), marker="o", label=f"{world_model_label(name)}, driven by {driver}")
-        for name, driver in drivers
+def _error_panel(models: list[Json], quantity: str, looks: Looks) -> Panel:
+    column = {"states": "obs_mse", "rewards": "rew_mse"}[quantity]
+    lines = [
+        Line(
+            f"{world_model_label(model['name'])}, driven by {model['error']['driven_by']}",
+            model["error"]["steps"],
+            model["error"][column],
+            look=looks.of_model(model["name"]),
+        )
+        for model in models
     ]
-    return [*keys, Line2D([], [], label="no change (states)", **NO_CHANGE)]
+    return Panel(quantity, "predicted step", "mean squared error", lines, log=True)
 
 
-def model_calibration(results: Json, looks: Looks) -> Figure | None:
+def futures(results: Json, looks: Looks) -> Figure:
+    """Plot recorded and imagined futures of the same held-out starts."""
+    models = [model for model in results["world_models"] if model["futures"]]
+    several = len(models) > 1
+    panels = [
+        _future_panel(model, i, name, looks, several)
+        for model in models
+        for i in range(len(model["futures"]["starts"]))
+        for name in model["futures"]["names"]
+    ]
+    caption = (
+        "Each row is one held-out start, by its recorded return: low, medium, high. The dark line is the recorded "
+        "future. Thin lines are futures that the world model imagines from the same state, first action and "
+        "return-to-go, with different noise; they agree with the recording where they surround it closely. Shown are "
+        "the state dimensions with the largest variance, and the reward."
+    )
+    return plot_panels("futures", "Imagined and recorded futures of the same starts", caption, panels, values=False)
+
+
+def _future_panel(model: Json, start: int, name: str, looks: Looks, several: bool) -> Panel:
+    found = model["futures"]["starts"][start]
+    steps, look = model["futures"]["steps"][name], looks.of_model(model["name"])
+    title = f"{found['return']} return: {name}"
+    lines = [Line("imagined", steps, values, look=look, faint=True) for values in found["imagined"][name]]
+    lines.append(Line("recorded", steps, found["recorded"][name], reference=True, look=Look()))
+    prefix = f"{world_model_label(model['name'])}, " if several else ""
+    return Panel(prefix + title, "step", "", lines, height=FUTURE_HEIGHT)
+
+
+def model_calibration(results: Json, looks: Looks) -> Figure:
     """Plot the share of ended segments and the mean reward by step of each world model."""
-    models = calibrated_models(results, looks)
-    return calibration_figure(models) if models else None
+    return calibration_figure(calibrated_models(results, looks))
 
 
-def q_values(results: Json, looks: Looks) -> Figure | None:
+def q_values(results: Json, looks: Looks) -> Figure:
     """Plot the mean Q value over updates of each trial, which shows overestimation."""
     trials = _logged(results["trials"], "q_mean")
-    if not trials:
-        return None
-    columns = [numbers(trial["learning"]["q_mean"]) for trial in trials]
-    peaks = [np.nanmax(np.abs(column)) for column in columns]
+    peaks = [np.nanmax(np.abs(numbers(trial["learning"]["q_mean"]))) for trial in trials]
+    spread = bool(peaks) and max(peaks) > MAX_LINEAR_SPREAD * max(np.median(peaks), 1e-9)
     caption = (
         "One line per trial. Q estimates a discounted return: a line far above the others shows overestimation, and "
         "the policy of that trial is unreliable."
     )
-    alt = f"Mean Q value over updates of {len(trials)} trials"
-    with panel_grid([""], 1, 2.6) as (figure, [axes]):
-        for trial, column in zip(trials, columns, strict=True):
-            line = axes.plot(trial["learning"]["update"], column, linewidth=1.1, alpha=0.75)[0]
-            line.set(color=looks.of(trial).color, linestyle=looks.of(trial).linestyle)
-        axes.set_ylabel("mean Q value")
-        if max(peaks) > MAX_LINEAR_SPREAD * max(np.median(peaks), 1e-9):
-            axes.set_yscale("symlog", linthresh=100)
-        update_axis(axes)
-        return finish(figure, "q", "Q values", caption, alt, _method_keys(trials, looks))
+    panels = []
+    for agent in dict.fromkeys(trial["agent"] for trial in trials):
+        lines = [
+            Line(trial["method"], trial["learning"]["update"], trial["learning"]["q_mean"], look=looks.of(trial))
+            for trial in trials
+            if trial["agent"] == agent
+        ]
+        panels.append(Panel(agent_label(agent), "updates", "mean Q", lines, yscale="symlog" if spread else None))
+    return plot_panels("q", "Q values", caption, panels, values=False)
 
 
-def model_losses(results: Json, looks: Looks) -> Figure | None:
+def model_losses(results: Json, looks: Looks) -> Figure:
     """Plot the loss of each world model on training and held-out windows."""
-    models = _logged(results["world_models"], "loss")
-    if not models:
-        return None
-    caption = "Lines: training windows. Points: held-out windows. Losses of different models are not comparable."
-    alt = f"Training and held-out loss of {len(models)} world models over updates"
-    with panel_grid([""], 1, 2.6) as (figure, [axes]):
-        for model in models:
-            color, learning = looks.color(model["name"]), model["learning"]
-            axes.plot(learning["update"], numbers(learning["loss"]), color=color, alpha=0.55, linewidth=1.1)
-            axes.plot(learning["update"], numbers(learning["holdout_loss"]), color=color, linestyle="", marker="o")
-        axes.set_ylabel("loss")
-        if all(np.nanmin(numbers(model["learning"]["loss"])) > 0 for model in models):
-            axes.set_yscale("log")
-        update_axis(axes)
-        names = dict.fromkeys(model["name"] for model in models)
-        keys = [Line2D([], [], color=looks.color(name), label=world_model_label(name)) for name in names]
-        return finish(figure, "losses", "World model training", caption, alt, keys)
+    lines = []
+    for model in _logged(results["world_models"], "loss"):
+        name, look, learning = world_model_label(model["name"]), looks.of_model(model["name"]), model["learning"]
+        held_out = dict(zip(learning["update"], learning["holdout_loss"], strict=True))
+        known = {update: loss for update, loss in held_out.items() if loss is not None}
+        lines.append(Line(f"{name}, training", learning["update"], learning["loss"], look=look, faint=True))
+        lines.append(Line(f"{name}, held out", list(known), list(known.values()), look=look))
+    caption = "Thin: training windows. Thick: held-out windows. Losses of different models are not comparable."
+    panel = Panel("", "updates", "loss", lines, log=True)
+    return plot_panels("losses", "World model training", caption, [panel])
 
 
 def by_method(trials: Sequence[Json]) -> list[list[Json]]:
@@ -203,17 +195,6 @@ def numbers(values: Sequence[float | None]) -> np.ndarray:
     return np.array(values, np.float64)
 
 
-def shared_scores(trials: Sequence[Json]) -> tuple[np.ndarray, np.ndarray]:
-    """Return (updates [U], scores [trials, U]) at the updates where every one of the trials was evaluated."""
-    curves = [pd.Series(trial["curve"]["score_mean"], trial["curve"]["update"], np.float64) for trial in trials]
-    shared = pd.concat(curves, axis=1, join="inner").sort_index() if curves else pd.DataFrame()
-    return shared.index.to_numpy(), shared.to_numpy().T
-
-
 def _logged(items: Sequence[Json], column: str) -> list[Json]:
     """Return the trials or models whose learning log has at least one finite value in a column."""
     return [item for item in items if np.isfinite(numbers(item["learning"][column])).any()]
-
-
-def _method_keys(trials: Sequence[Json], looks: Looks) -> list[Line2D]:
-    return [Line2D([], [], label=group[0]["method"], **looks.of(group[0]).line()) for group in by_method(trials)]

@@ -7,35 +7,47 @@ from typing import Any
 
 from dwm_ray.report.calibration import calibrated_models, calibration_table
 from dwm_ray.report.collect import collect_results
+from dwm_ray.report.frames import best_frames
 from dwm_ray.report.page import render_page
+from dwm_ray.report.panels import Looks
+from dwm_ray.report.ranking import method_rows, ranked, score_table, verdict
 from dwm_ray.report.run_figures import run_figures
 from dwm_ray.report.run_tables import (
     error_table,
     failures,
-    headline,
+    key_facts,
     refresh_table,
     sharing_facts,
     summary_table,
     trial_table,
 )
-from dwm_ray.report.style import Looks
+
+RANKING_NOTE = (
+    "Each method with its best setting; of: settings that were tried. The setting was selected by the scores that are "
+    "shown, so scores of methods with many settings are optimistic. IQM: interquartile mean over runs. P(better): "
+    "probability that a run scores higher than one of the same agent without a world model."
+)
 
 
 def write_report(run: Path, out: Path | None = None) -> Path:
     """Write the page to `out` (default RUN/report.html) and return its path; raise ValueError for other folders."""
     out = run / "report.html" if out is None else out
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(render(collect_results(run)))
+    results = collect_results(run)
+    out.write_text(render(results, best_frames(run, results)))
     return out
 
 
-def render(results: dict[str, Any]) -> str:
-    """Return the page of collected results as HTML."""
-    trials, summary = trial_table(results), summary_table(results)
+def render(results: dict[str, Any], frames: dict[str, Any] | None = None) -> str:
+    """Return the page of collected results, and of frames of the best policy, as HTML."""
+    trials, summary, rows = trial_table(results), summary_table(results), ranked(method_rows(results))
     return render_page(
         "run.html.j2",
         results=results,
-        headline=headline(results),
+        frames=frames,
+        verdict=verdict(rows),
+        facts=key_facts(results),
+        ranking=score_table(f"{results['score_unit']} of the last checkpoint, by method", rows, RANKING_NOTE),
         trials=trials,
         summary=summary if 0 < len(summary.rows) < len(trials.rows) else None,
         failures=failures(results),

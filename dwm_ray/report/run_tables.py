@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from dwm_ray.experiment.names import world_model_label
@@ -153,29 +152,22 @@ def error_table(results: Json) -> Table | None:
     return Table(title, ["world model", "driven by", *steps], rows) if rows else None
 
 
-def headline(results: Json) -> Json | None:
-    """Return the best trial, its setting over seeds, and the model-free trials of its agent; None without a score."""
-    best = results["best"]
-    if best is None:
-        return None
-    scored = [trial for trial in results["trials"] if trial["score_mean"] is not None]
-    same_agent = [trial for trial in scored if trial["agent"] == best["agent"]]
-    setting = [t for t in same_agent if t["world_model"] == best["world_model"] and t["values"] == best["values"]]
-    free = [trial for trial in same_agent if trial["world_model"] is None]
-    return {
-        "best": best,
-        "values": ", ".join(f"{label(name)} {value}" for name, value in best["values"].items()),
-        "score": format_score(best["score_mean"], best["score_std"]),
-        "num_scored": len(scored),
-        "setting": _over_trials(setting),
-        "model_free": _over_trials(free) if free and best["world_model"] is not None else None,
+def key_facts(results: Json) -> dict[str, str]:
+    """Return data, seeds, updates, checkpoint and cost of a run by their printed names."""
+    data, trials = results["data"], results["trials"]
+    done = [trial for trial in trials if trial["status"] == "done"]
+    updates, episodes = (" or ".join(sorted({format_count(t[key]) for t in done})) for key in ("updates", "episodes"))
+    source = f"{data['source']}, {format_count(data['transitions'])} transitions of {data['env_id']}" if data else ""
+    facts = {
+        "data": source,
+        "seeds": str(len({trial["seed"] for trial in trials}) or ""),
+        "updates": updates,
+        "checkpoint": f"last, scored over {episodes} episodes" if done else "",
+        "trials": f"{len(done)} of {len(trials)} finished",
+        "profile": results["profile"] or "",
+        "time": "" if results["wall_s"] is None else format_seconds(results["wall_s"]),
     }
-
-
-def _over_trials(trials: list[Json]) -> Json:
-    """Return mean and standard deviation between the mean scores of trials."""
-    scores = np.array([trial["score_mean"] for trial in trials])
-    return {"method": trials[0]["method"], "num": len(scores), "score": format_score(scores.mean(), scores.std())}
+    return {name: value for name, value in facts.items() if value}
 
 
 def sharing(results: Json) -> Json:

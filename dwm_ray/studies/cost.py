@@ -19,8 +19,7 @@ from dwm_ray.experiment.names import method_name
 from dwm_ray.options import PositiveInt
 from dwm_ray.report.collect import collect_results
 from dwm_ray.report.findings import Findings
-from dwm_ray.report.panels import Line, Panel, plot_panels
-from dwm_ray.report.style import Figure
+from dwm_ray.report.panels import Figure, Line, Panel, plot_panels
 from dwm_ray.report.table import Cell, Table, format_seconds
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions, configs_of
 from dwm_ray.studies.bursts import GENERATE, LEARN, TRAIN, Bursts, PartCost, parts_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 from dwm_ray.evaluation.calibration import Calibration
@@ -11,8 +10,7 @@ from dwm_ray.evaluation.futures import StepDistance
 from dwm_ray.evaluation.model_error import AHEAD, LOGGED_ACTIONS, UNDRIVEN, ModelError
 from dwm_ray.evaluation.simulator import SimulatorError
 from dwm_ray.report.calibration import Calibrated, calibration_figure, calibration_table
-from dwm_ray.report.panels import Line, Panel, plot_panels
-from dwm_ray.report.style import PALETTE, Figure
+from dwm_ray.report.panels import Figure, Line, Look, Panel, plot_panels
 from dwm_ray.report.table import Cell, Table
 
 DRIVERS = {
@@ -85,10 +83,7 @@ def tables(measured: list[Measured], reference: Reference) -> list[Table]:
 
 def _calibrated(measured: list[Measured]) -> list[Calibrated]:
     """Return the calibrations in the colours of the other figures."""
-    colors = itertools.cycle(PALETTE)
-    return [
-        Calibrated(one.label, color, one.calibration.to_json()) for one, color in zip(measured, colors, strict=False)
-    ]
+    return [Calibrated(one.label, Look(i), one.calibration.to_json()) for i, one in enumerate(measured)]
 
 
 def _table(title: str, kind: str, rows: list[Row], note: str = "") -> Table:

@@ -24,8 +24,7 @@ from dwm_ray.experiment.search_space import Point, Trial, describe
 from dwm_ray.local.services import LocalServices
 from dwm_ray.options import PositiveInt
 from dwm_ray.report.findings import Findings
-from dwm_ray.report.panels import Line, Panel, plot_panels
-from dwm_ray.report.style import Figure
+from dwm_ray.report.panels import Figure, Line, Panel, plot_panels
 from dwm_ray.report.table import Cell, Table
 from dwm_ray.runs.folder import read_json, status_of
 from dwm_ray.runs.row_log import read_rows

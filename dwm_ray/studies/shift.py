@@ -17,8 +17,7 @@ from dwm_ray.evaluation.clone import BehaviourClone
 from dwm_ray.evaluation.futures import QUANTITIES, Futures, Quantity, StepDistance, distances
 from dwm_ray.options import PositiveInt
 from dwm_ray.report.findings import Findings
-from dwm_ray.report.panels import Line, Panel, plot_panels
-from dwm_ray.report.style import Figure
+from dwm_ray.report.panels import Figure, Line, Panel, plot_panels
 from dwm_ray.report.table import Cell, Table
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions, Subject, subjects, summary_line
 from dwm_ray.studies.futures import as_json, clone_of, generate_like, generated_futures, halves, true_futures

@@ -6,10 +6,7 @@ from dataclasses import asdict, dataclass
 from statistics import mean, pstdev
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
-
-from dwm_ray.report.style import INK, PALETTE, Figure, finish, panel_grid
+from dwm_ray.report.panels import Figure, Line, Look, Panel, plot_panels
 from dwm_ray.report.table import Cell, Table, format_score
 from dwm_ray.studies.swap_parts import Mix
 
@@ -122,29 +119,27 @@ def figures(compared: list[Comparison]) -> list[Figure]:
 
 def _figure(name: str, one: Comparison) -> Figure:
     caption = (
-        "Rows are the segments that agents learned from. Left: points are seeds, bars their means. Right: mean value "
-        "that these agents give to the last states of recorded and imagined futures."
+        "Rows are the segments that agents learned from. Scores: small points are seeds, large ones their means. "
+        "Values: mean value that these agents give to the last states of recorded (ink) and imagined (colour) futures."
     )
-    keys = [
-        Line2D([], [], color=INK, marker="|", linestyle="", markersize=11, label="mean score"),
-        Line2D([], [], color=INK, marker="o", linestyle="", label="recorded last state"),
-        Line2D([], [], color=PALETTE[1], marker="s", linestyle="", label="imagined last state"),
+    rows = range(len(one.outcomes))
+    names = [outcome.mix.name for outcome in one.outcomes]
+    scores = [line for row, outcome in zip(rows, one.outcomes, strict=True) for line in _scores_of(row, outcome)]
+    recorded, imagined = (
+        Line(label, [getattr(outcome, attribute) for outcome in one.outcomes], rows, look=look, connected=False)
+        for label, attribute, look in (
+            ("recorded last state", "recorded_value", Look()),
+            ("imagined last state", "imagined_value", Look(1, marker=1)),
+        )
+    )
+    panels = [
+        Panel("score", "score", "", scores, ynames=names),
+        Panel("value of the last state", "value", "", [recorded, imagined], ynames=names),
     ]
-    with panel_grid(["score", "value of the last state"], 2, 3.2) as (figure, (scores, values)):
-        _plot_scores(scores, one)
-        for attribute, key in zip(("recorded_value", "imagined_value"), keys[1:], strict=True):
-            marks = {"color": key.get_color(), "marker": key.get_marker(), "linestyle": ""}
-            values.plot([getattr(outcome, attribute) for outcome in one.outcomes], range(len(one.outcomes)), **marks)
-        for axes in (scores, values):
-            axes.set_yticks(range(len(one.outcomes)), [outcome.mix.name for outcome in one.outcomes])
-            axes.invert_yaxis()
-            axes.grid(axis="x")
-        values.set_yticklabels([])
-        return finish(figure, name, f"{one.method}: parts of the targets", caption, f"{name}: {caption}", keys, 3)
+    return plot_panels(name, f"{one.method}: parts of the targets", caption, panels, values=False)
 
 
-def _plot_scores(axes: Axes, one: Comparison) -> None:
-    for place, outcome in enumerate(one.outcomes):
-        known = [score for score in outcome.scores if score is not None]
-        axes.plot(known, [place] * len(known), "o", color=PALETTE[0], alpha=0.5)
-        axes.plot([mean(known)] * bool(known), [place] * bool(known), "|", color=INK, markersize=14, markeredgewidth=2)
+def _scores_of(row: int, outcome: Outcome) -> list[Line]:
+    known = [score for score in outcome.scores if score is not None]
+    seeds = Line("seeds", known, [row] * len(known), look=Look(0), connected=False, faint=True)
+    return [seeds, Line("mean score", [mean(known)], [row], look=Look(0), connected=False)] if known else []

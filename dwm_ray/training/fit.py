@@ -14,6 +14,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData, window_sets
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.evaluation.calibration import Calibration, calibration
+from dwm_ray.evaluation.examples import example_futures
 from dwm_ray.evaluation.model_error import LOGGED_ACTIONS, Driver, imagined_windows, prediction_error
 from dwm_ray.runs.clock import Clock
 from dwm_ray.runs.folder import RunFolder, read_json
@@ -119,11 +120,15 @@ def fit(
 def publish(
     folder: Path, model: WorldModel, config: RunConfig, task_data: TaskData, updates: int, seconds: float
 ) -> None:
-    """Write the trained model, its error per step and, last, the status that marks it as complete."""
+    """Write the trained model, its error per step, examples and, last, the status that marks it as complete."""
     device = next(model.parameters()).device
     save_model(folder, model, {"task": config.task, "data": task_data.episodes.card.fingerprint})
     _, holdout = window_sets(config, task_data, max(model.sequence_length, ERROR_STEPS), device)
     write_json(folder / "error.json", measure_error(model, holdout, task_data))
+    if model.starts_from_data:
+        generator = torch.Generator(device).manual_seed(0)
+        examples = example_futures(model, holdout, task_data.stats.obs_std, task_data.task.termination, generator)
+        write_json(folder / "futures.json", examples)
     write_json(folder / "status.json", {"trained": True, "updates": updates, "seconds": seconds})
 
 

@@ -31,7 +31,7 @@ def test_a_folder_gets_numbers_figures_and_a_page_that_needs_nothing_else(
     tmp_path: Path, findings: Findings, check_page: Callable[[str], None]
 ) -> None:
     page = write(tmp_path, findings, {"study": "a", "profile": "laptop"})
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["errors.svg", "report.html", "study.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "study.json"]
     numbers = json.loads((tmp_path / "study.json").read_text())
     assert (numbers["study"], numbers["raw"], numbers["tables"][0]["rows"][1]) == ("a", [1, 2], ["OneStep", 1234.5, 7])
     html = page.read_text()

@@ -1,46 +1,117 @@
-"""Panels of lines: content, and equal looks of equal labels."""
+"""Panels of lines: content, equal looks of equal labels, and values as text."""
 
-from dwm_ray.report.panels import Line, Panel, _looks, plot_panels
-from dwm_ray.report.style import INK
+import re
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from dwm_ray.report.chart import MARKERS, Look
+from dwm_ray.report.panels import Line, Looks, Panel, looks_of, plot_panels
 
 
 def panel(*lines: Line, title: str = "one", log: bool = False) -> Panel:
     return Panel(title, "step", "error", list(lines), log)
 
 
+def ticks(svg: str) -> list[str]:
+    """Return the labels left of the axis."""
+    return re.findall(r'text-anchor="end">([^<]*)<', svg)[:-1]
+
+
 def test_a_figure_has_its_panels_and_names_every_line_once() -> None:
     lines = [Line("DWM", [1, 2], [0.1, None], "DWM"), Line("DWM, clone", [1, 2], [0.2, 0.3], "DWM")]
     figure = plot_panels("errors", "Errors", "A caption.", [panel(*lines), panel(lines[0], title="two")])
-    assert (figure.name, figure.caption) == ("errors", "A caption.")
-    assert 'aria-label="Errors: one, two"' in figure.svg
-    assert figure.svg.count(">DWM, clone<") == 1
-    assert INK not in figure.svg
+    assert (figure.name, figure.caption, len(figure.panels)) == ("errors", "A caption.", 2)
+    assert [label for label, _ in figure.legend] == ["DWM", "DWM, clone"]
+    assert 'aria-label="Errors: one, error by step. DWM no value; DWM, clone 0.3"' in figure.panels[0]
+
+
+def test_values_are_titles_of_points_and_a_table() -> None:
+    lines = [Line("a", [10000, 20000], [0.12345, 12.345]), Line("level", [10000, 20000], [1.0, 1.0], reference=True)]
+    figure = plot_panels("errors", "Errors", "", [panel(*lines)])
+    assert re.findall(r"<title>(.*?)</title>", figure.panels[0]) == ["level", "a", "a: 0.123 at 10k", "a: 12.3 at 20k"]
+    [table] = figure.values
+    assert table.headers == ["step", "a", "level"]
+    assert table.rows == [["10k", "0.123", "1"], ["20k", "12.3", "1"]]
+
+
+def test_text_is_escaped() -> None:
+    figure = plot_panels("e", "<E>", "", [panel(Line("<b>", [1], [1.0]), title="<i>")])
+    ElementTree.fromstring(figure.panels[0])
+    assert "<b>" not in figure.panels[0]
+    assert "<i>" not in figure.panels[0]
 
 
 def test_panels_without_lines_are_left_out() -> None:
-    figure = plot_panels("errors", "Errors", "", [panel(Line("a", [1], [1.0])), panel(title="nothing")])
-    assert "nothing" not in figure.svg
+    assert len(plot_panels("e", "Errors", "", [panel(Line("a", [1], [1.0])), panel(title="nothing")]).panels) == 1
+    assert plot_panels("e", "Errors", "", [panel()]).panels == []
+
+
+def test_missing_values_are_gaps_and_few_points_have_markers() -> None:
+    [svg] = plot_panels("e", "", "", [panel(Line("a", [1, 2, 3, 4, 5], [1.0, 2.0, None, 3.0, 4.0]))]).panels
+    assert svg.count('class="l"') == 2
+    assert svg.count('class="m"') == 4
+    [long] = plot_panels("e", "", "", [panel(Line("a", range(100), range(100)))]).panels
+    assert (long.count('class="l"'), long.count('class="m"')) == (1, 0)
+
+
+def test_rows_have_names_points_and_intervals() -> None:
+    rows = [Line("first", [5.0], [0], interval=(4.0, 6.0), connected=False), Line("second", [2.0], [1])]
+    figure = plot_panels("r", "R", "", [Panel("", "score", "", rows, ynames=["first", "second"])])
+    assert ticks(figure.panels[0]) == ["first", "second"]
+    assert "<title>first: 5 [4, 6]</title>" in figure.panels[0]
+    assert figure.legend == [], "the rows are named"
+    tops = [float(y) for y in re.findall(r'class="m" transform="translate\([\d.]+ ([\d.]+)\)', figure.panels[0])]
+    assert tops == sorted(tops), "the first row is on top"
+
+
+def test_panels_of_one_scale_have_the_same_ticks() -> None:
+    panels = [panel(Line("a", [1, 2], [0.0, 1.0])), panel(Line("a", [1, 2], [50.0, 100.0]))]
+    low, high = plot_panels("e", "", "", panels, same_scale=True).panels
+    assert ticks(low) == ticks(high) == ["0", "25", "50", "75", "100"]
+    assert ticks(plot_panels("e", "", "", panels).panels[0]) == ["0", "0.25", "0.5", "0.75", "1"]
 
 
 def test_lines_of_a_group_share_their_colour_and_differ_in_style() -> None:
-
-    looks = _looks(
-        [Line("a", [1], [1], "g"), Line("b", [1], [1], "g"), Line("c", [1], [1]), Line("r", [1], [1], "", True)]
+    fixed = Look(4, 1, 2)
+    looks = looks_of(
+        [
+            Line("a", [1], [1], "g"),
+            Line("b", [1], [1], "g"),
+            Line("c", [1], [1]),
+            Line("r", [1], [1], reference=True),
+            Line("m", [1], [1], look=fixed),
+        ]
     )
-    assert looks["a"]["color"] == looks["b"]["color"] != looks["c"]["color"]
-    assert looks["a"]["linestyle"] != looks["b"]["linestyle"]
-    assert looks["r"]["color"] == INK
-    assert "marker" not in looks["r"]
+    assert looks["a"].color == looks["b"].color != looks["c"].color
+    assert looks["a"].dash != looks["b"].dash
+    assert looks["r"].color is None
+    assert looks["m"] == fixed
 
 
-def test_a_panel_is_logarithmic_where_its_values_differ_widely() -> None:
-    wide = plot_panels("a", "A", "", [panel(Line("x", [1, 2], [0.001, 1.0]), log=True)])
-    narrow = plot_panels("a", "A", "", [panel(Line("x", [1, 2], [0.5, 1.0]), log=True)])
-    crossing = plot_panels("a", "A", "", [panel(Line("x", [1, 2], [-0.5, 100.0]), log=True)])
-    power = "mathdefault{10^{"
-    assert (power in wide.svg, power in narrow.svg, power in crossing.svg) == (True, False, False)
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.001, 1.0], ["0.001", "0.01", "0.1", "1"]),
+        ([0.5, 1.0], ["0.6", "0.8", "1"]),
+        ([-0.5, 100.0], ["0", "25", "50", "75", "100"]),
+        ([1e-14, 1.0], ["1e-4", "0.001", "0.01", "0.1", "1"]),
+        ([0.0, 0.0], ["-0.04", "-0.02", "0", "0.02", "0.04"]),
+    ],
+    ids=["wide", "narrow", "crossing zero", "nearly nothing", "nothing"],
+)
+def test_a_panel_is_logarithmic_where_its_values_are_positive_and_differ_widely(
+    values: list[float], expected: list[str]
+) -> None:
+    assert ticks(plot_panels("a", "A", "", [panel(Line("x", [1, 2], values), log=True)]).panels[0]) == expected
 
 
-def test_nearly_nothing_does_not_stretch_a_logarithmic_panel() -> None:
-    svg = plot_panels("a", "A", "", [panel(Line("x", [1, 2, 3], [1e-14, 0.1, 1.0]), log=True)]).svg
-    assert "{-12}" not in svg
+def test_looks_keep_color_for_the_world_model_and_line_for_the_agent() -> None:
+    trials = [{"world_model": model, "agent": agent} for model in (None, "dwm") for agent in ("iql", "td3_bc")]
+    looks = Looks(trials, [{"name": "one_step"}])
+    iql, td3, dwm_iql, dwm_td3 = (looks.of(trial) for trial in trials)
+    assert iql.color is td3.color is None
+    assert dwm_iql.color == dwm_td3.color == 0
+    assert (iql.dash, iql.marker) == (dwm_iql.dash, dwm_iql.marker) != (td3.dash, td3.marker)
+    assert looks.of_model("one_step").color == 1
+    assert len(set(MARKERS)) == 4

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from dwm_ray.report.collect import collect_results
 from dwm_ray.report.run_report import render, write_report
-from dwm_ray.report.run_tables import headline, refresh_table, sharing, summary_markdown, summary_table, trial_table
+from dwm_ray.report.run_tables import key_facts, refresh_table, sharing, summary_markdown, summary_table, trial_table
 
 REFRESH = {"policy_version": 4, "staleness": 0, "staleness_mean": 1.26, "segments_imagined": 1200.0}
 REFRESH |= {"learner_busy_fraction": 0.876, "sampler_busy_fraction": 0.5, "consumed_fraction": 0.98}
@@ -85,14 +85,12 @@ def test_models_without_streams_or_counts_cost_none(results):
     assert (shared["alone_model_s"], shared["alone_stream_s"], shared["reuse"]) == (8 * 120, 0, None)
 
 
-def test_headline_compares_with_the_model_free_trials_of_the_same_agent(results):
-    head = headline(results)
-    free = [trial["score_mean"] for trial in results["trials"] if trial["world_model"] is None]
-    assert head["model_free"]["score"].startswith(f"{sum(free) / 2:.1f} ± ")
-    assert (head["setting"]["num"], head["num_scored"]) == (2, 9)
-    for trial in results["trials"]:
-        trial["agent"] = trial["agent"] if trial["world_model"] else "iql"
-    assert headline(results)["model_free"] is None
+def test_key_facts_name_data_seeds_updates_and_checkpoint(results):
+    facts = key_facts(results)
+    assert facts["data"] == "bundled SAC recording, 200\u202f000 transitions of HalfCheetah-v5"
+    assert (facts["seeds"], facts["updates"]) == ("2", "20\u202f000")
+    assert facts["checkpoint"] == "last, scored over 10 episodes"
+    assert facts["trials"] == "9 of 10 finished"
 
 
 def test_page_names_the_models_that_are_not_calibrated_and_by_how_much(run):
@@ -107,7 +105,8 @@ def test_page_is_wellformed_and_names_data_errors_and_checkpoint(run, check_page
     text = write_report(run).read_text()
     check_page(text)
     assert all(words in text for words in ("bundled SAC recording", "the agent has diverged", "last checkpoint"))
-    assert text.count("<figure>") == 6
+    assert text.count("<figure") == 8
+    assert "No frames: the run folder has no weights of the policy." in text
 
 
 def test_text_of_a_run_is_escaped(results, check_page):

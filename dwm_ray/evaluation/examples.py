@@ -1,0 +1,106 @@
+"""Recorded futures of a few held-out starts, each next to several imagined ones, for a picture of a world model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dwm_ray.data.windows import WindowSet
+from dwm_ray.evaluation.model_error import CHUNK_ROWS, LOGGED_ACTIONS
+from dwm_ray.types import Termination, Windows
+from dwm_ray.world_models.base import WorldModel
+
+RETURNS = {"low": 0.1, "medium": 0.5, "high": 0.9}
+"""Starts by their quantile of the return-to-go."""
+NUM_IMAGINED = 12
+NUM_DIMENSIONS = 2
+"""State dimensions, those with the largest variance in the data."""
+DIGITS = 5
+"""Significant digits of a value."""
+
+
+@torch.no_grad()
+def example_futures(
+    model: WorldModel, windows: WindowSet, obs_std: np.ndarray, ends: Termination, generator: torch.Generator
+) -> dict[str, Any]:
+    """Return recorded and imagined futures of the same starts, state and reward by step, as JSON.
+
+    The model receives the state, the first action and the return-to-go of the recording; a model that follows a policy
+    also receives the recorded later actions. Values after the end of a task are None.
+
+    Args:
+        model: World model whose segments begin with recorded pairs.
+        windows: Held-out windows.
+        obs_std: Standard deviation of each state dimension [O].
+        ends: The task's rule, by which imagined futures end; the model may end them too.
+        generator: Randomness of the choice of starts and of the noise.
+    """
+    recorded = _starts(windows, generator)
+    again = recorded[torch.arange(len(recorded), device=recorded.obs.device).repeat_interleave(NUM_IMAGINED)]
+    horizon = min(model.max_horizon, recorded.obs.shape[1] - 1)
+    policy = LOGGED_ACTIONS.policy_for(again) if model.follows_policy else None
+    imagined = model.imagine(
+        again.obs[:, 0], again.act[:, 0], policy=policy, horizon=horizon, rtg=again.rtg, generator=generator
+    )
+    dims = np.sort(np.argsort(-np.asarray(obs_std), kind="stable")[:NUM_DIMENSIONS]).tolist()
+    goes_on = torch.cumprod(imagined.discount * (1 - ends(imagined.obs[:, 1:]).float()), 1) > 0
+    theirs = _series(imagined.obs, imagined.rew, *_alive(goes_on), dims)
+    ours = _series(
+        recorded.obs[:, : horizon + 1],
+        recorded.rew[:, :horizon],
+        recorded.obs_mask[:, : horizon + 1],
+        recorded.step_mask[:, :horizon],
+        dims,
+    )
+    return {
+        "names": list(ours),
+        "steps": {name: list(range(name == "reward", horizon + 1)) for name in ours},
+        "starts": [
+            {
+                "return": label,
+                "recorded": {name: values[i] for name, values in ours.items()},
+                "imagined": {
+                    name: values[i * NUM_IMAGINED : (i + 1) * NUM_IMAGINED] for name, values in theirs.items()
+                },
+            }
+            for i, label in enumerate(RETURNS)
+        ],
+    }
+
+
+def _starts(windows: WindowSet, generator: torch.Generator) -> Windows:
+    """Return the windows at the quantiles of `RETURNS` among those with the longest recordings of a random sample."""
+    rows = torch.randperm(windows.num_windows, generator=generator, device=generator.device)[:CHUNK_ROWS]
+    sample = windows.gather(rows)
+    lengths = sample.step_mask.sum(1)
+    longest = sample[torch.nonzero(lengths == lengths.max())[:, 0]]
+    places = [round(quantile * (len(longest) - 1)) for quantile in RETURNS.values()]
+    return longest[longest.rtg.argsort()[places]]
+
+
+def _alive(goes_on: Tensor) -> tuple[Tensor, Tensor]:
+    """Return masks of the states [B, H + 1] and steps [B, H] of futures that go on after the steps of a mask [B, H].
+
+    The state that ends the task is the last one.
+    """
+    first = torch.ones_like(goes_on[:, :1])
+    steps = torch.cat([first, goes_on[:, :-1]], 1)
+    return torch.cat([first, steps], 1), steps
+
+
+def _series(
+    obs: Tensor, rew: Tensor, obs_mask: Tensor, step_mask: Tensor, dims: list[int]
+) -> dict[str, list[list[float | None]]]:
+    """Return the values of some state dimensions and of the reward, one list of steps per future."""
+    found = {f"state {dim}": _rounded(obs[..., dim], obs_mask) for dim in dims}
+    return {**found, "reward": _rounded(rew, step_mask)}
+
+
+def _rounded(values: Tensor, mask: Tensor) -> list[list[float | None]]:
+    return [
+        [float(f"{value:.{DIGITS}g}") if known else None for value, known in zip(row, known_row, strict=True)]
+        for row, known_row in zip(values.tolist(), mask.tolist(), strict=True)
+    ]

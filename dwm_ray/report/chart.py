@@ -1,0 +1,248 @@
+"""One panel of lines, points, bands and intervals as an SVG image.
+
+Each panel is an image, so that a page arranges panels by its width. Colours are classes of the page's style, which has
+a light and a dark scheme. Points have titles with their values, which browsers show on hover.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from markupsafe import escape
+
+from dwm_ray.report.scales import Kind, Scale, categories, scale_of, short
+
+NUM_COLORS = 6
+DASHES = ("", "6 4", "2 3", "8 3 2 3")
+MARKERS = ("M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z", "M-3.5-3.5h7v7h-7z", "M0-4.5l4.5 8h-9z", "M0-5l5 5-5 5-5-5z")
+WIDTH, NARROW = 400, 330
+"""Units of an image; one unit is about one pixel of a page."""
+HEIGHT, ROW_HEIGHT = 170, 26
+"""Units of the plot area, and of one row of an axis of names."""
+LETTER, CAPITAL = 6.7, 8.2
+"""Width of letters of numbers and axes, and of names, about."""
+MAX_NAME = 24
+"""Letters of a name at an axis."""
+MAX_MARKED = 40
+"""Lines with more points have no markers."""
+WIDE_RANGE = 20
+"""A panel with `log` has a logarithmic axis if its values differ by more than this factor."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour, line style and marker of a method, as positions in their lists."""
+
+    color: int | None = None
+    """None: the text colour of the page."""
+    dash: int = 0
+    marker: int = 0
+
+    @property
+    def css(self) -> str:
+        return "ink" if self.color is None else f"c{self.color % NUM_COLORS}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One series. Lines of one label look the same in all panels of a figure; `group` shares a colour among labels."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float | None]
+    group: str = ""
+    """Meaning of the colour; the label if empty. Line style and marker distinguish the labels of a group."""
+    reference: bool = False
+    """A level to compare with, such as a floor: dashed, in the page's text colour, without points."""
+    look: Look | None = None
+    """Fixed look, such as that of a method in all figures of a page."""
+    band: tuple[Sequence[float], Sequence[float]] | None = None
+    """Lowest and highest value at each x, plotted as an area."""
+    interval: tuple[float, float] | None = None
+    """Ends of a horizontal bar at the height of a single point."""
+    connected: bool = True
+    """False: points only."""
+    faint: bool = False
+    """Background, such as a single run: thin and pale, not in the legend."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes."""
+
+    title: str
+    xlabel: str
+    ylabel: str
+    lines: list[Line] = field(default_factory=list)
+    log: bool = False
+    """A logarithmic axis, if all values are positive and differ widely."""
+    yscale: Kind | None = None
+    """Kind of the y axis, chosen from the values and `log` if None."""
+    xnames: Sequence[str] = ()
+    """Names at x = 0, 1, ... instead of numbers."""
+    ynames: Sequence[str] = ()
+    xends: tuple[float, float] | None = None
+    height: int = HEIGHT
+
+
+@dataclass(frozen=True)
+class _Area:
+    """Plot area of an image, with its axes."""
+
+    panel: Panel
+    x: Scale
+    y: Scale
+    left: float
+    top: float
+    width: float
+    height: float
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Return the place of a point; values below a logarithmic axis lie on its edge."""
+        return self.left + self.x(x) * self.width, self.top + (1 - max(self.y(y), 0.0)) * self.height
+
+
+def panel_svg(panel: Panel, looks: Mapping[str, Look], yscale: Scale, alt: str, width: int = WIDTH) -> str:
+    """Return the image of a panel with `alt` as its text alternative."""
+    area = _area(panel, yscale, width)
+    staggered = sum(len(text) + 2 for _, text in area.x.ticks) * LETTER > area.width
+    bottom = area.top + area.height + (48 if staggered else 36)
+    parts = [*_headings(panel), *_axes(panel, area, staggered, bottom)]
+    for line in sorted(panel.lines, key=lambda line: (not line.reference, not line.faint)):
+        parts += _series(line, looks[line.label], area)
+    size = f'viewBox="0 0 {width} {bottom:.0f}"'
+    return f'<svg class="panel" role="img" aria-label="{escape(alt)}" {size}>{"".join(parts)}</svg>'
+
+
+def yscale_of(panels: Sequence[Panel]) -> Scale:
+    """Return the y axis of panels that share it."""
+    if panels[0].ynames:
+        return categories(panels[0].ynames, downwards=True)
+    lines = [line for panel in panels for line in panel.lines]
+    values = [value for line in lines for value in (*line.y, *(v for side in line.band or () for v in side))]
+    known = [value for value in values if value is not None and math.isfinite(value)] or [0.0]
+    wide = min(known) >= 0 and max(known) > WIDE_RANGE * min(known)
+    return scale_of(known, panels[0].yscale or ("log" if panels[0].log and wide and max(known) > 0 else "linear"))
+
+
+def _area(panel: Panel, yscale: Scale, width: int) -> _Area:
+    places = [x for line in panel.lines for x in (*line.x, *(line.interval or ()))]
+    x = categories(panel.xnames) if panel.xnames else scale_of(places, ends=panel.xends or _ends(places, panel))
+    labels = max((min(len(text), MAX_NAME) for _, text in yscale.ticks), default=1)
+    left = labels * (CAPITAL if panel.ynames else LETTER) + 8
+    top = 10 + 16 * bool(panel.title) + 16 * bool(panel.ylabel)
+    height = ROW_HEIGHT * len(panel.ynames) or panel.height
+    return _Area(panel, x, yscale, left, top, width - left - 14, height)
+
+
+def _ends(places: Sequence[float], panel: Panel) -> tuple[float, float] | None:
+    """Return the exact range of the values of a numeric x axis; None for rows, which have free space at both ends."""
+    return (min(places), max(places)) if places and min(places) < max(places) and not panel.ynames else None
+
+
+def _headings(panel: Panel) -> Iterator[str]:
+    if panel.title:
+        yield f'<text class="t" y="13">{escape(panel.title)}</text>'
+    if panel.ylabel:
+        yield f'<text class="s" y="{29 if panel.title else 13}">{escape(panel.ylabel)}</text>'
+
+
+def _axes(panel: Panel, area: _Area, staggered: bool, bottom: float) -> Iterator[str]:
+    """Yield grid lines, ticks and the label of the x axis."""
+    base, right = area.top + area.height, area.left + area.width
+    for value, text in area.y.ticks:
+        y = area.at(area.x.ends[0], value)[1]
+        short_text = text if len(text) <= MAX_NAME else text[: MAX_NAME - 1] + "…"
+        yield f'<text x="{area.left - 7:.1f}" y="{y + 4:.1f}" text-anchor="end">{escape(short_text)}</text>'
+        if not panel.ynames:
+            yield f'<path class="g" d="M{area.left:.1f} {y:.1f}H{right:.1f}"/>'
+    for i, (value, text) in enumerate(area.x.ticks):
+        x = area.left + area.x(value) * area.width
+        if panel.ynames:
+            yield f'<path class="g" d="M{x:.1f} {area.top}V{base}"/>'
+        row = base + 15 + (12 * (i % 2) if staggered else 0)
+        yield f'<text x="{x:.1f}" y="{row:.1f}" text-anchor="middle">{escape(text)}</text>'
+    yield f'<path class="a" d="M{area.left:.1f} {base}H{right:.1f}"/>'
+    yield f'<text class="s" x="{right:.1f}" y="{bottom - 5:.1f}" text-anchor="end">{escape(panel.xlabel)}</text>'
+
+
+def _series(line: Line, look: Look, area: _Area) -> Iterator[str]:
+    """Yield area, bar, line and points of a series."""
+    yield f'<g class="{_css(line, look)}">'
+    if line.band:
+        low, high = ([area.at(x, v) for x, v in zip(line.x, side, strict=True)] for side in line.band)
+        yield f'<path class="b" d="M{"L".join(map(_place, [*low, *reversed(high)]))}z"/>'
+    if line.interval:
+        (start, y), (end, _) = (area.at(x, line.y[0] or 0.0) for x in line.interval)
+        yield f'<path class="i" d="M{start:.1f} {y:.1f}H{end:.1f}"/>'
+    if line.connected and len(line.x) > 1:
+        name = f"<title>{escape(line.label)}</title>"
+        for run in _runs(line, area):
+            yield f'<path class="l" d="M{"L".join(map(_place, run))}"{_dashed(look)}>{name}</path>'
+    if not line.reference and (not line.connected or not line.faint) and len(line.x) <= MAX_MARKED:
+        yield from _markers(line, look, area)
+    yield "</g>"
+
+
+def _runs(line: Line, area: _Area) -> Iterator[list[tuple[float, float]]]:
+    """Yield the connected parts of a line; missing values are gaps."""
+    run: list[tuple[float, float]] = []
+    for x, y in zip(line.x, line.y, strict=True):
+        if y is not None and math.isfinite(y):
+            run.append(area.at(x, y))
+        elif run:
+            yield run
+            run = []
+    if run:
+        yield run
+
+
+def _markers(line: Line, look: Look, area: _Area) -> Iterator[str]:
+    shape = MARKERS[look.marker % len(MARKERS)]
+    for x, y in zip(line.x, line.y, strict=True):
+        if y is not None and math.isfinite(y):
+            here = "{:.1f} {:.1f}".format(*area.at(x, y))
+            size = " scale(.8)" if line.faint else ""
+            yield f'<path class="m" transform="translate({here}){size}" d="{shape}">'
+            yield f"<title>{escape(_hover(line, x, y, area.panel))}</title></path>"
+
+
+def _hover(line: Line, x: float, y: float, panel: Panel) -> str:
+    """Return the text of a point: its series and its values."""
+    if panel.ynames:
+        ends = f" [{', '.join(map(value_text, line.interval))}]" if line.interval else ""
+        return f"{line.label}: {value_text(x)}{ends}"
+    place = panel.xnames[round(x)] if panel.xnames else short(x)
+    return f"{line.label}: {value_text(y)} at {place}"
+
+
+def value_text(value: float) -> str:
+    """Return a value with three or four significant digits."""
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
+
+
+def _place(point: tuple[float, float]) -> str:
+    return f"{point[0]:.1f} {point[1]:.1f}"
+
+
+def _dashed(look: Look) -> str:
+    dash = DASHES[look.dash % len(DASHES)]
+    return f' stroke-dasharray="{dash}"' if dash else ""
+
+
+def swatch(look: Look, line: Line) -> str:
+    """Return the sample of a line for a legend, hidden from screen readers."""
+    pale = line.reference or (line.faint and line.connected)
+    parts = [f'<path class="l" d="M0 7H34"{_dashed(look)}/>'] if line.connected else []
+    parts += (
+        [] if pale else [f'<path class="m" transform="translate(17 7)" d="{MARKERS[look.marker % len(MARKERS)]}"/>']
+    )
+    content = f'<g class="{_css(line, look)}">{"".join(parts)}</g>'
+    return f'<svg class="key" viewBox="0 0 34 14" aria-hidden="true">{content}</svg>'
+
+
+def _css(line: Line, look: Look) -> str:
+    """Return the classes of a series."""
+    return f"{look.css} faint" if line.faint else f"{look.css} ref" if line.reference else look.css

@@ -1,0 +1,121 @@
+"""Rendered frames of a run's best policy in its MuJoCo environment.
+
+Rendering runs in a process of its own with a time limit, because OpenGL may crash or wait for a display. The frames are
+stored in the run folder, so that a report can be rebuilt without the policy or without OpenGL.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from ctypes.util import find_library
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dwm_ray.experiment.names import method_name
+from dwm_ray.local.api import load_policy
+from dwm_ray.runs.folder import read_json
+from dwm_ray.runs.tensor_files import write_json
+from dwm_ray.tasks.environments import make_environment, specification
+from dwm_ray.types import EnvOptions
+
+STEPS = range(0, 101, 20)
+"""Environment steps whose frames are shown."""
+RENDERING = {"render_mode": "rgb_array", "width": 240, "height": 180, "camera_name": "track"}
+"""Arguments of the environment; one without a camera of this name has a fixed view."""
+LIMIT_S = 90.0
+BACKENDS = {"egl": "EGL", "osmesa": "OSMesa"}
+"""Values of MUJOCO_GL without a display -> library that they need."""
+DISABLED = ("disable", "disabled", "off", "false", "0")
+"""Values of MUJOCO_GL by which MuJoCo does not render."""
+
+Json = dict[str, Any]
+
+
+def best_frames(run: Path, results: Json) -> Json | None:
+    """Return the frames of the best trial's policy, or none and a reason; None if the task is not MuJoCo's."""
+    best, env_id = results["best"], results["data"].get("env_id")
+    if best is None or env_id is None or not _is_mujoco(env_id):
+        return None
+    stored = read_json(run / "frames.json")
+    if stored and (stored["trial"], stored["updates"]) == (best["id"], best["updates"]):
+        return stored
+    reason = _render_apart(run / "trials" / best["id"], run / "frames.json", best["updates"])
+    return read_json(run / "frames.json") if reason is None else {"frames": [], "skipped": reason}
+
+
+def _is_mujoco(env_id: str) -> bool:
+    try:
+        return "gymnasium.envs.mujoco" in str(specification(env_id).entry_point)
+    except ValueError:
+        return False
+
+
+def _render_apart(trial: Path, out: Path, updates: int) -> str | None:
+    """Write the frames in a new process; return the reason if that fails."""
+    if not (trial / "checkpoint").is_dir():
+        return "the run folder has no weights of the policy"
+    backend = os.environ.get("MUJOCO_GL") or _backend()
+    if backend is None or backend.lower() in DISABLED:
+        return "no OpenGL for rendering without a display" if backend is None else f"MUJOCO_GL is {backend}"
+    command = [sys.executable, "-m", "dwm_ray.report.frames", str(trial), str(out), str(updates)]
+    environment = {**os.environ, "MUJOCO_GL": backend, "OMP_NUM_THREADS": "1"}
+    try:
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return f"rendering took more than {LIMIT_S:g} s"
+    last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
+    return None if ended.returncode == 0 else f"rendering failed with MUJOCO_GL={backend} ({last[:200]})"
+
+
+def _backend() -> str | None:
+    """Return the value of MUJOCO_GL that this machine can use; None if there is none."""
+    if sys.platform != "linux":
+        return "glfw"
+    return next((name for name, library in BACKENDS.items() if find_library(library)), None)
+
+
+def render(trial: Path) -> Json:
+    """Return frames of the first steps of an episode, as PNG in base64, with what they show."""
+    policy, config = load_policy(trial), read_json(trial / "config.json") or {}
+    env_id, options = policy.description["env_id"], EnvOptions.from_json(policy.description.get("env_options", {}))
+    env = make_environment(env_id, replace(options, kwargs=json.dumps(json.loads(options.kwargs) | RENDERING)))
+    obs, _ = env.reset(seed=0)
+    frames, over = [], False
+    for step in range(STEPS.stop):
+        if step in STEPS:
+            frames.append({"step": step, "png": base64.b64encode(png(np.asarray(env.render()))).decode()})
+        if over:
+            break
+        obs, _, terminated, truncated, _ = env.step(policy(obs))
+        over = terminated or truncated
+    seconds = float(getattr(env.unwrapped, "dt", 0.0))
+    env.close()
+    return {"env_id": env_id, "method": method_name(config), "seed": config["seed"], "dt": seconds, "frames": frames}
+
+
+def png(image: np.ndarray) -> bytes:
+    """Return an image [H, W, 3] uint8 as a PNG file (W3C PNG specification, section 5)."""
+    height, width, _ = image.shape
+    rows = np.concatenate([np.zeros((height, 1), np.uint8), image.reshape(height, -1)], axis=1)  # filter 0 per row
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 9)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+
+
+def main(trial: str, out: str, updates: str) -> None:
+    write_json(Path(out), {"trial": Path(trial).name, "updates": int(updates), **render(Path(trial))})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,250 @@
+"""Ranking of methods with intervals and probabilities of improvement, and the sentences that state it.
+
+Statistics are over runs of different seeds (`evaluation.stats`); a run's score is its mean over episodes at its last
+checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dwm_ray.evaluation import stats
+from dwm_ray.report.chart import Line, Look, Panel
+from dwm_ray.report.panels import Figure, plot_panels
+from dwm_ray.report.run_tables import label
+from dwm_ray.report.table import NOTHING, Cell, Table
+
+Json = dict[str, Any]
+
+COVERAGE = {2: 50, 3: 75, 4: 80, 5: 85, 10: 90, 20: 93}
+"""Number of runs -> percent of cases in which a nominal 95 % interval covers the true mean (`evaluation.stats`)."""
+CURVES = (
+    "Means over finished runs; bands reach from the lowest to the highest run. All points but the last average few "
+    "episodes."
+)
+SURE = 0.95
+"""Probability of improvement from which two methods count as separated, if the interval excludes 0.5 as well."""
+
+
+def scores(method: Json) -> np.ndarray:
+    """Return the scores [runs] of a method's finished runs on one task."""
+    return np.array([run["score"] for run in method["runs"] if run["score"] is not None], np.float64)
+
+
+def with_statistics(
+    rows: list[list[Json]], pooled: bool = True, references: Sequence[int | None] | None = None
+) -> list[Json]:
+    """Return each method's first row with statistics over its runs.
+
+    Args:
+        rows: One list per method, with one row per task.
+        pooled: The scores of all tasks have one unit; otherwise there are no means.
+        references: Position of the method that each one is compared with; the first one if not given.
+    """
+    found = [[scores(task) for task in tasks] for tasks in rows]
+    places = [0] * len(rows) if references is None else references
+    return [
+        {
+            **tasks[0],
+            "num_runs": sum(map(len, method_scores)),
+            **_statistics(method_scores, None if place in (i, None) else found[place or 0], pooled),
+        }
+        for i, (tasks, method_scores, place) in enumerate(zip(rows, found, places, strict=True))
+    ]
+
+
+def _statistics(method_scores: stats.Scores, reference: stats.Scores | None, pooled: bool) -> Json:
+    complete = all(map(len, method_scores))
+    compared = complete and reference is not None and all(map(len, reference))
+    return {
+        "mean": estimate(stats.mean, method_scores) if complete and pooled else None,
+        "iqm": estimate(stats.iqm, method_scores) if complete and pooled else None,
+        "improvement": estimate(stats.improvement, method_scores, reference) if compared and reference else None,
+    }
+
+
+def estimate(statistic: Callable[..., np.ndarray], *methods: stats.Scores) -> Json:
+    """Return a statistic as JSON; each starts from the same seed, so that results are reproducible."""
+    return asdict(stats.estimate(statistic, *methods, generator=np.random.default_rng(0)))
+
+
+def method_rows(results: Json) -> list[Json]:
+    """Return one row per method of a run: the setting with the highest mean score, and its statistics.
+
+    The reference of a method is its agent without a world model. A method without a finished trial has no statistics.
+    """
+    settings: dict[str, dict[str, list[Json]]] = {}
+    for trial in results["trials"]:
+        if trial["curve"]["update"]:
+            by_setting = settings.setdefault(trial["method"], {})
+            by_setting.setdefault(_setting_text(trial["values"]), []).append(trial)
+    rows = [_best_setting(method, by_setting) for method, by_setting in settings.items()]
+    free = {row["agent"]: i for i, row in enumerate(rows) if row["world_model"] is None}
+    return with_statistics([[row] for row in rows], references=[free.get(row["agent"]) for row in rows])
+
+
+def _setting_text(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{label(name)} {value}" for name, value in values.items())
+
+
+def _best_setting(method: str, settings: Mapping[str, list[Json]]) -> Json:
+    setting = max(settings, key=lambda name: _level(settings[name]))
+    trials = settings[setting]
+    runs = [{"seed": trial["seed"], "score": _final(trial), "curve": trial["curve"]} for trial in trials]
+    shared = {key: trials[0][key] for key in ("agent", "world_model")}
+    return {"name": method, "setting": setting, "num_settings": len(settings), "runs": runs, **shared}
+
+
+def _final(trial: Json) -> float | None:
+    return trial["score_mean"] if trial["status"] == "done" else None
+
+
+def _level(trials: Sequence[Json]) -> tuple[bool, float]:
+    """Return (whether a trial has finished, mean score); of unfinished trials, the latest point of the curve counts."""
+    known = [score for trial in trials if (score := _final(trial)) is not None]
+    latest = [trial["curve"]["score_mean"][-1] for trial in trials]
+    return bool(known), float(np.mean(known or latest))
+
+
+def shared_scores(runs: Sequence[Json]) -> tuple[np.ndarray, np.ndarray]:
+    """Return (updates [U], scores [runs, U]) at the updates where every one of the runs was evaluated."""
+    curves = [pd.Series(run["curve"]["score_mean"], run["curve"]["update"], np.float64) for run in runs]
+    shared = pd.concat(curves, axis=1, join="inner").sort_index() if curves else pd.DataFrame()
+    return shared.index.to_numpy(), shared.to_numpy().T
+
+
+def curve(method: Json, look: Look) -> Line:
+    """Return the learning curve of a method's finished runs, or of all if none has finished: mean, lowest, highest."""
+    updates, found = shared_scores([run for run in method["runs"] if run["score"] is not None] or method["runs"])
+    if not updates.size:
+        return Line(method["name"], [], [], look=look)
+    band = (found.min(0).tolist(), found.max(0).tolist()) if len(found) > 1 else None
+    return Line(method["name"], updates.tolist(), found.mean(0).tolist(), look=look, band=band)
+
+
+def ranked(rows: Sequence[Json]) -> list[Json]:
+    """Return the rows by interquartile mean, highest first; rows without one stay last."""
+    return sorted(rows, key=lambda row: (row["iqm"] is None, -(row["iqm"] or {"value": 0.0})["value"]))
+
+
+def score_table(title: str, rows: Sequence[Json], note: str = "") -> Table:
+    """Return runs, mean, interquartile mean and probability of improvement of each method, with intervals."""
+    settings = any(row.get("setting") for row in rows)
+    headers = ["method", *(["setting", "of"] if settings else []), "runs", "mean", "IQM"]
+    headers += ["95\u00a0% interval", "P(better)", "95\u00a0% interval"]
+    cells: list[list[Cell]] = [
+        [
+            row["name"],
+            *([row["setting"] or NOTHING, row["num_settings"]] if settings else []),
+            row["num_runs"],
+            interval(row["mean"], 1)[0],
+            *interval(row["iqm"], 1),
+            *interval(row["improvement"], 2),
+        ]
+        for row in rows
+    ]
+    return Table(title, headers, cells, note)
+
+
+def interval(found: Json | None, digits: int) -> tuple[str, str]:
+    """Return a statistic and its interval: '36.1', '[33.0, 38.2]'."""
+    if found is None:
+        return NOTHING, NOTHING
+    value, low, high = (found[key] for key in ("value", "low", "high"))
+    return f"{value:.{digits}f}", NOTHING if low is None else f"[{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def verdict(rows: Sequence[Json], reference: str = "") -> Json | None:
+    """Return the method with the highest interquartile mean, and its lead over the runner-up and over its reference.
+
+    Args:
+        rows: Methods with statistics and runs.
+        reference: Name of the reference of all methods; by default the best method's agent without a world model.
+
+    Returns:
+        None if no method has a score.
+    """
+    scored = [row for row in ranked(rows) if row["iqm"]]
+    if not scored:
+        return None
+    best, *others = scored
+    roles = [("the runner-up", row) for row in others[:1]]
+    roles += [("the reference", row) for row in others[1:] if _is_reference(row, best, reference)]
+    score, ends = interval(best["iqm"], 1)
+    leads = [_lead(best, row, role) for role, row in roles]
+    count = f", best of {best['num_settings']} settings" if best.get("num_settings", 1) > 1 else ""
+    words = {"setting": best.get("setting", "") + count, "caution": _caution(best["num_runs"])}
+    return {"best": best, "score": score, "interval": ends, "leads": leads, **words}
+
+
+def _is_reference(row: Json, best: Json, reference: str) -> bool:
+    if reference:
+        return bool(row["name"] == reference)
+    return row["world_model"] is None and bool(row["agent"] == best["agent"])
+
+
+def _lead(best: Json, other: Json, role: str) -> Json:
+    """Return difference and probability of improvement of the best method over another one."""
+    difference = best["iqm"]["value"] - other["iqm"]["value"]
+    found = estimate(stats.improvement, [scores(best)], [scores(other)])
+    probability, ends = interval(found, 2)
+    certain = found["low"] is not None and found["value"] >= SURE and found["low"] > 0.5
+    return {
+        "over": f"{role}, {other['name']}",
+        "difference": f"{difference:+.1f}",
+        "probability": probability,
+        "interval": ends,
+        "certain": certain,
+    }
+
+
+def _caution(num_runs: int) -> str:
+    """Return the sentence on the width of intervals of few runs; empty for many."""
+    if num_runs < 2:
+        return "One run per method shows no spread between seeds: repeat with --sweep.seeds 5 before you rely on it."
+    known = max(count for count in COVERAGE if count <= num_runs)
+    if known >= 20:
+        return ""
+    return f"Intervals of {num_runs} runs are too narrow: they cover the mean in about {COVERAGE[known]} % of cases."
+
+
+def ranking_figure(groups: Mapping[str, tuple[Sequence[Json], str]], looks: Mapping[str, Look], versus: str) -> Figure:
+    """Plot score and probability of improvement of each method, the best on top.
+
+    Args:
+        groups: Title -> (ranked methods, unit of their scores), one per task.
+        looks: Look of each method.
+        versus: Name of the reference, as printed.
+    """
+    panels = []
+    for title, (rows, unit) in groups.items():
+        names = [row["name"] for row in rows]
+        panels.append(Panel(title, unit, "", _rows(rows, "iqm", looks), ynames=names))
+        chances = _rows(rows, "improvement", looks)
+        even = Line("even chance", [0.5, 0.5], [-0.5, len(rows) - 0.5], reference=True)
+        chance_panel = Panel(title, f"P(better than {versus})", "", [*chances, even], ynames=names, xends=(0.0, 1.0))
+        panels += [chance_panel] if chances else []
+    caption = (
+        "Large markers: interquartile means over runs, with 95 % bootstrap intervals (none for a single run). Small "
+        f"points: runs. P(better): probability that a run scores higher than one of {versus}; a tie counts one half."
+    )
+    return plot_panels("ranking", "Scores and probability of improvement", caption, panels, values=False)
+
+
+def _rows(rows: Sequence[Json], statistic: str, looks: Mapping[str, Look]) -> list[Line]:
+    """Return one marker with its interval per method, over the points of its runs."""
+    lines = []
+    for i, row in enumerate(rows):
+        look, found = looks[row["name"]], row[statistic]
+        if statistic == "iqm" and "runs" in row:
+            runs = scores(row).tolist()
+            lines.append(Line(row["name"], runs, [i] * len(runs), look=look, connected=False, faint=True))
+        if found is not None:
+            ends = None if found["low"] is None else (found["low"], found["high"])
+            lines.append(Line(row["name"], [found["value"]], [i], look=look, interval=ends, connected=False))
+    return lines

@@ -1,0 +1,67 @@
+"""Futures for the picture of a world model: starts by return, masks after the end, dimensions by variance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from dwm_ray.evaluation.examples import NUM_IMAGINED, example_futures
+from dwm_ray.types import Segments, Windows
+
+STD = np.array([1.0, 3.0, 2.0])
+
+
+class Recording:
+    """Five windows of four steps; the last one has the highest return-to-go but stops after two steps."""
+
+    num_windows = 5
+
+    def gather(self, rows: torch.Tensor) -> Windows:
+        obs = torch.arange(5.0)[:, None, None] * 10 + torch.arange(4.0)[None, :, None] + torch.zeros(5, 4, 3)
+        mask = torch.ones(5, 4, dtype=torch.bool)
+        mask[4, 2:] = False
+        return Windows(obs, torch.ones(5, 4, 1), obs[..., 0], mask, mask, ~mask, torch.arange(5.0))[rows]
+
+
+class Model:
+    """Repeats the start, adds noise to rewards, and ends after the first step if the start is positive."""
+
+    max_horizon, follows_policy = 2, False
+
+    def imagine(self, obs: Any, act: Any, *, policy: Any, horizon: int, rtg: Any, generator: Any) -> Segments:
+        assert policy is None
+        ended = (obs[:, :1] > 0).float()
+        rew = torch.randn(len(obs), horizon, generator=generator)
+        discount = torch.cat([1 - ended, 1 - ended], 1)
+        return Segments(obs[:, None].expand(-1, horizon + 1, -1), act[:, None], rew, discount, 0 * rew, rew[:, 0])
+
+
+def examples() -> dict[str, Any]:
+    never = lambda obs: torch.zeros(obs.shape[:-1])  # noqa: E731
+    model: Any = Model()
+    windows: Any = Recording()
+    return example_futures(model, windows, STD, never, torch.Generator().manual_seed(0))
+
+
+def test_dimensions_are_those_with_the_largest_variance() -> None:
+    found = examples()
+    assert found["names"] == ["state 1", "state 2", "reward"]
+    assert found["steps"] == {"state 1": [0, 1, 2], "state 2": [0, 1, 2], "reward": [1, 2]}
+
+
+def test_starts_are_completely_recorded_and_ordered_by_return() -> None:
+    starts = examples()["starts"]
+    assert [start["return"] for start in starts] == ["low", "medium", "high"]
+    assert [start["recorded"]["state 1"][0] for start in starts] == [0.0, 20.0, 30.0]
+    assert starts[1]["recorded"]["reward"] == [20.0, 21.0]
+
+
+def test_imagined_futures_begin_where_the_recorded_one_does_differ_and_stop_where_the_task_ends() -> None:
+    low, _, high = examples()["starts"]
+    assert {values[0] for values in high["imagined"]["state 1"]} == {30.0}
+    assert len({values[0] for values in low["imagined"]["reward"]}) == NUM_IMAGINED
+    assert all(None not in values for values in low["imagined"]["state 1"])
+    assert all(values == [30.0, 30.0, None] for values in high["imagined"]["state 1"])
+    assert all(values[1] is None for values in high["imagined"]["reward"])
