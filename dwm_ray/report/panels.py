@@ -30,10 +30,8 @@ class Figure:
     """Label and sample of each line."""
     values: list[Table]
     """One table per panel, for readers who do not see or hover."""
-
-    @property
-    def columns(self) -> int:
-        return _columns(len(self.panels))
+    columns: int
+    """Panels per row on a wide page."""
 
 
 class Looks:
@@ -79,7 +77,8 @@ def plot_panels(
     lines = [line for panel in panels for line in panel.lines]
     looks = looks_of(lines)
     shared = yscale_of(panels) if same_scale and panels else None
-    width = NARROW if _columns(len(panels)) == MAX_COLUMNS else WIDTH
+    columns = _columns(panels)
+    width = NARROW if columns == MAX_COLUMNS else WIDTH
     images = [
         panel_svg(panel, looks, shared or yscale_of([panel]), _alternative(title, panel), width) for panel in panels
     ]
@@ -87,11 +86,13 @@ def plot_panels(
     shown = {line.label: line for line in lines if line.label not in named}
     legend = [(label, swatch(looks[label], line)) for label, line in shown.items()]
     tables = [_values(panel) for panel in panels] if values else []
-    return Figure(name, title, caption, images, legend, tables)
+    return Figure(name, title, caption, images, legend, tables, columns)
 
 
-def _columns(num_panels: int) -> int:
-    return num_panels if num_panels < MAX_COLUMNS else 2 if num_panels == 4 else MAX_COLUMNS
+def _columns(panels: Sequence[Panel]) -> int:
+    if len(panels) < MAX_COLUMNS:
+        return len(panels)
+    return 2 if len(panels) == 4 or any(panel.ynames for panel in panels) else MAX_COLUMNS
 
 
 def _alternative(title: str, panel: Panel) -> str:

@@ -6,6 +6,7 @@ checkpoint.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -28,7 +29,7 @@ CURVES = (
     "episodes."
 )
 SURE = 0.95
-"""Probability of improvement from which two methods count as separated, if the interval excludes 0.5 as well."""
+"""Probability of improvement from which two methods are separated, if the interval excludes 0.5 as well."""
 
 
 def scores(method: Json) -> np.ndarray:
@@ -178,7 +179,8 @@ def verdict(rows: Sequence[Json], reference: str = "") -> Json | None:
     score, ends = interval(best["iqm"], 1)
     leads = [_lead(best, row, role) for role, row in roles]
     count = f", best of {best['num_settings']} settings" if best.get("num_settings", 1) > 1 else ""
-    words = {"setting": best.get("setting", "") + count, "caution": _caution(best["num_runs"])}
+    statistic = "mean" if best["num_runs"] < 4 else "interquartile mean"
+    words = {"statistic": statistic, "setting": best.get("setting", "") + count, "caution": _caution(best["num_runs"])}
     return {"best": best, "score": score, "interval": ends, "leads": leads, **words}
 
 
@@ -189,17 +191,22 @@ def _is_reference(row: Json, best: Json, reference: str) -> bool:
 
 
 def _lead(best: Json, other: Json, role: str) -> Json:
-    """Return difference and probability of improvement of the best method over another one."""
+    """Return difference and probability of improvement of the best method over another one, and what is in doubt.
+
+    Runs are too few if equal methods would be ordered completely with a probability above 1 - `SURE`.
+    """
     difference = best["iqm"]["value"] - other["iqm"]["value"]
     found = estimate(stats.improvement, [scores(best)], [scores(other)])
     probability, ends = interval(found, 2)
-    certain = found["low"] is not None and found["value"] >= SURE and found["low"] > 0.5
+    enough = 1 / math.comb(best["num_runs"] + other["num_runs"], best["num_runs"]) <= 1 - SURE + 1e-9
+    separated = found["low"] is not None and found["value"] >= SURE and found["low"] > 0.5
+    doubt = "" if separated and enough else "not clearly separated" if enough else "too few runs to be sure"
     return {
         "over": f"{role}, {other['name']}",
         "difference": f"{difference:+.1f}",
         "probability": probability,
         "interval": ends,
-        "certain": certain,
+        "doubt": doubt,
     }
 
 

@@ -13,6 +13,7 @@ from dwm_ray.report.panels import Looks
 from dwm_ray.report.ranking import method_rows, ranked, score_table, verdict
 from dwm_ray.report.run_figures import run_figures
 from dwm_ray.report.run_tables import (
+    data_facts,
     error_table,
     failures,
     key_facts,
@@ -44,6 +45,7 @@ def render(results: dict[str, Any], frames: dict[str, Any] | None = None) -> str
     return render_page(
         "run.html.j2",
         results=results,
+        data=data_facts(results["data"]),
         frames=frames,
         verdict=verdict(rows),
         facts=key_facts(results),

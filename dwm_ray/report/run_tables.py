@@ -6,8 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from dwm_ray.data.summary import findings_lines
 from dwm_ray.experiment.names import world_model_label
 from dwm_ray.report.table import NOTHING, Table, format_count, format_score, format_seconds
+from dwm_ray.types import REGISTERED
 
 Json = dict[str, Any]
 
@@ -152,6 +154,12 @@ def error_table(results: Json) -> Table | None:
     return Table(title, ["world model", "driven by", *steps], rows) if rows else None
 
 
+def data_facts(data: Json) -> Json:
+    """Return the facts about the data that are not empty, without what `key_facts` shows."""
+    hidden = ("findings", "env_options") if data.get("env_options") == REGISTERED.to_json() else ("findings",)
+    return {name: value for name, value in data.items() if name not in hidden and value != []}
+
+
 def key_facts(results: Json) -> dict[str, str]:
     """Return data, seeds, updates, checkpoint and cost of a run by their printed names."""
     data, trials = results["data"], results["trials"]
@@ -160,6 +168,7 @@ def key_facts(results: Json) -> dict[str, str]:
     source = f"{data['source']}, {format_count(data['transitions'])} transitions of {data['env_id']}" if data else ""
     facts = {
         "data": source,
+        "checks": " ".join(findings_lines(data)).removeprefix("checks: ") if data.get("findings") else "",
         "seeds": str(len({trial["seed"] for trial in trials}) or ""),
         "updates": updates,
         "checkpoint": f"last, scored over {episodes} episodes" if done else "",

@@ -42,9 +42,15 @@ def test_the_verdict_names_the_leads_and_whether_they_are_certain():
     found = verdict(rows, "base")
     assert found["best"]["name"] == "best"
     runner_up, reference = found["leads"]
-    assert (runner_up["over"], runner_up["certain"]) == ("the runner-up, close", False)
-    assert (reference["over"], reference["difference"], reference["certain"]) == ("the reference, base", "+7.4", True)
+    assert (runner_up["over"], runner_up["doubt"]) == ("the runner-up, close", "not clearly separated")
+    assert (reference["over"], reference["difference"], reference["doubt"]) == ("the reference, base", "+7.4", "")
     assert "75 %" in found["caution"]
+
+
+def test_two_runs_each_are_too_few_to_be_sure():
+    rows = with_statistics([[row("base", 1.0, 2.0)], [row("best", 8.0, 9.0)]])
+    [lead] = verdict(rows, "base")["leads"]
+    assert (lead["probability"], lead["doubt"]) == ("1.00", "too few runs to be sure")
 
 
 def test_a_reference_that_is_the_runner_up_is_named_once():

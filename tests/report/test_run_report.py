@@ -91,6 +91,13 @@ def test_key_facts_name_data_seeds_updates_and_checkpoint(results):
     assert (facts["seeds"], facts["updates"]) == ("2", "20\u202f000")
     assert facts["checkpoint"] == "last, scored over 10 episodes"
     assert facts["trials"] == "9 of 10 finished"
+    assert "checks" not in facts
+
+
+def test_repairs_of_the_data_are_on_the_page(results):
+    results["data"]["findings"] = [{"rows": 7, "text": "unmarked episode ends: cut there, as by a time limit"}]
+    assert key_facts(results)["checks"] == "7 unmarked episode ends: cut there, as by a time limit"
+    assert "7 unmarked episode ends" in render(results)
 
 
 def test_page_names_the_models_that_are_not_calibrated_and_by_how_much(run):
