@@ -1,55 +1,83 @@
-"""Export a trained policy for programs without dwm_ray.
+"""Export a trained policy, or generated data, for programs without dwm_ray.
 
-RUN is the folder of a run, its address in a storage, or the folder of one trial. The policy of the best trial, or of
---trial, is written as ONNX and as torch.export, with the observations' normaliser inside and a JSON card. The program
+RUN is the folder of a run, its address in a storage, or the folder of one trial. Without --trial, the best trial is
+exported.
+
+Policies are written as ONNX and as torch.export, with the observations' normaliser inside and a JSON card. The program
 compares the actions of both files with those of torch.
 
-Example:
-  python pipelines/export.py runs/halfcheetah-medium-replay-20261128-120000
+With --data, the trial's world model generates its segments again. The segments that the trial's filter selects are
+written as HDF5 in D4RL's layout or as a Minari data set.
+
+Examples:
+  python pipelines/export.py runs/RUN
+  python pipelines/export.py runs/RUN --data hdf5 --out imagined.hdf5 --set synthesis.num_segments=20000
+  python pipelines/export.py runs/RUN --data minari --out mine/cheetah/imagined-v0 --set filter=hardmax
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
 
 from dwm_ray.cli.command_line import main_guard
+from dwm_ray.data.export import check_new_minari, write_hdf5, write_minari
+from dwm_ray.data.summary import data_summary, summary_text
+from dwm_ray.experiment.search_space import parse_value
 from dwm_ray.export.policy import export_policy
+from dwm_ray.export.segments import generate_data
 from dwm_ray.export.trials import ChosenTrial, choose_trial
+from dwm_ray.tasks.table import task_for
+
+console = Console(highlight=False, soft_wrap=True)
 
 
 def export(
     folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
     trial: Annotated[str | None, tyro.conf.arg(metavar="ID")] = None,
+    data: Literal["hdf5", "minari"] | None = None,
     out: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None,
+    changes: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE ...")] = (),
 ) -> int:
     """Export from RUN.
 
     Args:
         folder: Folder of a run, its address in a storage, or the folder of one trial.
         trial: Trial to export; by default the finished one with the best score.
-        out: Folder of the policy's files; by default export/TRIAL in the run's folder.
+        data: Write generated data in this format instead of the policy.
+        out: Folder of the policy's files (by default export/TRIAL in the run's folder), new HDF5 file, or id of a new
+            Minari data set (NAMESPACE/NAME-vN).
+        changes: With --data, options of the trial to change, by dotted path, such as filter=hardmax,
+            synthesis.horizon=3 or synthesis.num_segments=20000. Options that change the world model's weights cannot
+            be changed.
     """
-    chosen = choose_trial(folder, trial)
-    _write_policy(chosen, chosen.run.root / "export" / chosen.row["id"] if out is None else Path(out))
+    if data is None:
+        if changes:
+            raise ValueError(f"--set {' '.join(changes)}: changes generated data; expected --data")
+        _write_policy(choose_trial(folder, trial), out)
+        return 0
+    _check_target(data, out)
+    _write_data(choose_trial(folder, trial), data, str(out), dict(_change(text) for text in changes))
     return 0
 
 
-def _write_policy(trial: ChosenTrial, folder: Path) -> None:
+def _write_policy(trial: ChosenTrial, out: str | None) -> None:
+    folder = trial.run.root / "export" / trial.row["id"] if out is None else Path(out)
     card = export_policy(trial, folder)
-    trial.run.push(*([folder] if folder.is_relative_to(trial.run.root) else []))
+    if folder.is_relative_to(trial.run.root):
+        trial.run.push(folder)
     check = card["check"]
     found = ", ".join(f"{name} {value:.1e}" for name, value in check["largest_difference"].items())
-    lines = (
-        f"{card['method']}, trial {card['trial']}, seed {card['seed']}, {card['updates']} updates: {_score(card)}",
-        f"largest difference of actions from torch over {check['rows']} observations: {found}",
-        *(str(folder / name) for name in (*card["files"].values(), "policy.json")),
+    console.print(
+        f"{card['method']}, trial {card['trial']}, seed {card['seed']}, {card['updates']} updates: {_score(card)}"
     )
-    Console().print("\n".join(lines), highlight=False, soft_wrap=True)
+    console.print(f"largest difference of actions from torch over {check['rows']} observations: {found}")
+    for name in (*card["files"].values(), "policy.json"):
+        console.print(folder / name)
 
 
 def _score(card: dict[str, Any]) -> str:
@@ -57,6 +85,38 @@ def _score(card: dict[str, Any]) -> str:
     if score["mean"] is None:
         return "not evaluated"
     return f"{score['mean']:.2f} ± {score['std']:.2f} ({score['unit']}, {score['episodes']} episodes, {score['data']})"
+
+
+def _check_target(data: str, out: str | None) -> None:
+    """Raise ValueError for a target that would otherwise fail after the data were generated."""
+    if out is None:
+        raise ValueError(f"--out: is missing; expected {'NAME.hdf5' if data == 'hdf5' else 'NAMESPACE/NAME-v0'}")
+    if data == "minari":
+        check_new_minari(out)
+    elif Path(out).suffix != ".hdf5" or Path(out).exists():
+        raise ValueError(f"--out {out}: expected a new file NAME.hdf5")
+
+
+def _change(text: str) -> tuple[str, Any]:
+    """Return ('synthesis.horizon', 3) for 'synthesis.horizon=3'."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise ValueError(f"--set {text}: is no option; expected NAME=VALUE, such as synthesis.horizon=3")
+    return name, parse_value(value)
+
+
+def _write_data(trial: ChosenTrial, data: str, out: str, changes: dict[str, Any]) -> None:
+    made = generate_data(trial, changes)
+    if data == "minari":
+        write_minari(made.episodes, out, ", ".join(f"{key}: {value}" for key, value in made.facts.items()))
+    else:
+        write_hdf5(made.episodes, Path(out), made.facts)
+    task = task_for(made.episodes.card.name, made.episodes.card.env_id, float(made.episodes.returns().max()))
+    console.print(summary_text(data_summary(made.episodes, task)))
+    for what, count in made.repairs.items():
+        if count:
+            console.print(f"{count} {what}")
+    console.print(out)
 
 
 @main_guard

@@ -41,6 +41,10 @@ class Selection:
 
     def apply_to_block(self, spec: StreamSpec, index: int, block: Tensor, shape: SegmentShape) -> Tensor:
         """Select from block `index` (rows [n, width] of `shape`); equal calls return equal rows in every process."""
-        seed = int(fingerprint([spec.fingerprint, index, "admission"]), 16) % 2**63
-        segments = self.apply(shape.split(block), torch.Generator(block.device).manual_seed(seed))
+        segments = self.apply(shape.split(block), self.generator(spec, index, block.device))
         return self.shape(shape).fuse(segments.with_first_action())
+
+    def generator(self, spec: StreamSpec, index: int, device: torch.device) -> torch.Generator:
+        """Return a generator seeded for the selection from block `index`."""
+        seed = int(fingerprint([spec.fingerprint, index, "admission"]), 16) % 2**63
+        return torch.Generator(device).manual_seed(seed)

@@ -1,0 +1,181 @@
+"""Generate the segments of a trial's world model again, as episodes for other programs.
+
+Segments with every action become episodes of up to H steps: terminated where the task ends, otherwise truncated. Of
+segments with the first action only, the first step (s, a, r, s') becomes an episode of one step. Filter, horizon and
+return-to-go are those of the trial, unless they are changed. All next states are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from dwm_ray import __version__
+from dwm_ray.agents.base import Agent
+from dwm_ray.blocks.stream import StreamSpec, continued, start_rows
+from dwm_ray.config import RunConfig
+from dwm_ray.data.checks import with_fingerprint
+from dwm_ray.data.task_data import TaskData, load_task_data
+from dwm_ray.devices import default_device
+from dwm_ray.export.trials import ChosenTrial
+from dwm_ray.replay.selection import Selection
+from dwm_ray.replay.sharing import stream_of
+from dwm_ray.replay.sources import selection, source_kind, start_targets
+from dwm_ray.training.fit import is_trained, trained_model
+from dwm_ray.training.policy_store import load_agent
+from dwm_ray.types import DataCard, Episodes, Segments
+from dwm_ray.world_models.base import WorldModel
+from dwm_ray.world_models.parts.build import model_fingerprint
+
+
+@dataclass(frozen=True)
+class GeneratedData:
+    """Generated episodes with their origin."""
+
+    episodes: Episodes
+    task_data: TaskData
+    """Data that the world model was trained on."""
+    facts: dict[str, str | int | float]
+    """Origin of the episodes."""
+    repairs: dict[str, int]
+    """Number of segments dropped and of actions clipped, by what was wrong with them."""
+
+
+def generate_data(trial: ChosenTrial, changes: dict[str, Any]) -> GeneratedData:
+    """Generate a trial's stream of segments, with some options changed, and return the selected ones as episodes.
+
+    The first steps of segments are generated too, whatever `world_model.first_step` of the trial is.
+
+    Raises:
+        ValueError: The trial has no trained world model, or the options need another one.
+    """
+    config = _config(trial, changes)
+    task_data = load_task_data(config, trial.results["data"].get("fingerprint"))
+    generator = _Generator.of(config, task_data, trial)
+    segments, num_dropped = _finite(Segments.cat(list(generator.selected_blocks())))
+    episodes, num_clipped = as_episodes(segments, _card(config, task_data), task_data)
+    repairs = {"segments with infinite or undefined numbers, dropped": num_dropped, "actions, clipped": num_clipped}
+    return GeneratedData(episodes, task_data, _facts(config, task_data, trial), repairs)
+
+
+def _config(trial: ChosenTrial, changes: dict[str, Any]) -> RunConfig:
+    config = RunConfig.stored(trial.row["config"], trial.run.trial(trial.row["id"]) / "config.json")
+    if source_kind(config) in ("real", "recorded"):
+        raise ValueError(
+            f"{trial.run.address}: trial {trial.row['id']} ({trial.row['method']}) learns from recorded steps; "
+            "expected --trial ID of one that learns from a trained world model"
+        )
+    imagined = {"world_model.first_step": "imagined"} if hasattr(config.world_model, "first_step") else {}
+    return config.with_values({**imagined, **changes})
+
+
+@dataclass(frozen=True)
+class _Generator:
+    """Generator of a trial's stream; a world model that follows a policy follows the trial's."""
+
+    config: RunConfig
+    spec: StreamSpec
+    model: WorldModel
+    agent: Agent
+    task_data: TaskData
+    device: torch.device
+
+    @staticmethod
+    def of(config: RunConfig, task_data: TaskData, trial: ChosenTrial) -> _Generator:
+        """Load the trial's world model and policy; raise ValueError if the options need another world model."""
+        device = default_device()
+        folder = trial.run.fetched(trial.run.world_model(model_fingerprint(config, task_data.identity)))
+        if not is_trained(folder):
+            raise ValueError(
+                f"{trial.run.address}: holds no world model with these options; expected changes of options that do "
+                "not change its weights"
+            )
+        agent, _ = load_agent(trial.checkpoint, device)
+        model = trained_model(config, folder, device)
+        return _Generator(config, stream_of(config, task_data), model, agent, task_data, device)
+
+    def selected_blocks(self) -> Iterator[Segments]:
+        """Generate the blocks in order and yield the segments on the CPU that the filter selects."""
+        for index in range(self.spec.num_blocks):
+            rule, segments = selection(self.config), self._block(index)
+            noise = rule.generator(self.spec, index, self.device)
+            yield select_segments(rule, segments, noise).to("cpu")
+
+    def _block(self, index: int) -> Segments:
+        """Generate a block as the learner's sampler does, but with the last policy if the model follows one."""
+        spec, noise = self.spec, self.spec.generator(index, self.device)
+        pairs = self.task_data.start_pairs(spec.discount, self.device)
+        rows = start_rows(spec, index, len(pairs)).to(self.device)
+        starts, rtg = pairs[rows], start_targets(self.config, self.task_data, self.device)
+        if source_kind(self.config) == "on-policy":
+            starts = replace(starts, act=self.agent.explore(starts.obs[:, 0], noise).unsqueeze(1))
+        return continued(
+            self.model,
+            starts,
+            self.task_data.task.termination,
+            spec.discount,
+            policy=(lambda obs, step: self.agent.explore(obs, noise)) if self.model.follows_policy else None,
+            horizon=self.config.synthesis.horizon if self.model.follows_policy else self.model.max_horizon,
+            rtg=rtg[rows] if isinstance(rtg, torch.Tensor) else rtg,
+            generator=noise,
+        )
+
+
+def select_segments(rule: Selection, segments: Segments, generator: torch.Generator) -> Segments:
+    """Return the selected segments, cut to the horizon, with every action, or single steps.
+
+    The result holds single steps if the filter selects steps, or if the segments hold the first action only.
+    """
+    every_action = segments.act.shape[1] == segments.horizon
+    by_step = every_action and rule.filter.per_transition
+    chosen = replace(rule, transitions=by_step).apply(segments, generator)
+    return chosen if every_action else chosen.prefix(1)
+
+
+def as_episodes(segments: Segments, card: DataCard, task_data: TaskData) -> tuple[Episodes, int]:
+    """Return one episode per segment with every action, and how many actions were clipped to the bounds."""
+    goes_on = (segments.discount[:, :-1] != 0).long()
+    ends = (1 + goes_on.cumprod(1).sum(1)).cumsum(0) - 1  # last rows of the segments' steps up to the terminal one
+    steps, spaces = segments.transitions(), task_data.episodes.spaces
+    obs, next_obs, act = steps.obs[:, 0].numpy(), steps.obs[:, 1].numpy(), steps.act[:, 0].numpy()
+    bounded = np.clip(act, np.array(spaces.act_low, np.float32), np.array(spaces.act_high, np.float32))
+    terminated = (steps.discount[:, 0] == 0).numpy()
+    truncated = np.zeros_like(terminated)
+    truncated[ends.numpy()] = True
+    known = np.ones_like(terminated)
+    rew = steps.rew[:, 0].numpy()
+    episodes = Episodes(obs, bounded, rew, next_obs, terminated, truncated & ~terminated, known, card, spaces)
+    return with_fingerprint(episodes), int((bounded != act).any(1).sum())
+
+
+def _finite(segments: Segments) -> tuple[Segments, int]:
+    """Return the segments whose numbers are all finite, and the number of the others."""
+    parts = (segments.obs, segments.act, segments.rew)
+    finite = torch.stack([part.flatten(1).isfinite().all(1) for part in parts]).all(0)
+    return segments[finite], int((~finite).sum())
+
+
+def _card(config: RunConfig, task_data: TaskData) -> DataCard:
+    assert config.world_model is not None
+    name = config.world_model.plugin_name()
+    return DataCard(f"{config.task}-{name}", f"generated by {name}", "", task_data.task.env_id, "")
+
+
+def _facts(config: RunConfig, task_data: TaskData, trial: ChosenTrial) -> dict[str, str | int | float]:
+    assert config.world_model is not None
+    return {
+        "generator": f"dwm_ray {__version__}, world model {config.world_model.plugin_name()}",
+        "world_model": model_fingerprint(config, task_data.identity),
+        "data": f"{task_data.episodes.card.name} ({task_data.episodes.card.source})",
+        "data_fingerprint": task_data.episodes.card.fingerprint,
+        "filter": config.filter.plugin_name(),
+        "horizon": config.synthesis.horizon,
+        "target_rtg": config.synthesis.target_rtg,
+        "seed": config.synthesis.seed,
+        "run": trial.run.name,
+        "trial": trial.row["id"],
+    }
