@@ -60,7 +60,6 @@ class Finding:
     """Description that follows the number of rows, such as 'unmarked episode ends: cut there, as by a time limit'."""
 
     def __str__(self) -> str:
-        """Return number and description."""
         return f"{self.rows:,} {self.text}"
 
 
@@ -83,6 +82,8 @@ class DataCard:
     """Decisions about the environment that the user should know."""
     findings: tuple[Finding, ...] = ()
     """Contradictions in the file; the arrays are repaired."""
+    is_ordered: bool = True
+    """Whether rows follow each other in time; otherwise every row is an episode of its own."""
 
 
 @dataclass(frozen=True)

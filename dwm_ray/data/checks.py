@@ -1,7 +1,8 @@
 """Check raw arrays and convert them to Episodes; every error names the file and the key.
 
 Arrays have D4RL's names in every file format: observations [N, O], actions [N, A], rewards [N], terminals [N],
-timeouts [N] and optionally next_observations [N, O] with known_next [N].
+timeouts [N] and optionally next_observations [N, O] with known_next [N]. With next_observations, timeouts are optional:
+the ends of episodes show where the next row is another state.
 """
 
 from __future__ import annotations
@@ -11,35 +12,47 @@ from dataclasses import replace
 
 import numpy as np
 
+from dwm_ray.data.consistency import Rows, make_consistent
 from dwm_ray.data.environment import known_spaces, with_step_cap
-from dwm_ray.tasks.environments import time_limit
+from dwm_ray.tasks.environments import observation_bounds, time_limit
+from dwm_ray.tasks.table import environment_info, unknown
 from dwm_ray.types import DataCard, Episodes, Spaces
 
 Arrays = dict[str, np.ndarray]
 
 REQUIRED = ("observations", "actions", "rewards", "terminals", "timeouts")
 OPTIONAL = ("next_observations", "known_next")
+VECTORS = ("observations", "actions", "next_observations")
 ACTION_TOLERANCE = 1e-4
 ARRAYS = ("obs", "act", "rew", "next_obs", "terminated", "truncated", "known_next")
 """The array fields of `Episodes`."""
 
 
-def episodes_from(arrays: Arrays, card: DataCard, spaces: Spaces | None = None) -> Episodes:
-    """Return checked float32 episodes and fill in the card's fingerprint.
+def episodes_from(arrays: Arrays, card: DataCard, spaces: Spaces | None = None, limit: int | None = None) -> Episodes:
+    """Return checked float32 episodes and fill in the card's fingerprint and findings.
 
-    `spaces` default to those of the environment `card.env_id`. The last row always ends an episode.
-    Raises ValueError naming `card.path` and the key at fault.
+    `spaces` and the time `limit` default to those of the environment of the card. The last row always ends an episode.
+    Raises ValueError naming `card.path` and the key at fault, also if most rows contradict each other
+    (`consistency.make_consistent`).
     """
-    where = card.path
+    where, options = card.path, card.env_options
+    arrays = _without_unit_axes(arrays)
     _check_keys(arrays, where)
-    spaces = spaces or known_spaces(where, card.env_id, card.env_options)
+    spaces = spaces or known_spaces(where, card.env_id, options)
     obs = _numbers(arrays, "observations", where, spaces.obs_size)
-    terminated, truncated = _episode_ends(arrays, card, len(obs))
-    next_obs, known_next = _next_observations(arrays, where, obs, terminated | truncated)
     act, rew = _actions(arrays, where, spaces), _numbers(arrays, "rewards", where)
-    episodes = Episodes(obs, act, rew, next_obs, terminated, truncated, known_next, card, spaces)
-    longest = int(np.diff(episodes.offsets).max())
-    return with_fingerprint(replace(episodes, card=with_step_cap(card, longest)))
+    terminated = _flags(arrays, "terminals", where)
+    truncated = _flags(arrays, "timeouts", where) if "timeouts" in arrays else np.zeros_like(terminated)
+    rows = Rows(obs, *_next_observations(arrays, where, obs), terminated, truncated)
+    info = environment_info(card.env_id, options)
+    limit = limit or time_limit(card.env_id, options)
+    make_consistent(rows, where, card.env_id, limit, info.termination if info else unknown)
+    rows.found(_outside(obs, card), "observations are outside of the environment's observation space: kept")
+    card = replace(card, findings=tuple(rows.findings), is_ordered=rows.is_ordered)
+    card = with_step_cap(card, int(np.diff(rows.offsets).max()))
+    return with_fingerprint(
+        Episodes(obs, act, rew, rows.next_obs, rows.terminated, rows.truncated, rows.known, card, spaces)
+    )
 
 
 def with_fingerprint(episodes: Episodes) -> Episodes:
@@ -52,10 +65,18 @@ def with_fingerprint(episodes: Episodes) -> Episodes:
     return replace(episodes, card=replace(episodes.card, fingerprint=digest.hexdigest()[:16]))
 
 
+def _without_unit_axes(arrays: Arrays) -> Arrays:
+    """Return rewards and flags of shape [N, 1] as [N], and vectors of one entry of shape [N] as [N, 1]."""
+    scalars = {key: array[:, 0] for key, array in arrays.items() if key not in VECTORS and np.shape(array)[1:] == (1,)}
+    vectors = {key: array[:, None] for key, array in arrays.items() if key in VECTORS and np.ndim(array) == 1}
+    return {**arrays, **scalars, **vectors}
+
+
 def _check_keys(arrays: Arrays, where: str) -> None:
-    missing = [key for key in REQUIRED if key not in arrays]
+    needed = [key for key in REQUIRED if key != "timeouts" or "next_observations" not in arrays]
+    missing = [key for key in needed if key not in arrays]
     if missing:
-        raise ValueError(f"{where}: no key {', '.join(map(repr, missing))}; expected {', '.join(REQUIRED)}")
+        raise ValueError(f"{where}: no key {', '.join(map(repr, missing))}; expected {', '.join(needed)}")
     rows = {key: len(np.atleast_1d(array)) for key, array in arrays.items()}
     expected = rows["observations"]
     if expected == 0:
@@ -67,21 +88,31 @@ def _check_keys(arrays: Arrays, where: str) -> None:
 
 def _numbers(arrays: Arrays, key: str, where: str, width: int | None = None) -> np.ndarray:
     """Return finite contiguous float32 of shape [N] or [N, width]."""
-    array = np.asarray(arrays[key])
-    expected = (len(array),) if width is None else (len(array), width)
-    if array.shape != expected:
-        raise ValueError(f"{where}: {key!r} has shape {array.shape}; expected {expected} for this environment")
-    if array.dtype.kind not in "fiu":
-        raise ValueError(f"{where}: {key!r} holds {array.dtype}; expected numbers")
-    with np.errstate(over="ignore"):  # values that overflow float32 are reported as infinite below
-        array = np.ascontiguousarray(array, dtype=np.float32)
-    bad = ~np.isfinite(array).reshape(len(array), -1).all(1)
+    array = _floats(arrays, key, where, width)
+    bad = ~_is_finite(array)
     if bad.any():
         raise ValueError(
             f"{where}: {key!r} has NaN or infinite values in {bad.sum()} rows, first in row {bad.argmax()}; "
             "expected finite numbers"
         )
     return array
+
+
+def _floats(arrays: Arrays, key: str, where: str, width: int | None = None) -> np.ndarray:
+    """Return contiguous float32 of shape [N] or [N, width]; values that overflow become infinite."""
+    array = np.asarray(arrays[key])
+    expected = (len(array),) if width is None else (len(array), width)
+    if array.shape != expected:
+        raise ValueError(f"{where}: {key!r} has shape {array.shape}; expected {expected} for this environment")
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{where}: {key!r} holds {array.dtype}; expected numbers")
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _is_finite(array: np.ndarray) -> np.ndarray:
+    """Return the mask [N] of the rows without NaN or infinity."""
+    return np.isfinite(array).reshape(len(array), -1).all(1)
 
 
 def _actions(arrays: Arrays, where: str, spaces: Spaces) -> np.ndarray:
@@ -97,6 +128,13 @@ def _actions(arrays: Arrays, where: str, spaces: Spaces) -> np.ndarray:
     return np.clip(act, low, high)
 
 
+def _outside(obs: np.ndarray, card: DataCard) -> np.ndarray:
+    """Return the mask [N] of the observations that exceed the bounds of the environment by more than rounding."""
+    low, high = observation_bounds(card.env_id, card.env_options)
+    margin = ACTION_TOLERANCE * np.where(np.isfinite(high - low), high - low, 1.0)
+    return ((obs < low - margin) | (obs > high + margin)).any(1)
+
+
 def _flags(arrays: Arrays, key: str, where: str) -> np.ndarray:
     array = np.asarray(arrays[key])
     if array.ndim != 1 or not ((array == 0) | (array == 1)).all():
@@ -104,26 +142,12 @@ def _flags(arrays: Arrays, key: str, where: str) -> np.ndarray:
     return array.astype(bool)
 
 
-def _episode_ends(arrays: Arrays, card: DataCard, num_rows: int) -> tuple[np.ndarray, np.ndarray]:
-    terminated = _flags(arrays, "terminals", card.path)
-    truncated = _flags(arrays, "timeouts", card.path)
-    limit = None if (terminated | truncated).any() else time_limit(card.env_id, card.env_options)
-    if limit is not None and num_rows > limit:
-        raise ValueError(
-            f"{card.path}: 'terminals' and 'timeouts' mark no episode end in {num_rows} rows; expected one at least "
-            f"every {limit} steps, the time limit of {card.env_id}"
-        )
-    truncated[-1] |= not terminated[-1]
-    return terminated, truncated
-
-
-def _next_observations(arrays: Arrays, where: str, obs: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (next_obs, known_next).
-
-    Without the key, next observations are shifted inside episodes; at ends the state is repeated and marked unknown.
-    """
-    if "next_observations" in arrays:
-        known = _flags(arrays, "known_next", where) if "known_next" in arrays else np.ones(len(obs), dtype=bool)
-        return _numbers(arrays, "next_observations", where, obs.shape[1]), known
-    shifted = np.concatenate([obs[1:], obs[-1:]])
-    return np.where(ends[:, None], obs, shifted), ~ends
+def _next_observations(arrays: Arrays, where: str, obs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (next_obs, known_next); unknown ones, which may be NaN or absent, repeat the state."""
+    if "next_observations" not in arrays:
+        return obs, np.zeros(len(obs), dtype=bool)
+    next_obs = _floats(arrays, "next_observations", where, obs.shape[1])
+    known = _is_finite(next_obs)
+    if "known_next" in arrays:
+        known &= _flags(arrays, "known_next", where)
+    return (next_obs if known.all() else np.where(known[:, None], next_obs, obs)), known

@@ -18,6 +18,7 @@ import numpy as np
 from dwm_ray.data import download as downloads
 from dwm_ray.data.checks import OPTIONAL, REQUIRED, Arrays, episodes_from
 from dwm_ray.data.environment import NamedEnvironment, environment_id, with_environment
+from dwm_ray.errors import one_line
 from dwm_ray.tasks.environments import bare_id, spaces_of
 from dwm_ray.tasks.table import LOCOMOTION, QUALITIES, check_name
 from dwm_ray.types import DataCard, Episodes
@@ -29,7 +30,7 @@ ANT_WITH_CONTACTS, ANT_WITHOUT = 111, 27
 
 def read(path: Path, name: str, source: str, env_id: str | None, env_kwargs: str | None = None) -> Episodes:
     """Return the episodes of an HDF5 file; `env_id` is needed if neither the file nor its name implies one."""
-    arrays, named = _contents(path)
+    arrays, named = _contents(path, env_id is None)
     card = card_of(DataCard(name, source, str(path), env_id or "", ""), named, env_kwargs)
     _drop_unused_contacts(arrays, card)
     return episodes_from(arrays, card)
@@ -68,31 +69,43 @@ def download(task: str, on_progress: downloads.OnProgress, url: str = URL) -> Pa
     return downloads.fetch(f"{url}/{file_name(task)}", folder() / file_name(task), on_progress)
 
 
-def _contents(path: Path) -> tuple[Arrays, str | None]:
-    if not path.is_file():
+def _contents(path: Path, needs_name: bool) -> tuple[Arrays, str | None]:
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; expected an HDF5 file, or a folder of Parquet files")
+    if not path.exists():
         raise ValueError(f"{path}: no such file")
     try:
         with h5py.File(path, "r") as file:
             found = [key for key in (*REQUIRED, *OPTIONAL) if isinstance(file.get(key), h5py.Dataset)]
             _check_own(path, file, found)
-            return {key: file[key][()] for key in found}, _text(path, file.attrs.get("env_id"))
+            return {key: file[key][()] for key in found}, _text(path, file.attrs.get("env_id"), needs_name)
     except (OSError, RuntimeError, KeyError) as error:
-        raise ValueError(f"{path}: cannot be read as HDF5 ({error}); expected a complete file") from error
+        raise ValueError(f"{path}: cannot be read as HDF5 ({one_line(error)}); expected {_remedy(error)}") from error
 
 
-def _text(path: Path, value: Any) -> str | None:
+def _remedy(error: Exception) -> str:
+    if isinstance(error, PermissionError):
+        return "a file that you may read"
+    if "unable to lock" in str(error):
+        return (
+            "no program that has the file open for writing; if there is none, the file system cannot lock files, and "
+            "HDF5_USE_FILE_LOCKING=FALSE reads it"
+        )
+    return "a complete file"
+
+
+def _text(path: Path, value: Any, is_needed: bool) -> str | None:
     """Return the text of an attribute that writers store as text, bytes or an array of one; None if it is empty."""
     values = [] if value is None or isinstance(value, h5py.Empty) else np.ravel(value).tolist()
-    if not values:
-        return None
-    text = values[0]
     try:
-        text = text.decode() if isinstance(text, bytes) else text
+        texts = [text.decode() if isinstance(text, bytes) else text for text in values]
     except UnicodeDecodeError:
-        text = None
-    if len(values) > 1 or not isinstance(text, str):
-        raise ValueError(f"{path}: attribute 'env_id' is {value!r}; expected the id of one environment as text")
-    return text.strip() or None
+        texts = [None]
+    if texts and (len(texts) > 1 or not isinstance(texts[0], str)):
+        if is_needed:
+            raise ValueError(f"{path}: attribute 'env_id' is {value!r}; expected the id of one environment as text")
+        return None
+    return texts[0].strip() or None if texts else None
 
 
 def _check_own(path: Path, file: h5py.File, keys: list[str]) -> None:

@@ -35,7 +35,7 @@ def load_dataset(
 
     Args:
         name: A task ('hopper-medium'), a Minari dataset ('minari:mujoco/hopper/medium-v0'), or the path of an HDF5 file
-            in D4RL's layout or of a Parquet file with the same names.
+            in D4RL's layout, of a Parquet file or a folder of them with the same names, or of a Minari set's folder.
         env_id: Gymnasium id of the environment; needed if a file or a Minari dataset does not name it. It overrides the
             environment that the data name.
         download: Download D4RL's file or the Minari dataset if it is not on this machine.
@@ -50,7 +50,7 @@ def load_dataset(
     """
     path = Path(name).expanduser()
     request = _Request(env_id, env_kwargs)
-    if path.suffix.lower() in READERS or path.is_file():
+    if path.suffix.lower() in READERS or path.exists():
         return _from_file(path, path.stem, request)
     return _by_name(name, request, download)
 
@@ -82,10 +82,20 @@ def _by_name(task: str, request: _Request, download: bool) -> Episodes:
 
 
 def _from_file(path: Path, name: str, request: _Request) -> Episodes:
-    reader = READERS.get(path.suffix.lower())
+    """Read a file, a folder of Parquet files or the folder of a Minari set."""
+    folder = next((place for place in (path, path / "data", path.parent) if _is_minari(place)), None)
+    if folder is not None and (path.is_dir() or path.name == minari.MAIN_FILE):
+        return minari.read_folder(folder, name, *request)
+    reader = parquet.read if path.is_dir() else READERS.get(path.suffix.lower())
     if reader is None:
-        raise ValueError(f"--data.file {path}: unknown suffix {path.suffix!r}; expected {', '.join(READERS)}")
+        raise ValueError(
+            f"--data.file {path}: unknown suffix {path.suffix!r}; expected {', '.join(READERS)}, or a folder"
+        )
     return reader(path, name, "file", *request)
+
+
+def _is_minari(folder: Path) -> bool:
+    return (folder / minari.MAIN_FILE).is_file()
 
 
 def _from_table(task: str, request: _Request, download: bool) -> Episodes:

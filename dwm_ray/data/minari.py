@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import minari
@@ -11,9 +12,12 @@ from gymnasium.envs.registration import EnvSpec
 
 from dwm_ray.data.checks import Arrays, episodes_from
 from dwm_ray.data.environment import NamedEnvironment, environment_id, known_spaces, options_of, with_environment
+from dwm_ray.errors import one_line
 from dwm_ray.tasks.environments import as_vector
 from dwm_ray.types import DataCard, Episodes, Spaces
 
+MAIN_FILE = "main_data.hdf5"
+"""File with the episodes of a set."""
 ID = re.compile(r"[\w-]+(/[\w-]+)*-v\d+", re.ASCII)
 """Minari joins an id to its folder without a check, so other text could point outside of it."""
 
@@ -30,6 +34,18 @@ def read(dataset_id: str, download: bool, env_id: str | None = None, env_kwargs:
     return _episodes(where, dataset_id, _open(where, dataset_id, download), env_id, env_kwargs)
 
 
+def read_folder(path: Path, name: str, env_id: str | None = None, env_kwargs: str | None = None) -> Episodes:
+    """Return the episodes of a set whose folder `data` is `path`; see `read`."""
+    try:
+        dataset = minari.MinariDataset(path)
+    except Exception as error:  # version and parse errors of many libraries
+        raise ValueError(
+            f"{path / MAIN_FILE}: cannot be loaded by Minari: {one_line(error)}; expected the file in its set's folder, "
+            "next to metadata.json"
+        ) from error
+    return _episodes(str(path / MAIN_FILE), name, dataset, env_id, env_kwargs)
+
+
 def _episodes(where: str, name: str, dataset: Any, env_id: str | None, env_kwargs: str | None) -> Episodes:
     specs = [spec for spec in (dataset._eval_env_spec, dataset.env_spec) if spec is not None]  # no public property
     env_id = environment_id(where, specs[0].id if specs else None, env_id)
@@ -42,7 +58,7 @@ def _episodes(where: str, name: str, dataset: Any, env_id: str | None, env_kwarg
     if not parts:
         raise ValueError(f"{where}: holds no episodes; expected at least one")
     arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    return episodes_from(arrays, card, spaces)
+    return episodes_from(arrays, card, spaces, specs[-1].max_episode_steps if specs else None)
 
 
 def _named(where: str, env_id: str, specs: list[EnvSpec]) -> NamedEnvironment | None:

@@ -1,7 +1,11 @@
-"""Read Episodes from Parquet: one row per transition, D4RL's names, vectors as lists, null for unknown next states."""
+"""Read Episodes from Parquet: one row per transition, D4RL's names, vectors as lists, null for unknown next states.
+
+The files of a folder are read in the order of their names, in which numbers count as numbers.
+"""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +15,14 @@ import pyarrow.parquet as pq
 
 from dwm_ray.data.checks import REQUIRED, episodes_from
 from dwm_ray.data.d4rl import card_of
+from dwm_ray.errors import one_line
 from dwm_ray.types import DataCard, Episodes
 
 ENV_KEY = b"env_id"
 
 
 def read(path: Path, name: str, source: str, env_id: str | None, env_kwargs: str | None = None) -> Episodes:
-    """Return the episodes of a file; `env_id` is needed if its metadata do not name the environment."""
+    """Return the episodes of a file or folder; `env_id` is needed if its metadata do not name the environment."""
     table = _table(path)
     arrays = {key: _column(table, key, path) for key in (*REQUIRED, "next_observations") if key in table.column_names}
     if "next_observations" in arrays:
@@ -27,12 +32,30 @@ def read(path: Path, name: str, source: str, env_id: str | None, env_kwargs: str
 
 
 def _table(path: Path) -> pa.Table:
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
+    files = sorted(path.rglob("*.parquet"), key=_by_number) if path.is_dir() else [path]
+    if not files or not files[0].is_file():
+        raise ValueError(f"{path}: {'holds no Parquet files' if path.is_dir() else 'no such file'}")
+    tables = [_file_table(file) for file in files]
     try:
-        return pq.read_table(path)
+        return pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise ValueError(
+            f"{path}: its files have different columns ({one_line(error)}); expected equal ones"
+        ) from error
+
+
+def _by_number(path: Path) -> list[tuple[int, str]]:
+    """Return a key that sorts part-10 after part-2."""
+    return [(int(word), "") if word.isdigit() else (-1, word) for word in re.split(r"(\d+)", str(path))]
+
+
+def _file_table(path: Path) -> pa.Table:
+    try:
+        return pq.ParquetFile(path).read()
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path}: cannot be read as Parquet ({error}); expected a complete file") from error
+        raise ValueError(
+            f"{path}: cannot be read as Parquet ({one_line(error)}); expected a complete file that you may read"
+        ) from error
 
 
 def _column(table: pa.Table, key: str, path: Path) -> np.ndarray:

@@ -33,6 +33,25 @@ def split_numbers(episodes: Episodes, holdout_ratio: float, seed: int = 0) -> tu
     return order[num_holdout:], order[:num_holdout]
 
 
+def split_rows(episodes: Episodes, holdout_ratio: float, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the masks [N] of the rows at which training and held-out windows of `length` states start.
+
+    Of a single episode the last rows are held out, and no training window reaches them.
+    """
+    if episodes.num_episodes > 1:
+        train, holdout = split_numbers(episodes, holdout_ratio)
+        return rows_of(episodes, train), rows_of(episodes, holdout)
+    total = episodes.num_transitions
+    first = total - max(1, round(holdout_ratio * total))
+    if first < length:
+        raise ValueError(
+            f"{episodes.card.path}: its only episode of {total} steps is too short to hold out a part of it; expected "
+            f"more than {length} steps before that part, or at least two episodes"
+        )
+    rows = np.arange(total)
+    return rows <= first - length, rows >= first
+
+
 def split_episodes(episodes: Episodes, holdout_ratio: float, seed: int = 0) -> tuple[Episodes, Episodes]:
     """Return the training and the held-out episodes of `split_numbers`."""
     train, holdout = split_numbers(episodes, holdout_ratio, seed)

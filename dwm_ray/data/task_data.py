@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dwm_ray.data.load import load_episodes
-from dwm_ray.data.split import rows_of, split_numbers
+from dwm_ray.data.split import split_rows
 from dwm_ray.data.statistics import data_stats
 from dwm_ray.data.targets import relative_targets, start_labels
 from dwm_ray.data.transitions import real_segments
@@ -29,7 +29,11 @@ class TaskData:
 
     @staticmethod
     def of(config: RunOptions, episodes: Episodes) -> TaskData:
-        """Return the task data of a run whose episodes are loaded already."""
+        """Return the task data of a run whose episodes are loaded already.
+
+        Raises ValueError if the run's world model learns from windows and the rows are in no order.
+        """
+        _check_order(config, episodes)
         stats = data_stats(episodes, config.training.discount)
         return_scale = max(abs(stats.rtg_min), abs(stats.rtg_max))  # tasks without a published scale: labels in -1..1
         card = episodes.card
@@ -61,6 +65,16 @@ class TaskData:
         if isinstance(target, float):
             return target
         return relative_targets(target, self.start_labels(discount, model), device)
+
+
+def _check_order(config: RunOptions, episodes: Episodes) -> None:
+    length = getattr(config.world_model, "sequence_length", 1)
+    if length > 2 and not episodes.card.is_ordered:
+        raise ValueError(
+            f"{episodes.card.path}: the rows are in no order, so there are no windows of {length} states for the world "
+            "model; expected rows in the order of time, or a method that learns from single transitions, such as "
+            "--world-model none or one_step"
+        )
 
 
 @dataclass(frozen=True)
@@ -98,5 +112,5 @@ def window_sets(
 ) -> tuple[WindowSet, WindowSet]:
     """Return the training and the held-out part of `all_windows`, which share one table of states."""
     windows, episodes = all_windows(config, task_data, length, device), task_data.episodes
-    train, holdout = split_numbers(episodes, config.data.holdout_ratio)
-    return windows.starting_at(rows_of(episodes, train)), windows.starting_at(rows_of(episodes, holdout))
+    train, holdout = split_rows(episodes, config.data.holdout_ratio, length)
+    return windows.starting_at(train), windows.starting_at(holdout)

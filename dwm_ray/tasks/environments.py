@@ -90,6 +90,13 @@ def time_limit(env_id: str, options: EnvOptions = REGISTERED) -> int | None:
     return options.max_episode_steps or specification(env_id).max_episode_steps
 
 
+@cache
+def observation_bounds(env_id: str, options: EnvOptions = REGISTERED) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lower and upper bounds [O] of observations, which may be infinite."""
+    with closing(make_environment(env_id, options)) as env:
+        return env.observation_space.low, env.observation_space.high
+
+
 def bare_id(env_id: str) -> str:
     """Return an id without the module that registers it: 'robots:Arm-v0' -> 'Arm-v0'."""
     return env_id.rpartition(":")[2]

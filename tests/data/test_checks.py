@@ -34,7 +34,7 @@ def test_good_arrays_are_kept() -> None:
     ("content", "message"),
     [
         (changed(rewards=np.zeros(11)), "'rewards' has 11 rows"),
-        (changed(rewards=np.zeros((12, 1))), r"'rewards' has shape \(12, 1\)"),
+        (changed(rewards=np.zeros((12, 2))), r"'rewards' has shape \(12, 2\)"),
         (
             changed(observations=np.zeros((12, 4))),
             r"'observations' has shape \(12, 4\); expected \(12, 3\)",

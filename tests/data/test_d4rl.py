@@ -13,6 +13,7 @@ from dwm_ray.types import DataCard
 def ant(contacts: float, width: int = 111) -> dict[str, np.ndarray]:
     content = {key: value for key, value in pendulum().items() if key != "actions"}
     content["observations"] = np.zeros((12, width), dtype=np.float32)
+    content["observations"][:, 0] = 0.5  # a height at which the Ant stands
     content["observations"][:, 27:] = contacts
     return {**content, "actions": np.zeros((12, 8), dtype=np.float32)}
 

@@ -12,7 +12,7 @@ from dwm_ray.data.summary import data_summary, summary_text
 from dwm_ray.options import DataConfig
 from dwm_ray.tasks.table import task_for
 
-HOPPER = {**pendulum(), "observations": np.ones((12, 11)), "actions": np.zeros((12, 3))}
+HOPPER = {**pendulum(), "observations": np.eye(11)[np.zeros(12, int)], "actions": np.zeros((12, 3))}
 
 
 def test_bundled_recording_is_the_last_resort_and_named_as_such() -> None:

@@ -1,0 +1,246 @@
+"""Compare recorded rows with each other, with the time limit and with the task's rule, and repair contradictions.
+
+Files disagree with themselves in a few ways: ends of episodes are not marked or marked one row too late, rows are
+missing or in random order, terminals contain time-limit ends. A repair is made only if it is safe: an episode is cut, a
+next state becomes unknown, a terminal becomes a time-limit end. Every repair is counted in a `Finding`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from dwm_ray.tasks.table import never, unknown
+from dwm_ray.types import Finding, Termination
+
+CHUNK = 1 << 20
+"""Rows that are compared at once."""
+TOLERANCE = 1e-3
+"""Largest difference of equal states, in standard deviations of each entry."""
+JUMP = 3.0
+"""Factor by which the change of state at the end of an episode exceeds the usual change."""
+UNORDERED = 0.9
+"""Fraction of the mean squared change of shuffled rows, which is 2 variances, from which rows look shuffled."""
+FEWEST_ROWS = 100
+"""Rows below which statistics of changes mean nothing."""
+
+
+@dataclass
+class Rows:
+    """Rows of a file in order; the flags are changed in place."""
+
+    obs: np.ndarray  # [N, O]
+    next_obs: np.ndarray  # [N, O]
+    known: np.ndarray  # [N] bool: the next observation is known; all False if the file has none
+    terminated: np.ndarray  # [N] bool
+    truncated: np.ndarray  # [N] bool
+    findings: list[Finding] = field(default_factory=list)
+    is_ordered: bool = True
+    """Whether a row leads to the following one."""
+
+    @property
+    def ends(self) -> np.ndarray:
+        """Return the mask [N] of the last rows of episodes."""
+        return self.terminated | self.truncated
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """Return [E + 1]: episode e consists of the rows offsets[e]:offsets[e + 1]."""
+        return np.append(0, np.flatnonzero(np.append(self.ends[:-1], True)) + 1)
+
+    def found(self, rows: np.ndarray, text: str) -> None:
+        """Count the rows of a mask, if there are any."""
+        if rows.any():
+            self.findings.append(Finding(int(rows.sum()), text))
+
+    def cut(self, rows: np.ndarray, text: str) -> None:
+        """End episodes at the rows of a mask as a time limit does."""
+        self.found(rows, text)
+        self.truncated |= rows & ~self.terminated
+
+
+def make_consistent(rows: Rows, where: str, env_id: str, limit: int | None, rule: Termination) -> Rows:
+    """Repair rows and count what was found; `limit` is the time limit of episodes, if there is one.
+
+    Raises ValueError naming `where` if no repair is safe.
+    """
+    if rows.known.any():
+        _compare_successors(rows, where)
+        _compare_limit(rows, limit)
+    else:
+        _check_marks(rows, where, env_id, limit, rule)
+        _move_marks_by_change(rows)
+        _cut_at_limit(rows, limit)
+        _compare_order(rows)
+        _fill_next(rows)
+    if rule is not unknown:
+        _compare_rule(rows, where, env_id, limit, rule)
+    rows.truncated[-1] |= not rows.terminated[-1]
+    return rows
+
+
+def _compare_successors(rows: Rows, where: str) -> None:
+    """Compare next observations with the following rows."""
+    following = _leads_to_next(rows)
+    jumps = rows.known & ~following
+    jumps[-1] = False
+    inside = ~rows.ends
+    inside[-1] = False
+    if jumps[inside].sum() > 0.5 * max(1, (inside & rows.known).sum()):
+        _isolate(rows, where, jumps & inside)
+        return
+    _move_marks(rows, jumps, following)
+    rows.cut(jumps & ~rows.ends, "rows do not lead to the following row: episodes cut there, as by a time limit")
+    rows.cut(~rows.known & ~rows.ends, "rows inside episodes lack their next state: episodes cut there")
+    rows.found(rows.terminated & following, "terminals are followed by their own next state: kept as terminations")
+    rows.found(
+        rows.truncated & ~rows.terminated & following,
+        "time-limit ends are followed by their own next state: kept as ends of episodes",
+    )
+
+
+def _leads_to_next(rows: Rows) -> np.ndarray:
+    """Return the mask [N] of the rows whose next observation is the observation of the following row."""
+    out, tolerance = np.zeros(len(rows.obs), dtype=bool), TOLERANCE * rows.obs.std(0) + 1e-6
+    for part in _chunks(len(rows.obs) - 1):
+        after = slice(part.start + 1, part.stop + 1)
+        out[part] = (np.abs(rows.next_obs[part] - rows.obs[after]) <= tolerance).all(1)
+    return out & rows.known
+
+
+def _isolate(rows: Rows, where: str, jumps: np.ndarray) -> None:
+    """Make every row an episode of its own, because the rows are in no order."""
+    if (np.abs(rows.next_obs - rows.obs) <= 1e-6).all(1).mean() > 0.5:
+        raise ValueError(f"{where}: 'next_observations' repeat 'observations' in most rows; expected the states after")
+    rows.cut(jumps, "rows do not lead to the following row: the rows are in no order, so each is used on its own")
+    rows.truncated[:] = ~rows.terminated
+    rows.is_ordered = False
+
+
+def _move_marks(rows: Rows, jumps: np.ndarray, following: np.ndarray) -> None:
+    """Move marks that are one row late or early: the recording goes on there, and breaks off in the row next to it."""
+    for step, word in ((-1, "late"), (1, "early")):
+        wrong = rows.ends & following & np.roll(jumps & ~rows.ends, -step)
+        wrong[0 if step < 0 else -1] = False
+        rows.found(wrong, f"ends of episodes are marked one row too {word}: moved")
+        _shift(rows, wrong, step)
+        if step < 0 and wrong.any() and following[0]:  # the mark of the last row, if marks were rotated
+            rows.terminated[0] = rows.truncated[0] = False
+
+
+def _shift(rows: Rows, marks: np.ndarray, step: int) -> None:
+    at = np.flatnonzero(marks)
+    for flags in (rows.terminated, rows.truncated):
+        flags[at + step] |= flags[at]
+        flags[at] = False
+
+
+def _check_marks(rows: Rows, where: str, env_id: str, limit: int | None, rule: Termination) -> None:
+    """Raise ValueError if ends of episodes cannot be found: nothing marks them, and falls would be unmarked too."""
+    num_rows = len(rows.obs)
+    if not rows.ends.any() and limit is not None and num_rows > limit and rule is not never:
+        raise ValueError(
+            f"{where}: 'terminals' and 'timeouts' mark no episode end in {num_rows} rows; expected one at least every "
+            f"{limit} steps, the time limit of {env_id}"
+        )
+
+
+def _move_marks_by_change(rows: Rows) -> None:
+    """Move all marks by one row if the state jumps in the rows next to them, and not there."""
+    marks = np.flatnonzero(rows.ends[:-2])
+    marks = marks[marks > 0]
+    if len(marks) < 2 or len(rows.obs) < FEWEST_ROWS:
+        return
+    change = _changes(rows.obs)
+    usual = float(np.median(change))
+    for step, word in ((-1, "late"), (1, "early")):
+        beside, there = (float(np.median(change[marks + offset])) for offset in (step, 0))
+        if beside > JUMP * there and beside > JUMP * usual:
+            rows.found(rows.ends, f"ends of episodes are marked one row too {word}, as the states show: moved")
+            for flags in (rows.terminated, rows.truncated):
+                flags[:] = np.roll(flags, step)
+            return
+
+
+def _changes(obs: np.ndarray) -> np.ndarray:
+    """Return the root mean square change of state after each row but the last [N - 1], in standard deviations."""
+    scale = 1 / np.maximum(obs.std(0), 1e-6)
+    steps = (np.diff(obs[part.start : part.stop + 1], axis=0) * scale for part in _chunks(len(obs) - 1))
+    return np.concatenate([np.sqrt(np.square(step).mean(1)) for step in steps])
+
+
+def _cut_at_limit(rows: Rows, limit: int | None) -> None:
+    """Cut episodes that are longer than the time limit, whose unmarked ends can lie there only."""
+    if limit is None:
+        return
+    lengths = np.diff(rows.offsets)
+    step = np.arange(len(rows.obs)) - np.repeat(rows.offsets[:-1], lengths)
+    due = ((step + 1) % limit == 0) & np.repeat(lengths > limit, lengths) & ~rows.ends
+    due[-1] = False
+    rows.cut(due, f"unmarked ends of episodes: cut at the time limit of {limit:,} steps")
+
+
+def _compare_order(rows: Rows) -> None:
+    """Count all rows if consecutive observations are as different as shuffled ones (von Neumann's ratio)."""
+    inside = ~rows.ends[:-1]
+    if inside.sum() >= FEWEST_ROWS and np.square(_changes(rows.obs)[inside]).mean() > UNORDERED * 2:
+        text = "rows differ from the following row as shuffled rows do: next states are wrong if they were shuffled"
+        rows.found(np.append(inside, False), text)
+
+
+def _fill_next(rows: Rows) -> None:
+    """Take next observations from the following rows; at the ends of episodes they are unknown and repeat the state."""
+    rows.known = ~np.append(rows.ends[:-1], True)
+    rows.next_obs = np.where(rows.known[:, None], np.concatenate([rows.obs[1:], rows.obs[-1:]]), rows.obs)
+
+
+def _compare_limit(rows: Rows, limit: int | None) -> None:
+    if limit is not None:
+        rows.found(np.diff(rows.offsets) > limit, f"episodes are longer than the time limit of {limit:,} steps: kept")
+
+
+def _compare_rule(rows: Rows, where: str, env_id: str, limit: int | None, rule: Termination) -> None:
+    """Compare terminals with the task's rule on next states; where these are unknown, the flags are believed."""
+    ruled = _ruled(rows, rule)
+    missed = ruled & ~rows.terminated
+    if missed.mean() > 0.5:
+        raise ValueError(
+            f"{where}: the rule of {env_id} ends the episode in {missed.sum()} of {len(missed)} rows that do not; "
+            "expected observations in the units of the environment"
+        )
+    false = rows.known & rows.terminated & ~ruled
+    _check_terminals(rows, where, env_id, limit, rule, false)
+    rows.found(false, f"terminals contradict the rule of {env_id}: treated as time-limit ends")
+    rows.terminated[false], rows.truncated[false] = False, True
+    rows.found(missed, f"rows end the episode by the rule of {env_id} without a terminal: marked as terminations")
+    rows.terminated |= missed
+    rows.truncated &= ~missed
+
+
+def _ruled(rows: Rows, rule: Termination) -> np.ndarray:
+    """Return the mask [N] of the rows whose next state is known and terminates by the rule."""
+    out = np.zeros(len(rows.obs), dtype=bool)
+    for part in _chunks(len(out)):
+        out[part] = rule(torch.from_numpy(rows.next_obs[part])).numpy()
+    return out & rows.known
+
+
+def _check_terminals(
+    rows: Rows, where: str, env_id: str, limit: int | None, rule: Termination, false: np.ndarray
+) -> None:
+    """Raise ValueError if most terminals contradict a rule and are no time-limit ends."""
+    at_limit = np.zeros(len(false), dtype=bool)
+    at_limit[rows.offsets[1:][np.diff(rows.offsets) == limit] - 1] = True
+    if rule is not never and (false & ~at_limit).sum() > 0.5 * rows.terminated.sum():
+        raise ValueError(
+            f"{where}: {false.sum()} of {rows.terminated.sum()} terminals contradict the rule of {env_id}; expected "
+            "observations in the units of the environment, and terminals without time-limit ends"
+        )
+
+
+def _chunks(num_rows: int) -> Iterator[slice]:
+    for start in range(0, num_rows, CHUNK):
+        yield slice(start, min(start + CHUNK, num_rows))
