@@ -31,14 +31,15 @@ ARRAYS = ("obs", "act", "rew", "next_obs", "terminated", "truncated", "known_nex
 def episodes_from(arrays: Arrays, card: DataCard, spaces: Spaces | None = None, limit: int | None = None) -> Episodes:
     """Return checked float32 episodes and fill in the card's fingerprint and findings.
 
-    `spaces` and the time `limit` default to those of the environment of the card. The last row always ends an episode.
+    `spaces` and the time `limit` default to those of the environment of the card, whose bounds of observations apply
+    without `spaces`. The last row always ends an episode.
     Raises ValueError naming `card.path` and the key at fault, also if most rows contradict each other
     (`consistency.make_consistent`).
     """
     where, options = card.path, card.env_options
     arrays = _without_unit_axes(arrays)
     _check_keys(arrays, where)
-    spaces = spaces or known_spaces(where, card.env_id, options)
+    is_named, spaces = spaces is None, spaces or known_spaces(where, card.env_id, options)
     obs = _numbers(arrays, "observations", where, spaces.obs_size)
     act, rew = _actions(arrays, where, spaces), _numbers(arrays, "rewards", where)
     terminated = _flags(arrays, "terminals", where)
@@ -47,7 +48,8 @@ def episodes_from(arrays: Arrays, card: DataCard, spaces: Spaces | None = None, 
     info = environment_info(card.env_id, options)
     limit = limit or time_limit(card.env_id, options)
     make_consistent(rows, where, card.env_id, limit, info.termination if info else unknown)
-    rows.found(_outside(obs, card), "observations are outside of the environment's observation space: kept")
+    if is_named:
+        rows.found(_outside(obs, card), "observations are outside of the environment's observation space: kept")
     card = replace(card, findings=tuple(rows.findings), is_ordered=rows.is_ordered)
     card = with_step_cap(card, int(np.diff(rows.offsets).max()))
     return with_fingerprint(
@@ -132,7 +134,8 @@ def _outside(obs: np.ndarray, card: DataCard) -> np.ndarray:
     """Return the mask [N] of the observations that exceed the bounds of the environment by more than rounding."""
     low, high = observation_bounds(card.env_id, card.env_options)
     margin = ACTION_TOLERANCE * np.where(np.isfinite(high - low), high - low, 1.0)
-    return ((obs < low - margin) | (obs > high + margin)).any(1)
+    outside: np.ndarray = np.any((obs < low - margin) | (obs > high + margin), axis=1)
+    return outside
 
 
 def _flags(arrays: Arrays, key: str, where: str) -> np.ndarray:

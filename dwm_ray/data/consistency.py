@@ -121,21 +121,27 @@ def _isolate(rows: Rows, where: str, jumps: np.ndarray) -> None:
 
 
 def _move_marks(rows: Rows, jumps: np.ndarray, following: np.ndarray) -> None:
-    """Move marks that are one row late or early: the recording goes on there, and breaks off in the row next to it."""
-    for step, word in ((-1, "late"), (1, "early")):
-        wrong = rows.ends & following & np.roll(jumps & ~rows.ends, -step)
+    """Move marks that are one row late or early: the recording goes on there, and breaks off in the row next to it.
+
+    If there are such marks, so is the one next to the start or the end of the file, which is no break.
+    """
+    for step, word, edge in ((-1, "late", 0), (1, "early", len(jumps) - 2)):
+        goes_on = rows.ends & following
+        wrong = goes_on & np.roll(jumps & ~rows.ends, -step)
         wrong[0 if step < 0 else -1] = False
-        rows.found(wrong, f"ends of episodes are marked one row too {word}: moved")
-        _shift(rows, wrong, step)
-        if step < 0 and wrong.any() and following[0]:  # the mark of the last row, if marks were rotated
-            rows.terminated[0] = rows.truncated[0] = False
+        if wrong.any():
+            wrong[edge] |= goes_on[edge] and not (step > 0 and rows.ends[-1])
+            rows.found(wrong, f"ends of episodes are marked one row too {word}: moved")
+            _shift(rows, wrong, step)
 
 
 def _shift(rows: Rows, marks: np.ndarray, step: int) -> None:
+    """Move the marks of a mask by one row; a mark before the first row is that of the last row of rotated flags."""
     at = np.flatnonzero(marks)
     for flags in (rows.terminated, rows.truncated):
-        flags[at + step] |= flags[at]
+        moved = flags[at]
         flags[at] = False
+        flags[at + step] |= moved
 
 
 def _check_marks(rows: Rows, where: str, env_id: str, limit: int | None, rule: Termination) -> None:

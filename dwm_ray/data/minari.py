@@ -40,8 +40,8 @@ def read_folder(path: Path, name: str, env_id: str | None = None, env_kwargs: st
         dataset = minari.MinariDataset(path)
     except Exception as error:  # version and parse errors of many libraries
         raise ValueError(
-            f"{path / MAIN_FILE}: cannot be loaded by Minari: {one_line(error)}; expected the file in its set's folder, "
-            "next to metadata.json"
+            f"{path / MAIN_FILE}: cannot be loaded by Minari: {one_line(error)}; expected the file in its set's "
+            "folder, next to metadata.json"
         ) from error
     return _episodes(str(path / MAIN_FILE), name, dataset, env_id, env_kwargs)
 
@@ -58,7 +58,7 @@ def _episodes(where: str, name: str, dataset: Any, env_id: str | None, env_kwarg
     if not parts:
         raise ValueError(f"{where}: holds no episodes; expected at least one")
     arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    return episodes_from(arrays, card, spaces, specs[-1].max_episode_steps if specs else None)
+    return episodes_from(arrays, card, limit=specs[-1].max_episode_steps if specs else None)
 
 
 def _named(where: str, env_id: str, specs: list[EnvSpec]) -> NamedEnvironment | None:
