@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
 import torch
+from ray import cloudpickle
 from ray.train import TrainingFailedError
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
@@ -50,7 +52,7 @@ def test_a_restarted_learner_deletes_the_checkpoint_of_a_finished_trial(tmp_path
     no_buffer: Any = None
     identity = load_task_data(config).identity.fingerprint
     job = LearnerJob("learner", (config.model_dump_json(),), run.address, identity, no_buffer, (), 1, False)
-    learner_loop({"job": job})
+    learner_loop(job)
     assert not resume_folder(folder).exists()
 
 
@@ -59,6 +61,7 @@ def test_only_several_workers_open_the_ports_of_a_process_group(
     tmp_path: Path, num_workers: int, kind: type[DataParallelTrainer]
 ) -> None:
     placement = place(ClusterConfig(), [{"CPU": 8}])
-    trainer = new_trainer(print, {}, "name", RunFolder(tmp_path), placement, 2, num_workers)
+    trainer = new_trainer(partial(learner_loop, Any), "name", RunFolder(tmp_path), placement, 2, num_workers)
     assert type(trainer) is kind
     assert trainer.scaling_config.num_workers == num_workers
+    assert b"dwm_ray" not in cloudpickle.dumps(trainer.train_run_context), "Ray's controller would import the package"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +78,8 @@ def _trainer(trials: Sequence[Trial], services: ClusterServices, reports: bool) 
         reports,
     )
     callbacks = [TuneReportCallback()] if reports else []
-    most = config.cluster.max_failures
-    return new_trainer(
-        learner_loop, {"job": job}, f"learner-{name}", services.run, placement, most, callbacks=callbacks
-    )
+    loop, most = partial(learner_loop, job), config.cluster.max_failures
+    return new_trainer(loop, f"learner-{name}", services.run, placement, most, callbacks=callbacks)
 
 
 def _record_failure(folder: Path, run: RunFolder, text: str) -> None:

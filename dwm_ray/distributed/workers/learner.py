@@ -51,9 +51,8 @@ class LearnerJob:
     """Whether a scheduler or search algorithm of Tune uses the scores."""
 
 
-def learner_loop(loop_config: dict[str, Any]) -> None:
+def learner_loop(job: LearnerJob) -> None:
     """Train the job's trials that are neither done nor failed; the train loop of Ray Train's only worker."""
-    job: LearnerJob = loop_config["job"]
     torch.set_num_threads(job.num_threads)
     run = RunFolder.at(job.run)
     export_transfer_stats(run, f"learner-{job.name}")

@@ -29,8 +29,7 @@ class _TorchTrainer(_OwnSignals, TorchTrainer):
 
 
 def new_trainer(
-    loop: Callable[[dict[str, Any]], None],
-    loop_config: dict[str, Any],
+    loop: Callable[[], None],
     name: str,
     run: RunFolder,
     placement: Placement,
@@ -41,11 +40,11 @@ def new_trainer(
     """Return a trainer that runs `loop` on workers, which are restarted up to `max_failures` times.
 
     Only several workers get torch's process group: its store listens on all addresses of the node, without a token.
+    The loop has no configuration: Ray would load that in its controller too, which would import this package and torch.
     """
     trainer = _TorchTrainer if num_workers > 1 else _Trainer
     return trainer(
         loop,
-        train_loop_config=loop_config,
         scaling_config=ScalingConfig(
             num_workers=num_workers, use_gpu=placement.use_gpu, resources_per_worker=placement.learner
         ),

@@ -8,6 +8,7 @@ checkpoint from which all ranks resume.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import ray.train
@@ -36,7 +37,7 @@ def train_world_model(config: RunConfig, run: RunFolder, name: str, data: str, p
         "num_threads": placement.learner_threads,
     }
     name, cluster = f"world-model-{name}", config.cluster
-    new_trainer(_loop, job, name, run, placement, cluster.max_failures, cluster.model_workers).fit()
+    new_trainer(partial(_loop, job), name, run, placement, cluster.max_failures, cluster.model_workers).fit()
 
 
 def _loop(job: dict[str, Any]) -> None:
