@@ -14,6 +14,7 @@ if __name__ == "__main__":
 
 import sys
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from dwm_ray.cli.execution import executor
 from dwm_ray.config import RunConfig
 from dwm_ray.experiment.grouping import PopulationOptions, population_note
 from dwm_ray.experiment.plan import SweepConfig, bases_of, make_plan
-from dwm_ray.experiment.profiles import MAX_MEMBERS, Profile, resolve
+from dwm_ray.experiment.profiles import MAX_MEMBERS, SWEEPS, Profile, resolve
 from dwm_ray.experiment.search_space import Plan, dimensions
 from dwm_ray.experiment.trial_records import unfinished
 from dwm_ray.runs.folder import read_json
@@ -50,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     command, config, profile = session.options(Command, words, f"{__doc__}\n{axes_help()}")
     given = sorted(given_paths(words))
-    sweep = SweepConfig(**{name: getattr(command, name) for name in SweepConfig.model_fields})
+    sweep = sweep_options(command, profile, given)
     if command.resume is None:
         plan = checked_plan(sweep, config, profile, given, command)
         max_members = 1 if uses_scores(sweep) else command.population or MAX_MEMBERS[profile]
@@ -84,6 +85,12 @@ def main(argv: list[str] | None = None) -> int:
     write_json(run.sweep, {**(read_json(run.sweep) or {}), "dropped": dict(plan.dropped)})
     results = session.conclude(console, run, seconds())
     return 0 if any(trial["status"] == "done" for trial in results["trials"]) else 1
+
+
+def sweep_options(command: SweepConfig, profile: Profile, given: Collection[str]) -> SweepConfig:
+    """Return the options of the sweep; the profile decides those that are not given as flags."""
+    defaults = {name: value for name, value in SWEEPS[profile].items() if name not in given}
+    return SweepConfig(**{name: getattr(command, name) for name in SweepConfig.model_fields} | defaults)
 
 
 def axes_help() -> str:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from threading import Event
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from dwm_ray.experiment.phases import Phase, phases_of, total_of
+from dwm_ray.experiment.phases import Group, grouped, phases_of, total_of
 from dwm_ray.experiment.run_state import ENDED, RunState, read_state
 from dwm_ray.report.table import format_seconds
 from dwm_ray.runs.background import in_background
@@ -20,43 +21,64 @@ REFRESH_S = 1.0
 LINE_S = 30.0
 PATIENCE_S = 5.0
 """Seconds to wait for a refresh at the end: that of a cluster which is gone does not return for a minute."""
-MAX_SHOWN = 6
-"""Phases that are shown by name; all members of a population run at once."""
+MAX_SHOWN = 12
+"""Groups of phases with a bar of their own; those that run come first."""
 
 
 def watched(
     run: RunFolder, num_trials: int, console: Console, on_refresh: Callable[[], None]
 ) -> AbstractContextManager[None]:
     """Show the progress of a run while the context is open; `on_refresh` is called before each read of the folder."""
-    started = time.perf_counter()
+    started, failures = time.perf_counter(), Failures(console)
+
+    def current() -> RunState:
+        on_refresh()
+        state = read_state(run)
+        failures.show(state)
+        return state
 
     def lines(stop: Event) -> None:
-        while not stop.wait(LINE_S):
-            on_refresh()
-            seconds = time.perf_counter() - started
-            console.print(line(read_state(run), num_trials, seconds), highlight=False, soft_wrap=True)
+        shown = time.perf_counter()
+        while not stop.wait(REFRESH_S * 5):
+            state, now = current(), time.perf_counter()
+            if now - shown >= LINE_S:
+                shown = now
+                console.print(line(state, num_trials, now - started), highlight=False, soft_wrap=True)
 
     def bars(stop: Event) -> None:
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=24),
             TaskProgressColumn(),
             TextColumn("{task.fields[note]}"),
         )
         with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
-            shown = _Bars(progress, num_trials)
+            shown = Bars(progress, num_trials)
             while not stop.wait(REFRESH_S):
-                on_refresh()
-                shown.show(read_state(run))
+                shown.show(current())
 
     return in_background("progress", bars if console.is_terminal else lines, PATIENCE_S)
 
 
+class Failures:
+    """Prints each failed trial once, as soon as it has failed. Trials that failed in an earlier session are not new."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._known: set[str] | None = None
+
+    def show(self, state: RunState) -> None:
+        failed = {trial.folder.name: trial.error for trial in state.trials if trial.status == "failed"}
+        for name in failed.keys() - (failed if self._known is None else self._known):
+            text = f"trial {name} failed: {failed[name]}"
+            self._console.print(text, style="red", highlight=False, soft_wrap=True, markup=False)
+        self._known = set(failed)
+
+
 def line(state: RunState, num_trials: int, seconds: float) -> str:
     """Return the progress of the whole run and of its running phases on one line."""
-    phases = phases_of(state)
-    running = [phase for phase in phases if phase.running]
-    shown = [f"{_title(phase)} {percent(phase.fraction)} ({_note(phase)})" for phase in running[:MAX_SHOWN]]
+    running = [group for group in grouped(phases_of(state)) if group.running]
+    shown = [f"{_title(group)} {percent(group.fraction)} ({note(group)})" for group in running[:MAX_SHOWN]]
     more = [f"and {len(running) - MAX_SHOWN} more"] if len(running) > MAX_SHOWN else []
     return "; ".join([f"[{seconds:5.0f} s] {summary(state, num_trials)}", *shown, *more])
 
@@ -73,17 +95,21 @@ def percent(fraction: float | None) -> str:
     return "- %" if fraction is None else f"{100 * fraction:.0f} %"
 
 
-def _title(phase: Phase) -> str:
-    return f"{phase.kind} {phase.name[:10]}"
+def note(group: Group) -> str:
+    """Return remaining time, speed and latest scores of a group."""
+    left = [] if group.remaining_s is None else [f"{format_seconds(group.remaining_s)} left"]
+    unit = "rows/s" if group.kind == "stream" else "updates/s"
+    rate = [] if group.rate is None else [f"{group.rate:.0f} {unit}"]
+    score = [f"score {np.mean(group.scores):.1f}"] if group.scores else []
+    return ", ".join([*left, *rate, *score]) or ("starting" if group.running else "")
 
 
-def _note(phase: Phase) -> str:
-    left = [] if phase.remaining_s is None else [f"{format_seconds(phase.remaining_s)} left"]
-    return ", ".join([*left, phase.detail])
+def _title(group: Group) -> str:
+    return group.label if len(group.phases) == 1 else f"{group.label} x {len(group.phases)}"
 
 
-class _Bars:
-    """One bar for the whole run, and one for each running phase."""
+class Bars:
+    """One bar for the whole run, and one for each group of phases that runs, waits or has ended."""
 
     def __init__(self, progress: Progress, num_trials: int) -> None:
         self._progress, self._num_trials = progress, num_trials
@@ -92,14 +118,14 @@ class _Bars:
 
     def show(self, state: RunState) -> None:
         phases = phases_of(state)
-        note = summary(state, self._num_trials).partition(", ")[2]
-        self._progress.update(self._total, completed=total_of(phases, self._num_trials).fraction, note=note)
-        running = {_title(phase): phase for phase in phases if phase.running}
-        shown = dict(list(running.items())[:MAX_SHOWN])
+        text = summary(state, self._num_trials).partition(", ")[2]
+        self._progress.update(self._total, completed=total_of(phases, self._num_trials).fraction, note=text)
+        groups = sorted(grouped(phases), key=lambda group: not group.running)[:MAX_SHOWN]
+        shown = {_title(group): group for group in groups}
         for title in set(self._tasks) - set(shown):
             self._progress.remove_task(self._tasks.pop(title))
-        for title, phase in shown.items():
+        for title, group in shown.items():
             if title not in self._tasks:
                 self._tasks[title] = self._progress.add_task(title, total=None, note="")
-            total = None if phase.fraction is None else 1.0
-            self._progress.update(self._tasks[title], completed=phase.fraction or 0.0, total=total, note=_note(phase))
+            total = None if group.fraction is None else 1.0
+            self._progress.update(self._tasks[title], completed=group.fraction or 0.0, total=total, note=note(group))

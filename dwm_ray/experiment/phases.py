@@ -1,4 +1,4 @@
-"""Phases of a run - world models, streams, trials - with the fraction done and the remaining time, alone and in total.
+"""Phases of a run - world models, streams, learners - with the fraction done and the remaining time.
 
 Times are estimates from the mean speed so far.
 """
@@ -11,15 +11,19 @@ from typing import Literal
 
 import numpy as np
 
-from dwm_ray.experiment.run_state import ENDED, Json, ModelState, RunState, StreamState, TrialState
+from dwm_ray.experiment.names import method_name, world_model_label
+from dwm_ray.experiment.run_state import ENDED, ModelState, RunState, StreamState, TrialState
+
+Kind = Literal["world model", "stream", "learner"]
 
 
 @dataclass(frozen=True)
 class Phase:
-    """Progress of a world model, a stream or a trial."""
+    """Progress of a world model, a stream or a trial's learner."""
 
-    kind: Literal["world model", "stream", "trial"]
-    name: str
+    kind: Kind
+    label: str
+    """What is trained or generated; trials of one method have the same label."""
     running: bool
     done: int
     total: int | None
@@ -28,8 +32,10 @@ class Phase:
     """Seconds spent so far; for a member of a population, its fraction of the process's time."""
     members: int = 1
     """Trials that learn in the same process."""
-    detail: str = ""
-    """Latest metrics, as printed."""
+    rate: float | None = None
+    """Updates or rows per second of the process."""
+    score: float | None = None
+    """Latest score of a trial."""
 
     @property
     def fraction(self) -> float | None:
@@ -58,32 +64,77 @@ def phases_of(state: RunState) -> list[Phase]:
 
 
 def model_phase(model: ModelState) -> Phase:
-    done = int(model.row.get("update", 0))
+    done, seconds = int(model.row.get("update", 0)), model.row.get("seconds")
     total = done if model.trained else model.total
-    detail = _metric(model.row, "holdout_loss")
-    return Phase("world model", model.folder.name, not model.trained, done, total, model.row.get("seconds"), 1, detail)
+    label = f"world model {world_model_label(model.name) if model.name else model.folder.name[:10]}"
+    return Phase(
+        "world model", label, not model.trained, done, total, seconds, rate=done / seconds if seconds else None
+    )
 
 
 def stream_phase(stream: StreamState) -> Phase:
     total = stream.blocks if stream.complete else None if stream.spec is None else stream.spec.num_blocks
     seconds = stream.rows / stream.rows_per_s if stream.rows and stream.rows_per_s else None
-    detail = "starting" if stream.rows_per_s is None else f"{stream.rows_per_s:.0f} rows/s"
     running = not stream.complete and stream.blocks > 0
-    return Phase("stream", stream.folder.name, running, stream.blocks, total, seconds, 1, detail)
+    label = f"stream {stream.folder.name[:10] if stream.spec is None else f'for RTG {stream.spec.target_rtg}'}"
+    return Phase("stream", label, running, stream.blocks, total, seconds, rate=stream.rows_per_s)
 
 
 def trial_phase(trial: TrialState) -> Phase:
     done = trial.total if trial.status in ENDED else trial.update
-    score = [f"score {trial.evaluation['score_mean']:.1f}"] if trial.evaluation else []
-    rate = [f"{trial.row['updates_per_s']:.0f} updates/s"] if "updates_per_s" in trial.row else []
-    detail = ", ".join([_metric(trial.row, "q_mean"), *score, *rate])
-    members, seconds = int(trial.row.get("num_members", 1)), trial.row.get("seconds")
-    running = trial.status == "running"
-    return Phase("trial", trial.folder.name, running, done, trial.total, seconds, members, detail)
+    return Phase(
+        "learner",
+        method_name(trial.config) if "agent" in trial.config else trial.folder.name,
+        trial.status == "running",
+        done,
+        trial.total,
+        trial.row.get("seconds"),
+        int(trial.row.get("num_members", 1)),
+        trial.row.get("updates_per_s"),
+        trial.evaluation.get("score_mean"),
+    )
 
 
-def _metric(row: Json, name: str) -> str:
-    return f"{name} {row[name]:.3g}" if name in row else "starting"
+@dataclass(frozen=True)
+class Group:
+    """Phases of one label as one line of the display, such as all trials of a method."""
+
+    kind: Kind
+    label: str
+    phases: tuple[Phase, ...]
+
+    @property
+    def running(self) -> bool:
+        return any(phase.running for phase in self.phases)
+
+    @property
+    def fraction(self) -> float | None:
+        fractions = [phase.fraction for phase in self.phases]
+        return None if None in fractions else float(np.mean(np.array(fractions, float)))
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Return the wall-clock seconds until the running phases end; None if unknown."""
+        return max((phase.remaining_s for phase in self.phases if phase.remaining_s is not None), default=None)
+
+    @property
+    def rate(self) -> float | None:
+        """Return the updates or rows per second of all running phases."""
+        rates = [phase.rate / phase.members for phase in self.phases if phase.running and phase.rate]
+        return sum(rates) if rates else None
+
+    @property
+    def scores(self) -> list[float]:
+        """Return the latest scores of the trials."""
+        return [phase.score for phase in self.phases if phase.score is not None]
+
+
+def grouped(phases: Iterable[Phase]) -> list[Group]:
+    """Return the phases by label, in the order of their first phase."""
+    found: dict[tuple[Kind, str], list[Phase]] = {}
+    for phase in phases:
+        found.setdefault((phase.kind, phase.label), []).append(phase)
+    return [Group(kind, label, tuple(members)) for (kind, label), members in found.items()]
 
 
 @dataclass(frozen=True)
@@ -98,19 +149,31 @@ class Total:
 def total_of(phases: Sequence[Phase], num_trials: int) -> Total:
     """Return the progress of all phases, weighted by their cost; planned trials without a folder have not started."""
     known = [phase for phase in phases if phase.fraction is not None]
-    missing = num_trials - sum(phase.kind == "trial" for phase in known)
-    known += [Phase("trial", "", False, 0, 1, None)] * max(missing, 0)
+    missing = num_trials - sum(phase.kind == "learner" for phase in known)
+    known += [Phase("learner", "", False, 0, 1, None)] * max(missing, 0)
     if not known:
         return Total(0.0, None)
-    costs = {kind: _mean(phase.cost_s for phase in known if phase.kind == kind) for kind in {p.kind for p in known}}
+    costs = _known_costs(known)
     mean_cost = _mean(costs.values()) or 1.0
-    weights = np.array([phase.cost_s or costs[phase.kind] or mean_cost for phase in known])
+    weights = np.array([_cost(phase, costs) or mean_cost for phase in known])
     fractions = np.array([phase.fraction for phase in known], float)
     left = float(weights @ (1 - fractions))
     processes = sum(1 / phase.members for phase in known if phase.running)
-    estimable = left == 0 or (processes > 0 and all(costs[phase.kind] for phase in known if phase.fraction != 1))
+    estimable = left == 0 or (processes > 0 and all(_cost(phase, costs) for phase in known if phase.fraction != 1))
     longest = max(phase.remaining_s or 0.0 for phase in known)
     return Total(1 - left / float(weights.sum()), max(left / max(processes, 1.0), longest) if estimable else None)
+
+
+def _known_costs(phases: Sequence[Phase]) -> dict[str, float]:
+    """Return the mean seconds of the phases with a known speed, by label and by kind."""
+    names = {name for phase in phases for name in (phase.kind, phase.label)}
+    costs = {name: _mean(phase.cost_s for phase in phases if name in (phase.kind, phase.label)) for name in names}
+    return {name: cost for name, cost in costs.items() if cost is not None}
+
+
+def _cost(phase: Phase, known: dict[str, float]) -> float | None:
+    """Return the seconds of a phase, estimated from others of its method or kind if it has not started."""
+    return phase.cost_s or known.get(phase.label) or known.get(phase.kind)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

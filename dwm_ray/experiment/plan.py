@@ -37,7 +37,7 @@ class SweepConfig(Frozen):
 
     dimensions: tuple[str, ...] = ("horizon", "target_rtg")
     """Axes of the search, from the list above. NAME=V1,V2 sets the values of an axis, and PATH=V1,V2 searches any
-    option (agent.alpha=1,2.5)."""
+    option (agent.alpha=1,2.5). With the profile laptop, the default is horizon alone."""
     agents: tuple[str, ...] = ("td3_bc", "iql")
     """Agents that are trained at every point of the search."""
     world_models: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class SweepConfig(Frozen):
     baselines: bool = True
     """Also train every agent model-free and, at each horizon, with recorded futures, with as many updates."""
     seeds: PositiveInt = 1
-    """Runs per point, with seeds 0, 1, ... instead of --seed."""
+    """Runs per point, with seeds 0, 1, ... instead of --seed. With the profile laptop, the default is 2."""
     search: Literal["grid", "random", "optuna"] = "grid"
     """grid: every combination. random: --num-samples of them. optuna: as many, chosen by earlier scores (TPE)."""
     num_samples: PositiveInt = 8

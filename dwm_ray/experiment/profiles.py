@@ -29,11 +29,18 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
             "kept_versions": 4,
             "rollout_shards": 1,
         },
-        "training": {"num_updates": 20_000, "batch_size": 128, "checkpoint_every": 5000},
-        "evaluation": {"every": 5000, "num_episodes": 10},
+        "training": {"num_updates": 4000, "batch_size": 128, "log_every": 500, "checkpoint_every": 1000},
+        "evaluation": {"every": 1000},
         "cluster": {"num_samplers": 1, "learner_cpus": 0.8},
     },
 }
+
+SWEEPS: dict[Profile, dict[str, Any]] = {
+    "laptop": {"dimensions": ("horizon",), "seeds": 2},
+    "paper": {"dimensions": ("horizon", "target_rtg"), "seeds": 1},
+    "published": {"dimensions": ("horizon", "target_rtg"), "seeds": 1},
+}
+"""Default axes and seeds of a sweep."""
 
 DEFAULT_TASK: str = RunConfig.model_fields["task"].default
 """Default of `--task`."""

@@ -109,7 +109,7 @@ def test_one_line_says_what_is_wrong(pipeline: str, args: str, says: str, capsys
         ("--dimensions horizn", "--dimensions: unknown axis 'horizn'; did you mean horizon?"),
         ("--agents td3_bc iq", "unknown agent 'iq'; did you mean iql?"),
         ("--dimensions diffusion_steps --world-model one_step --no-baselines", "no combination of this sweep can run"),
-        ("--dimensions horizon=a", "4 x synthesis.horizon: input should be a valid integer"),
+        ("--dimensions horizon=a", "8 x synthesis.horizon: input should be a valid integer"),
         ("--seeds 0", "seeds"),
         ("--grace-share 2", "grace_share"),
     ],

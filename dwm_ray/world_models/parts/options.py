@@ -121,7 +121,7 @@ class WindowModelConfig(DenoiserConfig, FirstStepConfig, ContinuationConfig):
             "given_first": 1.0,
             "dim": 128,
             "multipliers": (4, 4, 4),
-            "num_updates": 4000,
+            "num_updates": 2500,
             "batch_size": 128,
             "learning_rate": 2e-3,
             "final_learning_rate": 0.02,
