@@ -16,14 +16,17 @@ import sys
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import tyro
 from rich.console import Console
 
 from dwm_ray.cli import session
+from dwm_ray.cli.announced_cost import announce_cost
 from dwm_ray.cli.command_line import given_paths, main_guard
 from dwm_ray.cli.execution import executor
 from dwm_ray.config import RunConfig
+from dwm_ray.data.task_data import TaskData
 from dwm_ray.experiment.grouping import PopulationOptions, population_note
 from dwm_ray.experiment.plan import SweepConfig, bases_of, make_plan
 from dwm_ray.experiment.profiles import MAX_MEMBERS, SWEEPS, Profile, resolve
@@ -43,6 +46,8 @@ class Command(SweepConfig, PopulationOptions):
     machine's copy of it. Credentials come from the environment or the machine's role."""
     resume: str | None = None
     """Resume this run folder, or an address in a storage. Finished trials are kept; other options are taken from it."""
+    yes: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Start also if the estimated cost exceeds a day. The profiles paper and published print an estimate."""
 
 
 @main_guard
@@ -62,7 +67,13 @@ def main(argv: list[str] | None = None) -> int:
             "run": config.model_dump(mode="json"),
             "given": given,
         }
-        run, task_data = session.begin(console, config, command.output, record, command.storage)
+
+        def estimate(task_data: TaskData) -> None:
+            if profile != "laptop":
+                configs = [trial.config for trial in plan.trials]
+                announce_cost(console, configs, task_data, command.in_process, command.yes)
+
+        run, task_data = session.begin(console, config, command.output, record, command.storage, estimate)
     else:
         run, task_data, record = session.reopen(console, command.resume, command.output, "sweep")
         sweep, config = SweepConfig.model_validate(record["sweep"]), RunConfig.stored(record["run"], run.config)

@@ -39,14 +39,23 @@ PROGRAMS = {"sweep": "pipelines/sweep.py", "comparison": "pipelines/compare.py"}
 
 
 def begin(
-    console: Console, config: RunConfig, output: Path, record: dict[str, Any], storage: str | None = None
+    console: Console,
+    config: RunConfig,
+    output: Path,
+    record: dict[str, Any],
+    storage: str | None = None,
+    before: Callable[[TaskData], None] = lambda task_data: None,
 ) -> tuple[RunFolder, TaskData]:
-    """Check the storage, load the data and try the environment, then create a run folder with the record of the run."""
+    """Check the storage, load the data and try the environment, then create a run folder with the record of the run.
+
+    `before` may refuse the run with a ValueError; no folder remains.
+    """
     check_wandb(config.execution.wandb)
     location = None if storage is None else checked_storage(Storage.parse(storage))
     task_data = load_task_data(config)
     try_environment(task_data.task.env_id, task_data.task.env_options)
     new_agent(config, task_data, torch.device("cpu"))  # raises ValueError for data that the agent cannot learn from
+    before(task_data)
     run = RunFolder.create(output, config.task, location)
     write_json(run.config, record)
     write_json(run.root / "data.json", data_summary(task_data.episodes, task_data.task))

@@ -7,13 +7,16 @@ trained: the cost of a network does not depend on its weights.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
+
+import torch
 
 from dwm_ray.blocks.stream import StreamSpec, generate_block
 from dwm_ray.config import RunConfig
+from dwm_ray.data.task_data import TaskData
 from dwm_ray.evaluation.flops import count_flops
 from dwm_ray.local.compatibility import untrained_learner
 from dwm_ray.replay.sources import source_kind, start_targets
-from dwm_ray.studies.base import StudyContext
 from dwm_ray.studies.meter import Reading, read, timed
 from dwm_ray.training.fit import world_model_trainer
 from dwm_ray.training.learner import Learner
@@ -21,6 +24,16 @@ from dwm_ray.world_models.base import WorldModel, model_options, trained_options
 from dwm_ray.world_models.parts.build import model_fingerprint
 
 TRAIN, GENERATE, LEARN, REFRESH = "train the world model", "generate segments", "learn", "refresh segments"
+
+
+class Context(Protocol):
+    """Data and device of the measurement."""
+
+    @property
+    def task_data(self) -> TaskData: ...
+
+    @property
+    def device(self) -> torch.device: ...
 
 
 @dataclass(frozen=True)
@@ -52,7 +65,7 @@ class Bursts:
     repeats: int
 
 
-def parts_of(context: StudyContext, config: RunConfig, bursts: Bursts) -> tuple[list[PartCost], list[PartCost]]:
+def parts_of(context: Context, config: RunConfig, bursts: Bursts) -> tuple[list[PartCost], list[PartCost]]:
     """Return (costs that trials share, costs of each trial) of a run."""
     if trained_options(config) is None:
         return [], _learn_parts(context, config, None, bursts)
@@ -61,13 +74,13 @@ def parts_of(context: StudyContext, config: RunConfig, bursts: Bursts) -> tuple[
     return [train, *stream], _learn_parts(context, config, model, bursts)
 
 
-def _train_part(context: StudyContext, config: RunConfig, bursts: Bursts) -> tuple[PartCost, WorldModel]:
+def _train_part(context: Context, config: RunConfig, bursts: Bursts) -> tuple[PartCost, WorldModel]:
     trainer = world_model_trainer(config, context.task_data, context.device)
     reading = read(lambda: trainer.run(bursts.updates), bursts.updates, bursts.repeats, context.device)
     return _part(TRAIN, "update", model_options(config).num_updates, reading), trainer.averaged
 
 
-def _generate_part(context: StudyContext, config: RunConfig, model: WorldModel, bursts: Bursts) -> PartCost:
+def _generate_part(context: Context, config: RunConfig, model: WorldModel, bursts: Bursts) -> PartCost:
     spec = StreamSpec.of(_short(config, bursts), model_fingerprint(config, context.task_data.identity))
     starts = context.task_data.start_pairs(config.training.discount, context.device)
     sampler, rule = model.with_options(spec.sampling), context.task_data.task.termination
@@ -78,7 +91,7 @@ def _generate_part(context: StudyContext, config: RunConfig, model: WorldModel, 
     return _part(GENERATE, "segment", config.synthesis.num_segments, reading)
 
 
-def _learn_parts(context: StudyContext, config: RunConfig, model: WorldModel | None, bursts: Bursts) -> list[PartCost]:
+def _learn_parts(context: Context, config: RunConfig, model: WorldModel | None, bursts: Bursts) -> list[PartCost]:
     """Return the cost of updates and, if segments are refreshed with the policy, of the refreshes."""
     trainer = _learner(context, config, model, bursts)
     first_s = timed(lambda: trainer.run(1), context.device)  # includes the first refresh
@@ -92,7 +105,7 @@ def _learn_parts(context: StudyContext, config: RunConfig, model: WorldModel | N
     return parts
 
 
-def _learner(context: StudyContext, config: RunConfig, model: WorldModel | None, bursts: Bursts) -> Learner:
+def _learner(context: Context, config: RunConfig, model: WorldModel | None, bursts: Bursts) -> Learner:
     config = _short(config, bursts) if source_kind(config) == "stream" else config
     return untrained_learner(config, context.task_data, model, context.device)
 

@@ -1,0 +1,96 @@
+"""Estimate the cost of a long run before it starts, from a short measurement on this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from rich.console import Console
+
+from dwm_ray.config import RunConfig
+from dwm_ray.data.task_data import TaskData
+from dwm_ray.devices import default_device
+from dwm_ray.experiment.names import method_name
+from dwm_ray.options import fingerprint
+from dwm_ray.replay.sources import source_kind
+from dwm_ray.studies.bursts import GENERATE, TRAIN, Bursts, parts_of
+from dwm_ray.world_models.base import trained_options
+
+BURSTS = Bursts(updates=3, segments=256, repeats=2)
+HOURS_TO_CONFIRM = 24.0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Data and device of the measurement."""
+
+    task_data: TaskData
+    device: torch.device
+
+
+def announce_cost(
+    console: Console, configs: Sequence[RunConfig], task_data: TaskData, in_process: bool, confirmed: bool
+) -> None:
+    """Print the estimated hours of the trials and of what they share.
+
+    Raises:
+        ValueError: If they exceed a day, a terminal is attached and the user has not confirmed with --yes.
+    """
+    device = default_device()
+    if device.type == "cpu" and os.environ.get("RAY_ADDRESS") and not in_process:
+        console.print("cost: not estimated, because this machine has no GPU and the cluster may; see docs/sweeps.md")
+        return
+    hours = estimated_hours(configs, Setting(task_data, device))
+    total, kind = sum(hours.values()), "GPU" if device.type == "cuda" else "CPU"
+    parts = ", ".join(f"{name} {part:.2g} h" for name, part in hours.items())
+    console.print(
+        f"cost: about {total:.2g} {kind} hours in all ({parts}), without evaluations; measured with the device of this "
+        "machine in a few updates",
+        highlight=False,
+    )
+    if total > HOURS_TO_CONFIRM and not confirmed and sys.stdin.isatty():
+        raise ValueError(f"--yes: the run takes about {total:.2g} {kind} hours; expected --yes to start it")
+
+
+def estimated_hours(configs: Sequence[RunConfig], setting: Setting) -> dict[str, float]:
+    """Return the hours of world models, streams and learners.
+
+    The parts of each method are measured once, at its longest horizon, and multiplied by the number of different
+    world models, streams and trials.
+    """
+    hours: Counter[str] = Counter()
+    methods: dict[str, list[RunConfig]] = {}
+    for config in configs:
+        methods.setdefault(method_name(config.model_dump(mode="json")), []).append(config)
+    measured: set[str] = set()
+    for trials in methods.values():
+        shared, own = parts_of(setting, max(trials, key=lambda config: config.synthesis.horizon), BURSTS)
+        keys = {TRAIN: _different(trials, _model_key), GENERATE: _different(trials, _stream_key)}
+        for part in shared:
+            hours[part.name] += part.seconds * len(keys[part.name] - measured) / 3600
+        measured |= keys[TRAIN] | keys[GENERATE]
+        hours["learn"] += sum(part.seconds for part in own) * len(trials) / 3600
+    return dict(hours)
+
+
+def _different(configs: Sequence[RunConfig], key: Callable[[RunConfig], str | None]) -> set[str]:
+    return {found for config in configs if (found := key(config)) is not None}
+
+
+def _model_key(config: RunConfig) -> str | None:
+    """Return a key of the world model that a run trains; None if it trains none."""
+    model = trained_options(config)
+    return None if model is None else fingerprint(["model", model.plugin_name(), model.training_options()])
+
+
+def _stream_key(config: RunConfig) -> str | None:
+    """Return a key of the stream that a run learns from; None if it needs none."""
+    model = _model_key(config)
+    if model is None or source_kind(config) != "stream":
+        return None
+    synthesis = config.synthesis.model_dump(mode="json", exclude={"horizon"})
+    return fingerprint([model, config.model_dump(mode="json")["world_model"], synthesis])
