@@ -20,7 +20,7 @@ from dwm_ray.replay.sources import source_kind
 from dwm_ray.studies.bursts import GENERATE, TRAIN, Bursts, parts_of
 from dwm_ray.world_models.base import trained_options
 
-BURSTS = Bursts(updates=3, segments=256, repeats=2)
+BURSTS = Bursts(updates=2, segments=64, repeats=1)
 HOURS_TO_CONFIRM = 24.0
 
 
