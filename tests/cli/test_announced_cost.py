@@ -1,0 +1,72 @@
+"""Long sweeps print an estimate of their cost, and ask for --yes in a terminal."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from dwm_ray.cli import announced_cost
+from dwm_ray.cli.announced_cost import announce_cost, estimated_hours
+from dwm_ray.config import RunConfig
+from dwm_ray.experiment.plan import SweepConfig, make_plan
+from dwm_ray.experiment.profiles import run_config
+from dwm_ray.studies.bursts import GENERATE, LEARN, TRAIN, PartCost
+
+
+def configs(*dimensions: str, **sweep: Any) -> list[RunConfig]:
+    config = run_config("laptop", "dwm", "iql")
+    plan = make_plan(SweepConfig(dimensions=dimensions, agents=("iql",), **sweep), config, "laptop")
+    return [trial.config for trial in plan.trials]
+
+
+@pytest.fixture(autouse=True)
+def an_hour_per_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    def parts(setting: Any, config: RunConfig, bursts: Any) -> tuple[list[PartCost], list[PartCost]]:
+        one = [PartCost(name, "unit", 1, 3600.0) for name in (TRAIN, GENERATE, LEARN)]
+        return (one[:2] if config.world_model and config.world_model.plugin.trained else []), one[2:]
+
+    monkeypatch.setattr(announced_cost, "parts_of", parts)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+def test_shared_parts_count_once_and_learners_once_per_trial() -> None:
+    hours = estimated_hours(configs("horizon=5,10", "target_rtg=own,0.5", seeds=3), SimpleNamespace())  # type: ignore[arg-type]
+    assert hours == {TRAIN: 1.0, GENERATE: 2.0, "learn": 3.0 * (1 + 2 + 4)}, "model-free, recorded, DWM"
+
+
+def test_a_window_length_needs_a_world_model_of_its_own() -> None:
+    hours = estimated_hours(configs("sequence_length=16,32", baselines=False), SimpleNamespace())  # type: ignore[arg-type]
+    assert hours == {TRAIN: 2.0, GENERATE: 2.0, "learn": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("terminal", "confirmed", "refused"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+def test_a_run_of_more_than_a_day_asks_for_yes(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, confirmed: bool, refused: bool
+) -> None:
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: terminal)
+    console = Console(record=True, width=200)
+    many: Any = configs("horizon=5,10", seeds=10)
+
+    def announce() -> None:
+        announce_cost(console, many, SimpleNamespace(), True, confirmed)  # type: ignore[arg-type]
+
+    if refused:
+        with pytest.raises(ValueError, match="--yes: the run takes about 52 CPU hours"):
+            announce()
+    else:
+        announce()
+    assert "cost: about 52 CPU hours in all (train the world model 1 h" in console.export_text()
+
+
+def test_a_machine_without_gpu_does_not_estimate_for_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    console = Console(record=True, width=200)
+    announce_cost(console, configs("horizon"), SimpleNamespace(), False, False)  # type: ignore[arg-type]
+    assert torch.cuda.is_available() or "cost: not estimated" in console.export_text()
