@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -62,7 +62,7 @@ def estimated_hours(configs: Sequence[RunConfig], setting: Setting) -> dict[str,
     The parts of each method are measured once, at its longest horizon, and multiplied by the number of different
     world models, streams and trials.
     """
-    hours: Counter[str] = Counter()
+    hours: defaultdict[str, float] = defaultdict(float)
     methods: dict[str, list[RunConfig]] = {}
     for config in configs:
         methods.setdefault(method_name(config.model_dump(mode="json")), []).append(config)
