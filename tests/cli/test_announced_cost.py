@@ -44,9 +44,7 @@ def test_a_window_length_needs_a_world_model_of_its_own() -> None:
     assert hours == {TRAIN: 2.0, GENERATE: 2.0, "learn": 2.0}
 
 
-@pytest.mark.parametrize(
-    ("terminal", "confirmed", "refused"), [(True, False, True), (True, True, False), (False, False, False)]
-)
+@pytest.mark.parametrize(("terminal", "confirmed"), [(True, False), (True, True), (False, False)])
 def test_a_run_of_more_than_a_day_asks_for_yes(
     monkeypatch: pytest.MonkeyPatch, terminal: bool, confirmed: bool
 ) -> None:
