@@ -20,6 +20,7 @@ def cluster() -> Iterator[str]:
     """Address of a cluster of four (logical) CPUs that this process is connected to. It needs its dashboard: Ray Train
     frees a trial's resources after the dashboard has reported the trial's end."""
     os.environ.update(ENVIRONMENT)  # credentials for S3, inherited by workers
+    os.environ.update({"RAY_metrics_report_interval_ms": "1000"})  # gauges of processes that live for seconds
     settings.apply()
     quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
     context = ray.init(address="local", num_cpus=4, include_dashboard=True, dashboard_host="127.0.0.1", **quiet)
