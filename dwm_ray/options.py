@@ -102,8 +102,8 @@ class DataConfig(Frozen):
     """Recorded data to learn from."""
 
     file: str | None = None
-    """HDF5 (D4RL layout) or Parquet file with your own data. None looks the task up: D4RL's file if it is on this
-    machine, else the bundled dataset."""
+    """HDF5 (D4RL layout) or Parquet file with your own data; for a task ogbench:NAME, its .npz file or the folder
+    with it. None looks the task up: D4RL's file if it is on this machine, else the bundled dataset."""
     env: str | None = None
     """Gymnasium id of the environment in which policies are scored. Set it if the data do not name their environment;
     it overrides the one that they name. MODULE:NAME-v0 imports the module first, also from the working directory."""
@@ -275,7 +275,7 @@ class RunOptions(Frozen):
     """Options of one run whose plug-ins are resolved; `dwm_ray.config.RunConfig` also resolves their names."""
 
     task: str = "halfcheetah-medium-replay"
-    """A row of the task table, minari:DATASET, or any name together with data.file."""
+    """A row of the task table, minari:DATASET, ogbench:NAME, or any name together with data.file."""
     seed: int = 0
     """Seed of the agent: initial weights, batches, noise, evaluation."""
     data: DataConfig = DataConfig()

@@ -1,14 +1,17 @@
-"""Find and load the data of a task: a file, a Minari dataset, D4RL's own file or the bundled recording."""
+"""Find and load the data of a task: a file, a Minari or OGBench dataset, D4RL's own file or the bundled recording."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
-from dwm_ray.data import bundled, d4rl, minari, parquet
+from dwm_ray.data import bundled, d4rl, minari, ogbench, parquet
+from dwm_ray.data.download import OnProgress
 from dwm_ray.data.environment import known_spaces
 from dwm_ray.options import DataConfig
 from dwm_ray.tasks.table import MINARI_TASKS, check_name
@@ -34,8 +37,9 @@ def load_dataset(
         True
 
     Args:
-        name: A task ('hopper-medium'), a Minari dataset ('minari:mujoco/hopper/medium-v0'), or the path of an HDF5 file
-            in D4RL's layout, of a Parquet file or a folder of them with the same names, or of a Minari set's folder.
+        name: A task ('hopper-medium'), a Minari dataset ('minari:mujoco/hopper/medium-v0'), a single task of OGBench
+            ('ogbench:cube-single-play-singletask-v0'), the path of an HDF5 file in D4RL's layout, of a Parquet file
+            with the same names or of a folder of them, or the folder of a Minari dataset.
         env_id: Gymnasium id of the environment; needed if a file or a Minari dataset does not name it. It overrides the
             environment that the data name.
         download: Download D4RL's file or the Minari dataset if it is not on this machine.
@@ -58,9 +62,9 @@ def load_dataset(
 def load_episodes(task: str, config: DataConfig, download: bool = False) -> Episodes:
     """Load the data of a run's task, from `config.file` if there is one; raise ValueError as `load_dataset` does."""
     request = _Request(config.env, config.env_kwargs)
-    if config.file is not None:
+    if config.file is not None and not task.startswith(ogbench.PREFIX):
         return _from_file(Path(config.file).expanduser(), task, request)
-    return _by_name(task, request, download)
+    return _by_name(task, request, download, config.file)
 
 
 class _Request(NamedTuple):
@@ -70,7 +74,9 @@ class _Request(NamedTuple):
     env_kwargs: str | None
 
 
-def _by_name(task: str, request: _Request, download: bool) -> Episodes:
+def _by_name(task: str, request: _Request, download: bool, file: str | None = None) -> Episodes:
+    if task.startswith(ogbench.PREFIX):
+        return _from_ogbench(task.removeprefix(ogbench.PREFIX), request, download, file)
     if task.startswith(MINARI_PREFIX):
         return minari.read(task.removeprefix(MINARI_PREFIX), download, *request)
     check_name(task)
@@ -112,8 +118,21 @@ def _from_table(task: str, request: _Request, download: bool) -> Episodes:
     )
 
 
+def _from_ogbench(name: str, request: _Request, download: bool, file: str | None) -> Episodes:
+    if not download:
+        return ogbench.read(name, file, None, *request)
+    with _download_bar(name) as on_progress:
+        return ogbench.read(name, file, on_progress, *request)
+
+
 def _download(task: str) -> Path:
+    with _download_bar(d4rl.file_name(task)) as on_progress:
+        return d4rl.download(task, on_progress)
+
+
+@contextmanager
+def _download_bar(name: str) -> Iterator[OnProgress]:
     columns = ("[progress.description]{task.description}", BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
-        bar = bars.add_task(d4rl.file_name(task), total=None)
-        return d4rl.download(task, lambda done, total: bars.update(bar, completed=done, total=total))
+        bar = bars.add_task(name, total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)

@@ -221,6 +221,7 @@ def _quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*is out of date", category=DeprecationWarning)
+            warnings.filterwarnings("ignore", message=".*precision lowered by casting")  # OGBench's float64 spaces
             yield
     finally:
         mujoco.set_mju_user_warning(before)

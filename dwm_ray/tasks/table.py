@@ -89,6 +89,7 @@ LOCOMOTION = {
 """Environments of D4RL's MuJoCo files, by the name used there."""
 
 OTHER_ENVIRONMENTS = (
+    EnvironmentInfo("*-singletask*"),
     EnvironmentInfo("Humanoid", termination=humanoid_fell),
     EnvironmentInfo("PointMaze_*", termination=never),
     EnvironmentInfo("AntMaze_*Dense", termination=never),
@@ -105,7 +106,8 @@ OTHER_ENVIRONMENTS = (
     EnvironmentInfo("kitchen-*", (0.0, 4.0)),
 )
 """The first match applies. Mazes with Gymnasium's defaults continue at the goal up to the time limit. D4RL's own
-antmaze ends at the goal, which its observation does not contain, so that no rule on states is known."""
+antmaze and OGBench's single tasks end at the goal, which their observations do not contain, so that no rule on states
+is known."""
 
 
 NEUTRAL_KWARGS = {"continuing_task": True, "maze_map": None, "reset_target": None}
