@@ -70,7 +70,7 @@ def follow(run: RunFolder, console: Console, every_s: float | None, fetch: Calla
         started = time.perf_counter()
 
         def show(now: RunState) -> None:
-            print(line(now, len(now.trials), time.perf_counter() - started), flush=True)
+            print(line(now, now.num_trials, time.perf_counter() - started), flush=True)
 
         state = until_over(run, every_s or LINE_S, show, fetch)
     console.print(overview(run, state))

@@ -15,7 +15,8 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.errors import one_line
 from dwm_ray.local.executor import LocalExecutor
-from dwm_ray.runs.folder import RunFolder
+from dwm_ray.runs.folder import RunFolder, read_json
+from dwm_ray.runs.tensor_files import write_json
 
 
 @contextmanager
@@ -40,6 +41,8 @@ def executor(
 
 @contextmanager
 def _shown(console: Console, run: RunFolder, num_trials: int, chosen: Any) -> Iterator[Any]:
+    write_json(run.sweep, {**(read_json(run.sweep) or {}), "num_trials": num_trials})
+    run.push(run.sweep)
     with watched(run, num_trials, console, chosen.counters.update):
         yield chosen
     chosen.counters.write()

@@ -78,7 +78,7 @@ class Failures:
 def line(state: RunState, num_trials: int, seconds: float) -> str:
     """Return the progress of the whole run and of its running phases on one line."""
     running = [group for group in grouped(phases_of(state)) if group.running]
-    shown = [f"{_title(group)} {percent(group.fraction)} ({note(group)})" for group in running[:MAX_SHOWN]]
+    shown = [f"{heading(group)} {percent(group.fraction)} ({note(group)})" for group in running[:MAX_SHOWN]]
     more = [f"and {len(running) - MAX_SHOWN} more"] if len(running) > MAX_SHOWN else []
     return "; ".join([f"[{seconds:5.0f} s] {summary(state, num_trials)}", *shown, *more])
 
@@ -104,7 +104,8 @@ def note(group: Group) -> str:
     return ", ".join([*left, *rate, *score]) or ("starting" if group.running else "")
 
 
-def _title(group: Group) -> str:
+def heading(group: Group) -> str:
+    """Return the label of a group and the number of its phases."""
     return group.label if len(group.phases) == 1 else f"{group.label} x {len(group.phases)}"
 
 
@@ -121,7 +122,7 @@ class Bars:
         text = summary(state, self._num_trials).partition(", ")[2]
         self._progress.update(self._total, completed=total_of(phases, self._num_trials).fraction, note=text)
         groups = sorted(grouped(phases), key=lambda group: not group.running)[:MAX_SHOWN]
-        shown = {_title(group): group for group in groups}
+        shown = {heading(group): group for group in groups}
         for title in set(self._tasks) - set(shown):
             self._progress.remove_task(self._tasks.pop(title))
         for title, group in shown.items():

@@ -6,12 +6,13 @@ import time
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from dwm_ray.cli.progress import summary
+from dwm_ray.cli.progress import heading, note, percent, summary
 from dwm_ray.experiment.names import method_name
-from dwm_ray.experiment.phases import Phase, model_phase, stream_phase, trial_phase
+from dwm_ray.experiment.phases import Phase, grouped, model_phase, phases_of, stream_phase, trial_phase
 from dwm_ray.experiment.run_state import ModelState, RunState, StreamState, TrialState, last_rows
 from dwm_ray.experiment.search_space import describe
 from dwm_ray.report.table import NOTHING, format_count, format_seconds
@@ -36,6 +37,7 @@ def overview(run: RunFolder, state: RunState, height: int | None = None) -> Rend
     counters = "; ".join(f"{name.replace('_', ' ')} {format_count(count)}" for name, count in state.counters.items())
     return Group(
         _heading(run, state),
+        _phases_table(state),
         *_trials(state, height),
         *([_models_table(state.models)] if state.models else []),
         *([_streams_table(state.streams)] if state.streams else []),
@@ -49,8 +51,16 @@ def _heading(run: RunFolder, state: RunState) -> Text:
     when = "results are written" if state.concluded else f"last change {format_seconds(age(state))} ago"
     quiet = " - it may have stopped" if not state.concluded and age(state) > QUIET_S else ""
     first = f"{record['run'].get('task', NOTHING)}, profile {record.get('profile', NOTHING)}: {run.root}"
-    num_trials = len(state.trials)
-    return Text(f"{first}\n{summary(state, num_trials)}\n{num_trials} trials: {counts}; {when}{quiet}")
+    return Text(f"{first}\n{summary(state, state.num_trials)}\n{state.num_trials} trials: {counts}; {when}{quiet}")
+
+
+def _phases_table(state: RunState) -> Table:
+    """Return the phases of the run as the program itself shows them."""
+    table = _grid("phase", "", "", "", left=4)
+    for group in grouped(phases_of(state)):
+        bar = ProgressBar(completed=100 * (group.fraction or 0.0), width=24)
+        table.add_row(heading(group), bar, percent(group.fraction), note(group))
+    return table
 
 
 def _trials(state: RunState, height: int | None) -> list[RenderableType]:
@@ -58,7 +68,7 @@ def _trials(state: RunState, height: int | None) -> list[RenderableType]:
     shown, failed = _in_order(state.trials), [trial for trial in state.trials if trial.status == "failed"]
     if height is not None:
         failed = failed[-MAX_CAUSES:]
-        others = sum(1 + len(group) for group in (state.models, state.streams) if group)
+        others = sum(1 + len(group) for group in (grouped(phases_of(state)), state.models, state.streams) if group)
         shown = shown[: max(3, height - others - len(failed) - 9)]  # 9: the lines around the tables
     hidden = len(state.trials) - len(shown)
     more = [Text(f"and {hidden} more trials (--once shows all)", style="dim")] if hidden else []

@@ -103,6 +103,12 @@ class RunState:
     """The results are written and nothing has changed since."""
     changed: float
     """Time of the last change by the file system's clock."""
+    planned: int = 0
+    """Trials of the whole run, also those that a search has not chosen yet; 0 if unknown."""
+
+    @property
+    def num_trials(self) -> int:
+        return max(self.planned, len(self.trials))
 
     def count(self, *statuses: str) -> int:
         return sum(trial.status in statuses for trial in self.trials)
@@ -121,9 +127,18 @@ def read_state(run: RunFolder) -> RunState:
     models = [_model(folder, parts) for folder in _folders(run.root / "world_models")]
     streams = [_stream(run, folder, parts) for folder in _folders(run.root / "streams")]
     changed = _changed(run)
-    written = _modified(run.sweep) if (read_json(run.sweep) or {}).get("wall_s") else 0.0
+    sweep = read_json(run.sweep) or {}
+    written = _modified(run.sweep) if sweep.get("wall_s") else 0.0
     concluded = written >= changed and all(trial.status != "running" for trial in trials)
-    return RunState(trials, models, streams, read_json(run.counters) or {}, concluded, max(changed, written))
+    return RunState(
+        trials,
+        models,
+        streams,
+        read_json(run.counters) or {},
+        concluded,
+        max(changed, written),
+        sweep.get("num_trials", 0),
+    )
 
 
 def last_rows(path: Path, max_rows: int) -> list[Json]:

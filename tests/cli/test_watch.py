@@ -10,8 +10,10 @@ from types import ModuleType
 import pytest
 from programs import load_program
 from rich.console import Console
+from rich.progress import Progress
 from rows import write_rows
 
+from dwm_ray.cli.progress import Bars
 from dwm_ray.runs.folder import RunFolder, set_status
 from dwm_ray.runs.tensor_files import write_json
 
@@ -119,6 +121,22 @@ def test_no_failure_is_no_error(program: ModuleType, tmp_path: Path, capsys: pyt
     assert "0 trials: none yet" in capsys.readouterr().out
 
 
+def test_a_view_shows_the_phases_and_times_of_the_program_itself(
+    program: ModuleType, run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_json(run.sweep, {"num_trials": 9})
+    assert program.main([str(run.root), "--once"]) == 0
+    out, state = capsys.readouterr().out, program.read_state(run)
+    bars = Progress()
+    Bars(bars, 9).show(state)
+    assert bars.tasks[0].fields["note"] in out, "remaining time of all nine trials"
+    assert "2 of 9 trials finished" in out
+    for task in bars.tasks[1:]:
+        [row] = [line for line in out.splitlines() if line.startswith(task.description)]
+        assert f" {task.percentage:.0f} %" in row
+        assert task.fields["note"] in row
+
+
 def test_watching_ends_with_the_run(
     program: ModuleType, run: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,7 +151,7 @@ def test_watching_ends_with_the_run(
     assert program.main([str(run.root), "--every-s", "7"]) == 0
     out = capsys.readouterr().out
     assert naps == [7.0]
-    assert "2 of 3 trials finished (1 failed); world model abcdef 25 % (12 s left, holdout_loss 0.25)" in out
+    assert "2 of 3 trials finished (1 failed); world model abcdef 25 % (12 s left, 25 updates/s)" in out
     assert "3 trials: 1 failed, 2 done; results are written" in out
 
 
@@ -157,5 +175,6 @@ def test_a_screen_shows_those_at_work_first_and_counts_the_rest(
     Console(width=160, height=30).print(program.overview(run, state, 30))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 30
-    assert [line.split()[0] for line in lines[4:7]] == ["busy1", "bad1", "good1"]
+    assert [line.split()[0] for line in lines[4:7]] == ["world", "stream", "DWM-IQL"]
+    assert [line.split()[0] for line in lines[8:11]] == ["busy1", "bad1", "good1"]
     assert any("more trials (--once shows all)" in line for line in lines)
