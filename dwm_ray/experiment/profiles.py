@@ -29,14 +29,14 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
             "kept_versions": 4,
             "rollout_shards": 1,
         },
-        "training": {"num_updates": 4000, "batch_size": 128, "log_every": 500, "checkpoint_every": 1000},
-        "evaluation": {"every": 1000},
+        "training": {"num_updates": 6000, "batch_size": 128, "log_every": 500, "checkpoint_every": 1500},
+        "evaluation": {"every": 1500},
         "cluster": {"num_samplers": 1, "learner_cpus": 0.8},
     },
 }
 
 SWEEPS: dict[Profile, dict[str, Any]] = {
-    "laptop": {"dimensions": ("horizon",), "seeds": 2},
+    "laptop": {"dimensions": (), "seeds": 2},
     "paper": {"dimensions": ("horizon", "target_rtg"), "seeds": 1},
     "published": {"dimensions": ("horizon", "target_rtg"), "seeds": 1},
 }

@@ -45,7 +45,7 @@ def test_plugins_set_what_their_method_needs(demanding: None) -> None:
     assert run.replay.real_ratio == 0.25
     assert run.filter.plugin_name() == "hardmax"
     assert run.world_model.temperature == 0.75  # type: ignore[union-attr]
-    assert run.training.num_updates == 4000
+    assert run.training.num_updates == 6000
     assert run_config("laptop", "one_step", "iql").world_model.plugin_name() == "one_step"  # type: ignore[union-attr]
     assert run_config("laptop", "dwm", "iql", "softmax").filter.plugin_name() == "softmax"
 
