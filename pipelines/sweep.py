@@ -15,6 +15,7 @@ if __name__ == "__main__":
 import sys
 from collections import Counter
 from collections.abc import Collection
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -122,6 +123,8 @@ def checked_plan(
             raise ValueError(f"--population: members of a population start and end together; {expected}")
         if command.in_process:
             raise ValueError(f"--in-process: scores can decide about trials on Ray only; {expected}")
+    if sweep.search == "optuna" and find_spec("optuna") is None:
+        raise ValueError("--search optuna: is not installed; expected `pip install 'dwm-ray[optuna]'`")
     plan = make_plan(sweep, config, profile, given)
     searched = [trial for trial in plan.trials if set(trial.values) - {"seed"}]
     if sweep.search != "optuna" and (not plan.trials or (plan.dropped and not searched)):

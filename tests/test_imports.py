@@ -19,7 +19,7 @@ changed = {name for name in os.environ.keys() | before.keys() if os.environ.get(
 assert changed <= set(sys.argv[1:]), changed
 assert threading.enumerate() == [threading.main_thread()], threading.enumerate()
 assert "ray.tune" in sys.modules
-assert not {"torch._dynamo", "torch.utils.tensorboard"} & sys.modules.keys()
+assert not {"torch._dynamo", "tensorboardX.writer"} & sys.modules.keys()
 """
 OF_LIBRARIES = ("RAY_CLIENT_MODE", "PYGAME_HIDE_SUPPORT_PROMPT", "TORCHINDUCTOR_CACHE_DIR")
 """Variables that Ray, Gymnasium and torch set when they are imported."""

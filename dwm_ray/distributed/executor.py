@@ -14,7 +14,6 @@ from dwm_ray.distributed.cluster.provision import provisioned
 from dwm_ray.distributed.cluster.resources import Placement
 from dwm_ray.distributed.metrics.counters import counters_of
 from dwm_ray.distributed.services import ClusterServices
-from dwm_ray.distributed.tune.optuna_search import FeasibleOptuna
 from dwm_ray.distributed.tune.sweep import run_sweep
 from dwm_ray.distributed.tune.trial import as_params, run_trials
 from dwm_ray.experiment.names import method_name
@@ -44,6 +43,7 @@ class RayExecutor:
 
     def search(self, plan: Plan, sweep: SweepConfig, bases: Sequence[RunConfig], profile: Profile) -> None:
         """Run trials that Optuna suggests; `plan` receives them."""
+        from dwm_ray.distributed.tune.optuna_search import FeasibleOptuna  # Optuna is optional for everything else
 
         def launch(trial: Trial) -> dict[str, object]:
             record_trials([trial], self._services.run)

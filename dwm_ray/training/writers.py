@@ -81,7 +81,7 @@ class TensorBoard:
     """Event files in `tensorboard/`."""
 
     def __init__(self, folder: Path, resume_at: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # a slow import, which most processes do not need
+        from tensorboardX import SummaryWriter  # a slow import, which most processes do not need
 
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=resume_at or None)
 

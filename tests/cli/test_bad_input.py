@@ -118,6 +118,13 @@ def test_sweeps_options(args: str, says: str, capsys: pytest.CaptureFixture[str]
     assert says in refused("sweep", args.split(), capsys)
 
 
+def test_optuna_is_optional(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert "--search optuna: is not installed; expected `pip install" in refused(
+        "sweep", ["--search", "optuna"], capsys
+    )
+
+
 @pytest.mark.parametrize("args", ["--no-such-option 1", "--training.num-updates many", "--search best"])
 def test_flags_that_do_not_exist_and_values_of_another_type(args: str, capsys: pytest.CaptureFixture[str]) -> None:
     """These the parser of the command line finds itself, and says in its own words."""

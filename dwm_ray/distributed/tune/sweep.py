@@ -18,10 +18,10 @@ from ray import tune
 from ray.tune import Callback, FailureConfig, TuneConfig, Tuner
 from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
 
 from dwm_ray.config import RunConfig
 from dwm_ray.distributed.services import ClusterServices
-from dwm_ray.distributed.tune.optuna_search import FeasibleOptuna
 from dwm_ray.distributed.tune.trial import as_params, cause, run_trials
 from dwm_ray.distributed.workers.ray_train import ray_storage
 from dwm_ray.experiment.grouping import groups_of
@@ -37,7 +37,7 @@ def run_sweep(
     sweep: SweepConfig,
     config: RunConfig,
     max_members: int = 1,
-    search: FeasibleOptuna | None = None,
+    search: Searcher | None = None,
 ) -> None:
     """Run listed trials in populations of up to `max_members`, or the trials that `search` suggests.
 
