@@ -93,8 +93,13 @@ def _check_target(data: str, out: str | None) -> None:
         raise ValueError(f"--out: is missing; expected {'NAME.hdf5' if data == 'hdf5' else 'NAMESPACE/NAME-v0'}")
     if data == "minari":
         check_new_minari(out)
-    elif Path(out).suffix != ".hdf5" or Path(out).exists():
-        raise ValueError(f"--out {out}: expected a new file NAME.hdf5")
+        return
+    if Path(out).suffix != ".hdf5" or Path(out).exists():
+        raise ValueError(f"--out {out}: has another suffix or exists already; expected a new file NAME.hdf5")
+    try:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--out {out}: {error.strerror}; expected a folder that can be written") from error
 
 
 def _change(text: str) -> tuple[str, Any]:

@@ -143,7 +143,10 @@ class Agent(Plugin, nn.Module):
 
     @abstractmethod
     def act(self, obs: Tensor) -> Tensor:
-        """Return greedy actions [B, A] in the task's bounds for raw observations [B, O], without gradients."""
+        """Return greedy actions [B, A] in the task's bounds for raw observations [B, O], without gradients.
+
+        An exported policy is the traced function: it takes B from `obs.shape` (`len` would fix it) and samples nothing.
+        """
 
     def explore(self, obs: Tensor, generator: torch.Generator) -> Tensor:
         """Return actions [B, A] of the policy that on-policy rollouts follow; by default the greedy ones."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import minari
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from gymnasium.envs.registration import EnvSpec
 from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_dataset import parse_dataset_id
 from minari.storage import get_dataset_path
@@ -20,7 +23,7 @@ from minari.storage import get_dataset_path
 from dwm_ray.data.checks import Arrays
 from dwm_ray.data.parquet import ENV_KEY
 from dwm_ray.tasks.environments import make_environment, specification
-from dwm_ray.types import Episodes
+from dwm_ray.types import DataCard, Episodes
 
 
 def write_hdf5(episodes: Episodes, path: Path, attrs: dict[str, Any] | None = None) -> None:
@@ -61,17 +64,28 @@ def write_minari(episodes: Episodes, dataset_id: str, description: str) -> None:
             "which Minari stores; expected --format hdf5 or parquet"
         )
     # The spaces of our vectors: Gymnasium's own environment may have a dictionary.
-    with warnings.catch_warnings(), closing(make_environment(episodes.card.env_id)) as env:
+    card = episodes.card
+    with warnings.catch_warnings(), closing(make_environment(card.env_id, card.env_options)) as env:
         warnings.simplefilter("ignore", UserWarning)  # Minari asks for an author, a code link and the like
         minari.create_dataset_from_buffers(
             dataset_id,
             [_buffer(episodes, slice(start, end)) for start, end in bounds],
-            env=specification(episodes.card.env_id),
+            env=_specification(card),
             observation_space=env.observation_space,
             action_space=env.action_space,
             description=description,
             data_format="hdf5",
         )
+
+
+def _specification(card: DataCard) -> EnvSpec:
+    """Return the specification of the environment with its options; raise ValueError if it has wrappers."""
+    spec, options = specification(card.env_id), card.env_options
+    if options.wrappers:
+        names = ", ".join(name for name, _ in options.wrappers)
+        raise ValueError(f"{card.name}: its environment has the wrappers {names}; expected another format than Minari")
+    limit = options.max_episode_steps or spec.max_episode_steps
+    return replace(spec, kwargs={**spec.kwargs, **json.loads(options.kwargs)}, max_episode_steps=limit)
 
 
 def check_new_minari(dataset_id: str) -> None:

@@ -40,8 +40,7 @@ def export_policy(trial: ChosenTrial, folder: Path) -> dict[str, Any]:
     require_packages()
     agent, stored = load_agent(trial.checkpoint, torch.device("cpu"), {"agent.matmul_precision": "fp32"})
     graph = traced(PolicyGraph(agent), agent.spaces.obs_size)
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder, prefix=".part-") as name:
+    with _temporary_folder(folder) as name:
         part = Path(name)
         write_torch(graph, part / TORCH)
         opset = write_onnx(graph, part / ONNX)
@@ -51,6 +50,15 @@ def export_policy(trial: ChosenTrial, folder: Path) -> dict[str, Any]:
         for file in (TORCH, ONNX, CARD):
             (part / file).replace(folder / file)
     return card
+
+
+def _temporary_folder(folder: Path) -> TemporaryDirectory[str]:
+    """Make a folder and a temporary one in it; raise ValueError if that is not possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return TemporaryDirectory(dir=folder, prefix=".part-")
+    except OSError as error:
+        raise ValueError(f"--out {folder}: {error.strerror}; expected a folder that can be written") from error
 
 
 def policy_card(trial: ChosenTrial, agent: Agent, stored: dict[str, Any]) -> dict[str, Any]:
@@ -69,6 +77,7 @@ def policy_card(trial: ChosenTrial, agent: Agent, stored: dict[str, Any]) -> dic
             "high": list(spaces.act_high),
         },
         "env_id": stored["env_id"],
+        "env_options": stored.get("env_options", {}),
         "data": data,
         "score": {**score, "unit": results["score_unit"], "task": results["task"], "data": data["name"]},
         "method": row["method"],

@@ -70,3 +70,7 @@ def test_a_missing_package_and_an_unknown_trial_are_one_line(
         "error: package_that_is_missing: is not installed; expected `pip install 'dwm-ray[export]'`\n"
     )
     assert not (tmp_path / "new").exists()
+    monkeypatch.undo()
+    (tmp_path / "file").touch()
+    assert main([str(run.root), "--out", str(tmp_path / "file")]) == 2
+    assert "file: File exists; expected a folder that can be written" in capsys.readouterr().err
