@@ -14,9 +14,10 @@ import tyro
 from rich.console import Console
 
 from dwm_ray.cli.command_line import main_guard
+from dwm_ray.cli.session import show_results
 from dwm_ray.report.collect import collect_results
 from dwm_ray.report.run_report import write_report
-from dwm_ray.report.run_tables import summary_markdown, trial_table
+from dwm_ray.report.run_tables import summary_markdown
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.tensor_files import write_json
 
@@ -36,7 +37,7 @@ def report(run: Annotated[str, tyro.conf.Positional], out: Path | None = None, m
     if markdown:
         print(summary_markdown(results))
     else:
-        Console().print(trial_table(results).terminal())
+        show_results(Console(), results)
     print(f"results {folder.root / 'results.json'}\nreport  {write_report(folder.root, out)}")
     folder.push_record()
 

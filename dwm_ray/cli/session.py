@@ -24,7 +24,7 @@ from dwm_ray.data.transitions import usable_rows
 from dwm_ray.experiment.profiles import Profile
 from dwm_ray.replay.sources import source_kind
 from dwm_ray.report.collect import collect_results
-from dwm_ray.report.run_report import write_report
+from dwm_ray.report.run_report import ranking_table, write_report
 from dwm_ray.report.run_tables import trial_table
 from dwm_ray.runs.folder import RunFailed, RunFolder, read_json
 from dwm_ray.runs.storage import Storage, StorageFailed
@@ -189,7 +189,7 @@ def conclude(console: Console, run: RunFolder, wall_s: float) -> dict[str, Any]:
     write_json(run.root / "results.json", results)
     write_report(run.root)
     run.push_record()
-    console.print(trial_table(results).terminal())
+    show_results(console, results)
     for trial in results["trials"]:
         if trial["status"] == "failed":
             console.print(f"trial {trial['id']} failed: {trial['error']}", style="red", highlight=False, soft_wrap=True)
@@ -198,6 +198,13 @@ def conclude(console: Console, run: RunFolder, wall_s: float) -> dict[str, Any]:
         console.print(f"storage: {run.address}", highlight=False, soft_wrap=True)
     console.print(str(run.root), highlight=False, soft_wrap=True)
     return results
+
+
+def show_results(console: Console, results: dict[str, Any]) -> None:
+    """Print the table of trials and, if there are several methods, their ranking."""
+    console.print(trial_table(results).terminal())
+    if len({trial["method"] for trial in results["trials"]}) > 1:
+        console.print(ranking_table(results).terminal())
 
 
 def stopwatch() -> Callable[[], float]:

@@ -22,6 +22,7 @@ from dwm_ray.report.run_tables import (
     summary_table,
     trial_table,
 )
+from dwm_ray.report.table import Table
 
 RANKING_NOTE = (
     "Each method with its best setting; of: settings that were tried. The setting was selected by the scores that are "
@@ -39,6 +40,12 @@ def write_report(run: Path, out: Path | None = None) -> Path:
     return out
 
 
+def ranking_table(results: dict[str, Any]) -> Table:
+    """Return the methods of a run in the order of their scores, with intervals over seeds."""
+    rows = ranked(method_rows(results))
+    return score_table(f"{results['score_unit']} of the last checkpoint, by method", rows, RANKING_NOTE)
+
+
 def render(results: dict[str, Any], frames: dict[str, Any] | None = None) -> str:
     """Return the page of collected results, and of frames of the best policy, as HTML."""
     trials, summary, rows = trial_table(results), summary_table(results), ranked(method_rows(results))
@@ -49,7 +56,7 @@ def render(results: dict[str, Any], frames: dict[str, Any] | None = None) -> str
         frames=frames,
         verdict=verdict(rows),
         facts=key_facts(results),
-        ranking=score_table(f"{results['score_unit']} of the last checkpoint, by method", rows, RANKING_NOTE),
+        ranking=ranking_table(results),
         trials=trials,
         summary=summary if 0 < len(summary.rows) < len(trials.rows) else None,
         failures=failures(results),
