@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from dwm_ray.tasks.table import MINARI_TASKS, check_name
 from dwm_ray.types import Episodes
 
 MINARI_PREFIX = "minari:"
+LOG = logging.getLogger(__name__)
 READERS = {".hdf5": d4rl.read, ".h5": d4rl.read, ".parquet": parquet.read}
 
 
@@ -46,14 +48,22 @@ def load_dataset(
         env_kwargs: JSON object of keyword arguments of the environment.
 
     Returns:
-        Transitions of all episodes in file order; see `dwm_ray.types.Episodes` for names and shapes.
+        Transitions of all episodes in file order; see `dwm_ray.types.Episodes` for names and shapes. `card.findings`
+        lists contradictions in the data, which are repaired and logged as warnings.
 
     Raises:
         ValueError: The data cannot be found, read or used. Messages name the file or the command-line option:
             --data.env is `env_id`, --execution.download is `download`.
     """
-    path = Path(name).expanduser()
-    request = _Request(env_id, env_kwargs)
+    episodes = read_dataset(name, DataConfig(env=env_id, env_kwargs=env_kwargs), download)
+    for line in (*episodes.card.notes, *episodes.card.findings):
+        LOG.warning("%s: %s", name, line)
+    return episodes
+
+
+def read_dataset(name: str, config: DataConfig, download: bool = False) -> Episodes:
+    """Load a dataset as `load_dataset` does, without warnings; notes and findings are in its card."""
+    path, request = Path(name).expanduser(), _Request(config.env, config.env_kwargs)
     if path.suffix.lower() in READERS or path.exists():
         return _from_file(path, path.stem, request)
     return _by_name(name, request, download)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from dwm_ray.training.model_store import load_model
 from dwm_ray.training.policy_store import load_agent
 from dwm_ray.world_models.base import WorldModel
 
+LOG = logging.getLogger(__name__)
 ArrayPolicy = Callable[[np.ndarray], np.ndarray]
 
 
@@ -57,6 +59,8 @@ def train(config: RunConfig, output: str | Path = "runs") -> TrainedTrial:
         raise TypeError(f"config: got {type(config).__name__}; expected the result of dwm_ray.run_config(...)")
     task_data = load_task_data(config)
     try_environment(task_data.task.env_id, task_data.task.env_options)
+    for line in (*task_data.episodes.card.notes, *task_data.episodes.card.findings):
+        LOG.warning("%s: %s", config.task, line)
     run = RunFolder.create(Path(output), config.task)
     write_json(run.config, {"profile": "api", "run": config.model_dump(mode="json")})
     write_json(run.root / "data.json", data_summary(task_data.episodes, task_data.task))

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +110,32 @@ def test_find_looks_in_d4rls_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("D4RL_DATASET_DIR")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert d4rl.folder() == tmp_path / ".d4rl" / "datasets"
+
+
+def test_a_file_that_another_program_writes_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "open.hdf5", pendulum(), env_id="Pendulum-v1")
+    code = f"import h5py, sys; f = h5py.File({str(path)!r}, 'r+'); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        with pytest.raises(ValueError, match=r"open.hdf5: .*lock.*; expected no program that has"):
+            d4rl.read(path, "open", "file", None)
+        writer.communicate()
+
+
+def test_a_file_without_permission_and_a_folder_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="is a folder; expected an HDF5 file, or a folder of Parquet files"):
+        d4rl.read(tmp_path, "folder", "file", None)
+
+    def refuse(*args: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    path = write(tmp_path / "mine.hdf5", pendulum())
+    monkeypatch.setattr(d4rl.h5py, "File", refuse)  # tests may run as root, who may read everything
+    with pytest.raises(ValueError, match=r"mine.hdf5: .*Permission denied.*; expected a file that you may read"):
+        d4rl.read(path, "mine", "file", None)
+
+
+def test_an_unreadable_attribute_does_not_matter_if_an_environment_is_requested(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.hdf5", pendulum(), env_id=5)
+    assert d4rl.read(path, "a", "file", "Pendulum-v1").card.env_id == "Pendulum-v1"

@@ -3,10 +3,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from recordings import pendulum, write
+from recordings import CARD, pendulum, write
 
 from dwm_ray.data import d4rl, load
+from dwm_ray.data.checks import episodes_from
+from dwm_ray.data.export import write_minari
 from dwm_ray.data.load import load_dataset, load_episodes
 from dwm_ray.data.summary import data_summary, summary_text
 from dwm_ray.options import DataConfig
@@ -80,3 +84,58 @@ def test_errors_of_load_dataset_name_the_file(tmp_path: Path) -> None:
     for name, message in (("a.csv", "unknown suffix '.csv'; expected .hdf5"), ("gone.h5", "gone.h5: no such file")):
         with pytest.raises(ValueError, match=message):
             load_dataset(str(tmp_path / name))
+
+
+def parquet(path: Path, rows: slice) -> None:
+    content = {key: array[rows] for key, array in pendulum().items()}
+    columns = {key: list(array) if array.ndim > 1 else array for key, array in content.items()}
+    path.parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table(columns), path)
+
+
+def test_a_folder_of_parquet_files_is_read_in_the_order_of_numbers(tmp_path: Path) -> None:
+    for name, rows in (("part-10", slice(8, 12)), ("part-2", slice(0, 8))):
+        parquet(tmp_path / "set" / f"{name}.parquet", rows)
+    (tmp_path / "set" / "_SUCCESS").touch()
+    data = load_dataset(str(tmp_path / "set"), env_id="Pendulum-v1")
+    np.testing.assert_array_equal(data.obs, pendulum()["observations"])
+    assert data.card.name == "set"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty: holds no Parquet files"):
+        load_dataset(str(tmp_path / "empty"), env_id="Pendulum-v1")
+
+
+def test_parquet_files_that_cannot_be_read_or_joined_are_named(tmp_path: Path) -> None:
+    parquet(tmp_path / "set" / "a.parquet", slice(0, 8))
+    (tmp_path / "set" / "b.parquet").write_text("not Parquet")
+    with pytest.raises(ValueError, match=r"b.parquet: cannot be read as Parquet"):
+        load_dataset(str(tmp_path / "set"), env_id="Pendulum-v1")
+    pq.write_table(pa.table({"rewards": ["a", "b"]}), tmp_path / "set" / "b.parquet")
+    with pytest.raises(ValueError, match="set: its files have different columns"):
+        load_dataset(str(tmp_path / "set"), env_id="Pendulum-v1")
+
+
+@pytest.mark.parametrize("part", ["", "data", "data/main_data.hdf5"])
+def test_the_files_of_a_minari_set_are_read_as_the_set(part: str, datasets: Path) -> None:
+    following = {"next_observations": np.roll(pendulum()["observations"], -1, axis=0)}
+    made = episodes_from({**pendulum(), **following}, CARD)
+    write_minari(made, "test/pendulum-v0", "made-up")
+    data = load_dataset(str(datasets / "test" / "pendulum-v0" / part))
+    assert (data.card.source, data.card.env_id, data.card.fingerprint) == (
+        "Minari",
+        "Pendulum-v1",
+        made.card.fingerprint,
+    )
+
+
+def test_a_minari_file_without_its_set_is_named(datasets: Path) -> None:
+    write(datasets / "main_data.hdf5", pendulum())
+    with pytest.raises(ValueError, match=r"main_data.hdf5: cannot be loaded by Minari: .*next to metadata.json"):
+        load_dataset(str(datasets / "main_data.hdf5"))
+
+
+def test_repairs_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    content = {**pendulum(), "next_observations": np.roll(pendulum()["observations"], -1, axis=0)}
+    path = write(tmp_path / "mine.hdf5", {**content, "timeouts": np.zeros(12, bool)}, env_id="Hopper-v4")
+    load_dataset(str(path), env_id="Pendulum-v1")
+    assert "names the environment Hopper-v4; Pendulum-v1 is used" in caplog.text

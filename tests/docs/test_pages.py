@@ -79,7 +79,7 @@ def test_run_commands_parse(line: str) -> None:
     assert config.task
 
 
-@pytest.mark.parametrize("name", ["collect", "evaluate", "export", "report", "methods", "watch"])
+@pytest.mark.parametrize("name", ["check_data", "collect", "evaluate", "export", "report", "methods", "watch"])
 def test_flags_of_the_other_programs_exist(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

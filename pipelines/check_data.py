@@ -1,0 +1,76 @@
+"""Check a dataset: print the contradictions in it with their repairs, and write a page with plots.
+
+FILE is an HDF5 or Parquet file, a folder of Parquet files, the folder of a Minari set, minari:ID, or a task such as
+hopper-medium. The program reads it as a run does. The page shows returns, lengths, actions and rewards.
+
+Examples:
+  python pipelines/check_data.py robot.hdf5 --env MyRobot-v0
+  python pipelines/check_data.py minari:mujoco/hopper/medium-v0 --output hopper.html
+"""
+
+from __future__ import annotations
+
+from dwm_ray.cli import stopping
+
+if __name__ == "__main__":
+    stopping.catch_signals()  # before the imports that take seconds
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from dwm_ray.cli.command_line import main_guard
+from dwm_ray.data.load import read_dataset
+from dwm_ray.data.summary import data_summary, summary_text
+from dwm_ray.options import DataConfig
+from dwm_ray.report.data_page import data_findings
+from dwm_ray.report.findings import render
+from dwm_ray.tasks.table import task_for
+
+MAX_ROWS = 40
+"""Rows of the longest table that is printed; the page has all tables."""
+
+
+def check(
+    file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")],
+    env: str | None = None,
+    env_kwargs: str | None = None,
+    output: Path | None = None,
+    download: bool = False,
+) -> int:
+    """Check FILE.
+
+    Args:
+        file: File, folder, Minari set or task.
+        env: Gymnasium id of the environment, if the data do not name it or another one is to be used.
+        env_kwargs: JSON object of keyword arguments of the environment.
+        output: HTML page to write; by default NAME-check.html in the working directory.
+        download: Download D4RL's file or the Minari dataset if it is not on this machine.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    episodes = read_dataset(file, DataConfig(env=env, env_kwargs=env_kwargs), download)
+    card = episodes.card
+    facts = data_summary(episodes, task_for(card.name, card.env_id, 1.0, card.env_options))
+    found = data_findings(episodes, facts)
+    page = output or Path(f"{card.name.replace('/', '-')}-check.html")
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(render(found, facts))
+    console.print(summary_text(facts))
+    for table in found.tables:
+        if len(table.rows) <= MAX_ROWS:
+            console.print(table.terminal())
+    console.print(str(page))
+    return 0
+
+
+@main_guard
+def main(argv: list[str] | None = None) -> int:
+    """Run the program."""
+    return tyro.cli(check, args=sys.argv[1:] if argv is None else argv, description=__doc__)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
