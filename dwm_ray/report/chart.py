@@ -21,7 +21,7 @@ WIDTH, NARROW = 400, 330
 """Units of an image; one unit is about one pixel of a page."""
 HEIGHT, ROW_HEIGHT = 170, 26
 """Units of the plot area, and of one row of an axis of names."""
-LETTER, CAPITAL = 6.7, 8.2
+LETTER, CAPITAL = 6.7, 8.6
 """Width of letters of numbers and axes, and of names, about."""
 MAX_NAME = 24
 """Letters of a name at an axis."""

@@ -47,10 +47,11 @@ def scale_of(values: Iterable[float], kind: Kind = "linear", ends: tuple[float, 
     if kind == "log":
         low = max(low / 1.5, high * LEAST_SHOWN)
         return Scale((low, high * 1.2), _decades(low, high * 1.2), kind)
+    if kind == "symlog":
+        return Scale((low, high * 1.2), _symmetric_decades(low, high * 1.2), kind)
     margin = 0.0 if ends else PADDING * (high - low or abs(high) or 1.0)
     low, high = low - margin, high + margin
-    ticks = _symmetric_decades(low, high) if kind == "symlog" else _multiples(low, high)
-    return Scale((low, high), ticks, kind)
+    return Scale((low, high), _multiples(low, high), kind)
 
 
 def short(value: float) -> str:
