@@ -106,10 +106,16 @@ class DataConfig(Frozen):
     with it. None looks the task up: D4RL's file if it is on this machine, else the bundled dataset."""
     env: str | None = None
     """Gymnasium id of the environment in which policies are scored. Set it if the data do not name their environment;
-    it overrides the one that they name. MODULE:NAME-v0 imports the module first, also from the working directory."""
+    it overrides the one that they name. MODULE:NAME-v0 imports the module first, also from the working directory. none:
+    data without a simulator, as are data that name no environment; scores are then off-policy estimates."""
     env_kwargs: Annotated[str | None, AfterValidator(_checked_json)] = None
     """JSON object of keyword arguments of the environment, such as {"frame_skip": 4}. They override those that the data
     name."""
+    act_low: tuple[float, ...] | None = None
+    """Lower bounds of the actions of data without an environment, one number per dimension or one for all. None takes
+    the lowest recorded actions."""
+    act_high: tuple[float, ...] | None = None
+    """Upper bounds, likewise."""
     holdout_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """Fraction of episodes (at least one) that is held out from world-model training to measure the model's error."""
 
@@ -217,6 +223,10 @@ class EvaluationConfig(Frozen):
     """Updates between two evaluations during learning."""
     curve_episodes: PositiveInt = 3
     """Episodes of each evaluation during learning."""
+    estimate_updates: PositiveInt = 20_000
+    """Updates of the critics of an off-policy estimate, of data without an environment."""
+    estimate_model_updates: PositiveInt = 50_000
+    """Updates of the one-step ensemble whose rollouts estimate a policy's return; all trials share it."""
 
 
 class ExecutionConfig(Frozen):

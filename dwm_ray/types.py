@@ -72,8 +72,8 @@ class DataCard:
     source: str
     """Origin of the recording: 'bundled SAC recording', 'D4RL v2', 'Minari', ..."""
     path: str
-    env_id: str
-    """Gymnasium id of the environment in which policies are scored, such as 'HalfCheetah-v5'."""
+    env_id: str | None
+    """Gymnasium id of the environment in which policies are scored, such as 'HalfCheetah-v5'; None without one."""
     fingerprint: str
     """16 hex digits over the content of the arrays."""
     env_options: EnvOptions = REGISTERED

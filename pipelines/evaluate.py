@@ -1,8 +1,8 @@
-"""Evaluate the trained policies of a run again, with any number of episodes.
+"""Evaluate the trained policies of a run again: in its simulator, or from its data alone (--offline).
 
 RUN is the folder of a run, its address in a storage (all its finished trials), or the folder of one trial. Scores are
 printed. They are also written, with the return of every episode, to reevaluation.json in each trial's folder, and in
-the storage if there is one.
+the storage if there is one. --offline prints off-policy estimates instead and writes them to estimates.json.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ import torch
 import tyro
 from rich.console import Console
 
+from dwm_ray.agents.base import Agent
 from dwm_ray.cli.command_line import main_guard
 from dwm_ray.evaluation.rollout import evaluate
 from dwm_ray.evaluation.scores import summarize
+from dwm_ray.local.estimates import Estimator
+from dwm_ray.report.run_tables import format_interval
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.tasks.table import task_for
@@ -35,6 +38,7 @@ def reevaluate_run(
     num_episodes: int = 100,
     seed: int = 1_000_000,
     task: str | None = None,
+    offline: bool = False,
 ) -> int:
     """Evaluate the policies of RUN.
 
@@ -43,22 +47,24 @@ def reevaluate_run(
         num_episodes: Episodes per policy.
         seed: Seed of the first episode; the next episodes use the next seeds.
         task: Refuse checkpoints of any other task.
+        offline: Compute off-policy estimates from the run's data, without a simulator. The one-step models that they
+            need are trained once, in RUN/estimates.
     """
     if num_episodes < 1:
         raise ValueError(f"--num-episodes: is {num_episodes}; expected at least 1")
     torch.set_num_threads(1)  # small networks are faster on one thread
     console = Console()
     run, trials = trial_folders(folder)
+    estimator = Estimator(run.root if run else trials[0]) if offline else None
     for trial in trials:
-        row = reevaluate(trial, num_episodes, seed, task)
-        write_json(trial / "reevaluation.json", row)
+        if estimator is None:
+            name, (row, text) = "reevaluation.json", reevaluate(trial, num_episodes, seed, task)
+        else:
+            name, (row, text) = "estimates.json", estimate(trial, estimator, task)
+        write_json(trial / name, row)
         if run:
-            run.push(trial / "reevaluation.json")
-        console.print(
-            f"{trial.name}: {row['score_mean']:.2f} ± {row['score_std']:.2f} ({row['score_unit']}, {num_episodes} "
-            f"episodes from seed {seed}, checkpoint after {row['update']} updates)",
-            highlight=False,
-        )
+            run.push(trial / name)
+        console.print(f"{trial.name}: {text}", highlight=False, soft_wrap=True)
     return 0
 
 
@@ -74,18 +80,15 @@ def trial_folders(where: str) -> tuple[RunFolder | None, list[Path]]:
     return run, found
 
 
-def reevaluate(trial: Path, num_episodes: int, seed: int, task_name: str | None) -> dict[str, Any]:
-    """Return the scores of a trial's last checkpoint."""
-    agent, meta = load_agent(trial / "checkpoint", torch.device("cpu"))
-    name = meta["config"]["task"]
-    if task_name is not None and name != task_name:
-        raise ValueError(
-            f"{trial}: this checkpoint is of task {name!r}, not of --task {task_name!r}; expected --task {name}"
-        )
+def reevaluate(trial: Path, num_episodes: int, seed: int, task_name: str | None) -> tuple[dict[str, Any], str]:
+    """Return the scores of a trial's last checkpoint, also as text."""
+    agent, meta = loaded(trial, task_name)
+    if meta["env_id"] is None:
+        raise ValueError(f"{trial}: was trained without an environment; expected --offline")
     options = EnvOptions.from_json(meta.get("env_options", {}))
-    task = task_for(name, meta["env_id"], meta["return_max"], options)
-    result = evaluate(agent.act, task.env_id, num_episodes, seed, env_options=options)
-    return {
+    task = task_for(meta["config"]["task"], meta["env_id"], meta["return_max"], options)
+    result = evaluate(agent.act, meta["env_id"], num_episodes, seed, env_options=options)
+    row = {
         **summarize(result.returns, task),
         "score_unit": task.score_unit,
         "seed": seed,
@@ -93,6 +96,34 @@ def reevaluate(trial: Path, num_episodes: int, seed: int, task_name: str | None)
         "policy_ms": result.policy_ms,
         "returns": result.returns.tolist(),
     }
+    return row, (
+        f"{row['score_mean']:.2f} ± {row['score_std']:.2f} ({task.score_unit}, {num_episodes} episodes from seed "
+        f"{seed}, checkpoint after {meta['update']} updates)"
+    )
+
+
+def estimate(trial: Path, estimator: Estimator, task_name: str | None) -> tuple[dict[str, Any], str]:
+    """Return the off-policy estimates of a trial's last checkpoint, also as text."""
+    agent, meta = loaded(trial, task_name)
+    row = {**estimator.estimate(agent, meta), "update": meta["update"]}
+    interval = format_interval(row["estimate_fqe_low"], row["estimate_fqe_high"])
+    return row, (
+        f"estimates: FQE {row['estimate_fqe']:.1f} {interval} ± {row['estimate_fqe_spread']:.1f} between critics, "
+        f"imagined {row['estimate_model']:.1f} ± {row['estimate_model_spread']:.1f}, distance "
+        f"{row['estimate_distance']:.2f} ({row['estimate_episodes']} held-out episodes, {row['estimate_s']:.0f} s, "
+        f"checkpoint after {meta['update']} updates)"
+    )
+
+
+def loaded(trial: Path, task_name: str | None) -> tuple[Agent, dict[str, Any]]:
+    """Return agent and description of a trial's checkpoint; raise ValueError if it is of another task."""
+    agent, meta = load_agent(trial / "checkpoint", torch.device("cpu"))
+    name = meta["config"]["task"]
+    if task_name is not None and name != task_name:
+        raise ValueError(
+            f"{trial}: this checkpoint is of task {name!r}, not of --task {task_name!r}; expected --task {name}"
+        )
+    return agent, meta
 
 
 @main_guard

@@ -100,7 +100,7 @@ def note(group: Group) -> str:
     left = [] if group.remaining_s is None else [f"{format_seconds(group.remaining_s)} left"]
     unit = "rows/s" if group.kind == "stream" else "updates/s"
     rate = [] if group.rate is None else [f"{group.rate:.0f} {unit}"]
-    score = [f"score {np.mean(group.scores):.1f}"] if group.scores else []
+    score = [f"{group.phases[0].score_name} {np.mean(group.scores):.1f}"] if group.scores else []
     return ", ".join([*left, *rate, *score]) or ("starting" if group.running else "")
 
 

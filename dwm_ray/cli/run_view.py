@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dwm_ray.cli.progress import heading, note, percent, summary
+from dwm_ray.evaluation.evaluators import ranked, ranked_name
 from dwm_ray.experiment.names import method_name
 from dwm_ray.experiment.phases import Phase, grouped, model_phase, phases_of, stream_phase, trial_phase
 from dwm_ray.experiment.run_state import ModelState, RunState, StreamState, TrialState, last_rows
@@ -77,12 +78,13 @@ def _trials(state: RunState, height: int | None) -> list[RenderableType]:
 
 def _in_order(trials: list[TrialState]) -> list[TrialState]:
     ranks = {name: rank for rank, name in enumerate(STATUSES)}
-    return sorted(trials, key=lambda t: (ranks[t.status], -t.evaluation.get("score_mean", 0.0), t.folder.name))
+    return sorted(trials, key=lambda t: (ranks[t.status], -(ranked(t.evaluation) or 0.0), t.folder.name))
 
 
 def _trials_table(trials: list[TrialState]) -> Table:
     headers = ("trial", "method", "point", "status", "updates", "", "left", "upd/s")
-    table = _grid(*headers, "score", "q mean", "stale", "waits", left=4)
+    value = next((ranked_name(trial.evaluation) for trial in trials if trial.evaluation), "score")
+    table = _grid(*headers, value, "q mean", "stale", "waits", left=4)
     for trial in trials:
         row, point = trial.row, {name: value for name, value in trial.values.items() if name != "seed"}
         seed = f" seed={trial.config['seed']}" if "seed" in trial.config else ""
@@ -95,7 +97,7 @@ def _trials_table(trials: list[TrialState]) -> Table:
             _number(trial.update / trial.total, ".0%"),
             format_seconds(trial_phase(trial).remaining_s),
             _number(row.get("updates_per_s"), ".0f"),
-            _number(trial.evaluation.get("score_mean"), ".1f"),
+            _number(ranked(trial.evaluation), ".1f"),
             _number(row.get("q_mean"), ".4g"),
             _number(row.get("staleness"), ".0f"),
             _number(trial.waiting_fraction, ".0%"),

@@ -17,19 +17,20 @@ from dwm_ray.cli import stopping
 from dwm_ray.cli.command_line import parse
 from dwm_ray.cli.execution import require_ray
 from dwm_ray.config import RunConfig
+from dwm_ray.data.spaces import spaces_text
 from dwm_ray.data.summary import data_summary, summary_text
 from dwm_ray.data.targets import labels_text, outside
 from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.data.transitions import usable_rows
+from dwm_ray.evaluation.evaluators import check_evaluation
 from dwm_ray.experiment.profiles import Profile
 from dwm_ray.replay.sources import source_kind
 from dwm_ray.report.collect import collect_results
 from dwm_ray.report.run_report import ranking_table, write_report
-from dwm_ray.report.run_tables import trial_table
+from dwm_ray.report.run_tables import estimate_table, trial_table
 from dwm_ray.runs.folder import RunFailed, RunFolder, read_json
 from dwm_ray.runs.storage import Storage, StorageFailed
 from dwm_ray.runs.tensor_files import write_json
-from dwm_ray.tasks.environments import try_environment
 from dwm_ray.training.checkpoints import remove_leftovers
 from dwm_ray.training.writers import check_wandb
 
@@ -53,7 +54,7 @@ def begin(
     check_wandb(config.execution.wandb)
     location = None if storage is None else checked_storage(Storage.parse(storage))
     task_data = load_task_data(config)
-    try_environment(task_data.task.env_id, task_data.task.env_options)
+    check_evaluation(config, task_data)
     new_agent(config, task_data, torch.device("cpu"))  # raises ValueError for data that the agent cannot learn from
     before(task_data)
     run = RunFolder.create(output, config.task, location)
@@ -96,7 +97,7 @@ def reopen(
     config = RunConfig.stored(record["run"], run.config)
     check_wandb(config.execution.wandb)
     task_data = load_task_data(config, seen.get("fingerprint"))
-    try_environment(task_data.task.env_id, task_data.task.env_options)
+    check_evaluation(config, task_data)
     remove_leftovers(run)
     announce(console, run, task_data, record)
     return run, task_data, record
@@ -105,10 +106,19 @@ def reopen(
 def announce(console: Console, run: RunFolder, task_data: TaskData, record: dict[str, Any]) -> None:
     """Print which data, profile and folder are used."""
     console.print(summary_text(data_summary(task_data.episodes, task_data.task)), highlight=False)
+    if task_data.task.env_id is None:
+        config = RunConfig.stored(record["run"], run.config)
+        console.print(
+            f"no environment: {spaces_text(task_data.episodes.spaces, config.data)}; scores are off-policy estimates, "
+            f"each of at most {config.evaluation.estimate_updates} updates of critics",
+            highlight=False,
+            soft_wrap=True,
+        )
     if task_data.has_unexplained_terminations:
         console.print(
-            f"{task_data.task.env_id}: the data contain terminations, but no termination rule is known; imagined "
-            "episodes end only if the world model predicts terminations (option world_model.continuation)",
+            f"{task_data.task.env_id or 'no environment'}: the data contain terminations, but no termination rule is "
+            "known; imagined episodes end only if the world model predicts terminations (option "
+            "world_model.continuation)",
             highlight=False,
         )
     console.print(f"profile: {record['profile']}; run folder: {run.root}", highlight=False, soft_wrap=True)
@@ -201,8 +211,10 @@ def conclude(console: Console, run: RunFolder, wall_s: float) -> dict[str, Any]:
 
 
 def show_results(console: Console, results: dict[str, Any]) -> None:
-    """Print the table of trials and, if there are several methods, their ranking."""
+    """Print the table of trials, their estimates without a simulator and, of several methods, the ranking."""
     console.print(trial_table(results).terminal())
+    if (estimates := estimate_table(results)) is not None:
+        console.print(estimates.terminal())
     if len({trial["method"] for trial in results["trials"]}) > 1:
         console.print(ranking_table(results).terminal())
 

@@ -14,6 +14,8 @@ import numpy as np
 
 from dwm_ray.data.consistency import Rows, make_consistent
 from dwm_ray.data.environment import known_spaces, with_step_cap
+from dwm_ray.data.spaces import given_spaces, recorded_spaces
+from dwm_ray.options import DataConfig
 from dwm_ray.tasks.environments import observation_bounds, time_limit
 from dwm_ray.tasks.table import environment_info, unknown
 from dwm_ray.types import DataCard, Episodes, Spaces
@@ -32,22 +34,23 @@ def episodes_from(arrays: Arrays, card: DataCard, spaces: Spaces | None = None, 
     """Return checked float32 episodes and fill in the card's fingerprint and findings.
 
     `spaces` and the time `limit` default to those of the environment of the card, whose bounds of observations apply
-    without `spaces`. The last row always ends an episode.
+    without `spaces`. Without an environment, spaces are those of the data. The last row always ends an episode.
     Raises ValueError naming `card.path` and the key at fault, also if most rows contradict each other
     (`consistency.make_consistent`).
     """
     where, options = card.path, card.env_options
     arrays = _without_unit_axes(arrays)
     _check_keys(arrays, where)
-    is_named, spaces = spaces is None, spaces or known_spaces(where, card.env_id, options)
+    is_named, spaces = spaces is None and card.env_id is not None, spaces or _spaces(arrays, card)
     obs = _numbers(arrays, "observations", where, spaces.obs_size)
     act, rew = _actions(arrays, where, spaces), _numbers(arrays, "rewards", where)
     terminated = _flags(arrays, "terminals", where)
     truncated = _flags(arrays, "timeouts", where) if "timeouts" in arrays else np.zeros_like(terminated)
     rows = Rows(obs, *_next_observations(arrays, where, obs), terminated, truncated)
     info = environment_info(card.env_id, options)
-    limit = limit or time_limit(card.env_id, options)
-    make_consistent(rows, where, card.env_id, limit, info.termination if info else unknown)
+    if limit is None and card.env_id is not None:
+        limit = time_limit(card.env_id, options)
+    make_consistent(rows, where, card.env_id or "no environment", limit, info.termination if info else unknown)
     if is_named:
         rows.found(_outside(obs, card), "observations are outside of the environment's observation space: kept")
     card = replace(card, findings=tuple(rows.findings), is_ordered=rows.is_ordered)
@@ -64,6 +67,8 @@ def with_fingerprint(episodes: Episodes) -> Episodes:
         array = getattr(episodes, name)
         digest.update(f"{name}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
+    if episodes.card.env_id is None:  # terminations and bounds that models learn are then those of the data
+        digest.update(repr(episodes.spaces).encode())
     return replace(episodes, card=replace(episodes.card, fingerprint=digest.hexdigest()[:16]))
 
 
@@ -72,6 +77,27 @@ def _without_unit_axes(arrays: Arrays) -> Arrays:
     scalars = {key: array[:, 0] for key, array in arrays.items() if key not in VECTORS and np.shape(array)[1:] == (1,)}
     vectors = {key: array[:, None] for key, array in arrays.items() if key in VECTORS and np.ndim(array) == 1}
     return {**arrays, **scalars, **vectors}
+
+
+def with_bounds(episodes: Episodes, config: DataConfig) -> Episodes:
+    """Return the episodes with the action bounds of `config`; raise ValueError if an environment gives them."""
+    if config.act_low is None and config.act_high is None:
+        return episodes
+    if episodes.card.env_id is not None:
+        raise ValueError(
+            f"data.act_low, data.act_high: {episodes.card.env_id} has action bounds; expected them with data.env none"
+        )
+    return with_fingerprint(replace(episodes, spaces=given_spaces(episodes.spaces, config)))
+
+
+def _spaces(arrays: Arrays, card: DataCard) -> Spaces:
+    if card.env_id is not None:
+        return known_spaces(card.path, card.env_id, card.env_options)
+    for key in ("observations", "actions"):
+        if np.ndim(arrays[key]) != 2:
+            raise ValueError(f"{card.path}: {key!r} has shape {np.shape(arrays[key])}; expected rows of vectors")
+    act = _numbers(arrays, "actions", card.path, arrays["actions"].shape[1])
+    return recorded_spaces(arrays["observations"].shape[1], act)
 
 
 def _check_keys(arrays: Arrays, where: str) -> None:
@@ -132,6 +158,7 @@ def _actions(arrays: Arrays, where: str, spaces: Spaces) -> np.ndarray:
 
 def _outside(obs: np.ndarray, card: DataCard) -> np.ndarray:
     """Return the mask [N] of the observations that exceed the bounds of the environment by more than rounding."""
+    assert card.env_id is not None
     low, high = observation_bounds(card.env_id, card.env_options)
     margin = ACTION_TOLERANCE * np.where(np.isfinite(high - low), high - low, 1.0)
     outside: np.ndarray = np.any((obs < low - margin) | (obs > high + margin), axis=1)

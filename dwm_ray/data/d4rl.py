@@ -29,9 +29,9 @@ ANT_WITH_CONTACTS, ANT_WITHOUT = 111, 27
 
 
 def read(path: Path, name: str, source: str, env_id: str | None, env_kwargs: str | None = None) -> Episodes:
-    """Return the episodes of an HDF5 file; `env_id` is needed if neither the file nor its name implies one."""
+    """Return the episodes of an HDF5 file; `env_id` is the environment if the file implies none."""
     arrays, named = _contents(path, env_id is None)
-    card = card_of(DataCard(name, source, str(path), env_id or "", ""), named, env_kwargs)
+    card = card_of(DataCard(name, source, str(path), env_id, ""), named, env_kwargs)
     _drop_unused_contacts(arrays, card)
     return episodes_from(arrays, card)
 
@@ -43,7 +43,7 @@ def card_of(card: DataCard, named: str | None, env_kwargs: str | None) -> DataCa
     """
     match = OWN_NAME.fullmatch(Path(card.path).stem)
     named = named or (f"{LOCOMOTION[match[1]].env_id}-v4" if match else None)
-    card = replace(card, env_id=environment_id(card.path, named, card.env_id or None))
+    card = replace(card, env_id=environment_id(card.path, named, card.env_id))
     return with_environment(card, NamedEnvironment(named) if named else None, env_kwargs)
 
 
@@ -117,8 +117,9 @@ def _check_own(path: Path, file: h5py.File, keys: list[str]) -> None:
 
 def _drop_unused_contacts(arrays: Arrays, card: DataCard) -> None:
     """Remove the 84 contact forces that are always zero in D4RL's Ant data and absent from Ant-v4."""
-    is_ant = bare_id(card.env_id).startswith("Ant-")
-    if not is_ant or spaces_of(card.env_id, card.env_options).obs_size != ANT_WITHOUT:
+    if card.env_id is None or not bare_id(card.env_id).startswith("Ant-"):
+        return
+    if spaces_of(card.env_id, card.env_options).obs_size != ANT_WITHOUT:
         return
     for key in {"observations", "next_observations"} & arrays.keys():
         array = arrays[key]

@@ -27,6 +27,8 @@ RECREATED = (
 """Wrappers of Gymnasium whose arguments describe them completely."""
 WITHOUT_EFFECT = ("HumanRendering", "RecordEpisodeStatistics", "RecordVideo", "RenderCollection")
 """Wrappers that change no observation, action or reward."""
+NO_ENVIRONMENT = "none"
+"""Value of the option data.env for data without an environment."""
 SHORTEST_CAP, LONGEST_CAP = 1000, 10_000
 """Range of the number of steps after which an episode without a time limit ends."""
 
@@ -43,15 +45,17 @@ class NamedEnvironment:
         return bare_id(self.env_id) == bare_id(env_id)
 
 
-def environment_id(where: str, named: str | None, requested: str | None, default: str | None = None) -> str:
+def environment_id(where: str, named: str | None, requested: str | None, default: str | None = None) -> str | None:
     """Return the id that is `requested` (the option data.env), else the one that the data name, else `default`.
+
+    Returns None for data without an environment, and if 'none' is requested.
 
     Gymnasium imports the module of an id 'MODULE:NAME'. Data must not decide which code runs on this machine, so such
     an id is accepted only if the user requests it as well.
     """
     found = requested or named or default
-    if not found:
-        raise ValueError(f"{where}: does not name its environment; expected data.env, such as HalfCheetah-v5")
+    if not found or requested == NO_ENVIRONMENT:
+        return None
     if ":" in found and not requested:
         raise ValueError(
             f"{where}: names {found!r}, which would import the module {found.partition(':')[0]!r}; expected "
@@ -65,6 +69,10 @@ def with_environment(card: DataCard, named: NamedEnvironment | None, kwargs: str
 
     `kwargs` (the option data.env_kwargs) override those that the data name.
     """
+    if card.env_id is None:
+        if kwargs is not None:
+            raise ValueError(f"data.env_kwargs: {card.path} has no environment; expected data.env, or none of both")
+        return card
     options, notes = REGISTERED, card.notes
     if named and named.is_same(card.env_id):
         options = named.options
@@ -78,6 +86,8 @@ def with_environment(card: DataCard, named: NamedEnvironment | None, kwargs: str
 
 def with_step_cap(card: DataCard, longest_episode: int) -> DataCard:
     """Return the card with a limit of steps per evaluated episode if the environment has none that ends in time."""
+    if card.env_id is None:
+        return card
     limit = time_limit(card.env_id, card.env_options)
     if limit is not None and limit <= max(LONGEST_CAP, longest_episode):
         return card

@@ -37,14 +37,14 @@ def write_hdf5(episodes: Episodes, path: Path, attrs: dict[str, Any] | None = No
     with _new_file(path) as part, h5py.File(part, "w") as file:
         for key, array in arrays.items():
             file.create_dataset(key, data=array, compression="gzip", compression_opts=9, shuffle=True)
-        file.attrs.update({**(attrs or {}), "env_id": episodes.card.env_id})
+        file.attrs.update({**(attrs or {}), "env_id": episodes.card.env_id or ""})
 
 
 def write_parquet(episodes: Episodes, path: Path) -> None:
     """Write a file that `parquet.read` returns unchanged; raise ValueError if it exists."""
     columns = {key: pa.array(x) if x.ndim == 1 else _vectors(x) for key, x in _d4rl_arrays(episodes).items()}
     columns["next_observations"] = _vectors(episodes.next_obs, mask=pa.array(~episodes.known_next))
-    table = pa.table(columns).replace_schema_metadata({ENV_KEY: episodes.card.env_id.encode()})
+    table = pa.table(columns).replace_schema_metadata({ENV_KEY: (episodes.card.env_id or "").encode()})
     with _new_file(path) as part:
         pq.write_table(table, part, compression="zstd")
 
@@ -64,13 +64,15 @@ def write_minari(episodes: Episodes, dataset_id: str, description: str) -> None:
             "which Minari stores; expected --format hdf5 or parquet"
         )
     # The spaces of our vectors: Gymnasium's own environment may have a dictionary.
-    card = episodes.card
-    with warnings.catch_warnings(), closing(make_environment(card.env_id, card.env_options)) as env:
+    card, env_id = episodes.card, episodes.card.env_id
+    if env_id is None:
+        raise ValueError(f"{card.path}: has no environment, which Minari stores; expected hdf5 or parquet")
+    with warnings.catch_warnings(), closing(make_environment(env_id, card.env_options)) as env:
         warnings.simplefilter("ignore", UserWarning)  # Minari asks for an author, a code link and the like
         minari.create_dataset_from_buffers(
             dataset_id,
             [_buffer(episodes, slice(start, end)) for start, end in bounds],
-            env=_specification(card),
+            env=_specification(card, env_id),
             observation_space=env.observation_space,
             action_space=env.action_space,
             description=description,
@@ -78,9 +80,9 @@ def write_minari(episodes: Episodes, dataset_id: str, description: str) -> None:
         )
 
 
-def _specification(card: DataCard) -> EnvSpec:
+def _specification(card: DataCard, env_id: str) -> EnvSpec:
     """Return the specification of the environment with its options; raise ValueError if it has wrappers."""
-    spec, options = specification(card.env_id), card.env_options
+    spec, options = specification(env_id), card.env_options
     if options.wrappers:
         names = ", ".join(name for name, _ in options.wrappers)
         raise ValueError(f"{card.name}: its environment has the wrappers {names}; expected another format than Minari")

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
 from dwm_ray.data import bundled, d4rl, minari, ogbench, parquet
+from dwm_ray.data.checks import with_bounds
 from dwm_ray.data.download import OnProgress
-from dwm_ray.data.environment import known_spaces
+from dwm_ray.data.environment import NO_ENVIRONMENT, known_spaces
 from dwm_ray.options import DataConfig
 from dwm_ray.tasks.table import MINARI_TASKS, check_name
 from dwm_ray.types import Episodes
@@ -42,8 +43,8 @@ def load_dataset(
         name: A task ('hopper-medium'), a Minari dataset ('minari:mujoco/hopper/medium-v0'), a single task of OGBench
             ('ogbench:cube-single-play-singletask-v0'), the path of an HDF5 file in D4RL's layout, of a Parquet file
             with the same names or of a folder of them, or the folder of a Minari dataset.
-        env_id: Gymnasium id of the environment; needed if a file or a Minari dataset does not name it. It overrides the
-            environment that the data name.
+        env_id: Gymnasium id of the environment, which overrides the one that the data name. 'none' reads them as data
+            without an environment: action bounds are then the lowest and highest recorded actions.
         download: Download D4RL's file or the Minari dataset if it is not on this machine.
         env_kwargs: JSON object of keyword arguments of the environment.
 
@@ -73,8 +74,8 @@ def load_episodes(task: str, config: DataConfig, download: bool = False) -> Epis
     """Load the data of a run's task, from `config.file` if there is one; raise ValueError as `load_dataset` does."""
     request = _Request(config.env, config.env_kwargs)
     if config.file is not None and not task.startswith(ogbench.PREFIX):
-        return _from_file(Path(config.file).expanduser(), task, request)
-    return _by_name(task, request, download, config.file)
+        return with_bounds(_from_file(Path(config.file).expanduser(), task, request), config)
+    return with_bounds(_by_name(task, request, download, config.file), config)
 
 
 class _Request(NamedTuple):
@@ -93,7 +94,8 @@ def _by_name(task: str, request: _Request, download: bool, file: str | None = No
     if task not in MINARI_TASKS:
         return _from_table(task, request, download)
     known = MINARI_TASKS[task]
-    known_spaces(f"--task {task}", request.env_id or known.env_id)  # a missing package is reported before the download
+    if request.env_id != NO_ENVIRONMENT:  # a missing package is reported before the download
+        known_spaces(f"--task {task}", request.env_id or known.env_id)
     return minari.read(known.dataset, download, *request)
 
 

@@ -26,7 +26,7 @@ def read(dataset_id: str, download: bool, env_id: str | None = None, env_kwargs:
     """Return the episodes of a dataset such as 'mujoco/halfcheetah/medium-v0'.
 
     Policies are scored in the set's evaluation environment if it has one, else in the environment of the recording.
-    `env_id` requests another environment; it is needed if the set names none. Goal-aware observations become vectors,
+    `env_id` requests another environment, or 'none'. Goal-aware observations become vectors,
     see `environments.vector_keys`. Raises ValueError if the set is not on this machine (unless `download`) or cannot be
     read, or if its environments cannot be made here or differ in their spaces: a policy could not be scored then.
     """
@@ -49,12 +49,13 @@ def read_folder(path: Path, name: str, env_id: str | None = None, env_kwargs: st
 def _episodes(where: str, name: str, dataset: Any, env_id: str | None, env_kwargs: str | None) -> Episodes:
     specs = [spec for spec in (dataset._eval_env_spec, dataset.env_spec) if spec is not None]  # no public property
     env_id = environment_id(where, specs[0].id if specs else None, env_id)
-    named = _named(where, env_id, specs)
+    named = None if env_id is None else _named(where, env_id, specs)
     card = with_environment(DataCard(name, "Minari", str(dataset.storage.data_path), env_id, ""), named, env_kwargs)
-    spaces = known_spaces(where, env_id, card.env_options)
-    if len(specs) == 2 and named == _named(where, env_id, specs[:1]):
-        _check_spaces(where, card, spaces, specs[1])
-    parts = [_episode(where, env_id, episode) for episode in dataset.iterate_episodes()]
+    spaces = None if env_id is None else known_spaces(where, env_id, card.env_options)
+    if env_id and spaces and len(specs) == 2 and named == _named(where, env_id, specs[:1]):
+        _check_spaces(where, env_id, spaces, specs[1])
+    layout = env_id or (specs[0].id if specs else "")
+    parts = [_episode(where, layout, episode) for episode in dataset.iterate_episodes()]
     if not parts:
         raise ValueError(f"{where}: holds no episodes; expected at least one")
     arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
@@ -69,13 +70,13 @@ def _named(where: str, env_id: str, specs: list[EnvSpec]) -> NamedEnvironment | 
     return NamedEnvironment(specs[0].id) if specs else None
 
 
-def _check_spaces(where: str, card: DataCard, spaces: Spaces, recorded: EnvSpec) -> None:
+def _check_spaces(where: str, env_id: str, spaces: Spaces, recorded: EnvSpec) -> None:
     """Raise ValueError if the evaluation environment's spaces differ from those of the recording's."""
-    module = card.env_id.rpartition(":")[0]
-    env_id = f"{module}:{recorded.id}" if module else recorded.id
-    if known_spaces(where, env_id, options_of(where, env_id, recorded)) != spaces:
+    module = env_id.rpartition(":")[0]
+    recorded_id = f"{module}:{recorded.id}" if module else recorded.id
+    if known_spaces(where, recorded_id, options_of(where, recorded_id, recorded)) != spaces:
         raise ValueError(
-            f"{where}: its evaluation environment {card.env_id} has other spaces than {recorded.id}, in which it was "
+            f"{where}: its evaluation environment {env_id} has other spaces than {recorded.id}, in which it was "
             "recorded; expected equal ones"
         )
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from dwm_ray.data import download as downloads
 from dwm_ray.data.checks import Arrays, episodes_from
-from dwm_ray.data.environment import NamedEnvironment, with_environment
+from dwm_ray.data.environment import NO_ENVIRONMENT, NamedEnvironment, with_environment
 from dwm_ray.tasks.environments import make_environment
 from dwm_ray.types import DataCard, Episodes
 
@@ -83,7 +83,9 @@ def read(
     task = SingleTask.of(name)
     _package(name)
     path = _find(task, where, download)
-    card = DataCard(f"{PREFIX}{name}", "OGBench", str(path), env_id or task.env_id, "")
+    card = DataCard(
+        f"{PREFIX}{name}", "OGBench", str(path), None if env_id == NO_ENVIRONMENT else env_id or task.env_id, ""
+    )
     card = with_environment(card, NamedEnvironment(task.env_id), env_kwargs)
     return episodes_from(_transitions(path, task), card)
 

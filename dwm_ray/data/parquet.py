@@ -22,13 +22,13 @@ ENV_KEY = b"env_id"
 
 
 def read(path: Path, name: str, source: str, env_id: str | None, env_kwargs: str | None = None) -> Episodes:
-    """Return the episodes of a file or folder; `env_id` is needed if its metadata do not name the environment."""
+    """Return the episodes of a file or folder; `env_id` is the environment if they name none."""
     table = _table(path)
     arrays = {key: _column(table, key, path) for key in (*REQUIRED, "next_observations") if key in table.column_names}
     if "next_observations" in arrays:
         arrays["known_next"] = table["next_observations"].is_valid().to_numpy()
     named = (table.schema.metadata or {}).get(ENV_KEY, b"").decode(errors="replace") or None
-    return episodes_from(arrays, card_of(DataCard(name, source, str(path), env_id or "", ""), named, env_kwargs))
+    return episodes_from(arrays, card_of(DataCard(name, source, str(path), env_id, ""), named, env_kwargs))
 
 
 def _table(path: Path) -> pa.Table:

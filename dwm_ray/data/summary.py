@@ -46,12 +46,14 @@ def summary_text(facts: dict[str, Any]) -> str:
     uninformative = constant and (facts["reward_max"] == 0 or not facts["terminated_episodes"])
     warnings = [*facts["notes"], *findings_lines(facts)]
     warnings += ["all rewards are equal: only imitation can learn from these data"] if uninformative else []
+    simulated = facts["env_id"] is not None
+    score = f" (score {facts['score_mean']:.1f}, best {facts['score_max']:.1f})" if simulated else ""
     return (
-        f"{facts['name']}: {facts['source']}, {facts['env_id']}, {facts['transitions']:,} transitions in "
-        f"{facts['episodes']:,} episodes ({facts['terminated_episodes']:,} terminated)\n"
-        f"returns {facts['return_min']:.0f} to {facts['return_max']:.0f}, mean {facts['return_mean']:.0f} "
-        f"(score {facts['score_mean']:.1f}, best {facts['score_max']:.1f}); fingerprint {facts['fingerprint']}"
-        + "".join(f"\n{line}" for line in warnings)
+        f"{facts['name']}: {facts['source']}, {facts['env_id'] or 'no environment'}, "
+        f"{facts['transitions']:,} transitions in {facts['episodes']:,} episodes "
+        f"({facts['terminated_episodes']:,} terminated)\n"
+        f"returns {facts['return_min']:.0f} to {facts['return_max']:.0f}, mean {facts['return_mean']:.0f}{score}; "
+        f"fingerprint {facts['fingerprint']}" + "".join(f"\n{line}" for line in warnings)
     )
 
 

@@ -47,7 +47,8 @@ class TaskData:
     @property
     def identity(self) -> DataIdentity:
         """Identity for the fingerprints of artefacts made from these data."""
-        return DataIdentity(self.episodes.card.fingerprint, self.task.rtg_scale)
+        simulated = self.task.env_id is not None
+        return DataIdentity(self.episodes.card.fingerprint, self.task.rtg_scale, simulated)
 
     def start_pairs(self, discount: float, device: torch.device) -> Segments:
         """Return all recorded transitions as segments of length 1, cached per process: do not modify them."""
@@ -79,10 +80,11 @@ def _check_order(config: RunOptions, episodes: Episodes) -> None:
 
 @dataclass(frozen=True)
 class DataIdentity:
-    """The facts about a dataset that name the artefacts made from it."""
+    """The facts about a dataset that name the artefacts made from it, and that decide which ones a run needs."""
 
     fingerprint: str
     rtg_scale: float
+    has_environment: bool = True
 
 
 def load_task_data(config: RunOptions, expect: str | None = None) -> TaskData:

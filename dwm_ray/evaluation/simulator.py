@@ -39,7 +39,7 @@ CLIPPED_SPEED = {"Hopper": 10.0, "Walker2d": 10.0}
 class SimulatorError:
     """Squared distances (of `UNIT`) between segments and simulator per step 1..M; NaN if no step was checked."""
 
-    env_id: str
+    env_id: str | None
     steps_checked: list[int]
     obs_mse: list[float]
     rew_mse: list[float]
@@ -57,7 +57,7 @@ class SimulatorError:
         return {"env_id": self.env_id, "unit": UNIT, "steps": list(range(1, len(self.obs_mse) + 1)), **lists}
 
 
-def simulator_error(segments: Segments, env_id: str, obs_std: np.ndarray, rew_std: float) -> SimulatorError:
+def simulator_error(segments: Segments, env_id: str | None, obs_std: np.ndarray, rew_std: float) -> SimulatorError:
     """Check every step of raw segments whose action is known; `obs_std` is [O]. A few thousand steps per second.
 
     Raises ValueError if the environment's state cannot be set from an observation or observations differ in size.
@@ -87,7 +87,7 @@ def _column(obs_squares: np.ndarray, rew_squares: np.ndarray) -> tuple[int, floa
     return len(obs_squares), float(obs_squares.mean()), float(rew_squares.mean()), median
 
 
-def simulated(env_id: str, obs: Tensor, act: Tensor, policy: Policy, horizon: int) -> tuple[Segments, Tensor]:
+def simulated(env_id: str | None, obs: Tensor, act: Tensor, policy: Policy, horizon: int) -> tuple[Segments, Tensor]:
     """Roll out a policy in the simulator from raw pairs [B, O] and [B, A], as a world model without error would.
 
     With a cloned behaviour policy, the distance of these segments from the recorded futures is the randomness of the
@@ -116,12 +116,13 @@ def simulated(env_id: str, obs: Tensor, act: Tensor, policy: Policy, horizon: in
 class Simulator:
     """Environment that can be set to any observation."""
 
-    def __init__(self, env_id: str) -> None:
+    def __init__(self, env_id: str | None) -> None:
         info = environment_info(env_id)
-        if info is None or info.env_id not in HIDDEN_POSITIONS or not env_id.endswith(("-v4", "-v5")):
+        settable = info is not None and info.env_id in HIDDEN_POSITIONS
+        if env_id is None or info is None or not settable or not env_id.endswith(("-v4", "-v5")):
             raise ValueError(
-                f"simulator check: the state of {env_id} cannot be set from an observation; expected "
-                f"{', '.join(HIDDEN_POSITIONS)} in -v4 or -v5"
+                f"simulator check: the state of {env_id or 'no environment'} cannot be set from an observation; "
+                f"expected {', '.join(HIDDEN_POSITIONS)} in -v4 or -v5"
             )
         self._env: Any = make_environment(env_id).unwrapped
         self._hidden = HIDDEN_POSITIONS[info.env_id]

@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from dwm_ray.evaluation.evaluators import ranked, ranked_name
 from dwm_ray.experiment.names import method_name, world_model_label
 from dwm_ray.experiment.run_state import ENDED, ModelState, RunState, StreamState, TrialState
 
@@ -35,7 +36,8 @@ class Phase:
     rate: float | None = None
     """Updates or rows per second of the process."""
     score: float | None = None
-    """Latest score of a trial."""
+    """Latest score of a trial, or its estimate."""
+    score_name: str = "score"
 
     @property
     def fraction(self) -> float | None:
@@ -91,7 +93,8 @@ def trial_phase(trial: TrialState) -> Phase:
         trial.row.get("seconds"),
         int(trial.row.get("num_members", 1)),
         trial.row.get("updates_per_s"),
-        trial.evaluation.get("score_mean"),
+        ranked(trial.evaluation),
+        ranked_name(trial.evaluation),
     )
 
 

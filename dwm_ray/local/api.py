@@ -15,13 +15,13 @@ from dwm_ray.agents.base import Agent
 from dwm_ray.config import RunConfig
 from dwm_ray.data.summary import data_summary
 from dwm_ray.data.task_data import load_task_data
+from dwm_ray.evaluation.evaluators import check_evaluation
 from dwm_ray.experiment.search_space import Trial
 from dwm_ray.experiment.trial_records import record_trials
 from dwm_ray.local.executor import LocalExecutor
 from dwm_ray.runs.folder import RunFailed, RunFolder, read_json, status_of
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.runs.tensor_files import write_json
-from dwm_ray.tasks.environments import try_environment
 from dwm_ray.training.model_store import load_model
 from dwm_ray.training.policy_store import load_agent
 from dwm_ray.world_models.base import WorldModel
@@ -36,10 +36,13 @@ class TrainedTrial:
 
     folder: Path
     """Folder of the trial: logs, evaluations, and the policy in `checkpoint/`."""
-    score: float
-    """Mean normalised score of the last checkpoint; the mean return for tasks without reference scores."""
+    score: float | None
+    """Mean normalised score of the last checkpoint; the mean return for tasks without reference scores; None for data
+    without an environment."""
     returns: list[float]
-    """Undiscounted return of each episode of the last evaluation."""
+    """Undiscounted return of each episode of the last evaluation; empty for data without an environment."""
+    estimates: dict[str, float]
+    """Off-policy estimates of the last checkpoint by name, for data without an environment; see the documentation."""
 
 
 def train(config: RunConfig, output: str | Path = "runs") -> TrainedTrial:
@@ -58,7 +61,7 @@ def train(config: RunConfig, output: str | Path = "runs") -> TrainedTrial:
     if not isinstance(config, RunConfig):
         raise TypeError(f"config: got {type(config).__name__}; expected the result of dwm_ray.run_config(...)")
     task_data = load_task_data(config)
-    try_environment(task_data.task.env_id, task_data.task.env_options)
+    check_evaluation(config, task_data)
     for line in (*task_data.episodes.card.notes, *task_data.episodes.card.findings):
         LOG.warning("%s: %s", config.task, line)
     run = RunFolder.create(Path(output), config.task)
@@ -73,7 +76,8 @@ def train(config: RunConfig, output: str | Path = "runs") -> TrainedTrial:
             str((read_json(folder / "status.json") or {}).get("error", f"{folder}: the trial did not finish"))
         )
     last = read_rows(folder / "evaluations.jsonl")[-1]
-    return TrainedTrial(folder, last["score_mean"], last["returns"])
+    estimates = {name: value for name, value in last.items() if name.startswith("estimate_")}
+    return TrainedTrial(folder, last.get("score_mean"), last.get("returns", []), estimates)
 
 
 class LoadedPolicy:

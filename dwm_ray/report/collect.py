@@ -23,6 +23,10 @@ from dwm_ray.types import EnvOptions
 MAX_POINTS = 200
 """Points per curve: more than a figure can show."""
 
+PREFIX = "estimate_"
+"""Prefix of off-policy estimates in a row of an evaluation."""
+SCORED = ("update", "score_mean", "score_std")
+
 Json = dict[str, Any]
 
 
@@ -53,11 +57,11 @@ def collect_results(run: Path) -> Json:
 
 
 def best_trial(trials: list[Json]) -> Json | None:
-    """Return the finished trial with the highest score, without its curves; None if no trial has finished."""
-    done = [trial for trial in trials if trial["status"] == "done" and trial["score_mean"] is not None]
+    """Return the finished trial with the highest score or estimate, without curves; None if no trial has finished."""
+    done = [(value, trial) for trial in trials if trial["status"] == "done" and (value := measured(trial)) is not None]
     if not done:
         return None
-    best = max(done, key=lambda trial: trial["score_mean"])
+    _, best = max(done, key=lambda pair: pair[0])
     return {key: value for key, value in best.items() if key not in ("config", "curve", "learning")}
 
 
@@ -77,6 +81,7 @@ def _trial(folder: Path) -> Json | None:
     latest = metrics[-1] if metrics else {}
     final = next((row for row in reversed(evaluations) if row.get("final")), {})
     by_update = {row["update"]: row for row in evaluations}
+    estimated = any("estimate_fqe" in row for row in evaluations)
     return {
         "id": folder.name,
         "method": method_name(config),
@@ -88,17 +93,35 @@ def _trial(folder: Path) -> Json | None:
         "error": status.get("error"),
         "score_mean": final.get("score_mean"),
         "score_std": final.get("score_std"),
+        "estimate": _estimate(final),
         "episodes": final.get("episodes"),
         "returns": final.get("returns", []),
         "updates": max(status.get("updates", 0), latest.get("update", 0)),
         "seconds": status.get("seconds", latest.get("seconds")),
         "checkpoint": "last",
-        "curve": _columns(list(by_update.values()), ("update", "score_mean", "score_std")),
+        "curve": _columns(list(by_update.values()), ("update", "estimate_fqe") if estimated else SCORED),
         "learning": _columns(metrics, ("update", "q_mean")),
         "refresh": _refresh(metrics),
         "costs": _costs(metrics, final),
         "config": config,
     }
+
+
+def measured(trial: Json) -> float | None:
+    """Return the number that a trial is ranked by: its score, or its off-policy estimate without a simulator."""
+    value = trial["score_mean"] if trial["estimate"] is None else trial["estimate"]["fqe"]
+    return None if value is None else float(value)
+
+
+def measured_curve(curve: dict[str, list[float | None]]) -> list[float | None]:
+    """Return the numbers that `measured` would return, by evaluation, of a trial's curve."""
+    return curve["estimate_fqe"] if "estimate_fqe" in curve else curve["score_mean"]
+
+
+def _estimate(row: Json) -> Json | None:
+    """Return the off-policy estimates of an evaluation by name; None for one in a simulator."""
+    found = {name.removeprefix(PREFIX): value for name, value in row.items() if name.startswith(PREFIX)}
+    return found or None
 
 
 def _costs(log: list[Json], final: Json) -> Json:

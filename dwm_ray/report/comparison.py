@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from dwm_ray.evaluation import stats
-from dwm_ray.report.collect import collect_results
+from dwm_ray.report.collect import collect_results, measured
 from dwm_ray.report.ranking import with_statistics
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.storage import Storage
@@ -122,7 +122,7 @@ def _run(seed: int, trial: Json | None) -> Json:
     if trial is None:
         return {"trial": None, "seed": seed, "status": "pending", "error": None, "score": None, "returns": []}
     fields = {key: trial[key] for key in ("returns", "status", "error", "updates", "seconds", "curve")}
-    score = trial["score_mean"] if trial["status"] == "done" else None
+    score = measured(trial) if trial["status"] == "done" else None
     return {"trial": trial["id"], "seed": seed, "score": score, **fields}
 
 

@@ -6,8 +6,14 @@ from typing import Any
 
 from dwm_ray.report.ranking import ranked, score_table
 from dwm_ray.report.table import NOTHING, Cell, Table, format_count, format_seconds
+from dwm_ray.tasks.table import ESTIMATED
 
 Json = dict[str, Any]
+
+ESTIMATES_NOTE = (
+    "Tasks without an environment have no scores: their numbers are off-policy estimates (fitted Q evaluation) of the "
+    "discounted return."
+)
 
 
 def cost_table(title: str, rows: list[Json]) -> Table:
@@ -84,7 +90,9 @@ def markdown(comparison: Json) -> str:
 
 def notes(comparison: Json) -> list[str]:
     """Return the meaning of the columns and their limits."""
+    estimated = any(task["score_unit"] == ESTIMATED for task in comparison["tasks"])
     return [
+        *([ESTIMATES_NOTE] if estimated else []),
         "Scores are of the last checkpoint; the score of a run is its mean over episodes.",
         "IQM: interquartile mean over runs.",
         f"P(better): probability that a run scores higher than one of {comparison['reference']}.",
@@ -100,10 +108,11 @@ def notes(comparison: Json) -> list[str]:
 def source(task: Json) -> str:
     """Return data, profile, updates, seeds and episodes behind the scores of a task."""
     data, seeds = task["data"], f"{task['seeds']} seed{'' if task['seeds'] == 1 else 's'}"
+    measured = "off-policy estimates" if task["score_unit"] == ESTIMATED else f"{task['episodes']} episodes"
     batches = " or ".join(map(str, task["batch_sizes"]))
     return (
         f"{data['source']}, {format_count(data['transitions'])} transitions in {format_count(data['episodes'])} "
-        f"episodes of {data['env_id']} (fingerprint {data['fingerprint']}); profile {task['profile']}, "
-        f"{format_count(task['updates'])} updates of batches of {batches}, {seeds}, {task['episodes']} episodes per "
-        "run, last checkpoint."
+        f"episodes of {data['env_id'] or 'no environment'} (fingerprint {data['fingerprint']}); "
+        f"profile {task['profile']}, {format_count(task['updates'])} updates of batches of {batches}, {seeds}, "
+        f"{measured} per run, last checkpoint."
     )

@@ -16,6 +16,7 @@ import pandas as pd
 
 from dwm_ray.evaluation import stats
 from dwm_ray.report.chart import Line, Look, Panel
+from dwm_ray.report.collect import measured, measured_curve
 from dwm_ray.report.panels import Figure, plot_panels
 from dwm_ray.report.run_tables import label
 from dwm_ray.report.table import NOTHING, Cell, Table
@@ -102,19 +103,19 @@ def _best_setting(method: str, settings: Mapping[str, list[Json]]) -> Json:
 
 
 def _final(trial: Json) -> float | None:
-    return trial["score_mean"] if trial["status"] == "done" else None
+    return measured(trial) if trial["status"] == "done" else None
 
 
 def _level(trials: Sequence[Json]) -> tuple[bool, float]:
     """Return (whether a trial has finished, mean score); of unfinished trials, the latest point of the curve counts."""
     known = [score for trial in trials if (score := _final(trial)) is not None]
-    latest = [trial["curve"]["score_mean"][-1] for trial in trials]
+    latest = [value for trial in trials if (value := measured_curve(trial["curve"])[-1]) is not None]
     return bool(known), float(np.mean(known or latest))
 
 
 def shared_scores(runs: Sequence[Json]) -> tuple[np.ndarray, np.ndarray]:
     """Return (updates [U], scores [runs, U]) at the updates where every one of the runs was evaluated."""
-    curves = [pd.Series(run["curve"]["score_mean"], run["curve"]["update"], np.float64) for run in runs]
+    curves = [pd.Series(measured_curve(run["curve"]), run["curve"]["update"], np.float64) for run in runs]
     shared = pd.concat(curves, axis=1, join="inner").sort_index() if curves else pd.DataFrame()
     return shared.index.to_numpy(), shared.to_numpy().T
 

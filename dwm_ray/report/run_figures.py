@@ -11,6 +11,7 @@ import pandas as pd
 from dwm_ray.experiment.names import agent_label, world_model_label
 from dwm_ray.report.calibration import calibrated_models, calibration_figure
 from dwm_ray.report.chart import Line, Look, Panel
+from dwm_ray.report.collect import measured
 from dwm_ray.report.panels import Figure, Looks, plot_panels
 from dwm_ray.report.ranking import CURVES, curve, method_rows, ranked, ranking_figure
 from dwm_ray.report.run_tables import Json, axes_of, label
@@ -48,7 +49,7 @@ def learning_curves(results: Json, looks: Looks) -> Figure:
 
 def axis_scores(results: Json, looks: Looks) -> Figure:
     """Plot the final score per value of each searched axis, with model-free means as reference lines."""
-    done = [trial for trial in results["trials"] if trial["score_mean"] is not None]
+    done = [trial for trial in results["trials"] if measured(trial) is not None]
     names = [name for name in axes_of(done) if len(_axis_values(done, name)) > 1]
     panels = [_axis_panel(done, name, looks, results["score_unit"]) for name in names]
     caption = (
@@ -70,14 +71,14 @@ def _axis_panel(trials: list[Json], name: str, looks: Looks, unit: str) -> Panel
     lines = []
     for group in by_method(trials):
         method, look = group[0]["method"], looks.of(group[0])
-        searched = [(values.index(t["values"][name]), t["score_mean"]) for t in group if name in t["values"]]
+        searched = [(values.index(t["values"][name]), measured(t)) for t in group if name in t["values"]]
         if searched:
             places, scores = zip(*searched, strict=True)
             lines.append(Line(method, places, scores, look=look, connected=False, faint=True))
             means = pd.Series(scores, dtype=float).groupby(np.array(places)).mean()
             lines.append(Line(method, means.index.tolist(), means.tolist(), look=look))
         else:
-            level = float(np.mean([trial["score_mean"] for trial in group]))
+            level = float(numbers([measured(trial) for trial in group]).mean())
             lines.append(Line(method, [-0.5, len(values) - 0.5], [level, level], look=look, reference=True))
     return Panel(label(name), label(name), unit, lines, xnames=[str(value) for value in values])
 

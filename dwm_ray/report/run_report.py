@@ -15,6 +15,7 @@ from dwm_ray.report.run_figures import run_figures
 from dwm_ray.report.run_tables import (
     data_facts,
     error_table,
+    estimate_table,
     failures,
     key_facts,
     refresh_table,
@@ -61,6 +62,7 @@ def render(results: dict[str, Any], frames: dict[str, Any] | None = None) -> str
         summary=summary if 0 < len(summary.rows) < len(trials.rows) else None,
         failures=failures(results),
         figures=run_figures(results),
+        estimates=estimate_table(results),
         errors=error_table(results),
         calibration=calibration_table(calibrated_models(results, Looks(results["trials"], results["world_models"]))),
         refresh=refresh_table(results),

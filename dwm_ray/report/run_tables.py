@@ -8,12 +8,15 @@ import pandas as pd
 
 from dwm_ray.data.summary import findings_lines
 from dwm_ray.experiment.names import world_model_label
-from dwm_ray.report.table import NOTHING, Table, format_count, format_score, format_seconds
+from dwm_ray.report.collect import measured
+from dwm_ray.report.table import NOTHING, Cell, Table, format_count, format_score, format_seconds
+from dwm_ray.tasks.table import ESTIMATED
 from dwm_ray.types import REGISTERED
 
 Json = dict[str, Any]
 
-SUMMED = ["score_mean", "score_std", "episodes", "updates", "seconds"]
+INTERVAL = "95\u00a0% interval over episodes"
+SUMMED = ["measured", "score_std", "episodes", "updates", "seconds"]
 """Numbers of a trial in the table of means over seeds."""
 
 
@@ -30,25 +33,71 @@ def label(axis: str) -> str:
 def trial_table(results: Json) -> Table:
     """Return one row per trial, best score first, unfinished trials last. Model-free trials have no horizon."""
     axes, best = axes_of(results["trials"]), (results["best"] or {}).get("id")
-    trials = sorted(results["trials"], key=lambda t: (t["score_mean"] is None, -(t["score_mean"] or 0.0), t["id"]))
+    trials = sorted(results["trials"], key=lambda t: (measured(t) is None, -(measured(t) or 0.0), t["id"]))
     rows = [
         [
             trial["method"],
             *_setting(trial, axes).values(),
             str(trial["seed"]),
-            format_score(trial["score_mean"], trial["score_std"]),
-            trial["episodes"],
+            _measured_text(trial),
+            num_episodes(trial),
             trial["updates"],
             format_seconds(trial["seconds"]),
             trial["status"],
         ]
         for trial in trials
     ]
-    headers = ["method", *map(label, axes), "seed", "score ± std", "episodes", "updates", "time", "status"]
+    estimated = results["score_unit"] == ESTIMATED
+    score, spread = ("estimate", INTERVAL) if estimated else ("score ± std", "± over episodes")
+    headers = ["method", *map(label, axes), "seed", score, "episodes", "updates", "time", "status"]
     marks = tuple("best" if trial["id"] == best else trial["status"] for trial in trials)
     return Table(
-        f"{results['task']}: {results['score_unit']} of the last checkpoint, ± over episodes", headers, rows, "", marks
+        f"{results['task']}: {results['score_unit']} of the last checkpoint, {spread}", headers, rows, "", marks
     )
+
+
+def estimate_table(results: Json) -> Table | None:
+    """Return one row per trial with off-policy estimates; None if policies were scored in a simulator."""
+    trials = [trial for trial in results["trials"] if trial["estimate"]]
+    rows = [[trial["method"], trial["id"], *_estimate_cells(trial["estimate"])] for trial in trials]
+    headers = ["method", "trial", "FQE", INTERVAL, "± critics", "imagined", "± models", "distance", "time"]
+    note = (
+        "Estimates from recorded data, not scores. FQE: discounted return from the start of a held-out episode, by "
+        "fitted Q evaluation. Imagined: discounted return of the first steps in one-step models. Distance: mean "
+        "squared distance of the policy's actions from the recorded ones, in standard deviations; around 1 and above, "
+        "the other estimates are extrapolations."
+    )
+    return Table("Off-policy estimates", headers, rows, note) if rows else None
+
+
+def _estimate_cells(found: Json) -> list[Cell]:
+    ends, names = format_interval(found["fqe_low"], found["fqe_high"]), ("fqe_spread", "model", "model_spread")
+    return [
+        f"{found['fqe']:.1f}",
+        ends,
+        *(f"{found[name]:.1f}" for name in names),
+        f"{found['distance']:.2f}",
+        format_seconds(found["s"]),
+    ]
+
+
+def format_interval(low: float | None, high: float | None) -> str:
+    """Return '[33.0, 38.2]', or a dash for an interval that needs more episodes."""
+    return NOTHING if low is None or high is None else f"[{low:.1f}, {high:.1f}]"
+
+
+def _measured_text(trial: Json) -> str:
+    """Return the score of a trial with its spread, or its estimate with the interval."""
+    found = trial["estimate"]
+    if found is None:
+        return format_score(trial["score_mean"], trial["score_std"])
+    return f"{found['fqe']:.1f} {format_interval(found['fqe_low'], found['fqe_high'])}"
+
+
+def num_episodes(trial: Json) -> int | None:
+    """Return the number of episodes behind the score or the estimate of a trial."""
+    found = trial["episodes"] if trial["estimate"] is None else trial["estimate"]["episodes"]
+    return None if found is None else int(found)
 
 
 def failures(results: Json) -> list[str]:
@@ -64,15 +113,16 @@ def summary_table(results: Json) -> Table:
     """
     axes = axes_of(results["trials"])
     done = [trial for trial in results["trials"] if trial["status"] == "done"]
-    frame = pd.DataFrame([trial | _setting(trial, axes) for trial in done], columns=["method", *axes, *SUMMED])
+    done = [t | {"measured": measured(t), "episodes": num_episodes(t)} | _setting(t, axes) for t in done]
+    frame = pd.DataFrame(done, columns=["method", *axes, *SUMMED])
     frame = frame.astype(dict.fromkeys(SUMMED, float))
     found = (
         frame.groupby(["method", *axes], sort=False)
         .agg(
-            score=("score_mean", "mean"),
-            between=("score_mean", lambda scores: scores.std(ddof=0)),
+            score=("measured", "mean"),
+            between=("measured", lambda scores: scores.std(ddof=0)),
             within=("score_std", "first"),
-            seeds=("score_mean", "size"),
+            seeds=("measured", "size"),
             episodes=("episodes", "first"),
             updates=("updates", "first"),
             seconds=("seconds", "mean"),
@@ -103,7 +153,7 @@ def summary_markdown(results: Json) -> str:
     data, refresh = results["data"], refresh_table(results)
     source = (
         f"Task {results['task']}: {data['source']}, {data['transitions']} transitions, {data['episodes']} episodes, "
-        f"{data['env_id']}, fingerprint {data['fingerprint']}. Scores are of the last checkpoint."
+        f"{data['env_id'] or 'no environment'}, fingerprint {data['fingerprint']}. Scores are of the last checkpoint."
     )
     return "\n\n".join([summary_table(results).markdown(), source, *([refresh.markdown()] if refresh else [])])
 
@@ -164,14 +214,18 @@ def key_facts(results: Json) -> dict[str, str]:
     """Return data, seeds, updates, checkpoint and cost of a run by their printed names."""
     data, trials = results["data"], results["trials"]
     done = [trial for trial in trials if trial["status"] == "done"]
-    updates, episodes = (" or ".join(sorted({format_count(t[key]) for t in done})) for key in ("updates", "episodes"))
-    source = f"{data['source']}, {format_count(data['transitions'])} transitions of {data['env_id']}" if data else ""
+    updates = " or ".join(sorted({format_count(trial["updates"]) for trial in done}))
+    episodes = " or ".join(sorted({format_count(num_episodes(trial)) for trial in done}))
+    estimated = results["score_unit"] == ESTIMATED
+    by = f"estimated from {episodes} held-out episodes" if estimated else f"scored over {episodes} episodes"
+    count = format_count(data.get("transitions"))
+    source = f"{data['source']}, {count} transitions of {data['env_id'] or 'no environment'}" if data else ""
     facts = {
         "data": source,
         "checks": " ".join(findings_lines(data)).removeprefix("checks: ") if data.get("findings") else "",
         "seeds": str(len({trial["seed"] for trial in trials}) or ""),
         "updates": updates,
-        "checkpoint": f"last, scored over {episodes} episodes" if done else "",
+        "checkpoint": f"last, {by}" if done else "",
         "trials": f"{len(done)} of {len(trials)} finished",
         "profile": results["profile"] or "",
         "time": "" if results["wall_s"] is None else format_seconds(results["wall_s"]),

@@ -21,6 +21,7 @@ from dwm_ray.agents.base import Agent
 from dwm_ray.agents.parts.build import new_agent
 from dwm_ray.config import RunConfig
 from dwm_ray.data.segment_rows import SegmentShape
+from dwm_ray.evaluation.evaluators import evaluate_agent
 from dwm_ray.evaluation.rollout import Diverged
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.names import method_name
@@ -36,7 +37,6 @@ from dwm_ray.studies.swap_parts import MIXES, RECORDED, Mix, futures_of, known_w
 from dwm_ray.studies.swap_values import advantages, last_values, statistics_of
 from dwm_ray.studies.swap_views import Comparison, Outcome, figures, tables
 from dwm_ray.training.learner import Learner
-from dwm_ray.training.member import evaluate_agent
 from dwm_ray.types import Segments
 from dwm_ray.world_models.parts.build import model_fingerprint
 

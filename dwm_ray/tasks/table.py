@@ -29,6 +29,8 @@ from torch import Tensor
 from dwm_ray.errors import suggest
 from dwm_ray.types import REGISTERED, EnvOptions, Termination
 
+ESTIMATED = "estimated value (FQE)"
+"""Unit of off-policy estimates: discounted return from the start of an episode, by fitted Q evaluation."""
 QUALITIES = ("random", "medium", "medium-replay", "medium-expert", "expert")
 
 
@@ -154,8 +156,8 @@ class TaskSpec:
     """Task: an environment, its termination rule and its score. See `EnvironmentInfo` for the fields."""
 
     name: str
-    env_id: str
-    """Gymnasium id with version."""
+    env_id: str | None
+    """Gymnasium id with version; None for data without an environment."""
     reference: tuple[float, float] | None
     rtg_scale: float
     termination: Termination
@@ -178,7 +180,9 @@ class TaskSpec:
 
     @property
     def score_unit(self) -> str:
-        """Unit of scores: 'normalised score', 'success rate' or 'raw return'."""
+        """Unit of scores: 'normalised score', 'success rate' or 'raw return'; `ESTIMATED` without an environment."""
+        if self.env_id is None:
+            return ESTIMATED
         if self.counts_success:
             return "success rate"
         return "raw return" if self.reference is None else "normalised score"
@@ -187,12 +191,14 @@ class TaskSpec:
 TASK_NAMES = (*(f"{name}-{quality}" for name in LOCOMOTION for quality in QUALITIES), *MINARI_TASKS)
 
 
-def environment_info(env_id: str, options: EnvOptions = REGISTERED) -> EnvironmentInfo | None:
+def environment_info(env_id: str | None, options: EnvOptions = REGISTERED) -> EnvironmentInfo | None:
     """Return the facts about an id of any version, such as 'Hopper-v4', or None.
 
     They hold for registered rewards and terminations only, so the result is None if `options` may change these.
     """
     if options.wrappers or not all(starmap(_is_neutral, json.loads(options.kwargs).items())):
+        return None
+    if env_id is None:
         return None
     stem = env_id.rpartition(":")[2].rsplit("-v", 1)[0].lower()
     known = (*LOCOMOTION.values(), *OTHER_ENVIRONMENTS)
@@ -209,12 +215,12 @@ def check_name(name: str) -> None:
         raise ValueError(f"--task: unknown task {name!r}{suggest(name, list(TASK_NAMES))}")
 
 
-def task_for(name: str, env_id: str, return_max: float, options: EnvOptions = REGISTERED) -> TaskSpec:
+def task_for(name: str, env_id: str | None, return_max: float, options: EnvOptions = REGISTERED) -> TaskSpec:
     """Return the task of a dataset whose policies are scored in `env_id` and whose best return is `return_max`.
 
     In an unknown environment scores are raw returns, RTG labels are divided by `return_max` (by 1 if it is 0), and no
     imagined state ends an episode.
     """
-    info = environment_info(env_id, options) or EnvironmentInfo(env_id)
+    info = environment_info(env_id, options) or EnvironmentInfo(env_id or "")
     scale = info.rtg_scale or abs(return_max) or 1.0
     return TaskSpec(name, env_id, info.reference, scale, info.termination, info.counts_success, options)

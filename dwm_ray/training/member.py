@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from dwm_ray.agents.base import Agent
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
-from dwm_ray.evaluation.rollout import Diverged, evaluate
-from dwm_ray.evaluation.scores import summarize
+from dwm_ray.evaluation.evaluators import Evaluator
+from dwm_ray.evaluation.rollout import Diverged
 from dwm_ray.runs.clock import Clock
 from dwm_ray.runs.folder import RunFolder, set_status
 from dwm_ray.runs.row_log import read_rows
@@ -44,13 +43,19 @@ class Member:
     """
 
     def __init__(
-        self, config: RunConfig, agent: Agent, task_data: TaskData, run: RunFolder, gauges: Gauges = dict
+        self,
+        config: RunConfig,
+        agent: Agent,
+        task_data: TaskData,
+        run: RunFolder,
+        evaluator: Evaluator,
+        gauges: Gauges = dict,
     ) -> None:
         self.config, self.agent = config, agent
         self.id = config.trial_id
         self.folder = run.trial(self.id)
         self.failed = False
-        self._task_data, self._run, self._gauges = task_data, run, gauges
+        self._task_data, self._run, self._evaluator, self._gauges = task_data, run, evaluator, gauges
         self._latest: dict[str, Any] = {}
 
     def saved_state(self) -> tuple[dict[str, Tensor], float] | None:
@@ -120,21 +125,5 @@ class Member:
         set_status(self.folder, "failed", error=error, updates=mark)
 
     def _evaluate(self, last: bool) -> dict[str, Any]:
-        options = self.config.evaluation
-        scores = evaluate_agent(
-            self.agent, self.config, self._task_data, options.num_episodes if last else options.curve_episodes
-        )
-        return {**scores, "final": last, "cpu_s": self._clock.cpu_s, "seconds": self._clock.seconds}
-
-
-def evaluate_agent(agent: Agent, config: RunConfig, task_data: TaskData, num_episodes: int) -> dict[str, Any]:
-    """Score the greedy policy in the task's environment: score_mean, score_std, returns, policy_ms, ..."""
-    device = next(agent.parameters()).device
-
-    def policy(obs: torch.Tensor) -> torch.Tensor:
-        return agent.act(obs.to(device)).cpu()
-
-    task, seed = task_data.task, 10_000 + 1000 * config.seed
-    result = evaluate(policy, task.env_id, num_episodes, seed, env_options=task.env_options)
-    scores = summarize(result.returns, task)
-    return {**scores, "returns": result.returns.tolist(), "policy_ms": result.policy_ms}
+        row = self._evaluator.evaluate(self.agent, last)
+        return {**row, "final": last, "cpu_s": self._clock.cpu_s, "seconds": self._clock.seconds}

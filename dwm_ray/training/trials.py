@@ -15,6 +15,7 @@ from dwm_ray.agents.parts.build import new_agent
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.devices import device_for
+from dwm_ray.evaluation.evaluators import new_evaluators
 from dwm_ray.replay.on_policy import OnPolicySource, RolloutContext
 from dwm_ray.replay.recorded import recorded_sources
 from dwm_ray.replay.ring import Ring
@@ -53,7 +54,11 @@ def train_trials(configs: Sequence[RunConfig], task_data: TaskData, run: RunFold
         learner = build_learner(configs, task_data, device, services, rings)
         gauges = [stream.gauges if stream else dict for stream in per_member]
         parts = zip(configs, learner.population.members, gauges, strict=True)
-        members = [Member(config, agent, task_data, run, gauge) for config, agent, gauge in parts]
+        evaluators = new_evaluators(configs, task_data, services.world_model, device)
+        members = [
+            Member(config, agent, task_data, run, evaluator, gauge)
+            for (config, agent, gauge), evaluator in zip(parts, evaluators, strict=True)
+        ]
         _learn(learner, members, services)
     for member in members:
         remove_checkpoint(run, member.folder)

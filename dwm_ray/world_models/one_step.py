@@ -11,6 +11,7 @@ Differences: mean and variance share a trunk; SiLU units; inputs and targets are
 
 from __future__ import annotations
 
+import copy
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -142,6 +143,12 @@ class OneStep(WorldModel):
         self.observe(holdout)
         self.best.restore(self.net)
         self.elite.copy_(self.best.error.argsort()[: self.config.num_elites])
+
+    def alone(self, number: int) -> Self:
+        """Return a copy that shares the weights and uses one of the elites."""
+        other = copy.copy(self)
+        other._buffers = {**self._buffers, "elite": self.elite[number : number + 1]}
+        return other
 
     @torch.no_grad()
     def disagreement(self, obs: Tensor, act: Tensor) -> Tensor:

@@ -27,15 +27,21 @@ def test_file_names_its_environment(tmp_path: Path) -> None:
     assert data.card.path == str(path)
 
 
-def card_of(path: str, named: str | None, requested: str) -> DataCard:
+def card_of(path: str, named: str | None, requested: str | None) -> DataCard:
     return d4rl.card_of(DataCard("", "file", path, requested, ""), named, None)
 
 
 def test_environment_comes_from_the_option_or_d4rls_name() -> None:
     assert card_of("x.hdf5", None, "Pendulum-v1").env_id == "Pendulum-v1"
-    assert card_of("hopper_medium_replay-v2.hdf5", None, "").env_id == "Hopper-v4"
-    with pytest.raises(ValueError, match=r"hopper.hdf5: does not name its environment; expected data.env"):
-        card_of("hopper.hdf5", None, "")
+    assert card_of("hopper_medium_replay-v2.hdf5", None, None).env_id == "Hopper-v4"
+
+
+@pytest.mark.parametrize(("named", "requested"), [(None, None), ("Hopper-v5", "none")])
+def test_data_that_name_no_environment_or_are_requested_without_one_have_none(
+    named: str | None, requested: str | None
+) -> None:
+    card = card_of("hopper.hdf5", named, requested)
+    assert (card.env_id, card.notes) == (None, ())
 
 
 @pytest.mark.parametrize(("path", "named"), [("x.hdf5", "Hopper-v5"), ("hopper_medium-v2.hdf5", None)])
@@ -55,11 +61,15 @@ def test_texts_of_other_writers_name_the_environment(value: Any, tmp_path: Path)
     assert d4rl.read(path, "a", "file", None).card.env_id == "Pendulum-v1"
 
 
+@pytest.mark.parametrize("value", [h5py.Empty("S10"), ""])
+def test_empty_attributes_name_no_environment(value: Any, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.hdf5", pendulum(), env_id=value)
+    assert d4rl.read(path, "a", "file", None).card.env_id is None
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (h5py.Empty("S10"), "does not name its environment"),
-        ("", "does not name its environment"),
         (5, "attribute 'env_id' is .*5.*; expected the id of one environment as text"),
         (np.array([b"A-v0", b"B-v0"]), "attribute 'env_id' is"),
         (np.bytes_("Pendel-f\u00fcr-v1".encode("latin-1")), "attribute 'env_id' is"),

@@ -68,8 +68,6 @@ def test_faults_of_parquet_files_are_named(tmp_path: Path) -> None:
         pq.write_table(content, path)
         with pytest.raises(ValueError, match=f"bad.parquet: {message}"):
             parquet.read(path, "x", "file", "Pendulum-v1")
-    with pytest.raises(ValueError, match=r"bad.parquet: does not name its environment"):
-        parquet.read(path, "x", "file", None)
     path.write_text("text")
     with pytest.raises(ValueError, match=r"bad.parquet: cannot be read as Parquet"):
         parquet.read(path, "x", "file", "Pendulum-v1")

@@ -8,6 +8,7 @@ import pytest
 
 from dwm_ray.config import RunConfig
 from dwm_ray.distributed.tune.optuna_search import FeasibleOptuna
+from dwm_ray.evaluation.evaluators import OBJECTIVE
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.plan import SweepConfig, axes_of, bases_of
 from dwm_ray.experiment.search_space import Plan, Trial
@@ -38,7 +39,7 @@ class Sweep:
                 return True
             assert isinstance(suggested, dict)
             score = self.launched[-1].config.synthesis.horizon
-            self.search.on_trial_complete(f"tune-{number}", {"score_mean": score})
+            self.search.on_trial_complete(f"tune-{number}", {OBJECTIVE: score})
         return False
 
 
@@ -65,7 +66,7 @@ def test_optuna_waits_while_all_slots_are_taken() -> None:
     assert sweep.search.suggest("first")
     assert sweep.search.suggest("second")
     assert sweep.search.suggest("third") is None
-    sweep.search.on_trial_complete("first", {"score_mean": 1.0})
+    sweep.search.on_trial_complete("first", {OBJECTIVE: 1.0})
     assert sweep.search.suggest("third")
 
 

@@ -13,7 +13,8 @@ import h5py
 import numpy as np
 import pytest
 
-from dwm_ray.data import d4rl, minari
+from dwm_ray.data import minari
+from dwm_ray.data.environment import environment_id
 from dwm_ray.data.load import load_episodes
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.search_space import Trial
@@ -101,8 +102,8 @@ def test_a_recording_cannot_show_another_file(tmp_path: Path, how: str) -> None:
 
 def test_a_recording_cannot_have_a_module_imported() -> None:
     with pytest.raises(ValueError, match=r"would import the module 'this'.*--data\.env this:Pendulum-v1"):
-        d4rl.environment_of(Path("data.hdf5"), "this:Pendulum-v1", None)
-    assert d4rl.environment_of(Path("data.hdf5"), "mine:Own-v0", "mine:Own-v0") == "mine:Own-v0"
+        environment_id("data.hdf5", "this:Pendulum-v1", None)
+    assert environment_id("data.hdf5", "mine:Own-v0", "mine:Own-v0") == "mine:Own-v0"
 
 
 def test_names_are_no_html() -> None:

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dwm_ray.config import RunConfig
+from dwm_ray.evaluation import evaluators
+from dwm_ray.evaluation.evaluators import SimulatorEvaluator
 from dwm_ray.evaluation.rollout import Diverged
 from dwm_ray.runs.clock import Clock
 from dwm_ray.runs.folder import RunFolder, read_json, status_of
@@ -75,10 +77,13 @@ class Trials:
         self.episodes: list[int] = []
         self.rows: list[tuple[str, dict[str, Any]]] = []
         self.gauges: dict[str, float] = {"synthetic_rows": 5.0}
-        monkeypatch.setattr(module, "evaluate_agent", self._evaluate)
+        monkeypatch.setattr(evaluators, "evaluate_agent", self._evaluate)
         monkeypatch.setattr(module, "save_agent", lambda folder, *args: folder.mkdir())
         configs = [config().with_values({"seed": seed}) for seed in range(num)]
-        self.members = [Member(own, None, None, self.run, lambda: self.gauges) for own in configs]  # type: ignore[arg-type]
+        self.members = [
+            Member(own, None, None, self.run, SimulatorEvaluator(own, None), lambda: self.gauges)  # type: ignore[arg-type]
+            for own in configs
+        ]
 
     def _evaluate(self, agent: Any, own: RunConfig, task_data: Any, num_episodes: int) -> dict[str, Any]:
         self.episodes.append(num_episodes)

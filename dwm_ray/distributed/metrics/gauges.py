@@ -41,6 +41,7 @@ FAMILIES: dict[str, dict[str, str]] = {
         "update": "Gradient updates",
         "updates_per_s": "Gradient updates per second since the last row of metrics",
         "score_mean": "Score of the latest evaluation",
+        "estimate_fqe": "Off-policy estimate (FQE) of the latest evaluation, of data without an environment",
         "q_mean": "Mean Q value of a batch",
         "critic_loss": "Loss of the critic",
         "actor_loss": "Loss of the actor",

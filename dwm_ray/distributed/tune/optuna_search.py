@@ -15,6 +15,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from dwm_ray.config import RunConfig
+from dwm_ray.evaluation.evaluators import OBJECTIVE
 from dwm_ray.experiment.dimension import Dimension, Value
 from dwm_ray.experiment.plan import effective
 from dwm_ray.experiment.search_space import Plan, Point, Trial
@@ -40,11 +41,11 @@ class FeasibleOptuna(Searcher):
         `plan` holds the trials so far and counts dropped points; `launch` creates the folder of a trial and returns the
         parameters for Tune.
         """
-        super().__init__(metric="score_mean", mode="max")
+        super().__init__(metric=OBJECTIVE, mode="max")
         choices = {"method": tuple(bases), **{name: values for name, (_, values) in axes.items()}}
         space = {name: CategoricalDistribution(values) for name, values in choices.items()}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._inner = OptunaSearch(space=space, metric="score_mean", mode="max", seed=seed)
+        self._inner = OptunaSearch(space=space, metric=OBJECTIVE, mode="max", seed=seed)
         self._axes = {name: axis for name, (axis, _) in axes.items()}
         self._paths = {name: axis.path for name, axis in self._axes.items()}
         self._bases, self._plan, self._launch, self._max_running = bases, plan, launch, max_running

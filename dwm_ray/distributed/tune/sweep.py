@@ -24,6 +24,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.distributed.services import ClusterServices
 from dwm_ray.distributed.tune.trial import as_params, cause, run_trials
 from dwm_ray.distributed.workers.ray_train import ray_storage
+from dwm_ray.evaluation.evaluators import OBJECTIVE
 from dwm_ray.experiment.grouping import groups_of
 from dwm_ray.experiment.plan import SweepConfig, in_order
 from dwm_ray.experiment.search_space import Trial
@@ -54,7 +55,7 @@ def run_sweep(
         ),
         param_space=space,
         tune_config=TuneConfig(
-            metric="score_mean" if uses_scores else None,
+            metric=OBJECTIVE if uses_scores else None,
             mode="max" if uses_scores else None,
             search_alg=search,
             num_samples=sweep.num_samples if search else 1,

@@ -19,10 +19,10 @@ from dwm_ray.distributed.services import ClusterServices
 from dwm_ray.distributed.workers.artifacts import ensure_world_model
 from dwm_ray.distributed.workers.learner import LearnerJob, learner_loop
 from dwm_ray.distributed.workers.ray_train import new_trainer
+from dwm_ray.evaluation.evaluators import required_models
 from dwm_ray.experiment.search_space import Trial
 from dwm_ray.options import fingerprint
 from dwm_ray.runs.folder import RunFailed, RunFolder, set_status, status_of
-from dwm_ray.world_models.base import trained_options
 
 
 def run_trials(trials: Sequence[Trial], services: ClusterServices, reports: bool = False) -> None:
@@ -36,8 +36,8 @@ def run_trials(trials: Sequence[Trial], services: ClusterServices, reports: bool
     _reset_failed(folders, run)
     try:
         for trial in trials:
-            if trained_options(trial.config) is not None:
-                ensure_world_model(trial.config, run, services.data, services.leases, services.placement)
+            for config in required_models(trial.config, services.data.has_environment):
+                ensure_world_model(config, run, services.data, services.leases, services.placement)
         _trainer(trials, services, reports).fit()
     except TrainingFailedError as error:
         for folder in folders:

@@ -22,6 +22,7 @@ from dwm_ray.distributed.metrics.gauges import Gauges
 from dwm_ray.distributed.metrics.transfers import export_transfer_stats
 from dwm_ray.distributed.workers.prefetcher import BlockPrefetcher
 from dwm_ray.distributed.workers.rollouts import ActorRollouts
+from dwm_ray.evaluation.evaluators import OBJECTIVE, ranked
 from dwm_ray.experiment.grouping import groups_of
 from dwm_ray.replay.on_policy import RolloutContext
 from dwm_ray.replay.sharing import by_stream, stream_of, stream_rings
@@ -112,5 +113,5 @@ class WorkerServices:
     def on_row(self, trial_id: str, row: dict[str, Any]) -> None:
         """Export a row as gauges; report an evaluation if Tune uses scores (a report blocks until the next poll)."""
         self._gauges(trial_id).set_row(row)
-        if self._job.reports and "score_mean" in row:
-            ray.train.report({name: value for name, value in row.items() if isinstance(value, int | float)})
+        if self._job.reports and (value := ranked(row)) is not None:
+            ray.train.report({OBJECTIVE: value, "update": row["update"]})

@@ -1,0 +1,75 @@
+"""Recorded rows that off-policy estimates are made from: training transitions, and held-out states and starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dwm_ray.config import RunConfig
+from dwm_ray.data.split import rows_of, split_numbers
+from dwm_ray.data.statistics import return_to_go
+from dwm_ray.data.task_data import TaskData
+from dwm_ray.data.transitions import usable_rows
+from dwm_ray.evaluation.model_error import units
+from dwm_ray.types import DataStats, Segments, Spaces, Termination
+
+MAX_ROWS = 50_000
+"""Training transitions of an estimate, sampled at random, which bounds the calls of slow policies."""
+MAX_STATES = 5000
+"""Held-out states whose actions are compared."""
+
+
+@dataclass(frozen=True, eq=False)
+class LoggedData:
+    """Rows of a dataset on one device, in raw units."""
+
+    train: Segments
+    """N transitions of training episodes (H = 1). A timeout has the discount of any other step, so that values are
+    bootstrapped there; a termination has discount 0. Transitions without a known next state are left out."""
+    rtg: Tensor  # [N] recorded discounted return-to-go
+    starts: Tensor  # [E, O] first states of the held-out episodes
+    states: Tensor  # [M, O] held-out states
+    actions: Tensor  # [M, A] recorded there
+    obs_low: Tensor  # [O]
+    obs_high: Tensor  # [O]
+    act_unit: Tensor  # [A] standard deviations; inf where constant
+    spaces: Spaces
+    stats: DataStats
+    discount: float
+    termination: Termination
+
+    @staticmethod
+    def of(config: RunConfig, task_data: TaskData, device: torch.device) -> LoggedData:
+        """Return the rows of a run; raise ValueError for fewer than two episodes."""
+        episodes, discount = task_data.episodes, config.training.discount
+        train, holdout = split_numbers(episodes, config.data.holdout_ratio)
+        rng = np.random.default_rng(0)
+        usable, held_out = usable_rows(episodes), np.flatnonzero(rows_of(episodes, holdout))
+        chosen = _some(np.flatnonzero(rows_of(episodes, train)[usable]), MAX_ROWS, rng)
+        shown = _some(held_out, MAX_STATES, rng)
+
+        def rows(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.asarray(array, np.float32)).to(device)
+
+        return LoggedData(
+            train=task_data.start_pairs(discount, device)[torch.from_numpy(chosen).to(device)],
+            rtg=rows(return_to_go(episodes, discount)[usable][chosen]),
+            starts=rows(episodes.obs[episodes.offsets[:-1][holdout]]),
+            states=rows(episodes.obs[shown]),
+            actions=rows(episodes.act[shown]),
+            obs_low=rows(episodes.obs.min(0)),
+            obs_high=rows(episodes.obs.max(0)),
+            act_unit=rows(units(episodes.act.std(0))),
+            spaces=episodes.spaces,
+            stats=task_data.stats,
+            discount=discount,
+            termination=task_data.task.termination,
+        )
+
+
+def _some(numbers: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Return at most `most` of the numbers, sampled without replacement, in order."""
+    return numbers if len(numbers) <= most else np.sort(rng.choice(numbers, most, replace=False))
