@@ -200,7 +200,7 @@ def test_an_evaluation_that_fails_keeps_the_checkpoint_and_is_made_up_for(
 
     [member] = trials.members
     with monkeypatch.context() as patch:
-        patch.setattr(module, "evaluate_agent", broken)
+        patch.setattr(evaluators, "evaluate_agent", broken)
         with pytest.raises(RuntimeError, match="the simulator is gone"):
             trials.train()
     assert saved_update(member.folder) == 25
