@@ -48,10 +48,15 @@ def learning_curves(results: Json, looks: Looks) -> Figure:
 
 
 def axis_scores(results: Json, looks: Looks) -> Figure:
-    """Plot the final score per value of each searched axis, with model-free means as reference lines."""
+    """Plot the final score per value of each searched axis by agent, with model-free means as reference lines."""
     done = [trial for trial in results["trials"] if measured(trial) is not None]
     names = [name for name in axes_of(done) if len(_axis_values(done, name)) > 1]
-    panels = [_axis_panel(done, name, looks, results["score_unit"]) for name in names]
+    agents = {agent: [t for t in done if t["agent"] == agent] for agent in dict.fromkeys(t["agent"] for t in done)}
+    panels = [
+        _axis_panel(trials, name, _axis_values(done, name), looks, results["score_unit"])
+        for name in names
+        for trials in agents.values()
+    ]
     caption = (
         "Small points are finished trials; lines connect the means over all other axes and seeds. Methods without the "
         "axis are horizontal lines."
@@ -66,8 +71,8 @@ def _axis_values(trials: list[Json], name: str) -> list[Any]:
     return ordered + [value for value in values if value not in ordered]
 
 
-def _axis_panel(trials: list[Json], name: str, looks: Looks, unit: str) -> Panel:
-    values = _axis_values(trials, name)
+def _axis_panel(trials: list[Json], name: str, values: list[Any], looks: Looks, unit: str) -> Panel:
+    """Return the panel of one agent's trials."""
     lines = []
     for group in by_method(trials):
         method, look = group[0]["method"], looks.of(group[0])
@@ -80,7 +85,7 @@ def _axis_panel(trials: list[Json], name: str, looks: Looks, unit: str) -> Panel
         else:
             level = float(numbers([measured(trial) for trial in group]).mean())
             lines.append(Line(method, [-0.5, len(values) - 0.5], [level, level], look=look, reference=True))
-    return Panel(label(name), label(name), unit, lines, xnames=[str(value) for value in values])
+    return Panel(agent_label(trials[0]["agent"]), label(name), unit, lines, xnames=[str(value) for value in values])
 
 
 def model_errors(results: Json, looks: Looks) -> Figure:
