@@ -26,9 +26,10 @@ from dwm_ray.report.run_tables import (
 from dwm_ray.report.table import Table
 
 RANKING_NOTE = (
-    "Each method with its best setting; of: settings that were tried. The setting was selected by the scores that are "
-    "shown, so scores of methods with many settings are optimistic. IQM: interquartile mean over runs. P(better): "
-    "probability that a run scores higher than one of the same agent without a world model."
+    "Names are world model and agent; Recorded: recorded futures instead of imagined ones; an agent alone has no world "
+    "model. Each method has its best setting; of: settings that were tried. The setting was selected by the scores "
+    "that are shown, so scores of methods with many settings are optimistic. IQM: interquartile mean over runs. "
+    "P(better): probability that a run scores higher than one of the same agent without a world model."
 )
 
 

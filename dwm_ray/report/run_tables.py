@@ -220,8 +220,10 @@ def key_facts(results: Json) -> dict[str, str]:
     by = f"estimated from {episodes} held-out episodes" if estimated else f"scored over {episodes} episodes"
     count = format_count(data.get("transitions"))
     source = f"{data['source']}, {count} transitions of {data['env_id'] or 'no environment'}" if data else ""
+    shown = data.get("score_mean") is not None and not estimated
     facts = {
         "data": source,
+        "scores in data": f"mean {data['score_mean']:.1f}, best episode {data['score_max']:.1f}" if shown else "",
         "checks": " ".join(findings_lines(data)).removeprefix("checks: ") if data.get("findings") else "",
         "seeds": str(len({trial["seed"] for trial in trials}) or ""),
         "updates": updates,

@@ -91,6 +91,7 @@ def test_key_facts_name_data_seeds_updates_and_checkpoint(results):
     assert (facts["seeds"], facts["updates"]) == ("2", "20\u202f000")
     assert facts["checkpoint"] == "last, scored over 10 episodes"
     assert facts["trials"] == "9 of 10 finished"
+    assert facts["scores in data"] == "mean 19.2, best episode 42.6"
     assert "checks" not in facts
 
 
