@@ -197,9 +197,9 @@ def conclude(console: Console, run: RunFolder, wall_s: float) -> dict[str, Any]:
     write_json(run.sweep, {**record, "wall_s": record.get("wall_s", 0.0) + wall_s})
     results = collect_results(run.root)
     write_json(run.root / "results.json", results)
+    show_results(console, results)
     write_report(run.root)
     run.push_record()
-    show_results(console, results)
     for trial in results["trials"]:
         if trial["status"] == "failed":
             console.print(f"trial {trial['id']} failed: {trial['error']}", style="red", highlight=False, soft_wrap=True)

@@ -30,6 +30,7 @@ def render_comparison(comparison: Json) -> str:
             "task": task["task"],
             "unit": task["score_unit"],
             "source": source(task),
+            "page": f"{task['run']}/report.html",
             "verdict": verdict(task["methods"], comparison["reference"]),
             "scores": task_scores(task),
             "costs": cost_table(f"{task['task']}: cost per run on this machine", task["methods"]),

@@ -137,16 +137,16 @@ def ranked(rows: Sequence[Json]) -> list[Json]:
 def score_table(title: str, rows: Sequence[Json], note: str = "") -> Table:
     """Return runs, mean, interquartile mean and probability of improvement of each method, with intervals."""
     settings = any(row.get("setting") for row in rows)
-    headers = ["method", *(["setting", "of"] if settings else []), "runs", "mean", "IQM"]
-    headers += ["95\u00a0% interval", "P(better)", "95\u00a0% interval"]
+    headers = ["method", "runs", "mean", "IQM", "95\u00a0% interval", "P(better)", "95\u00a0% interval"]
+    headers += ["setting", "of"] if settings else []
     cells: list[list[Cell]] = [
         [
             row["name"],
-            *([row["setting"] or NOTHING, row["num_settings"]] if settings else []),
             row["num_runs"],
             interval(row["mean"], 1)[0],
             *interval(row["iqm"], 1),
             *interval(row["improvement"], 2),
+            *([row["setting"] or NOTHING, row["num_settings"]] if settings else []),
         ]
         for row in rows
     ]
