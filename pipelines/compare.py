@@ -17,14 +17,15 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from dwm_ray.cli import session
-from dwm_ray.cli.command_line import given_paths, main_guard
+from dwm_ray.cli.command_line import absolute, given_paths, main_guard
 from dwm_ray.cli.execution import executor
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
@@ -78,9 +79,11 @@ def main(argv: list[str] | None = None) -> int:
         root = open_comparison(command.resume, command.output)
     runs = run_folders(root)
     if runs == [root]:
-        execute(console, opened or session.reopen(console, str(root), root.parent, "comparison"), seconds, command)
+        new = opened is not None
+        opened = opened or session.reopen(console, str(root), root.parent, "comparison")
+        execute(console, opened, seconds, command, new)
     else:
-        with session.resumable(RunFolder.of_path(root).address, "pipelines/compare.py"):
+        with session.resumable(RunFolder.of_path(root), "pipelines/compare.py", new=command.resume is None):
             for run in runs:
                 execute_apart(run, command)
     comparison = write_comparison(root)
@@ -102,26 +105,37 @@ def begin(
     options = ComparisonConfig(methods=command.methods, seeds=command.seeds)
     configs = tasks_of(command.tasks, config, profile, given)
     plans = [make_comparison(options, each, profile, given) for each in configs]
-    output, storage = (command.output, command.storage) if len(configs) == 1 else folder_of_several(command)
-    for each, entries in zip(configs, plans, strict=True):
-        record = {
-            "profile": profile,
-            "population": command.population or MAX_MEMBERS[profile],
-            "comparison": options.model_dump(mode="json"),
-            "run": each.model_dump(mode="json"),
-            "given": given,
-        }
-        run, task_data = session.begin(console, each, output, record, storage)
-        with run.writing(run.root / METHODS):
-            write_json(run.root / METHODS, describe_entries(entries, task_data.identity))
+    with folder_of(command, len(configs)) as (output, storage):
+        for each, entries in zip(configs, plans, strict=True):
+            record = {
+                "profile": profile,
+                "population": command.population or MAX_MEMBERS[profile],
+                "comparison": options.model_dump(mode="json"),
+                "run": each.model_dump(mode="json"),
+                "given": given,
+            }
+            run, task_data = session.begin(console, each, output, record, storage)
+            with run.writing(run.root / METHODS):
+                write_json(run.root / METHODS, describe_entries(entries, task_data.identity))
     return (run.root, (run, task_data, record)) if len(configs) == 1 else (output, None)
 
 
-def folder_of_several(command: Command) -> tuple[Path, str | None]:
-    """Create the folder of several run folders and return it with its address in the storage."""
+@contextmanager
+def folder_of(command: Command, num_tasks: int) -> Iterator[tuple[Path, str | None]]:
+    """Yield where run folders are created, with its address in the storage: a new folder if there are several.
+
+    The new folder is removed if one of the tasks is refused.
+    """
+    if num_tasks == 1:
+        yield command.output, command.storage
+        return
     storage = None if command.storage is None else session.checked_storage(Storage.parse(command.storage))
     folder = RunFolder.create(command.output, "comparison", storage)
-    return folder.root, folder.storage.address if folder.storage else None
+    try:
+        yield folder.root, folder.storage.address if folder.storage else None
+    except ValueError:
+        folder.discard()
+        raise
 
 
 def tasks_of(tasks: tuple[str, ...], config: RunConfig, profile: Profile, given: list[str]) -> list[RunConfig]:
@@ -133,12 +147,14 @@ def tasks_of(tasks: tuple[str, ...], config: RunConfig, profile: Profile, given:
     pairs = [task.partition("=") for task in tasks] or [(config.task, "", config.data.file or "")]
     method = name_of(config.world_model), config.agent.plugin_name()
     return [
-        with_method(config, profile, *method, given, name).with_values({"data.file": file or None})
+        with_method(config, profile, *method, given, name).with_values({"data.file": absolute(file)})
         for name, _, file in pairs
     ]
 
 
-def execute(console: Console, opened: Opened, seconds: Callable[[], float], command: PopulationOptions) -> None:
+def execute(
+    console: Console, opened: Opened, seconds: Callable[[], float], command: PopulationOptions, new: bool
+) -> None:
     """Run the unfinished trials of one task, on Ray or in this process."""
     run, task_data, record = opened
     config, profile = RunConfig.model_validate(record["run"]), resolve(record["profile"])
@@ -146,12 +162,12 @@ def execute(console: Console, opened: Opened, seconds: Callable[[], float], comm
     entries = make_comparison(options, config, profile, record.get("given", []))
     check_unchanged(run, entries, task_data)
     trials = trials_of(entries)
-    todo = unfinished(trials, run)
     max_members = command.population or record.get("population", 1)
-    numbers = f"{len(entries)} methods, {len(trials)} trials, {len(todo)} to run{population_note(max_members)}"
-    console.print(numbers, highlight=False)
-    session.announce_synthesis(console, task_data, [trial.config for trial in trials])
-    with session.resumable(run.address, "pipelines/compare.py"):
+    with session.resumable(run, "pipelines/compare.py", new):
+        todo = unfinished(trials, run)
+        numbers = f"{len(entries)} methods, {len(trials)} trials, {len(todo)} to run{population_note(max_members)}"
+        console.print(numbers, highlight=False)
+        session.announce_synthesis(console, task_data, [trial.config for trial in trials])
         if todo:
             with executor(console, config, run, task_data, len(trials), command.in_process) as chosen:
                 chosen.run(todo, max_members)
@@ -169,6 +185,8 @@ def execute_apart(root: Path, command: PopulationOptions) -> None:
         task.send_signal(stopping.received())  # a terminal has sent it already; a second signal has no effect
         task.wait()
         raise
+    if task.returncode == 2:
+        raise ValueError(f"{root.name}: refused as the line above says; expected a task that can run")
 
 
 def check_unchanged(run: RunFolder, entries: list[Entry], task_data: TaskData) -> None:

@@ -17,6 +17,11 @@ Examples:
 
 from __future__ import annotations
 
+from dwm_ray.cli import stopping
+
+if __name__ == "__main__":
+    stopping.catch_signals()  # before the imports that take seconds
+
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal

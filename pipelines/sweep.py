@@ -81,13 +81,13 @@ def main(argv: list[str] | None = None) -> int:
         profile, given = resolve(record["profile"]), record.get("given", [])
         max_members = command.population or record.get("population", 1)
         plan = checked_plan(sweep, config, profile, given, command)
-    remaining = unfinished(plan.trials, run)
-    announce(console, plan, len(remaining), max_members)
     by_optuna = sweep.search == "optuna"
     searched = bases_of(sweep, config, profile, given) if by_optuna else []
-    session.announce_synthesis(console, task_data, [*(trial.config for trial in plan.trials), *searched])
     expected = len(plan.trials) + (sweep.num_samples if by_optuna else 0)
-    with session.resumable(run.address, "pipelines/sweep.py"):
+    with session.resumable(run, "pipelines/sweep.py", new=command.resume is None):
+        remaining = unfinished(plan.trials, run)
+        announce(console, plan, len(remaining), max_members)
+        session.announce_synthesis(console, task_data, [*(trial.config for trial in plan.trials), *searched])
         if remaining or by_optuna:
             with executor(console, config, run, task_data, expected, command.in_process) as chosen:
                 if remaining:

@@ -56,10 +56,10 @@ def main(argv: list[str] | None = None) -> int:
     else:
         run, task_data, record = session.reopen(console, command.resume, command.output)
         config = RunConfig.stored(record["run"], run.config)
-    session.announce_synthesis(console, task_data, [config])
     trial = Trial(config, {})
-    record_trials([trial], run)
-    with session.resumable(run.address, "pipelines/train.py"):
+    with session.resumable(run, "pipelines/train.py", new=command.resume is None):
+        session.announce_synthesis(console, task_data, [config])
+        record_trials([trial], run)
         if status_of(run.trial(trial.id)) == "done":
             console.print("this run has finished already")
         else:

@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, field, make_dataclass
+from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 import tyro
@@ -148,7 +149,13 @@ def parse(
     flags = make_dataclass("Options", [*own, *_flags(RunConfig, base)], kw_only=True)
     values = asdict(tyro.cli(flags, args=rest, description=_describe(description, chosen, profile)))
     run = {name: _named(base, name, values.pop(name, None)) for name in RunConfig.model_fields}
+    run["data"]["file"] = absolute(run["data"]["file"])
     return command.model_validate(values), RunConfig.model_validate(run), profile
+
+
+def absolute(file: str | None) -> str | None:
+    """Return a path that means the same in the working folders of all processes; None for no file."""
+    return str(Path(file).expanduser().absolute()) if file else None
 
 
 def _flags(group: type[BaseModel], default: BaseModel) -> list[tuple[str, Any, Any]]:

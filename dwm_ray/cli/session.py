@@ -170,7 +170,15 @@ def options(command: type[Command], words: Sequence[str], description: str) -> t
     without_ray = {"--in-process", "--resume", "--help", "-h"} & flags
     if not without_ray:
         require_ray()
+        _check_cluster()
     return parse(command, words, description, lambda: not without_ray and _cluster_has_gpus())
+
+
+def _check_cluster() -> None:
+    """Raise ValueError if RAY_ADDRESS names a cluster that does not answer."""
+    from dwm_ray.distributed.cluster.connection import check_answer  # Ray is optional for everything else
+
+    check_answer()
 
 
 def _cluster_has_gpus() -> bool:
@@ -180,14 +188,21 @@ def _cluster_has_gpus() -> bool:
 
 
 @contextmanager
-def resumable(address: str, command: str) -> Iterator[None]:
-    """Print how to resume if the program is stopped or fails; trials resume from their last checkpoint."""
-    line = f"resume with: python {command} --resume {address}"
+def resumable(run: RunFolder, command: str, new: bool = False) -> Iterator[None]:
+    """Print how to resume if the program is stopped or fails; trials resume from their last checkpoint.
+
+    Remove a `new` run that is refused.
+    """
+    line = f"resume with: python {command} --resume {run.address}"
     with stopping.hint(line):
         try:
             yield
         except RunFailed as error:
             raise RunFailed(f"{error}; {line}") from error
+        except ValueError:
+            if new and not run.has_begun:
+                run.discard()
+            raise
 
 
 def conclude(console: Console, run: RunFolder, wall_s: float) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -10,8 +9,10 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import DataIdentity
 from dwm_ray.distributed.cluster.connection import connect
 from dwm_ray.distributed.cluster.leftovers import cleanup_on_interrupt, free_leftovers
+from dwm_ray.distributed.cluster.own_cluster import removed_at_end
 from dwm_ray.distributed.cluster.provision import provisioned
 from dwm_ray.distributed.cluster.resources import Placement
+from dwm_ray.distributed.cluster.settings import joined_address
 from dwm_ray.distributed.metrics.counters import counters_of
 from dwm_ray.distributed.services import ClusterServices
 from dwm_ray.distributed.tune.sweep import run_sweep
@@ -65,9 +66,10 @@ def ray_executor(config: RunConfig, run: RunFolder, data: DataIdentity, log: Log
 @contextmanager
 def cluster_placement(config: RunConfig, log: Log) -> Iterator[Placement]:
     """Join or start a cluster and wait for its nodes; nodes that were requested are released at the end."""
-    dashboard = connect()
-    if "RAY_ADDRESS" in os.environ and (freed := free_leftovers()):
-        log(f"removed {freed} placement groups that ended programs had left in the cluster")
-    with cleanup_on_interrupt(), provisioned(config.cluster, log) as placement:
-        log(f"cluster: {placement.describe()}; {dashboard}")
-        yield placement
+    with removed_at_end():
+        dashboard = connect()
+        if joined_address() is not None and (freed := free_leftovers()):
+            log(f"removed {freed} placement groups that ended programs had left in the cluster")
+        with cleanup_on_interrupt(), provisioned(config.cluster, log) as placement:
+            log(f"cluster: {placement.describe()}; {dashboard}")
+            yield placement

@@ -6,28 +6,25 @@ is a synchronised copy without blocks and, by default, without weights, and each
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
-import platform
 import re
 import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from dwm_ray.runs.environment import environment
 from dwm_ray.runs.storage import TRIES, Storage
 from dwm_ray.runs.sync import synced_folder, work_folder
 from dwm_ray.runs.tensor_files import write_json
 
-LIBRARIES = ("dwm-ray", "ray", "torch", "numpy", "gymnasium", "mujoco", "minari", "pyarrow", "pydantic", "h5py")
 STORAGE_FILE = "storage.json"
 """File of a synchronised copy with the address of its storage."""
 NOT_SYNCED = re.compile(r"(.*/)?(ray/.*|tensorboard/.*|block-\d+\.parquet|\.check-.*)")
@@ -51,10 +48,8 @@ class RunFolder:
         """Create a folder named by task and time, here and in the storage; raise ValueError if that fails."""
         name = f"{re.sub('[^A-Za-z0-9._-]', '-', task)}-{time.strftime('%Y%m%d-%H%M%S')}"
         name += f"-{secrets.token_hex(3)}" if storage else ""  # other machines create runs there in the same second
-        candidates = [parent / (name + suffix) for suffix in ("", *(f"-{n}" for n in range(2, 100)))]
-        root = next(path for path in candidates if not path.exists())
         try:
-            root.mkdir(parents=True)
+            root = _new_folder(parent, name)
         except OSError as error:
             raise ValueError(f"--output {parent}: cannot create a run folder there ({error.strerror})") from error
         run = RunFolder(root.resolve(), storage.child(root.name) if storage else None)
@@ -147,6 +142,18 @@ class RunFolder:
         if folder.is_dir():
             shutil.rmtree(folder)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a trial or a world model has begun, here or in a run below this folder."""
+        return any(any(self.root.rglob(name)) for name in ("trials/*/status.json", "world_models/*/*"))
+
+    def discard(self) -> None:
+        """Delete the whole run, also in the storage."""
+        if self.storage:
+            for entry in self.storage.files():
+                self.storage.delete(entry.name)
+        shutil.rmtree(self.root)
+
     def fetched(self, folder: Path) -> Path:
         """Fetch a folder with its weights, and return it."""
         self.pull(folder, weights=True)
@@ -184,11 +191,17 @@ class RunFolder:
 
     def record_environment(self) -> None:
         """Write `environment.json`: versions and hardware."""
-        versions = {name.replace("dwm-ray", "dwm_ray"): _version(name) for name in LIBRARIES}
-        gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        cpus = torch.get_num_threads()
-        machine = {"python": platform.python_version(), "platform": platform.platform(), "cpus": cpus, "gpus": gpus}
-        write_json(self.root / "environment.json", {**machine, **versions})
+        write_json(self.root / "environment.json", environment())
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    """Create a folder of this name, or of the first free one; other programs may do the same at this moment."""
+    parent.mkdir(parents=True, exist_ok=True)
+    for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
+        with suppress(FileExistsError):
+            (parent / (name + suffix)).mkdir()
+            return parent / (name + suffix)
+    raise FileExistsError(errno.EEXIST, f"{name} and 998 more names are taken")
 
 
 def _open_stored(storage: Storage, parent: Path | None) -> RunFolder:
@@ -212,13 +225,6 @@ def _refuse_old(root: Path) -> None:
 
 def _is_synced(name: str, weights: bool) -> bool:
     return not NOT_SYNCED.match(name) and (weights or not name.endswith(WEIGHTS))
-
-
-def _version(library: str) -> str | None:
-    try:
-        return metadata.version(library)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def read_json(path: Path) -> Any:

@@ -10,15 +10,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import grpc
 import ray
+from ray._private.grpc_utils import init_grpc_channel
+from ray._private.services import canonicalize_bootstrap_address_or_die
 from ray.exceptions import AuthenticationError
 
 from dwm_ray.distributed.cluster import settings
 from dwm_ray.distributed.cluster.nodes import alive_nodes, scaling_limits, total
+from dwm_ray.distributed.cluster.own_cluster import short_temp_dir
+from dwm_ray.distributed.cluster.settings import joined_address
 from dwm_ray.runs.folder import RunFailed
 
 STARTUP_TIMEOUT = "timed out during startup"
 """Part of the message of Ray's error, which has no class of its own."""
+ANSWER_S = 10.0
+"""Seconds in which the cluster of RAY_ADDRESS has to answer; Ray itself tries for minutes."""
 
 
 def connect() -> str:
@@ -30,15 +37,35 @@ def connect() -> str:
     if not ray.is_initialized():
         settings.apply()
     with _own_handlers():
-        dashboard = _init(os.environ.get("RAY_ADDRESS")).dashboard_url
+        dashboard = _init(joined_address()).dashboard_url
     if not dashboard:
         raise ValueError(
             "the Ray cluster runs without its dashboard, which Ray Train needs to free the resources of ended trials; "
             "install ray[default] on the head and start it with --include-dashboard=true"
         )
-    token_file = os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")
-    token = f" (requires the token in {token_file})" if os.environ["RAY_AUTH_MODE"] == "token" else ""
+    token = f" (requires the token {settings.token_place()})" if os.environ["RAY_AUTH_MODE"] == "token" else ""
     return f"Ray dashboard: http://{dashboard}{token}"
+
+
+def check_answer() -> None:
+    """Raise ValueError if RAY_ADDRESS names a cluster that does not answer; a cluster to be started here is fine."""
+    address = joined_address()
+    if address is None or ray.is_initialized():
+        return
+    settings.apply()
+    try:
+        place = canonicalize_bootstrap_address_or_die(address)
+        with init_grpc_channel(place, [("grpc.enable_http_proxy", 0)]) as channel:
+            channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=ANSWER_S, wait_for_ready=True)
+    except (grpc.RpcError, ConnectionError, ValueError, OSError, AuthenticationError) as error:
+        raise _no_answer(address) from error
+
+
+def _no_answer(address: str | None) -> ValueError:
+    return ValueError(
+        f"RAY_ADDRESS {address}: no Ray cluster answers there, or it does not accept this token; expected HOST:PORT of "
+        "a running cluster, or no RAY_ADDRESS to start one on this machine"
+    )
 
 
 @contextmanager
@@ -53,18 +80,18 @@ def _own_handlers() -> Iterator[None]:
 
 
 def _init(address: str | None) -> Any:
-    here = {"address": "local", "include_dashboard": True, "dashboard_host": "127.0.0.1"}
+    own = {"address": "local", "include_dashboard": True, "dashboard_host": "127.0.0.1"}
+    check_answer()
     try:
         return ray.init(
-            **({"address": address} if address else here),
+            **({"address": address} if address else {**own, "_temp_dir": short_temp_dir()}),
             ignore_reinit_error=True,
             log_to_driver=False,
             logging_level=logging.WARNING,
             runtime_env=settings.RUNTIME_ENV,
         )
     except (ConnectionError, AuthenticationError) as error:
-        message = f"RAY_ADDRESS {address}: no Ray cluster answers there, or it does not accept this token"
-        raise ValueError(message) from error
+        raise _no_answer(address) from error
     except Exception as error:
         if STARTUP_TIMEOUT not in str(error):
             raise
@@ -76,7 +103,7 @@ def _init(address: str | None) -> Any:
 
 def cluster_has_gpus() -> bool:
     """Return whether the cluster of RAY_ADDRESS has GPUs or can add nodes with GPUs; join it."""
-    if "RAY_ADDRESS" not in os.environ:
+    if joined_address() is None:
         return False
     connect()
     limits = scaling_limits()

@@ -8,7 +8,6 @@ groups when it is interrupted, and the groups of killed programs when it joins a
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from ray.util.placement_group import PlacementGroup
 from ray.util.state import list_actors, list_jobs, list_placement_groups
 
 from dwm_ray.distributed.cluster.connection import connect
+from dwm_ray.distributed.cluster.settings import joined_address
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 LIMIT = 10_000
@@ -39,7 +39,7 @@ def cleanup_on_interrupt() -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        if "RAY_ADDRESS" in os.environ:
+        if joined_address() is not None:
             _leave_and_free(ray.get_runtime_context().get_job_id())
         raise
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
 import yaml
+
+from dwm_ray.distributed.cluster.settings import joined_address
+from dwm_ray.runs.home import home_folder
 
 BOOTSTRAP = "ray_bootstrap_config.yaml"
 Resources = dict[str, float]
@@ -40,8 +42,8 @@ def alive_nodes() -> list[Resources]:
 
 def scaling_limits() -> ScalingLimits | None:
     """Read the limits from the cluster file on this machine; None for a cluster started here or without such a file."""
-    path = Path.home() / BOOTSTRAP
-    if "RAY_ADDRESS" not in os.environ or not path.exists():
+    path = home_folder() / BOOTSTRAP
+    if joined_address() is None or not os.access(path, os.R_OK):
         return None
     return parse_limits(yaml.safe_load(path.read_text()))
 

@@ -5,14 +5,19 @@ A cluster started here requires a token, stored in a file that only the user can
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray._private import ray_constants
 from ray._raylet import Config  # type: ignore[attr-defined]
+
+from dwm_ray.runs.home import home_folder
 
 SETTINGS = {
     "RAY_worker_niceness": "0",  # Ray's default of nice 15 starves its workers if other programs run
@@ -32,20 +37,34 @@ LOCAL_SETTINGS = {
     ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0",
 }
 """Settings of a cluster that is started here."""
+logger = logging.getLogger(__name__)
+
+
+def joined_address() -> str | None:
+    """Return the address of the cluster to join: RAY_ADDRESS, unless it is empty or `local`."""
+    address = os.environ.get("RAY_ADDRESS", "").strip()
+    return None if address in ("", "local") else address
 
 
 def apply() -> None:
     """Set the variables. Call it before `ray.init`; the import of Ray may come earlier."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    starts_cluster = "RAY_ADDRESS" not in os.environ
+    starts_cluster = joined_address() is None
     for name, value in LOCAL_SETTINGS.items() if starts_cluster else ():
         os.environ.setdefault(name, value)
     if "RAY_AUTH_MODE" not in os.environ:
         os.environ["RAY_AUTH_MODE"] = "token"
         if starts_cluster and not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
-            _private_token(Path.home() / ".ray" / "auth_token")
+            _own_token()
     _reread()
+
+
+def token_place() -> str:
+    """Say where the token of the cluster is."""
+    if "RAY_AUTH_TOKEN" in os.environ:
+        return "of RAY_AUTH_TOKEN"
+    return f"in {os.environ.get('RAY_AUTH_TOKEN_PATH', '~/.ray/auth_token')}"
 
 
 def _reread() -> None:
@@ -56,13 +75,37 @@ def _reread() -> None:
     )
 
 
+def _own_token() -> None:
+    """Create the token of clusters that start here; without a home folder, one for this program only."""
+    path = home_folder() / ".ray" / "auth_token"
+    try:
+        _private_token(path)
+    except OSError as error:
+        logger.warning(
+            "%s: cannot be used (%s); the token of this program's cluster is not stored", path, error.strerror
+        )
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
 def _private_token(path: Path) -> None:
     """Create a token file that nobody else can read; the file that Ray creates is readable by all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
+        _create(path, secrets.token_hex(32))
     path.chmod(0o600)
+    path.read_bytes()
+
+
+def _create(path: Path, text: str) -> None:
+    """Write a new private file in one step; keep that of a program that was faster."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent)  # mode 600
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        with suppress(FileExistsError):
+            path.hardlink_to(name)
+    finally:
+        Path(name).unlink()
 
 
 def prepare_worker() -> None:
