@@ -49,6 +49,7 @@ def main_guard(main: Callable[P, int | None]) -> Callable[P, int]:
     @functools.wraps(main)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> int:
         stopping.running()
+        _ready_output()
         try:
             try:
                 return main(*args, **kwargs) or 0
@@ -66,10 +67,21 @@ def main_guard(main: Callable[P, int | None]) -> Callable[P, int]:
     return guarded
 
 
+def _ready_output() -> None:
+    """Print `?` for characters that the output cannot encode, and nothing if it was closed before the start."""
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, os.fdopen(descriptor, "w"))  # /dev/null, see `stopping.catch_signals`
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
 def _exit_code(error: BaseException) -> int | None:
     """Return the exit code of an expected error after printing its line; None for any other exception."""
-    if isinstance(error, BrokenPipeError):
-        return 128 + signal.SIGPIPE if _output_is_closed() else None
+    closed_for_rich = isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
+    if closed_for_rich or isinstance(error, BrokenPipeError):
+        return 128 + signal.SIGPIPE if closed_for_rich or _output_is_closed() else None
     if isinstance(error, RunFailed | StorageFailed):
         print(f"failed: {error}", file=sys.stderr)
         return 1
@@ -155,7 +167,10 @@ def parse(
 
 def absolute(file: str | None) -> str | None:
     """Return a path that means the same in the working folders of all processes; None for no file."""
-    return str(Path(file).expanduser().absolute()) if file else None
+    try:
+        return str(Path(file).expanduser().absolute()) if file else None
+    except RuntimeError as error:  # no such user
+        raise ValueError(f"--data.file {file}: {error}") from error
 
 
 def _flags(group: type[BaseModel], default: BaseModel) -> list[tuple[str, Any, Any]]:

@@ -44,6 +44,7 @@ _state = _State()
 
 def catch_signals() -> None:
     """Handle SIGINT and SIGTERM until the process ends, except those that the caller ignores (`nohup`, `&`)."""
+    _fill_closed()
     caught = [number for number in STOPS if signal.getsignal(number) is not signal.SIG_IGN]
     for number in caught:
         signal.signal(number, _handle)
@@ -87,6 +88,15 @@ def exit_code(error: BaseException) -> int | None:
 def received() -> int:
     """Return the signal that stopped the program; SIGINT for a KeyboardInterrupt without one."""
     return _state.signal or signal.SIGINT
+
+
+def _fill_closed() -> None:
+    """Open /dev/null where the caller has closed stdin, stdout or stderr: no other file must get their numbers."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
 
 
 def _finish(number: int) -> int:

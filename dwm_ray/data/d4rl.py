@@ -19,12 +19,14 @@ from dwm_ray.data import download as downloads
 from dwm_ray.data.checks import OPTIONAL, REQUIRED, Arrays, episodes_from
 from dwm_ray.data.environment import NamedEnvironment, environment_id, with_environment
 from dwm_ray.errors import one_line
+from dwm_ray.runs.home import home_folder
 from dwm_ray.tasks.environments import bare_id, spaces_of
 from dwm_ray.tasks.table import LOCOMOTION, QUALITIES, check_name
 from dwm_ray.types import DataCard, Episodes
 
 URL = "https://rail.eecs.berkeley.edu/datasets/offline_rl/gym_mujoco_v2"
 OWN_NAME = re.compile(rf"({'|'.join(LOCOMOTION)})_({'|'.join(q.replace('-', '_') for q in QUALITIES)})-v2")
+FOLDER = "D4RL_DATASET_DIR"
 ANT_WITH_CONTACTS, ANT_WITHOUT = 111, 27
 
 
@@ -54,13 +56,13 @@ def file_name(task: str) -> str:
 
 def folder() -> Path:
     """Return the folder of D4RL's files: $D4RL_DATASET_DIR, else ~/.d4rl/datasets."""
-    return Path(os.environ.get("D4RL_DATASET_DIR") or Path.home() / ".d4rl" / "datasets")
+    return Path(os.environ.get(FOLDER) or home_folder() / ".d4rl" / "datasets")
 
 
 def find(task: str) -> Path | None:
-    """Return D4RL's own file of a task on this machine, or None."""
+    """Return D4RL's own file of a task on this machine, or None; a foreign home folder is no error."""
     path = folder() / file_name(task)
-    return path if path.is_file() else None
+    return path if (os.environ.get(FOLDER) or os.access(path, os.F_OK)) and path.is_file() else None
 
 
 def download(task: str, on_progress: downloads.OnProgress, url: str = URL) -> Path:

@@ -24,6 +24,15 @@ LOG = logging.getLogger(__name__)
 READERS = {".hdf5": d4rl.read, ".h5": d4rl.read, ".parquet": parquet.read}
 
 
+@contextmanager
+def _permissions() -> Iterator[None]:
+    """Raise ValueError naming the file or folder that this user may not read."""
+    try:
+        yield
+    except PermissionError as error:
+        raise ValueError(f"{error.filename}: permission denied; expected a place that you may read") from error
+
+
 def load_dataset(
     name: str, env_id: str | None = None, download: bool = False, env_kwargs: str | None = None
 ) -> Episodes:
@@ -62,6 +71,7 @@ def load_dataset(
     return episodes
 
 
+@_permissions()
 def read_dataset(name: str, config: DataConfig, download: bool = False) -> Episodes:
     """Load a dataset as `load_dataset` does, without warnings; notes and findings are in its card."""
     path, request = Path(name).expanduser(), _Request(config.env, config.env_kwargs)
@@ -70,6 +80,7 @@ def read_dataset(name: str, config: DataConfig, download: bool = False) -> Episo
     return _by_name(name, request, download)
 
 
+@_permissions()
 def load_episodes(task: str, config: DataConfig, download: bool = False) -> Episodes:
     """Load the data of a run's task, from `config.file` if there is one; raise ValueError as `load_dataset` does."""
     request = _Request(config.env, config.env_kwargs)

@@ -24,6 +24,7 @@ import numpy as np
 from dwm_ray.data import download as downloads
 from dwm_ray.data.checks import Arrays, episodes_from
 from dwm_ray.data.environment import NO_ENVIRONMENT, NamedEnvironment, with_environment
+from dwm_ray.runs.home import home_folder
 from dwm_ray.tasks.environments import make_environment
 from dwm_ray.types import DataCard, Episodes
 
@@ -58,7 +59,7 @@ class SingleTask:
 
 def folder() -> Path:
     """Return the folder of OGBench's files."""
-    return Path.home() / ".ogbench" / "data"
+    return home_folder() / ".ogbench" / "data"
 
 
 def read(

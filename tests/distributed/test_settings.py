@@ -52,6 +52,42 @@ def test_a_token_file_that_others_can_read_is_closed(home: Path) -> None:
     assert path.read_text() == "known"
 
 
+def test_two_first_starts_use_one_complete_token(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = home / ".ray" / "auth_token"
+    exists = Path.exists
+
+    def too_early(self: Path) -> bool:
+        """Answer before another program creates the file."""
+        found = exists(self)
+        if self == path and not found:
+            path.write_text("of the other program")
+        return found
+
+    monkeypatch.setattr(Path, "exists", too_early)
+    settings.apply()
+    assert [file.name for file in path.parent.iterdir()] == ["auth_token"]
+    assert path.read_text() == "of the other program"
+
+
+@pytest.mark.parametrize("kind", ["file", "missing"])
+def test_a_home_that_cannot_be_used_costs_only_the_stored_token(
+    home: Path, kind: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if kind == "file":
+        (home / ".ray").write_text("")
+    else:
+        monkeypatch.setattr(Path, "home", _no_home)
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    settings.apply()
+    assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
+    assert settings.token_place() == "of RAY_AUTH_TOKEN"
+    assert "the token of this program's cluster is not stored" in caplog.text
+
+
+def _no_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")
+
+
 @pytest.mark.parametrize("mode", ["disabled", "token"])
 def test_the_users_mode_stays(home: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", mode)
@@ -67,11 +103,11 @@ def test_joining_a_cluster_creates_no_token(home: Path, monkeypatch: pytest.Monk
     assert not (home / ".ray").exists()
 
 
-@pytest.mark.parametrize(("address", "mode"), [(None, "0"), ("192.0.2.1:6379", None)])
+@pytest.mark.parametrize(("address", "mode"), [(None, "0"), ("", "0"), ("local", "0"), ("192.0.2.1:6379", None)])
 def test_only_a_local_cluster_is_restricted_to_loopback(
     monkeypatch: pytest.MonkeyPatch, address: str | None, mode: str | None
 ) -> None:
-    if address:
+    if address is not None:
         monkeypatch.setenv("RAY_ADDRESS", address)
     settings.apply()
     assert os.environ.get(LOOPBACK_ONLY) == mode

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,25 @@ def test_runs_of_one_second_get_different_folders(tmp_path: Path, monkeypatch: p
     roots = [RunFolder.create(tmp_path / "runs", "hopper-medium").root.name for _ in range(3)]
     start = "hopper-medium-20250101-120000"
     assert roots == [start, f"{start}-2", f"{start}-3"]
+
+
+def test_two_programs_may_create_runs_at_the_same_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that another program creates between the check and the creation is no error."""
+    monkeypatch.setattr(time, "strftime", lambda layout: "20250101-120000")
+    with ThreadPoolExecutor(8) as pool:
+        roots = list(pool.map(lambda _: RunFolder.create(tmp_path / "runs", "task").root, range(64)))
+    assert len(set(roots)) == 64
+
+
+def test_a_run_is_discarded_only_before_its_work_has_begun(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path, "task")
+    write_json(run.trial("a") / "config.json", {})
+    assert not run.has_begun
+    set_status(run.trial("a"), "running")
+    assert run.has_begun
+    assert RunFolder(tmp_path).has_begun, "the folder of a comparison of several tasks"
+    run.discard()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_names_of_minari_tasks_are_one_folder(tmp_path: Path) -> None:
