@@ -21,6 +21,9 @@ NUM_DIMENSIONS = 2
 DIGITS = 5
 """Significant digits of a value."""
 
+Series = dict[str, list[list[float | None]]]
+"""Quantity -> future -> value by step."""
+
 
 @torch.no_grad()
 def example_futures(
@@ -39,36 +42,31 @@ def example_futures(
         generator: Randomness of the choice of starts and of the noise.
     """
     recorded = _starts(windows, generator)
-    again = recorded[torch.arange(len(recorded), device=recorded.obs.device).repeat_interleave(NUM_IMAGINED)]
     horizon = min(model.max_horizon, recorded.obs.shape[1] - 1)
+    again = recorded[torch.arange(len(recorded), device=recorded.obs.device).repeat_interleave(NUM_IMAGINED)]
     policy = LOGGED_ACTIONS.policy_for(again) if model.follows_policy else None
     imagined = model.imagine(
         again.obs[:, 0], again.act[:, 0], policy=policy, horizon=horizon, rtg=again.rtg, generator=generator
     )
-    dims = np.sort(np.argsort(-np.asarray(obs_std), kind="stable")[:NUM_DIMENSIONS]).tolist()
     goes_on = torch.cumprod(imagined.discount * (1 - ends(imagined.obs[:, 1:]).float()), 1) > 0
+    dims = np.sort(np.argsort(-np.asarray(obs_std), kind="stable")[:NUM_DIMENSIONS]).tolist()
+    masks = recorded.obs_mask[:, : horizon + 1], recorded.step_mask[:, :horizon]
+    ours = _series(recorded.obs[:, : horizon + 1], recorded.rew[:, :horizon], *masks, dims)
     theirs = _series(imagined.obs, imagined.rew, *_alive(goes_on), dims)
-    ours = _series(
-        recorded.obs[:, : horizon + 1],
-        recorded.rew[:, :horizon],
-        recorded.obs_mask[:, : horizon + 1],
-        recorded.step_mask[:, :horizon],
-        dims,
-    )
-    return {
-        "names": list(ours),
-        "steps": {name: list(range(name == "reward", horizon + 1)) for name in ours},
-        "starts": [
-            {
-                "return": label,
-                "recorded": {name: values[i] for name, values in ours.items()},
-                "imagined": {
-                    name: values[i * NUM_IMAGINED : (i + 1) * NUM_IMAGINED] for name, values in theirs.items()
-                },
-            }
-            for i, label in enumerate(RETURNS)
-        ],
-    }
+    steps = {name: list(range(name == "reward", horizon + 1)) for name in ours}
+    return {"names": list(ours), "steps": steps, "starts": _by_start(ours, theirs)}
+
+
+def _by_start(recorded: Series, imagined: Series) -> list[dict[str, Any]]:
+    """Return one entry per start: its return, its recorded future and the imagined ones."""
+    return [
+        {
+            "return": label,
+            "recorded": {name: values[i] for name, values in recorded.items()},
+            "imagined": {name: values[i * NUM_IMAGINED : (i + 1) * NUM_IMAGINED] for name, values in imagined.items()},
+        }
+        for i, label in enumerate(RETURNS)
+    ]
 
 
 def _starts(windows: WindowSet, generator: torch.Generator) -> Windows:
@@ -91,9 +89,7 @@ def _alive(goes_on: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([first, steps], 1), steps
 
 
-def _series(
-    obs: Tensor, rew: Tensor, obs_mask: Tensor, step_mask: Tensor, dims: list[int]
-) -> dict[str, list[list[float | None]]]:
+def _series(obs: Tensor, rew: Tensor, obs_mask: Tensor, step_mask: Tensor, dims: list[int]) -> Series:
     """Return the values of some state dimensions and of the reward, one list of steps per future."""
     found = {f"state {dim}": _rounded(obs[..., dim], obs_mask) for dim in dims}
     return {**found, "reward": _rounded(rew, step_mask)}

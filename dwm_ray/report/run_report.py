@@ -11,18 +11,9 @@ from dwm_ray.report.frames import best_frames
 from dwm_ray.report.page import render_page
 from dwm_ray.report.panels import Looks
 from dwm_ray.report.ranking import method_rows, ranked, score_table, verdict
+from dwm_ray.report.run_facts import data_facts, key_facts, sharing_facts
 from dwm_ray.report.run_figures import run_figures
-from dwm_ray.report.run_tables import (
-    data_facts,
-    error_table,
-    estimate_table,
-    failures,
-    key_facts,
-    refresh_table,
-    sharing_facts,
-    summary_table,
-    trial_table,
-)
+from dwm_ray.report.run_tables import error_table, estimate_table, failures, refresh_table, summary_table, trial_table
 from dwm_ray.report.table import Table
 
 RANKING_NOTE = (
