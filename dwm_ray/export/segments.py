@@ -27,7 +27,7 @@ from dwm_ray.replay.sharing import stream_of
 from dwm_ray.replay.sources import selection, source_kind, start_targets
 from dwm_ray.training.fit import is_trained, trained_model
 from dwm_ray.training.policy_store import load_agent
-from dwm_ray.types import DataCard, Episodes, Segments
+from dwm_ray.types import DataCard, Episodes, Segments, Spaces
 from dwm_ray.world_models.base import WorldModel
 from dwm_ray.world_models.parts.build import model_fingerprint
 
@@ -57,7 +57,7 @@ def generate_data(trial: ChosenTrial, changes: dict[str, Any]) -> GeneratedData:
     task_data = load_task_data(config, trial.results["data"].get("fingerprint"))
     generator = _Generator.of(config, task_data, trial)
     segments, num_dropped = _finite(Segments.cat(list(generator.selected_blocks())))
-    episodes, num_clipped = as_episodes(segments, _card(config, task_data), task_data)
+    episodes, num_clipped = as_episodes(segments, _card(config, task_data), task_data.episodes.spaces)
     repairs = {"segments with infinite or undefined numbers, dropped": num_dropped, "actions, clipped": num_clipped}
     return GeneratedData(episodes, task_data, _facts(config, task_data, trial), repairs)
 
@@ -136,11 +136,11 @@ def select_segments(rule: Selection, segments: Segments, generator: torch.Genera
     return chosen if every_action else chosen.prefix(1)
 
 
-def as_episodes(segments: Segments, card: DataCard, task_data: TaskData) -> tuple[Episodes, int]:
+def as_episodes(segments: Segments, card: DataCard, spaces: Spaces) -> tuple[Episodes, int]:
     """Return one episode per segment with every action, and how many actions were clipped to the bounds."""
     goes_on = (segments.discount[:, :-1] != 0).long()
     ends = (1 + goes_on.cumprod(1).sum(1)).cumsum(0) - 1  # last rows of the segments' steps up to the terminal one
-    steps, spaces = segments.transitions(), task_data.episodes.spaces
+    steps = segments.transitions()
     obs, next_obs, act = steps.obs[:, 0].numpy(), steps.obs[:, 1].numpy(), steps.act[:, 0].numpy()
     bounded = np.clip(act, np.array(spaces.act_low, np.float32), np.array(spaces.act_high, np.float32))
     terminated = (steps.discount[:, 0] == 0).numpy()

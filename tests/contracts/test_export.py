@@ -1,18 +1,29 @@
-"""Contract of agents outside of dwm_ray: an exported policy acts like the agent, or the agent is refused with a reason.
+"""Contract of plug-ins outside of dwm_ray.
+
+An exported policy acts like its agent, or the agent is refused with a reason. Segments of every world model become
+episodes.
 
 The policies of all agents are traced and written as one graph, because writing a graph takes seconds.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from agent_problems import SPACES, STATS, build, rng, segments
+from outside import trained_models
+from tiny_models import SPACES as MODEL_SPACES
+from tiny_models import build as build_model
+from tiny_models import episodes, imagined
 from torch import Tensor, nn
 
 from dwm_ray.export.graph import PolicyGraph, onnx_actions, traced, write_onnx
+from dwm_ray.export.segments import as_episodes, select_segments
+from dwm_ray.filters.keep_all import KeepAll
 from dwm_ray.registry import plugins
+from dwm_ray.replay.selection import Selection
 
 NETWORKS = [name for name, cls in plugins("agents").items() if not cls.plans]
 PLANNERS = [name for name, cls in plugins("agents").items() if cls.plans]
@@ -57,3 +68,15 @@ def test_exported_policies_act_like_their_agents(tmp_path: Path) -> None:
 def test_agents_that_plan_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"agent {name}: samples a plan"):
         PolicyGraph(build(name, SPACES))
+
+
+@pytest.mark.parametrize("name", trained_models())
+def test_segments_are_episodes_whose_rows_follow_each_other(name: str) -> None:
+    segments, every = imagined(build_model(name)), Selection(KeepAll(KeepAll.Config()), 3, transitions=False)
+    chosen = select_segments(replace(every, horizon=segments.horizon), segments, rng())
+    data, _ = as_episodes(chosen, episodes().card, MODEL_SPACES)
+    assert data.num_episodes == len(segments)
+    assert (data.terminated | data.truncated)[data.offsets[1:] - 1].all()
+    inside = ~(data.terminated | data.truncated)[:-1]
+    np.testing.assert_array_equal(data.next_obs[:-1][inside], data.obs[1:][inside])
+    assert data.num_transitions == len(chosen.transitions())

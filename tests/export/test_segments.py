@@ -14,7 +14,6 @@ from tiny_task import DWM, ONE_STEP, recording, tiny_config
 
 import dwm_ray
 from dwm_ray.data.load import load_dataset
-from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.export.segments import as_episodes, select_segments
 from dwm_ray.filters.hardmax import Hardmax
 from dwm_ray.replay.selection import Selection
@@ -28,11 +27,6 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return recording(tmp_path_factory.mktemp("data") / "pendulum.hdf5")
 
 
-@pytest.fixture(scope="module")
-def task_data(file: Path) -> TaskData:
-    return load_task_data(tiny_config(file))
-
-
 def numbered(num: int, horizon: int, num_actions: int) -> Segments:
     """Segment i visits the states 10 i, 10 i + 1, ...; later segments have higher rewards."""
     states = (10.0 * torch.arange(num)).view(-1, 1, 1) + torch.arange(horizon + 1).view(1, -1, 1)
@@ -42,11 +36,11 @@ def numbered(num: int, horizon: int, num_actions: int) -> Segments:
     )
 
 
-def test_segments_with_every_action_become_episodes(task_data: TaskData) -> None:
+def test_segments_with_every_action_become_episodes(file: Path) -> None:
     rows = numbered(3, 4, 4)
     rows.discount[1, 1:] = 0.0  # ends with its second step
-    card = task_data.episodes.card
-    episodes, num_clipped = as_episodes(rows, card, task_data)
+    recorded = load_dataset(str(file))
+    episodes, num_clipped = as_episodes(rows, recorded.card, recorded.spaces)
     assert episodes.offsets.tolist() == [0, 4, 6, 10]
     assert episodes.obs[:, 0].tolist() == [0, 1, 2, 3, 10, 11, 20, 21, 22, 23]
     assert (episodes.next_obs - episodes.obs == 1).all()
