@@ -35,6 +35,8 @@ from dwm_ray.training.checkpoints import remove_leftovers
 from dwm_ray.training.writers import check_wandb
 
 Command = TypeVar("Command", bound=BaseModel)
+FILE_WIDTH = 110
+"""Columns of tables that are not printed to a terminal."""
 PROGRAMS = {"sweep": "pipelines/sweep.py", "comparison": "pipelines/compare.py"}
 """Entry of a run's record -> the program that writes it; records of pipelines/train.py have no such entry."""
 
@@ -227,11 +229,13 @@ def conclude(console: Console, run: RunFolder, wall_s: float) -> dict[str, Any]:
 
 def show_results(console: Console, results: dict[str, Any]) -> None:
     """Print the table of trials, their estimates without a simulator and, of several methods, the ranking."""
-    console.print(trial_table(results).terminal())
+    tables = [trial_table(results)]
     if (estimates := estimate_table(results)) is not None:
-        console.print(estimates.terminal())
+        tables.append(estimates)
     if len({trial["method"] for trial in results["trials"]}) > 1:
-        console.print(ranking_table(results).terminal())
+        tables.append(ranking_table(results))
+    for table in tables:
+        console.print(table.terminal(), width=None if console.is_terminal else FILE_WIDTH, crop=False)
 
 
 def stopwatch() -> Callable[[], float]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from rich import box
 from rich.table import Table as RichTable
 
 NOTHING = "–"
 Cell = str | float | int | None
+MAX_NAME = 24
+"""Characters of the first column that a terminal always shows."""
 STYLES = {"best": "bold green", "failed": "dim", "stopped": "dim", "running": "dim", "pending": "dim"}
 """Terminal style of a marked row."""
 
@@ -46,9 +49,13 @@ class Table:
         table.title_justify = table.caption_justify = "left"
         if starred:
             table.add_column("")
-        for header, left in zip(self.headers, self.left_aligned(), strict=True):
-            table.add_column(header.replace(" ", "\n", 1), justify="left" if left else "right", no_wrap=not left)
-        for i, cells in enumerate(self.texts()):
+        texts = self.texts()
+        longest = max((len(row[0]) for row in texts), default=0)  # names are whole; other columns wrap
+        for i, (header, left) in enumerate(zip(self.headers, self.left_aligned(), strict=True)):
+            width = min(longest, MAX_NAME) if i == 0 else None
+            side: Literal["left", "right"] = "left" if left else "right"
+            table.add_column(header.replace(" ", "\n", 1), justify=side, no_wrap=not left, min_width=width)
+        for i, cells in enumerate(texts):
             star = ["*" if self.mark(i) == "best" else ""] if starred else []
             table.add_row(*star, *cells, style=STYLES.get(self.mark(i)))
         return table
