@@ -22,6 +22,7 @@ from dwm_ray.benchmarks.measure import Call, Workload
 from dwm_ray.benchmarks.setup import BenchmarkSetup
 from dwm_ray.blocks.stream import StreamSpec, generate_block
 from dwm_ray.config import RunConfig
+from dwm_ray.devices import Precision
 from dwm_ray.experiment.grouping import stackable_agents
 from dwm_ray.registry import find
 from dwm_ray.replay.source import BatchSource
@@ -49,6 +50,8 @@ class Learner:
     """Segments per update."""
     hidden_size: int = 256
     """Units of each hidden layer; populations gain more with smaller networks."""
+    precision: Precision = "auto"
+    """Precision of all workloads but NAME-fp32; fp32 shows what a processor without bf16 instructions reaches."""
     populations: tuple[int, ...] = (8,)
     """Population sizes, for agents that can be stacked."""
     compiled: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -66,7 +69,7 @@ class Learner:
     def _of_agent(self, name: str, setup: BenchmarkSetup) -> Iterator[Workload]:
         cls = find("agents", name)
         world_model = "dwm" if cls.plans else "none"
-        auto = self._config(setup, name, world_model, "auto")
+        auto = self._config(setup, name, world_model, self.precision)
         yield _work(f"{name}-fp32", None, recorded, setup, self._config(setup, name, world_model, "fp32"))
         yield _work(f"{name}-auto", f"{name}-fp32", recorded, setup, auto)
         yield from self._populations(name, "", setup, auto, f"{name}-auto")
@@ -75,7 +78,7 @@ class Learner:
             yield _work(f"{name}-{mode}", f"{name}-auto", recorded, setup, config)
             yield from self._populations(name, f"-{mode}", setup, config)
         if cls.has_critic:
-            generated = self._config(setup, name, "dwm", "auto")
+            generated = self._config(setup, name, "dwm", self.precision)
             for source in (stream, generate, inline):
                 yield _work(f"{name}-{source.__name__}", f"{name}-auto", source, setup, generated)
 
