@@ -16,10 +16,10 @@ from dwm_ray.data.transitions import usable_rows
 from dwm_ray.evaluation.model_error import units
 from dwm_ray.types import DataStats, Segments, Spaces, Termination
 
-MAX_ROWS = 50_000
-"""Training transitions of an estimate, sampled at random, which bounds the calls of slow policies."""
-MAX_STATES = 5000
-"""Held-out states whose actions are compared."""
+MAX_ROWS, MAX_STATES = 50_000, 5000
+"""Training transitions of an estimate, and held-out states whose actions are compared, both sampled at random."""
+MAX_PLANNED = 2000
+"""The same for agents that plan, whose actions cost a thousand times as much."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +46,10 @@ class LoggedData:
         """Return the rows of a run; raise ValueError for fewer than two episodes."""
         episodes, discount = task_data.episodes, config.training.discount
         train, holdout = split_numbers(episodes, config.data.holdout_ratio)
-        rng = np.random.default_rng(0)
+        rng, most = np.random.default_rng(0), MAX_PLANNED if config.agent.plugin.plans else None
         usable, held_out = usable_rows(episodes), np.flatnonzero(rows_of(episodes, holdout))
-        chosen = _some(np.flatnonzero(rows_of(episodes, train)[usable]), MAX_ROWS, rng)
-        shown = _some(held_out, MAX_STATES, rng)
+        chosen = _some(np.flatnonzero(rows_of(episodes, train)[usable]), most or MAX_ROWS, rng)
+        shown = _some(held_out, most or MAX_STATES, rng)
 
         def rows(array: np.ndarray) -> Tensor:
             return torch.from_numpy(np.asarray(array, np.float32)).to(device)

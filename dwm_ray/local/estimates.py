@@ -30,9 +30,10 @@ class Estimator:
         """Return the estimates of an agent by name; `meta` describes its checkpoint (`policy_store.load_agent`)."""
         config = RunConfig.stored(meta["config"], self._root)
         own = estimation_config(config)
-        if own.trial_id not in self._shared:
-            self._shared[own.trial_id] = self._load(config, own)
-        return OffPolicyEvaluator(config, *self._shared[own.trial_id]).evaluate(agent, final=True)
+        key = f"{own.trial_id}-{agent.plans}"  # `LoggedData` of agents that plan are smaller
+        if key not in self._shared:
+            self._shared[key] = self._load(config, own)
+        return OffPolicyEvaluator(config, *self._shared[key]).evaluate(agent, final=True)
 
     def _load(self, config: RunConfig, own: RunConfig) -> tuple[LoggedData, WorldModel]:
         task_data: TaskData = load_task_data(config, (read_json(self._root / "data.json") or {}).get("fingerprint"))

@@ -7,13 +7,14 @@ from typing import Any
 
 from dwm_ray.report.calibration import calibrated_models, calibration_table
 from dwm_ray.report.collect import collect_results
+from dwm_ray.report.estimates import estimate_table
 from dwm_ray.report.frames import best_frames
 from dwm_ray.report.page import render_page
 from dwm_ray.report.panels import Looks
 from dwm_ray.report.ranking import method_rows, ranked, score_table, verdict
 from dwm_ray.report.run_facts import data_facts, key_facts, sharing_facts
 from dwm_ray.report.run_figures import run_figures
-from dwm_ray.report.run_tables import error_table, estimate_table, failures, refresh_table, summary_table, trial_table
+from dwm_ray.report.run_tables import error_table, failures, refresh_table, summary_table, trial_table
 from dwm_ray.report.table import Table
 
 RANKING_NOTE = (
