@@ -27,7 +27,7 @@ from dwm_ray.agents.parts.targets import target_range
 from dwm_ray.evaluation.logged_data import LoggedData
 
 NUM_CRITICS = 4
-HIDDEN = [128, 128]
+HIDDEN = [64, 64]
 BATCH_SIZE = 256
 LEARNING_RATE = 1e-3
 FINAL_LEARNING_RATE = 0.1

@@ -80,6 +80,7 @@ def policy_card(trial: ChosenTrial, agent: Agent, stored: dict[str, Any]) -> dic
         "env_options": stored.get("env_options", {}),
         "data": data,
         "score": {**score, "unit": results["score_unit"], "task": results["task"], "data": data["name"]},
+        "estimate": row["estimate"],
         "method": row["method"],
         "agent": row["agent"],
         "world_model": row["world_model"],
