@@ -88,7 +88,7 @@ def _write_policy(trial: ChosenTrial, out: str | None) -> None:
 def _score(card: dict[str, Any]) -> str:
     score, estimate = card["score"], card["estimate"]
     if estimate is not None:
-        return f"estimate {estimate['fqe']:.2f} ({score['unit']}, {estimate['episodes']} held-out episodes, {score['data']})"
+        return f"{score['unit']} {estimate['fqe']:.2f} ({estimate['episodes']} held-out episodes, {score['data']})"
     if score["mean"] is None:
         return "not evaluated"
     return f"{score['mean']:.2f} ± {score['std']:.2f} ({score['unit']}, {score['episodes']} episodes, {score['data']})"
