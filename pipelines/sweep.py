@@ -100,8 +100,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def sweep_options(command: SweepConfig, profile: Profile, given: Collection[str]) -> SweepConfig:
-    """Return the options of the sweep; the profile decides those that are not given as flags."""
-    defaults = {name: value for name, value in SWEEPS[profile].items() if name not in given}
+    """Return the options of the sweep; the profile decides those that are not given as flags.
+
+    A random or guided search has the axes of every profile: without axes it would have one point.
+    """
+    kept = given if command.search == "grid" else {*given, "dimensions"}
+    defaults = {name: value for name, value in SWEEPS[profile].items() if name not in kept}
     return SweepConfig(**{name: getattr(command, name) for name in SweepConfig.model_fields} | defaults)
 
 

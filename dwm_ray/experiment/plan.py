@@ -37,7 +37,7 @@ class SweepConfig(Frozen):
 
     dimensions: tuple[str, ...] = ("horizon", "target_rtg")
     """Axes of the search, from the list above. NAME=V1,V2 sets the values of an axis, and PATH=V1,V2 searches any
-    option (agent.alpha=1,2.5). With the profile laptop, the default is no axis."""
+    option (agent.alpha=1,2.5). With the profile laptop, a grid has no axis by default."""
     agents: tuple[str, ...] = ("td3_bc", "iql")
     """Agents that are trained at every point of the search."""
     world_models: tuple[str, ...] = ()

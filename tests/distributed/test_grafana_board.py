@@ -93,7 +93,7 @@ def scraped(cluster: str, file: Path, tmp_path_factory: pytest.TempPathFactory) 
     data = ["--task", "pendulum", "--data", file, "--output", folder / "runs"]
     storage = ["--storage", (folder / "storage").as_uri()]
     with Prometheus(folder / "prometheus") as server:
-        stream = OPTIONS.replace("--dimensions horizon", "").split()
+        stream = OPTIONS.replace("--dimensions horizon --seeds 1", "").split()
         runs = [[*stream, *LONGER, *data, *storage], [*DYDIFF.split(), *LONGER, *data]]
         for options in runs:
             finish(start(folder, *options, address=cluster, program=TRAIN))

@@ -37,7 +37,7 @@ def of_task(file: Path, folder: Path) -> list[object]:
     """Options of `train.py`."""
     data = ["--task", "pendulum", "--data", file, "--output", folder / "runs"]
     cluster = ["--cluster.learner-cpus", 0.5, "--cluster.num-samplers", 1]
-    return [*OPTIONS.replace("--dimensions horizon", "").split(), *data, *cluster]
+    return [*OPTIONS.replace("--dimensions horizon --seeds 1", "").split(), *data, *cluster]
 
 
 def changed(storage: Storage) -> dict[str, float]:
@@ -55,7 +55,8 @@ def journal_of(storage: Storage) -> str:
 def test_a_new_machine_continues_a_sweep(s3: S3, file: Path, cluster: str, tmp_path: Path) -> None:
     """A few requests to the storage fail during the sweep."""
     s3.fail(3, "/streams/")
-    more = ["--storage", s3.address("runs"), "--dimensions", "horizon", "--agents", "td3_bc", "--no-baselines"]
+    more = ["--storage", s3.address("runs"), "--dimensions", "horizon", "--agents", "td3_bc"]
+    more += ["--seeds", "1", "--no-baselines"]
     copy = finish(start(tmp_path, *of_task(file, tmp_path / "first"), *more, address=cluster))
     kept = Storage.parse(s3.address(f"runs/{copy.name}"))
     first = read(copy / "results.json")

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]  # the machine may 
 SWEEP = Path(__file__).parents[2] / "pipelines" / "sweep.py"
 NUM_UPDATES = 300
 OPTIONS = f"""
-    --profile laptop --world-model dwm --dimensions horizon
+    --profile laptop --world-model dwm --dimensions horizon --seeds 1
     --world-model.denoiser mlp --world-model.dim 8 --world-model.multipliers 2 --world-model.num-updates 60
     --world-model.batch-size 32
     --synthesis.num-segments {NUM_SEGMENTS} --synthesis.block-rows 128 --replay.min-synthetic 200

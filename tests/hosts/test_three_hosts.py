@@ -29,7 +29,7 @@ NUM_SEGMENTS, BLOCK_ROWS = 60_000, 1024
 NUM_BLOCKS = -(-NUM_SEGMENTS // BLOCK_ROWS)
 SWEEP = f"""
     --profile laptop --task pendulum --data /mnt/runs/pendulum.hdf5 --output /mnt/runs/out
-    --world-model dwm --dimensions horizon --agents td3_bc --no-baselines --population 1
+    --world-model dwm --dimensions horizon --seeds 1 --agents td3_bc --no-baselines --population 1
     --world-model.denoiser mlp --world-model.dim 64 --world-model.multipliers 2 --world-model.num-updates 60
     --world-model.batch-size 32 --world-model.diffusion-steps 20 --world-model.solver-steps 20
     --synthesis.num-segments {NUM_SEGMENTS} --synthesis.block-rows {BLOCK_ROWS}

@@ -35,6 +35,7 @@ SIZES = {
     "cluster.num-samplers": "2",
     "cluster.learner-cpus": "0.7",
     "dimensions": "horizon",
+    "seeds": "1",
     "population": "1",
 }
 SMALL = [*(word for name, value in SIZES.items() for word in (f"--{name}", value)), "--no-baselines"]
