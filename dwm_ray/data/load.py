@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from dwm_ray.data.checks import with_bounds
 from dwm_ray.data.download import OnProgress
 from dwm_ray.data.environment import NO_ENVIRONMENT, known_spaces
 from dwm_ray.options import DataConfig
-from dwm_ray.tasks.table import MINARI_TASKS, check_name
+from dwm_ray.tasks.table import MINARI_TASKS, TASK_NAMES, check_name
 from dwm_ray.types import Episodes
 
 MINARI_PREFIX = "minari:"
@@ -75,7 +75,7 @@ def load_dataset(
 def read_dataset(name: str, config: DataConfig, download: bool = False) -> Episodes:
     """Load a dataset as `load_dataset` does, without warnings; notes and findings are in its card."""
     path, request = Path(name).expanduser(), _Request(config.env, config.env_kwargs)
-    if path.suffix.lower() in READERS or path.exists():
+    if path.suffix.lower() in READERS or path.is_file() or (path.is_dir() and name not in TASK_NAMES):
         return _from_file(path, path.stem, request)
     return _by_name(name, request, download)
 
@@ -112,15 +112,22 @@ def _by_name(task: str, request: _Request, download: bool, file: str | None = No
 
 def _from_file(path: Path, name: str, request: _Request) -> Episodes:
     """Read a file, a folder of Parquet files or the folder of a Minari set."""
-    folder = next((place for place in (path, path / "data", path.parent) if _is_minari(place)), None)
-    if folder is not None and (path.is_dir() or path.name == minari.MAIN_FILE):
-        return minari.read_folder(folder, name, *request)
+    try:
+        folder = next((place for place in (path, path / "data", path.parent) if _is_minari(place)), None)
+        if folder is not None and (path.is_dir() or path.name == minari.MAIN_FILE):
+            return minari.read_folder(folder, name, *request)
+        return _reader(path)(path, name, "file", *request)
+    except PermissionError as error:
+        raise ValueError(f"{path}: {error.strerror}; expected a file and folders that you may read") from error
+
+
+def _reader(path: Path) -> Callable[..., Episodes]:
     reader = parquet.read if path.is_dir() else READERS.get(path.suffix.lower())
     if reader is None:
         raise ValueError(
             f"--data.file {path}: unknown suffix {path.suffix!r}; expected {', '.join(READERS)}, or a folder"
         )
-    return reader(path, name, "file", *request)
+    return reader
 
 
 def _is_minari(folder: Path) -> bool:

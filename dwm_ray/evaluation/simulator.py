@@ -27,7 +27,7 @@ from torch import Tensor
 from dwm_ray.evaluation.model_error import UNIT, units
 from dwm_ray.tasks.environments import make_environment
 from dwm_ray.tasks.table import environment_info
-from dwm_ray.types import Policy, Segments, Windows
+from dwm_ray.types import REGISTERED, EnvOptions, Policy, Segments, Windows
 
 HIDDEN_POSITIONS = {"HalfCheetah": 1, "Hopper": 1, "Walker2d": 1, "Ant": 2}
 """Number of leading simulator coordinates that are missing in an observation."""
@@ -116,13 +116,13 @@ def simulated(env_id: str | None, obs: Tensor, act: Tensor, policy: Policy, hori
 class Simulator:
     """Environment that can be set to any observation."""
 
-    def __init__(self, env_id: str | None) -> None:
-        info = environment_info(env_id)
+    def __init__(self, env_id: str | None, options: EnvOptions = REGISTERED) -> None:
+        info = environment_info(env_id, options)
         settable = info is not None and info.env_id in HIDDEN_POSITIONS
         if env_id is None or info is None or not settable or not env_id.endswith(("-v4", "-v5")):
             raise ValueError(
                 f"simulator check: the state of {env_id or 'no environment'} cannot be set from an observation; "
-                f"expected {', '.join(HIDDEN_POSITIONS)} in -v4 or -v5"
+                f"expected {', '.join(HIDDEN_POSITIONS)} in -v4 or -v5, as they are registered"
             )
         self._env: Any = make_environment(env_id).unwrapped
         self._hidden = HIDDEN_POSITIONS[info.env_id]

@@ -113,7 +113,7 @@ def _reference(context: StudyContext, clone: BehaviourClone, options: ModelError
     first, second = true_futures(context, pair.start_from), true_futures(context, pair.compare_with)
     floor = distances(first, second, "states", shuffles, num_permutations=0)
     try:
-        Simulator(context.task_data.task.env_id)
+        Simulator(context.task_data.task.env_id, context.task_data.task.env_options)
     except ValueError as error:
         return Reference(floor, None, None, unsimulated=f"Model error and randomness are not separated: {error}.")
     context.log("the simulator, driven by the cloned behaviour")

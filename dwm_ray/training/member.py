@@ -15,7 +15,7 @@ from dwm_ray.data.task_data import TaskData
 from dwm_ray.evaluation.evaluators import Evaluator
 from dwm_ray.evaluation.rollout import Diverged
 from dwm_ray.runs.clock import Clock
-from dwm_ray.runs.folder import RunFolder, set_status
+from dwm_ray.runs.folder import RunFailed, RunFolder, set_status
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.runs.uploads import uploading
 from dwm_ray.training.checkpoints import load_state, save_state
@@ -75,7 +75,17 @@ class Member:
 
             with MetricsWriter(self.folder, update, on_member_row, self.config) as self._writer:
                 self._latest = next(reversed(read_rows(self.folder / "evaluations.jsonl")), {})
-                yield
+                with self._recording_failure():
+                    yield
+
+    @contextmanager
+    def _recording_failure(self) -> Iterator[None]:
+        """Set the status `failed` if the environment fails, so that a restarted worker does not try again."""
+        try:
+            yield
+        except RunFailed as error:
+            set_status(self.folder, "failed", error=str(error), updates=self._latest.get("update", 0))
+            raise
 
     def on_milestone(self, mark: int, metrics: dict[str, float]) -> None:
         """Log the metrics since the last milestone."""
