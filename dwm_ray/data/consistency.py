@@ -7,25 +7,19 @@ next state becomes unknown, a terminal becomes a time-limit end. Every repair is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
+from dwm_ray.data.changes import are_starts, chunks, look_shuffled, offset_of_marks
 from dwm_ray.tasks.table import never, unknown
 from dwm_ray.types import Finding, Termination
 
-CHUNK = 1 << 20
-"""Rows that are compared at once."""
-TOLERANCE = 1e-3
-"""Largest difference of equal states, in standard deviations of each entry."""
-JUMP = 3.0
-"""Factor by which the change of state at the end of an episode exceeds the usual change."""
-UNORDERED = 0.9
-"""Fraction of the mean squared change of shuffled rows, which is 2 variances, from which rows look shuffled."""
-FEWEST_ROWS = 100
-"""Rows below which statistics of changes mean nothing."""
+TOLERANCE = 1e-2
+"""Largest difference of equal states, in standard deviations of each entry; files may round them differently."""
+MOST = 0.5
+"""Fraction of rows above which a contradiction is refused or decides about all rows."""
 
 
 @dataclass
@@ -61,6 +55,12 @@ class Rows:
         self.found(rows, text)
         self.truncated |= rows & ~self.terminated
 
+    def forget(self, rows: np.ndarray, text: str) -> None:
+        """Make the next states of a mask unknown; they repeat the state."""
+        self.found(rows, text)
+        self.known = self.known & ~rows
+        self.next_obs = np.where(rows[:, None], self.obs, self.next_obs)
+
 
 def make_consistent(rows: Rows, where: str, env_id: str, limit: int | None, rule: Termination) -> Rows:
     """Repair rows and count what was found; `limit` is the time limit of episodes, if there is one.
@@ -69,12 +69,15 @@ def make_consistent(rows: Rows, where: str, env_id: str, limit: int | None, rule
     """
     if rows.known.any():
         _compare_successors(rows, where)
-        _compare_limit(rows, limit)
+        if limit is not None:
+            long = np.diff(rows.offsets) > limit
+            rows.found(long, f"episodes are longer than the time limit of {limit:,} steps: kept")
     else:
         _check_marks(rows, where, env_id, limit, rule)
         _move_marks_by_change(rows)
         _cut_at_limit(rows, limit)
-        _compare_order(rows)
+        if look_shuffled(rows.obs, inside := ~rows.ends[:-1]):
+            rows.found(inside, "rows differ from the following row as shuffled rows do: wrong next states if they are")
         _fill_next(rows)
     if rule is not unknown:
         _compare_rule(rows, where, env_id, limit, rule)
@@ -89,15 +92,19 @@ def _compare_successors(rows: Rows, where: str) -> None:
     jumps[-1] = False
     inside = ~rows.ends
     inside[-1] = False
-    if jumps[inside].sum() > 0.5 * max(1, (inside & rows.known).sum()):
+    _check_inverted(rows, where, jumps & inside, following)
+    if jumps[inside].sum() > MOST * max(1, (inside & rows.known).sum()):
         _isolate(rows, where, jumps & inside)
         return
     _move_marks(rows, jumps, following)
+    _forget_placeholders(rows, jumps)
+    _forget_starts(rows, following)
     rows.cut(jumps & ~rows.ends, "rows do not lead to the following row: episodes cut there, as by a time limit")
     rows.cut(~rows.known & ~rows.ends, "rows inside episodes lack their next state: episodes cut there")
-    rows.found(rows.terminated & following, "terminals are followed by their own next state: kept as terminations")
+    kept = following & rows.known
+    rows.found(rows.terminated & kept, "terminals are followed by their own next state: kept as terminations")
     rows.found(
-        rows.truncated & ~rows.terminated & following,
+        rows.truncated & ~rows.terminated & kept,
         "time-limit ends are followed by their own next state: kept as ends of episodes",
     )
 
@@ -105,19 +112,45 @@ def _compare_successors(rows: Rows, where: str) -> None:
 def _leads_to_next(rows: Rows) -> np.ndarray:
     """Return the mask [N] of the rows whose next observation is the observation of the following row."""
     out, tolerance = np.zeros(len(rows.obs), dtype=bool), TOLERANCE * rows.obs.std(0) + 1e-6
-    for part in _chunks(len(rows.obs) - 1):
+    for part in chunks(len(rows.obs) - 1):
         after = slice(part.start + 1, part.stop + 1)
         out[part] = (np.abs(rows.next_obs[part] - rows.obs[after]) <= tolerance).all(1)
     return out & rows.known
 
 
+def _check_inverted(rows: Rows, where: str, jumps: np.ndarray, following: np.ndarray) -> None:
+    """Raise ValueError if most rows are marked as ends, although only the others are ends."""
+    goes_on = rows.ends & following
+    if goes_on.mean() > MOST and jumps.any():
+        raise ValueError(
+            f"{where}: 'terminals' or 'timeouts' end the episode in {goes_on.sum()} of {len(goes_on)} rows whose next "
+            "state follows, but not where it does not; expected 1 in the last row of an episode only"
+        )
+
+
 def _isolate(rows: Rows, where: str, jumps: np.ndarray) -> None:
     """Make every row an episode of its own, because the rows are in no order."""
-    if (np.abs(rows.next_obs - rows.obs) <= 1e-6).all(1).mean() > 0.5:
+    if (rows.next_obs == rows.obs).all(1).mean() > MOST:
         raise ValueError(f"{where}: 'next_observations' repeat 'observations' in most rows; expected the states after")
     rows.cut(jumps, "rows do not lead to the following row: the rows are in no order, so each is used on its own")
     rows.truncated[:] = ~rows.terminated
     rows.is_ordered = False
+
+
+def _forget_placeholders(rows: Rows, jumps: np.ndarray) -> None:
+    """Make next states unknown that are zero or repeat the state at ends of episodes, and nowhere else."""
+    breaks = (rows.ends | jumps) & rows.known
+    kinds: tuple[np.ndarray, ...] = (~np.any(rows.next_obs, axis=1), np.all(rows.next_obs == rows.obs, axis=1))
+    for same in kinds:
+        if breaks.any() and same[breaks].mean() > MOST and not same[~breaks].any():
+            rows.forget(same & breaks, "ends of episodes have a placeholder as next state: treated as unknown")
+
+
+def _forget_starts(rows: Rows, following: np.ndarray) -> None:
+    """Make next states unknown that are the start of the next episode, as vector environments return them."""
+    at = rows.ends & following & rows.known
+    if at.any() and are_starts(rows.obs, rows.ends, at):
+        rows.forget(at, "ends of episodes have the start of the next one as next state: treated as unknown")
 
 
 def _move_marks(rows: Rows, jumps: np.ndarray, following: np.ndarray) -> None:
@@ -155,27 +188,12 @@ def _check_marks(rows: Rows, where: str, env_id: str, limit: int | None, rule: T
 
 
 def _move_marks_by_change(rows: Rows) -> None:
-    """Move all marks by one row if the state jumps in the rows next to them, and not there."""
-    marks = np.flatnonzero(rows.ends[:-2])
-    marks = marks[marks > 0]
-    if len(marks) < 2 or len(rows.obs) < FEWEST_ROWS:
-        return
-    change = _changes(rows.obs)
-    usual = float(np.median(change))
-    for step, word in ((-1, "late"), (1, "early")):
-        beside, there = (float(np.median(change[marks + offset])) for offset in (step, 0))
-        if beside > JUMP * there and beside > JUMP * usual:
-            rows.found(rows.ends, f"ends of episodes are marked one row too {word}, as the states show: moved")
-            for flags in (rows.terminated, rows.truncated):
-                flags[:] = np.roll(flags, step)
-            return
-
-
-def _changes(obs: np.ndarray) -> np.ndarray:
-    """Return the root mean square change of state after each row but the last [N - 1], in standard deviations."""
-    scale = 1 / np.maximum(obs.std(0), 1e-6)
-    steps = (np.diff(obs[part.start : part.stop + 1], axis=0) * scale for part in _chunks(len(obs) - 1))
-    return np.concatenate([np.sqrt(np.square(step).mean(1)) for step in steps])
+    """Move the marks of one kind by one row if the states show that episodes start elsewhere."""
+    for name, flags in (("terminals", rows.terminated), ("timeouts", rows.truncated)):
+        if offset := offset_of_marks(rows.obs, flags):
+            word = "late" if offset < 0 else "early"
+            rows.found(flags, f"{name} are marked one row too {word}, as the states show: moved")
+            flags[:] = np.roll(flags, offset)
 
 
 def _cut_at_limit(rows: Rows, limit: int | None) -> None:
@@ -189,30 +207,17 @@ def _cut_at_limit(rows: Rows, limit: int | None) -> None:
     rows.cut(due, f"unmarked ends of episodes: cut at the time limit of {limit:,} steps")
 
 
-def _compare_order(rows: Rows) -> None:
-    """Count all rows if consecutive observations are as different as shuffled ones (von Neumann's ratio)."""
-    inside = ~rows.ends[:-1]
-    if inside.sum() >= FEWEST_ROWS and np.square(_changes(rows.obs)[inside]).mean() > UNORDERED * 2:
-        text = "rows differ from the following row as shuffled rows do: next states are wrong if they were shuffled"
-        rows.found(np.append(inside, False), text)
-
-
 def _fill_next(rows: Rows) -> None:
     """Take next observations from the following rows; at the ends of episodes they are unknown and repeat the state."""
     rows.known = ~np.append(rows.ends[:-1], True)
     rows.next_obs = np.where(rows.known[:, None], np.concatenate([rows.obs[1:], rows.obs[-1:]]), rows.obs)
 
 
-def _compare_limit(rows: Rows, limit: int | None) -> None:
-    if limit is not None:
-        rows.found(np.diff(rows.offsets) > limit, f"episodes are longer than the time limit of {limit:,} steps: kept")
-
-
 def _compare_rule(rows: Rows, where: str, env_id: str, limit: int | None, rule: Termination) -> None:
     """Compare terminals with the task's rule on next states; where these are unknown, the flags are believed."""
     ruled = _ruled(rows, rule)
     missed = ruled & ~rows.terminated
-    if missed.mean() > 0.5:
+    if missed.mean() > MOST:
         raise ValueError(
             f"{where}: the rule of {env_id} ends the episode in {missed.sum()} of {len(missed)} rows that do not; "
             "expected observations in the units of the environment"
@@ -229,7 +234,7 @@ def _compare_rule(rows: Rows, where: str, env_id: str, limit: int | None, rule: 
 def _ruled(rows: Rows, rule: Termination) -> np.ndarray:
     """Return the mask [N] of the rows whose next state is known and terminates by the rule."""
     out = np.zeros(len(rows.obs), dtype=bool)
-    for part in _chunks(len(out)):
+    for part in chunks(len(out)):
         out[part] = rule(torch.from_numpy(rows.next_obs[part])).numpy()
     return out & rows.known
 
@@ -240,13 +245,8 @@ def _check_terminals(
     """Raise ValueError if most terminals contradict a rule and are no time-limit ends."""
     at_limit = np.zeros(len(false), dtype=bool)
     at_limit[rows.offsets[1:][np.diff(rows.offsets) == limit] - 1] = True
-    if rule is not never and (false & ~at_limit).sum() > 0.5 * rows.terminated.sum():
+    if rule is not never and (false & ~at_limit).sum() > MOST * rows.terminated.sum():
         raise ValueError(
             f"{where}: {false.sum()} of {rows.terminated.sum()} terminals contradict the rule of {env_id}; expected "
             "observations in the units of the environment, and terminals without time-limit ends"
         )
-
-
-def _chunks(num_rows: int) -> Iterator[slice]:
-    for start in range(0, num_rows, CHUNK):
-        yield slice(start, min(start + CHUNK, num_rows))

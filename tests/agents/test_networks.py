@@ -1,5 +1,8 @@
 """Networks: a stack equals its members at both precisions; scaling; density."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from agent_problems import SPACES, STATS
@@ -60,3 +63,10 @@ def test_density_is_the_gaussians() -> None:
     obs, act = torch.randn(6, 3), torch.rand(6, 2)
     normal = torch.distributions.Normal(actor.mean(obs), actor.log_std.exp())
     torch.testing.assert_close(actor.negative_log_prob(obs, act), -normal.log_prob(act).sum(1))
+
+
+def test_an_entry_that_never_varies_in_the_data_is_not_blown_up() -> None:
+    """The environment may vary it, such as a goal; its standard deviation is a rounding error."""
+    stats = replace(STATS, obs_mean=np.array([0.3, 0, 2], np.float32), obs_std=np.array([1e-17, 0, 1], np.float32))
+    scaling = Scaling(replace(SPACES, obs_size=3), stats)
+    assert scaling.obs(torch.tensor([1.3, 1.0, 3.0])).tolist() == pytest.approx([1, 1, 1], abs=2e-3)

@@ -106,7 +106,7 @@ def test_marks_one_row_off_are_moved(pendulum: Arrays, by: int, word: str) -> No
     for changes in ({}, {"next_observations": None}):
         data = read(pendulum, timeouts=rotated, **changes)
         assert np.flatnonzero(data.truncated).tolist() == ENDS
-        assert any(f"ends of episodes are marked one row too {word}" in text for text in findings(data))
+        assert any(f"are marked one row too {word}" in text for text in findings(data))
 
 
 def test_terminals_one_row_late_are_moved(hopper: Arrays) -> None:
@@ -145,6 +145,44 @@ def test_shuffled_rows_are_single_transitions(pendulum: Arrays) -> None:
         TaskData.of(options("dwm"), data)
     without = read({name: array[order] for name, array in pendulum.items()}, next_observations=None)
     assert any("as shuffled rows do" in text for text in findings(without))
+
+
+def test_marks_one_row_off_show_where_states_jump_or_starts_are_alike() -> None:
+    cheetah = recorded("HalfCheetah-v5", 4, 1.0, max_episode_steps=100)
+    for by in (0, 1, -1):
+        data = read(cheetah, "HalfCheetah-v5", timeouts=np.roll(cheetah["timeouts"], by), next_observations=None)
+        assert np.flatnonzero(data.truncated).tolist() == [99, 199, 299, 399]
+
+
+def test_starts_as_next_states_are_unknown(pendulum: Arrays, hopper: Arrays) -> None:
+    """Vector environments reset at once and return the next start as the next observation."""
+    cheetah = recorded("HalfCheetah-v5", 4, 1.0, max_episode_steps=100)
+    for arrays, env_id in ((pendulum, "Pendulum-v1"), (hopper, "Hopper-v5"), (cheetah, "HalfCheetah-v5")):
+        ends = arrays["terminals"] | arrays["timeouts"]
+        following = arrays["next_observations"].copy()
+        following[:-1][ends[:-1]] = arrays["observations"][1:][ends[:-1]]
+        data = read(arrays, env_id, next_observations=following)
+        assert np.flatnonzero(~data.known_next).tolist() == np.flatnonzero(ends)[:-1].tolist()
+        np.testing.assert_array_equal(data.terminated, arrays["terminals"])
+        assert findings(data) == [
+            f"{ends.sum() - 1} ends of episodes have the start of the next one as next state: treated as unknown"
+        ]
+
+
+@pytest.mark.parametrize("kind", ["zeros", "repeated"])
+def test_placeholders_of_next_states_are_unknown(kind: str, hopper: Arrays) -> None:
+    ends, following = hopper["terminals"] | hopper["timeouts"], hopper["next_observations"].copy()
+    following[ends] = 0 if kind == "zeros" else hopper["observations"][ends]
+    data = read(hopper, "Hopper-v5", next_observations=following)
+    np.testing.assert_array_equal(~data.known_next, ends)
+    np.testing.assert_array_equal(data.terminated, hopper["terminals"])
+    assert findings(data) == [f"{ends.sum()} ends of episodes have a placeholder as next state: treated as unknown"]
+
+
+def test_inverted_flags_are_refused(hopper: Arrays) -> None:
+    flags = ~(hopper["terminals"] | hopper["timeouts"])
+    with pytest.raises(ValueError, match=r"end the episode in \d+ of \d+ rows whose next state follows, but not where"):
+        read(hopper, "Hopper-v5", terminals=flags, timeouts=None)
 
 
 def test_next_observations_that_repeat_observations_are_refused(pendulum: Arrays) -> None:

@@ -202,7 +202,7 @@ class Scaling(nn.Module):
         self.obs.mean.copy_(torch.as_tensor(stats.obs_mean))
         std = torch.as_tensor(stats.obs_std)
         # The environment may vary an entry that the data do not, such as a goal; eps alone would blow it up.
-        self.obs.scale.copy_(torch.where(std > 0, std + self.obs.eps, 1.0))
+        self.obs.scale.copy_(torch.where(std > 1e-7 * self.obs.mean.abs(), std + self.obs.eps, 1.0))
         low, high = torch.tensor(spaces.act_low), torch.tensor(spaces.act_high)
         self.register_buffer("center", (low + high) / 2)
         self.register_buffer("half_range", (high - low) / 2)

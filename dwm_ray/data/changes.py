@@ -1,0 +1,74 @@
+"""Statistics of how states change from row to row, which show where episodes start without any flag.
+
+A start differs from the state before it more than states usually change, or all starts are alike. Each is true of most
+environments, so either is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+CHUNK = 1 << 20
+"""Rows that are compared at once."""
+JUMP = 3.0
+"""Factor by which the change of state at a start exceeds the usual change."""
+ALIKE = 0.3
+"""Largest spread of starts, as a fraction of that of all states."""
+UNORDERED = 0.9
+"""Fraction of the mean squared change of shuffled rows, which is 2 variances, from which rows look shuffled."""
+FEWEST_ROWS = 100
+"""Rows below which statistics mean nothing."""
+
+
+def chunks(num_rows: int) -> Iterator[slice]:
+    """Iterate over the rows in slices of bounded size."""
+    for start in range(0, num_rows, CHUNK):
+        yield slice(start, min(start + CHUNK, num_rows))
+
+
+def state_changes(obs: np.ndarray) -> np.ndarray:
+    """Return the root mean square change of state after each row but the last [N - 1], in standard deviations."""
+    scale = 1 / np.maximum(obs.std(0), 1e-6)
+    steps = (np.diff(obs[part.start : part.stop + 1], axis=0) * scale for part in chunks(len(obs) - 1))
+    return np.concatenate([np.sqrt(np.square(step).mean(1)) for step in steps])
+
+
+def spread(obs: np.ndarray, rows: np.ndarray) -> float:
+    """Return the root mean square deviation of the states at `rows` from their mean, in standard deviations of all."""
+    std = obs.std(0)
+    varying = std > 1e-6 * (1 + np.abs(obs.mean(0)))
+    return float(np.sqrt(np.square(obs[rows].std(0)[varying] / std[varying]).mean())) if varying.any() else 1.0
+
+
+def offset_of_marks(obs: np.ndarray, marks: np.ndarray) -> int:
+    """Return where episodes end relative to the marked rows of the mask [N]: 0, or 1 row before (-1) or after (1)."""
+    rows = np.flatnonzero(marks[:-2])
+    rows = rows[rows > 0]
+    if len(rows) < 2 or len(obs) < FEWEST_ROWS:
+        return 0
+    change = state_changes(obs)
+    usual, at_marks = float(np.median(change)), float(np.median(change[rows]))
+    spreads = {offset: spread(obs, rows + 1 + offset) for offset in (-1, 0, 1)}
+    for offset in (-1, 1):
+        beside = float(np.median(change[rows + offset]))
+        jumps = beside > JUMP * max(at_marks, usual)
+        alike = len(rows) > 2 and spreads[offset] < min(ALIKE, 0.7 * spreads[0])
+        if jumps or (alike and at_marks <= JUMP * usual):
+            return offset
+    return 0
+
+
+def are_starts(obs: np.ndarray, ends: np.ndarray, rows: np.ndarray) -> bool:
+    """Return whether episodes start after the rows of a mask [N], rather than one recording being cut there."""
+    if len(obs) < FEWEST_ROWS or ends.all():
+        return False
+    change, rows = state_changes(obs), np.flatnonzero(rows[:-1])
+    jumps = float(np.median(change[rows])) > JUMP * float(np.median(change[~ends[:-1]]))
+    return jumps or (len(rows) > 2 and spread(obs, rows + 1) < ALIKE)
+
+
+def look_shuffled(obs: np.ndarray, inside: np.ndarray) -> bool:
+    """Return whether rows inside episodes differ from the following ones as shuffled rows do (von Neumann's ratio)."""
+    return bool(inside.sum() >= FEWEST_ROWS and np.square(state_changes(obs)[inside]).mean() > UNORDERED * 2)
