@@ -28,18 +28,24 @@ def chunks(num_rows: int) -> Iterator[slice]:
         yield slice(start, min(start + CHUNK, num_rows))
 
 
+def deviations(obs: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of each entry [O], of at most `CHUNK` rows, which bounds the memory."""
+    std: np.ndarray = obs[:: 1 + len(obs) // CHUNK].std(0, dtype=np.float64)
+    return std.astype(np.float32)
+
+
 def state_changes(obs: np.ndarray) -> np.ndarray:
     """Return the root mean square change of state after each row but the last [N - 1], in standard deviations."""
-    scale = 1 / np.maximum(obs.std(0), 1e-6)
+    scale = 1 / np.maximum(deviations(obs), 1e-6)
     steps = (np.diff(obs[part.start : part.stop + 1], axis=0) * scale for part in chunks(len(obs) - 1))
     return np.concatenate([np.sqrt(np.square(step).mean(1)) for step in steps])
 
 
 def spread(obs: np.ndarray, rows: np.ndarray) -> float:
     """Return the root mean square deviation of the states at `rows` from their mean, in standard deviations of all."""
-    std = obs.std(0)
-    varying = std > 1e-6 * (1 + np.abs(obs.mean(0)))
-    return float(np.sqrt(np.square(obs[rows].std(0)[varying] / std[varying]).mean())) if varying.any() else 1.0
+    std = deviations(obs)
+    varying = std > 1e-6
+    return float(np.sqrt(np.square(deviations(obs[rows])[varying] / std[varying]).mean())) if varying.any() else 1.0
 
 
 def offset_of_marks(obs: np.ndarray, marks: np.ndarray) -> int:

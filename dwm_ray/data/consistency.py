@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from dwm_ray.data.changes import are_starts, chunks, look_shuffled, offset_of_marks
+from dwm_ray.data.changes import are_starts, chunks, deviations, look_shuffled, offset_of_marks
 from dwm_ray.tasks.table import never, unknown
 from dwm_ray.types import Finding, Termination
 
@@ -111,7 +111,7 @@ def _compare_successors(rows: Rows, where: str) -> None:
 
 def _leads_to_next(rows: Rows) -> np.ndarray:
     """Return the mask [N] of the rows whose next observation is the observation of the following row."""
-    out, tolerance = np.zeros(len(rows.obs), dtype=bool), TOLERANCE * rows.obs.std(0) + 1e-6
+    out, tolerance = np.zeros(len(rows.obs), dtype=bool), TOLERANCE * deviations(rows.obs) + 1e-6
     for part in chunks(len(rows.obs) - 1):
         after = slice(part.start + 1, part.stop + 1)
         out[part] = (np.abs(rows.next_obs[part] - rows.obs[after]) <= tolerance).all(1)
