@@ -49,8 +49,9 @@ def make_environment(env_id: str, options: EnvOptions = REGISTERED) -> gymnasium
     """
     env = _make(env_id, options)
     try:
-        _check_actions(env_id, env.action_space)
-        return GuardedEnvironment(_with_vectors(env_id, env), env_id)
+        with _quiet():
+            _check_actions(env_id, env.action_space)
+            return GuardedEnvironment(_with_vectors(env_id, env), env_id)
     except Exception:
         env.close()
         raise

@@ -46,6 +46,7 @@ class GuardedEnvironment(gymnasium.Wrapper):
         super().__init__(env)
         self._env_id, self._steps = env_id, 0
         space: Any = env.action_space
+        self.action_space, self.observation_space = space, env.observation_space  # OGBench builds them at every access
         self._low, self._high, self._is_int = space.low, space.high, space.dtype.kind in "iu"
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
