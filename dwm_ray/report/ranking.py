@@ -214,7 +214,7 @@ def _lead(best: Json, other: Json, role: str) -> Json:
 def _caution(num_runs: int) -> str:
     """Return the sentence on the width of intervals of few runs; empty for many."""
     if num_runs < 2:
-        return "One run per method shows no spread between seeds: repeat with --sweep.seeds 5 before you rely on it."
+        return "One run per method shows no spread between seeds: repeat with --seeds 5 before you rely on it."
     known = max(count for count in COVERAGE if count <= num_runs)
     if known >= 20:
         return ""

@@ -46,6 +46,9 @@ def test_a_run_leaves_scores_curves_a_policy_and_a_world_model(file: Path, tmp_p
     assert read_json(model / "status.json")["updates"] == 20
     error = read_json(model / "error.json")
     assert len(error["obs_mse"]) == len(error["calibration"]["recorded"]["ended"]) == 3
+    futures = read_json(model / "futures.json")
+    assert len(futures["starts"][0]["imagined"]["reward"]) == 12
+    assert len(futures["starts"][0]["recorded"]["reward"]) == 3
 
 
 def test_a_second_run_does_not_train_the_world_model_again_and_repeats_the_first(file: Path, tmp_path: Path) -> None:
