@@ -132,5 +132,5 @@ def _check_wrappers(where: str, env_id: str, wrappers: list[Any]) -> None:
     if others:
         raise ValueError(
             f"{where}: was recorded in {env_id} with the wrappers {', '.join(others)}, which cannot be recreated here; "
-            "expected data.env with an environment of your own that includes them"
+            "expected data.env with an environment of your own that includes them, or none"
         )

@@ -20,7 +20,7 @@ BINS = 40
 def data_findings(episodes: Episodes, facts: dict[str, Any]) -> Findings:
     """Return tables and figures of a dataset; `facts` is its `data_summary`."""
     summary = [
-        f"{facts['source']}, {facts['env_id']}, {episodes.num_transitions:,} transitions in "
+        f"{facts['source']}, {facts['env_id'] or 'no environment'}, {episodes.num_transitions:,} transitions in "
         f"{episodes.num_episodes:,} episodes.",
         *facts["notes"],
     ]
