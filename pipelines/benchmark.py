@@ -24,6 +24,7 @@ from dwm_ray.benchmarks.gpu import Gpu
 from dwm_ray.benchmarks.options import Options
 from dwm_ray.benchmarks.rates import measure
 from dwm_ray.benchmarks.suites.faults import Faults
+from dwm_ray.benchmarks.suites.large_data import LargeData
 from dwm_ray.benchmarks.suites.learner import Learner
 from dwm_ray.benchmarks.suites.load import Load
 from dwm_ray.benchmarks.suites.replay import Replay
@@ -42,6 +43,7 @@ Suite = (
     | Annotated[Sweep, tyro.conf.subcommand(Sweep.name)]
     | Annotated[Scaling, tyro.conf.subcommand(Scaling.name)]
     | Annotated[Load, tyro.conf.subcommand(Load.name)]
+    | Annotated[LargeData, tyro.conf.subcommand(LargeData.name)]
     | Annotated[Faults, tyro.conf.subcommand(Faults.name)]
 )
 

@@ -6,12 +6,10 @@ environments, so either is enough.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
-CHUNK = 1 << 20
-"""Rows that are compared at once."""
+from dwm_ray.data.chunks import CHUNK, chunks
+
 JUMP = 3.0
 """Factor by which the change of state at a start exceeds the usual change."""
 ALIKE = 0.3
@@ -20,12 +18,6 @@ UNORDERED = 0.9
 """Fraction of the mean squared change of shuffled rows, which is 2 variances, from which rows look shuffled."""
 FEWEST_ROWS = 100
 """Rows below which statistics mean nothing."""
-
-
-def chunks(num_rows: int) -> Iterator[slice]:
-    """Iterate over the rows in slices of bounded size."""
-    for start in range(0, num_rows, CHUNK):
-        yield slice(start, min(start + CHUNK, num_rows))
 
 
 def deviations(obs: np.ndarray) -> np.ndarray:

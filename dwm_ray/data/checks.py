@@ -7,12 +7,13 @@ the ends of episodes show where the next row is another state.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 
 import numpy as np
 
+from dwm_ray.data.chunks import rowwise
 from dwm_ray.data.consistency import Rows, make_consistent
+from dwm_ray.data.content import with_fingerprint
 from dwm_ray.data.environment import known_spaces, with_step_cap
 from dwm_ray.data.spaces import given_spaces, recorded_spaces
 from dwm_ray.options import DataConfig
@@ -26,8 +27,6 @@ REQUIRED = ("observations", "actions", "rewards", "terminals", "timeouts")
 OPTIONAL = ("next_observations", "known_next")
 VECTORS = ("observations", "actions", "next_observations")
 ACTION_TOLERANCE = 1e-4
-ARRAYS = ("obs", "act", "rew", "next_obs", "terminated", "truncated", "known_next")
-"""The array fields of `Episodes`."""
 
 
 def episodes_from(arrays: Arrays, card: DataCard, spaces: Spaces | None = None, limit: int | None = None) -> Episodes:
@@ -58,18 +57,6 @@ def episodes_from(arrays: Arrays, card: DataCard, spaces: Spaces | None = None, 
     return with_fingerprint(
         Episodes(obs, act, rew, rows.next_obs, rows.terminated, rows.truncated, rows.known, card, spaces)
     )
-
-
-def with_fingerprint(episodes: Episodes) -> Episodes:
-    """Return the episodes with a card that identifies their content by 16 hex digits."""
-    digest = hashlib.sha256()
-    for name in ARRAYS:
-        array = getattr(episodes, name)
-        digest.update(f"{name}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    if episodes.card.env_id is None:  # terminations and bounds that models learn are then those of the data
-        digest.update(repr(episodes.spaces).encode())
-    return replace(episodes, card=replace(episodes.card, fingerprint=digest.hexdigest()[:16]))
 
 
 def _without_unit_axes(arrays: Arrays) -> Arrays:
@@ -140,20 +127,23 @@ def _floats(arrays: Arrays, key: str, where: str, width: int | None = None) -> n
 
 def _is_finite(array: np.ndarray) -> np.ndarray:
     """Return the mask [N] of the rows without NaN or infinity."""
-    return np.isfinite(array).reshape(len(array), -1).all(1)
+    return rowwise(array, lambda part: np.isfinite(part).reshape(len(part), -1).all(1))
 
 
 def _actions(arrays: Arrays, where: str, spaces: Spaces) -> np.ndarray:
     act = _numbers(arrays, "actions", where, spaces.act_size)
     low, high = np.array(spaces.act_low, np.float32), np.array(spaces.act_high, np.float32)
-    outside = ((act < low - ACTION_TOLERANCE) | (act > high + ACTION_TOLERANCE)).any(1)
+    low_bound, high_bound = low - ACTION_TOLERANCE, high + ACTION_TOLERANCE
+    outside = rowwise(act, lambda part: ((part < low_bound) | (part > high_bound)).any(1))
     if outside.any():
         row = int(outside.argmax())
         raise ValueError(
             f"{where}: 'actions' are out of bounds in {outside.sum()} rows, first in row {row} "
             f"({np.array2string(act[row], precision=4)}); expected {low.min():g}..{high.max():g}"
         )
-    return np.clip(act, low, high)
+    return np.clip(
+        act, low, high, out=act if isinstance(act, np.memmap) else None
+    )  # a mapped array is not the caller's
 
 
 def _outside(obs: np.ndarray, card: DataCard) -> np.ndarray:
@@ -161,8 +151,7 @@ def _outside(obs: np.ndarray, card: DataCard) -> np.ndarray:
     assert card.env_id is not None
     low, high = observation_bounds(card.env_id, card.env_options)
     margin = ACTION_TOLERANCE * np.where(np.isfinite(high - low), high - low, 1.0)
-    outside: np.ndarray = np.any((obs < low - margin) | (obs > high + margin), axis=1)
-    return outside
+    return rowwise(obs, lambda part: ((part < low - margin) | (part > high + margin)).any(1))
 
 
 def _flags(arrays: Arrays, key: str, where: str) -> np.ndarray:

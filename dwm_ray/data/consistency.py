@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from dwm_ray.data.changes import are_starts, chunks, deviations, look_shuffled, offset_of_marks
+from dwm_ray.data.changes import are_starts, deviations, look_shuffled, offset_of_marks
+from dwm_ray.data.chunks import chunks
+from dwm_ray.data.mapped import scratch
 from dwm_ray.tasks.table import never, unknown
 from dwm_ray.types import Finding, Termination
 
@@ -210,7 +212,11 @@ def _cut_at_limit(rows: Rows, limit: int | None) -> None:
 def _fill_next(rows: Rows) -> None:
     """Take next observations from the following rows; at the ends of episodes they are unknown and repeat the state."""
     rows.known = ~np.append(rows.ends[:-1], True)
-    rows.next_obs = np.where(rows.known[:, None], np.concatenate([rows.obs[1:], rows.obs[-1:]]), rows.obs)
+    out = scratch(rows.obs.shape, rows.obs.dtype) if isinstance(rows.obs, np.memmap) else np.empty_like(rows.obs)
+    for part in chunks(len(out) - 1):
+        out[part] = np.where(rows.known[part, None], rows.obs[part.start + 1 : part.stop + 1], rows.obs[part])
+    out[-1] = rows.obs[-1]
+    rows.next_obs = out
 
 
 def _compare_rule(rows: Rows, where: str, env_id: str, limit: int | None, rule: Termination) -> None:

@@ -16,7 +16,9 @@ import h5py
 import numpy as np
 
 from dwm_ray.data import download as downloads
+from dwm_ray.data import mapped
 from dwm_ray.data.checks import OPTIONAL, REQUIRED, Arrays, episodes_from
+from dwm_ray.data.chunks import chunks
 from dwm_ray.data.environment import NamedEnvironment, environment_id, with_environment
 from dwm_ray.errors import one_line
 from dwm_ray.runs.home import home_folder
@@ -32,6 +34,14 @@ ANT_WITH_CONTACTS, ANT_WITHOUT = 111, 27
 
 def read(path: Path, name: str, source: str, env_id: str | None, env_kwargs: str | None = None) -> Episodes:
     """Return the episodes of an HDF5 file; `env_id` is the environment if the file implies none."""
+    if not path.is_file() or _num_bytes(path) < mapped.LARGE:
+        return _read(path, name, source, env_id, env_kwargs)
+    key = mapped.source_key(path, env_id, env_kwargs)
+    found = mapped.mapped_episodes(key, lambda: _read(path, name, source, env_id, env_kwargs))
+    return replace(found, card=replace(found.card, name=name, source=source, path=str(path)))
+
+
+def _read(path: Path, name: str, source: str, env_id: str | None, env_kwargs: str | None) -> Episodes:
     arrays, named = _contents(path, env_id is None)
     card = card_of(DataCard(name, source, str(path), env_id, ""), named, env_kwargs)
     _drop_unused_contacts(arrays, card)
@@ -80,9 +90,32 @@ def _contents(path: Path, needs_name: bool) -> tuple[Arrays, str | None]:
         with h5py.File(path, "r") as file:
             found = [key for key in (*REQUIRED, *OPTIONAL) if isinstance(file.get(key), h5py.Dataset)]
             _check_own(path, file, found)
-            return {key: file[key][()] for key in found}, _text(path, file.attrs.get("env_id"), needs_name)
+            array = _mapped_array if sum(file[key].nbytes for key in found) >= mapped.LARGE else _array
+            return {key: array(file[key]) for key in found}, _text(path, file.attrs.get("env_id"), needs_name)
     except (OSError, RuntimeError, KeyError) as error:
         raise ValueError(f"{path}: cannot be read as HDF5 ({one_line(error)}); expected {_remedy(error)}") from error
+
+
+def _num_bytes(path: Path) -> int:
+    """Return the bytes of the arrays of a file; 0 if it cannot be read, which is reported later."""
+    try:
+        with h5py.File(path, "r") as file:
+            return sum(value.nbytes for value in file.values() if isinstance(value, h5py.Dataset))
+    except (OSError, RuntimeError, KeyError):
+        return 0
+
+
+def _array(dataset: h5py.Dataset) -> np.ndarray:
+    array: np.ndarray = dataset[()]
+    return array
+
+
+def _mapped_array(dataset: h5py.Dataset) -> np.ndarray:
+    """Return the content of a dataset in a file, with 32 bits per number."""
+    out = mapped.scratch(dataset.shape, np.float32 if dataset.dtype.kind == "f" else dataset.dtype)
+    for part in chunks(len(out)):
+        out[part] = dataset[part]
+    return out
 
 
 def _remedy(error: Exception) -> str:

@@ -14,13 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dwm_ray.data.chunks import chunks, moments
+
 
 def _checked(data: np.ndarray, size: int) -> np.ndarray:
     """Return the data [N, D]; raise ValueError unless N > 0, D is `size` and everything is finite."""
     if data.ndim != 2 or data.shape[1] != size or len(data) == 0:
         raise ValueError(f"normaliser: data has shape {list(data.shape)}; expected [N >= 1, {size}]")
-    if not np.isfinite(data).all():
-        num_bad = np.count_nonzero(~np.isfinite(data))
+    num_bad = sum(int(np.count_nonzero(~np.isfinite(data[part]))) for part in chunks(len(data)))
+    if num_bad:
         raise ValueError(f"normaliser: data has {num_bad} values that are not finite; expected none")
     return data
 
@@ -117,8 +119,9 @@ class ZScore(nn.Module):
     def fit(self, data: np.ndarray) -> Self:
         """Set mean and standard deviation from rows [N, D] and return the module."""
         rows = _checked(data, len(self.mean))
-        self.mean.copy_(torch.from_numpy(rows.mean(0, dtype=np.float64)))
-        self.scale.copy_(torch.from_numpy(rows.std(0, dtype=np.float64) + self.eps))
+        mean, std = moments(rows, np.float64)
+        self.mean.copy_(torch.from_numpy(mean))
+        self.scale.copy_(torch.from_numpy(std + self.eps))
         return self
 
     def forward(self, raw: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dwm_ray.data.checks import ARRAYS, with_fingerprint
+from dwm_ray.data.content import ARRAYS, with_fingerprint
 from dwm_ray.types import Episodes
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dwm_ray.data.chunks import chunks
+from dwm_ray.data.mapped import new_rows
 from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.types import Episodes, Segments
 
@@ -28,20 +30,33 @@ def fused_rows(
     observation is left out unless it terminated, because no value follows a termination. `with_next_act` adds
     `Segments.next_act`.
     """
-    usable = torch.from_numpy(usable_rows(episodes))
-    obs, next_obs, act = (torch.from_numpy(x)[usable] for x in (episodes.obs, episodes.next_obs, episodes.act))
-    rew, terminated = (torch.from_numpy(x)[usable].unsqueeze(1) for x in (episodes.rew, episodes.terminated))
-    segments = Segments(
+    rows, shape = np.flatnonzero(usable_rows(episodes)), _shape(episodes, with_next_act)
+
+    def fill(out: np.ndarray) -> None:
+        for part in chunks(len(rows)):
+            out[part] = shape.fuse(_segments(episodes, rows[part], discount, with_next_act)).numpy()
+
+    kept = new_rows(episodes, f"{discount}-{with_next_act}", (len(rows), shape.width), fill)
+    return torch.from_numpy(kept).to(device), shape
+
+
+def _shape(episodes: Episodes, with_next_act: bool) -> SegmentShape:
+    return SegmentShape(1, episodes.spaces.obs_size, episodes.spaces.act_size, 1, with_next_act)
+
+
+def _segments(episodes: Episodes, rows: np.ndarray, discount: float, with_next_act: bool) -> Segments:
+    """Return the transitions of some rows."""
+    obs, next_obs, act = (torch.from_numpy(x[rows]) for x in (episodes.obs, episodes.next_obs, episodes.act))
+    rew, terminated = (torch.from_numpy(x[rows]).unsqueeze(1) for x in (episodes.rew, episodes.terminated))
+    return Segments(
         obs=torch.stack([obs, next_obs], dim=1),
         act=act.unsqueeze(1),
         rew=rew,
         discount=discount * (~terminated).float(),
         penalty=torch.zeros_like(rew),
         source=torch.zeros(len(rew)),
-        next_act=torch.from_numpy(_next_actions(episodes))[usable] if with_next_act else None,
+        next_act=torch.from_numpy(_next_actions(episodes, rows)) if with_next_act else None,
     )
-    shape = SegmentShape.of(segments)
-    return shape.fuse(segments).to(device), shape
 
 
 @lru_cache(maxsize=2)
@@ -63,8 +78,8 @@ def usable_rows(episodes: Episodes) -> np.ndarray:
     return episodes.known_next | episodes.terminated
 
 
-def _next_actions(episodes: Episodes) -> np.ndarray:
-    """Return the action recorded after each transition [N, A], NaN after the last one of an episode."""
-    following = np.roll(episodes.act, -1, axis=0)
-    following[episodes.terminated | episodes.truncated] = np.nan
+def _next_actions(episodes: Episodes, rows: np.ndarray) -> np.ndarray:
+    """Return the action recorded after each of the rows [N, A], NaN after the last one of an episode."""
+    following = episodes.act[np.minimum(rows + 1, len(episodes.act) - 1)]
+    following[(episodes.terminated | episodes.truncated)[rows]] = np.nan
     return following

@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dwm_ray.data.chunks import chunks
+from dwm_ray.data.mapped import new_rows
 from dwm_ray.data.statistics import return_to_go
 from dwm_ray.types import Episodes, Windows
 
@@ -73,7 +75,7 @@ class WindowSet:
 
     def gather(self, starts: Tensor) -> Windows:
         """Return the windows with numbers `starts` [B] (int64, on the set's device)."""
-        first, last_state, last_step = self._places[starts].unsqueeze(-1).unbind(1)
+        first, last_state, last_step = self._places[starts].long().unsqueeze(-1).unbind(1)
         entry = first + self._steps
         places = torch.minimum(entry, last_state)
         obs, act, rew, terminated = self._table[places].split(self._parts, dim=-1)
@@ -96,25 +98,30 @@ class WindowSet:
 
 
 def _state_table(episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
-    """Return (table [S, O + A + 2] of state, action, reward, terminated; places [N, 3] int64).
+    """Return (table [S, O + A + 2] of state, action, reward, terminated; places [N, 3] int32).
 
     `places` holds, for each row, the table indices of the row and of its episode's last state and last step.
     A final state has no step: it repeats the last step's action and reward as padding.
     """
-    flags = episodes.terminated[:, None].astype(np.float32)
-    table = np.concatenate([episodes.obs, episodes.act, episodes.rew[:, None], flags], axis=1)
-    last = episodes.offsets[1:] - 1
+    lengths, last = np.diff(episodes.offsets), episodes.offsets[1:] - 1
     extra = episodes.known_next[last]
-    finals = table[last[extra]]
-    finals[:, : episodes.spaces.obs_size] = episodes.next_obs[last[extra]]
-    table = np.insert(table, last[extra] + 1, finals, axis=0)
-
     shift = np.cumsum(extra) - extra  # final states inserted before each episode
     last_step = last + shift
-    per_episode = np.stack([shift, last_step + extra, last_step], axis=1)
-    places = np.repeat(per_episode, np.diff(episodes.offsets), axis=0)
-    places[:, 0] += np.arange(episodes.num_transitions)
-    return table, places
+    per_episode = np.stack([shift, last_step + extra, last_step], axis=1).astype(np.int32)
+    places = np.repeat(per_episode, lengths, axis=0)
+    places[:, 0] += np.arange(episodes.num_transitions, dtype=np.int32)
+
+    def fill(out: np.ndarray) -> None:
+        flags = episodes.terminated.astype(np.float32)
+        columns = (episodes.obs, episodes.act, episodes.rew[:, None], flags[:, None])
+        for part in chunks(len(flags)):
+            out[places[part, 0]] = np.concatenate([column[part] for column in columns], axis=1)
+        finals = out[last_step[extra]]
+        finals[:, : episodes.spaces.obs_size] = episodes.next_obs[last[extra]]
+        out[last_step[extra] + 1] = finals
+
+    size = (len(places) + int(extra.sum()), episodes.spaces.obs_size + episodes.spaces.act_size + 2)
+    return new_rows(episodes, "states", size, fill), places
 
 
 def window_rtg(episodes: Episodes, length: int, discount: float, kind: RtgKind) -> np.ndarray:

@@ -18,7 +18,7 @@ from dwm_ray import __version__
 from dwm_ray.agents.base import Agent
 from dwm_ray.blocks.stream import StreamSpec, continued, start_rows
 from dwm_ray.config import RunConfig
-from dwm_ray.data.checks import with_fingerprint
+from dwm_ray.data.content import with_fingerprint
 from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.devices import default_device
 from dwm_ray.export.trials import ChosenTrial

@@ -10,7 +10,8 @@ from recordings import CARD, pendulum, write
 
 from dwm_ray.data import d4rl, parquet
 from dwm_ray.data.bundled import make
-from dwm_ray.data.checks import ARRAYS, Arrays, episodes_from
+from dwm_ray.data.checks import Arrays, episodes_from
+from dwm_ray.data.content import ARRAYS
 from dwm_ray.data.export import write_hdf5, write_parquet
 from dwm_ray.types import Episodes
 

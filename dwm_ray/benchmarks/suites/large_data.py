@@ -1,0 +1,137 @@
+"""A data set larger than memory: peak memory of its conversion and of a learner, and updates per second.
+
+The set is generated: rows of HalfCheetah's 17 states and 6 actions with random numbers, in episodes of 1000 steps.
+Updates alternate between this set, whose rows are mapped from files, and its first `fitting_rows` rows in memory.
+
+Memory is the anonymous memory of this process (RssAnon of /proc/self/status, sampled 100 times per second). Mapped
+pages are not counted: they belong to the page cache, which processes share and the operating system drops on demand.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import Any, ClassVar
+
+import h5py
+import numpy as np
+import torch
+
+from dwm_ray.benchmarks.machine import machine
+from dwm_ray.benchmarks.options import SHOWN, Options
+from dwm_ray.benchmarks.ratios import paired_ratio, rate_spread
+from dwm_ray.benchmarks.setup import BenchmarkSetup
+from dwm_ray.options import DataConfig
+from dwm_ray.runs.background import in_background
+from dwm_ray.runs.tensor_files import write_json
+from dwm_ray.training.learner import Learner
+
+OBS_SIZE, ACT_SIZE, EPISODE = 17, 6, 1000
+ENV_ID, TASK = "HalfCheetah-v5", "large-data"
+CHUNK = 1_000_000
+
+
+@dataclass(frozen=True)
+class LargeData:
+    """Memory and updates/s of a learner whose data set is larger than memory."""
+
+    name: ClassVar[str] = "large_data"
+
+    rows: int = 30_000_000
+    """Transitions of the large set, of 23 numbers each."""
+    fitting_rows: int = 1_000_000
+    """Transitions of the set in memory."""
+    folder: Path = Path("/tmp/dwm_ray-large")
+    """Folder of the generated files."""
+    updates: int = 300
+    """Updates per timing."""
+
+    def run(self, options: Options, programs: Path) -> None:
+        """Generate, measure, print and write JSON."""
+        options.refuse_others((*SHOWN, "threads", "repeats"), "is not read by this suite")
+        torch.set_num_threads(options.threads)
+        large, small = (generated(self.folder / f"{rows}.hdf5", rows) for rows in (self.rows, self.fitting_rows))
+        facts: dict[str, Any] = {"rows": self.rows, "bytes": large.stat().st_size}
+        with peak_memory(facts, "load_or_convert"):
+            setup = _setup(large)
+        with peak_memory(facts, "learner"):
+            mapped = _updates(setup, self.updates)
+            rate(mapped, self.updates)
+        fitting = _updates(_setup(small), self.updates)
+        pairs = [(rate(mapped, self.updates), rate(fitting, self.updates)) for _ in range(options.repeats)]
+        rates = [list(side) for side in zip(*pairs, strict=True)]
+        facts |= {"mapped_updates_per_s": rates[0], "fitting_updates_per_s": rates[1]}
+        ratio = paired_ratio(*rates)
+        path = options.path(self.name)
+        write_json(path, {**facts, "ratio": vars(ratio), "machine": machine(torch.device("cpu"))})
+        medians = [rate_spread(side).median for side in rates]
+        print(
+            f"anonymous memory, peak: load {facts['load_or_convert_gb']:.2f} GB, learner {facts['learner_gb']:.2f} GB"
+        )
+        print(f"updates/s: mapped {medians[0]:.0f}, in memory {medians[1]:.0f}, ratio {ratio.median:.3f}\n{path}")
+
+
+def generated(path: Path, rows: int) -> Path:
+    """Write a file in D4RL's layout unless it exists; the first rows do not depend on the number of rows."""
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with h5py.File(part, "w") as file:
+        file.attrs["env_id"] = ENV_ID
+        widths = {"observations": (OBS_SIZE,), "actions": (ACT_SIZE,), "rewards": ()}
+        data = {key: file.create_dataset(key, (rows, *width), "float32") for key, width in widths.items()}
+        for start in range(0, rows, CHUNK):
+            rng, stop = np.random.default_rng(start), min(start + CHUNK, rows)
+            walk = rng.standard_normal((stop - start, OBS_SIZE), np.float32)
+            data["observations"][start:stop] = 0.9 * np.roll(walk, 1, 0) + 0.1 * walk
+            data["actions"][start:stop] = rng.uniform(-1, 1, (stop - start, ACT_SIZE))
+            data["rewards"][start:stop] = walk[:, 0]
+        file["terminals"] = np.zeros(rows, bool)
+        file["timeouts"] = np.arange(1, rows + 1) % EPISODE == 0
+    part.rename(path)
+    return path
+
+
+def _setup(file: Path) -> BenchmarkSetup:
+    return BenchmarkSetup.load(TASK, DataConfig(file=str(file)), torch.device("cpu"))
+
+
+def _updates(setup: BenchmarkSetup, updates: int) -> Any:
+    """Return a call that makes updates of TD3+BC with the profile's sizes on recorded rows."""
+    config = setup.config("none", "td3_bc")
+    learner = Learner([setup.agent(config)], [setup.real(config)], [setup.generator()], config.execution)
+    return partial(learner.run, updates)
+
+
+def rate(call: Any, updates: int) -> float:
+    """Return updates per second of one call."""
+    started = time.perf_counter()
+    call()
+    return updates / (time.perf_counter() - started)
+
+
+@contextmanager
+def peak_memory(facts: dict[str, Any], name: str) -> Iterator[None]:
+    """Set `facts[name_gb]` to the largest anonymous memory of this process, and `facts[name_s]` to the seconds."""
+    peak, started = [anonymous_bytes()], time.perf_counter()
+
+    def watch(stop: Event) -> None:
+        while not stop.wait(0.01):
+            peak.append(max(peak.pop(), anonymous_bytes()))
+
+    with in_background("memory", watch):
+        yield
+    facts |= {f"{name}_gb": peak[0] / 1e9, f"{name}_s": time.perf_counter() - started}
+
+
+def anonymous_bytes(pid: int | None = None) -> int:
+    """Return the anonymous memory of a process, without mapped files."""
+    lines = Path(f"/proc/{pid or os.getpid()}/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))

@@ -1,0 +1,32 @@
+"""Passes over arrays that may be larger than memory, a part of the rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+CHUNK = 1 << 20
+"""Rows that are in memory at once."""
+
+
+def chunks(num_rows: int) -> Iterator[slice]:
+    """Iterate over slices that cover all rows."""
+    for start in range(0, num_rows, CHUNK):
+        yield slice(start, min(start + CHUNK, num_rows))
+
+
+def rowwise(array: np.ndarray, mask: Callable[[np.ndarray], Any]) -> np.ndarray:
+    """Return a mask [N] that is computed from each part of the rows."""
+    return np.concatenate([mask(array[part]) for part in chunks(len(array))] or [np.zeros(0, dtype=bool)])
+
+
+def moments(array: np.ndarray, dtype: type | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation over rows, as `array.mean(0, dtype)` and `array.std(0, dtype)` do."""
+    if len(array) <= CHUNK:
+        return array.mean(0, dtype=dtype), array.std(0, dtype=dtype)
+    mean = array.mean(0, dtype=np.float64)
+    squares = sum(np.square(array[part] - mean).sum(0) for part in chunks(len(array)))
+    kind = dtype or array.dtype
+    return mean.astype(kind), np.sqrt(squares / len(array)).astype(kind)

@@ -1,0 +1,144 @@
+"""Data sets larger than memory, as memory-mapped files.
+
+A large data set is converted once per machine, into a folder below $DWM_RAY_CACHE (default ~/.cache/dwm_ray). All
+processes map its files: the operating system holds the pages that are used, once, and drops them when memory is needed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from dwm_ray.data.chunks import chunks
+from dwm_ray.data.content import ARRAYS, with_fingerprint
+from dwm_ray.options import fingerprint
+from dwm_ray.runs.home import home_folder
+from dwm_ray.types import DataCard, Episodes, Spaces
+
+LARGE = 1 << 30
+"""Bytes of arrays from which a data set is mapped."""
+VERSION = 1
+CARD, SPACES = TypeAdapter(DataCard), TypeAdapter(Spaces)
+
+
+def cache_folder() -> Path:
+    """Return the folder of converted data sets."""
+    return Path(os.environ.get("DWM_RAY_CACHE") or home_folder() / ".cache" / "dwm_ray")
+
+
+def scratch(shape: tuple[int, ...], dtype: np.dtype[Any] | type) -> np.ndarray:
+    """Return a writable array in a file that has no name and is deleted with the array."""
+    try:
+        with tempfile.TemporaryFile(dir=_created(cache_folder())) as file:
+            _reserve(file.fileno(), math.prod(shape) * np.dtype(dtype).itemsize)
+            return np.memmap(file, dtype, "r+", shape=shape)
+    except OSError as error:
+        raise _no_room(error) from error
+
+
+def source_key(path: Path, *request: str | None) -> str:
+    """Return the name of the conversion of a file as it is now, read with this request."""
+    stat = path.stat()
+    return fingerprint([VERSION, str(path.resolve()), stat.st_size, stat.st_mtime_ns, *request])
+
+
+def mapped_episodes(key: str, read: Callable[[], Episodes]) -> Episodes:
+    """Return converted episodes, after converting those of `read` if no process has done so.
+
+    The files are compared with the fingerprint of what was read before they count as complete. Raises ValueError as
+    `read` does, or if they cannot be written.
+    """
+    folder = _complete(cache_folder() / key, lambda part: _write(part, read()))
+    arrays: dict[str, Any] = {name: _open(folder / f"{name}.npy") for name in ARRAYS}
+    card, spaces = (folder / "card.json").read_bytes(), (folder / "spaces.json").read_bytes()
+    return Episodes(**arrays, card=CARD.validate_json(card), spaces=SPACES.validate_json(spaces))
+
+
+def new_rows(episodes: Episodes, name: str, shape: tuple[int, int], fill: Callable[[np.ndarray], None]) -> np.ndarray:
+    """Return float32 rows that `fill` writes; those of mapped episodes are in a file, which one process writes."""
+    if not isinstance(episodes.obs, np.memmap) or episodes.obs.filename is None:
+        rows = np.empty(shape, np.float32)
+        fill(rows)
+        return rows
+
+    def write(part: Path) -> None:
+        rows = _new(part / "rows.npy", np.float32, shape)
+        fill(rows)
+        rows.flush()
+
+    folder = Path(episodes.obs.filename).parent
+    return _open(_complete(folder.with_name(f"{folder.name}-{name}"), write) / "rows.npy")
+
+
+def _open(path: Path) -> np.ndarray:
+    """Map a file; changes would stay in the process."""
+    array: np.ndarray = np.load(path, mmap_mode="c")
+    return array
+
+
+def _complete(folder: Path, write: Callable[[Path], None]) -> Path:
+    """Return a folder that `write` has completed: one process writes, others wait, and a part is never used."""
+    if folder.is_dir():
+        return folder
+    try:
+        with (_created(folder.parent) / f"{folder.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.is_dir():
+                part = folder.with_name(f"{folder.name}.part")
+                shutil.rmtree(part, ignore_errors=True)
+                part.mkdir()
+                write(part)
+                part.rename(folder)
+    except OSError as error:
+        raise _no_room(error) from error
+    return folder
+
+
+def _no_room(error: OSError) -> ValueError:
+    return ValueError(
+        f"{cache_folder()}: cannot hold a converted data set ({error.strerror}); expected DWM_RAY_CACHE with a "
+        "folder on a disk with room for eight times the data"
+    )
+
+
+def _new(path: Path, dtype: np.dtype[Any] | type, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    """Create a file of an array and map it."""
+    out = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    with path.open("r+b") as file:
+        _reserve(file.fileno(), path.stat().st_size)
+    return out
+
+
+def _reserve(descriptor: int, num_bytes: int) -> None:
+    """Raise OSError if the disk has no room, instead of a signal when the mapped pages are written."""
+    if num_bytes:
+        os.posix_fallocate(descriptor, 0, num_bytes)
+
+
+def _created(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _write(folder: Path, episodes: Episodes) -> None:
+    for name in ARRAYS:
+        array = getattr(episodes, name)
+        out = _new(folder / f"{name}.npy", array.dtype, array.shape)
+        for part in chunks(len(array)):
+            out[part] = array[part]
+        out.flush()
+    written: dict[str, Any] = {name: _open(folder / f"{name}.npy") for name in ARRAYS}
+    if with_fingerprint(replace(episodes, **written)).card.fingerprint != episodes.card.fingerprint:
+        raise OSError(5, "what was written reads back differently")
+    (folder / "card.json").write_bytes(CARD.dump_json(episodes.card))
+    (folder / "spaces.json").write_bytes(SPACES.dump_json(episodes.spaces))
