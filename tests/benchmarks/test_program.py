@@ -99,7 +99,7 @@ def test_a_missing_gpu_is_refused(capsys: pytest.CaptureFixture[str], monkeypatc
 
 
 @pytest.mark.parametrize(
-    "suite", ["learner", "sampler", "world_model", "replay", "gpu", "sweep", "scaling", "load", "faults"]
+    "suite", ["learner", "sampler", "world_model", "replay", "gpu", "sweep", "scaling", "load", "large_data", "faults"]
 )
 def test_every_suite_has_help(suite: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
