@@ -1,7 +1,7 @@
 """A data set larger than memory: peak memory of its conversion and of a learner, and updates per second.
 
 The set is generated: rows of HalfCheetah's 17 states and 6 actions with random numbers, in episodes of 1000 steps.
-Updates alternate between this set, whose rows are mapped from files, and its first `fitting_rows` rows in memory.
+Updates alternate between this set, whose rows are mapped from files, and a set of `fitting_rows` rows in memory.
 
 Memory is the anonymous memory of this process (RssAnon of /proc/self/status, sampled 100 times per second). Mapped
 pages are not counted: they belong to the page cache, which processes share and the operating system drops on demand.
@@ -78,7 +78,7 @@ class LargeData:
 
 
 def generated(path: Path, rows: int) -> Path:
-    """Write a file in D4RL's layout unless it exists; the first rows do not depend on the number of rows."""
+    """Write a file in D4RL's layout unless it exists."""
     if path.is_file():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
