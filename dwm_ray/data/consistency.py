@@ -7,61 +7,20 @@ next state becomes unknown, a terminal becomes a time-limit end. Every repair is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import torch
 
 from dwm_ray.data.changes import are_starts, deviations, look_shuffled, offset_of_marks
-from dwm_ray.data.chunks import chunks
+from dwm_ray.data.chunks import chunks, rowwise
 from dwm_ray.data.mapped import scratch
+from dwm_ray.data.rows import Rows
 from dwm_ray.tasks.table import never, unknown
-from dwm_ray.types import Finding, Termination
+from dwm_ray.types import Termination
 
 TOLERANCE = 1e-2
 """Largest difference of equal states, in standard deviations of each entry; files may round them differently."""
 MOST = 0.5
 """Fraction of rows above which a contradiction is refused or decides about all rows."""
-
-
-@dataclass
-class Rows:
-    """Rows of a file in order; the flags are changed in place."""
-
-    obs: np.ndarray  # [N, O]
-    next_obs: np.ndarray  # [N, O]
-    known: np.ndarray  # [N] bool: the next observation is known; all False if the file has none
-    terminated: np.ndarray  # [N] bool
-    truncated: np.ndarray  # [N] bool
-    findings: list[Finding] = field(default_factory=list)
-    is_ordered: bool = True
-    """Whether a row leads to the following one."""
-
-    @property
-    def ends(self) -> np.ndarray:
-        """Return the mask [N] of the last rows of episodes."""
-        return self.terminated | self.truncated
-
-    @property
-    def offsets(self) -> np.ndarray:
-        """Return [E + 1]: episode e consists of the rows offsets[e]:offsets[e + 1]."""
-        return np.append(0, np.flatnonzero(np.append(self.ends[:-1], True)) + 1)
-
-    def found(self, rows: np.ndarray, text: str) -> None:
-        """Count the rows of a mask, if there are any."""
-        if rows.any():
-            self.findings.append(Finding(int(rows.sum()), text))
-
-    def cut(self, rows: np.ndarray, text: str) -> None:
-        """End episodes at the rows of a mask as a time limit does."""
-        self.found(rows, text)
-        self.truncated |= rows & ~self.terminated
-
-    def forget(self, rows: np.ndarray, text: str) -> None:
-        """Make the next states of a mask unknown; they repeat the state."""
-        self.found(rows, text)
-        self.known = self.known & ~rows
-        self.next_obs = np.where(rows[:, None], self.obs, self.next_obs)
 
 
 def make_consistent(rows: Rows, where: str, env_id: str, limit: int | None, rule: Termination) -> Rows:
@@ -81,6 +40,7 @@ def make_consistent(rows: Rows, where: str, env_id: str, limit: int | None, rule
         if look_shuffled(rows.obs, inside := ~rows.ends[:-1]):
             rows.found(inside, "rows differ from the following row as shuffled rows do: wrong next states if they are")
         _fill_next(rows)
+    _compare_limit(rows, limit, rule)
     if rule is not unknown:
         _compare_rule(rows, where, env_id, limit, rule)
     rows.truncated[-1] |= not rows.terminated[-1]
@@ -121,29 +81,38 @@ def _leads_to_next(rows: Rows) -> np.ndarray:
 
 
 def _check_inverted(rows: Rows, where: str, jumps: np.ndarray, following: np.ndarray) -> None:
-    """Raise ValueError if most rows are marked as ends, although only the others are ends."""
+    """Raise ValueError if most rows are time-limit ends, or if they are marked as ends and only the others are ends."""
     goes_on = rows.ends & following
-    if goes_on.mean() > MOST and jumps.any():
+    if goes_on.mean() > MOST and (jumps.any() or (goes_on & ~rows.terminated).mean() > MOST):
         raise ValueError(
             f"{where}: 'terminals' or 'timeouts' end the episode in {goes_on.sum()} of {len(goes_on)} rows whose next "
-            "state follows, but not where it does not; expected 1 in the last row of an episode only"
+            "state follows; expected 1 in the last row of an episode only"
         )
 
 
 def _isolate(rows: Rows, where: str, jumps: np.ndarray) -> None:
     """Make every row an episode of its own, because the rows are in no order."""
-    if (rows.next_obs == rows.obs).all(1).mean() > MOST:
+    if _equal(rows.next_obs, rows.obs).mean() > MOST:
         raise ValueError(f"{where}: 'next_observations' repeat 'observations' in most rows; expected the states after")
+    if (rows.next_obs[:-2] == rows.obs[2:]).all(1).mean() > MOST:
+        raise ValueError(
+            f"{where}: 'next_observations' are those of the following row in most rows; expected their own"
+        )
     rows.cut(jumps, "rows do not lead to the following row: the rows are in no order, so each is used on its own")
     rows.truncated[:] = ~rows.terminated
     rows.is_ordered = False
 
 
+def _equal(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the mask of equal rows."""
+    parts = [(one[part] == other[part]).all(1) for part in chunks(len(one))]
+    return np.concatenate(parts or [np.zeros(0, dtype=bool)])
+
+
 def _forget_placeholders(rows: Rows, jumps: np.ndarray) -> None:
     """Make next states unknown that are zero or repeat the state at ends of episodes, and nowhere else."""
     breaks = (rows.ends | jumps) & rows.known
-    kinds: tuple[np.ndarray, ...] = (~np.any(rows.next_obs, axis=1), np.all(rows.next_obs == rows.obs, axis=1))
-    for same in kinds:
+    for same in (rowwise(rows.next_obs, lambda part: ~part.any(1)), _equal(rows.next_obs, rows.obs)):
         if breaks.any() and same[breaks].mean() > MOST and not same[~breaks].any():
             rows.forget(same & breaks, "ends of episodes have a placeholder as next state: treated as unknown")
 
@@ -219,6 +188,16 @@ def _fill_next(rows: Rows) -> None:
     rows.next_obs = out
 
 
+def _compare_limit(rows: Rows, limit: int | None, rule: Termination) -> None:
+    """Turn terminals at the time limit into time-limit ends, unless the rule of the task decides about them."""
+    if limit is None or limit < 2:
+        return
+    at_limit = rows.last_rows(np.diff(rows.offsets) == limit) & rows.terminated & ~rows.truncated
+    wrong = at_limit & ~rows.known if rule is not unknown else at_limit
+    rows.found(wrong, f"terminals are at the time limit of {limit:,} steps: treated as time-limit ends")
+    rows.terminated[wrong], rows.truncated[wrong] = False, True
+
+
 def _compare_rule(rows: Rows, where: str, env_id: str, limit: int | None, rule: Termination) -> None:
     """Compare terminals with the task's rule on next states; where these are unknown, the flags are believed."""
     ruled = _ruled(rows, rule)
@@ -249,8 +228,8 @@ def _check_terminals(
     rows: Rows, where: str, env_id: str, limit: int | None, rule: Termination, false: np.ndarray
 ) -> None:
     """Raise ValueError if most terminals contradict a rule and are no time-limit ends."""
-    at_limit = np.zeros(len(false), dtype=bool)
-    at_limit[rows.offsets[1:][np.diff(rows.offsets) == limit] - 1] = True
+    lengths = np.diff(rows.offsets)
+    at_limit = rows.last_rows((lengths == limit) | (lengths == lengths.max()))
     if rule is not never and (false & ~at_limit).sum() > MOST * rows.terminated.sum():
         raise ValueError(
             f"{where}: {false.sum()} of {rows.terminated.sum()} terminals contradict the rule of {env_id}; expected "

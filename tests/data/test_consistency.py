@@ -181,8 +181,10 @@ def test_placeholders_of_next_states_are_unknown(kind: str, hopper: Arrays) -> N
 
 def test_inverted_flags_are_refused(hopper: Arrays) -> None:
     flags = ~(hopper["terminals"] | hopper["timeouts"])
-    with pytest.raises(ValueError, match=r"end the episode in \d+ of \d+ rows whose next state follows, but not where"):
+    with pytest.raises(ValueError, match=r"end the episode in \d+ of \d+ rows whose next state follows; expected 1 in"):
         read(hopper, "Hopper-v5", terminals=flags, timeouts=None)
+    with pytest.raises(ValueError, match=r"whose next state follows; expected 1 in the last row"):
+        read(hopper, "Hopper-v5", timeouts=np.ones_like(flags))
 
 
 def test_next_observations_that_repeat_observations_are_refused(pendulum: Arrays) -> None:
@@ -223,6 +225,27 @@ def test_terminals_at_the_time_limit_are_time_limit_ends() -> None:
     assert not data.terminated.any()
     assert np.flatnonzero(data.truncated).tolist() == [999, 1999]
     assert findings(data) == ["2 terminals contradict the rule of HalfCheetah-v5: treated as time-limit ends"]
+
+
+def test_terminals_at_the_time_limit_of_an_unknown_rule_are_time_limit_ends(pendulum: Arrays) -> None:
+    for changes in ({}, {"next_observations": None}):
+        data = read(pendulum, terminals=pendulum["timeouts"], timeouts=np.zeros(1000, bool), **changes)
+        assert np.flatnonzero(data.truncated).tolist() == ENDS
+        assert not data.terminated.any()
+        assert findings(data) == ["5 terminals are at the time limit of 200 steps: treated as time-limit ends"]
+
+
+def test_terminals_at_an_own_time_limit_are_time_limit_ends(hopper: Arrays) -> None:
+    """The recording ended episodes after 60 steps, the environment after 1000."""
+    ends = hopper["terminals"] | hopper["timeouts"]
+    data = read(hopper, "Hopper-v5", terminals=ends, timeouts=None)
+    np.testing.assert_array_equal(data.terminated, hopper["terminals"])
+
+
+def test_next_observations_of_another_row_are_refused(pendulum: Arrays) -> None:
+    shifted = np.roll(pendulum["next_observations"], -1, axis=0)
+    with pytest.raises(ValueError, match="'next_observations' are those of the following row in most rows"):
+        read(pendulum, next_observations=shifted)
 
 
 def test_observations_in_other_units_are_refused(hopper: Arrays) -> None:

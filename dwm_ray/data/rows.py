@@ -1,0 +1,55 @@
+"""Rows of a file while they are checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dwm_ray.types import Finding
+
+
+@dataclass
+class Rows:
+    """Rows of a file in order; the flags are changed in place."""
+
+    obs: np.ndarray  # [N, O]
+    next_obs: np.ndarray  # [N, O]
+    known: np.ndarray  # [N] bool: the next observation is known; all False if the file has none
+    terminated: np.ndarray  # [N] bool
+    truncated: np.ndarray  # [N] bool
+    findings: list[Finding] = field(default_factory=list)
+    is_ordered: bool = True
+    """Whether a row leads to the following one."""
+
+    @property
+    def ends(self) -> np.ndarray:
+        """Return the mask [N] of the last rows of episodes."""
+        return self.terminated | self.truncated
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """Return [E + 1]: episode e consists of the rows offsets[e]:offsets[e + 1]."""
+        return np.append(0, np.flatnonzero(np.append(self.ends[:-1], True)) + 1)
+
+    def found(self, rows: np.ndarray, text: str) -> None:
+        """Count the rows of a mask, if there are any."""
+        if rows.any():
+            self.findings.append(Finding(int(rows.sum()), text))
+
+    def cut(self, rows: np.ndarray, text: str) -> None:
+        """End episodes at the rows of a mask as a time limit does."""
+        self.found(rows, text)
+        self.truncated |= rows & ~self.terminated
+
+    def forget(self, rows: np.ndarray, text: str) -> None:
+        """Make the next states of a mask unknown; they repeat the state."""
+        self.found(rows, text)
+        self.known = self.known & ~rows
+        self.next_obs = np.where(rows[:, None], self.obs, self.next_obs)
+
+    def last_rows(self, episodes: np.ndarray) -> np.ndarray:
+        """Return the mask [N] of the last rows of the episodes of a mask [E]."""
+        out = np.zeros(len(self.obs), dtype=bool)
+        out[self.offsets[1:][episodes] - 1] = True
+        return out
