@@ -223,9 +223,9 @@ class EvaluationConfig(Frozen):
     """Updates between two evaluations during learning."""
     curve_episodes: PositiveInt = 3
     """Episodes of each evaluation during learning."""
-    estimate_updates: PositiveInt = 20_000
+    estimate_updates: PositiveInt = 1000
     """Updates of the critics of an off-policy estimate, of data without an environment."""
-    estimate_model_updates: PositiveInt = 50_000
+    estimate_model_updates: PositiveInt = 20_000
     """Updates of the one-step ensemble whose rollouts estimate a policy's return; all trials share it."""
 
 

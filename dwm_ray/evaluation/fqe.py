@@ -32,9 +32,9 @@ BATCH_SIZE = 256
 LEARNING_RATE = 1e-3
 FINAL_LEARNING_RATE = 0.1
 """Ratio of the last learning rate to the first of every `fit`, which decays linearly and so averages the noise out."""
-TAU = 0.02
+TAU = 0.1
 """Step of the target networks. The distance from the solution decays within 1 / (TAU * (1 - gamma)) updates, which are
-5000 with a discount of .99. Larger steps diverged on policies far from the data."""
+1000 with a discount of .99."""
 
 
 class FittedQ:

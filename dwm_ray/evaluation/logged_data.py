@@ -16,7 +16,7 @@ from dwm_ray.data.transitions import usable_rows
 from dwm_ray.evaluation.model_error import units
 from dwm_ray.types import DataStats, Segments, Spaces, Termination
 
-MAX_ROWS, MAX_STATES = 50_000, 5000
+MAX_ROWS, MAX_STATES = 20_000, 5000
 """Training transitions of an estimate, and held-out states whose actions are compared, both sampled at random."""
 MAX_PLANNED = 2000
 """The same for agents that plan, whose actions cost a thousand times as much."""

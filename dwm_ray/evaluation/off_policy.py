@@ -36,6 +36,8 @@ HORIZON = 100
 """Steps of imagined rollouts."""
 NUM_MODELS = 5
 """Networks of the one-step ensemble, all of which are used."""
+BEHAVIOUR_FACTOR = 4
+"""Updates of the value of the behaviour, which all trials in a process share, per update of a policy's."""
 CHUNK = 8192
 """States per call of a policy."""
 
@@ -105,7 +107,7 @@ class OffPolicyEvaluator:
         """Return the values [critics, E] of the held-out starts."""
         updates = self._config.evaluation.estimate_updates
         if self._critics is None or final:
-            self._critics = FittedQ(self._data, updates, self._generator())
+            self._critics = FittedQ(self._data, BEHAVIOUR_FACTOR * updates, self._generator())
         else:
             updates = max(1, updates // 4)
         self._critics.fit(policy, updates)

@@ -44,7 +44,7 @@ class OpeOptions(StudyOptions):
     """Further run folders on the same data whose policies are ranked together with those of --run."""
     max_policies: PositiveInt = 30
     """Policies; if there are more, those with evenly spaced ranks of their scores."""
-    estimate_updates: PositiveInt = 2000
+    estimate_updates: PositiveInt = 500
     """Updates of the critics per policy."""
     estimate_model_updates: PositiveInt = 1500
     """Updates of the one-step models."""

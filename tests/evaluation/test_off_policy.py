@@ -59,11 +59,8 @@ def constant(value: float) -> object:
 @pytest.mark.parametrize(
     ("ends_by", "steps"), [("terminals", sum(DISCOUNT**t for t in range(LENGTH))), ("timeouts", 1 / (1 - DISCOUNT))]
 )
-def test_terminations_end_a_return_and_timeouts_do_not(
-    ends_by: str, steps: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_terminations_end_a_return_and_timeouts_do_not(ends_by: str, steps: float) -> None:
     data = chain(ends_by)
-    monkeypatch.setattr(fqe, "TAU", 0.1)  # fewer updates
     critics, policy = FittedQ(data, 200, torch.Generator().manual_seed(0)), constant(0.5)
     critics.fit(policy, 600)  # type: ignore[arg-type]
     values = critics.values(data.starts, policy)  # type: ignore[arg-type]
