@@ -34,14 +34,15 @@ def config(discount: float = DISCOUNT) -> RunConfig:
 
 
 def chain(ends_by: str, num_episodes: int = 40) -> LoggedData:
-    """Return episodes of 5 steps with the step as state and the action as reward; the state after them is the first."""
+    """Return episodes of 5 steps; states hold step and episode, actions are the rewards, the first state follows."""
     num = num_episodes * LENGTH
     steps = np.tile(np.arange(LENGTH), num_episodes)
     act = np.random.default_rng(0).uniform(-1, 1, (num, 1))
     ends = steps == LENGTH - 1
+    episode = np.repeat(np.arange(num_episodes) / num_episodes, LENGTH)
     arrays = {
-        "observations": steps[:, None].astype(np.float32),
-        "next_observations": ((steps + 1) % LENGTH)[:, None].astype(np.float32),
+        "observations": np.stack([steps, episode], 1),
+        "next_observations": np.stack([(steps + 1) % LENGTH, episode], 1),
         "actions": act,
         "rewards": act[:, 0],
         "terminals": ends & (ends_by == "terminals"),
@@ -98,7 +99,7 @@ def test_later_estimates_continue_and_the_final_one_starts_anew(monkeypatch: pyt
 def test_every_model_is_rolled_out_alone_and_stays_in_the_range_of_the_data() -> None:
     data = chain("timeouts")
     run = estimation_config(config())
-    arrays = {"observations": np.zeros((4, 1)), "actions": np.ones((4, 1)), "rewards": np.zeros(4)}
+    arrays = {"observations": np.zeros((4, 2)), "actions": np.ones((4, 1)), "rewards": np.zeros(4)}
     ends = {"terminals": np.zeros(4, bool), "timeouts": np.array([0, 1, 0, 1], bool)}
     task_data = TaskData.of(run, episodes_from({**arrays, **ends}, DataCard("x", "file", "x.hdf5", None, "")))
     model = new_model(run, task_data, torch.device("cpu"))
