@@ -41,7 +41,8 @@ class SideBySide(nn.Module):
 
 
 def trained_policy(name: str) -> PolicyGraph:
-    agent = build(name, SPACES, num_hidden=1, matmul_precision="fp32")
+    short = {"diffusion_steps": 2} if "diffusion_steps" in plugins("agents")[name].Config.model_fields else {}
+    agent = build(name, SPACES, num_hidden=1, matmul_precision="fp32", **short)
     for _ in range(3):
         agent.update(segments(), rng())
     return PolicyGraph(agent)

@@ -12,7 +12,7 @@ from programs import ROOT, load_program
 from tiny_task import recording, tiny_config
 
 import dwm_ray
-from dwm_ray.export import graph
+from dwm_ray.export import graph, policy
 from dwm_ray.runs.folder import RunFolder
 
 main = load_program("pipelines/export.py").main
@@ -52,8 +52,9 @@ def test_the_files_act_like_the_policy_and_the_card_describes_them(
 def test_nothing_is_written_if_actions_differ(
     run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    honest = graph.onnx_actions
-    monkeypatch.setattr(graph, "onnx_actions", lambda path, obs: honest(path, obs) + np.float32(1e-4))
+    honest = dwm_ray.load_policy(run.trials()[0])
+    monkeypatch.setattr(policy, "write_onnx", lambda traced, path: 20)
+    monkeypatch.setattr(graph, "onnx_actions", lambda path, obs: honest(obs) + np.float32(1e-4))
     assert main([str(run.trials()[0]), "--out", str(tmp_path)]) == 2
     assert "actions of onnxruntime differ from torch by" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
