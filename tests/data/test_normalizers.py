@@ -20,8 +20,8 @@ def test_cdf_gives_every_data_value_back_and_stays_in_range(data: np.ndarray) ->
     torch.testing.assert_close(normalizer.inverse(value), torch.from_numpy(data), rtol=1e-4, atol=1e-2)
 
 
-@given(tables, st.lists(st.floats(-200, 200, width=32), min_size=2, max_size=20))
-@settings(max_examples=40, deadline=None)
+@given(tables, st.lists(st.floats(-200, 200, width=32, allow_subnormal=False), min_size=2, max_size=20))
+@settings(max_examples=40, deadline=None)  # processors may treat subnormal numbers as 0, but not in every instruction
 def test_cdf_and_its_inverse_are_monotone(data: np.ndarray, points: list[float]) -> None:
     normalizer = CDFNormalizer(3, num_knots=16).fit(data)
     raw = torch.tensor(sorted(points)).unsqueeze(1).expand(-1, 3)
