@@ -82,7 +82,7 @@ def new_rows(episodes: Episodes, name: str, shape: tuple[int, int], fill: Callab
 
 def _open(path: Path) -> np.ndarray:
     """Map a file; changes would stay in the process."""
-    array: np.ndarray = np.load(path, mmap_mode="c")
+    array: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
     return array
 
 

@@ -142,7 +142,7 @@ def _rewards(task: SingleTask, states: Arrays) -> tuple[np.ndarray, np.ndarray]:
 
 def _contents(path: Path) -> Arrays:
     try:
-        with np.load(path) as file:
+        with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in (*REQUIRED, *INFO, "valids") if key in file}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: cannot be read as NumPy's npz ({error}); expected a complete file") from error

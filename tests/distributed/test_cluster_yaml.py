@@ -131,7 +131,8 @@ def test_the_local_cluster_starts_all_its_machines() -> None:
 
 def test_pins_satisfy_the_project() -> None:
     extras = project()["optional-dependencies"]
-    wanted = [Requirement(text) for text in project()["dependencies"] + extras["test"] + extras["collect"]]
+    texts = [*project()["dependencies"], *(text for extra in extras.values() for text in extra)]
+    wanted = [requirement for text in texts if (requirement := Requirement(text)).name not in ("dwm-ray", "wandb")]
     assert len(wanted) > 20
     for requirement in wanted:
         pinned = pins()[re.sub(r"[-_.]+", "-", requirement.name).lower()]

@@ -175,7 +175,7 @@ def execute(pipeline: ModuleType, root: Path, population: int) -> None:
     """Run the trials of one task's run folder in this process."""
     console = pipeline.Console()
     pipeline.execute(
-        console, pipeline.session.reopen(console, str(root), root.parent, "comparison"), lambda: 1.0, population
+        console, pipeline.session.reopen(console, str(root), root.parent, "comparison"), lambda: 1.0, population, False
     )
 
 

@@ -38,11 +38,10 @@ def offences(source: str) -> Iterator[str]:
             yield from (name for name in names if name.split(".")[0] in UNPICKLE)
         elif isinstance(node, ast.Call):
             called = ast.unparse(node.func)
-            if called in RUN_CODE | READ_UNSAFELY:
+            given = {k.arg: ast.unparse(k.value) for k in node.keywords}
+            if called in RUN_CODE | READ_UNSAFELY and given.get("allow_pickle") != "False":
                 yield called
-            yield from (
-                k.arg for k in node.keywords if k.arg in ("allow_pickle", "shell") and ast.unparse(k.value) != "False"
-            )
+            yield from (name for name in ("allow_pickle", "shell") if given.get(name, "False") != "False")
 
 
 def test_nothing_is_unpickled_or_run() -> None:

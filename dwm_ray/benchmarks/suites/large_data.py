@@ -55,6 +55,7 @@ class LargeData:
     def run(self, options: Options, programs: Path) -> None:
         """Generate, measure, print and write JSON."""
         options.refuse_others((*SHOWN, "threads", "repeats"), "is not read by this suite")
+        options.check()
         torch.set_num_threads(options.threads)
         large, small = (generated(self.folder / f"{rows}.hdf5", rows) for rows in (self.rows, self.fitting_rows))
         facts: dict[str, Any] = {"rows": self.rows, "bytes": large.stat().st_size}
