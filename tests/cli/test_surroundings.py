@@ -52,7 +52,7 @@ def test_a_place_that_the_user_may_not_read_is_named(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Path, "is_file", deny)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("D4RL_DATASET_DIR", raising=False)
-    with pytest.raises(ValueError, match=r"x\.hdf5.*: ermission denied; expected .* you may read"):
+    with pytest.raises(ValueError, match=r"x\.hdf5.*: Permission denied; expected .* you may read"):
         load_dataset(str(tmp_path / "x.hdf5"))
 
 
