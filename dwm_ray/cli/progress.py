@@ -85,7 +85,7 @@ def line(state: RunState, num_trials: int, seconds: float) -> str:
 
 def summary(state: RunState, num_trials: int) -> str:
     """Return percent, remaining time and finished trials of the whole run."""
-    total = total_of(phases_of(state), num_trials)
+    total = total_of(phases_of(state), num_trials, state.processes)
     failed = f" ({state.count('failed')} failed)" if state.count("failed") else ""
     time_left = "remaining time unknown" if total.remaining_s is None else f"{format_seconds(total.remaining_s)} left"
     return f"{percent(total.fraction)}, {time_left}; {state.count(*ENDED)} of {num_trials} trials finished{failed}"

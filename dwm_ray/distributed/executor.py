@@ -33,6 +33,7 @@ class RayExecutor:
     def __init__(self, config: RunConfig, services: ClusterServices) -> None:
         self._config, self._services = config, services
         self.counters = counters_of(services)
+        self.processes = services.placement.concurrent_trials
 
     def run(self, trials: Sequence[Trial], max_members: int = 1, sweep: SweepConfig | None = None) -> None:
         """Run trials in populations of up to `max_members` under Ray Tune."""

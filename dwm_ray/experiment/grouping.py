@@ -1,7 +1,8 @@
 """Decide which trials can form a population.
 
 Members share all that determines the operations of an update: data, agent and its options except `member_options`,
-training, evaluation, and the kind of batch source. Seeds, world models, horizons, return-to-go and filters may differ.
+training, evaluation, and whether batches come from a stream. Seeds, world models, horizons, return-to-go and filters
+may differ. Model-free trials join those with recorded futures.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ def _common_options(config: RunConfig) -> str:
     tree, kind = config.model_dump(mode="json", exclude={"cluster"}), source_kind(config)
     if not can_join_population(config):
         return fingerprint(tree)
+    kind = "recorded" if kind == "real" else kind  # a transition is a recorded future of one step
     for name in ("seed", *BATCHES):
         del tree[name]
     for name in config.agent.plugin.member_options:

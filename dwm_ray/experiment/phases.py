@@ -5,6 +5,7 @@ Times are estimates from the mean speed so far.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -149,22 +150,51 @@ class Total:
     """Wall-clock seconds until the end; None before a phase of each kind has logged its speed."""
 
 
-def total_of(phases: Sequence[Phase], num_trials: int) -> Total:
-    """Return the progress of all phases, weighted by their cost; planned trials without a folder have not started."""
+def total_of(phases: Sequence[Phase], num_trials: int, processes: int = 1) -> Total:
+    """Return the progress of all phases, weighted by their cost; planned trials without a folder have not started.
+
+    `processes` learners or world models can run at once.
+    """
     known = [phase for phase in phases if phase.fraction is not None]
     missing = num_trials - sum(phase.kind == "learner" for phase in known)
-    known += [Phase("learner", "", False, 0, 1, None)] * max(missing, 0)
+    known += [Phase("learner", f"trial {number}", False, 0, 1, None) for number in range(missing)]
     if not known:
         return Total(0.0, None)
     costs = _known_costs(known)
     mean_cost = _mean(costs.values()) or 1.0
     weights = np.array([_cost(phase, costs) or mean_cost for phase in known])
     fractions = np.array([phase.fraction for phase in known], float)
-    left = float(weights @ (1 - fractions))
-    processes = sum(1 / phase.members for phase in known if phase.running)
-    estimable = left == 0 or (processes > 0 and all(_cost(phase, costs) for phase in known if phase.fraction != 1))
-    longest = max(phase.remaining_s or 0.0 for phase in known)
-    return Total(1 - left / float(weights.sum()), max(left / max(processes, 1.0), longest) if estimable else None)
+    left = weights * (1 - fractions)
+    estimable = all(_cost(phase, costs) for phase in known if phase.fraction != 1) and not _is_idle(known)
+    done = 1 - float(left.sum()) / float(weights.sum())
+    return Total(done, _makespan(known, left, processes) if estimable else None)
+
+
+def _is_idle(phases: Sequence[Phase]) -> bool:
+    """Return whether nothing has started yet."""
+    return all(phase.done == 0 for phase in phases)
+
+
+def _makespan(phases: Sequence[Phase], left: np.ndarray, processes: int) -> float:
+    """Return the seconds until all processes have ended: running ones continue, then methods start one by one.
+
+    `left` [phases] are the remaining process seconds of each phase. Members of a population have made equally many
+    updates. Trials of a method that has not started are one population. Streams are generated beside the learners.
+    """
+    running, waiting, beside = dict[object, float](), dict[str, float](), 0.0
+    for phase, seconds in zip(phases, left.tolist(), strict=True):
+        if phase.kind == "stream":
+            beside = max(beside, seconds)
+        elif phase.running and phase.done:
+            key = (phase.members, phase.done) if phase.members > 1 else (phase.label, len(running))
+            running[key] = running.get(key, 0.0) + seconds
+        elif seconds > 0:
+            waiting[phase.label] = waiting.get(phase.label, 0.0) + seconds
+    ends = [*sorted(running.values()), *[0.0] * max(processes - len(running), 0)]
+    for seconds in sorted(waiting.values(), reverse=True):
+        heapq.heapify(ends)
+        heapq.heapreplace(ends, ends[0] + seconds)
+    return max(*ends, beside)
 
 
 def _known_costs(phases: Sequence[Phase]) -> dict[str, float]:

@@ -106,6 +106,9 @@ class RunState:
     planned: int = 0
     """Trials of the whole run, also those that a search has not chosen yet; 0 if unknown."""
 
+    processes: int = 1
+    """Learners that can run at once."""
+
     @property
     def num_trials(self) -> int:
         return max(self.planned, len(self.trials))
@@ -138,6 +141,7 @@ def read_state(run: RunFolder) -> RunState:
         concluded,
         max(changed, written),
         sweep.get("num_trials", 0),
+        sweep.get("processes", 1),
     )
 
 

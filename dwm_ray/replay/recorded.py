@@ -17,9 +17,14 @@ from dwm_ray.types import Segments
 
 
 def recorded_sources(configs: Sequence[RunConfig], task_data: TaskData, device: torch.device) -> list[BatchSource]:
-    """Return the sources of a population, whose batches are padded to its longest horizon."""
-    longest = max(config.synthesis.horizon for config in configs)
+    """Return the sources of a population, model-free members included; batches are padded to its longest horizon."""
+    longest = max(map(num_steps, configs))
     return [RecordedSource(config, task_data, device, longest) for config in configs]
+
+
+def num_steps(config: RunConfig) -> int:
+    """Return the steps of a run's recorded futures; 1 without a world model."""
+    return 1 if config.world_model is None else config.synthesis.horizon
 
 
 class RecordedFutures:
@@ -31,7 +36,7 @@ class RecordedFutures:
 
     def __init__(self, config: RunConfig, task_data: TaskData, device: torch.device, padded: int | None = None) -> None:
         """Pad segments to `padded` steps (default: the horizon), but not beyond the longest recorded future."""
-        discount, self.horizon = config.training.discount, config.synthesis.horizon
+        discount, self.horizon = config.training.discount, num_steps(config)
         self._rows, step = fused_rows(task_data.episodes, discount, device, config.agent.plugin.uses_next_act)
         self._last, longest = last_steps(task_data.episodes, device)
         self.device = device
@@ -75,7 +80,7 @@ class RecordedSource(BatchSource):
         """Pad batches as `RecordedFutures` does."""
         self._futures = RecordedFutures(config, task_data, device, padded)
         self.batch_size, self.device, self.shape = config.training.batch_size, device, self._futures.shape
-        self._reach = torch.full((self.batch_size, 1), config.synthesis.horizon - 1, device=device)
+        self._reach = torch.full((self.batch_size, 1), num_steps(config) - 1, device=device)
         self._reach[: num_real(config.replay.real_ratio, self.batch_size)] = 0
 
     def sample_into(self, rows: Tensor, generator: torch.Generator) -> None:

@@ -76,7 +76,7 @@ def build_learner(
     generators = [torch.Generator(device).manual_seed(config.seed) for config in configs]
     agents = [ready_agent(config, task_data, services, device) for config in configs]
     real = real_ring(configs[0], task_data, device)
-    if kind == "recorded":
+    if "recorded" in map(source_kind, configs):
         sources = recorded_sources(configs, task_data, device)
     elif kind in ("real", "stream"):
         longest = max(map(row_horizon, configs, synthetic))

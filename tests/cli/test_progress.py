@@ -17,6 +17,7 @@ from dwm_ray.runs.tensor_files import write_json
 def run(tmp_path: Path) -> RunFolder:
     run = RunFolder(tmp_path)
     write_json(run.config, {"run": {"world_model": {"num_updates": 400}, "training": {"num_updates": 1000}}})
+    write_json(run.sweep, {"processes": 2})
     set_status(run.trial("done1"), "done")
     set_status(run.trial("bad1"), "failed", error="boom")
     set_status(run.trial("busy1"), "running")
@@ -29,7 +30,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 def test_a_line_shows_the_whole_run_and_its_running_phases(run: RunFolder) -> None:
     # World model: 160 s, a quarter done. Trials: 200 s each, two of five over, one at a quarter. So 670 of 1160 s are
-    # left, for two processes.
+    # left. Two processes end after 120 and 150 s, then each runs a trial of 200 s.
     assert line(read_state(run), 5, 3.0) == (
         "[    3 s] 42 %, 6 min left; 2 of 5 trials finished (1 failed); "
         "world model abcdef1234 25 % (2 min left, 2 updates/s); "

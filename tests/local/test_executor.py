@@ -53,6 +53,7 @@ def assert_same_trial(one: Path, other: Path) -> None:
 RECORDED = {"name": "recorded"}
 MEMBERS: dict[str, list[dict[str, Any]]] = {
     "model-free": [{"world_model": None, "seed": seed} for seed in range(3)],
+    "model-free and recorded futures": [{"world_model": None}, {"world_model": RECORDED}],
     "horizons and return-to-go": [
         {"seed": 0},
         {"seed": 1, "synthesis.horizon": 3},
