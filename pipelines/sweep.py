@@ -15,6 +15,7 @@ if __name__ == "__main__":
 import sys
 from collections import Counter
 from collections.abc import Collection
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,7 +34,7 @@ from dwm_ray.experiment.plan import SweepConfig, bases_of, make_plan
 from dwm_ray.experiment.profiles import MAX_MEMBERS, SWEEPS, Profile, resolve
 from dwm_ray.experiment.search_space import Plan, dimensions
 from dwm_ray.experiment.trial_records import unfinished
-from dwm_ray.runs.folder import read_json
+from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.runs.tensor_files import write_json
 
 
@@ -51,52 +52,85 @@ class Command(SweepConfig, PopulationOptions):
     """Start also if the estimated cost exceeds a day. The profiles paper and published print an estimate."""
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A run folder that is new or reopened, and what is to be run in it."""
+
+    run: RunFolder
+    task_data: TaskData
+    plan: Plan
+    sweep: SweepConfig
+    config: RunConfig
+    profile: Profile
+    searched: list[RunConfig]
+    """Methods of which Optuna chooses the points."""
+    max_members: int
+
+
 @main_guard
 def main(argv: list[str] | None = None) -> int:
     console, seconds = Console(), session.stopwatch()
     words = sys.argv[1:] if argv is None else argv
     command, config, profile = session.options(Command, words, f"{__doc__}\n{axes_help()}")
-    given = sorted(given_paths(words))
-    sweep = sweep_options(command, profile, given)
     if command.resume is None:
-        plan = checked_plan(sweep, config, profile, given, command)
-        max_members = 1 if uses_scores(sweep) else command.population or MAX_MEMBERS[profile]
-        record: dict[str, Any] = {
-            "profile": profile,
-            "population": max_members,
-            "sweep": sweep.model_dump(mode="json"),
-            "run": config.model_dump(mode="json"),
-            "given": given,
-        }
-
-        def estimate(task_data: TaskData) -> None:
-            if profile != "laptop":
-                configs = [trial.config for trial in plan.trials]
-                announce_cost(console, configs, task_data, command.in_process, command.yes)
-
-        run, task_data = session.begin(console, config, command.output, record, command.storage, estimate)
+        opened = begin(console, command, config, profile, sorted(given_paths(words)))
     else:
-        run, task_data, record = session.reopen(console, command.resume, command.output, "sweep")
-        sweep, config = SweepConfig.model_validate(record["sweep"]), RunConfig.stored(record["run"], run.config)
-        profile, given = resolve(record["profile"]), record.get("given", [])
-        max_members = command.population or record.get("population", 1)
-        plan = checked_plan(sweep, config, profile, given, command)
-    by_optuna = sweep.search == "optuna"
-    searched = bases_of(sweep, config, profile, given) if by_optuna else []
-    expected = len(plan.trials) + (sweep.num_samples if by_optuna else 0)
-    with session.resumable(run, "pipelines/sweep.py", new=command.resume is None):
-        remaining = unfinished(plan.trials, run)
-        announce(console, plan, len(remaining), max_members)
-        session.announce_synthesis(console, task_data, [*(trial.config for trial in plan.trials), *searched])
-        if remaining or by_optuna:
-            with executor(console, config, run, task_data, expected, command.in_process) as chosen:
-                if remaining:
-                    chosen.run(remaining, max_members, sweep)
-                if by_optuna:
-                    chosen.search(plan, sweep, searched, profile)
-    write_json(run.sweep, {**(read_json(run.sweep) or {}), "dropped": dict(plan.dropped)})
-    results = session.conclude(console, run, seconds())
+        opened = reopen(console, command, command.resume)
+    with session.resumable(opened.run, "pipelines/sweep.py", new=command.resume is None):
+        execute(console, opened, command.in_process)
+    results = session.conclude(console, opened.run, seconds())
     return 0 if any(trial["status"] == "done" for trial in results["trials"]) else 1
+
+
+def begin(console: Console, command: Command, config: RunConfig, profile: Profile, given: list[str]) -> Opened:
+    """Plan a sweep and create its run folder."""
+    sweep = sweep_options(command, profile, given)
+    plan = checked_plan(sweep, config, profile, given, command)
+    max_members = 1 if uses_scores(sweep) else command.population or MAX_MEMBERS[profile]
+    record: dict[str, Any] = {
+        "profile": profile,
+        "population": max_members,
+        "sweep": sweep.model_dump(mode="json"),
+        "run": config.model_dump(mode="json"),
+        "given": given,
+    }
+
+    def estimate(task_data: TaskData) -> None:
+        if profile != "laptop":
+            configs = [trial.config for trial in plan.trials]
+            announce_cost(console, configs, task_data, command.in_process, command.yes)
+
+    run, task_data = session.begin(console, config, command.output, record, command.storage, estimate)
+    searched = bases_of(sweep, config, profile, given) if sweep.search == "optuna" else []
+    return Opened(run, task_data, plan, sweep, config, profile, searched, max_members)
+
+
+def reopen(console: Console, command: Command, where: str) -> Opened:
+    """Open the run folder of a sweep and repeat its plan."""
+    run, task_data, record = session.reopen(console, where, command.output, "sweep")
+    sweep, config = SweepConfig.model_validate(record["sweep"]), RunConfig.stored(record["run"], run.config)
+    profile, given = resolve(record["profile"]), record.get("given", [])
+    plan = checked_plan(sweep, config, profile, given, command)
+    searched = bases_of(sweep, config, profile, given) if sweep.search == "optuna" else []
+    max_members = command.population or record.get("population", 1)
+    return Opened(run, task_data, plan, sweep, config, profile, searched, max_members)
+
+
+def execute(console: Console, opened: Opened, in_process: bool) -> None:
+    """Run the unfinished trials, and those that Optuna chooses."""
+    run, plan, sweep = opened.run, opened.plan, opened.sweep
+    remaining = unfinished(plan.trials, run)
+    announce(console, plan, len(remaining), opened.max_members)
+    configs = [*(trial.config for trial in plan.trials), *opened.searched]
+    session.announce_synthesis(console, opened.task_data, configs)
+    if remaining or opened.searched:
+        expected = len(plan.trials) + (sweep.num_samples if opened.searched else 0)
+        with executor(console, opened.config, run, opened.task_data, expected, in_process) as chosen:
+            if remaining:
+                chosen.run(remaining, opened.max_members, sweep)
+            if opened.searched:
+                chosen.search(plan, sweep, opened.searched, opened.profile)
+    write_json(run.sweep, {**(read_json(run.sweep) or {}), "dropped": dict(plan.dropped)})
 
 
 def sweep_options(command: SweepConfig, profile: Profile, given: Collection[str]) -> SweepConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,10 +15,11 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.devices import default_device
 from dwm_ray.experiment.names import method_name
-from dwm_ray.options import fingerprint
+from dwm_ray.replay.sharing import stream_of
 from dwm_ray.replay.sources import source_kind
 from dwm_ray.studies.bursts import GENERATE, TRAIN, Bursts, parts_of
 from dwm_ray.world_models.base import trained_options
+from dwm_ray.world_models.parts.build import model_fingerprint
 
 BURSTS = Bursts(updates=2, segments=64, repeats=1)
 HOURS_TO_CONFIRM = 24.0
@@ -42,8 +43,9 @@ def announce_cost(
     """
     device = default_device()
     if device.type == "cpu" and os.environ.get("RAY_ADDRESS") and not in_process:
-        console.print("cost: not estimated, because this machine has no GPU and the cluster may; see docs/sweeps.md")
+        console.print("cost: not estimated, because this machine has no GPU and the cluster may have some")
         return
+    console.print("cost: measuring a few updates of each method")
     hours = estimated_hours(configs, Setting(task_data, device))
     total, kind = sum(hours.values()), "GPU" if device.type == "cuda" else "CPU"
     parts = ", ".join(f"{name} {part:.2g} h" for name, part in hours.items())
@@ -69,7 +71,7 @@ def estimated_hours(configs: Sequence[RunConfig], setting: Setting) -> dict[str,
     measured: set[str] = set()
     for trials in methods.values():
         shared, own = parts_of(setting, max(trials, key=lambda config: config.synthesis.horizon), BURSTS)
-        keys = {TRAIN: _different(trials, _model_key), GENERATE: _different(trials, _stream_key)}
+        keys = {TRAIN: _models(trials, setting.task_data), GENERATE: _streams(trials, setting.task_data)}
         for part in shared:
             hours[part.name] += part.seconds * len(keys[part.name] - measured) / 3600
         measured |= keys[TRAIN] | keys[GENERATE]
@@ -77,20 +79,12 @@ def estimated_hours(configs: Sequence[RunConfig], setting: Setting) -> dict[str,
     return dict(hours)
 
 
-def _different(configs: Sequence[RunConfig], key: Callable[[RunConfig], str | None]) -> set[str]:
-    return {found for config in configs if (found := key(config)) is not None}
+def _models(configs: Sequence[RunConfig], task_data: TaskData) -> set[str]:
+    """Return the fingerprints of the world models that runs train."""
+    trained = [config for config in configs if trained_options(config) is not None]
+    return {model_fingerprint(config, task_data.identity) for config in trained}
 
 
-def _model_key(config: RunConfig) -> str | None:
-    """Return a key of the world model that a run trains; None if it trains none."""
-    model = trained_options(config)
-    return None if model is None else fingerprint(["model", model.plugin_name(), model.training_options()])
-
-
-def _stream_key(config: RunConfig) -> str | None:
-    """Return a key of the stream that a run learns from; None if it needs none."""
-    model = _model_key(config)
-    if model is None or source_kind(config) != "stream":
-        return None
-    synthesis = config.synthesis.model_dump(mode="json", exclude={"horizon"})
-    return fingerprint([model, config.model_dump(mode="json")["world_model"], synthesis])
+def _streams(configs: Sequence[RunConfig], task_data: TaskData) -> set[str]:
+    """Return the fingerprints of the streams that runs learn from."""
+    return {stream_of(config, task_data).fingerprint for config in configs if source_kind(config) == "stream"}

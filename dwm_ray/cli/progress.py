@@ -11,13 +11,15 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from dwm_ray.experiment.phases import Group, grouped, phases_of, total_of
+from dwm_ray.experiment.phases import Group, Total, grouped, phases_of, total_of
 from dwm_ray.experiment.run_state import ENDED, RunState, read_state
 from dwm_ray.report.table import format_seconds
 from dwm_ray.runs.background import in_background
 from dwm_ray.runs.folder import RunFolder
 
 REFRESH_S = 1.0
+FAILURES_S = 5.0
+"""Seconds between two looks for failures where no bars are shown."""
 LINE_S = 30.0
 PATIENCE_S = 5.0
 """Seconds to wait for a refresh at the end: that of a cluster which is gone does not return for a minute."""
@@ -39,7 +41,7 @@ def watched(
 
     def lines(stop: Event) -> None:
         shown = time.perf_counter()
-        while not stop.wait(REFRESH_S * 5):
+        while not stop.wait(FAILURES_S):
             state, now = current(), time.perf_counter()
             if now - shown >= LINE_S:
                 shown = now
@@ -83,9 +85,9 @@ def line(state: RunState, num_trials: int, seconds: float) -> str:
     return "; ".join([f"[{seconds:5.0f} s] {summary(state, num_trials)}", *shown, *more])
 
 
-def summary(state: RunState, num_trials: int) -> str:
+def summary(state: RunState, num_trials: int, total: Total | None = None) -> str:
     """Return percent, remaining time and finished trials of the whole run."""
-    total = total_of(phases_of(state), num_trials, state.processes)
+    total = total or total_of(phases_of(state), num_trials, state.processes)
     failed = f" ({state.count('failed')} failed)" if state.count("failed") else ""
     time_left = "remaining time unknown" if total.remaining_s is None else f"{format_seconds(total.remaining_s)} left"
     return f"{percent(total.fraction)}, {time_left}; {state.count(*ENDED)} of {num_trials} trials finished{failed}"
@@ -119,8 +121,9 @@ class Bars:
 
     def show(self, state: RunState) -> None:
         phases = phases_of(state)
-        text = summary(state, self._num_trials).partition(", ")[2]
-        self._progress.update(self._total, completed=total_of(phases, self._num_trials).fraction, note=text)
+        total = total_of(phases, self._num_trials, state.processes)
+        text = summary(state, self._num_trials, total).partition(", ")[2]
+        self._progress.update(self._total, completed=total.fraction, note=text)
         groups = sorted(grouped(phases), key=lambda group: not group.running)[:MAX_SHOWN]
         shown = {heading(group): group for group in groups}
         for title in set(self._tasks) - set(shown):
@@ -128,5 +131,5 @@ class Bars:
         for title, group in shown.items():
             if title not in self._tasks:
                 self._tasks[title] = self._progress.add_task(title, total=None, note="")
-            total = None if group.fraction is None else 1.0
-            self._progress.update(self._tasks[title], completed=group.fraction or 0.0, total=total, note=note(group))
+            end = None if group.fraction is None else 1.0
+            self._progress.update(self._tasks[title], completed=group.fraction or 0.0, total=end, note=note(group))

@@ -14,10 +14,11 @@ from dwm_ray.cli.progress import heading, note, percent, summary
 from dwm_ray.evaluation.evaluators import ranked, ranked_name
 from dwm_ray.experiment.names import method_name
 from dwm_ray.experiment.phases import Phase, grouped, model_phase, phases_of, stream_phase, trial_phase
-from dwm_ray.experiment.run_state import ModelState, RunState, StreamState, TrialState, last_rows
+from dwm_ray.experiment.run_state import ModelState, RunState, StreamState, TrialState
 from dwm_ray.experiment.search_space import describe
 from dwm_ray.report.table import NOTHING, format_count, format_seconds
 from dwm_ray.runs.folder import RunFolder, read_json
+from dwm_ray.runs.row_log import last_rows
 
 QUIET_S = 90.0
 """Seconds without a change after which a run may have stopped; a driver writes its counters three times as often."""

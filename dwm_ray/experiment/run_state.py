@@ -7,7 +7,6 @@ the options of the trials, whose fingerprints name world models and streams.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import DataIdentity
 from dwm_ray.runs.folder import RunFolder, read_json
+from dwm_ray.runs.row_log import last_rows
 from dwm_ray.tasks.table import environment_info
 from dwm_ray.types import EnvOptions
 from dwm_ray.world_models.base import trained_options
@@ -28,8 +28,6 @@ from dwm_ray.world_models.parts.build import model_fingerprint
 
 ENDED = ("done", "stopped", "failed")
 """Status of a trial that has ended."""
-TAIL_BYTES = 65_536
-"""Bytes at the end of a log that hold its last rows."""
 
 Json = dict[str, Any]
 
@@ -105,7 +103,6 @@ class RunState:
     """Time of the last change by the file system's clock."""
     planned: int = 0
     """Trials of the whole run, also those that a search has not chosen yet; 0 if unknown."""
-
     processes: int = 1
     """Learners that can run at once."""
 
@@ -143,23 +140,6 @@ def read_state(run: RunFolder) -> RunState:
         sweep.get("num_trials", 0),
         sweep.get("processes", 1),
     )
-
-
-def last_rows(path: Path, max_rows: int) -> list[Json]:
-    """Return up to `max_rows` rows from the end of a JSON-lines file, except a half-written last row."""
-    if not path.is_file():
-        return []
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - TAIL_BYTES))
-        lines = file.read().splitlines(keepends=True)
-    if size > TAIL_BYTES:
-        lines = lines[1:]  # the first one is truncated
-    whole = [line for line in lines if line.endswith(b"\n") and line.strip()][-max_rows:]
-    try:
-        return [json.loads(line) for line in whole]
-    except ValueError as error:
-        raise ValueError(f"{path}: expected one JSON object per line ({error})") from error
 
 
 @dataclass(frozen=True)

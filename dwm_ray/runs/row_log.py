@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 from typing import Any, TextIO
 
+TAIL_BYTES = 65_536
+"""Bytes at the end of a log that hold its last rows."""
+
 
 class RowLog:
     """A JSON-lines file whose rows have a field `update`; rows after `resume_at` are removed when it is opened."""
@@ -29,6 +32,23 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         return []
     lines = path.read_text().splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n") and line.strip()]
+
+
+def last_rows(path: Path, max_rows: int) -> list[dict[str, Any]]:
+    """Return up to `max_rows` rows from the end of a JSON-lines file, except a half-written last row."""
+    if not path.is_file():
+        return []
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - TAIL_BYTES))
+        lines = file.read().splitlines(keepends=True)
+    if size > TAIL_BYTES:
+        lines = lines[1:]  # the first one is truncated
+    whole = [line for line in lines if line.endswith(b"\n") and line.strip()][-max_rows:]
+    try:
+        return [json.loads(line) for line in whole]
+    except ValueError as error:
+        raise ValueError(f"{path}: expected one JSON object per line ({error})") from error
 
 
 def open_to_append(path: Path) -> TextIO:

@@ -13,9 +13,13 @@ from rich.console import Console
 from dwm_ray.cli import announced_cost
 from dwm_ray.cli.announced_cost import announce_cost, estimated_hours
 from dwm_ray.config import RunConfig
+from dwm_ray.data.task_data import DataIdentity
 from dwm_ray.experiment.plan import SweepConfig, make_plan
 from dwm_ray.experiment.profiles import run_config
 from dwm_ray.studies.bursts import GENERATE, LEARN, TRAIN, PartCost
+
+SETTING: Any = SimpleNamespace(task_data=SimpleNamespace(identity=DataIdentity("data", 1.0)))
+"""What the keys of shared parts need of a data set."""
 
 
 def configs(*dimensions: str, **sweep: Any) -> list[RunConfig]:
@@ -35,12 +39,12 @@ def an_hour_per_part(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_shared_parts_count_once_and_learners_once_per_trial() -> None:
-    hours = estimated_hours(configs("horizon=5,10", "target_rtg=own,0.5", seeds=3), SimpleNamespace())  # type: ignore[arg-type]
+    hours = estimated_hours(configs("horizon=5,10", "target_rtg=own,0.5", seeds=3), SETTING)
     assert hours == {TRAIN: 1.0, GENERATE: 2.0, "learn": 3.0 * (1 + 2 + 4)}, "model-free, recorded, DWM"
 
 
 def test_a_window_length_needs_a_world_model_of_its_own() -> None:
-    hours = estimated_hours(configs("sequence_length=16,32", baselines=False), SimpleNamespace())  # type: ignore[arg-type]
+    hours = estimated_hours(configs("sequence_length=16,32", baselines=False), SETTING)
     assert hours == {TRAIN: 2.0, GENERATE: 2.0, "learn": 2.0}
 
 
@@ -53,7 +57,7 @@ def test_a_run_of_more_than_a_day_asks_for_yes(
     many: Any = configs("horizon=5,10", seeds=10)
 
     def announce() -> None:
-        announce_cost(console, many, SimpleNamespace(), True, confirmed)  # type: ignore[arg-type]
+        announce_cost(console, many, SETTING.task_data, True, confirmed)
 
     if terminal and not confirmed:
         with pytest.raises(ValueError, match="--yes: the run takes about 52 CPU hours"):
@@ -66,5 +70,5 @@ def test_a_run_of_more_than_a_day_asks_for_yes(
 def test_a_machine_without_gpu_does_not_estimate_for_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     console = Console(record=True, width=200)
-    announce_cost(console, configs("horizon"), SimpleNamespace(), False, False)  # type: ignore[arg-type]
+    announce_cost(console, configs("horizon"), SETTING.task_data, False, False)
     assert torch.cuda.is_available() or "cost: not estimated" in console.export_text()

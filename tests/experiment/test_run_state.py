@@ -11,8 +11,9 @@ from tiny_task import DWM, tiny_config
 
 from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.data.task_data import DataIdentity
-from dwm_ray.experiment.run_state import TAIL_BYTES, last_rows, read_state
+from dwm_ray.experiment.run_state import read_state
 from dwm_ray.runs.folder import RunFolder, set_status
+from dwm_ray.runs.row_log import TAIL_BYTES, last_rows
 from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.tasks.table import task_for
 from dwm_ray.world_models.parts.build import model_fingerprint
