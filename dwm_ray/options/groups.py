@@ -1,90 +1,14 @@
-"""Option groups of a run, and the base classes of plug-ins and their options.
-
-Every group is a frozen pydantic model that rejects unknown keys. The text below a field is its help on the command
-line. Plug-ins import this module; it imports none of them. `dwm_ray.config` resolves plug-in names.
-"""
+"""Option groups of a run that do not depend on its plug-ins."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-PositiveFraction = Annotated[float, Field(gt=0, le=1)]
-PositiveInt = Annotated[int, Field(ge=1)]
-PLACEMENT = ("execution", "cluster")
-"""Groups that decide where and how a run is executed, not what it computes."""
-
-
-class Frozen(BaseModel):
-    """Base of every option group."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Let an option that overrides only a default inherit its description."""
-        parents = [base for base in cls.__mro__[1:] if issubclass(base, BaseModel)]
-        for name, info in cls.model_fields.items():
-            inherited = (base.model_fields[name].description for base in parents if name in base.model_fields)
-            info.description = info.description or next(inherited, None)
-
-
-class PluginConfig(Frozen):
-    """Options of a plug-in. Defaults are the paper's; the preset 'small' suits a laptop."""
-
-    plugin: ClassVar[type[Any]]
-    """The plug-in class that these options belong to."""
-
-    @classmethod
-    def plugin_name(cls) -> str:
-        """Return the name of the plug-in, which is the name of its module."""
-        return cls.__module__.rpartition(".")[2]
-
-    @classmethod
-    def preset(cls, name: Literal["paper", "small"]) -> Self:
-        """Return the default options for a size of machine."""
-        return cls() if name == "paper" else cls(**cls.small())
-
-    @classmethod
-    def small(cls) -> dict[str, Any]:
-        """Return the options that the preset 'small' changes."""
-        return {}
-
-    @classmethod
-    def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
-        """Return defaults of other options in a run with this plug-in, by dotted path; flags override them."""
-        return {}
-
-    @classmethod
-    def task_options(cls, task: str) -> dict[str, Any]:
-        """Return defaults of options in a run on this task, by dotted path; they override `run_options`."""
-        return {}
-
-    def check(self, run: RunOptions) -> None:
-        """Raise ValueError if this plug-in cannot work with the other options of a run."""
-
-
-class Plugin:
-    """Base of world models, agents and filters.
-
-    A plug-in defines its options as the nested name `Config`. The first paragraph of its module's docstring is its
-    summary in the documentation.
-    """
-
-    Config: ClassVar[type[PluginConfig]]
-    label: ClassVar[str] = ""
-    """Printed name in tables and figures. It is not inherited; by default it is the plug-in's name in title case."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Let the options of a plug-in refer to the plug-in."""
-        super().__init_subclass__(**kwargs)
-        if "Config" in vars(cls) and "plugin" not in vars(cls.Config):
-            cls.Config.plugin = cls
+from dwm_ray.options.frozen import Fraction, Frozen, PositiveInt
 
 
 def _checked_json(text: str | None) -> str | None:
@@ -279,37 +203,3 @@ class ClusterConfig(Frozen):
     """Buffer actors, each of which owns some of the streams; one is enough for hundreds of blocks per second."""
     max_failures: Annotated[int, Field(ge=0)] = 2
     """Restarts of a trial or learner from its last checkpoint before it counts as failed."""
-
-
-class RunOptions(Frozen):
-    """Options of one run whose plug-ins are resolved; `dwm_ray.config.RunConfig` also resolves their names."""
-
-    task: str = "halfcheetah-medium-replay"
-    """A row of the task table, minari:DATASET, ogbench:NAME, or any name together with data.file."""
-    seed: int = 0
-    """Seed of the agent: initial weights, batches, noise, evaluation."""
-    data: DataConfig = DataConfig()
-    world_model: PluginConfig | None = None
-    agent: PluginConfig
-    filter: PluginConfig
-    synthesis: SynthesisConfig = SynthesisConfig()
-    replay: ReplayConfig = ReplayConfig()
-    training: TrainingConfig = TrainingConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
-    execution: ExecutionConfig = ExecutionConfig()
-    cluster: ClusterConfig = ClusterConfig()
-
-    @property
-    def trial_id(self) -> str:
-        """Name of the trial with these options: equal identity, equal name."""
-        return fingerprint(self.identity())[:10]
-
-    def identity(self) -> dict[str, Any]:
-        """Return the JSON tree of the options that decide results: all but those that decide where and how to run."""
-        return self.model_dump(mode="json", exclude=set(PLACEMENT))
-
-
-def fingerprint(value: Any) -> str:
-    """Return 16 hex digits that identify the content of a JSON value."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

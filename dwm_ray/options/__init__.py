@@ -1,0 +1,40 @@
+"""Option groups of a run, and the base classes of plug-ins and their options.
+
+Every group is a frozen pydantic model that rejects unknown keys. The text below a field is its help on the command
+line. Plug-ins import this package; it imports none of them. `dwm_ray.config` resolves plug-in names.
+"""
+
+from dwm_ray.options.frozen import Fraction, Frozen, PositiveFraction, PositiveInt, fingerprint
+from dwm_ray.options.groups import (
+    ClusterConfig,
+    DataConfig,
+    EvaluationConfig,
+    ExecutionConfig,
+    ReplayConfig,
+    SynthesisConfig,
+    TargetKind,
+    TrainingConfig,
+    parse_target,
+)
+from dwm_ray.options.run import PLACEMENT, Plugin, PluginConfig, RunOptions
+
+__all__ = [
+    "PLACEMENT",
+    "ClusterConfig",
+    "DataConfig",
+    "EvaluationConfig",
+    "ExecutionConfig",
+    "Fraction",
+    "Frozen",
+    "Plugin",
+    "PluginConfig",
+    "PositiveFraction",
+    "PositiveInt",
+    "ReplayConfig",
+    "RunOptions",
+    "SynthesisConfig",
+    "TargetKind",
+    "TrainingConfig",
+    "fingerprint",
+    "parse_target",
+]

@@ -1,0 +1,100 @@
+"""Base classes of plug-ins and their options, and all options of a run."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, Self
+
+from dwm_ray.options.frozen import Frozen, fingerprint
+from dwm_ray.options.groups import (
+    ClusterConfig,
+    DataConfig,
+    EvaluationConfig,
+    ExecutionConfig,
+    ReplayConfig,
+    SynthesisConfig,
+    TrainingConfig,
+)
+
+PLACEMENT = ("execution", "cluster")
+"""Groups that decide where and how a run is executed, not what it computes."""
+
+
+class PluginConfig(Frozen):
+    """Options of a plug-in. Defaults are the paper's; the preset 'small' suits a laptop."""
+
+    plugin: ClassVar[type[Any]]
+    """The plug-in class that these options belong to."""
+
+    @classmethod
+    def plugin_name(cls) -> str:
+        """Return the name of the plug-in, which is the name of its module."""
+        return cls.__module__.rpartition(".")[2]
+
+    @classmethod
+    def preset(cls, name: Literal["paper", "small"]) -> Self:
+        """Return the default options for a size of machine."""
+        return cls() if name == "paper" else cls(**cls.small())
+
+    @classmethod
+    def small(cls) -> dict[str, Any]:
+        """Return the options that the preset 'small' changes."""
+        return {}
+
+    @classmethod
+    def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
+        """Return defaults of other options in a run with this plug-in, by dotted path; flags override them."""
+        return {}
+
+    @classmethod
+    def task_options(cls, task: str) -> dict[str, Any]:
+        """Return defaults of options in a run on this task, by dotted path; they override `run_options`."""
+        return {}
+
+    def check(self, run: RunOptions) -> None:
+        """Raise ValueError if this plug-in cannot work with the other options of a run."""
+
+
+class Plugin:
+    """Base of world models, agents and filters.
+
+    A plug-in defines its options as the nested name `Config`. The first paragraph of its module's docstring is its
+    summary in the documentation.
+    """
+
+    Config: ClassVar[type[PluginConfig]]
+    label: ClassVar[str] = ""
+    """Printed name in tables and figures. It is not inherited; by default it is the plug-in's name in title case."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let the options of a plug-in refer to the plug-in."""
+        super().__init_subclass__(**kwargs)
+        if "Config" in vars(cls) and "plugin" not in vars(cls.Config):
+            cls.Config.plugin = cls
+
+
+class RunOptions(Frozen):
+    """Options of one run whose plug-ins are resolved; `dwm_ray.config.RunConfig` also resolves their names."""
+
+    task: str = "halfcheetah-medium-replay"
+    """A row of the task table, minari:DATASET, ogbench:NAME, or any name together with data.file."""
+    seed: int = 0
+    """Seed of the agent: initial weights, batches, noise, evaluation."""
+    data: DataConfig = DataConfig()
+    world_model: PluginConfig | None = None
+    agent: PluginConfig
+    filter: PluginConfig
+    synthesis: SynthesisConfig = SynthesisConfig()
+    replay: ReplayConfig = ReplayConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    execution: ExecutionConfig = ExecutionConfig()
+    cluster: ClusterConfig = ClusterConfig()
+
+    @property
+    def trial_id(self) -> str:
+        """Name of the trial with these options: equal identity, equal name."""
+        return fingerprint(self.identity())[:10]
+
+    def identity(self) -> dict[str, Any]:
+        """Return the JSON tree of the options that decide results: all but those that decide where and how to run."""
+        return self.model_dump(mode="json", exclude=set(PLACEMENT))
