@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dwm_ray.env_options import REGISTERED, EnvOptions
+
 Metrics = dict[str, Tensor]
 """Named 0-d tensors on the device. Only writers read them, because reading waits for the device."""
 
@@ -24,31 +26,6 @@ Policy = Callable[[Tensor, int], Tensor]
 
 Termination = Callable[[Tensor], Tensor]
 """Raw next observation [..., O] -> bool [...]: whether the episode terminates in this state."""
-
-
-@dataclass(frozen=True)
-class EnvOptions:
-    """Deviations of an environment from the registration of its id; hashable, so that caches can use them as keys."""
-
-    kwargs: str = "{}"
-    """JSON object of the keyword arguments that differ from the registered ones."""
-    max_episode_steps: int | None = None
-    """Time limit, or None for the registered one."""
-    wrappers: tuple[tuple[str, str], ...] = ()
-    """(name in `gymnasium.wrappers`, JSON object of its arguments), the innermost first."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the options as a JSON tree."""
-        return {**vars(self), "wrappers": [list(wrapper) for wrapper in self.wrappers]}
-
-    @staticmethod
-    def from_json(tree: dict[str, Any]) -> EnvOptions:
-        """Return the options of a tree of `to_json`; an empty tree has none."""
-        return EnvOptions(**{**tree, "wrappers": tuple(map(tuple, tree.get("wrappers", ())))})
-
-
-REGISTERED = EnvOptions()
-"""An environment as it is registered."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from rich.console import Console
 
 from dwm_ray.agents.base import Agent
 from dwm_ray.cli.command_line import main_guard
+from dwm_ray.env_options import EnvOptions
 from dwm_ray.evaluation.rollout import evaluate
 from dwm_ray.evaluation.scores import summarize
 from dwm_ray.local.estimates import Estimator
@@ -30,7 +31,6 @@ from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.tasks.table import task_for
 from dwm_ray.training.policy_store import load_agent
-from dwm_ray.types import EnvOptions
 
 
 def reevaluate_run(

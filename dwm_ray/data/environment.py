@@ -12,8 +12,9 @@ from typing import Any
 
 from gymnasium.envs.registration import EnvSpec
 
+from dwm_ray.env_options import REGISTERED, EnvOptions
 from dwm_ray.tasks.environments import bare_id, spaces_of, specification, time_limit
-from dwm_ray.types import REGISTERED, DataCard, EnvOptions, Spaces
+from dwm_ray.types import DataCard, Spaces
 
 RECREATED = (
     "ClipAction",

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dwm_ray.env_options import REGISTERED, EnvOptions
 from dwm_ray.tasks.environments import make_environment
-from dwm_ray.types import REGISTERED, EnvOptions
 
 MAX_ENVIRONMENTS = 16
 

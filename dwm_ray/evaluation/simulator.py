@@ -24,10 +24,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dwm_ray.env_options import REGISTERED, EnvOptions
 from dwm_ray.evaluation.model_error import UNIT, units
 from dwm_ray.tasks.environments import make_environment
 from dwm_ray.tasks.table import environment_info
-from dwm_ray.types import REGISTERED, EnvOptions, Policy, Segments, Windows
+from dwm_ray.types import Policy, Segments, Windows
 
 HIDDEN_POSITIONS = {"HalfCheetah": 1, "Hopper": 1, "Walker2d": 1, "Ant": 2}
 """Number of leading simulator coordinates that are missing in an observation."""

@@ -19,10 +19,10 @@ from pydantic import ValidationError
 from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import DataIdentity
+from dwm_ray.env_options import EnvOptions
 from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.runs.row_log import last_rows
 from dwm_ray.tasks.table import environment_info
-from dwm_ray.types import EnvOptions
 from dwm_ray.world_models.base import trained_options
 from dwm_ray.world_models.parts.build import model_fingerprint
 

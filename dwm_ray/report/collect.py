@@ -13,12 +13,12 @@ from typing import Any
 
 import pandas as pd
 
+from dwm_ray.env_options import EnvOptions
 from dwm_ray.experiment.names import method_name
 from dwm_ray.registry import plugins
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.tasks.table import task_for
-from dwm_ray.types import EnvOptions
 
 MAX_POINTS = 200
 """Points per curve: more than a figure can show."""

@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
+from dwm_ray.env_options import EnvOptions
 from dwm_ray.experiment.names import method_name
 from dwm_ray.local.api import load_policy
 from dwm_ray.runs.folder import read_json
 from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.tasks.environments import make_environment, specification
-from dwm_ray.types import EnvOptions
 
 STEPS = range(0, 101, 20)
 """Environment steps whose frames are shown."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pandas as pd
 
 from dwm_ray.data.summary import findings_lines
+from dwm_ray.env_options import REGISTERED
 from dwm_ray.report.estimates import num_episodes
 from dwm_ray.report.run_tables import Json
 from dwm_ray.report.table import format_count, format_seconds
 from dwm_ray.tasks.table import ESTIMATED
-from dwm_ray.types import REGISTERED
 
 
 def data_facts(data: Json) -> Json:

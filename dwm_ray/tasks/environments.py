@@ -29,9 +29,10 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Dict
 
+from dwm_ray.env_options import REGISTERED, EnvOptions
 from dwm_ray.errors import one_line
 from dwm_ray.tasks.guard import BrokenEnvironmentError, GuardedEnvironment, fault_of
-from dwm_ray.types import REGISTERED, EnvOptions, Spaces
+from dwm_ray.types import Spaces
 
 TRIAL_STEPS, TRIAL_S = 100, 5.0
 """Most steps and seconds of the episode that tries an environment."""

@@ -26,8 +26,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dwm_ray.env_options import REGISTERED, EnvOptions
 from dwm_ray.errors import suggest
-from dwm_ray.types import REGISTERED, EnvOptions, Termination
+from dwm_ray.types import Termination
 
 ESTIMATED = "estimated value (FQE)"
 """Unit of off-policy estimates: discounted return from the start of an episode, by fitted Q evaluation."""

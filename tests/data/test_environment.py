@@ -19,7 +19,7 @@ from recordings import pendulum, write
 from dwm_ray.data import d4rl, minari
 from dwm_ray.data.environment import environment_id
 from dwm_ray.data.load import load_dataset
-from dwm_ray.types import EnvOptions
+from dwm_ray.env_options import EnvOptions
 
 ROBOT = f"{odd_robots.__name__}:Robot-v0"
 

@@ -7,11 +7,11 @@ import odd_robots
 import pytest
 import torch
 
+from dwm_ray.env_options import EnvOptions
 from dwm_ray.evaluation.rollout import evaluate
 from dwm_ray.tasks.environments import make_environment, spaces_of, time_limit, try_environment
 from dwm_ray.tasks.guard import BrokenEnvironmentError
 from dwm_ray.tasks.table import environment_info, task_for
-from dwm_ray.types import EnvOptions
 
 PREFIX = odd_robots.__name__
 
