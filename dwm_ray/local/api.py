@@ -24,6 +24,7 @@ from dwm_ray.runs.row_log import read_rows
 from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.training.model_store import load_model
 from dwm_ray.training.policy_store import load_agent
+from dwm_ray.types import Policy
 from dwm_ray.world_models.base import WorldModel
 
 LOG = logging.getLogger(__name__)
@@ -151,20 +152,20 @@ class LoadedWorldModel:
             ValueError: An array has another shape or is not finite, or the horizon is not one of the model.
         """
         spaces, num = self.model.spaces, len(obs)
-
-        def actions(states: torch.Tensor, step: int) -> torch.Tensor:
-            assert policy is not None
-            return _rows("policy", policy(states.numpy()), (num, spaces.act_size))
-
         segments = self.model.imagine(
             _rows("obs", obs, (num, spaces.obs_size)),
             _rows("act", act, (num, spaces.act_size)),
-            policy=None if policy is None else actions,
+            policy=None if policy is None else _on_tensors(policy, spaces.act_size),
             horizon=self.model.max_horizon if horizon is None else horizon,
             rtg=rtg,
             generator=torch.Generator().manual_seed(seed),
         )
         return {name: value.numpy() for name, value in segments.tensors().items() if name != "source"}
+
+
+def _on_tensors(policy: ArrayPolicy, act_size: int) -> Policy:
+    """Return a policy on arrays as one on tensors, which raises ValueError for actions of another shape."""
+    return lambda obs, step: _rows("policy", policy(obs.numpy()), (len(obs), act_size))
 
 
 def _rows(name: str, values: np.ndarray, shape: tuple[int, int]) -> torch.Tensor:
