@@ -36,7 +36,6 @@ from dwm_ray.experiment.search_space import parse_value
 from dwm_ray.export.policy import export_policy
 from dwm_ray.export.segments import generate_data
 from dwm_ray.export.trials import ChosenTrial, choose_trial
-from dwm_ray.tasks.table import task_for
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -123,8 +122,7 @@ def _write_data(trial: ChosenTrial, data: str, out: str, changes: dict[str, Any]
         write_minari(made.episodes, out, ", ".join(f"{key}: {value}" for key, value in made.facts.items()))
     else:
         write_hdf5(made.episodes, Path(out), made.facts)
-    task = task_for(made.episodes.card.name, made.episodes.card.env_id, float(made.episodes.returns().max()))
-    console.print(summary_text(data_summary(made.episodes, task)))
+    console.print(summary_text(data_summary(made.episodes, made.task)))
     for what, count in made.repairs.items():
         if count:
             console.print(f"{count} {what}")

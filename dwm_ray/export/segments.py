@@ -25,6 +25,7 @@ from dwm_ray.export.trials import ChosenTrial
 from dwm_ray.replay.selection import Selection
 from dwm_ray.replay.sharing import stream_of
 from dwm_ray.replay.sources import selection, source_kind, start_targets
+from dwm_ray.tasks.table import TaskSpec
 from dwm_ray.training.fit import is_trained, trained_model
 from dwm_ray.training.policy_store import load_agent
 from dwm_ray.types import DataCard, Episodes, Segments, Spaces
@@ -37,8 +38,8 @@ class GeneratedData:
     """Generated episodes with their origin."""
 
     episodes: Episodes
-    task_data: TaskData
-    """Data that the world model was trained on."""
+    task: TaskSpec
+    """Task of the data that the world model was trained on."""
     facts: dict[str, str | int | float]
     """Origin of the episodes."""
     repairs: dict[str, int]
@@ -59,7 +60,7 @@ def generate_data(trial: ChosenTrial, changes: dict[str, Any]) -> GeneratedData:
     segments, num_dropped = _finite(Segments.cat(list(generator.selected_blocks())))
     episodes, num_clipped = as_episodes(segments, _card(config, task_data), task_data.episodes.spaces)
     repairs = {"segments with infinite or undefined numbers, dropped": num_dropped, "actions, clipped": num_clipped}
-    return GeneratedData(episodes, task_data, _facts(config, task_data, trial), repairs)
+    return GeneratedData(episodes, task_data.task, _facts(config, task_data, trial), repairs)
 
 
 def _config(trial: ChosenTrial, changes: dict[str, Any]) -> RunConfig:

@@ -13,13 +13,16 @@ from programs import load_program
 from tiny_task import DWM, ONE_STEP, recording, tiny_config
 
 import dwm_ray
+from dwm_ray.data.content import ARRAYS
 from dwm_ray.data.load import load_dataset
-from dwm_ray.export.segments import as_episodes, select_segments
+from dwm_ray.export.segments import GeneratedData, as_episodes, select_segments
 from dwm_ray.filters.hardmax import Hardmax
 from dwm_ray.replay.selection import Selection
+from dwm_ray.tasks.table import task_for
 from dwm_ray.types import Segments
 
-main = load_program("pipelines/export.py").main
+program = load_program("pipelines/export.py")
+main = program.main
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +110,14 @@ def test_trials_without_a_trained_world_model_are_refused(
     assert main([str(run), "--data", "hdf5"]) == 2
     assert main([str(run), "--set", "synthesis.horizon=3"]) == 2
     assert main([str(run), "--data", "hdf5", "--out", str(tmp_path / "x.hdf5"), "--set", "horizon"]) == 2
+
+
+def test_scores_of_generated_data_are_raw_returns_if_keyword_arguments_change_the_rewards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = load_dataset("halfcheetah-medium-replay", env_kwargs='{"forward_reward_weight": 2.0}')
+    first = replace(data, **{name: getattr(data, name)[: data.offsets[1]] for name in ARRAYS})
+    task = task_for("", data.card.env_id, 1.0, data.card.env_options)
+    monkeypatch.setattr(program, "generate_data", lambda trial, changes: GeneratedData(first, task, {}, {}))
+    program._write_data(None, "hdf5", str(tmp_path / "x.hdf5"), {})
+    assert f"(score {first.returns()[0]:.1f}, best" in capsys.readouterr().out
