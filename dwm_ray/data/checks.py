@@ -15,6 +15,7 @@ from dwm_ray.data.chunks import rowwise
 from dwm_ray.data.consistency import make_consistent
 from dwm_ray.data.content import with_fingerprint
 from dwm_ray.data.environment import known_spaces, with_step_cap
+from dwm_ray.data.mapped import owned
 from dwm_ray.data.rows import Rows
 from dwm_ray.data.spaces import given_spaces, recorded_spaces
 from dwm_ray.options import DataConfig
@@ -116,35 +117,34 @@ def _numbers(arrays: Arrays, key: str, where: str, width: int | None = None) -> 
 
 def _floats(arrays: Arrays, key: str, where: str, width: int | None = None) -> np.ndarray:
     """Return contiguous float32 of shape [N] or [N, width]; values that overflow become infinite."""
-    array = np.asarray(arrays[key])
+    array = np.asanyarray(arrays[key])  # mapped arrays remain mapped
     expected = (len(array),) if width is None else (len(array), width)
     if array.shape != expected:
         raise ValueError(f"{where}: {key!r} has shape {array.shape}; expected {expected} for this environment")
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{where}: {key!r} holds {array.dtype}; expected numbers")
     with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, dtype=np.float32)
+        return np.asanyarray(array, dtype=np.float32, order="C")
 
 
 def _is_finite(array: np.ndarray) -> np.ndarray:
     """Return the mask [N] of the rows without NaN or infinity."""
-    return rowwise(array, lambda part: np.isfinite(part).reshape(len(part), -1).all(1))
+    return rowwise(lambda part: np.isfinite(part).reshape(len(part), -1).all(1), array)
 
 
 def _actions(arrays: Arrays, where: str, spaces: Spaces) -> np.ndarray:
     act = _numbers(arrays, "actions", where, spaces.act_size)
     low, high = np.array(spaces.act_low, np.float32), np.array(spaces.act_high, np.float32)
     low_bound, high_bound = low - ACTION_TOLERANCE, high + ACTION_TOLERANCE
-    outside = rowwise(act, lambda part: ((part < low_bound) | (part > high_bound)).any(1))
+    outside = rowwise(lambda part: ((part < low_bound) | (part > high_bound)).any(1), act)
     if outside.any():
         row = int(outside.argmax())
         raise ValueError(
             f"{where}: 'actions' are out of bounds in {outside.sum()} rows, first in row {row} "
             f"({np.array2string(act[row], precision=4)}); expected {low.min():g}..{high.max():g}"
         )
-    return np.clip(
-        act, low, high, out=act if isinstance(act, np.memmap) else None
-    )  # a mapped array is not the caller's
+    act = owned(act)
+    return np.clip(act, low, high, out=act)
 
 
 def _outside(obs: np.ndarray, card: DataCard) -> np.ndarray:
@@ -152,7 +152,7 @@ def _outside(obs: np.ndarray, card: DataCard) -> np.ndarray:
     assert card.env_id is not None
     low, high = observation_bounds(card.env_id, card.env_options)
     margin = ACTION_TOLERANCE * np.where(np.isfinite(high - low), high - low, 1.0)
-    return rowwise(obs, lambda part: ((part < low - margin) | (part > high + margin)).any(1))
+    return rowwise(lambda part: ((part < low - margin) | (part > high + margin)).any(1), obs)
 
 
 def _flags(arrays: Arrays, key: str, where: str) -> np.ndarray:
@@ -170,4 +170,7 @@ def _next_observations(arrays: Arrays, where: str, obs: np.ndarray) -> tuple[np.
     known = _is_finite(next_obs)
     if "known_next" in arrays:
         known &= _flags(arrays, "known_next", where)
-    return (next_obs if known.all() else np.where(known[:, None], next_obs, obs)), known
+    if not known.all():
+        next_obs = owned(next_obs)
+        next_obs[~known] = obs[~known]
+    return next_obs, known

@@ -17,9 +17,10 @@ def chunks(num_rows: int) -> Iterator[slice]:
         yield slice(start, min(start + CHUNK, num_rows))
 
 
-def rowwise(array: np.ndarray, mask: Callable[[np.ndarray], Any]) -> np.ndarray:
-    """Return a mask [N] that is computed from each part of the rows."""
-    return np.concatenate([mask(array[part]) for part in chunks(len(array))] or [np.zeros(0, dtype=bool)])
+def rowwise(mask: Callable[..., Any], *arrays: np.ndarray) -> np.ndarray:
+    """Return the mask [N] of arrays with N rows, computed for a part of the rows at a time."""
+    parts = [mask(*(array[part] for array in arrays)) for part in chunks(len(arrays[0]))]
+    return np.concatenate(parts or [np.zeros(0, dtype=bool)])
 
 
 def moments(array: np.ndarray, dtype: type | None = None) -> tuple[np.ndarray, np.ndarray]:

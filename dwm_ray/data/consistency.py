@@ -94,7 +94,7 @@ def _isolate(rows: Rows, where: str, jumps: np.ndarray) -> None:
     """Make every row an episode of its own, because the rows are in no order."""
     if _equal(rows.next_obs, rows.obs).mean() > MOST:
         raise ValueError(f"{where}: 'next_observations' repeat 'observations' in most rows; expected the states after")
-    if (rows.next_obs[:-2] == rows.obs[2:]).all(1).mean() > MOST:
+    if _equal(rows.next_obs[:-2], rows.obs[2:]).mean() > MOST:
         raise ValueError(
             f"{where}: 'next_observations' are those of the following row in most rows; expected their own"
         )
@@ -105,14 +105,13 @@ def _isolate(rows: Rows, where: str, jumps: np.ndarray) -> None:
 
 def _equal(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Return the mask of equal rows."""
-    parts = [(one[part] == other[part]).all(1) for part in chunks(len(one))]
-    return np.concatenate(parts or [np.zeros(0, dtype=bool)])
+    return rowwise(lambda a, b: (a == b).all(1), one, other)
 
 
 def _forget_placeholders(rows: Rows, jumps: np.ndarray) -> None:
     """Make next states unknown that are zero or repeat the state at ends of episodes, and nowhere else."""
     breaks = (rows.ends | jumps) & rows.known
-    for same in (rowwise(rows.next_obs, lambda part: ~part.any(1)), _equal(rows.next_obs, rows.obs)):
+    for same in (rowwise(lambda part: ~part.any(1), rows.next_obs), _equal(rows.next_obs, rows.obs)):
         if breaks.any() and same[breaks].mean() > MOST and not same[~breaks].any():
             rows.forget(same & breaks, "ends of episodes have a placeholder as next state: treated as unknown")
 

@@ -46,6 +46,11 @@ def scratch(shape: tuple[int, ...], dtype: np.dtype[Any] | type) -> np.ndarray:
         raise _no_room(error) from error
 
 
+def owned(array: np.ndarray) -> np.ndarray:
+    """Return an array that may be changed: a mapped one itself, because no caller has it, else a copy."""
+    return array if isinstance(array, np.memmap) else array.copy()
+
+
 def source_key(path: Path, *request: str | None) -> str:
     """Return the name of the conversion of a file as it is now, read with this request."""
     stat = path.stat()

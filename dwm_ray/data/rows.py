@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dwm_ray.data.mapped import owned
 from dwm_ray.types import Finding
 
 
@@ -46,7 +47,8 @@ class Rows:
         """Make the next states of a mask unknown; they repeat the state."""
         self.found(rows, text)
         self.known = self.known & ~rows
-        self.next_obs = np.where(rows[:, None], self.obs, self.next_obs)
+        self.next_obs = owned(self.next_obs)
+        self.next_obs[rows] = self.obs[rows]
 
     def last_rows(self, episodes: np.ndarray) -> np.ndarray:
         """Return the mask [N] of the last rows of the episodes of a mask [E]."""

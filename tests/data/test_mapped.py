@@ -68,6 +68,17 @@ def test_mapped_episodes_equal_those_in_memory(file: Path, monkeypatch: pytest.M
     assert len(folders(tmp_path / "cache")) == 3, "episodes and two kinds of rows; no temporary files"
 
 
+def test_rows_are_mapped_during_the_conversion_too(file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with h5py.File(file, "a") as content:
+        if "next_observations" in content:
+            content["next_observations"][199] = np.nan
+    write, found = mapped._write, []
+    monkeypatch.setattr(mapped, "_write", lambda part, episodes: (found.append(episodes), write(part, episodes)))
+    load_dataset(str(file))
+    for name in ("obs", "act", "next_obs"):
+        assert isinstance(getattr(found[0], name), np.memmap), name
+
+
 def test_a_file_is_converted_once_and_again_after_a_change(
     file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
