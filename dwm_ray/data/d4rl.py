@@ -33,7 +33,7 @@ ANT_WITH_CONTACTS, ANT_WITHOUT = 111, 27
 
 
 def read(path: Path, name: str, source: str, env_id: str | None, env_kwargs: str | None = None) -> Episodes:
-    """Return the episodes of an HDF5 file; `env_id` is the environment if the file implies none."""
+    """Return the episodes of an HDF5 file; `env_id` overrides the environment that the file implies."""
     if not path.is_file() or _num_bytes(path) < mapped.LARGE:
         return _read(path, name, source, env_id, env_kwargs)
     key = mapped.source_key(path, env_id, env_kwargs)

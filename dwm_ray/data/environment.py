@@ -72,7 +72,7 @@ def with_environment(card: DataCard, named: NamedEnvironment | None, kwargs: str
     """
     if card.env_id is None:
         if kwargs is not None:
-            raise ValueError(f"data.env_kwargs: {card.path} has no environment; expected data.env, or none of both")
+            raise ValueError(f"data.env_kwargs: {card.path} has no environment; expected data.env too, or neither")
         return card
     options, notes = REGISTERED, card.notes
     if named and named.is_same(card.env_id):

@@ -22,7 +22,7 @@ ENV_KEY = b"env_id"
 
 
 def read(path: Path, name: str, source: str, env_id: str | None, env_kwargs: str | None = None) -> Episodes:
-    """Return the episodes of a file or folder; `env_id` is the environment if they name none."""
+    """Return the episodes of a file or folder; `env_id` overrides the environment that they name."""
     table = _table(path)
     arrays = {key: _column(table, key, path) for key in (*REQUIRED, "next_observations") if key in table.column_names}
     if "next_observations" in arrays:
