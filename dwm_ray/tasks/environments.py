@@ -188,7 +188,8 @@ def _register(env_id: str) -> None:
     if module:
         if (here := str(Path.cwd())) not in sys.path:
             sys.path.append(here)
-        importlib.import_module(module)
+        with fault_of(env_id, f"importing {module}", REFUSALS):
+            importlib.import_module(module)
     if name.startswith(ROBOTICS):
         with redirect_stderr(io.StringIO()):
             importlib.import_module("gymnasium_robotics")

@@ -24,7 +24,7 @@ class BrokenEnvironmentError(RunFailed):
 
 @contextmanager
 def fault_of(env_id: str, call: str, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Turn any exception of an environment, `but` some, into a BrokenEnvironmentError that names it and the call."""
+    """Raise BrokenEnvironmentError, with the id and the call, for all exceptions except those of the types `but`."""
     try:
         yield
     except Exception as error:  # user code may raise anything

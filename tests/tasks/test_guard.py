@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import odd_robots
 import pytest
@@ -9,7 +11,7 @@ import torch
 
 from dwm_ray.env_options import EnvOptions
 from dwm_ray.evaluation.rollout import evaluate
-from dwm_ray.tasks.environments import make_environment, spaces_of, time_limit, try_environment
+from dwm_ray.tasks.environments import make_environment, spaces_of, specification, time_limit, try_environment
 from dwm_ray.tasks.guard import BrokenEnvironmentError
 from dwm_ray.tasks.table import environment_info, task_for
 
@@ -42,9 +44,14 @@ def test_a_fault_is_one_line(name: str, text: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_a_module_that_is_missing_or_fails_is_named() -> None:
+def test_a_module_that_is_missing_or_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="'no_such_module:Robot-v0' cannot be made here: No module named"):
         make_environment("no_such_module:Robot-v0")
+    (tmp_path / "failing_robots.py").write_text("raise RuntimeError('no licence')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for call in (make_environment, specification):
+        with pytest.raises(BrokenEnvironmentError, match=r"importing failing_robots failed: RuntimeError: no licence$"):
+            call("failing_robots:Robot-v0")
 
 
 @pytest.mark.parametrize(("name", "action"), [("Strict", 0.3), ("Strict", -7.0), ("Integers", 2.7), ("Integers", 9.0)])
