@@ -78,7 +78,10 @@ def with_environment(card: DataCard, named: NamedEnvironment | None, kwargs: str
     if named and named.is_same(card.env_id):
         options = named.options
     elif named:
-        notes = (*notes, f"{card.path} names the environment {named.env_id}; {card.env_id} is used, as data.env says")
+        notes = (
+            *notes,
+            f"{card.path} names the environment {named.env_id}; {card.env_id} is used, as data.env requests",
+        )
     if kwargs is not None:
         merged = json.loads(options.kwargs) | json.loads(kwargs)
         options = replace(options, kwargs=json.dumps(merged, sort_keys=True))

@@ -5,8 +5,8 @@ qvel and, in some, button_states. `terminals` mark the last state of a trajector
 hold no rewards. Files in OGBench's compact form mark transitions by `valids` instead.
 
 The rewards of a single task are functions of the states, computed by the package itself: -1 per step, 0 at the goal
-(manipulation: minus the number of subtasks that are not solved). The transition from a goal state terminates, as in the package's
-environments, although the recording goes on. Each terminated transition ends an episode.
+(manipulation: minus the number of subtasks that are not solved). The transition from a goal state terminates, as in the
+package's environments, although the recording goes on. Each terminated transition ends an episode.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class OffPolicyEvaluator:
     The first estimate of a trial and the final one make `evaluation.estimate_updates` updates of the critics. Those
     between continue from the critics of the previous checkpoint with a quarter of them. This is sound because the
     solution of fitted Q evaluation does not depend on where it starts, and cheap because the policy changes little. The
-    final estimate starts anew, so that it does not depend on the history of a trial.
+    final estimate starts from the behaviour again, so that it does not depend on the history of a trial.
     """
 
     def __init__(self, config: RunConfig, data: LoggedData, model: WorldModel) -> None:

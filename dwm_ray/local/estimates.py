@@ -7,7 +7,7 @@ from typing import Any
 
 from dwm_ray.agents.base import Agent
 from dwm_ray.config import RunConfig
-from dwm_ray.data.task_data import TaskData, load_task_data
+from dwm_ray.data.task_data import load_task_data
 from dwm_ray.devices import default_device
 from dwm_ray.evaluation.logged_data import LoggedData
 from dwm_ray.evaluation.off_policy import OffPolicyEvaluator, estimation_config
@@ -30,12 +30,12 @@ class Estimator:
         """Return the estimates of an agent by name; `meta` describes its checkpoint (`policy_store.load_agent`)."""
         config = RunConfig.stored(meta["config"], self._root)
         own = estimation_config(config)
-        key = f"{own.trial_id}-{agent.plans}"  # `LoggedData` of agents that plan are smaller
+        key = f"{own.trial_id}-{agent.plans}"  # agents that plan are estimated from fewer rows
         if key not in self._shared:
             self._shared[key] = self._load(config, own)
         return OffPolicyEvaluator(config, *self._shared[key]).evaluate(agent, final=True)
 
     def _load(self, config: RunConfig, own: RunConfig) -> tuple[LoggedData, WorldModel]:
-        task_data: TaskData = load_task_data(config, (read_json(self._root / "data.json") or {}).get("fingerprint"))
+        task_data = load_task_data(config, (read_json(self._root / "data.json") or {}).get("fingerprint"))
         model = LocalServices(task_data, RunFolder(self._root / "estimates")).world_model(own)
         return LoggedData.of(config, task_data, default_device()), model

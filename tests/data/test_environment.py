@@ -75,7 +75,7 @@ def test_a_requested_environment_wins_with_a_note() -> None:
     create("test/base-v0", spec_of(gymnasium.make(ROBOT, speed=0.5)))
     card = minari.read("test/base-v0", False, f"{odd_robots.__name__}:Strict-v0").card
     assert (card.env_id, card.env_options) == (f"{odd_robots.__name__}:Strict-v0", EnvOptions())
-    assert "names the environment Robot-v0; odd_robots:Strict-v0 is used, as data.env says" in card.notes[0]
+    assert "names the environment Robot-v0; odd_robots:Strict-v0 is used, as data.env requests" in card.notes[0]
 
 
 def test_wrappers_are_recreated_or_refused_by_name() -> None:
