@@ -30,7 +30,7 @@ from dwm_ray.report.estimates import format_interval
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.tasks.table import task_for
-from dwm_ray.training.policy_store import load_agent
+from dwm_ray.training.policy_store import has_policy, load_agent
 
 
 def reevaluate_run(
@@ -70,11 +70,11 @@ def reevaluate_run(
 
 def trial_folders(where: str) -> tuple[RunFolder | None, list[Path]]:
     """Return (None, [folder]) for a trial with a checkpoint, else the run and its trials with a checkpoint."""
-    if (Path(where) / "checkpoint" / "agent.json").is_file():
+    if has_policy(Path(where)):
         return None, [Path(where)]
     run = RunFolder.open(where)
     run.pull(run.root / "trials", weights=True)
-    found = [trial for trial in run.trials() if (trial / "checkpoint" / "agent.json").is_file()]
+    found = [trial for trial in run.trials() if has_policy(trial)]
     if not found:
         raise ValueError(f"{where}: no trial of this run has a checkpoint yet; expected at least one")
     return run, found

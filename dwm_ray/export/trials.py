@@ -8,6 +8,7 @@ from typing import Any
 
 from dwm_ray.report.collect import collect_results
 from dwm_ray.runs.folder import RunFolder
+from dwm_ray.training.policy_store import has_policy
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,10 @@ def choose_trial(where: str, trial_id: str | None) -> ChosenTrial:
     run = RunFolder.open(where)
     run.pull(run.root / "trials", weights=True)
     results = collect_results(run.root)
-    saved = {row["id"]: row for row in results["trials"] if _has_policy(run, row["id"])}
+    saved = {row["id"]: row for row in results["trials"] if has_policy(run.trial(row["id"]))}
     if trial_id is None and results["best"] is not None:
         trial_id = results["best"]["id"]
     if trial_id not in saved:
         what = "no trial has finished" if trial_id is None else f"--trial {trial_id}: has no saved policy"
         raise ValueError(f"{run.address}: {what}; expected one of {', '.join(saved) or 'a later time'}")
     return ChosenTrial(run, saved[trial_id], results)
-
-
-def _has_policy(run: RunFolder, trial_id: str) -> bool:
-    return (run.trial(trial_id) / "checkpoint" / "agent.json").is_file()

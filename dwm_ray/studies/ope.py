@@ -25,7 +25,7 @@ from dwm_ray.report.table import Cell, Table
 from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions
-from dwm_ray.training.policy_store import load_agent
+from dwm_ray.training.policy_store import has_policy, load_agent
 
 CRITERIA = {
     "FQE": lambda row: row["estimate_fqe"],
@@ -98,7 +98,7 @@ def _policies(context: StudyContext, options: OpeOptions) -> list[Scored]:
 def _scored(trial: Path) -> Scored | None:
     final = [row for row in read_rows(trial / "evaluations.jsonl") if row.get("final") and "score_mean" in row]
     config = read_json(trial / "config.json")
-    if not final or config is None or not (trial / "checkpoint" / "agent.json").is_file():
+    if not final or config is None or not has_policy(trial):
         return None
     return Scored(trial, method_name(config), final[-1]["update"], final[-1]["score_mean"])
 

@@ -38,6 +38,11 @@ def save_agent(folder: Path, agent: Agent, config: RunConfig, task_data: TaskDat
     tensor_files.save(folder, NAME, agent.state_dict(), meta)
 
 
+def has_policy(trial: Path) -> bool:
+    """Return whether the folder of a trial holds a saved agent."""
+    return (trial / "checkpoint" / f"{NAME}.json").is_file()
+
+
 def load_agent(
     folder: Path, device: torch.device, values: dict[str, Any] | None = None
 ) -> tuple[Agent, dict[str, Any]]:
