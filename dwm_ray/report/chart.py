@@ -22,13 +22,13 @@ WIDTH, NARROW = 400, 330
 HEIGHT, ROW_HEIGHT = 170, 26
 """Units of the plot area, and of one row of an axis of names."""
 LETTER, CAPITAL = 6.7, 8.6
-"""Width of letters of numbers and axes, and of names, about."""
+"""Approximate width of a character in tick labels, and in names of rows."""
 MAX_NAME = 24
-"""Letters of a name at an axis."""
+"""Characters of a name at an axis; longer names are cut."""
 MAX_MARKED = 40
 """Lines with more points have no markers."""
 WIDE_RANGE = 20
-"""A panel with `log` has a logarithmic axis if its values differ by more than this factor."""
+"""Ratio of the highest to the lowest value from which a `log` axis is logarithmic."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,8 @@ class Panel:
     xlabel: str
     ylabel: str
     lines: list[Line] = field(default_factory=list)
-    log: bool = False
-    """A logarithmic axis, if all values are positive and differ widely."""
-    yscale: Kind | None = None
-    """Kind of the y axis, chosen from the values and `log` if None."""
+    yscale: Kind = "linear"
+    """Kind of the y axis; `log` becomes linear if a value is negative or if the values are similar."""
     xnames: Sequence[str] = ()
     """Names at x = 0, 1, ... instead of numbers."""
     ynames: Sequence[str] = ()
@@ -124,7 +122,7 @@ def yscale_of(panels: Sequence[Panel]) -> Scale:
     values = [value for line in lines for value in (*line.y, *(v for side in line.band or () for v in side))]
     known = [value for value in values if value is not None and math.isfinite(value)] or [0.0]
     wide = min(known) >= 0 and max(known) > WIDE_RANGE * min(known)
-    return scale_of(known, panels[0].yscale or ("log" if panels[0].log and wide and max(known) > 0 else "linear"))
+    return scale_of(known, "linear" if panels[0].yscale == "log" and not wide else panels[0].yscale)
 
 
 def _area(panel: Panel, yscale: Scale, width: int) -> _Area:

@@ -119,7 +119,7 @@ def _error_panel(models: list[Json], quantity: str, looks: Looks) -> Panel:
         )
         for model in models
     ]
-    return Panel(quantity, "predicted step", "mean squared error", lines, log=True)
+    return Panel(quantity, "predicted step", "mean squared error", lines, yscale="log")
 
 
 def futures(results: Json, looks: Looks) -> Figure:
@@ -172,7 +172,7 @@ def q_values(results: Json, looks: Looks) -> Figure:
             for trial in trials
             if trial["agent"] == agent
         ]
-        panels.append(Panel(agent_label(agent), "updates", "mean Q", lines, yscale="symlog" if spread else None))
+        panels.append(Panel(agent_label(agent), "updates", "mean Q", lines, yscale="symlog" if spread else "linear"))
     return plot_panels("q", "Q values", caption, panels, values=False)
 
 
@@ -186,7 +186,7 @@ def model_losses(results: Json, looks: Looks) -> Figure:
         lines.append(Line(f"{name}, training", learning["update"], learning["loss"], look=look, faint=True))
         lines.append(Line(f"{name}, held out", list(known), list(known.values()), look=look))
     caption = "Thin: training windows. Thick: held-out windows. Losses of different models are not comparable."
-    panel = Panel("", "updates", "loss", lines, log=True)
+    panel = Panel("", "updates", "loss", lines, yscale="log")
     return plot_panels("losses", "World model training", caption, [panel])
 
 

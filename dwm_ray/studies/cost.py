@@ -160,7 +160,7 @@ def _totals_table(costs: list[Cost], options: CostOptions) -> Table:
 
 def _figure(costs: list[Cost], options: CostOptions) -> Figure:
     counts = sorted({1, *options.trials})
-    total, each = (Panel(title, "trials", "hours", [], log=True) for title in ("all trials", "per trial"))
+    total, each = (Panel(title, "trials", "hours", [], yscale="log") for title in ("all trials", "per trial"))
     for cost in costs:
         hours = [cost.seconds(n) / 3600 for n in counts]
         total.lines.append(Line(cost.method, counts, hours))

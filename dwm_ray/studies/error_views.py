@@ -134,7 +134,7 @@ def _line(label: str, values: list[float], group: str = "", reference: bool = Fa
 
 def _error_figure(measured: list[Measured], reference: Reference) -> Figure:
     states, rewards = (
-        Panel(quantity, "predicted step", "mean squared error", [], log=True) for quantity in ("states", "rewards")
+        Panel(quantity, "predicted step", "mean squared error", [], yscale="log") for quantity in ("states", "rewards")
     )
     for model in measured:
         for error in model.errors:

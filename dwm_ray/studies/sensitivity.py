@@ -210,7 +210,7 @@ def _by_step(outcomes: list[Outcome]) -> Figure:
     for one in outcomes:
         if one.error is not None:
             names, steps = ", ".join(one.point), range(1, len(one.error.obs_mse) + 1)
-            panel = panels.setdefault(names, Panel(names, "predicted step", "mean squared error", [], log=True))
+            panel = panels.setdefault(names, Panel(names, "predicted step", "mean squared error", [], yscale="log"))
             panel.lines.append(Line(f"{one.label} {describe(one.point)}", steps, one.error.obs_mse, names))
     caption = "States, on held-out episodes, in squares of standard deviations of the data."
     return plot_panels("by-step", "Error by step", caption, list(panels.values()))

@@ -7,10 +7,11 @@ import pytest
 
 from dwm_ray.report.chart import MARKERS, Look
 from dwm_ray.report.panels import Line, Looks, Panel, looks_of, plot_panels
+from dwm_ray.report.scales import Kind
 
 
-def panel(*lines: Line, title: str = "one", log: bool = False) -> Panel:
-    return Panel(title, "step", "error", list(lines), log)
+def panel(*lines: Line, title: str = "one", yscale: Kind = "linear") -> Panel:
+    return Panel(title, "step", "error", list(lines), yscale)
 
 
 def ticks(svg: str) -> list[str]:
@@ -100,10 +101,10 @@ def test_lines_of_a_group_share_their_colour_and_differ_in_style() -> None:
     ],
     ids=["wide", "narrow", "crossing zero", "nearly nothing", "nothing"],
 )
-def test_a_panel_is_logarithmic_where_its_values_are_positive_and_differ_widely(
+def test_a_panel_is_logarithmic_where_its_values_are_not_negative_and_differ_widely(
     values: list[float], expected: list[str]
 ) -> None:
-    assert ticks(plot_panels("a", "A", "", [panel(Line("x", [1, 2], values), log=True)]).panels[0]) == expected
+    assert ticks(plot_panels("a", "A", "", [panel(Line("x", [1, 2], values), yscale="log")]).panels[0]) == expected
 
 
 def test_looks_keep_color_for_the_world_model_and_line_for_the_agent() -> None:
