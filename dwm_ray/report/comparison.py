@@ -120,7 +120,8 @@ def _costs(method: Json, trials: list[Json], results: Json) -> Json:
 def _run(seed: int, trial: Json | None) -> Json:
     """Return one run; a trial without a folder is pending."""
     if trial is None:
-        return {"trial": None, "seed": seed, "status": "pending", "error": None, "score": None, "returns": []}
+        missing: Json = {"trial": None, "error": None, "score": None, "returns": []}
+        return {**missing, "seed": seed, "status": "pending", "curve": {"update": [], "score_mean": []}}
     fields = {key: trial[key] for key in ("returns", "status", "error", "updates", "seconds", "curve")}
     score = measured(trial) if trial["status"] == "done" else None
     return {"trial": trial["id"], "seed": seed, "score": score, **fields}
