@@ -80,8 +80,6 @@ def _trial(folder: Path) -> Json | None:
     evaluations, metrics = _rows(folder / "evaluations.jsonl"), _rows(folder / "metrics.jsonl")
     latest = metrics[-1] if metrics else {}
     final = next((row for row in reversed(evaluations) if row.get("final")), {})
-    by_update = {row["update"]: row for row in evaluations}
-    estimated = any("estimate_fqe" in row for row in evaluations)
     return {
         "id": folder.name,
         "method": method_name(config),
@@ -91,15 +89,13 @@ def _trial(folder: Path) -> Json | None:
         "values": _values(folder, config),
         "status": status["status"],
         "error": status.get("error"),
-        "score_mean": final.get("score_mean"),
-        "score_std": final.get("score_std"),
+        **{name: final.get(name) for name in ("score_mean", "score_std", "episodes")},
         "estimate": _estimate(final),
-        "episodes": final.get("episodes"),
         "returns": final.get("returns", []),
         "updates": max(status.get("updates", 0), latest.get("update", 0)),
         "seconds": status.get("seconds", latest.get("seconds")),
         "checkpoint": "last",
-        "curve": _columns(list(by_update.values()), ("update", "estimate_fqe") if estimated else SCORED),
+        "curve": _curve(evaluations),
         "learning": _columns(metrics, ("update", "q_mean")),
         "refresh": _refresh(metrics),
         "costs": _costs(metrics, final),
@@ -116,6 +112,13 @@ def measured(trial: Json) -> float | None:
 def measured_curve(curve: dict[str, list[float | None]]) -> list[float | None]:
     """Return the numbers that `measured` would return, by evaluation, of a trial's curve."""
     return curve["estimate_fqe"] if "estimate_fqe" in curve else curve["score_mean"]
+
+
+def _curve(evaluations: list[Json]) -> dict[str, list[Any]]:
+    """Return the columns of a learning curve; of evaluations at the same update, the last one counts."""
+    by_update = {row["update"]: row for row in evaluations}
+    estimated = any("estimate_fqe" in row for row in evaluations)
+    return _columns(list(by_update.values()), ("update", "estimate_fqe") if estimated else SCORED)
 
 
 def _estimate(row: Json) -> Json | None:

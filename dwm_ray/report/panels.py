@@ -29,7 +29,7 @@ class Figure:
     legend: list[tuple[str, str]]
     """Label and sample of each line."""
     values: list[Table]
-    """One table per panel, for readers who do not see or hover."""
+    """One table per panel, for screen readers and for devices without a pointer."""
     columns: int
     """Panels per row on a wide page."""
 
@@ -74,19 +74,22 @@ def plot_panels(
         values: Add the values as tables; False if a table next to the figure has them.
     """
     panels = [panel for panel in panels if panel.lines]
-    lines = [line for panel in panels for line in panel.lines]
-    looks = looks_of(lines)
+    looks = looks_of([line for panel in panels for line in panel.lines])
     shared = yscale_of(panels) if same_scale and panels else None
     columns = _columns(panels)
     width = NARROW if columns == MAX_COLUMNS else WIDTH
     images = [
         panel_svg(panel, looks, shared or yscale_of([panel]), _alternative(title, panel), width) for panel in panels
     ]
-    named = {name for panel in panels for name in panel.ynames}
-    shown = {line.label: line for line in lines if line.label not in named}
-    legend = [(label, swatch(looks[label], line)) for label, line in shown.items()]
     tables = [_values(panel) for panel in panels] if values else []
-    return Figure(name, title, caption, images, legend, tables, columns)
+    return Figure(name, title, caption, images, _legend(panels, looks), tables, columns)
+
+
+def _legend(panels: Sequence[Panel], looks: Mapping[str, Look]) -> list[tuple[str, str]]:
+    """Return label and sample of each line that is not named at an axis."""
+    named = {name for panel in panels for name in panel.ynames}
+    shown = {line.label: line for panel in panels for line in panel.lines if line.label not in named}
+    return [(label, swatch(looks[label], line)) for label, line in shown.items()]
 
 
 def _columns(panels: Sequence[Panel]) -> int:

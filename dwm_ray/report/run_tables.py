@@ -66,23 +66,7 @@ def summary_table(results: Json) -> Table:
     Mean and standard deviation are over seeds of the mean over episodes, or over episodes for a single seed.
     """
     axes = axes_of(results["trials"])
-    done = [trial for trial in results["trials"] if trial["status"] == "done"]
-    done = [t | {"measured": measured(t), "episodes": num_episodes(t)} | _setting(t, axes) for t in done]
-    frame = pd.DataFrame(done, columns=["method", *axes, *SUMMED])
-    frame = frame.astype(dict.fromkeys(SUMMED, float))
-    found = (
-        frame.groupby(["method", *axes], sort=False)
-        .agg(
-            score=("measured", "mean"),
-            between=("measured", lambda scores: scores.std(ddof=0)),
-            within=("score_std", "first"),
-            seeds=("measured", "size"),
-            episodes=("episodes", "first"),
-            updates=("updates", "first"),
-            seconds=("seconds", "mean"),
-        )
-        .sort_values("score", ascending=False, kind="stable")
-    )
+    found = _means([trial for trial in results["trials"] if trial["status"] == "done"], axes)
     rows = [
         [
             *setting,
@@ -96,6 +80,22 @@ def summary_table(results: Json) -> Table:
     ]
     headers = ["method", *map(label, axes), results["score_unit"], "seeds", "episodes", "updates", "learner time"]
     return Table("Means over seeds, ± between seeds", headers, rows)
+
+
+def _means(done: list[Json], axes: list[str]) -> pd.DataFrame:
+    """Return one row per method and point of the search from finished trials, best mean score first."""
+    trials = [t | {"measured": measured(t), "episodes": num_episodes(t)} | _setting(t, axes) for t in done]
+    frame = pd.DataFrame(trials, columns=["method", *axes, *SUMMED]).astype(dict.fromkeys(SUMMED, float))
+    means = frame.groupby(["method", *axes], sort=False).agg(
+        score=("measured", "mean"),
+        between=("measured", lambda scores: scores.std(ddof=0)),
+        within=("score_std", "first"),
+        seeds=("measured", "size"),
+        episodes=("episodes", "first"),
+        updates=("updates", "first"),
+        seconds=("seconds", "mean"),
+    )
+    return means.sort_values("score", ascending=False, kind="stable")
 
 
 def _setting(trial: Json, axes: list[str]) -> dict[str, str]:
