@@ -33,6 +33,8 @@ def cpu_name(path: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def expect_own_cluster(purpose: str) -> None:
-    """Raise ValueError if a cluster of others is selected."""
-    if os.environ.get("RAY_ADDRESS", "") not in ("", "local"):
+    """Raise ValueError if RAY_ADDRESS names a cluster, which others may use."""
+    from dwm_ray.distributed.cluster.settings import joined_address  # Ray is optional for other suites
+
+    if joined_address() is not None:
         raise ValueError(f"RAY_ADDRESS: {purpose} needs its own cluster on this machine; expected it unset")

@@ -65,4 +65,6 @@ def test_only_several_workers_open_the_ports_of_a_process_group(
     assert isinstance(trainer, kind)
     assert isinstance(trainer, TorchTrainer) == (num_workers > 1)
     assert trainer.scaling_config.num_workers == num_workers
+    assert "_register_sigint_handler" in vars(DataParallelTrainer), "Ray's private method, which the program replaces"
+    assert type(trainer)._register_sigint_handler is not DataParallelTrainer._register_sigint_handler
     assert b"dwm_ray" not in cloudpickle.dumps(trainer.train_run_context), "Ray's controller would import the package"

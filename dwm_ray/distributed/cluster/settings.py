@@ -61,7 +61,7 @@ def apply() -> None:
 
 
 def token_place() -> str:
-    """Say where the token of the cluster is."""
+    """Return the place of the cluster's token, as it is printed: 'of VARIABLE' or 'in FILE'."""
     if "RAY_AUTH_TOKEN" in os.environ:
         return "of RAY_AUTH_TOKEN"
     return f"in {os.environ.get('RAY_AUTH_TOKEN_PATH', '~/.ray/auth_token')}"
