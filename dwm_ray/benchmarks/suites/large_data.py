@@ -9,9 +9,8 @@ pages are not counted: they belong to the page cache, which processes share and 
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -104,15 +103,15 @@ def _setup(file: Path) -> BenchmarkSetup:
     return BenchmarkSetup.load(TASK, DataConfig(file=str(file)), torch.device("cpu"))
 
 
-def _updates(setup: BenchmarkSetup, updates: int) -> Any:
+def _updates(setup: BenchmarkSetup, updates: int) -> Callable[[], object]:
     """Return a call that makes updates of TD3+BC with the profile's sizes on recorded rows."""
     config = setup.config("none", "td3_bc")
     learner = Learner([setup.agent(config)], [setup.real(config)], [setup.generator()], config.execution)
     return partial(learner.run, updates)
 
 
-def rate(call: Any, updates: int) -> float:
-    """Return updates per second of one call."""
+def rate(call: Callable[[], object], updates: int) -> float:
+    """Return updates per second of one call, which makes `updates` of them."""
     started = time.perf_counter()
     call()
     return updates / (time.perf_counter() - started)
@@ -132,7 +131,7 @@ def peak_memory(facts: dict[str, Any], name: str) -> Iterator[None]:
     facts |= {f"{name}_gb": peak[0] / 1e9, f"{name}_s": time.perf_counter() - started}
 
 
-def anonymous_bytes(pid: int | None = None) -> int:
-    """Return the anonymous memory of a process, without mapped files."""
-    lines = Path(f"/proc/{pid or os.getpid()}/status").read_text().splitlines()
+def anonymous_bytes() -> int:
+    """Return the anonymous memory of this process, without mapped files."""
+    lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
