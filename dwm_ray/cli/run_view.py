@@ -172,7 +172,7 @@ def failure(state: RunState, trial_id: str | None, height: int) -> RenderableTyp
 
 
 def _log_table(rows: list[dict[str, Any]], max_metrics: int) -> RenderableType:
-    """Return the last rows of a log, one column per row and at max_metrics `max_metrics` metrics."""
+    """Return the last rows of a log, one column per row and at most `max_metrics` metrics."""
     if not rows:
         return Text("the log is empty: the trial failed before its first row", style="dim")
     table = _grid("update", *(f"{row['update']}" for row in rows))

@@ -29,7 +29,7 @@ SAME_COMMAND = "start again with the same command"
 
 @dataclass
 class _State:
-    """What has been received, and what remains to be printed."""
+    """Phase of the program, the signal that it received, and the line that it prints then."""
 
     phase: Literal["starting", "running", "ending"] = "starting"
     hint: str = SAME_COMMAND
@@ -61,7 +61,7 @@ def running() -> None:
 
 
 def ending() -> None:
-    """Let the process end with the code that it has; a signal only limits the time, a second one has no effect."""
+    """Let the process end with its own exit code. A signal now only limits the time; a second one has no effect."""
     _state.phase = "ending"
     for number in STOPS if _state.signal else ():
         signal.signal(number, signal.SIG_IGN)  # Python sets the default, which kills, on its way out
@@ -129,7 +129,7 @@ def _watch(reader: int, caught: list[signal.Signals]) -> None:
 
 
 def _kill_children() -> None:
-    import psutil  # only now: see above
+    import psutil  # only now: the module docstring gives the reason
 
     for child in psutil.Process().children(recursive=True):
         child.kill()
