@@ -1,0 +1,44 @@
+"""Programs with a cluster of their own that are stopped by a signal: exit code, one line, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+TRAIN = Path(__file__).parents[2] / "pipelines" / "train.py"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_on_ray_is_stopped(number: signal.Signals, code: int, file: Path, tmp_path: Path) -> None:
+    data = ["--task", "pendulum", "--data", str(file), "--output", str(tmp_path / "runs")]
+    words = [sys.executable, str(TRAIN), *data, "--world-model", "none", "--profile", "laptop"]
+    temporary = tmp_path / "t"
+    env = {**os.environ, "RAY_ADDRESS": "local", "RAY_TMPDIR": "/tmp/" + "x" * 60, "TMPDIR": str(temporary)}
+    temporary.mkdir()
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, env=env, **pipes) as process:
+        assert process.stdout is not None
+        while not (line := process.stdout.readline()).startswith("cluster:"):
+            assert line, process.communicate()
+        started = psutil.Process(process.pid).children(recursive=True)
+        assert len(started) > 3
+        process.send_signal(number)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == code, err
+    [run] = (tmp_path / "runs").iterdir()
+    lines = err.strip().splitlines()
+    assert lines[-1] == f"stopped by {number.name}; resume with: python pipelines/train.py --resume {run}"
+    assert "is too long for the sockets of Ray" in lines[0]
+    assert len(lines) == 2, err
+    assert not Path(lines[0].rpartition(" ")[2]).exists(), "the folder of Ray's files"
+    psutil.wait_procs(started, timeout=20)
+    assert [each for each in started if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
