@@ -27,7 +27,8 @@ def key_facts(results: Json) -> dict[str, str]:
     estimated = results["score_unit"] == ESTIMATED
     by = f"estimated from {episodes} held-out episodes" if estimated else f"scored over {episodes} episodes"
     count = format_count(data.get("transitions"))
-    source = f"{data['source']}, {count} transitions of {data['env_id'] or 'no environment'}" if data else ""
+    where = f"of {data['env_id']}" if data and data["env_id"] else "without an environment"
+    source = f"{data['source']}, {count} transitions {where}" if data else ""
     shown = data.get("score_mean") is not None and not estimated
     facts = {
         "data": source,
