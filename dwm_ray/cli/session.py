@@ -235,8 +235,10 @@ def show_results(console: Console, results: dict[str, Any]) -> None:
         tables.append(estimates)
     if len({trial["method"] for trial in results["trials"]}) > 1:
         tables.append(ranking_table(results))
+    if not console.is_terminal:
+        console.width = max(console.width, FILE_WIDTH)
     for table in tables:
-        console.print(table.terminal(), width=None if console.is_terminal else FILE_WIDTH, crop=False)
+        console.print(table.terminal())
 
 
 def stopwatch() -> Callable[[], float]:
