@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -42,7 +41,7 @@ def announce_cost(
         ValueError: If they exceed a day, a terminal is attached and the user has not confirmed with --yes.
     """
     device = default_device()
-    if device.type == "cpu" and os.environ.get("RAY_ADDRESS") and not in_process:
+    if device.type == "cpu" and not in_process and _joins_cluster():
         console.print("cost: not estimated, because this machine has no GPU and the cluster may have some")
         return
     console.print("cost: measuring a few updates of each method")
@@ -56,6 +55,12 @@ def announce_cost(
     )
     if total > HOURS_TO_CONFIRM and not confirmed and sys.stdin.isatty():
         raise ValueError(f"--yes: the run takes about {total:.2g} {kind} hours; expected --yes to start it")
+
+
+def _joins_cluster() -> bool:
+    from dwm_ray.distributed.cluster.settings import joined_address  # Ray is optional for everything else
+
+    return joined_address() is not None
 
 
 def estimated_hours(configs: Sequence[RunConfig], setting: Setting) -> dict[str, float]:
