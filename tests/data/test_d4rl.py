@@ -49,7 +49,7 @@ def test_a_requested_environment_overrides_the_one_of_the_file_with_a_note(path:
     card = card_of(path, named, "Walker2d-v4")
     assert card.env_id == "Walker2d-v4"
     assert card.notes == (
-        f"{path} names the environment {named or 'Hopper-v4'}; Walker2d-v4 is used, as data.env says",
+        f"{path} names the environment {named or 'Hopper-v4'}; Walker2d-v4 is used, as data.env requests",
     )
 
 
