@@ -22,8 +22,9 @@ from dwm_ray.benchmarks.sweep.process_usage import (
     kind_of,
 )
 
-CHILD = "import time; print('ready', flush=True); time.sleep(60)"
-PARENT = f'import subprocess, sys; subprocess.run([sys.executable, "-c", "{CHILD}"])'
+BUSY = "[None for _ in iter(lambda: time.process_time() < 0.05, False)]"  # several of the kernel's clock ticks
+CHILD = f"import time; {BUSY}; print('ready', flush=True); time.sleep(60)"
+PARENT = f'import subprocess, sys, time; {BUSY}; subprocess.run([sys.executable, "-c", "{CHILD}"])'
 
 
 @pytest.mark.parametrize(
