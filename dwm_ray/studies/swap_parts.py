@@ -23,6 +23,8 @@ CONTINUED = "continued"
 """Imagined from the recorded first step on."""
 SHUFFLED = "shuffled"
 """Imagined with the return-to-go of another start pair."""
+REPEATED = "repeated"
+"""A second sample of the future that a run would use: continued, or imagined if the model cannot continue."""
 CHUNK_ROWS = 4096
 """Start pairs per call of the model, which bounds memory."""
 
@@ -56,6 +58,9 @@ MIXES = (
     Mix("first step recorded", CONTINUED, CONTINUED, CONTINUED),
     Mix("labels shuffled", SHUFFLED, SHUFFLED, SHUFFLED),
 )
+"""Compositions that agents learn from."""
+SECOND_SAMPLE = Mix("second sample", REPEATED, REPEATED, REPEATED)
+"""Control: its targets differ from the first sample's as recorded ones would if the model were perfect."""
 
 
 def known_windows(windows: WindowSet, num_pairs: int, generator: torch.Generator) -> Windows:
@@ -71,7 +76,7 @@ def futures_of(
 ) -> dict[str, Segments]:
     """Return the recorded and the imagined futures of the same start pairs, from windows of H + 1 states.
 
-    Models that cannot continue from a recorded first step have no future `CONTINUED`.
+    Models that cannot continue from a recorded first step have no future `CONTINUED`. `REPEATED` is sampled last.
     """
     recorded = recorded_segments(windows, discount)
     order = torch.randperm(len(windows), generator=generator, device=generator.device)
@@ -83,7 +88,8 @@ def futures_of(
     futures = {RECORDED: recorded, IMAGINED: imagined(windows.rtg, "imagined")}
     if hasattr(model.config, "first_step"):
         futures[CONTINUED] = imagined(windows.rtg, "recorded")
-    return {**futures, SHUFFLED: imagined(windows.rtg[order], "imagined")}
+    futures[SHUFFLED] = imagined(windows.rtg[order], "imagined")
+    return {**futures, REPEATED: imagined(windows.rtg, "recorded")}
 
 
 def recorded_segments(windows: Windows, discount: float) -> Segments:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dwm_ray.agents.base import Agent
-from dwm_ray.studies.swap_parts import IMAGINED, MIXES, RECORDED
+from dwm_ray.studies.swap_parts import CONTINUED, IMAGINED, MIXES, RECORDED, SECOND_SAMPLE
 from dwm_ray.types import Segments
 
 NUM_VALUED = 8192
@@ -36,18 +36,22 @@ def advantages(agent: Any, futures: dict[str, Segments]) -> dict[str, dict[str, 
     """Return statistics of the advantages of each composition, by its name, under the values of one agent.
 
     The advantage of a segment is its discounted rewards, plus the value of its last state, minus the value of s_t.
+    `sample_correlation` is the correlation with a sample of the model's future (continued if it can continue).
     `slope` is the slope of its regression on Q(s_t, a_t) - V(s_t): the part of the action's effect that targets carry.
     `ending` is the mean over start pairs whose recorded future ends the task.
     """
     some = {name: segments[slice(NUM_VALUED)] for name, segments in futures.items()}
     reference, start = some[RECORDED], values(agent, some[RECORDED].obs[:, 0])
     effect, ends = _action_values(agent, reference) - start, reference.discount[:, -1] == 0
-    gains = {mix.name: _targets(agent, mix.of(some)) - start for mix in MIXES if mix.parts <= some.keys()}
-    recorded = gains[MIXES[0].name]
+    mixes = [mix for mix in (*MIXES, SECOND_SAMPLE) if mix.parts <= some.keys()]
+    gains = {mix.name: _targets(agent, mix.of(some)) - start for mix in mixes}
+    whole = {mix.states: gains[mix.name] for mix in mixes if len(mix.parts) == 1}
+    recorded, sample = whole[RECORDED], whole.get(CONTINUED, whole[IMAGINED])
     return {
         name: {
             "std": float(gain.std()),
             "correlation": correlation(gain, recorded),
+            "sample_correlation": correlation(gain, sample),
             "slope": correlation(gain, effect) * float(gain.std() / effect.std()),
             "ending": float(gain[ends].mean()) if ends.any() else 0.0,
         }

@@ -21,7 +21,8 @@ VALUES_NOTE = (
 ADVANTAGES_NOTE = (
     "Advantage: discounted rewards, plus the value of the last state, minus that of the first, by the agents that "
     "learned from recorded futures. Slope: of its regression on their Q - V; below the recorded slope, targets lose a "
-    "part of the action's effect. Ending: mean over start pairs whose recorded future ends the task."
+    "part of the action's effect. Ending: mean over start pairs whose recorded future ends the task. Second sample: "
+    "another future by the same model; a perfect model correlates with the recording as with its second sample."
 )
 FUTURES_NOTE = "Discounted sums of rewards over the segment. Correlation with the recorded sum is over start pairs."
 
@@ -78,10 +79,10 @@ def _scores(one: Comparison) -> Table:
 
 def _advantages(one: Comparison) -> Table:
     rows: list[list[Cell]] = [
-        [name, *(row[key] for key in ("std", "correlation", "slope", "ending"))]
+        [name, *(row[key] for key in ("std", "correlation", "sample_correlation", "slope", "ending"))]
         for name, row in one.outcomes[0].advantages.items()
     ]
-    headers = ["segments", "standard deviation", "correlation with recorded", "slope", "ending"]
+    headers = ["segments", "standard deviation", "correlation with recorded", "with imagined", "slope", "ending"]
     return Table(f"{one.method}: advantages of start pairs", headers, rows, ADVANTAGES_NOTE)
 
 

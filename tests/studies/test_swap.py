@@ -17,6 +17,8 @@ from dwm_ray.studies.swap_parts import (
     IMAGINED,
     MIXES,
     RECORDED,
+    REPEATED,
+    SECOND_SAMPLE,
     SHUFFLED,
     futures_of,
     known_windows,
@@ -160,6 +162,23 @@ def test_golden_advantages() -> None:
     assert found["all imagined"]["ending"] == pytest.approx(imagined[1:3].mean(), rel=1e-5)
 
 
+def test_samples_are_compared_with_the_first_continued_one() -> None:
+    found = advantages(Half(), futures())  # this model is deterministic, so that its samples agree
+    assert found["second sample"]["sample_correlation"] == pytest.approx(1.0)
+    assert found["second sample"]["correlation"] == found["first step recorded"]["correlation"] < 1
+    noisy = {**futures(), REPEATED: futures()[RECORDED]}
+    assert (
+        advantages(Half(), noisy)["second sample"]["sample_correlation"] == found["all recorded"]["sample_correlation"]
+    )
+
+
+def test_without_a_continued_future_samples_are_compared_with_the_imagined_one() -> None:
+    found = futures()
+    del found[CONTINUED]
+    found[REPEATED] = found[IMAGINED]
+    assert advantages(Half(), found)["second sample"]["sample_correlation"] == pytest.approx(1.0)
+
+
 @pytest.mark.usefixtures("tiny_models")
 def test_the_study_scores_every_composition(context: StudyContext) -> None:
     options = SwapOptions(horizon=3, agent_updates=4, num_seeds=2, num_pairs=300, agents=("iql", "td3_bc"))
@@ -172,7 +191,7 @@ def test_the_study_scores_every_composition(context: StudyContext) -> None:
         assert all(len(outcome["scores"]) == 2 for outcome in one["outcomes"])
         assert one["futures"][0]["reward_sum_correlation"] == pytest.approx(1.0)
         assert one["num_pairs"] == 300
-        assert list(one["outcomes"][0]["advantages"]) == [mix.name for mix in MIXES]
+        assert list(one["outcomes"][0]["advantages"]) == [mix.name for mix in (*MIXES, SECOND_SAMPLE)]
     assert [figure.name for figure in findings.figures] == ["swap-0", "swap-1"]
     stored = list(context.store.root.glob("swap/*.json"))
     before = [path.stat().st_mtime_ns for path in stored]
