@@ -33,7 +33,7 @@ from dwm_ray.report.findings import Findings
 from dwm_ray.runs.folder import read_json
 from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions, Subject, subjects, summary_line
-from dwm_ray.studies.swap_parts import MIXES, RECORDED, Mix, futures_of, known_windows
+from dwm_ray.studies.swap_parts import MIXES, RECORDED, SECOND_SAMPLE, Mix, futures_of, known_windows
 from dwm_ray.studies.swap_values import advantages, last_values, statistics_of
 from dwm_ray.studies.swap_views import Comparison, Outcome, figures, tables
 from dwm_ray.training.learner import Learner
@@ -129,7 +129,7 @@ def _outcome(
         model_fingerprint(config, context.task_data.identity),
         config.model_dump(mode="json", exclude=set(PLACEMENT)),
         options.model_dump(mode="json", include={"horizon", "num_seeds", "num_pairs", "study_seed"}),
-        asdict(mix),
+        [asdict(one) for one in (mix, *MIXES, SECOND_SAMPLE)],  # advantages are those of all compositions
     ]
     path = context.store.root / "swap" / f"{fingerprint(made_of)}.json"
     if (stored := read_json(path)) is not None:
