@@ -1,10 +1,8 @@
 """Stored blocks of a stream: `streams/FINGERPRINT/` with one Parquet file per block, `shape.json` and `stream.json`.
 
-The folder lies in the run's folder or in its storage. A file that exists is complete. A block's file is named by its
-index, so a block that was generated twice is one file.
+The folder is in the run folder or in its storage. A file that exists is complete. Files are named by block index, so
+a block that is generated twice is stored once.
 """
-
-from __future__ import annotations
 
 import json
 import re
@@ -34,7 +32,7 @@ def write_block(run: Run, spec: StreamSpec, index: int, rows: np.ndarray, shape:
     """Write a block's rows [rows, width] float32."""
     stream = _stream(run, spec)
     if not stream.exists(SHAPE_FILE):
-        _write_json(stream, SHAPE_FILE, asdict(shape))
+        stream.write(SHAPE_FILE, _json(asdict(shape)))
     values = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1])
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table({"row": values}), sink, compression="zstd", use_dictionary=False)
@@ -67,11 +65,11 @@ def stored_rows(run: Run, spec: StreamSpec, index: int) -> int | None:
 
 
 def mark_complete(run: Run, spec: StreamSpec, seconds: float) -> None:
-    """Write `stream.json`, which marks a complete stream, with the seconds of generation, unless it exists."""
+    """Write `stream.json`, which marks the stream as complete, unless it exists; `seconds` is the generation time."""
     stream = _stream(run, spec)
     if not stream.exists(STREAM_FILE):
         summary = {"rows": spec.num_segments, "blocks": spec.num_blocks, "seconds": seconds, "finished": time.time()}
-        _write_json(stream, STREAM_FILE, {**asdict(spec), **summary})
+        stream.write(STREAM_FILE, _json({**asdict(spec), **summary}))
 
 
 def _stream(run: Run, spec: StreamSpec) -> Storage:
@@ -80,14 +78,14 @@ def _stream(run: Run, spec: StreamSpec) -> Storage:
 
 
 def _num_rows(stream: Storage, spec: StreamSpec, index: int) -> int:
-    """Read the number from the file; in a remote storage, where that costs two requests, compute it from the spec."""
+    """Read the number from a local file; compute it from the spec for a remote one, which would cost two requests."""
     if stream.scheme == "file":
         return int(pq.read_metadata(Path(stream.path) / _name(index)).num_rows)
     return len(spec.rows_of(index))
 
 
-def _write_json(stream: Storage, name: str, value: Any) -> None:
-    stream.write(name, (json.dumps(value, indent=2) + "\n").encode())
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()
 
 
 def _name(index: int) -> str:

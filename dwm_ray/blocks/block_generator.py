@@ -1,7 +1,5 @@
 """Generate and store blocks, in a sampler actor or in a run in one process."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -18,9 +16,7 @@ from dwm_ray.types import Segments, Termination
 from dwm_ray.world_models.base import WorldModel
 
 MAX_GRAPHED_STREAMS = 4
-"""Streams whose CUDA graphs a process retains, each with the memory that generating one block needs."""
-
-
+"""Number of streams whose CUDA graphs a process retains; each holds the memory for generating one block."""
 Targets = Callable[[StreamSpec, WorldModel], float | Tensor]
 """Return-to-go of a stream's start pairs; see `blocks.stream.generate_block`."""
 
@@ -37,16 +33,15 @@ class BlockGenerator:
         cuda_graphs: bool = False,
         targets: Targets | None = None,
     ) -> None:
-        """Generate from `starts`; `targets` is needed by streams whose return-to-go depends on the data."""
-        self._targets = targets
+        """Generate from `starts`; streams whose return-to-go depends on the data need `targets`."""
+        self._targets, self._cuda_graphs = targets, cuda_graphs
         self._run, self._starts, self._rule, self._micro_batching = run, starts, rule, micro_batching
-        self._cuda_graphs = cuda_graphs
         self._graphed: dict[str, CudaGraphSampler] = {}
 
     def generate(
         self, spec: StreamSpec, index: int, model: Callable[[], WorldModel]
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Generate and store block `index`; a block is stored before it is returned, so no accepted block is lost.
+        """Generate block `index` and store it before returning it, so that no accepted block is lost.
 
         Returns:
             Fused rows [rows, width], and {rows, shape, seconds, cpu_s, oom_splits}. The costs include `model()`.
@@ -64,7 +59,7 @@ class BlockGenerator:
         return rows, {"rows": len(rows), "shape": shape, **costs}
 
     def _sampler(self, spec: StreamSpec, model: WorldModel) -> SegmentSampler:
-        """Return the model, or with `execution.sampler_cuda_graphs` its graphs for this stream."""
+        """Return the model, or its CUDA graphs for this stream if `execution.sampler_cuda_graphs` is set."""
         if not self._cuda_graphs:
             return model
         name = spec.fingerprint

@@ -1,4 +1,4 @@
-"""Counters of generated and consumed rows of a run, over all its sessions."""
+"""Counters of the rows that a run has generated and consumed in all its sessions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dwm_ray.runs.storage import StorageFailed
 from dwm_ray.runs.tensor_files import write_json
 
 STORAGE_INTERVAL_S = 10.0
-"""Minimum time between two updates of a run in a storage, whose journals must be fetched."""
+"""Minimum time between two updates if the run is in a storage, from which journals must be fetched."""
 logger = logging.getLogger(__name__)
 
 
@@ -41,7 +41,7 @@ class Counters:
             logger.warning("%s; the displayed progress is not up to date", error)
 
     def write(self) -> None:
-        """Write the final counters and push the journals that they count; raise StorageFailed if the storage fails."""
+        """Write the final counters and push their journals; raise StorageFailed if the storage fails."""
         self._write(push=True)
 
     def _write(self, push: bool) -> None:

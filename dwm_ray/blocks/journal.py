@@ -1,18 +1,16 @@
 """Journal of a stream: one line per generated block and per read, in `streams/FINGERPRINT/journal.jsonl`.
 
-Only the process that owns the stream writes it: the buffer, or a run in one process. A line is written before the
-event takes effect, so a restarted owner or a later session accounts for every row: generated = accepted + dropped, and
-the rows handed to each cursor. The line of a stored block is missing if the owner died before it wrote the line. Such
-a block is recorded as `found` and counts as generated. A block is not counted if its sampler could not be reached
-while it generated the block and another sampler has generated it since.
+Only the process that owns the stream writes the journal: the buffer, or a run in one process. Each line is written
+before the event takes effect. A restarted owner or a later session therefore accounts for every row: generated =
+accepted + dropped, and the rows delivered to each cursor. If the owner dies before it writes the line of a stored
+block, the next session records that block as `found`, which counts as generated. A block is not counted if its sampler
+became unreachable and another sampler generated the block again.
 
     {"block": 3, "rows": 4096, "accepted": true, "seconds": 0.4, "cpu_s": 0.4, "sampler": "sampler-0", ...}
     {"block": 4, "rows": 4096, "accepted": true, "found": true, ...}
-    {"restored": 8192}                                rows that were stored when a session opened the stream
+    {"restored": 8192}                                rows stored before this session
     {"cursor": "a1b2-c3", "position": 5, "rows": 20480, "open": true}
 """
-
-from __future__ import annotations
 
 import json
 import logging
@@ -40,9 +38,9 @@ class Journal:
         self.generated = self.dropped = self.restored = self.oom_splits = 0
         self.seconds = 0.0
         self.consumed: dict[str, int] = {}
-        """Cursor -> rows handed to it."""
+        """Cursor -> rows delivered to it."""
         self.positions: dict[str, int] = {}
-        """Open cursor -> blocks handed to it."""
+        """Open cursor -> blocks delivered to it."""
         for line in read_rows(self._path):
             self._add(line)
 
@@ -51,7 +49,7 @@ class Journal:
         self._append({"block": block, "rows": rows, "accepted": accepted, **details, "time": time.time()})
 
     def reopen(self, stored: Mapping[int, int]) -> dict[int, int]:
-        """Record the stored blocks {index: rows} of a stream that is opened; return them in the order of arrival."""
+        """Record the stored blocks {index: rows} of an opened stream; return them in order of arrival."""
         for index in sorted(stored.keys() - self.accepted.keys()):
             self.record_block(index, stored[index], accepted=True, found=True)
         if stored:
@@ -67,8 +65,8 @@ class Journal:
         self._pending.append(json.dumps(line) + "\n")
         try:
             self._write()
-        except OSError as error:  # written with the next line: accounting must not stop the work
-            logger.warning("%s: cannot be written (%s); %d lines are pending", self._path, error, len(self._pending))
+        except OSError as error:  # the line is written with the next one; accounting must not stop the run
+            logger.warning("%s: cannot write (%s); %d lines are pending", self._path, error, len(self._pending))
 
     def _write(self) -> None:
         self._file = self._file or open_to_append(self._path)
@@ -92,7 +90,7 @@ class Journal:
         self.seconds += line.get("seconds", 0.0)
         self.oom_splits += line.get("oom_splits", 0)
         if line["accepted"]:
-            self.dropped += self.accepted.pop(line["block"], 0)  # an earlier file of the block is gone
+            self.dropped += self.accepted.pop(line["block"], 0)  # the earlier file of this block was lost
             self.accepted[line["block"]] = line["rows"]
         else:
             self.dropped += line["rows"]
@@ -110,7 +108,7 @@ def load_journals(run: Path, owns: Callable[[str], bool] = lambda stream: True) 
 
 
 def total_counters(journals: Collection[Journal]) -> dict[str, int]:
-    """Return the counters of streams for `counters.json`."""
+    """Return the stream counters of `counters.json`."""
     return {
         "streams_generated": sum(journal.generated > 0 for journal in journals),
         "segments_sampled": sum(journal.generated for journal in journals),

@@ -1,10 +1,8 @@
 """Ledger of a stream: which blocks are wanted, in flight or accepted, and the position of every cursor.
 
-A block is accepted once, however often it is generated. Each cursor
-reads the accepted blocks in the order of their arrival.
+A block is accepted once, even if it is generated several times. Each cursor reads the accepted blocks in order of
+arrival.
 """
-
-from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -22,9 +20,9 @@ class Ledger:
     in_flight: set[int] = field(default_factory=set)
     cursors: dict[str, int] = field(default_factory=dict)
     foremost: int = 0
-    """Position of the cursor that has read most."""
+    """Position of the cursor that has read the most blocks."""
     consumed: dict[str, int] = field(default_factory=dict)
-    """Rows handed to each cursor, closed cursors included."""
+    """Rows delivered to each cursor, including closed ones."""
 
     def __post_init__(self) -> None:
         self._wanted = deque(range(self.num_blocks))
@@ -69,7 +67,7 @@ class Ledger:
         return True
 
     def release(self, index: int) -> None:
-        """Return a claimed block whose generation failed; it is claimed next."""
+        """Return a claimed block whose generation failed, so that it is claimed next."""
         self.in_flight.discard(index)
         if index not in self.rows:
             self._wanted.appendleft(index)
@@ -85,7 +83,7 @@ class Ledger:
             self.foremost = max(self.cursors.values(), default=0)
 
     def reset_position(self, name: str, position: int) -> None:
-        """Set a cursor to the number of blocks its reader has; blocks beyond did not reach it and do not count."""
+        """Set a cursor to the number of blocks that its reader has received; later blocks are delivered again."""
         self._move(name, min(position, len(self.arrived)))
 
     def advance(self, name: str, max_blocks: int) -> list[int]:

@@ -6,8 +6,6 @@ activations of a network. Rows are equal up to the rounding of matrix products, 
 World models must use `torch.rand`, `randn` and `randint` with rows first; `tests/contracts` checks each of them.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -19,15 +17,15 @@ from torch.overrides import TorchFunctionMode
 from dwm_ray.types import Segments
 
 MIN_ROWS = 16
-"""Minimum micro-batch size; if it does not fit, something else occupies the memory."""
+"""Minimum micro-batch size; if it does not fit, other programs occupy the memory."""
 RANDOM = (torch.rand, torch.randn, torch.randint)
 MESSAGES = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "could not create a primitive")
-"""Messages of failed allocations for which torch has no exception class; the last is oneDNN's."""
+"""Messages of allocation failures that have no exception class in torch; the last is from oneDNN."""
 logger = logging.getLogger(__name__)
 
 
 class SegmentSampler(Protocol):
-    """Interface of a world model that generating a block needs."""
+    """The part of a world model that block generation uses."""
 
     @property
     def max_horizon(self) -> int: ...
@@ -40,7 +38,7 @@ class SegmentSampler(Protocol):
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Return whether an error is a failed allocation on the CPU or a GPU."""
+    """Return whether an error is an allocation failure on the CPU or a GPU."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(message in str(error) for message in MESSAGES)
@@ -72,14 +70,7 @@ class MicroBatching:
 class _MicroBatched:
     def __init__(self, model: SegmentSampler, micro_batching: MicroBatching) -> None:
         self._model, self._micro_batching = model, micro_batching
-
-    @property
-    def max_horizon(self) -> int:
-        return self._model.max_horizon
-
-    @property
-    def uses_first_step(self) -> bool:
-        return self._model.uses_first_step
+        self.max_horizon, self.uses_first_step = model.max_horizon, model.uses_first_step
 
     def imagine(self, obs: Tensor, act: Tensor, *, generator: torch.Generator, **options: Any) -> Segments:
         start = generator.get_state()
@@ -90,7 +81,7 @@ class _MicroBatched:
                 if not out_of_memory(error):
                     raise
                 self._micro_batching.split(len(obs), error)
-            # Outside of the handler, because the error references tensors of the failed attempt.
+            # Not in the handler, because the error references tensors of the failed attempt.
             generator.set_state(start)
             if obs.is_cuda:
                 torch.cuda.empty_cache()
@@ -113,7 +104,7 @@ class _MicroBatched:
 
 
 class _SlicedNoise(TorchFunctionMode):
-    """Mode in which random tensors of a micro-batch are slices of the whole batch's."""
+    """Mode that makes the random tensors of a micro-batch slices of those of the whole batch."""
 
     def __init__(self, rows: slice, num_rows: int, generator: torch.Generator) -> None:
         super().__init__()

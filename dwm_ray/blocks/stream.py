@@ -1,7 +1,8 @@
 """Streams of generated segments as pure functions: start pairs, noise, and ends of imagined episodes.
 
-A stream is a fixed list of blocks. The specification and the index determine the start pairs and the noise of a block.
-Its rows therefore do not depend on the process that generates it or on the order, and a lost block can be regenerated.
+A stream is a fixed list of blocks. Its specification and the block index determine the start pairs and the noise of a
+block. The rows of a block therefore depend neither on the process that generates it nor on the order of generation,
+and a lost block can be regenerated.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def end_imagined_episodes(
 ) -> Segments:
     """Set the discounts to gamma, and to 0 from the first step that terminates by the task's rule or by the model.
 
-    The rule does not judge a recorded first step, whose discount says whether the task ended.
+    The rule is not applied to a recorded first step, whose discount shows whether the episode ended.
     """
     goes_on = 1 - rule(segments.obs[:, 1:]).float()
     if first_is_recorded:
@@ -108,17 +109,10 @@ def continued(
     rtg: float | Tensor,
     generator: torch.Generator,
 ) -> Segments:
-    """Generate segments from recorded transitions (H = 1), from their first step on if the model continues from it."""
+    """Generate segments from recorded transitions (H = 1); a model with `uses_first_step` continues from their step."""
     first = starts if model.uses_first_step else None
-    segments = model.imagine(
-        starts.obs[:, 0],
-        starts.act[:, 0],
-        policy=policy,
-        horizon=horizon,
-        rtg=rtg,
-        generator=generator,
-        first=first,
-    )
+    obs, act = starts.obs[:, 0], starts.act[:, 0]
+    segments = model.imagine(obs, act, policy=policy, horizon=horizon, rtg=rtg, generator=generator, first=first)
     return end_imagined_episodes(segments, rule, discount, first is not None)
 
 
@@ -138,11 +132,17 @@ def generate_block(
         model: World model on the device of `starts`.
         starts: Recorded transitions, whose first states and actions are the start pairs.
         rule: Termination rule of the task.
-        rtg: Return-to-go of all start pairs or of each [N] (`TaskData.start_targets`); default: the stream's number.
+        rtg: Return-to-go of all start pairs, or one per pair [N] (`TaskData.start_targets`); default: the stream's
+            number.
     """
     device = starts.rew.device
     rows = start_rows(spec, index, len(starts)).to(device)
-    rtg = _number(spec.target_rtg) if rtg is None else rtg
+    if rtg is None:
+        if isinstance(spec.target_rtg, str):
+            raise ValueError(
+                f"rtg: missing, and the target {spec.target_rtg} depends on the data; expected targets of start pairs"
+            )
+        rtg = spec.target_rtg
     return continued(
         model,
         starts[rows],
@@ -153,9 +153,3 @@ def generate_block(
         rtg=rtg[rows] if isinstance(rtg, Tensor) else rtg,
         generator=spec.generator(index, device),
     )
-
-
-def _number(target: float | str) -> float:
-    if isinstance(target, str):
-        raise ValueError(f"rtg: missing, and the target {target} depends on the data; expected targets of start pairs")
-    return target
