@@ -14,8 +14,7 @@ from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.local.executor import run_configs
 from dwm_ray.local.services import LocalServices
 from dwm_ray.replay.ring import Ring
-from dwm_ray.replay.sharing import stream_of
-from dwm_ray.replay.sources import StreamRing, selection
+from dwm_ray.replay.sources import StreamRing, selection, stream_of
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.training.policy_store import load_agent

@@ -14,8 +14,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.devices import default_device
 from dwm_ray.experiment.names import method_name
-from dwm_ray.replay.sharing import stream_of
-from dwm_ray.replay.sources import source_kind
+from dwm_ray.replay.sources import source_kind, stream_of
 from dwm_ray.studies.bursts import GENERATE, TRAIN, Bursts, parts_of
 from dwm_ray.world_models.base import trained_options
 from dwm_ray.world_models.parts.build import model_fingerprint

@@ -23,8 +23,7 @@ from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.devices import default_device
 from dwm_ray.export.trials import ChosenTrial
 from dwm_ray.replay.selection import Selection
-from dwm_ray.replay.sharing import stream_of
-from dwm_ray.replay.sources import selection, source_kind, start_targets
+from dwm_ray.replay.sources import selection, source_kind, start_targets, stream_of
 from dwm_ray.tasks.table import TaskSpec
 from dwm_ray.training.fit import is_trained, trained_model
 from dwm_ray.training.policy_store import load_agent

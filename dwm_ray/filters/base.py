@@ -1,7 +1,5 @@
 """Interface of filters: a filter selects rows of one block of imagined segments."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -13,11 +11,11 @@ from dwm_ray.types import Segments
 
 
 class FilterConfig(PluginConfig):
-    """Options common to all filters: none."""
+    """Base of filter options."""
 
     @property
     def selected_fraction(self) -> float:
-        """Approximate fraction of rows that are selected."""
+        """Approximate fraction of rows that the filter selects."""
         return 1.0
 
 
@@ -54,5 +52,5 @@ def trajectory_score(segments: Segments) -> Tensor:
 
 
 def num_selected(num_rows: int, keep_ratio: float) -> int:
-    """Return how many rows a ratio selects: rounded, at least one."""
+    """Return the number of rows that a ratio selects, at least one."""
     return max(1, round(num_rows * keep_ratio))

@@ -1,9 +1,7 @@
 """Drop the imagined transitions with the largest disagreement of the model with itself (DAWM, arXiv 2509.19538).
 
-The world model defines the disagreement (`Segments.penalty`). If it is the same for all rows, all rows are selected.
+The world model defines the disagreement (`Segments.penalty`). If all rows have the same penalty, all are selected.
 """
-
-from __future__ import annotations
 
 import math
 
@@ -27,7 +25,7 @@ class DisagreementConfig(FilterConfig):
 
 
 class Disagreement(Filter):
-    """Select the rows up to a quantile of the penalty; a row of several steps counts by its worst step."""
+    """Select the rows up to a quantile of the penalty; the worst step of a row decides."""
 
     Config = DisagreementConfig
     per_transition = True

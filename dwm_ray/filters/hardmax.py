@@ -1,7 +1,5 @@
 """Select the segments with the highest imagined return (DyDiff, arXiv 2405.19189, section 4.3)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

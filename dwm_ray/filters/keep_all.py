@@ -1,7 +1,5 @@
 """Select every imagined segment, as in DWM (arXiv 2402.03570)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

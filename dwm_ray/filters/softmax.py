@@ -3,10 +3,8 @@
 Probabilities are proportional to exp(z-score of imagined return / temperature). The rows with the largest log p +
 Gumbel noise are a sample without replacement, computed in one pass.
 
-Differences from the public code: small probabilities have no lower bound; that bound makes its sample nearly uniform.
+Difference from the public code: probabilities have no lower bound. That bound makes the public sample nearly uniform.
 """
-
-from __future__ import annotations
 
 from typing import Annotated
 

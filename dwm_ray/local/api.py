@@ -1,7 +1,5 @@
 """The Python API: train in this process, load policies and world models."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,9 +71,8 @@ def train(config: RunConfig, output: str | Path = "runs") -> TrainedTrial:
     LocalExecutor(run, task_data.episodes).run_one(trial)
     folder = run.trial(trial.id)
     if status_of(folder) != "done":
-        raise RunFailed(
-            str((read_json(folder / "status.json") or {}).get("error", f"{folder}: the trial did not finish"))
-        )
+        status = read_json(folder / "status.json") or {}
+        raise RunFailed(str(status.get("error", f"{folder}: the trial did not finish")))
     last = read_rows(folder / "evaluations.jsonl")[-1]
     estimates = {name: value for name, value in last.items() if name.startswith("estimate_")}
     return TrainedTrial(folder, last.get("score_mean"), last.get("returns", []), estimates)

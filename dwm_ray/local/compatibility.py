@@ -1,9 +1,7 @@
-"""Try every world model with every agent, and report the kind of batch source of each pair.
+"""Run every world model with every agent, and report the kind of batch source of each pair.
 
-World models are untrained and the runs are short, but they use all parts except the evaluation.
+World models are untrained and runs are short, but they use every part of a run except the evaluation.
 """
-
-from __future__ import annotations
 
 import tempfile
 from contextlib import ExitStack
@@ -24,8 +22,7 @@ from dwm_ray.training.trials import build_learner
 from dwm_ray.world_models.base import WorldModel, model_options, trained_options
 from dwm_ray.world_models.parts.build import new_model
 
-NUM_UPDATES = 4
-BATCH_SIZE = 16
+NUM_UPDATES, BATCH_SIZE = 4, 16
 QUICK = {
     "training.num_updates": NUM_UPDATES,
     "training.batch_size": BATCH_SIZE,
@@ -37,7 +34,7 @@ QUICK = {
 
 @dataclass(frozen=True)
 class Pair:
-    """Outcome for one pair."""
+    """Result of one pair."""
 
     world_model: str
     agent: str
@@ -48,7 +45,7 @@ class Pair:
 
 
 def all_pairs(task_data: TaskData, profile: Profile) -> list[Pair]:
-    """Try every agent with every world model and without one; errors other than ValueError propagate."""
+    """Run every agent with every world model and without one; errors other than ValueError propagate."""
     models: dict[str, WorldModel] = {}
     return [
         try_pair(task_data, profile, world_model, agent, models)
@@ -60,7 +57,7 @@ def all_pairs(task_data: TaskData, profile: Profile) -> list[Pair]:
 def try_pair(
     task_data: TaskData, profile: Profile, world_model: str, agent: str, models: dict[str, WorldModel]
 ) -> Pair:
-    """Try one pair; `models` caches untrained world models by plug-in and options."""
+    """Run one pair; `models` caches untrained world models by plug-in and options."""
     try:
         config = run_config(profile, world_model, agent).with_values(QUICK)
     except ValueError as error:
@@ -70,7 +67,7 @@ def try_pair(
 
 
 def source_label(config: RunConfig) -> str:
-    """Return the batch source of a run, "model-free", or "plans" for an agent that acts by sampling from its model."""
+    """Return the batch source of a run, 'model-free', or 'plans' for an agent that samples its actions from a model."""
     kind = source_kind(config)
     if kind != "real":
         return kind
@@ -88,7 +85,7 @@ def _learn(config: RunConfig, task_data: TaskData, models: dict[str, WorldModel]
 def untrained_learner(
     config: RunConfig, task_data: TaskData, model: WorldModel | None, device: torch.device
 ) -> Learner:
-    """Return a run's learner at its first update, with segments of a possibly untrained world model."""
+    """Return a run's learner before its first update, with segments of a world model that may be untrained."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         services, ring = LocalServices(task_data, RunFolder(Path(folder)), model), None
         if source_kind(config) == "stream":

@@ -1,7 +1,5 @@
 """Off-policy estimates of stored policies, with or without a simulator."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,6 +1,4 @@
-"""The executor without Ray: trials run in this process, in populations if possible."""
-
-from __future__ import annotations
+"""The executor without Ray: run trials in this process, as populations if possible."""
 
 from collections.abc import Sequence
 
@@ -31,13 +29,13 @@ class LocalExecutor:
         self.run([trial])
 
     def run(self, trials: Sequence[Trial], max_members: int = 1, sweep: SweepConfig | None = None) -> None:
-        """Run trials in populations of up to `max_members`; a sweep without Ray uses no scheduler."""
+        """Run trials in populations of up to `max_members`; `sweep` is not used, because there is no scheduler."""
         run_configs([trial.config for trial in trials], self._run, self._episodes, max_members)
 
 
 def run_configs(configs: Sequence[RunConfig], run: RunFolder, episodes: Episodes, max_members: int = 1) -> None:
     """Run configurations, each from its last checkpoint, in populations of up to `max_members`."""
-    # Small networks run ten times slower on two threads if another process uses a core.
+    # On two threads, small networks are ten times slower if another process uses a core.
     torch.set_num_threads(1)
     for group in groups_of(configs, run, max_members):
         task_data = TaskData.of(group[0], episodes)

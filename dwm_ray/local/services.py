@@ -1,6 +1,4 @@
-"""Services of learners in this process: train world models and generate streams."""
-
-from __future__ import annotations
+"""Services for learners in this process: train world models and generate streams."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +9,7 @@ from dwm_ray.data.task_data import TaskData
 from dwm_ray.devices import default_device
 from dwm_ray.local.streams import read_stream
 from dwm_ray.replay.on_policy import LocalRollouts, RolloutContext
-from dwm_ray.replay.sharing import by_stream
+from dwm_ray.replay.sources import by_stream
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.training.fit import is_trained, train_world_model, trained_model
 from dwm_ray.training.services import StreamRows
@@ -27,7 +25,7 @@ class LocalServices:
         self._task_data, self._run, self._model, self._device = task_data, run, model, default_device()
 
     def world_model(self, config: RunConfig) -> WorldModel:
-        """Load the run's world model, after training it if the run folder does not hold it yet."""
+        """Load the run's world model; train it first if it is not in the run folder."""
         if self._model is not None:
             return self._model.with_options(sampling_options(config))
         name = model_fingerprint(config, self._task_data.identity)
@@ -39,7 +37,7 @@ class LocalServices:
 
     @contextmanager
     def streams(self, configs: Sequence[RunConfig]) -> Iterator[dict[str, StreamRows]]:
-        """Generate whole streams; blocks that exist already are read."""
+        """Generate whole streams; stored blocks are read instead."""
         rows: dict[str, StreamRows] = {}
         for group in by_stream(configs, self._task_data):
             rings = read_stream(group, self._task_data, self.world_model(group[0]), self._run, self._device)

@@ -1,10 +1,7 @@
-"""Read a stream in one process; missing blocks are generated and stored.
+"""Read a stream in one process; generate and store missing blocks.
 
-One pass over the blocks, in the order of their index, serves all runs of a stream. The journal has the format of the
-buffer on Ray.
+One pass over the blocks, in index order, serves all runs of a stream. The journal has the same format as on Ray.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -22,15 +19,14 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.replay.ring import Ring
-from dwm_ray.replay.sharing import stream_of, stream_rings
-from dwm_ray.replay.sources import StreamRing, start_targets
+from dwm_ray.replay.sources import StreamRing, start_targets, stream_of, stream_rings
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.world_models.base import WorldModel
 
 SAMPLER = "in process"
 """Name of the sampler in the journal."""
 Generate = Callable[[int], tuple[np.ndarray, dict[str, Any]]]
-"""Index -> the block, after it was stored, and its costs (`BlockGenerator.generate`)."""
+"""Index -> the stored block and its costs (`BlockGenerator.generate`)."""
 
 
 def read_stream(
@@ -38,10 +34,8 @@ def read_stream(
 ) -> dict[str, Ring]:
     """Return the rings of runs that learn from one stream, by `ring_key`."""
     spec, rings = stream_of(configs[0], task_data), stream_rings(configs, task_data, device)
-    starts = task_data.start_pairs(spec.discount, device)
-    graphs = configs[0].execution.sampler_cuda_graphs
-    rtg = start_targets(configs[0], task_data, device)
-    rule = task_data.task.termination
+    starts, rtg = task_data.start_pairs(spec.discount, device), start_targets(configs[0], task_data, device)
+    rule, graphs = task_data.task.termination, configs[0].execution.sampler_cuda_graphs
     generator = BlockGenerator(run.shared, starts, rule, MicroBatching(), graphs, lambda spec, model: rtg)
     stream = LocalStream(run, spec, lambda index: generator.generate(spec, index, lambda: model))
     stream.read(list(rings.values()), [config.trial_id for config in configs])
@@ -49,7 +43,7 @@ def read_stream(
 
 
 class LocalStream:
-    """Reader of one stream; see the module."""
+    """Reader of one stream."""
 
     def __init__(self, run: RunFolder, spec: StreamSpec, generate: Generate) -> None:
         self._run, self._spec, self._generate = run, spec, generate
@@ -59,7 +53,7 @@ class LocalStream:
         self._stored = self._journal.reopen(block_files.stored_blocks(run.shared, spec))
 
     def read(self, rings: Sequence[StreamRing], trials: Sequence[str]) -> None:
-        """Add all blocks to all rings and record them for all trials; upload the journal, also after an error."""
+        """Add all blocks to all rings and record them for all trials; upload the journal even after an error."""
         cursors, num_rows = [new_cursor(trial) for trial in trials], 0
         try:
             for index in range(self._spec.num_blocks):

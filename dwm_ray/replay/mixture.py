@@ -1,7 +1,5 @@
 """Mix recorded and imagined segments in an exact proportion (the real ratio of DyDiff and DAWM)."""
 
-from __future__ import annotations
-
 import math
 from typing import Protocol
 
@@ -15,7 +13,7 @@ from dwm_ray.replay.source import BatchSource
 
 
 class Rows(Protocol):
-    """Recorded rows that can be sampled: a ring of transitions or recorded futures."""
+    """Source of recorded rows: a ring of transitions, or recorded futures."""
 
     @property
     def shape(self) -> SegmentShape: ...
@@ -27,7 +25,7 @@ class Rows(Protocol):
 
 
 class Mixture(BatchSource):
-    """Batch source over recorded rows and, optionally, a ring of imagined segments, padded to one horizon."""
+    """Batch source of recorded rows and, optionally, a ring of imagined segments, padded to one horizon."""
 
     def __init__(
         self, real: Rows, synthetic: Ring | None, real_ratio: float, batch_size: int, horizon: int | None = None
@@ -44,7 +42,7 @@ class Mixture(BatchSource):
         return None if ring.shape == self.shape else Padding(ring.shape, self.shape, ring.device)
 
     def sample_into(self, rows: Tensor, generator: torch.Generator) -> None:
-        """Fill `rows` [B, width], recorded rows first; raise ValueError if the ring of imagined rows is empty."""
+        """Fill `rows` [B, width], recorded rows first; raise ValueError if the imagined ring is empty."""
         if self._num_real > 0:
             self._real.gather_into(rows[: self._num_real], generator, self._paddings[0])
         if self._synthetic is not None and self._num_real < self.batch_size:

@@ -3,16 +3,14 @@
     learner  ── policy version v ──►  rollout generator: this process, or sampler actors
              ◄── rows of version v ──
 
-Every `synthesis.refresh_every` updates, the learner publishes its policy as the next version and adds the rows that
-were generated with earlier versions to its ring, which retains the last `synthesis.kept_versions` versions. A generator
-in this process returns immediately. Sampler actors generate version v while the learner continues with older rows;
-the learner waits once its newest rows are more than `synthesis.max_staleness` versions old.
+Every `synthesis.refresh_every` updates, the learner publishes its policy as the next version. It adds the rows
+generated with earlier versions to its ring, which retains the last `synthesis.kept_versions` versions. A generator in
+this process returns its rows immediately. Sampler actors generate version v while the learner continues with older
+rows; the learner waits when its newest rows are more than `synthesis.max_staleness` versions old.
 
-Difference from the paper: a refresh generates so many rows that the learner samples each `synthesis.reuse` times on
-average. The paper rolls out 2048 start states per refresh; over half of the rows are never sampled.
+Difference from the paper: the size of a refresh is chosen so that the learner samples each row `synthesis.reuse` times
+on average. The paper rolls out 2048 start states per refresh, and more than half of the rows are never sampled.
 """
-
-from __future__ import annotations
 
 import math
 import time
@@ -75,7 +73,7 @@ class RolloutContext:
 
 
 def generate_shard(config: RunConfig, context: RolloutContext, agent: Agent, version: int, shard: int) -> RolloutShard:
-    """Generate a shard with source version + 1; rows depend on the run's seed, policy, `version` and `shard` only."""
+    """Generate a shard, marked with source version + 1; rows depend only on seed, policy, `version` and `shard`."""
     started, device = time.perf_counter(), context.starts.rew.device
     seed = int(fingerprint([config.seed, version, shard]), 16) % 2**63
     generator = torch.Generator(device).manual_seed(seed)
@@ -128,7 +126,7 @@ class LocalRollouts:
 
 
 class OnPolicySource(BatchSource):
-    """Batch source over recorded transitions and rollouts of recent policy versions."""
+    """Batch source of recorded transitions and rollouts of recent policy versions."""
 
     def __init__(self, config: RunConfig, real: Ring, rollouts: RolloutGenerator, agent: Agent) -> None:
         self._config, self._rollouts, self._agent = config, rollouts, agent
@@ -154,8 +152,8 @@ class OnPolicySource(BatchSource):
     def _refresh(self) -> None:
         """Publish the policy and add the rows that have arrived.
 
-        A version whose rows would arrive too late is not requested. The first refresh, also after a restart, waits for
-        its own version because the ring is empty.
+        A version whose rows would arrive after the last update is not requested. The first refresh waits for its own
+        version, because the ring is empty at the start and after a restart.
         """
         every = self._config.synthesis.refresh_every
         self._version = self._update // every
@@ -178,9 +176,10 @@ class OnPolicySource(BatchSource):
             self._history.popleft()
 
     def gauges(self) -> dict[str, float]:
-        """Return staleness in policy versions (newest rows, mean over the ring), and busy ratios of the learning time.
+        """Return staleness in policy versions and the fractions of learning time that learner and samplers are busy.
 
-        Learning time excludes evaluations and checkpoints.
+        `staleness` is that of the newest rows, `staleness_mean` the mean over the ring. Learning time excludes
+        evaluations and checkpoints.
         """
         rows = sum(rows for _, rows in self._history)
         now = time.perf_counter()
@@ -201,7 +200,7 @@ class OnPolicySource(BatchSource):
 
 
 def _capacity(config: RunConfig) -> int:
-    """Return the ring's capacity in rows: the option, or the last `kept_versions` versions if those are fewer."""
+    """Return the ring's capacity in rows: the option, or the rows of `kept_versions` versions if they are fewer."""
     versions = min(config.synthesis.kept_versions, -(-config.training.num_updates // config.synthesis.refresh_every))
     segments = num_selected(starts_per_shard(config), selected_fraction(config)) * config.synthesis.rollout_shards
     return min(config.replay.capacity, versions * segments * config.synthesis.horizon)

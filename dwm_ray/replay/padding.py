@@ -1,6 +1,4 @@
-"""Pad fused segment rows to a longer horizon while they are gathered, so that every row is stored once."""
-
-from __future__ import annotations
+"""Pad fused segment rows to a longer horizon when they are gathered, so that every row is stored only once."""
 
 import math
 from dataclasses import replace
@@ -14,7 +12,7 @@ ZERO, ONE, FIRST_COLUMN = 0, 1, 2
 
 
 class Padding:
-    """Column map from rows of one shape to rows of a longer shape, equal to `Segments.padded`."""
+    """Column map from rows of one shape to rows of a longer shape, equivalent to `Segments.padded`."""
 
     def __init__(self, stored: SegmentShape, wanted: SegmentShape, device: torch.device) -> None:
         """Raise ValueError if segments of shape `stored` cannot be padded to `wanted`."""

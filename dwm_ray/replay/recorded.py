@@ -1,6 +1,4 @@
-"""Batches of recorded futures, gathered from the recorded transitions, which are stored once per device."""
-
-from __future__ import annotations
+"""Batches of recorded futures, gathered from recorded transitions, which are stored once per device."""
 
 from collections.abc import Sequence
 
@@ -17,21 +15,21 @@ from dwm_ray.types import Segments
 
 
 def recorded_sources(configs: Sequence[RunConfig], task_data: TaskData, device: torch.device) -> list[BatchSource]:
-    """Return the sources of a population, model-free members included; batches are padded to its longest horizon."""
+    """Return the batch sources of a population, including model-free members, padded to its longest horizon."""
     longest = max(map(num_steps, configs))
     return [RecordedSource(config, task_data, device, longest) for config in configs]
 
 
 def num_steps(config: RunConfig) -> int:
-    """Return the steps of a run's recorded futures; 1 without a world model."""
+    """Return the number of steps in a run's recorded futures; 1 without a world model."""
     return 1 if config.world_model is None else config.synthesis.horizon
 
 
 class RecordedFutures:
-    """Segments of recorded steps from every recorded transition, gathered when they are sampled.
+    """Segments of recorded steps that start at every recorded transition, gathered when they are sampled.
 
-    A segment has up to `horizon` steps and ends with its recording (`last_steps`). It is padded as by
-    `Segments.padded`: a truncated episode bootstraps from its last known state, a terminated one has discount 0.
+    A segment has up to `horizon` steps and ends with its recording (`last_steps`). Padding equals `Segments.padded`: a
+    truncated episode bootstraps from its last known state, a terminated one has discount 0.
     """
 
     def __init__(self, config: RunConfig, task_data: TaskData, device: torch.device, padded: int | None = None) -> None:
@@ -47,7 +45,7 @@ class RecordedFutures:
     def gather_into(
         self, out: Tensor, generator: torch.Generator, padding: Padding | None = None, reach: int | Tensor | None = None
     ) -> None:
-        """Fill `out` [B, width] as `Ring.gather_into` does; `reach` (number or [B, 1]) is the steps less 1."""
+        """Fill `out` [B, width] as `Ring.gather_into` does; `reach` (number or [B, 1]) is the number of steps - 1."""
         if padding is not None:
             short = out.new_empty(len(out), self.shape.width)
             self.gather_into(short, generator, reach=reach)
@@ -74,7 +72,7 @@ class RecordedFutures:
 
 
 class RecordedSource(BatchSource):
-    """Batch source of recorded futures, of which a fraction `replay.real_ratio` are transitions."""
+    """Batch source of recorded futures; a fraction `replay.real_ratio` of its rows are single transitions."""
 
     def __init__(self, config: RunConfig, task_data: TaskData, device: torch.device, padded: int | None = None) -> None:
         """Pad batches as `RecordedFutures` does."""

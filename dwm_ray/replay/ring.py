@@ -1,7 +1,7 @@
 """Ring buffer of fused segment rows on the learner's device: first in, first out, one gather per batch.
 
-A background thread adds rows while the learner samples. A lock around each addition and gather excludes half-written
-rows; it is held for about a millisecond, the copy of one block.
+A background thread adds rows while the learner samples. A lock prevents reads of half-written rows; it is held for the
+copy of one block, about a millisecond.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Ring:
 
     @staticmethod
     def of_recorded(rows: Tensor, shape: SegmentShape) -> Ring:
-        """Return a full ring whose memory is `rows` [N, width]: recorded rows are stored once per device."""
+        """Return a full ring that uses `rows` [N, width] as its memory, without a copy."""
         ring = Ring(1, shape, rows.device, count_sampled=False)
         ring._rows, ring.capacity, ring.num_added = rows, len(rows), len(rows)
         return ring
@@ -63,20 +63,15 @@ class Ring:
         with self._lock:
             start = (self.num_added + len(rows) - len(newest)) % self.capacity
             head = min(len(newest), self.capacity - start)
-            for place, part in (
-                (slice(start, start + head), newest[:head]),
-                (slice(len(newest) - head), newest[head:]),
-            ):
+            places = ((slice(start, start + head), newest[:head]), (slice(len(newest) - head), newest[head:]))
+            for place, part in places:
                 self._rows[place] = part
-                self._mark_new(place)
+                self._evicted_sampled += self._was_sampled[place].sum()
+                self._was_sampled[place] = False
             self.num_added += len(rows)
 
-    def _mark_new(self, place: slice) -> None:
-        self._evicted_sampled += self._was_sampled[place].sum()
-        self._was_sampled[place] = False
-
     def gather_into(self, out: Tensor, generator: torch.Generator, padding: Padding | None = None) -> Tensor:
-        """Fill `out` [B, width], sampled uniformly with replacement, optionally padded, and return the row numbers [B].
+        """Fill `out` [B, width] with rows sampled uniformly with replacement; return their numbers [B].
 
         Raises ValueError if the ring is empty.
         """

@@ -1,7 +1,5 @@
 """Select the rows of a block that a learner trains on."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,12 +14,12 @@ from dwm_ray.types import Segments
 
 @dataclass(frozen=True)
 class Selection:
-    """Rule that maps generated segments to ring rows with one action: filter, cut to the horizon, split into steps."""
+    """Rule that turns generated segments into ring rows with one action: filter, cut to the horizon, split by step."""
 
     filter: Filter
     horizon: int
     transitions: bool
-    """Whether every step of a selected segment becomes a row (`WorldModel.makes_transitions`)."""
+    """Whether every step of a selected segment becomes a row of its own (`WorldModel.makes_transitions`)."""
 
     @property
     def rows_per_segment(self) -> int:
@@ -32,7 +30,7 @@ class Selection:
         return replace(block, horizon=1 if self.transitions else self.horizon, num_actions=1)
 
     def apply(self, segments: Segments, generator: torch.Generator) -> Segments:
-        """Return the selected rows as segments; a per-transition filter selects steps, any other selects segments."""
+        """Return the selected rows as segments; a per-transition filter selects steps, other filters whole segments."""
         segments = segments.prefix(self.horizon)
         if self.transitions and self.filter.per_transition:
             segments = segments.transitions()
@@ -40,7 +38,7 @@ class Selection:
         return chosen.transitions() if self.transitions and not self.filter.per_transition else chosen
 
     def apply_to_block(self, spec: StreamSpec, index: int, block: Tensor, shape: SegmentShape) -> Tensor:
-        """Select from block `index` (rows [n, width] of `shape`); equal calls return equal rows in every process."""
+        """Select from block `index` (rows [n, width] of `shape`); the result is the same in every process."""
         segments = self.apply(shape.split(block), self.generator(spec, index, block.device))
         return self.shape(shape).fuse(segments.with_first_action())
 

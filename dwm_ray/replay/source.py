@@ -1,7 +1,5 @@
 """The interface of batch sources."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 
 import torch
@@ -14,7 +12,7 @@ from dwm_ray.types import Segments
 class BatchSource(ABC):
     """Source of a learner's batches: `batch_size` segments of one `shape`, as fused rows on `device`.
 
-    Sources that refresh their rows during learning also override `begin` and `gauges`.
+    Sources that refresh their rows while the learner runs also override `begin` and `gauges`.
     """
 
     batch_size: int
@@ -35,5 +33,5 @@ class BatchSource(ABC):
         """Prepare for the batch of update `update + 1`; called whenever learning continues."""
 
     def gauges(self) -> dict[str, float]:
-        """Return numbers for the learner's metrics."""
+        """Return values for the learner's metrics."""
         return {}

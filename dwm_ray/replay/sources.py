@@ -1,4 +1,4 @@
-"""Choose and build the batch source of a run.
+"""Choose and build the batch source of a run, and group runs that share a stream.
 
 | kind | used by | batches |
 |---|---|---|
@@ -9,8 +9,8 @@
 | inline | other policy-dependent models (one-step baselines) | rollouts within each update (`InlineSource`) |
 """
 
-from __future__ import annotations
-
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -23,14 +23,15 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.data.transitions import fused_rows
-from dwm_ray.options import ReplayConfig
+from dwm_ray.options import ReplayConfig, fingerprint
 from dwm_ray.replay.mixture import Mixture, Rows, num_real
 from dwm_ray.replay.recorded import RecordedFutures
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.selection import Selection
 from dwm_ray.replay.source import BatchSource
-from dwm_ray.types import Segments, Termination
+from dwm_ray.types import Termination
 from dwm_ray.world_models.base import WorldModel
+from dwm_ray.world_models.parts.build import model_fingerprint
 
 SourceKind = Literal["real", "recorded", "stream", "on-policy", "inline"]
 
@@ -50,9 +51,8 @@ def source_kind(config: RunConfig) -> SourceKind:
 def selection(config: RunConfig) -> Selection:
     """Return the rule by which a run's learner selects imagined rows."""
     assert config.world_model is not None
-    model = config.world_model.plugin
-    cls = config.filter.plugin
-    return Selection(cls(config.filter), config.synthesis.horizon, model.makes_transitions)
+    transitions = config.world_model.plugin.makes_transitions
+    return Selection(config.filter.plugin(config.filter), config.synthesis.horizon, transitions)
 
 
 def start_targets(config: RunConfig, task_data: TaskData, device: torch.device) -> float | Tensor:
@@ -78,7 +78,7 @@ class StreamRing:
 
     @property
     def ring(self) -> Ring:
-        """The ring; its shape is known from the first block on."""
+        """The ring; available after the first block, which determines its shape."""
         assert self._ring is not None
         return self._ring
 
@@ -101,21 +101,21 @@ class StreamRing:
 
 
 def real_rows(config: RunConfig, task_data: TaskData, transitions: Ring, longest: int) -> Rows:
-    """Return the recorded rows of a run's mixture: transitions, or with `replay.real_steps` 'horizon' their futures."""
+    """Return the recorded rows of a run's mixture: transitions, or futures if `replay.real_steps` is 'horizon'."""
     if source_kind(config) == "real" or config.replay.real_steps == "one":
         return transitions
     return RecordedFutures(config, task_data, transitions.device, longest)
 
 
 def row_horizon(config: RunConfig, synthetic: Ring | None) -> int:
-    """Return the steps of the longest rows of a run's mixture."""
+    """Return the number of steps in the longest rows of a run's mixture."""
     if synthetic is None:
         return 1
     return max(synthetic.shape.horizon, config.synthesis.horizon if config.replay.real_steps == "horizon" else 1)
 
 
 def mixture(config: RunConfig, real: Rows, synthetic: Ring | None, horizon: int | None = None) -> Mixture:
-    """Return a source of recorded rows, mixed with imagined rows if `synthetic` is given."""
+    """Return a source of recorded rows, mixed with the imagined rows of `synthetic` if given."""
     ratio = 1.0 if synthetic is None else config.replay.real_ratio
     return Mixture(real, synthetic, ratio, config.training.batch_size, horizon)
 
@@ -133,7 +133,7 @@ class InlineSource(BatchSource):
         generator: torch.Generator,
         rtg: float | Tensor,
     ) -> None:
-        """Sample the noise of policy and model from `generator`; `rtg` is that of `start_targets`."""
+        """Sample the noise of policy and model from `generator`; `rtg` is the result of `start_targets`."""
         self._model, self._agent, self._rule, self._generator = model, agent, rule, generator
         self._horizon, self._rtg = config.synthesis.horizon, rtg
         self._discount = config.training.discount
@@ -143,19 +143,14 @@ class InlineSource(BatchSource):
         self._real = real
 
     def sample_into(self, rows: Tensor, generator: torch.Generator) -> None:
-        """Fill `rows` [B, width]: `real_ratio` of them as recorded, the others continued by the model."""
+        """Fill `rows` [B, width]: the first `real_ratio` of them are recorded, the model continues the others."""
         fused = torch.empty(self.batch_size, self._real.shape.width, device=self.device)
         index = self._real.gather_into(fused, generator)
         recorded = self._real.shape.split(fused)
         rtg = self._rtg[index[self._num_real :]] if isinstance(self._rtg, Tensor) else self._rtg
-        imagined = self._continued(recorded[self._num_real :], rtg).with_first_action()
-        rows[: self._num_real] = self.shape.fuse(recorded[: self._num_real].padded(self._horizon))
-        rows[self._num_real :] = self.shape.fuse(imagined)
-
-    def _continued(self, starts: Segments, rtg: float | Tensor) -> Segments:
-        return continued(
+        imagined = continued(
             self._model,
-            starts,
+            recorded[self._num_real :],
             self._rule,
             self._discount,
             policy=lambda obs, step: self._agent.explore(obs, self._generator),
@@ -163,3 +158,35 @@ class InlineSource(BatchSource):
             rtg=rtg,
             generator=self._generator,
         )
+        rows[: self._num_real] = self.shape.fuse(recorded[: self._num_real].padded(self._horizon))
+        rows[self._num_real :] = self.shape.fuse(imagined.with_first_action())
+
+
+def stream_of(config: RunConfig, task_data: TaskData) -> StreamSpec:
+    """Return the specification of the stream that a run learns from."""
+    return StreamSpec.of(config, model_fingerprint(config, task_data.identity))
+
+
+def ring_key(config: RunConfig, task_data: TaskData) -> str:
+    """Return a key that is equal for runs that select the same rows of the same stream."""
+    rule = config.filter.model_dump(mode="json"), config.filter.plugin_name()
+    return fingerprint(
+        [stream_of(config, task_data).fingerprint, rule, config.synthesis.horizon, config.replay.capacity]
+    )
+
+
+def by_stream(configs: Sequence[RunConfig], task_data: TaskData) -> list[list[RunConfig]]:
+    """Group runs by their stream."""
+    streams = defaultdict[str, list[RunConfig]](list)
+    for config in configs:
+        streams[stream_of(config, task_data).fingerprint].append(config)
+    return list(streams.values())
+
+
+def stream_rings(configs: Sequence[RunConfig], task_data: TaskData, device: torch.device) -> dict[str, StreamRing]:
+    """Return one empty ring per `ring_key` for runs of one stream."""
+    spec, rings = stream_of(configs[0], task_data), dict[str, StreamRing]()
+    for config in configs:
+        ring = StreamRing(spec, selection(config), config.replay, device)
+        rings.setdefault(ring_key(config, task_data), ring)
+    return rings

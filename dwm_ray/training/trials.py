@@ -19,13 +19,13 @@ from dwm_ray.evaluation.evaluators import new_evaluators
 from dwm_ray.replay.on_policy import OnPolicySource, RolloutContext
 from dwm_ray.replay.recorded import recorded_sources
 from dwm_ray.replay.ring import Ring
-from dwm_ray.replay.sharing import ring_key
 from dwm_ray.replay.source import BatchSource
 from dwm_ray.replay.sources import (
     InlineSource,
     mixture,
     real_ring,
     real_rows,
+    ring_key,
     row_horizon,
     selection,
     source_kind,

@@ -19,8 +19,7 @@ from dwm_ray.distributed.metrics import gauges as module
 from dwm_ray.distributed.metrics.gauges import FAMILIES, Gauges, SamplerGauges
 from dwm_ray.distributed.workers.prefetcher import BlockPrefetcher
 from dwm_ray.local.services import LocalServices
-from dwm_ray.replay.sharing import ring_key
-from dwm_ray.replay.sources import StreamRing, selection
+from dwm_ray.replay.sources import StreamRing, ring_key, selection
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.training.fit import train_world_model
 from dwm_ray.training.services import StreamRows

@@ -19,7 +19,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.local.streams import read_stream
 from dwm_ray.replay.ring import Ring
-from dwm_ray.replay.sharing import ring_key, stream_of
+from dwm_ray.replay.sources import ring_key, stream_of
 from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.runs.storage import Storage
 from dwm_ray.types import Segments

@@ -25,7 +25,7 @@ from dwm_ray.distributed.workers.rollouts import ActorRollouts
 from dwm_ray.evaluation.evaluators import OBJECTIVE, ranked
 from dwm_ray.experiment.grouping import groups_of
 from dwm_ray.replay.on_policy import RolloutContext
-from dwm_ray.replay.sharing import by_stream, stream_of, stream_rings
+from dwm_ray.replay.sources import by_stream, stream_of, stream_rings
 from dwm_ray.runs.folder import RunFolder, status_of
 from dwm_ray.training.checkpoints import remove_checkpoint
 from dwm_ray.training.fit import trained_model
