@@ -18,6 +18,8 @@ from torch import Tensor
 
 from dwm_ray.env_options import REGISTERED, EnvOptions
 
+Json = dict[str, Any]
+"""JSON object."""
 Metrics = dict[str, Tensor]
 """Named 0-d tensors on the device. Only writers read them, because reading waits for the device."""
 

@@ -26,7 +26,7 @@ from dwm_ray.env_options import EnvOptions
 from dwm_ray.evaluation.rollout import evaluate
 from dwm_ray.evaluation.scores import summarize
 from dwm_ray.local.estimates import Estimator
-from dwm_ray.report.estimates import format_interval
+from dwm_ray.report.run_tables import format_interval
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.tasks.table import task_for

@@ -26,9 +26,8 @@ from dwm_ray.evaluation.evaluators import check_evaluation
 from dwm_ray.experiment.profiles import Profile
 from dwm_ray.replay.sources import source_kind
 from dwm_ray.report.collect import collect_results
-from dwm_ray.report.estimates import estimate_table
 from dwm_ray.report.run_report import ranking_table, write_report
-from dwm_ray.report.run_tables import trial_table
+from dwm_ray.report.run_tables import estimate_table, trial_table
 from dwm_ray.runs.folder import RunFailed, RunFolder, read_json
 from dwm_ray.runs.storage import Storage, StorageFailed
 from dwm_ray.runs.tensor_files import write_json

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -23,13 +22,12 @@ from dwm_ray.env_options import EnvOptions
 from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.runs.row_log import last_rows
 from dwm_ray.tasks.table import environment_info
+from dwm_ray.types import Json
 from dwm_ray.world_models.base import trained_options
 from dwm_ray.world_models.parts.build import model_fingerprint
 
 ENDED = ("done", "stopped", "failed")
 """Status of a trial that has ended."""
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,14 @@
-"""Calibration of world models as a table and a figure, for reports of runs and studies."""
-
-from __future__ import annotations
+"""Calibration of world models as a table and a figure, for the reports of runs and studies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dwm_ray.evaluation.calibration import ENDS_TOLERANCE, FEWEST_ENDS, REWARDS_TOLERANCE
 from dwm_ray.experiment.names import world_model_label
 from dwm_ray.report.chart import Line, Look, Panel
 from dwm_ray.report.panels import Figure, Looks, plot_panels
 from dwm_ray.report.table import NOTHING, Cell, Table, text
+from dwm_ray.types import Json
 
 QUANTITIES = {"ended": "share of ended segments", "reward": "mean reward of a step"}
 NOTE = (
@@ -27,11 +25,11 @@ class Calibrated:
 
     label: str
     look: Look
-    numbers: dict[str, Any]
+    numbers: Json
 
 
-def calibrated_models(results: dict[str, Any], looks: Looks) -> list[Calibrated]:
-    """Return the world models of a run whose calibration was measured, in the looks of the run's figures."""
+def calibrated_models(results: Json, looks: Looks) -> list[Calibrated]:
+    """Return the world models of a run whose calibration was measured, with the looks of the run's figures."""
     models = [model for model in results["world_models"] if model["calibration"]]
     return [
         Calibrated(world_model_label(model["name"]), looks.of_model(model["name"]), model["calibration"])
@@ -46,7 +44,7 @@ def calibration_table(models: Sequence[Calibrated]) -> Table:
     return Table("Calibration: imagined against recorded segments of the same starts", headers, rows, NOTE)
 
 
-def _cells(numbers: dict[str, Any]) -> list[Cell]:
+def _cells(numbers: Json) -> list[Cell]:
     ended, reward = ([numbers[side][name][-1] for side in ("imagined", "recorded")] for name in ("ended", "reward"))
     return [
         len(numbers["steps"]),
@@ -62,14 +60,14 @@ def _percent(difference: float | None) -> str:
     return NOTHING if difference is None else f"{difference:.1%}"
 
 
-def verdict(numbers: dict[str, Any]) -> str:
+def verdict(numbers: Json) -> str:
     """Return 'calibrated', or the quantities that are not."""
     wrong = [name for name in ("ends", "rewards") if numbers[f"{name}_agree"] is False]
     return f"NOT calibrated: {' and '.join(wrong)}" if wrong else "calibrated"
 
 
 def calibration_figure(models: Sequence[Calibrated]) -> Figure:
-    """Plot both quantities by step, imagined and recorded; a figure without panels if there are no models."""
+    """Plot both quantities by step, imagined and recorded; without models, the figure has no panels."""
     longest = max((model.numbers for model in models), key=lambda numbers: len(numbers["steps"]), default=None)
     if longest is None:
         return plot_panels("calibration", "", "", [])
@@ -80,7 +78,7 @@ def calibration_figure(models: Sequence[Calibrated]) -> Figure:
             for model in models
         ]
         recorded = Line("recorded", longest["steps"], longest["recorded"][quantity], reference=True)
-        if any(value for line in (*lines, recorded) for value in line.y):  # nothing ends in many tasks
+        if any(value for line in (*lines, recorded) for value in line.y):  # in many tasks, nothing ends
             panels.append(Panel(title, "step", "", [*lines, recorded]))
     caption = (
         f"From {longest['num_windows']} held-out starts, each with its own return-to-go. Steps that were not recorded "

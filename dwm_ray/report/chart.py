@@ -1,10 +1,8 @@
 """One panel of lines, points, bands and intervals as an SVG image.
 
-Each panel is an image, so that a page arranges panels by its width. Colours are classes of the page's style, which has
-a light and a dark scheme. Points have titles with their values, which browsers show on hover.
+Each panel is a separate image, so that a page can arrange panels according to its width. Colours are CSS classes of the
+page, which has a light and a dark scheme. Browsers show the value of a point on hover.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,13 +16,13 @@ NUM_COLORS = 6
 DASHES = ("", "6 4", "2 3", "8 3 2 3")
 MARKERS = ("M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z", "M-3.5-3.5h7v7h-7z", "M0-4.5l4.5 8h-9z", "M0-5l5 5-5 5-5-5z")
 WIDTH, NARROW = 400, 330
-"""Units of an image; one unit is about one pixel of a page."""
+"""Width of an image; one unit is about one pixel."""
 HEIGHT, ROW_HEIGHT = 170, 26
 """Units of the plot area, and of one row of an axis of names."""
 LETTER, CAPITAL = 6.7, 8.6
 """Approximate width of a character in tick labels, and in names of rows."""
 MAX_NAME = 24
-"""Characters of a name at an axis; longer names are cut."""
+"""Maximum length of a name at an axis; longer names are truncated."""
 MAX_MARKED = 40
 """Lines with more points have no markers."""
 WIDE_RANGE = 20
@@ -33,7 +31,7 @@ WIDE_RANGE = 20
 
 @dataclass(frozen=True)
 class Look:
-    """Colour, line style and marker of a method, as positions in their lists."""
+    """Colour, line style and marker of a method, as list indices."""
 
     color: int | None = None
     """None: the text colour of the page."""
@@ -47,25 +45,25 @@ class Look:
 
 @dataclass(frozen=True)
 class Line:
-    """One series. Lines of one label look the same in all panels of a figure; `group` shares a colour among labels."""
+    """One series. A label has the same look in all panels of a figure; labels of one `group` share a colour."""
 
     label: str
     x: Sequence[float]
     y: Sequence[float | None]
     group: str = ""
-    """Meaning of the colour; the label if empty. Line style and marker distinguish the labels of a group."""
+    """Labels of one group share a colour and differ in line style and marker; default: the label itself."""
     reference: bool = False
-    """A level to compare with, such as a floor: dashed, in the page's text colour, without points."""
+    """A baseline, such as a lower bound: dashed, in the text colour, without markers."""
     look: Look | None = None
-    """Fixed look, such as that of a method in all figures of a page."""
+    """Fixed look, for a method that appears in several figures."""
     band: tuple[Sequence[float], Sequence[float]] | None = None
     """Lowest and highest value at each x, plotted as an area."""
     interval: tuple[float, float] | None = None
-    """Ends of a horizontal bar at the height of a single point."""
+    """Ends of the horizontal error bar of a single point."""
     connected: bool = True
     """False: points only."""
     faint: bool = False
-    """Background, such as a single run: thin and pale, not in the legend."""
+    """Background line, such as a single run: thin and pale, not in the legend."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ class Panel:
     ylabel: str
     lines: list[Line] = field(default_factory=list)
     yscale: Kind = "linear"
-    """Kind of the y axis; `log` becomes linear if a value is negative or if the values are similar."""
+    """Scale of the y axis; `log` falls back to linear if a value is negative or the values are similar."""
     xnames: Sequence[str] = ()
     """Names at x = 0, 1, ... instead of numbers."""
     ynames: Sequence[str] = ()
@@ -98,12 +96,12 @@ class _Area:
     height: float
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """Return the place of a point; values below a logarithmic axis lie on its edge."""
+        """Return the position of a point; values below a logarithmic axis are placed on its edge."""
         return self.left + self.x(x) * self.width, self.top + (1 - max(self.y(y), 0.0)) * self.height
 
 
 def panel_svg(panel: Panel, looks: Mapping[str, Look], yscale: Scale, alt: str, width: int = WIDTH) -> str:
-    """Return the image of a panel with `alt` as its text alternative."""
+    """Return the image of a panel; `alt` is its text alternative."""
     area = _area(panel, yscale, width)
     staggered = sum(len(text) + 2 for _, text in area.x.ticks) * LETTER > area.width
     bottom = area.top + area.height + (48 if staggered else 36)
@@ -115,7 +113,7 @@ def panel_svg(panel: Panel, looks: Mapping[str, Look], yscale: Scale, alt: str, 
 
 
 def yscale_of(panels: Sequence[Panel]) -> Scale:
-    """Return the y axis of panels that share it."""
+    """Return the y axis that panels share."""
     if panels[0].ynames:
         return categories(panels[0].ynames, downwards=True)
     lines = [line for panel in panels for line in panel.lines]
@@ -127,17 +125,14 @@ def yscale_of(panels: Sequence[Panel]) -> Scale:
 
 def _area(panel: Panel, yscale: Scale, width: int) -> _Area:
     places = [x for line in panel.lines for x in (*line.x, *(line.interval or ()))]
-    x = categories(panel.xnames) if panel.xnames else scale_of(places, ends=panel.xends or _ends(places, panel))
+    is_range = places and min(places) < max(places) and not panel.ynames  # rows have free space at both ends
+    ends = panel.xends or ((min(places), max(places)) if is_range else None)
+    x = categories(panel.xnames) if panel.xnames else scale_of(places, ends=ends)
     labels = max((min(len(text), MAX_NAME) for _, text in yscale.ticks), default=1)
     left = labels * (CAPITAL if panel.ynames else LETTER) + 8
     top = 10 + 16 * bool(panel.title) + 16 * bool(panel.ylabel)
     height = ROW_HEIGHT * len(panel.ynames) or panel.height
     return _Area(panel, x, yscale, left, top, width - left - 14, height)
-
-
-def _ends(places: Sequence[float], panel: Panel) -> tuple[float, float] | None:
-    """Return the exact range of the values of a numeric x axis; None for rows, which have free space at both ends."""
-    return (min(places), max(places)) if places and min(places) < max(places) and not panel.ynames else None
 
 
 def _headings(panel: Panel) -> Iterator[str]:
@@ -167,7 +162,7 @@ def _axes(panel: Panel, area: _Area, staggered: bool, bottom: float) -> Iterator
 
 
 def _series(line: Line, look: Look, area: _Area) -> Iterator[str]:
-    """Yield area, bar, line and points of a series."""
+    """Yield the band, error bar, line and markers of a series."""
     yield f'<g class="{_css(line, look)}">'
     if line.band:
         low, high = ([area.at(x, v) for x, v in zip(line.x, side, strict=True)] for side in line.band)
@@ -185,7 +180,7 @@ def _series(line: Line, look: Look, area: _Area) -> Iterator[str]:
 
 
 def _runs(line: Line, area: _Area) -> Iterator[list[tuple[float, float]]]:
-    """Yield the connected parts of a line; missing values are gaps."""
+    """Yield the connected parts of a line, which missing values separate."""
     run: list[tuple[float, float]] = []
     for x, y in zip(line.x, line.y, strict=True):
         if y is not None and math.isfinite(y):
@@ -208,7 +203,7 @@ def _markers(line: Line, look: Look, area: _Area) -> Iterator[str]:
 
 
 def _hover(line: Line, x: float, y: float, panel: Panel) -> str:
-    """Return the text of a point: its series and its values."""
+    """Return the hover text of a point: its series and values."""
     if panel.ynames:
         ends = f" [{', '.join(map(value_text, line.interval))}]" if line.interval else ""
         return f"{line.label}: {value_text(x)}{ends}"
@@ -231,13 +226,11 @@ def _dashed(look: Look) -> str:
 
 
 def swatch(look: Look, line: Line) -> str:
-    """Return the sample of a line for a legend, hidden from screen readers."""
+    """Return the legend entry of a line, hidden from screen readers."""
     pale = line.reference or (line.faint and line.connected)
-    parts = [f'<path class="l" d="M0 7H34"{_dashed(look)}/>'] if line.connected else []
-    parts += (
-        [] if pale else [f'<path class="m" transform="translate(17 7)" d="{MARKERS[look.marker % len(MARKERS)]}"/>']
-    )
-    content = f'<g class="{_css(line, look)}">{"".join(parts)}</g>'
+    stroke = f'<path class="l" d="M0 7H34"{_dashed(look)}/>' if line.connected else ""
+    marker = f'<path class="m" transform="translate(17 7)" d="{MARKERS[look.marker % len(MARKERS)]}"/>'
+    content = f'<g class="{_css(line, look)}">{stroke}{"" if pale else marker}</g>'
     return f'<svg class="key" viewBox="0 0 34 14" aria-hidden="true">{content}</svg>'
 
 

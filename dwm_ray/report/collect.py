@@ -1,10 +1,8 @@
-"""Read a run folder into one dict of results, the source of tables, figures and the page.
+"""Read a run folder into one dict of results, from which tables, figures and pages are made.
 
-A run may be in progress or may have failed in part: missing values are None and each trial has its status. Scores are
-those of the last checkpoint, never the best point of a curve.
+A run may be in progress, and some of its trials may have failed: missing values are None, and each trial has a status.
+Scores are those of the last checkpoint, never the best point of a curve.
 """
-
-from __future__ import annotations
 
 import json
 from collections.abc import Callable
@@ -19,19 +17,17 @@ from dwm_ray.registry import plugins
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.tasks.table import task_for
+from dwm_ray.types import Json
 
 MAX_POINTS = 200
-"""Points per curve: more than a figure can show."""
-
+"""Maximum number of points per curve."""
 PREFIX = "estimate_"
 """Prefix of off-policy estimates in a row of an evaluation."""
 SCORED = ("update", "score_mean", "score_std")
 
-Json = dict[str, Any]
-
 
 def collect_results(run: Path) -> Json:
-    """Return the content of results.json; raise ValueError if `run` is not a run folder or holds a broken file."""
+    """Return the content of results.json; raise ValueError if `run` is no run folder or contains an invalid file."""
     folder = RunFolder.open(run)
     config = _read(folder.config) or {}
     if "run" not in config:
@@ -104,31 +100,30 @@ def _trial(folder: Path) -> Json | None:
 
 
 def measured(trial: Json) -> float | None:
-    """Return the number that a trial is ranked by: its score, or its off-policy estimate without a simulator."""
+    """Return the value by which a trial is ranked: its score, or without a simulator its off-policy estimate."""
     value = trial["score_mean"] if trial["estimate"] is None else trial["estimate"]["fqe"]
     return None if value is None else float(value)
 
 
 def measured_curve(curve: dict[str, list[float | None]]) -> list[float | None]:
-    """Return the numbers that `measured` would return, by evaluation, of a trial's curve."""
+    """Return the value of `measured` at each evaluation of a trial's curve."""
     return curve["estimate_fqe"] if "estimate_fqe" in curve else curve["score_mean"]
 
 
 def _curve(evaluations: list[Json]) -> dict[str, list[Any]]:
-    """Return the columns of a learning curve; of evaluations at the same update, the last one counts."""
+    """Return the columns of a learning curve; the last of several evaluations at one update counts."""
     by_update = {row["update"]: row for row in evaluations}
     estimated = any("estimate_fqe" in row for row in evaluations)
     return _columns(list(by_update.values()), ("update", "estimate_fqe") if estimated else SCORED)
 
 
 def _estimate(row: Json) -> Json | None:
-    """Return the off-policy estimates of an evaluation by name; None for one in a simulator."""
-    found = {name.removeprefix(PREFIX): value for name, value in row.items() if name.startswith(PREFIX)}
-    return found or None
+    """Return the off-policy estimates of an evaluation by name; None if it used a simulator."""
+    return {name.removeprefix(PREFIX): value for name, value in row.items() if name.startswith(PREFIX)} or None
 
 
 def _costs(log: list[Json], final: Json) -> Json:
-    """Return rates and memory of one trial; None for each value that was not recorded."""
+    """Return rates and memory of one trial; values that were not recorded are None."""
     return {
         "updates_per_s": updates_per_s(log),
         "sampling_s": log[-1].get("generating_s") if log else None,
@@ -138,7 +133,7 @@ def _costs(log: list[Json], final: Json) -> Json:
 
 
 def updates_per_s(log: list[Json]) -> float | None:
-    """Return updates over the seconds that they took, without evaluations and checkpoints; None without rates."""
+    """Return the mean rate of updates, excluding evaluations and checkpoints; None if no rate was logged."""
     rows = pd.DataFrame(log, columns=["update", "updates_per_s"], dtype=float)
     updates = rows["update"].diff().fillna(rows["update"])
     timed = rows["updates_per_s"] > 0
@@ -147,7 +142,7 @@ def updates_per_s(log: list[Json]) -> float | None:
 
 
 def _values(folder: Path, config: Json) -> Json:
-    """Return the searched values of a trial but its seed, with horizon and target_rtg if its world model uses them."""
+    """Return the searched values of a trial except its seed, and the horizon and target_rtg if its model uses them."""
     searched = {key: value for key, value in (_read(folder / "values.json") or {}).items() if key != "seed"}
     if config["world_model"] is None:
         return searched
@@ -157,7 +152,7 @@ def _values(folder: Path, config: Json) -> Json:
 
 
 def _refresh(rows: list[Json]) -> Json | None:
-    """Return the last on-policy refresh of a log with the largest staleness; None without policy versions."""
+    """Return the last on-policy refresh of a log and the largest staleness; None without policy versions."""
     logged = [row for row in rows if "policy_version" in row]
     if not logged:
         return None
@@ -187,7 +182,7 @@ def _stream(folder: Path) -> Json | None:
 
 
 def _counted(models: list[Json], streams: list[Json]) -> Json:
-    """Return the counters of a run without counters.json, from its folders; consumption is unknown."""
+    """Return counters computed from the folders of a run without counters.json; consumption is unknown."""
     return {
         "world_models_trained": sum(model["updates"] is not None for model in models),
         "streams_generated": len(streams) if streams else None,
@@ -197,7 +192,7 @@ def _counted(models: list[Json], streams: list[Json]) -> Json:
 
 
 def _each(folder: Path, read: Callable[[Path], Json | None]) -> list[Json]:
-    """Return the results of `read` for each sub-folder by name, without None (a sub-folder that has just started)."""
+    """Return the results of `read` for each subfolder by name; skip None (a subfolder without files yet)."""
     found = (read(path) for path in sorted(folder.glob("*")) if path.is_dir())
     return [item for item in found if item is not None]
 
@@ -219,7 +214,7 @@ def _rows(path: Path) -> list[Json]:
 
 
 def _columns(rows: list[Json], names: tuple[str, ...]) -> dict[str, list[Any]]:
-    """Return columns of a log, thinned evenly to `MAX_POINTS` rows including the first and the last."""
+    """Return columns of a log, evenly reduced to `MAX_POINTS` rows including the first and the last."""
     if len(rows) > MAX_POINTS:
         rows = [rows[i * (len(rows) - 1) // (MAX_POINTS - 1)] for i in range(MAX_POINTS)]
     return {name: [row.get(name) for row in rows] for name in names}

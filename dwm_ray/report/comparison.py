@@ -1,14 +1,11 @@
-"""Collect a comparison, one run folder per task, into one dict: the content of comparison.json, tables and the page.
+"""Collect a comparison (one run folder per task) into the content of comparison.json.
 
-A score is a trial's mean over episodes at its last checkpoint; statistics are over seeds (`evaluation.stats`).
-Unfinished trials have no score and enter no statistic, but are listed with their status.
+A score is a trial's mean over episodes at its last checkpoint. Statistics are over seeds (`evaluation.stats`).
+Unfinished trials have no score and are excluded from the statistics, but they are listed with their status.
 """
-
-from __future__ import annotations
 
 import json
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import pandas as pd
 
@@ -17,16 +14,15 @@ from dwm_ray.report.collect import collect_results, measured
 from dwm_ray.report.ranking import with_statistics
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.storage import Storage
-
-Json = dict[str, Any]
+from dwm_ray.types import Json
 
 METHODS = "methods.json"
-"""File that makes a run folder a comparison: names of methods, their trials and shared parts."""
+"""File that marks a run folder as a comparison: method names, their trials and shared parts."""
 NORMALISED = "normalised score"
 
 
 def open_comparison(where: str, parent: Path) -> Path:
-    """Return the local folder of a comparison, copied to `parent` from a storage; raise ValueError if there is none."""
+    """Return the local folder of a comparison; copy one in a storage to `parent`. Raise ValueError if there is none."""
     if "://" not in where:
         return Path(where)
     storage = Storage.parse(where)
@@ -52,7 +48,7 @@ def run_folders(root: Path) -> list[Path]:
 
 
 def collect_comparison(root: Path) -> Json:
-    """Return all tasks and their statistics, ready for comparison.json."""
+    """Return all tasks and their statistics: the content of comparison.json."""
     tasks = [collect_task(run, root) for run in run_folders(root)]
     names = [method["name"] for method in tasks[0]["methods"]]
     if any([method["name"] for method in task["methods"]] != names for task in tasks):
@@ -69,10 +65,9 @@ def collect_comparison(root: Path) -> Json:
 
 
 def collect_task(run: Path, root: Path) -> Json:
-    """Return one task: its data, and each method with its runs, statistics and costs."""
+    """Return one task: its data, and the runs, statistics and costs of each method."""
     results = collect_results(run)
     methods = json.loads((run / METHODS).read_text())
-    rows = [_method(method, results) for method in methods]
     options = results["config"]["run"]
     return {
         "task": results["task"],
@@ -86,12 +81,12 @@ def collect_task(run: Path, root: Path) -> Json:
         "episodes": options["evaluation"]["num_episodes"],
         "seeds": len(methods[0]["trials"]),
         "environment": results["environment"],
-        "methods": with_statistics([[row] for row in rows]),
+        "methods": with_statistics([[_method(method, results)] for method in methods]),
     }
 
 
 def _method(method: Json, results: Json) -> Json:
-    """Return the runs and the costs of a method, a row of methods.json."""
+    """Return the runs and costs of a method; `method` is a row of methods.json."""
     trials = {trial["id"]: trial for trial in results["trials"]}
     found = [trials.get(name) for name in method["trials"]]
     return {
@@ -103,9 +98,9 @@ def _method(method: Json, results: Json) -> Json:
 
 
 def _costs(method: Json, trials: list[Json], results: Json) -> Json:
-    """Return mean costs per finished trial, and the seconds of the parts that the trials share; None if unknown.
+    """Return mean costs per finished trial and the seconds of shared parts; unknown values are None.
 
-    Seconds of shared parts are not divided: a method is charged for each part in full, as if it ran alone.
+    The cost of shared parts is not divided: each method is charged in full, as if it ran alone.
     """
     columns = ["learner_s", "updates_per_s", "sampling_s", "policy_ms", "max_rss_bytes"]
     costs = [{"learner_s": trial["seconds"], **trial["costs"]} for trial in trials]

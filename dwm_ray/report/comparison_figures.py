@@ -1,9 +1,7 @@
 """Figures of a comparison: ranking with intervals, learning curves, performance profiles.
 
-A method has the same colour and marker in all figures, by its position in the list.
+A method has the same colour and marker in all figures, according to its position in the list.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 
@@ -11,15 +9,16 @@ import numpy as np
 
 from dwm_ray.evaluation import stats
 from dwm_ray.report.chart import DASHES, NUM_COLORS, Line, Look, Panel
-from dwm_ray.report.comparison import NORMALISED, Json
+from dwm_ray.report.comparison import NORMALISED
 from dwm_ray.report.panels import Figure, plot_panels
 from dwm_ray.report.ranking import CURVES, curve, ranked, ranking_figure, scores
+from dwm_ray.types import Json
 
 NUM_THRESHOLDS = 100
 
 
 def comparison_figures(comparison: Json) -> list[Figure]:
-    """Return all figures that have finished runs, in reading order."""
+    """Return all figures with finished runs, in reading order."""
     return [figure for plot in (ranking, curves, profiles) if (figure := plot(comparison)).panels]
 
 
@@ -33,7 +32,7 @@ def looks_by_name(comparison: Json) -> dict[str, Look]:
 
 
 def ranking(comparison: Json) -> Figure:
-    """Plot scores and probabilities of improvement by task, the best method on top."""
+    """Plot scores and probabilities of improvement by task, with the best method at the top."""
     groups = {task["task"]: (ranked(task["methods"]), task["score_unit"]) for task in _scored(comparison)}
     if comparison["all_tasks"]:
         groups["all tasks"] = (ranked(comparison["all_tasks"]), NORMALISED)
@@ -41,17 +40,12 @@ def ranking(comparison: Json) -> Figure:
 
 
 def curves(comparison: Json) -> Figure:
-    """Plot score over updates by task: mean of a method's finished runs, band from the lowest to the highest."""
+    """Plot score over updates by task: the mean of a method's finished runs, and the range as a band."""
     looks = looks_by_name(comparison)
-    panels = [
-        Panel(
-            task["task"],
-            "updates",
-            task["score_unit"],
-            [curve(method, looks[method["name"]]) for method in task["methods"]],
-        )
-        for task in _scored(comparison)
-    ]
+    panels = []
+    for task in _scored(comparison):
+        lines = [curve(method, looks[method["name"]]) for method in task["methods"]]
+        panels.append(Panel(task["task"], "updates", task["score_unit"], lines))
     return plot_panels("curves", "Learning curves", CURVES, panels)
 
 
@@ -69,7 +63,7 @@ def profiles(comparison: Json) -> Figure:
         for title, found in groups.items()
     ]
     caption = (
-        "Fraction of runs with a score above a threshold: a curve further to the right is better. Bands are pointwise "
+        "Fraction of runs with a score above a threshold. Curves further to the right are better. Bands are pointwise "
         "95 % bootstrap intervals."
     )
     return plot_panels("profiles", "Performance profiles", caption, panels, same_scale=True)

@@ -1,22 +1,126 @@
-"""The report of a comparison: comparison.json and one HTML page."""
-
-from __future__ import annotations
+"""The report of a comparison: comparison.json, one HTML page and tables for terminals."""
 
 from pathlib import Path
-from typing import Any
 
 from dwm_ray.report.comparison import collect_comparison
 from dwm_ray.report.comparison_figures import comparison_figures
-from dwm_ray.report.comparison_tables import cost_table, failures, notes, run_table, source, task_scores
 from dwm_ray.report.page import render_page
 from dwm_ray.report.ranking import ranked, score_table, verdict
+from dwm_ray.report.table import NOTHING, Cell, Table, format_count, format_seconds
 from dwm_ray.runs.tensor_files import write_json
+from dwm_ray.tasks.table import ESTIMATED
+from dwm_ray.types import Json
 
-Json = dict[str, Any]
+ESTIMATES_NOTE = (
+    "Tasks without an environment have no scores: their numbers are off-policy estimates (fitted Q evaluation) of the "
+    "discounted return."
+)
+
+
+def cost_table(title: str, rows: list[Json]) -> Table:
+    """Return one row of costs per method (`comparison._costs`)."""
+    headers = ["method", "learner", "updates/s", "world model", "sampling", "policy ms/step", "peak memory"]
+    return Table(title, headers, [[row["name"], *_costs(row["costs"])] for row in rows])
+
+
+def _costs(costs: Json) -> list[Cell]:
+    rate, policy, memory = costs["updates_per_s"], costs["policy_ms"], costs["max_rss_bytes"]
+    return [
+        format_seconds(costs["learner_s"]),
+        NOTHING if rate is None else f"{rate:.0f}",
+        format_seconds(costs["world_model_s"]),
+        format_seconds(costs["sampling_s"]),
+        NOTHING if policy is None else f"{policy:.2g}",
+        NOTHING if memory is None else f"{memory / 1e6:.0f} MB",
+    ]
+
+
+def task_scores(task: Json) -> Table:
+    """Return the scores of one task, the highest first."""
+    return score_table(f"{task['task']}: {task['score_unit']} of the last checkpoint", ranked(task["methods"]))
+
+
+def task_tables(task: Json) -> list[Table]:
+    """Return scores and costs of one task."""
+    return [task_scores(task), cost_table(f"{task['task']}: cost per run on this machine", task["methods"])]
+
+
+def all_tables(comparison: Json) -> list[Table]:
+    """Return the tables of every task, then the statistics over all tasks."""
+    tables = [table for task in comparison["tasks"] for table in task_tables(task)]
+    return [*tables, *([score_table("all tasks", comparison["all_tasks"])] if comparison["all_tasks"] else [])]
+
+
+def run_table(task: Json) -> Table:
+    """Return the score and the episode returns of every run."""
+    rows: list[list[Cell]] = [
+        [
+            method["name"],
+            run["seed"],
+            NOTHING if run["score"] is None else f"{run['score']:.1f}",
+            ", ".join(f"{value:.0f}" for value in run["returns"]),
+        ]
+        for method in task["methods"]
+        for run in method["runs"]
+    ]
+    return Table(task["task"], ["method", "seed", "score", "returns of its episodes"], rows)
+
+
+def failures(comparison: Json) -> list[str]:
+    """Return one line per run without a score: task, method, seed, status and cause."""
+    return [
+        f"{task['task']}, {method['name']}, seed {run['seed']}: {run['status']}"
+        + (f" ({run['error']})" if run["error"] else "")
+        for task in comparison["tasks"]
+        for method in task["methods"]
+        for run in method["runs"]
+        if run["score"] is None
+    ]
+
+
+def markdown(comparison: Json) -> str:
+    """Return all tables as Markdown, with the data, updates, seeds and checkpoint of the scores."""
+    parts = []
+    for task in comparison["tasks"]:
+        scores, costs = task_tables(task)
+        parts += [f"**{task['task']}**, {task['score_unit']}", scores.markdown(), costs.markdown(), source(task)]
+    if comparison["all_tasks"]:
+        parts += ["**all tasks**", score_table("", comparison["all_tasks"]).markdown()]
+    return "\n\n".join([*parts, *failures(comparison), " ".join(notes(comparison))])
+
+
+def notes(comparison: Json) -> list[str]:
+    """Return explanations of the columns and their limits."""
+    estimated = any(task["score_unit"] == ESTIMATED for task in comparison["tasks"])
+    return [
+        *([ESTIMATES_NOTE] if estimated else []),
+        "Scores are of the last checkpoint; the score of a run is its mean over episodes.",
+        "IQM: interquartile mean over runs.",
+        f"P(better): probability that a run scores higher than one of {comparison['reference']}.",
+        "Intervals are percentile bootstraps over runs. They are too narrow for few runs: a nominal 95 % interval "
+        "covers about 75 % with 3 runs and 85 % with 5.",
+        "Runs of a method share its world model, so intervals exclude the randomness of its training.",
+        "Learner: time of one run, including evaluations. World model and sampling: time of the parts that all runs "
+        "of the method share.",
+        "Runs without a score are excluded, which favours methods whose runs diverged.",
+    ]
+
+
+def source(task: Json) -> str:
+    """Return the data, profile, updates, seeds and episodes of the scores of a task."""
+    data, seeds = task["data"], f"{task['seeds']} seed{'' if task['seeds'] == 1 else 's'}"
+    measured = "off-policy estimates" if task["score_unit"] == ESTIMATED else f"{task['episodes']} episodes"
+    batches = " or ".join(map(str, task["batch_sizes"]))
+    return (
+        f"{data['source']}, {format_count(data['transitions'])} transitions in {format_count(data['episodes'])} "
+        f"episodes of {data['env_id'] or 'no environment'} (fingerprint {data['fingerprint']}); "
+        f"profile {task['profile']}, {format_count(task['updates'])} updates of batches of {batches}, {seeds}, "
+        f"{measured} per run, last checkpoint."
+    )
 
 
 def write_comparison(root: Path) -> Json:
-    """Collect the runs in `root`, write comparison.json and comparison.html there and return the collected results."""
+    """Write comparison.json and comparison.html to `root`, and return the collected results."""
     comparison = collect_comparison(root)
     write_json(root / "comparison.json", comparison)
     (root / "comparison.html").write_text(render_comparison(comparison))

@@ -1,6 +1,4 @@
-"""Page about a dataset: the contradictions found in it, and plots of returns, lengths, actions and rewards."""
-
-from __future__ import annotations
+"""Page about a dataset: contradictions, and plots of returns, lengths, actions and rewards."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,15 +8,15 @@ import numpy as np
 from dwm_ray.report.findings import Findings
 from dwm_ray.report.panels import Line, Panel, plot_panels
 from dwm_ray.report.table import Cell, Table
-from dwm_ray.types import Episodes
+from dwm_ray.types import Episodes, Json
 
 MAX_POINTS = 300
-"""Episodes per plot; more are thinned evenly."""
+"""Maximum number of episodes per plot; larger datasets are thinned evenly."""
 BINS = 40
 
 
-def data_findings(episodes: Episodes, facts: dict[str, Any]) -> Findings:
-    """Return tables and figures of a dataset; `facts` is its `data_summary`."""
+def data_findings(episodes: Episodes, facts: Json) -> Findings:
+    """Return the tables and figures of a dataset; `facts` is its `data_summary`."""
     summary = [
         f"{facts['source']}, {facts['env_id'] or 'no environment'}, {episodes.num_transitions:,} transitions in "
         f"{episodes.num_episodes:,} episodes.",
@@ -30,7 +28,7 @@ def data_findings(episodes: Episodes, facts: dict[str, Any]) -> Findings:
 
 
 def _entries(episodes: Episodes) -> Table:
-    """Return the range of each entry; entries that never vary carry no information to learn from."""
+    """Return the range of each entry; constant entries carry no information."""
     spaces, act = episodes.spaces, episodes.act
     low, high = np.array(spaces.act_low, np.float32), np.array(spaces.act_high, np.float32)
     saturated = ((act <= low) | (act >= high)).mean(0)
@@ -73,7 +71,7 @@ def _figures(episodes: Episodes) -> list[Any]:
         Panel("Rewards", "reward", "rows", [_histogram(episodes.rew)]),
     ]
     caption = (
-        "Episodes in the order of the file; of more than 300 every n-th. Actions by entry; rewards as a histogram."
+        "Episodes in file order; every n-th one if there are more than 300. Actions by entry; rewards as a histogram."
     )
     return [plot_panels("data", "Returns, lengths, actions and rewards", caption, panels, values=False)]
 

@@ -3,8 +3,6 @@
 A region starts with a line `<!-- generated: NAME -->` and ends with a line `<!-- /generated -->`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from functools import partial
@@ -82,7 +80,7 @@ def _body(name: str) -> str:
 
 
 def methods() -> str:
-    """World models by agents; a cell names the batch source of the method, or a dash if the pair cannot run."""
+    """World models by agents; a cell names the batch source, or is a dash if the pair cannot run."""
     agents = list(registry.plugins("agents"))
     rows = [
         [world_model_label(model), *(_source_label(model or "none", agent) for agent in agents)]
@@ -99,7 +97,7 @@ def _source_label(world_model: str, agent: str) -> str:
 
 
 def axes() -> str:
-    """Search axes with their values per profile and the shared part that another value regenerates."""
+    """Search axes with their values per profile and the shared parts that a new value regenerates."""
     rows = [
         [f"`{axis.name}`", axis.help, _words(axis.small), _words(axis.values), _regenerates(axis)]
         for axis in dimensions().values()
@@ -139,7 +137,7 @@ def _termination(spec: TaskSpec) -> str:
 
 
 def plugin_summaries(kind: str) -> str:
-    """Plug-ins of a kind: flag, printed name, first paragraph of the module docstring, papers named in it."""
+    """Plug-ins of one kind: flag, first paragraph of the module docstring, and papers."""
     rows = []
     for name, cls in registry.plugins(kind).items():
         doc = getdoc(getmodule(cls)) or ""
@@ -157,13 +155,13 @@ def run_options() -> str:
 
 
 def group_options(group: str) -> str:
-    """Options of one group of `RunConfig` with their defaults per profile."""
+    """Options of one group of a run, with their defaults per profile."""
     defaults = [getattr(profiles.run_config(profile), group) for profile in ("paper", "laptop")]
     return _options(f"{group}.", type(defaults[0]), defaults)
 
 
 def plugin_options(kind: str, name: str) -> str:
-    """Options of one plug-in with their defaults per profile."""
+    """Options of one plug-in, with their defaults per profile."""
     defaults = [profiles.plugin(kind, name, profile) for profile in ("paper", "laptop")]
     return _options(f"{FLAGS[kind]}.", type(defaults[0]), defaults)
 
@@ -193,10 +191,8 @@ def _options(prefix: str, group: type[BaseModel], defaults: list[Any], names: li
 
 
 def _meaning(group: type[BaseModel], name: str) -> str:
-    """Return the help of an option; a class that overrides a default without a text inherits the text."""
-    fields = (base.model_fields.get(name) for base in group.__mro__ if issubclass(base, BaseModel))
-    texts = (field.description for field in fields if field is not None and field.description)
-    return " ".join(next(texts, NOTHING).split())
+    """Return the help of an option."""
+    return " ".join((group.model_fields[name].description or NOTHING).split())
 
 
 def _words(value: Any) -> str:

@@ -1,10 +1,7 @@
-"""Findings of a study: tables, figures and raw numbers, for a terminal, as JSON and as one HTML page."""
-
-from __future__ import annotations
+"""Findings of a study: tables, figures and raw numbers, shown in a terminal, as JSON and as one HTML page."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -12,18 +9,19 @@ from dwm_ray.report.page import render_page
 from dwm_ray.report.panels import Figure
 from dwm_ray.report.table import Table
 from dwm_ray.runs.tensor_files import write_json
+from dwm_ray.types import Json
 
 
 @dataclass(frozen=True)
 class Findings:
-    """The outcome of a study."""
+    """Results of a study."""
 
     title: str
     summary: list[str]
-    """Sentences that name the measurement and its data."""
+    """Sentences that describe the measurement and its data."""
     tables: list[Table]
     figures: list[Figure]
-    numbers: dict[str, Any] = field(default_factory=dict)
+    numbers: Json = field(default_factory=dict)
     """Raw numbers behind tables and figures, for JSON."""
 
 
@@ -33,8 +31,8 @@ def show(console: Console, findings: Findings) -> None:
         console.print(table.terminal())
 
 
-def write(folder: Path, findings: Findings, facts: dict[str, Any]) -> Path:
-    """Write study.json with `facts` and report.html, and return the path of the page."""
+def write(folder: Path, findings: Findings, facts: Json) -> Path:
+    """Write study.json (including `facts`) and report.html; return the path of the page."""
     tables = [{"title": t.title, "headers": t.headers, "rows": t.rows} for t in findings.tables]
     write_json(folder / "study.json", {**facts, "summary": findings.summary, "tables": tables, **findings.numbers})
     page = folder / "report.html"
@@ -42,6 +40,6 @@ def write(folder: Path, findings: Findings, facts: dict[str, Any]) -> Path:
     return page
 
 
-def render(findings: Findings, facts: dict[str, Any]) -> str:
+def render(findings: Findings, facts: Json) -> str:
     """Return the page as HTML."""
     return render_page("study.html.j2", findings=findings, facts=facts)

@@ -1,10 +1,8 @@
 """Rendered frames of a run's best policy in its MuJoCo environment.
 
-Rendering runs in a process of its own with a time limit, because OpenGL may crash or wait for a display. The frames are
-stored in the run folder, so that a report can be rebuilt without the policy or without OpenGL.
+Rendering runs in a separate process with a time limit, because OpenGL may crash or wait for a display. The frames are
+stored in the run folder, so that a report can be rebuilt without the policy and without OpenGL.
 """
-
-from __future__ import annotations
 
 import base64
 import json
@@ -16,7 +14,6 @@ import zlib
 from ctypes.util import find_library
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,22 +23,21 @@ from dwm_ray.local.api import load_policy
 from dwm_ray.runs.folder import read_json
 from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.tasks.environments import make_environment, specification
+from dwm_ray.types import Json
 
 STEPS = range(0, 101, 20)
-"""Environment steps whose frames are shown."""
+"""Environment steps that are rendered."""
 RENDERING = {"render_mode": "rgb_array", "width": 240, "height": 180, "camera_name": "track"}
-"""Arguments of the environment; one without a camera of this name has a fixed view."""
+"""Arguments of the environment; environments without this camera use a fixed view."""
 LIMIT_S = 90.0
 BACKENDS = {"egl": "EGL", "osmesa": "OSMesa"}
-"""Values of MUJOCO_GL without a display -> library that they need."""
+"""Value of MUJOCO_GL for machines without a display -> the library that it needs."""
 DISABLED = ("disable", "disabled", "off", "false", "0")
-"""Values of MUJOCO_GL by which MuJoCo does not render."""
-
-Json = dict[str, Any]
+"""Values of MUJOCO_GL that disable rendering."""
 
 
 def best_frames(run: Path, results: Json) -> Json | None:
-    """Return the frames of the best trial's policy, or none and a reason; None if the task is not MuJoCo's."""
+    """Return frames of the best trial's policy, or the reason why there are none; None for tasks without MuJoCo."""
     best, env_id = results["best"], results["data"].get("env_id")
     if best is None or env_id is None or not _is_mujoco(env_id):
         return None
@@ -60,7 +56,7 @@ def _is_mujoco(env_id: str) -> bool:
 
 
 def _render_apart(trial: Path, out: Path, updates: int) -> str | None:
-    """Write the frames in a new process; return the reason if that fails."""
+    """Write the frames in a new process; return the reason if this fails."""
     if not (trial / "checkpoint").is_dir():
         return "the run folder has no weights of the policy"
     backend = os.environ.get("MUJOCO_GL") or _backend()
@@ -77,14 +73,14 @@ def _render_apart(trial: Path, out: Path, updates: int) -> str | None:
 
 
 def _backend() -> str | None:
-    """Return the value of MUJOCO_GL that this machine can use; None if there is none."""
+    """Return a value of MUJOCO_GL that works on this machine, or None."""
     if sys.platform != "linux":
         return "glfw"
     return next((name for name, library in BACKENDS.items() if find_library(library)), None)
 
 
 def render(trial: Path) -> Json:
-    """Return frames of the first steps of an episode, as PNG in base64, with what they show."""
+    """Return frames of the first steps of an episode as base64 PNG, with a description."""
     policy, config = load_policy(trial), read_json(trial / "config.json") or {}
     env_id, options = policy.description["env_id"], EnvOptions.from_json(policy.description.get("env_options", {}))
     env = make_environment(env_id, replace(options, kwargs=json.dumps(json.loads(options.kwargs) | RENDERING)))

@@ -1,6 +1,4 @@
-"""HTML pages: one template per kind of report, rendered into a file that needs no other file."""
-
-from __future__ import annotations
+"""HTML pages: one template per kind of report, rendered into one self-contained file."""
 
 import json
 from typing import Any
@@ -12,7 +10,7 @@ from dwm_ray.report.table import NOTHING, format_count, format_seconds
 
 
 def render_page(template: str, **context: Any) -> str:
-    """Return the HTML of a template of this package. All text is escaped but the figures' SVG."""
+    """Return the HTML of a template of this package; everything except the SVG of figures is escaped."""
     environment = Environment(
         loader=PackageLoader("dwm_ray.report", ""),
         autoescape=True,
@@ -26,7 +24,7 @@ def render_page(template: str, **context: Any) -> str:
 
 
 def fact(value: Any) -> str:
-    """Return a value of a record, such as environment.json, as it is printed."""
+    """Return a value of a record, such as environment.json, as text."""
     if value is None or value == []:
         return NOTHING
     if isinstance(value, list):

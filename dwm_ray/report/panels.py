@@ -1,20 +1,18 @@
-"""Figures of all reports: panels of lines with one legend, and their values as tables."""
+"""Figures of all reports: panels of lines with a shared legend, and their values as tables."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from dwm_ray.report.chart import NARROW, NUM_COLORS, WIDTH, Line, Look, Panel, panel_svg, swatch, value_text, yscale_of
 from dwm_ray.report.scales import short
 from dwm_ray.report.table import Cell, Table
+from dwm_ray.types import Json
 
 __all__ = ["Figure", "Line", "Look", "Looks", "Panel", "plot_panels"]
 
 MAX_COLUMNS = 3
 MAX_VALUES = 12
-"""Rows of a table of values; longer lines are thinned."""
+"""Maximum number of rows in a table of values; longer lines are thinned."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Figure:
     legend: list[tuple[str, str]]
     """Label and sample of each line."""
     values: list[Table]
-    """One table per panel, for screen readers and for devices without a pointer."""
+    """One table per panel, for screen readers and devices without a pointer."""
     columns: int
     """Panels per row on a wide page."""
 
@@ -37,10 +35,10 @@ class Figure:
 class Looks:
     """Look of each world model and method of a run, the same in every figure.
 
-    Colour stands for the world model, line style and marker for the agent.
+    The colour shows the world model; line style and marker show the agent.
     """
 
-    def __init__(self, trials: Sequence[dict[str, Any]], world_models: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, trials: Sequence[Json], world_models: Sequence[Json]) -> None:
         names = [trial["world_model"] for trial in trials] + [model["name"] for model in world_models]
         self._models = sorted({name for name in names if name is not None})
         self._agents = sorted({trial["agent"] for trial in trials})
@@ -49,29 +47,24 @@ class Looks:
         """Return the look of a world model; model-free methods have the page's text colour."""
         return Look(None if world_model is None else self._models.index(world_model))
 
-    def of(self, trial: dict[str, Any]) -> Look:
+    def of(self, trial: Json) -> Look:
         """Return the look of a trial's method."""
         place = self._agents.index(trial["agent"])
         return replace(self.of_model(trial["world_model"]), dash=place, marker=place)
 
 
 def plot_panels(
-    name: str,
-    title: str,
-    caption: str,
-    panels: Sequence[Panel],
-    same_scale: bool = False,
-    values: bool = True,
+    name: str, title: str, caption: str, panels: Sequence[Panel], same_scale: bool = False, values: bool = True
 ) -> Figure:
     """Return a figure of the panels that have lines.
 
     Args:
         name: Id of the figure on its page.
         title: Heading.
-        caption: What the figure shows and how to read it.
+        caption: Content of the figure and how to read it.
         panels: Panels in reading order.
-        same_scale: All panels have the same y axis.
-        values: Add the values as tables; False if a table next to the figure has them.
+        same_scale: Use the same y axis in all panels.
+        values: Add the values as tables; set to False if a table next to the figure contains them.
     """
     panels = [panel for panel in panels if panel.lines]
     looks = looks_of([line for panel in panels for line in panel.lines])
@@ -99,19 +92,16 @@ def _columns(panels: Sequence[Panel]) -> int:
 
 
 def _alternative(title: str, panel: Panel) -> str:
-    """Return the text alternative of a panel: its axes, and the last value of each line."""
-    ends = "; ".join(_last(line, panel) for line in panel.lines if not line.faint and len(line.y))
-    axes = ", ".join(text for text in (panel.title, " by ".join(filter(None, (panel.ylabel, panel.xlabel)))) if text)
-    return f"{title}: {axes}. {ends}"
-
-
-def _last(line: Line, panel: Panel) -> str:
-    value = line.x[-1] if panel.ynames else line.y[-1]
-    return f"{line.label} {'no value' if value is None else value_text(value)}"
+    """Return the text alternative of a panel: its axes and the last value of each line."""
+    lines = [line for line in panel.lines if not line.faint and len(line.y)]
+    values = [line.x[-1] if panel.ynames else line.y[-1] for line in lines]
+    ends = [f"{line.label} {_cell(value) or 'no value'}" for line, value in zip(lines, values, strict=True)]
+    axes = ", ".join(filter(None, (panel.title, " by ".join(filter(None, (panel.ylabel, panel.xlabel))))))
+    return f"{title}: {axes}. {'; '.join(ends)}"
 
 
 def _values(panel: Panel) -> Table:
-    """Return the values of all lines that are not in the background, one row per x."""
+    """Return the values of all lines except background lines, one row per x."""
     lines = [line for line in panel.lines if not line.faint]
     columns = [dict(zip(line.x, line.y, strict=True)) for line in lines]
     places = sorted({x for line in lines if not line.reference for x in line.x} or set(lines[0].x))
@@ -136,7 +126,7 @@ def _cell(value: float | None) -> str | None:
 
 
 def looks_of(lines: Sequence[Line]) -> Mapping[str, Look]:
-    """Return the look of each label; labels without a fixed one get theirs in the order of their first lines."""
+    """Return the look of each label; labels without a fixed look get one in the order of their first lines."""
     fixed = {line.label: line.look for line in lines if line.look is not None}
     references = dict.fromkeys(line.label for line in lines if line.reference)
     groups: dict[str, dict[str, None]] = {}
@@ -145,12 +135,11 @@ def looks_of(lines: Sequence[Line]) -> Mapping[str, Look]:
             groups.setdefault(line.group or line.label, {})[line.label] = None
     return {
         **{label: Look(None, 1 + i % 3) for i, label in enumerate(references)},
-        **dict(_group_looks(list(groups.values()))),
+        # A colour that is used again gets other line styles and markers.
+        **{
+            label: Look(i, nth, nth)
+            for i, labels in enumerate(groups.values())
+            for nth, label in enumerate(labels, i // NUM_COLORS)
+        },
         **fixed,
     }
-
-
-def _group_looks(groups: Sequence[Mapping[str, None]]) -> Iterator[tuple[str, Look]]:
-    for i, labels in enumerate(groups):
-        again = i // NUM_COLORS  # a colour that is used again has other line styles and markers
-        yield from ((label, Look(i, nth, nth)) for nth, label in enumerate(labels, again))

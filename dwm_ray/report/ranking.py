@@ -1,15 +1,12 @@
-"""Ranking of methods with intervals and probabilities of improvement, and the sentences that state it.
+"""Ranking of methods with intervals and probabilities of improvement, and its description in words.
 
 Statistics are over runs of different seeds (`evaluation.stats`); a run's score is its mean over episodes at its last
 checkpoint.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,33 +17,32 @@ from dwm_ray.report.collect import measured, measured_curve
 from dwm_ray.report.panels import Figure, plot_panels
 from dwm_ray.report.run_tables import label
 from dwm_ray.report.table import NOTHING, Cell, Table
-
-Json = dict[str, Any]
+from dwm_ray.types import Json
 
 COVERAGE = {2: 50, 3: 75, 4: 80, 5: 85, 10: 90, 20: 93}
-"""Number of runs -> percent of cases in which a nominal 95 % interval covers the true mean (`evaluation.stats`)."""
+"""Number of runs -> actual coverage of a nominal 95 % interval in percent (`evaluation.stats`)."""
 CURVES = (
-    "Means over finished runs; bands reach from the lowest to the highest run. All points but the last average few "
-    "episodes."
+    "Means over finished runs; bands reach from the lowest to the highest run. All points except the last are averages "
+    "over few episodes."
 )
 SURE = 0.95
-"""Probability of improvement from which two methods are separated, if the interval excludes 0.5 as well."""
+"""Probability of improvement above which methods are separated if the interval also excludes 0.5."""
 
 
 def scores(method: Json) -> np.ndarray:
-    """Return the scores [runs] of a method's finished runs on one task."""
+    """Return the scores [runs] of a method's finished runs on a task."""
     return np.array([run["score"] for run in method["runs"] if run["score"] is not None], np.float64)
 
 
 def with_statistics(
     rows: list[list[Json]], pooled: bool = True, references: Sequence[int | None] | None = None
 ) -> list[Json]:
-    """Return each method's first row with statistics over its runs.
+    """Return the first row of each method with statistics over its runs.
 
     Args:
         rows: One list per method, with one row per task.
-        pooled: The scores of all tasks have one unit; otherwise there are no means.
-        references: Position of the method that each one is compared with; the first one if not given.
+        pooled: Whether the scores of all tasks have the same unit; otherwise there are no means.
+        references: Index of the method that each method is compared with; default: the first one.
     """
     found = [[scores(task) for task in tasks] for tasks in rows]
     places = [0] * len(rows) if references is None else references
@@ -71,7 +67,7 @@ def _statistics(method_scores: stats.Scores, reference: stats.Scores | None, poo
 
 
 def estimate(statistic: Callable[..., np.ndarray], *methods: stats.Scores) -> Json:
-    """Return a statistic as JSON; each starts from the same seed, so that results are reproducible."""
+    """Return a statistic as JSON; the seed is fixed, so that results are reproducible."""
     return asdict(stats.estimate(statistic, *methods, generator=np.random.default_rng(0)))
 
 
@@ -83,15 +79,11 @@ def method_rows(results: Json) -> list[Json]:
     settings: dict[str, dict[str, list[Json]]] = {}
     for trial in results["trials"]:
         if trial["curve"]["update"]:
-            by_setting = settings.setdefault(trial["method"], {})
-            by_setting.setdefault(_setting_text(trial["values"]), []).append(trial)
+            setting = ", ".join(f"{label(name)} {value}" for name, value in trial["values"].items())
+            settings.setdefault(trial["method"], {}).setdefault(setting, []).append(trial)
     rows = [_best_setting(method, by_setting) for method, by_setting in settings.items()]
     free = {row["agent"]: i for i, row in enumerate(rows) if row["world_model"] is None}
     return with_statistics([[row] for row in rows], references=[free.get(row["agent"]) for row in rows])
-
-
-def _setting_text(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{label(name)} {value}" for name, value in values.items())
 
 
 def _best_setting(method: str, settings: Mapping[str, list[Json]]) -> Json:
@@ -107,21 +99,21 @@ def _final(trial: Json) -> float | None:
 
 
 def _level(trials: Sequence[Json]) -> tuple[bool, float]:
-    """Return (whether a trial has finished, mean score); of unfinished trials, the latest point of the curve counts."""
+    """Return (whether a trial has finished, mean score); if none has, use the latest points of their curves."""
     known = [score for trial in trials if (score := _final(trial)) is not None]
     latest = [value for trial in trials if (value := measured_curve(trial["curve"])[-1]) is not None]
     return bool(known), float(np.mean(known or latest))
 
 
 def shared_scores(runs: Sequence[Json]) -> tuple[np.ndarray, np.ndarray]:
-    """Return (updates [U], scores [runs, U]) at the updates where every one of the runs was evaluated."""
+    """Return (updates [U], scores [runs, U]) at the updates where all runs were evaluated."""
     curves = [pd.Series(measured_curve(run["curve"]), run["curve"]["update"], np.float64) for run in runs]
     shared = pd.concat(curves, axis=1, join="inner").sort_index() if curves else pd.DataFrame()
     return shared.index.to_numpy(), shared.to_numpy().T
 
 
 def curve(method: Json, look: Look) -> Line:
-    """Return the learning curve of a method's finished runs, or of all if none has finished: mean, lowest, highest."""
+    """Return mean and range of the learning curves of a method's finished runs, or of all runs if none has finished."""
     updates, found = shared_scores([run for run in method["runs"] if run["score"] is not None] or method["runs"])
     if not updates.size:
         return Line(method["name"], [], [], look=look)
@@ -130,7 +122,7 @@ def curve(method: Json, look: Look) -> Line:
 
 
 def ranked(rows: Sequence[Json]) -> list[Json]:
-    """Return the rows by interquartile mean, highest first; rows without one stay last."""
+    """Return the rows sorted by interquartile mean, highest first; rows without one are last."""
     return sorted(rows, key=lambda row: (row["iqm"] is None, -(row["iqm"] or {"value": 0.0})["value"]))
 
 
@@ -162,23 +154,18 @@ def interval(found: Json | None, digits: int) -> tuple[str, str]:
 
 
 def verdict(rows: Sequence[Json], reference: str = "") -> Json | None:
-    """Return the method with the highest interquartile mean, and its lead over the runner-up and over its reference.
+    """Return the method with the highest interquartile mean, and its lead over the runner-up and its reference.
 
-    Args:
-        rows: Methods with statistics and runs.
-        reference: Name of the reference of all methods; by default the best method's agent without a world model.
-
-    Returns:
-        None if no method has a score.
+    `reference` names the reference of all methods; default: the best method's agent without a world model. The result
+    is None if no method has a score.
     """
     scored = [row for row in ranked(rows) if row["iqm"]]
     if not scored:
         return None
     best, *others = scored
-    roles = [("the runner-up", row) for row in others[:1]]
-    roles += [("the reference", row) for row in others[1:] if _is_reference(row, best, reference)]
     score, ends = interval(best["iqm"], 1)
-    leads = [_lead(best, row, role) for role, row in roles]
+    leads = [_lead(best, row, "the runner-up") for row in others[:1]]
+    leads += [_lead(best, row, "the reference") for row in others[1:] if _is_reference(row, best, reference)]
     count = f", best of {best['num_settings']} settings" if best.get("num_settings", 1) > 1 else ""
     statistic = "mean" if best["num_runs"] < 4 else "interquartile mean"
     words = {"statistic": statistic, "setting": best.get("setting", "") + count, "caution": _caution(best["num_runs"])}
@@ -192,9 +179,9 @@ def _is_reference(row: Json, best: Json, reference: str) -> bool:
 
 
 def _lead(best: Json, other: Json, role: str) -> Json:
-    """Return difference and probability of improvement of the best method over another one, and what is in doubt.
+    """Return the difference and the probability of improvement of the best method over another, and its doubt.
 
-    Runs are too few if equal methods would be ordered completely with a probability above 1 - `SURE`.
+    There are too few runs if equal methods would be completely separated with a probability above 1 - `SURE`.
     """
     difference = best["iqm"]["value"] - other["iqm"]["value"]
     found = estimate(stats.improvement, [scores(best)], [scores(other)])
@@ -212,7 +199,7 @@ def _lead(best: Json, other: Json, role: str) -> Json:
 
 
 def _caution(num_runs: int) -> str:
-    """Return the sentence on the width of intervals of few runs; empty for many."""
+    """Return a warning about the intervals of few runs; empty for many runs."""
     if num_runs < 2:
         return "One run per method shows no spread between seeds: repeat with --seeds 5 before you rely on it."
     known = max(count for count in COVERAGE if count <= num_runs)
@@ -222,12 +209,10 @@ def _caution(num_runs: int) -> str:
 
 
 def ranking_figure(groups: Mapping[str, tuple[Sequence[Json], str]], looks: Mapping[str, Look], versus: str) -> Figure:
-    """Plot score and probability of improvement of each method, the best on top.
+    """Plot score and probability of improvement of each method, with the best at the top.
 
-    Args:
-        groups: Title -> (ranked methods, unit of their scores), one per task.
-        looks: Look of each method.
-        versus: Name of the reference, as printed.
+    `groups` maps the title of each task to (ranked methods, unit of their scores); `versus` is the printed name of the
+    reference.
     """
     panels = []
     for title, (rows, unit) in groups.items():
@@ -245,7 +230,7 @@ def ranking_figure(groups: Mapping[str, tuple[Sequence[Json], str]], looks: Mapp
 
 
 def _rows(rows: Sequence[Json], statistic: str, looks: Mapping[str, Look]) -> list[Line]:
-    """Return one marker with its interval per method, over the points of its runs."""
+    """Return one marker with its interval per method, on top of the points of its runs."""
     lines = []
     for i, row in enumerate(rows):
         look, found = looks[row["name"]], row[statistic]

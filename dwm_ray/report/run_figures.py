@@ -1,6 +1,4 @@
-"""Figures of a run: learning curves, scores by axis, errors, futures and losses of world models, Q values."""
-
-from __future__ import annotations
+"""Figures of a run: learning curves, scores by axis, Q values, and errors, futures and losses of world models."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,15 +12,16 @@ from dwm_ray.report.chart import Line, Look, Panel
 from dwm_ray.report.collect import measured
 from dwm_ray.report.panels import Figure, Looks, plot_panels
 from dwm_ray.report.ranking import CURVES, curve, method_rows, ranked, ranking_figure
-from dwm_ray.report.run_tables import Json, axes_of, label
+from dwm_ray.report.run_tables import axes_of, label
+from dwm_ray.types import Json
 
 MAX_LINEAR_SPREAD = 20.0
-"""Beyond this ratio of Q values, a linear axis would hide all trials but the diverging one."""
+"""Above this ratio of Q values, a linear axis would only show the diverging trial."""
 FUTURE_HEIGHT = 120
 
 
 def run_figures(results: Json) -> dict[str, Figure]:
-    """Return all figures that these results have data for, by name."""
+    """Return all figures for which the results have data, by name."""
     looks = Looks(results["trials"], results["world_models"])
     plots = (ranking, learning_curves, axis_scores, model_errors, futures, model_calibration, q_values, model_losses)
     figures = [plot(results, looks) for plot in plots]
@@ -30,20 +29,20 @@ def run_figures(results: Json) -> dict[str, Figure]:
 
 
 def ranking(results: Json, looks: Looks) -> Figure:
-    """Plot score and probability of improvement over the model-free agent of each method, the best on top."""
+    """Plot score and probability of improvement over the model-free agent, with the best method at the top."""
     shown = {trial["method"]: looks.of(trial) for trial in results["trials"]}
     rows = ranked(method_rows(results))
     return ranking_figure({"": (rows, results["score_unit"])} if rows else {}, shown, "its agent without a world model")
 
 
 def learning_curves(results: Json, looks: Looks) -> Figure:
-    """Plot score over updates by agent, each method with the setting of the ranking."""
+    """Plot score over updates by agent, with the setting of each method in the ranking."""
     shown, rows = {trial["method"]: looks.of(trial) for trial in results["trials"]}, method_rows(results)
     panels = []
     for agent in dict.fromkeys(row["agent"] for row in rows):
         lines = [curve(row, shown[row["name"]]) for row in rows if row["agent"] == agent]
         panels.append(Panel(agent_label(agent), "updates", results["score_unit"], lines))
-    caption = f"Each method with the setting of the ranking. {CURVES}"
+    caption = f"Each method has its setting from the ranking. {CURVES}"
     return plot_panels("curves", "Learning curves", caption, panels, same_scale=True)
 
 
@@ -58,14 +57,14 @@ def axis_scores(results: Json, looks: Looks) -> Figure:
         for trials in agents.values()
     ]
     caption = (
-        "Small points are finished trials; lines connect the means over all other axes and seeds. Methods without the "
+        "Small points are finished trials; lines connect the means over all other axes and seeds. Methods without this "
         "axis are horizontal lines."
     )
     return plot_panels("axes", "Effect of each searched axis", caption, panels, same_scale=True)
 
 
 def _axis_values(trials: list[Json], name: str) -> list[Any]:
-    """Return the distinct values of a searched axis: sorted numbers, then words."""
+    """Return the distinct values of a searched axis: sorted numbers, then text."""
     values = dict.fromkeys(trial["values"][name] for trial in trials if name in trial["values"])
     ordered = sorted(value for value in values if isinstance(value, int | float))
     return ordered + [value for value in values if value not in ordered]
@@ -89,7 +88,7 @@ def _axis_panel(trials: list[Json], name: str, values: list[Any], looks: Looks, 
 
 
 def model_errors(results: Json, looks: Looks) -> Figure:
-    """Plot the held-out error of each world model by step, next to the errors of two predictions without a model."""
+    """Plot the held-out error of each world model by step, and the errors of two baselines without a model."""
     models = [model for model in results["world_models"] if model["error"]]
     widest = max((model["error"] for model in models), key=lambda error: len(error["steps"]), default=None)
     panels = [_error_panel(models, name, looks) for name in ("states", "rewards")]
@@ -100,10 +99,10 @@ def model_errors(results: Json, looks: Looks) -> Figure:
     for panel in panels:
         panel.lines.append(Line("mean of the data", [steps[0], steps[-1]], [1.0, 1.0], reference=True))
     caption = (
-        f"In squares of {widest['unit']}, on {widest['num_windows']} held-out windows; lower is better. Baselines: the "
-        "state stays as it is, and the mean of the data, whose error is about 1 by definition of the unit. Do not "
-        "compare a model that sees the later actions with one that does not: the error of the latter includes the "
-        "behaviour's randomness."
+        f"In squares of {widest['unit']}, on {widest['num_windows']} held-out windows; lower is better. Baselines: an "
+        "unchanged state, and the mean of the data, whose error is about 1 by definition of the unit. Do not compare a "
+        "model that is conditioned on later actions with one that is not: the error of the latter includes the "
+        "randomness of the behaviour policy."
     )
     return plot_panels("errors", "Error of world models and of baselines", caption, panels)
 
@@ -133,10 +132,10 @@ def futures(results: Json, looks: Looks) -> Figure:
         for name in model["futures"]["names"]
     ]
     caption = (
-        "Each row is one held-out start, by its recorded return: low, medium, high. The dark line is the recorded "
+        "Each row is one held-out start with a low, medium or high recorded return. The dark line is the recorded "
         "future. Thin lines are futures that the world model imagines from the same state, first action and "
-        "return-to-go, with different noise; they agree with the recording where they surround it closely. Shown are "
-        "the state dimensions with the largest variance, and the reward."
+        "return-to-go, with different noise; they agree with the recording where they surround it closely. The panels "
+        "show the state dimensions with the largest variance, and the reward."
     )
     return plot_panels("futures", "Imagined and recorded futures of the same starts", caption, panels, values=False)
 
@@ -157,7 +156,7 @@ def model_calibration(results: Json, looks: Looks) -> Figure:
 
 
 def q_values(results: Json, looks: Looks) -> Figure:
-    """Plot the mean Q value over updates of each trial, which shows overestimation."""
+    """Plot the mean Q value of each trial over updates, to show overestimation."""
     trials = _logged(results["trials"], "q_mean")
     peaks = [np.nanmax(np.abs(numbers(trial["learning"]["q_mean"]))) for trial in trials]
     spread = bool(peaks) and max(peaks) > MAX_LINEAR_SPREAD * max(np.median(peaks), 1e-9)
@@ -191,13 +190,13 @@ def model_losses(results: Json, looks: Looks) -> Figure:
 
 
 def by_method(trials: Sequence[Json]) -> list[list[Json]]:
-    """Group trials by method; model-free methods first, then by name."""
+    """Group trials by method, model-free methods first, then by name."""
     names = sorted({(trial["world_model"] is not None, trial["method"]) for trial in trials})
     return [[trial for trial in trials if trial["method"] == name] for _, name in names]
 
 
 def numbers(values: Sequence[float | None]) -> np.ndarray:
-    """Return a log's column as floats; missing values are NaN, a gap in a line."""
+    """Return a column of a log as floats; missing values become NaN."""
     return np.array(values, np.float64)
 
 

@@ -1,32 +1,41 @@
-"""The report of a run: one HTML page, rebuilt from the run folder at any time."""
-
-from __future__ import annotations
+"""The report of a run: one HTML page, which can be rebuilt from the run folder at any time."""
 
 from pathlib import Path
-from typing import Any
 
+import pandas as pd
+
+from dwm_ray.data.summary import findings_lines
+from dwm_ray.env_options import REGISTERED
 from dwm_ray.report.calibration import calibrated_models, calibration_table
 from dwm_ray.report.collect import collect_results
-from dwm_ray.report.estimates import estimate_table
 from dwm_ray.report.frames import best_frames
 from dwm_ray.report.page import render_page
 from dwm_ray.report.panels import Looks
 from dwm_ray.report.ranking import method_rows, ranked, score_table, verdict
-from dwm_ray.report.run_facts import data_facts, key_facts, sharing_facts
 from dwm_ray.report.run_figures import run_figures
-from dwm_ray.report.run_tables import error_table, failures, refresh_table, summary_table, trial_table
-from dwm_ray.report.table import Table
+from dwm_ray.report.run_tables import (
+    error_table,
+    estimate_table,
+    failures,
+    num_episodes,
+    refresh_table,
+    summary_table,
+    trial_table,
+)
+from dwm_ray.report.table import Table, format_count, format_seconds
+from dwm_ray.tasks.table import ESTIMATED
+from dwm_ray.types import Json
 
 RANKING_NOTE = (
-    "Names are world model and agent; Recorded: recorded futures instead of imagined ones; an agent alone has no world "
-    "model. Each method has its best setting; of: settings that were tried. The setting was selected by the scores "
-    "that are shown, so scores of methods with many settings are optimistic. IQM: interquartile mean over runs. "
+    "Names consist of world model and agent. Recorded: recorded instead of imagined futures. An agent alone has no "
+    "world model. Each method has its best setting; of: number of settings tried. The setting was selected by the "
+    "scores shown, so the scores of methods with many settings are optimistic. IQM: interquartile mean over runs. "
     "P(better): probability that a run scores higher than one of the same agent without a world model."
 )
 
 
 def write_report(run: Path, out: Path | None = None) -> Path:
-    """Write the page to `out` (default RUN/report.html) and return its path; raise ValueError for other folders."""
+    """Write the page to `out` (default RUN/report.html) and return its path; raise ValueError if RUN is no run."""
     out = run / "report.html" if out is None else out
     out.parent.mkdir(parents=True, exist_ok=True)
     results = collect_results(run)
@@ -34,13 +43,13 @@ def write_report(run: Path, out: Path | None = None) -> Path:
     return out
 
 
-def ranking_table(results: dict[str, Any]) -> Table:
-    """Return the methods of a run in the order of their scores, with intervals over seeds."""
+def ranking_table(results: Json) -> Table:
+    """Return the methods of a run by score, with intervals over seeds."""
     rows = ranked(method_rows(results))
     return score_table(f"{results['score_unit']} of the last checkpoint, by method", rows, RANKING_NOTE)
 
 
-def render(results: dict[str, Any], frames: dict[str, Any] | None = None) -> str:
+def render(results: Json, frames: Json | None = None) -> str:
     """Return the page of collected results, and of frames of the best policy, as HTML."""
     trials, summary, rows = trial_table(results), summary_table(results), ranked(method_rows(results))
     return render_page(
@@ -61,3 +70,75 @@ def render(results: dict[str, Any], frames: dict[str, Any] | None = None) -> str
         refresh=refresh_table(results),
         sharing=sharing_facts(results),
     )
+
+
+def data_facts(data: Json) -> Json:
+    """Return the non-empty facts about the data that `key_facts` does not show."""
+    hidden = ("findings", "env_options") if data.get("env_options") == REGISTERED.to_json() else ("findings",)
+    return {name: value for name, value in data.items() if name not in hidden and value != []}
+
+
+def key_facts(results: Json) -> dict[str, str]:
+    """Return data, seeds, updates, checkpoint and cost of a run by printed name."""
+    data, trials = results["data"], results["trials"]
+    done = [trial for trial in trials if trial["status"] == "done"]
+    updates = " or ".join(sorted({format_count(trial["updates"]) for trial in done}))
+    episodes = " or ".join(sorted({format_count(num_episodes(trial)) for trial in done}))
+    estimated = results["score_unit"] == ESTIMATED
+    by = f"estimated from {episodes} held-out episodes" if estimated else f"scored over {episodes} episodes"
+    count = format_count(data.get("transitions"))
+    where = f"of {data['env_id']}" if data and data["env_id"] else "without an environment"
+    source = f"{data['source']}, {count} transitions {where}" if data else ""
+    shown = data.get("score_mean") is not None and not estimated
+    facts = {
+        "data": source,
+        "scores in data": f"mean {data['score_mean']:.1f}, best episode {data['score_max']:.1f}" if shown else "",
+        "checks": " ".join(findings_lines(data)).removeprefix("checks: ") if data.get("findings") else "",
+        "seeds": str(len({trial["seed"] for trial in trials}) or ""),
+        "updates": updates,
+        "checkpoint": f"last, {by}" if done else "",
+        "trials": f"{len(done)} of {len(trials)} finished",
+        "profile": results["profile"] or "",
+        "time": "" if results["wall_s"] is None else format_seconds(results["wall_s"]),
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def sharing(results: Json) -> Json:
+    """Return the seconds spent on world models and streams, and an estimate of the seconds without sharing.
+
+    The estimate charges each trial with a world model the mean seconds of its kind of world model and of that model's
+    streams (0 for models without streams, such as on-policy ones).
+    """
+    models = pd.DataFrame(results["world_models"], columns=["id", "name", "seconds"]).astype({"seconds": float})
+    streams = pd.DataFrame(results["streams"], columns=["world_model", "seconds"]).astype({"seconds": float})
+    names = streams["world_model"].map(models.set_index("id")["name"])
+    users = pd.Series([trial["world_model"] for trial in results["trials"] if trial["world_model"] is not None])
+    sampled, consumed = (results["counters"].get(f"segments_{event}") for event in ("sampled", "consumed"))
+    return {
+        "model_s": float(models["seconds"].sum()),
+        "stream_s": float(streams["seconds"].sum()),
+        "num_users": len(users),
+        "alone_model_s": float(users.map(models.groupby("name")["seconds"].mean()).sum()),
+        "alone_stream_s": float(users.map(streams.groupby(names)["seconds"].mean()).sum()),
+        "reuse": consumed / sampled if sampled and consumed is not None else None,
+    }
+
+
+def sharing_facts(results: Json) -> dict[str, str]:
+    """Return counters and costs of shared parts by printed name."""
+    shared, counters = sharing(results), results["counters"]
+    reuse = "" if shared["reuse"] is None else f" ({shared['reuse']:.1f} per generated segment)"
+    models = f"{format_count(counters['world_models_trained'])}, used by {shared['num_users']} trials"
+    return {
+        "world models trained": models,
+        "streams generated": format_count(counters["streams_generated"]),
+        "segments generated": format_count(counters["segments_sampled"]),
+        "segments consumed": format_count(counters["segments_consumed"]) + reuse,
+        "time of world models": _against(shared["model_s"], shared["alone_model_s"]),
+        "time of streams": _against(shared["stream_s"], shared["alone_stream_s"]),
+    }
+
+
+def _against(shared: float, alone: float) -> str:
+    return f"{format_seconds(shared)}; {format_seconds(alone)} without sharing (computed from mean times)"

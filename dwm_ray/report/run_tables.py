@@ -1,18 +1,59 @@
 """Tables of a run: trials, means over seeds, on-policy refresh, estimates and errors of world models."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import pandas as pd
 
 from dwm_ray.experiment.names import world_model_label
 from dwm_ray.report.collect import measured
-from dwm_ray.report.estimates import INTERVAL, measured_text, num_episodes
-from dwm_ray.report.table import NOTHING, Table, format_score, format_seconds
+from dwm_ray.report.table import NOTHING, Cell, Table, format_score, format_seconds
 from dwm_ray.tasks.table import ESTIMATED
+from dwm_ray.types import Json
 
-Json = dict[str, Any]
+INTERVAL = "95\u00a0% interval over episodes"
+
+
+def estimate_table(results: Json) -> Table | None:
+    """Return one row per trial with off-policy estimates, or None if there are none."""
+    trials = [trial for trial in results["trials"] if trial["estimate"]]
+    rows = [[trial["method"], trial["id"], *_estimate_cells(trial["estimate"])] for trial in trials]
+    headers = ["method", "trial", "FQE", INTERVAL, "± critics", "imagined", "± models", "distance", "time"]
+    note = (
+        "Estimates from recorded data, not scores. FQE: discounted return from the start of a held-out episode, by "
+        "fitted Q evaluation. Imagined: discounted return of the first steps in one-step models. Distance: mean "
+        "squared distance of the policy's actions from the recorded ones, in standard deviations; around 1 and above, "
+        "the other estimates are extrapolations."
+    )
+    return Table("Off-policy estimates", headers, rows, note) if rows else None
+
+
+def _estimate_cells(found: Json) -> list[Cell]:
+    ends, names = format_interval(found["fqe_low"], found["fqe_high"]), ("fqe_spread", "model", "model_spread")
+    return [
+        f"{found['fqe']:.1f}",
+        ends,
+        *(f"{found[name]:.1f}" for name in names),
+        f"{found['distance']:.2f}",
+        format_seconds(found["s"]),
+    ]
+
+
+def format_interval(low: float | None, high: float | None) -> str:
+    """Return '[33.0, 38.2]', or a dash if there were too few episodes for an interval."""
+    return NOTHING if low is None or high is None else f"[{low:.1f}, {high:.1f}]"
+
+
+def measured_text(trial: Json) -> str:
+    """Return the score of a trial with its spread, or its estimate with the interval."""
+    found = trial["estimate"]
+    if found is None:
+        return format_score(trial["score_mean"], trial["score_std"])
+    return f"{found['fqe']:.1f} {format_interval(found['fqe_low'], found['fqe_high'])}"
+
+
+def num_episodes(trial: Json) -> int | None:
+    """Return the number of episodes of a trial's score or estimate."""
+    found = trial["episodes"] if trial["estimate"] is None else trial["estimate"]["episodes"]
+    return None if found is None else int(found)
+
 
 SUMMED = ["measured", "score_std", "episodes", "updates", "seconds"]
 """Numbers of a trial in the table of means over seeds."""
@@ -55,7 +96,7 @@ def trial_table(results: Json) -> Table:
 
 
 def failures(results: Json) -> list[str]:
-    """Return one line per trial that failed, with its cause."""
+    """Return one line per failed trial, with its cause."""
     failed = [trial for trial in results["trials"] if trial["error"]]
     return [f"{trial['method']}, trial {trial['id']}: {trial['status']} ({trial['error']})" for trial in failed]
 
@@ -103,7 +144,7 @@ def _setting(trial: Json, axes: list[str]) -> dict[str, str]:
 
 
 def summary_markdown(results: Json) -> str:
-    """Return the means over seeds for a README, with their data, and the refresh of on-policy methods."""
+    """Return the means over seeds as Markdown, with their data and the refresh of on-policy methods."""
     data, refresh = results["data"], refresh_table(results)
     source = (
         f"Task {results['task']}: {data['source']}, {data['transitions']} transitions, {data['episodes']} episodes, "
@@ -113,7 +154,7 @@ def summary_markdown(results: Json) -> str:
 
 
 def refresh_table(results: Json) -> Table | None:
-    """Return one row per trial whose rollouts are refreshed with its policy; None if there is none."""
+    """Return one row per trial with on-policy refresh, or None if there are none."""
     trials = [trial for trial in results["trials"] if trial["refresh"]]
     headers = [
         "method",
@@ -128,8 +169,8 @@ def refresh_table(results: Json) -> Table | None:
     ]
     rows = [[trial["method"], trial["id"], *_refresh_cells(trial["refresh"])] for trial in trials]
     note = (
-        "Samplers use one version of the policy while the learner makes the next. Percentages are of the trial's time, "
-        "and of all generated rows."
+        "Samplers use one version of the policy while the learner trains the next. Percentages refer to the time of "
+        "the trial and to all generated rows."
     )
     return Table("Staleness and use of rows per trial", headers, rows, note) if rows else None
 

@@ -1,6 +1,4 @@
-"""Axes of charts: positions of values and of ticks, and how ticks are printed."""
-
-from __future__ import annotations
+"""Chart axes: positions of values and ticks, and tick labels."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -11,18 +9,18 @@ from typing import Literal
 Kind = Literal["linear", "log", "symlog"]
 
 NUM_STEPS = 5
-"""Steps between the ticks of a linear axis, about."""
+"""Approximate number of steps between the ticks of a linear axis."""
 PADDING = 0.05
-"""Free space beyond the values at either end of an axis, as a fraction of their range."""
+"""Free space at both ends of an axis, as a fraction of the range of the values."""
 LEAST_SHOWN = 1e-4
-"""Lower end of a logarithmic axis as a fraction of the highest value; smaller values lie below the axis."""
+"""Lower end of a logarithmic axis as a fraction of the highest value; smaller values are below the axis."""
 LINEAR_BELOW = 100.0
-"""Values of a symlog axis are spaced linearly around 0 up to about this size."""
+"""Up to about this magnitude, the values of a symlog axis are spaced linearly."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Positions of the values of one axis between its ends; the first may be the larger one."""
+    """Positions of values between the two ends of an axis; the first end may be the larger one."""
 
     ends: tuple[float, float]
     ticks: Sequence[tuple[float, str]]
@@ -55,7 +53,7 @@ def scale_of(values: Iterable[float], kind: Kind = "linear", ends: tuple[float, 
 
 
 def short(value: float) -> str:
-    """Return a number in short: 0.5, 250, 50k, 1M."""
+    """Return a number in short form: 0.5, 250, 50k, 1M."""
     size = abs(value)
     if size >= 1e4:
         return f"{value / 1e6:g}M" if size >= 1e6 else f"{value / 1e3:g}k"
@@ -78,7 +76,7 @@ def _multiples(low: float, high: float) -> list[tuple[float, str]]:
 
 
 def _decades(low: float, high: float) -> list[tuple[float, str]]:
-    """Return the powers of ten in [low, high]; with fewer than two of them, also 2 and 5 times a power."""
+    """Return the powers of ten in [low, high]; if there are fewer than two, also their multiples by 2 and 5."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     found: list[float] = []
     for factors in ((1,), (1, 2, 5)):

@@ -1,6 +1,4 @@
-"""Tables of results: one set of cells for terminals, Markdown and HTML pages."""
-
-from __future__ import annotations
+"""Tables of results for terminals, Markdown and HTML pages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,21 +10,21 @@ from rich.table import Table as RichTable
 NOTHING = "–"
 Cell = str | float | int | None
 MAX_NAME = 24
-"""Characters of the first column that a terminal always shows."""
+"""Number of characters of the first column that are always shown in a terminal."""
 STYLES = {"best": "bold green", "failed": "dim", "stopped": "dim", "running": "dim", "pending": "dim"}
 """Terminal style of a marked row."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells below headers. Numbers are shortened; None is a dash."""
+    """Rows of cells below headers. Numbers are rounded; None becomes a dash."""
 
     title: str
     headers: list[str]
     rows: list[list[Cell]]
     note: str = ""
     marks: tuple[str, ...] = ()
-    """Status per row, such as 'best' or 'failed', that decides its style; empty if all rows look the same."""
+    """Status of each row, such as 'best' or 'failed', which determines its style; empty for a uniform style."""
 
     def texts(self) -> list[list[str]]:
         return [[text(cell) for cell in row] for row in self.rows]
@@ -35,7 +33,7 @@ class Table:
         return self.marks[row] if self.marks else ""
 
     def left_aligned(self) -> list[bool]:
-        """Return a flag per column: True for the first one and for each with a cell that starts with a letter."""
+        """Return one flag per column: True for the first column and for columns with text."""
         texts = self.texts()
         return [i == 0 or any(row[i][:1].isalpha() for row in texts) for i in range(len(self.headers))]
 
@@ -43,7 +41,7 @@ class Table:
         return markdown_table(self.headers, self.texts())
 
     def terminal(self) -> RichTable:
-        """Return the table for a terminal; a star marks the best row."""
+        """Return the table for a terminal, with a star next to the best row."""
         starred = "best" in self.marks
         table = RichTable(title=self.title, caption=self.note, box=box.SIMPLE_HEAD, padding=0)
         table.title_justify = table.caption_justify = "left"
@@ -62,13 +60,13 @@ class Table:
 
 
 def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return rows of cells as a Markdown table."""
+    """Return a Markdown table."""
     lines = [headers, ["---"] * len(headers), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def text(cell: Cell) -> str:
-    """Return a cell as it is printed: three decimals below 10, one below 1000, then groups of three digits."""
+    """Return a cell as text: three decimals below 10, one below 1000, then groups of three digits."""
     if cell is None:
         return NOTHING
     if isinstance(cell, str):

@@ -20,7 +20,7 @@ from dwm_ray.evaluation.fqe import FittedQ
 from dwm_ray.evaluation.imagined_return import imagined_returns
 from dwm_ray.evaluation.logged_data import LoggedData
 from dwm_ray.evaluation.off_policy import NUM_MODELS, OffPolicyEvaluator, estimation_config
-from dwm_ray.report.comparison_tables import ESTIMATES_NOTE
+from dwm_ray.report.comparison_report import ESTIMATES_NOTE
 from dwm_ray.types import DataCard
 from dwm_ray.world_models.parts.build import new_model
 

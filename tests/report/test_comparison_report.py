@@ -15,8 +15,14 @@ from rows import write_rows
 from dwm_ray.report.collect import updates_per_s
 from dwm_ray.report.comparison import METHODS, collect_comparison
 from dwm_ray.report.comparison_figures import comparison_figures, look
-from dwm_ray.report.comparison_report import render_comparison, write_comparison
-from dwm_ray.report.comparison_tables import all_tables, failures, markdown, task_tables
+from dwm_ray.report.comparison_report import (
+    all_tables,
+    failures,
+    markdown,
+    render_comparison,
+    task_tables,
+    write_comparison,
+)
 from dwm_ray.runs.tensor_files import write_json
 
 UPDATES = [5000, 10000, 15000, 20000]

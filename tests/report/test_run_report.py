@@ -7,8 +7,7 @@ from programs import load_program
 from rich.console import Console
 
 from dwm_ray.report.collect import collect_results
-from dwm_ray.report.run_facts import key_facts, sharing
-from dwm_ray.report.run_report import render, write_report
+from dwm_ray.report.run_report import key_facts, render, sharing, write_report
 from dwm_ray.report.run_tables import refresh_table, summary_markdown, summary_table, trial_table
 
 REFRESH = {"policy_version": 4, "staleness": 0, "staleness_mean": 1.26, "segments_imagined": 1200.0}
