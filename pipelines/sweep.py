@@ -32,8 +32,7 @@ from dwm_ray.data.task_data import TaskData
 from dwm_ray.experiment.grouping import PopulationOptions, population_note
 from dwm_ray.experiment.plan import SweepConfig, bases_of, make_plan
 from dwm_ray.experiment.profiles import MAX_MEMBERS, SWEEPS, Profile, resolve
-from dwm_ray.experiment.search_space import Plan, dimensions
-from dwm_ray.experiment.trial_records import unfinished
+from dwm_ray.experiment.search_space import Plan, dimensions, unfinished
 from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.runs.tensor_files import write_json
 

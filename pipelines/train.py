@@ -21,8 +21,7 @@ from dwm_ray.cli import session
 from dwm_ray.cli.command_line import main_guard
 from dwm_ray.cli.execution import executor
 from dwm_ray.config import RunConfig
-from dwm_ray.experiment.search_space import Trial
-from dwm_ray.experiment.trial_records import record_trials
+from dwm_ray.experiment.search_space import Trial, record_trials
 from dwm_ray.options import Frozen
 from dwm_ray.runs.folder import status_of
 

@@ -1,6 +1,4 @@
-"""Estimate the cost of a long run before it starts, from a short measurement on this machine."""
-
-from __future__ import annotations
+"""Estimate the cost of a long run before it starts from a short measurement on this machine."""
 
 import sys
 from collections import defaultdict
@@ -34,10 +32,10 @@ class Setting:
 def announce_cost(
     console: Console, configs: Sequence[RunConfig], task_data: TaskData, in_process: bool, confirmed: bool
 ) -> None:
-    """Print the estimated hours of the trials and of what they share.
+    """Print the estimated hours of the trials and their shared parts.
 
     Raises:
-        ValueError: If they exceed a day, a terminal is attached and the user has not confirmed with --yes.
+        ValueError: The total exceeds a day, a terminal is attached, and the user has not confirmed with --yes.
     """
     device = default_device()
     if device.type == "cpu" and not in_process and _joins_cluster():
@@ -48,8 +46,8 @@ def announce_cost(
     total, kind = sum(hours.values()), "GPU" if device.type == "cuda" else "CPU"
     parts = ", ".join(f"{name} {part:.2g} h" for name, part in hours.items())
     console.print(
-        f"cost: about {total:.2g} {kind} hours in all ({parts}), without evaluations; measured with the device of this "
-        "machine in a few updates",
+        f"cost: about {total:.2g} {kind} hours in all ({parts}), without evaluations; estimated from a few updates "
+        "on the device of this machine",
         highlight=False,
     )
     if total > HOURS_TO_CONFIRM and not confirmed and sys.stdin.isatty():
@@ -68,11 +66,9 @@ def estimated_hours(configs: Sequence[RunConfig], setting: Setting) -> dict[str,
     The parts of each method are measured once, at its longest horizon, and multiplied by the number of different
     world models, streams and trials.
     """
-    hours: defaultdict[str, float] = defaultdict(float)
-    methods: dict[str, list[RunConfig]] = {}
+    hours, methods, measured = defaultdict[str, float](float), defaultdict[str, list[RunConfig]](list), set[str]()
     for config in configs:
-        methods.setdefault(method_name(config.model_dump(mode="json")), []).append(config)
-    measured: set[str] = set()
+        methods[method_name(config.model_dump(mode="json"))].append(config)
     for trials in methods.values():
         shared, own = parts_of(setting, max(trials, key=lambda config: config.synthesis.horizon), BURSTS)
         keys = {TRAIN: _models(trials, setting.task_data), GENERATE: _streams(trials, setting.task_data)}

@@ -1,8 +1,8 @@
 """Command lines of programs: flags for all options of a run and of the chosen plug-ins, and exit codes.
 
-`--world-model X --agent Y --filter Z` choose plug-ins, `--profile` the default sizes, and `--task` some defaults of
-plug-ins. Other flags and their defaults depend on these five, so they are parsed first, and `--help` shows the options
-of the chosen plug-ins.
+`--world-model X --agent Y --filter Z` select plug-ins, `--profile` selects default sizes, and `--task` changes some
+defaults of plug-ins. These five flags are parsed first, because the other flags and their defaults depend on them.
+`--help` shows the options of the selected plug-ins.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from dwm_ray.runs.folder import RunFailed
 from dwm_ray.runs.storage import StorageFailed
 
 STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
-"""Errors of a storage that is full, over quota, read-only, broken or unavailable."""
+"""Errors of a storage that is full, over quota, read-only, defective or unavailable."""
 P = ParamSpec("P")
 Command = TypeVar("Command", bound=BaseModel)
 
@@ -42,8 +42,8 @@ Command = TypeVar("Command", bound=BaseModel)
 def main_guard(main: Callable[P, int | None]) -> Callable[P, int]:
     """Turn the errors of a program into exit codes and one line on stderr.
 
-    Invalid input ends with code 2, a failed run or storage with 1, SIGINT (Ctrl-C) with 130, SIGTERM with 143, and a
-    closed output (`| head`) with 141. Any other exception propagates.
+    The exit code is 2 for invalid input, 1 for a failed run or storage, 130 for SIGINT (Ctrl-C), 143 for SIGTERM and
+    141 for a closed output (`| head`). Any other exception propagates.
     """
 
     @functools.wraps(main)
@@ -54,7 +54,7 @@ def main_guard(main: Callable[P, int | None]) -> Callable[P, int]:
             try:
                 return main(*args, **kwargs) or 0
             finally:
-                sys.stdout.flush()  # errors at the exit of the interpreter cannot be handled
+                sys.stdout.flush()  # errors at interpreter exit cannot be handled
         except BaseException as error:
             code = stopping.exit_code(error)
             code = _exit_code(error) if code is None else code
@@ -68,7 +68,7 @@ def main_guard(main: Callable[P, int | None]) -> Callable[P, int]:
 
 
 def _ready_output() -> None:
-    """Print `?` for characters that the output cannot encode, and nothing if it was closed before the start."""
+    """Replace characters that the output cannot encode, and discard output that was closed before the start."""
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
         if stream is None:
@@ -78,7 +78,7 @@ def _ready_output() -> None:
 
 
 def _exit_code(error: BaseException) -> int | None:
-    """Return the exit code of an expected error after printing its line; None for any other exception."""
+    """Print the line of an expected error and return its exit code; return None for any other exception."""
     closed_for_rich = isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
     if closed_for_rich or isinstance(error, BrokenPipeError):
         return 128 + signal.SIGPIPE if closed_for_rich or _output_is_closed() else None
@@ -95,7 +95,7 @@ def _exit_code(error: BaseException) -> int | None:
 
 
 def _output_is_closed() -> bool:
-    """Return whether the reader of stdout has closed it; if so, discard the remaining output."""
+    """Return whether the reader has closed stdout; if so, discard the remaining output."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     if not poll.poll(0):
@@ -121,7 +121,7 @@ CHOICES = {
 
 
 def read_choices(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Parse the flags that decide which other flags exist; return them and the remaining words."""
+    """Parse the flags that determine the other flags; return them and the remaining words."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for flag, default in CHOICES.items():
         parser.add_argument(f"--{flag}", default=default)
@@ -138,7 +138,7 @@ def expanded(argv: Sequence[str]) -> list[str]:
 
 
 def given_paths(argv: Sequence[str]) -> frozenset[str]:
-    """Return the dotted paths of the options on a command line, also of those set to their default."""
+    """Return the dotted paths of the options on a command line, including those set to their default."""
     flags = (word.partition("=")[0] for word in expanded(argv) if word.startswith("--"))
     return frozenset(flag.removeprefix("--").replace("-", "_") for flag in flags)
 
@@ -148,8 +148,8 @@ def parse(
 ) -> tuple[Command, RunConfig, Profile]:
     """Parse a command line into the options of the command, the options of the run and the profile.
 
-    `gpus_elsewhere` is called if the profile is `auto` and this process sees no GPU. An unknown flag or a value of the
-    wrong type ends the program with code 2.
+    `gpus_elsewhere` is called if the profile is `auto` and this process has no GPU. The program exits with code 2 for
+    an unknown flag or a value of the wrong type.
 
     Raises:
         ValueError: A value is out of range.
@@ -166,7 +166,7 @@ def parse(
 
 
 def absolute(file: str | None) -> str | None:
-    """Return a path that means the same in the working folders of all processes; None for no file."""
+    """Return a path that is valid in the working folders of all processes, or None without a file."""
     try:
         return str(Path(file).expanduser().absolute()) if file else None
     except RuntimeError as error:  # no such user
@@ -174,10 +174,10 @@ def absolute(file: str | None) -> str | None:
 
 
 def _flags(group: type[BaseModel], default: BaseModel) -> list[tuple[str, Any, Any]]:
-    """Return the fields of a dataclass with the names, types, defaults and help of a group's options.
+    """Return dataclass fields with the names, types, defaults and help of a group's options.
 
-    Values are checked with the whole configuration, so that errors name the option by its path. Without a world model
-    there are no flags for one.
+    Values are checked later with the whole configuration, so that errors name the path of the option. A model-free run
+    has no flags for a world model.
     """
     names = [name for name in group.model_fields if name != "world_model" or getattr(default, name) is not None]
     return [_flag(name, group.model_fields[name], getattr(default, name)) for name in names]
@@ -198,7 +198,7 @@ def _named(base: RunConfig, name: str, value: Any) -> Any:
 
 
 def _describe(description: str, chosen: argparse.Namespace, profile: str) -> str:
-    """Return the head of `--help`: the command's description, and the flags that decide the options below."""
+    """Return the start of `--help`: the description, and the flags that determine the options below."""
     known = {
         "world-model": ["none", *registry.plugins("world_models")],
         "agent": list(registry.plugins("agents")),
@@ -209,12 +209,12 @@ def _describe(description: str, chosen: argparse.Namespace, profile: str) -> str
         f"  --{flag} {{{','.join(names)}}} (now: {_current(chosen, flag, profile)})" for flag, names in known.items()
     ]
     lines.append(
-        "    laptop: minutes on two cores; paper: the sizes of DWM, DyDiff and DAWM, for GPUs; published: paper with "
-        "the updates and batches of the model-free agents' published scores; auto: paper if this machine or the "
-        "cluster of RAY_ADDRESS has a GPU, else laptop"
+        "    laptop: minutes on two cores; paper: the sizes of DWM, DyDiff and DAWM, for GPUs; published: like paper, "
+        "with the updates and batch sizes of the published model-free scores; auto: paper if this machine or the "
+        "cluster of RAY_ADDRESS has a GPU, otherwise laptop"
     )
     short = "Short names: " + ", ".join(f"{name} = {flag}" for name, flag in SHORT.items())
-    return "\n".join([description, "", "Flags that decide the options below and their defaults:", *lines, "", short])
+    return "\n".join([description, "", "Flags that determine the options below and their defaults:", *lines, "", short])
 
 
 def _current(chosen: argparse.Namespace, flag: str, profile: str) -> str:

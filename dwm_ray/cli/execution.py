@@ -1,6 +1,4 @@
-"""Choose the executor of a program and show the progress of its trials."""
-
-from __future__ import annotations
+"""Choose the executor of a program and show its progress."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +21,7 @@ from dwm_ray.runs.tensor_files import write_json
 def executor(
     console: Console, config: RunConfig, run: RunFolder, task_data: TaskData, num_trials: int, in_process: bool
 ) -> Iterator[Any]:
-    """Return a LocalExecutor or RayExecutor; show the run's progress and update its counters."""
+    """Return a LocalExecutor or RayExecutor, and meanwhile show the progress and update the counters of the run."""
     if in_process:
         with _shown(console, run, num_trials, LocalExecutor(run, task_data.episodes)) as chosen:
             yield chosen

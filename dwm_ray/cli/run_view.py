@@ -1,6 +1,4 @@
-"""Views of a run's state for a terminal: an overview of all parts, and the cause of a failure."""
-
-from __future__ import annotations
+"""Views of the state of a run for a terminal: an overview, and the cause of a failure."""
 
 import time
 from typing import Any
@@ -21,21 +19,21 @@ from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.runs.row_log import last_rows
 
 QUIET_S = 90.0
-"""Seconds without a change after which a run may have stopped; a driver writes its counters three times as often."""
+"""Seconds without a change after which a run may have stopped; a driver writes its counters every 30 seconds."""
 STATUSES = {"running": "bold", "failed": "red", "done": "green", "stopped": "yellow", "pending": "dim"}
-"""Style per status, in the order in which trials are listed."""
+"""Style of each status, in listing order."""
 LOG_ROWS = 5
 MAX_CAUSES = 4
-"""Causes of failures on a screen that is refreshed."""
+"""Maximum number of failure causes on a refreshed screen."""
 
 
 def age(state: RunState) -> float:
-    """Return the seconds since the last change, assuming that the clocks of both machines agree."""
+    """Return the seconds since the last change, assuming synchronised clocks."""
     return max(0.0, time.time() - state.changed)
 
 
 def overview(run: RunFolder, state: RunState, height: int | None = None) -> RenderableType:
-    """Return the whole run; with `height`, only the trials that fit a screen of `height` lines."""
+    """Return an overview of the run; with `height`, limit the trials to a screen of `height` lines."""
     counters = "; ".join(f"{name.replace('_', ' ')} {format_count(count)}" for name, count in state.counters.items())
     return Group(
         _heading(run, state),
@@ -57,7 +55,7 @@ def _heading(run: RunFolder, state: RunState) -> Text:
 
 
 def _phases_table(state: RunState) -> Table:
-    """Return the phases of the run as the program itself shows them."""
+    """Return the phases of the run as the running program shows them."""
     table = _grid("phase", "", "", "", left=4)
     for group in grouped(phases_of(state)):
         bar = ProgressBar(completed=100 * (group.fraction or 0.0), width=24)
@@ -146,7 +144,7 @@ def _progress(phase: Phase) -> tuple[str, str]:
 
 
 def failure(state: RunState, trial_id: str | None, height: int) -> RenderableType:
-    """Return the cause of the last failure, or of a trial, on `height` lines; raise ValueError without such a trial."""
+    """Return the cause of the last failure, or of one trial's, in `height` lines; raise ValueError for unknown ids."""
     failed = [trial for trial in state.trials if trial.status == "failed"]
     failed.sort(key=lambda trial: (trial.folder / "status.json").stat().st_mtime)
     chosen = [trial for trial in state.trials if trial.folder.name == trial_id] if trial_id else failed[-1:]
@@ -172,7 +170,7 @@ def failure(state: RunState, trial_id: str | None, height: int) -> RenderableTyp
 
 
 def _log_table(rows: list[dict[str, Any]], max_metrics: int) -> RenderableType:
-    """Return the last rows of a log, one column per row and at most `max_metrics` metrics."""
+    """Return the last rows of a log, with one column per row and at most `max_metrics` metrics."""
     if not rows:
         return Text("the log is empty: the trial failed before its first row", style="dim")
     table = _grid("update", *(f"{row['update']}" for row in rows))

@@ -1,4 +1,4 @@
-"""Create or reopen the run folder of a program, print its facts and write its results."""
+"""Create or reopen the run folder of a program, print its facts, and write its results."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Command = TypeVar("Command", bound=BaseModel)
 FILE_WIDTH = 110
 """Columns of tables that are not printed to a terminal."""
 PROGRAMS = {"sweep": "pipelines/sweep.py", "comparison": "pipelines/compare.py"}
-"""Entry of a run's record -> the program that writes it; records of pipelines/train.py have no such entry."""
+"""Entry of a run's record -> the program that writes it; pipelines/train.py writes no such entry."""
 
 
 def begin(
@@ -49,9 +49,9 @@ def begin(
     storage: str | None = None,
     before: Callable[[TaskData], None] = lambda task_data: None,
 ) -> tuple[RunFolder, TaskData]:
-    """Check the storage, load the data and try the environment, then create a run folder with the record of the run.
+    """Check the storage, load the data and test the environment, then create a run folder with the run's record.
 
-    `before` may refuse the run with a ValueError; no folder remains.
+    If `before` refuses the run with a ValueError, no folder is created.
     """
     check_wandb(config.execution.wandb)
     location = None if storage is None else checked_storage(Storage.parse(storage))
@@ -69,7 +69,7 @@ def begin(
 
 
 def checked_storage(storage: Storage) -> Storage:
-    """Return the storage if this machine can write, read and delete there; raise ValueError otherwise."""
+    """Return the storage if this machine can write, read and delete files there; otherwise raise ValueError."""
     try:
         storage.probe()
     except (StorageFailed, OSError) as error:
@@ -80,10 +80,10 @@ def checked_storage(storage: Storage) -> Storage:
 def reopen(
     console: Console, where: str, output: Path, kind: str | None = None
 ) -> tuple[RunFolder, TaskData, dict[str, Any]]:
-    """Return a run to resume, its data and its record; the data must not have changed.
+    """Return a run to resume, its data, which must not have changed, and its record.
 
-    A run in a storage is copied to `output`. `kind` is the calling program's entry in `PROGRAMS`. Raises ValueError for
-    runs of an older version and for runs of another program.
+    A run in a storage is copied to `output`. `kind` is the entry of the calling program in `PROGRAMS`. Raises
+    ValueError for runs of an older version or of another program.
     """
     run = RunFolder.open(where, output)
     if run.storage:
@@ -106,7 +106,7 @@ def reopen(
 
 
 def announce(console: Console, run: RunFolder, task_data: TaskData, record: dict[str, Any]) -> None:
-    """Print which data, profile and folder are used."""
+    """Print the data, the profile and the folder of a run."""
     console.print(summary_text(data_summary(task_data.episodes, task_data.task)), highlight=False)
     if task_data.task.env_id is None:
         config = RunConfig.stored(record["run"], run.config)
@@ -129,13 +129,13 @@ def announce(console: Console, run: RunFolder, task_data: TaskData, record: dict
 
 
 def announce_synthesis(console: Console, task_data: TaskData, configs: Sequence[RunConfig]) -> None:
-    """Print what segments are conditioned on, and warn of what they cannot contain."""
+    """Print the return-to-go that segments are conditioned on, and warn of values outside of the data."""
     _announce_targets(console, task_data, configs)
     _announce_coverage(console, task_data, configs)
 
 
 def _announce_targets(console: Console, task_data: TaskData, configs: Iterable[RunConfig]) -> None:
-    """Print the range of the return-to-go labels of world models that use them, and the targets outside of it."""
+    """Print the range of the return-to-go labels that world models use, and targets outside of this range."""
     found: dict[str, set[float | str]] = {}
     for config in configs:
         model, target = config.world_model, config.synthesis.target_rtg
@@ -151,7 +151,7 @@ def _announce_targets(console: Console, task_data: TaskData, configs: Iterable[R
 
 
 def _announce_coverage(console: Console, task_data: TaskData, configs: Iterable[RunConfig]) -> None:
-    """Print the fraction of the start pairs that streams shorter than the data contain."""
+    """Print the fraction of start pairs that a stream uses if it is shorter than the data."""
     num_pairs = int(usable_rows(task_data.episodes).sum())
     lengths = {config.synthesis.num_segments for config in configs if source_kind(config) == "stream"}
     for length in sorted(length for length in lengths if length < num_pairs):
@@ -166,35 +166,21 @@ def _announce_coverage(console: Console, task_data: TaskData, configs: Iterable[
 def options(command: type[Command], words: Sequence[str], description: str) -> tuple[Command, RunConfig, Profile]:
     """Parse a program's command line; `--profile auto` depends on the GPUs of the cluster to join.
 
-    Raises ValueError if the command needs Ray and Ray cannot be imported.
+    Raises ValueError if the command needs Ray and Ray cannot be imported, or if RAY_ADDRESS names a cluster that does
+    not answer.
     """
-    flags = {word.partition("=")[0] for word in words}
-    without_ray = {"--in-process", "--resume", "--help", "-h"} & flags
-    if not without_ray:
-        require_ray()
-        _check_cluster()
-    return parse(command, words, description, lambda: not without_ray and _cluster_has_gpus())
+    if {"--in-process", "--resume", "--help", "-h"} & {word.partition("=")[0] for word in words}:
+        return parse(command, words, description)
+    require_ray()
+    from dwm_ray.distributed.cluster import connection  # Ray is optional for everything else
 
-
-def _check_cluster() -> None:
-    """Raise ValueError if RAY_ADDRESS names a cluster that does not answer."""
-    from dwm_ray.distributed.cluster.connection import check_answer  # Ray is optional for everything else
-
-    check_answer()
-
-
-def _cluster_has_gpus() -> bool:
-    from dwm_ray.distributed.cluster.connection import cluster_has_gpus  # Ray is optional for everything else
-
-    return cluster_has_gpus()
+    connection.check_answer()
+    return parse(command, words, description, connection.cluster_has_gpus)
 
 
 @contextmanager
 def resumable(run: RunFolder, command: str, new: bool = False) -> Iterator[None]:
-    """Print how to resume if the program is stopped or fails; trials resume from their last checkpoint.
-
-    Remove a `new` run that is refused.
-    """
+    """Print how to resume if the program is stopped or fails, and remove a `new` run that is refused."""
     line = f"resume with: python {command} --resume {run.address}"
     with stopping.hint(line):
         try:
@@ -208,7 +194,7 @@ def resumable(run: RunFolder, command: str, new: bool = False) -> Iterator[None]
 
 
 def conclude(console: Console, run: RunFolder, wall_s: float) -> dict[str, Any]:
-    """Write `results.json` and `report.html`; print the table, failures and, last, the run folder."""
+    """Write `results.json` and `report.html`; print the tables, the failures and, in the last line, the run folder."""
     run.pull()
     record = read_json(run.sweep) or {}
     write_json(run.sweep, {**record, "wall_s": record.get("wall_s", 0.0) + wall_s})
@@ -228,7 +214,7 @@ def conclude(console: Console, run: RunFolder, wall_s: float) -> dict[str, Any]:
 
 
 def show_results(console: Console, results: dict[str, Any]) -> None:
-    """Print the table of trials, their estimates without a simulator and, of several methods, the ranking."""
+    """Print the table of trials, their off-policy estimates if any, and the ranking of several methods."""
     tables = [trial_table(results)]
     if (estimates := estimate_table(results)) is not None:
         tables.append(estimates)

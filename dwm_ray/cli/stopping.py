@@ -1,11 +1,9 @@
-"""Signals that stop a program: exit codes 130 and 143, one line that says how to resume, and an end within a limit.
+"""Signals that stop a program: exit codes 130 and 143, one line on how to resume, and a limited time to end.
 
-`catch_signals` is the first call of every program, before the imports that take seconds, so this module imports the
-standard library only. A thread receives the signals as well: the main thread may be in a long call of a C++ library,
-and libraries replace Python's handlers.
+`catch_signals` is the first call of every program, before imports that take seconds. This module therefore imports only
+the standard library. A thread also receives the signals, because the main thread may be in a long call of a C++
+library, and because libraries replace Python's handlers.
 """
-
-from __future__ import annotations
 
 import os
 import signal
@@ -19,17 +17,17 @@ from typing import Literal
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 REACT_S = 10.0
-"""Seconds until the process ends although the main thread has not noticed the signal."""
+"""Seconds after which the process ends even if the main thread has not noticed the signal."""
 CLEAN_UP_S = 25.0
-"""Seconds that the main thread has to clean up after it has noticed the signal."""
+"""Seconds that the main thread has for cleaning up after it has noticed the signal."""
 SILENT = "DWM_RAY_STOPS_SILENTLY"
-"""Environment variable of programs that another program starts, which prints the line."""
+"""Environment variable of programs that are started by another program, which prints the line for them."""
 SAME_COMMAND = "start again with the same command"
 
 
 @dataclass
 class _State:
-    """Phase of the program, the signal that it received, and the line that it prints then."""
+    """Phase of the program, the signal it received, and the line to print on a signal."""
 
     phase: Literal["starting", "running", "ending"] = "starting"
     hint: str = SAME_COMMAND
@@ -56,27 +54,27 @@ def catch_signals() -> None:
 
 
 def running() -> None:
-    """Raise KeyboardInterrupt in the main thread on a signal from now on; before, the process ends at once."""
+    """Raise KeyboardInterrupt in the main thread on later signals, instead of ending the process at once."""
     _state.phase, _state.hint, _state.print_once = "running", SAME_COMMAND, threading.Lock()
 
 
 def ending() -> None:
-    """Let the process end with its own exit code. A signal now only limits the time; a second one has no effect."""
+    """Let the process end with its own exit code; from now on, a signal only limits the time for this."""
     _state.phase = "ending"
     for number in STOPS if _state.signal else ():
-        signal.signal(number, signal.SIG_IGN)  # Python sets the default, which kills, on its way out
+        signal.signal(number, signal.SIG_IGN)  # at exit, Python restores the default handler, which kills the process
 
 
 @contextmanager
 def hint(text: str) -> Iterator[None]:
-    """Set what the program prints if it is stopped in this context, such as how to resume."""
+    """Set the text that is printed if the program is stopped in this context, such as how to resume."""
     before, _state.hint = _state.hint, text
     yield
-    _state.hint = before  # not after an exception, which is reported further out
+    _state.hint = before  # not after an exception, which the caller reports
 
 
 def exit_code(error: BaseException) -> int | None:
-    """Return the exit code of a program that `error` ends, after printing the line, or None if no signal stopped it."""
+    """Print the line and return the exit code of a stopped program; None if no signal caused `error`."""
     if isinstance(error, KeyboardInterrupt | SystemExit):
         _state.received.wait(0.1)  # a library's handler may be faster than the thread
     if _state.signal is None and not isinstance(error, KeyboardInterrupt):
@@ -91,16 +89,16 @@ def received() -> int:
 
 
 def _fill_closed() -> None:
-    """Open /dev/null where the caller has closed stdin, stdout or stderr: no other file must get their numbers."""
+    """Open /dev/null for closed stdin, stdout or stderr, so that no other file gets their descriptors."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor
 
 
 def _finish(number: int) -> int:
-    """Print the line unless it is printed already; return the exit code."""
+    """Print the line unless it has been printed, and return the exit code."""
     if SILENT not in os.environ and _state.print_once.acquire(blocking=False):
         line = f"stopped by {signal.Signals(number).name}; {_state.hint}\n"
         os.write(2, line.encode(sys.getfilesystemencoding(), "replace"))
@@ -117,7 +115,7 @@ def _handle(number: int, _: FrameType | None) -> None:
 
 
 def _watch(reader: int, caught: list[signal.Signals]) -> None:
-    """End the process if the main thread does not, after the first signal."""
+    """End the process after the first signal if the main thread does not."""
     while (number := os.read(reader, 1)[0]) not in caught:
         pass
     _state.signal = number
@@ -129,14 +127,14 @@ def _watch(reader: int, caught: list[signal.Signals]) -> None:
 
 
 def _kill_children() -> None:
-    import psutil  # only now: the module docstring gives the reason
+    import psutil  # not at the start; see the module docstring
 
     for child in psutil.Process().children(recursive=True):
         child.kill()
 
 
 def _hold() -> None:
-    """Let signals wait during a fork: a new process must not wake the thread of its parent."""
+    """Block signals during a fork, because a new process must not wake the thread of its parent."""
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
 
 
@@ -145,7 +143,7 @@ def _release() -> None:
 
 
 def _restore() -> None:
-    """Give a forked process Python's own handlers."""
+    """Restore Python's own handlers in a forked process."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

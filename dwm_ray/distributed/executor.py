@@ -20,8 +20,7 @@ from dwm_ray.distributed.tune.trial import as_params, run_trials
 from dwm_ray.experiment.names import method_name
 from dwm_ray.experiment.plan import SweepConfig, axes_of
 from dwm_ray.experiment.profiles import Profile
-from dwm_ray.experiment.search_space import Plan, Trial
-from dwm_ray.experiment.trial_records import record_trials
+from dwm_ray.experiment.search_space import Plan, Trial, record_trials
 from dwm_ray.runs.folder import RunFolder
 
 Log = Callable[[str], None]

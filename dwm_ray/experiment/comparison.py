@@ -1,11 +1,9 @@
-"""Comparison of methods by name: trials with equal data, equal updates, the same evaluation and the same seeds.
+"""Comparison of methods by name: trials with equal data, updates, evaluation and seeds.
 
-A name is AGENT or WORLDMODEL-AGENT; case, '-', '_' and '+' do not matter: td3bc, dwm-td3bc, OneStep-IQL. A suffix sets
-options of that method alone, by the name of a search axis or by dotted path: dwm-td3bc@horizon=3,target_rtg=0.7. All
-other options are the method's own preset (`profiles.with_method`).
+A name is AGENT or WORLDMODEL-AGENT; case, '-', '_' and '+' are ignored: td3bc, dwm-td3bc, OneStep-IQL. A suffix sets
+options of one method, by search axis or by dotted path: dwm-td3bc@horizon=3,target_rtg=0.7. All other options are the
+defaults of the method (`profiles.with_method`).
 """
-
-from __future__ import annotations
 
 import re
 from collections import Counter
@@ -38,7 +36,7 @@ class ComparisonConfig(Frozen):
     """Methods and seeds of a comparison."""
 
     methods: tuple[str, ...] = ("td3bc", "dwm-td3bc")
-    """Methods from the list above; the first is the reference of the probability of improvement. A suffix such as
+    """Methods from the list above. The first is the reference for the probability of improvement. A suffix such as
     @horizon=3,target_rtg=0.7 sets options (search axes or dotted paths) of one method."""
     seeds: PositiveInt = 3
     """Runs per method, with seeds 0, 1, ... instead of --seed."""
@@ -71,9 +69,9 @@ def plain(name: str) -> str:
 
 
 def known_methods() -> dict[str, tuple[str, str]]:
-    """Return plain name -> (world model, agent) of every combination.
+    """Return plain name -> (world model, agent) for every combination.
 
-    The name of an agent alone means no world model, or the default one for an agent that plans with it.
+    An agent alone has no world model, or the default one if it plans.
     """
     default, found = profiles.DEFAULT_WORLD_MODEL, {}
     for agent in registry.plugins("agents"):
@@ -83,7 +81,7 @@ def known_methods() -> dict[str, tuple[str, str]]:
 
 
 def parse_method(text: str) -> Method:
-    """Parse a method's name and suffix; raise ValueError with similar names if it is unknown."""
+    """Parse a method's name and suffix; raise ValueError with similar names for an unknown one."""
     name, _, suffix = text.partition("@")
     known = known_methods()
     if plain(name) not in known:
@@ -93,7 +91,7 @@ def parse_method(text: str) -> Method:
 
 
 def spelling(world_model: str, agent: str) -> str:
-    """Return a method's name as it is listed: 'dwm-td3bc', or 'td3bc' without a world model."""
+    """Return the listed name of a method: 'dwm-td3bc', or 'td3bc' without a world model."""
     return "-".join(plain(part) for part in (world_model, agent) if part != "none")
 
 
@@ -119,7 +117,7 @@ def _option(text: str, part: str) -> tuple[str, Value]:
 
 
 def path_of(name: str) -> str:
-    """Return the dotted path of an axis or option; raise ValueError if it is unknown or equal for all methods."""
+    """Return the dotted path of an axis or option; raise ValueError if it is unknown or shared by all methods."""
     axes = dimensions()
     if name not in axes and name.split(".")[0] not in RunConfig.model_fields:
         raise ValueError(f"unknown option {name!r}{suggest(name, list(axes))} (or a dotted path, agent.return_lambda)")
@@ -130,34 +128,25 @@ def path_of(name: str) -> str:
 
 
 def configure(method: Method, run: RunConfig, profile: Profile, given: Collection[str] = ()) -> RunConfig:
-    """Return a method's configuration; `given` are paths set by the user. Raise ValueError if it cannot run."""
+    """Return the configuration of a method; `given` are paths set by the user. Raise ValueError if it cannot run."""
     try:
         values = {path_of(name): value for name, value in method.options.items()}
         axes = SweepConfig(dimensions=tuple(name for name in method.options if name in dimensions()))
         base = profiles.with_method(run, profile, method.world_model, method.agent, given)
-        _reject_unused(base, list(values))
-        return _equalised(with_required(base, axes, profile).with_values(values), run)
+        if unused := [path for path in values if path.startswith(unread_options(base))]:
+            raise ValueError(f"{', '.join(unused)}: this method does not read it")
+        config = with_required(base, axes, profile).with_values(values)
+        training = config.training.model_copy(update={"num_updates": run.training.num_updates})
+        shared = {name: getattr(run, name) for name in EQUAL if "." not in name}
+        return RunConfig.model_validate({**dict(config), **shared, "training": training})
     except ValueError as error:
         raise ValueError(f"--methods {method.spec}: {reason(error)}") from error
-
-
-def _reject_unused(base: RunConfig, paths: list[str]) -> None:
-    """Raise ValueError for options that the method does not read."""
-    unused = [path for path in paths if path.startswith(unread_options(base))]
-    if unused:
-        raise ValueError(f"{', '.join(unused)}: this method does not read it")
-
-
-def _equalised(config: RunConfig, run: RunConfig) -> RunConfig:
-    training = config.training.model_copy(update={"num_updates": run.training.num_updates})
-    shared = {name: getattr(run, name) for name in EQUAL if "." not in name}
-    return RunConfig.model_validate({**dict(config), **shared, "training": training})
 
 
 def make_comparison(
     options: ComparisonConfig, run: RunConfig, profile: Profile, given: Collection[str] = ()
 ) -> list[Entry]:
-    """Return every method with one trial per seed; raise ValueError for unknown, infeasible or repeated methods."""
+    """Return each method with one trial per seed; raise ValueError for unknown, infeasible or repeated methods."""
     if len(options.methods) < 2:
         raise ValueError(f"--methods {' '.join(options.methods)}: expected two methods or more")
     entries = [_entry(parse_method(text), options.seeds, run, profile, given) for text in options.methods]
@@ -177,12 +166,12 @@ def _entry(method: Method, seeds: int, run: RunConfig, profile: Profile, given: 
 
 
 def trials_of(entries: list[Entry]) -> list[Trial]:
-    """Return all trials in the order in which they start."""
+    """Return all trials in start order."""
     return in_order_alone([trial for entry in entries for trial in entry.trials])
 
 
 def describe_entries(entries: list[Entry], data: DataIdentity) -> list[dict[str, Any]]:
-    """Return the content of methods.json: names, trials in the order of seeds, and shared parts (None without)."""
+    """Return the content of methods.json: names, trials by seed, and shared parts (None if there are none)."""
     return [
         {
             "name": entry.name,
@@ -195,7 +184,7 @@ def describe_entries(entries: list[Entry], data: DataIdentity) -> list[dict[str,
 
 
 def _shared_parts(config: RunConfig, data: DataIdentity) -> dict[str, str | None]:
-    """Return the fingerprints of world model and stream of a run."""
+    """Return the fingerprints of a run's world model and stream."""
     if trained_options(config) is None:
         return {"world_model": None, "stream": None}
     name = model_fingerprint(config, data)

@@ -1,7 +1,5 @@
 """`Dimension`: one axis of a search. A file of `tune_spaces/` defines one as `DIMENSION`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 Value = float | int | str
@@ -13,14 +11,14 @@ class Dimension:
 
     name: str
     path: str
-    """Dotted path of the option that the axis sets."""
+    """Dotted path of the option."""
     values: tuple[Value, ...]
     """Values for the profile 'paper'."""
     small: tuple[Value, ...]
     """Values for the profile 'laptop'."""
     help: str = ""
     requires: tuple[str, str] | None = None
-    """(group, plug-in) that replaces the run's own plug-in if that one lacks the option."""
+    """(group, plug-in) that replaces the run's plug-in if it lacks the option."""
 
     def for_profile(self, profile: str) -> tuple[Value, ...]:
         return self.small if profile == "laptop" else self.values

@@ -1,11 +1,9 @@
 """Decide which trials can form a population.
 
-Members share all that determines the operations of an update: data, agent and its options except `member_options`,
-training, evaluation, and whether batches come from a stream. Seeds, world models, horizons, return-to-go and filters
-may differ. Model-free trials join those with recorded futures.
+Members share everything that determines the operations of an update: data, agent and its options except
+`member_options`, training, evaluation, and whether batches come from a stream. Seeds, world models, horizons,
+return-to-go and filters may differ. Model-free trials and trials with recorded futures can form one population.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
@@ -25,27 +23,27 @@ class PopulationOptions(Frozen):
     """Options of programs that run many trials."""
 
     population: Annotated[int, Field(ge=1)] | None = None
-    """Largest number of trials of one agent that are trained together, in one process with stacked weights. This pays
-    if the matrix products of one trial are too small for the machine. 1 trains every trial on its own. Default: 8 with
-    the profile laptop, 1 with paper, and 1 if scores decide about trials (optuna, asha). When a run is resumed, the
+    """Maximum number of trials of one agent that are trained together, in one process with stacked weights. Increase it
+    if the matrix products of one trial are too small for the machine. 1 trains every trial separately. Default: 8 for
+    the profile laptop, 1 for paper, and 1 if scores decide about trials (optuna, asha). When a run is resumed, the
     stored value is used."""
     in_process: bool = False
     """Run everything in this process, without Ray."""
 
 
 def population_note(max_members: int) -> str:
-    """Return the text about populations that follows the number of trials."""
+    """Return the note on populations that follows the number of trials."""
     return f"; up to {max_members} of one agent are trained as a population (--population)" if max_members > 1 else ""
 
 
 BATCHES = ("world_model", "synthesis", "filter", "replay")
-"""Options that decide the content of a member's batches."""
+"""Options that determine the content of a member's batches."""
 
 
 def groups(
     configs: Sequence[RunConfig], max_members: int, update_of: Callable[[RunConfig], int] = lambda config: 0
 ) -> list[list[RunConfig]]:
-    """Group configurations that can form a population, at one update, in similar sizes up to `max_members`."""
+    """Group configurations at the same update that can form a population, in similar sizes up to `max_members`."""
     found: dict[tuple[str, int], list[RunConfig]] = {}
     for config in configs:
         found.setdefault((_common_options(config), update_of(config)), []).append(config)
@@ -56,14 +54,8 @@ def groups(
 
 
 def groups_of(configs: Sequence[RunConfig], run: RunFolder, max_members: int) -> list[list[RunConfig]]:
-    """Group configurations by `groups`, with the updates of their checkpoints in the run folder."""
+    """Group configurations by `groups`, with the updates of their checkpoints."""
     return groups(configs, max_members, lambda config: saved_update(run.fetched(run.trial(config.trial_id))))
-
-
-def can_join_population(config: RunConfig) -> bool:
-    """Return whether the trial can be one of several members."""
-    stackable = config.agent.plugin.member_options is not None
-    return stackable and source_kind(config) in ("real", "recorded", "stream")
 
 
 def stackable_agents() -> list[str]:
@@ -75,7 +67,7 @@ def stackable_agents() -> list[str]:
 def _common_options(config: RunConfig) -> str:
     """Return a key that is equal for configurations that can form a population."""
     tree, kind = config.model_dump(mode="json", exclude={"cluster"}), source_kind(config)
-    if not can_join_population(config):
+    if config.agent.plugin.member_options is None or kind not in ("real", "recorded", "stream"):
         return fingerprint(tree)
     kind = "recorded" if kind == "real" else kind  # a transition is a recorded future of one step
     for name in ("seed", *BATCHES):

@@ -1,6 +1,4 @@
-"""Names of plug-ins and methods in tables and figures."""
-
-from __future__ import annotations
+"""Printed names of plug-ins and methods."""
 
 from typing import Any
 
@@ -17,10 +15,7 @@ def agent_label(name: str) -> str:
 
 
 def method_name(config: dict[str, Any]) -> str:
-    """Return the name of the method in the JSON tree of a run: 'DWM-TD3+BC', or the agent alone if it is model-free.
-
-    An agent that plans contains its world model, so the method has the agent's name.
-    """
+    """Return the method of a run (a JSON tree): 'DWM-TD3+BC', or the agent alone if it is model-free or plans."""
     name, model = config["agent"]["name"], config.get("world_model")
     agent = agent_label(name)
     plans = getattr(plugins("agents").get(name), "plans", False)  # the agent may not exist any more

@@ -1,7 +1,5 @@
 """Trials of a sweep: axes, agents, seeds, and baselines without a model."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from itertools import zip_longest
 from typing import Annotated, Literal
@@ -21,35 +19,36 @@ BASELINES = ("none", "recorded")
 Population = Sequence[Trial]
 """Trials of one learner."""
 ABOUT_PENALTIES = ("agent.penalty_weight", "agent.max_penalty_ratio")
-"""Options of agents that only rows of models with a penalty read."""
+"""Agent options that are read only for rows of models with a penalty."""
 ABOUT_IMAGINED = ("agent.imagined_expectile", *ABOUT_PENALTIES)
-"""Options of agents that only imagined rows read."""
+"""Agent options that are read only for imagined rows."""
 NOT_RECORDED = (
     *(f"synthesis.{name}" for name in SynthesisConfig.model_fields if name != "horizon"),
     *(f"replay.{name}" for name in ReplayConfig.model_fields if name != "real_ratio"),
     "filter",
 )
-"""Options of imagined segments that recorded futures do not read."""
+"""Options of imagined segments that recorded futures do not use."""
 
 
 class SweepConfig(Frozen):
     """Search space and search algorithm of a sweep."""
 
     dimensions: tuple[str, ...] = ("horizon", "target_rtg")
-    """Axes of the search, from the list above. NAME=V1,V2 sets the values of an axis, and PATH=V1,V2 searches any
-    option (agent.alpha=1,2.5). With the profile laptop, a grid has no axis by default."""
+    """Axes of the search, from the list above. NAME=V1,V2 sets the values of an axis; PATH=V1,V2 searches any option
+    (agent.alpha=1,2.5). With the profile laptop, a grid has no axis by default."""
     agents: tuple[str, ...] = ("td3_bc", "iql")
-    """Agents that are trained at every point of the search."""
+    """Agents to train at every point of the search."""
     world_models: tuple[str, ...] = ()
-    """World models that are used at every point; by default that of --world-model."""
+    """World models to use at every point; default: --world-model."""
     baselines: bool = True
-    """Also train every agent model-free and, at each horizon, with recorded futures, with as many updates."""
+    """Also train every agent model-free and, at each horizon, with recorded futures, for the same number of updates."""
     seeds: PositiveInt = 1
     """Runs per point, with seeds 0, 1, ... instead of --seed. With the profile laptop, the default is 2."""
     search: Literal["grid", "random", "optuna"] = "grid"
-    """grid: every combination. random: --num-samples of them. optuna: as many, chosen by earlier scores (TPE)."""
+    """grid: every combination. random: --num-samples combinations. optuna: --num-samples points chosen from earlier
+    scores (TPE)."""
     num_samples: PositiveInt = 8
-    """Points per agent and seed of the random and optuna searches."""
+    """Points per agent and seed in random and optuna searches."""
     search_seed: int = 0
     """Seed of the random and optuna searches."""
     scheduler: Literal["fifo", "asha"] = "fifo"
@@ -59,23 +58,20 @@ class SweepConfig(Frozen):
 
 
 def axes_of(sweep: SweepConfig, profile: Profile) -> dict[str, tuple[Dimension, tuple[Value, ...]]]:
-    """Return the axes of a sweep with their values for a profile."""
+    """Return the axes of a sweep and their values for a profile."""
     found = [parse_dimension(text) for text in sweep.dimensions]
     return {axis.name: (axis, axis.for_profile(profile)) for axis in found}
 
 
 def bases_of(sweep: SweepConfig, run: RunConfig, profile: Profile, given: Collection[str] = ()) -> list[RunConfig]:
-    """Return the options of the run for each method, with the method's defaults except for flags (see `given`).
-
-    Plug-ins that the axes require are set.
-    """
+    """Return the run with each method, its defaults except for `given` flags, and the plug-ins that axes require."""
     models = sweep.world_models or (profiles.name_of(run.world_model),)
     bases = [profiles.with_method(run, profile, model, agent, given) for model in models for agent in sweep.agents]
     return [with_required(base, sweep, profile) for base in bases]
 
 
 def baselines_of(base: RunConfig, profile: Profile, given: Collection[str]) -> list[RunConfig]:
-    """Return the runs of the same agent model-free and with recorded futures; none if the agent needs a model."""
+    """Return model-free and recorded-future runs of the same agent; none if the agent needs a world model."""
     if base.world_model is None or base.agent.plugin.plans:
         return []
     agent, unfiltered = base.agent, base.with_values({"filter": "keep_all"})
@@ -86,13 +82,13 @@ def baselines_of(base: RunConfig, profile: Profile, given: Collection[str]) -> l
 
 
 def effective(base: RunConfig, point: Point, paths: Mapping[str, str]) -> Point:
-    """Return a point without the axes that have no effect on the base, so that no trial runs twice; `paths` by axis."""
+    """Return a point without the axes (`paths` by axis) that do not affect the base, so that no trial runs twice."""
     unread = (*unread_options(base), *(["world_model."] if trained_options(base) is None else []))
     return {name: value for name, value in point.items() if not paths[name].startswith(unread)}
 
 
 def unread_options(base: RunConfig) -> tuple[str, ...]:
-    """Return the prefixes of the paths of options that are about imagined segments and that a method does not read."""
+    """Return the path prefixes of the options of imagined segments that a method does not read."""
     if base.world_model is None:
         return ("synthesis.", "filter", "replay.", *ABOUT_IMAGINED)
     model = trained_options(base)
@@ -114,13 +110,8 @@ def with_required(run: RunConfig, sweep: SweepConfig, profile: Profile) -> RunCo
     return run
 
 
-def seed_points(sweep: SweepConfig, axes: Collection[str]) -> list[Point]:
-    """Return one point per seed, or the empty point if the seed is an axis."""
-    return [{}] if "seed" in axes else [{"seed": seed} for seed in range(sweep.seeds)]
-
-
 def make_plan(sweep: SweepConfig, run: RunConfig, profile: Profile, given: Collection[str] = ()) -> Plan:
-    """Return all trials of a grid or random sweep and the baselines; Optuna chooses its trials during the sweep."""
+    """Return the baselines and all trials of a grid or random sweep; Optuna chooses its trials during the sweep."""
     axes = axes_of(sweep, profile)
     known = {"seed": find_dimension("seed"), **{name: axis for name, (axis, _) in axes.items()}}
     paths = {name: axis.path for name, axis in known.items()}
@@ -129,8 +120,9 @@ def make_plan(sweep: SweepConfig, run: RunConfig, profile: Profile, given: Colle
     points = grid(values.items())
     if sweep.search == "random":
         points = random_points(values, sweep.num_samples, sweep.search_seed)
+    seeds: list[Point] = [{}] if "seed" in axes else [{"seed": seed} for seed in range(sweep.seeds)]
     for base in bases_of(sweep, run, profile, given):
-        for seed in seed_points(sweep, axes):
+        for seed in seeds:
             for baseline in baselines_of(base, profile, given) if sweep.baselines else []:
                 for horizon in dict.fromkeys(point.get("horizon") for point in points):
                     point = {} if horizon is None else effective(baseline, {"horizon": horizon}, paths)
@@ -142,19 +134,19 @@ def make_plan(sweep: SweepConfig, run: RunConfig, profile: Profile, given: Colle
 
 
 def in_order_alone(trials: Sequence[Trial]) -> list[Trial]:
-    """Return trials in the order of `in_order`, if each has a separate learner."""
+    """Return the start order of trials with separate learners."""
     return [trial for population in in_order([(trial,) for trial in trials]) for trial in population]
 
 
 def in_order(populations: Sequence[Population]) -> list[Population]:
-    """Return the order in which populations start that run in parallel.
+    """Return the start order of populations that run in parallel.
 
-    Populations that train a world model start first, alternating with model-free ones, which need not wait; then the
-    rest. Within each group longer ones start first, so that no processor waits for a long one at the end.
+    Populations that train a world model start first, alternating with model-free ones, which need not wait for one.
+    Within each group, longer populations start first, so that no processor waits for a long one at the end.
     """
     first, model_free, rest = list[Population](), list[Population](), list[Population]()
     started: set[str] = set()
-    for population in sorted(populations, key=_flops, reverse=True):
+    for population in sorted(populations, key=lambda trials: sum(map(_flops, trials)), reverse=True):
         models = _world_models(population)
         (first if models - started else rest if models else model_free).append(population)
         started |= models
@@ -162,19 +154,15 @@ def in_order(populations: Sequence[Population]) -> list[Population]:
     return [population for pair in pairs for population in pair if population] + rest
 
 
-def _flops(population: Population) -> float:
-    """Return the relative FLOPs of a population's updates."""
-    return sum(_trial_flops(trial.config) for trial in population)
-
-
-def _trial_flops(config: RunConfig) -> float:
-    update = config.agent.plugin.relative_flops
+def _flops(trial: Trial) -> float:
+    """Return the relative FLOPs of a trial's updates."""
+    config, update = trial.config, trial.config.agent.plugin.relative_flops
     if config.world_model is not None:
         update += config.world_model.plugin.relative_flops
     return float(update * config.training.num_updates * config.training.batch_size)
 
 
 def _world_models(population: Population) -> set[str]:
-    """Return keys of the world models that the trials learn from."""
+    """Return keys of the world models that trials learn from."""
     models = [trained_options(trial.config) for trial in population]
     return {fingerprint([model.plugin_name(), model.training_options()]) for model in models if model is not None}

@@ -1,13 +1,10 @@
-"""Default options per machine size and method; flags override them.
+"""Default options for each machine size and method; flags override them.
 
-The profile `paper` has the sizes of DWM, DyDiff and DAWM, for GPUs. `published` differs from it in the updates and
-batches of learners, which are those of the model-free agents' published scores. `laptop` runs the same code in minutes
-on two cores.
+The profile `paper` has the sizes of DWM, DyDiff and DAWM, for GPUs. `published` is `paper` with the numbers of updates
+and the batch sizes of the published model-free scores. `laptop` runs the same code in minutes on two cores.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any, Literal
 
 import torch
@@ -52,7 +49,7 @@ MAX_MEMBERS: dict[Profile, int] = {"laptop": 8, "paper": 1, "published": 1}
 
 
 def resolve(name: str, gpus_elsewhere: Callable[[], bool] = lambda: False) -> Profile:
-    """Return the profile called `name`; 'auto' is 'paper' if this process or its cluster has a GPU, else 'laptop'."""
+    """Return the profile `name`; 'auto' means 'paper' if this process or its cluster has a GPU, otherwise 'laptop'."""
     if name == "auto":
         return "paper" if torch.cuda.is_available() or gpus_elsewhere() else "laptop"
     if name not in OPTIONS:
@@ -61,7 +58,7 @@ def resolve(name: str, gpus_elsewhere: Callable[[], bool] = lambda: False) -> Pr
 
 
 def plugin(kind: str, name: str, profile: Profile) -> PluginConfig:
-    """Return the default options of a plug-in for a profile."""
+    """Return the default options of a plug-in in a profile."""
     config: PluginConfig = registry.find(kind, name).Config.preset(_preset(profile))
     return config
 
@@ -77,11 +74,10 @@ def run_config(
     filter: str | None = None,
     task: str = DEFAULT_TASK,
 ) -> RunConfig:
-    """Return the default options of a method: the profile's, then those its plug-ins set.
+    """Return the default options of a method: those of the profile, overridden by those of its plug-ins.
 
-    Plug-ins set options of every run (`PluginConfig.run_options`) and of runs on a task (`task_options`). World model
-    'none' stands for a model-free run. Without `filter`, the run has the default filter of the method. Raises
-    ValueError for unknown names.
+    Plug-ins set options for every run (`PluginConfig.run_options`) and for runs on a task (`task_options`). World model
+    'none' is a model-free run; the default of `filter` is that of the method. Raises ValueError for unknown names.
     """
     profile = resolve(profile)
     model = None if world_model == "none" else plugin("world_models", world_model, profile)
@@ -91,29 +87,14 @@ def run_config(
     presets |= {path: value for part in set_by for path, value in part.task_options(task).items()}
     default_filter = presets.pop("filter", "keep_all")
     plugins = {"world_model": model, "agent": chosen, "filter": plugin("filters", filter or default_filter, profile)}
-    presets = {path: value for path, value in presets.items() if _has(plugins, path)}
-    return RunConfig.model_validate({"task": task, **_with(OPTIONS[profile], plugins, presets)})
-
-
-def _has(plugins: Mapping[str, PluginConfig | None], path: str) -> bool:
-    """Return whether a run with these plug-ins has the option."""
-    group, _, leaf = path.partition(".")
-    return group not in plugins or hasattr(plugins[group], leaf)
-
-
-def _with(
-    options: dict[str, dict[str, Any]], plugins: Mapping[str, PluginConfig | None], presets: dict[str, Any]
-) -> dict[str, Any]:
-    """Return the tree of a run with options replaced by dotted path, before validation."""
-    named = {
-        kind: config and {"name": config.plugin_name(), **config.model_dump(mode="json")}
-        for kind, config in plugins.items()
-    }
-    tree: dict[str, Any] = {**{group: dict(values) for group, values in options.items()}, **named}
+    tree: dict[str, Any] = {"task": task, **{group: dict(values) for group, values in OPTIONS[profile].items()}}
+    for kind, config in plugins.items():
+        tree[kind] = config and {"name": config.plugin_name(), **config.model_dump(mode="json")}
     for path, value in presets.items():
         group, _, leaf = path.partition(".")
-        tree.setdefault(group, {})[leaf] = value
-    return tree
+        if group not in plugins or hasattr(plugins[group], leaf):  # not every plug-in has the option
+            tree.setdefault(group, {})[leaf] = value
+    return RunConfig.model_validate(tree)
 
 
 def with_method(
@@ -126,8 +107,8 @@ def with_method(
 ) -> RunConfig:
     """Return the run with another method, or another task, and its defaults.
 
-    Options that differ from the defaults of the old method stay, as do the dotted paths in `given`. Options of a
-    plug-in stay if the plug-in does.
+    Options that differ from the defaults of the old method are retained, and so are the dotted paths in `given`.
+    Options of a plug-in are retained if the plug-in is.
     """
     old_method = name_of(run.world_model), run.agent.plugin_name()
     before = run_config(profile, *old_method, task=run.task)
@@ -157,7 +138,7 @@ def name_of(config: PluginConfig | None) -> str:
 
 
 def _leaves(config: RunConfig) -> dict[str, Any]:
-    """Return all options by dotted path; the tree is two levels deep."""
+    """Return all options by dotted path."""
     tree = config.model_dump(mode="json")
     groups = {group: values for group, values in tree.items() if isinstance(values, dict)}
     single = {name: value for name, value in tree.items() if name not in groups and value is not None}

@@ -1,7 +1,7 @@
 """State of a run, read from its folder: trials, world models, streams, counters.
 
-Reading does not disturb the run, works on every machine that sees the folder, and shows the state that a crash would
-leave behind. The folder does not record how many updates a world model or blocks a stream will have: these come from
+Reading does not disturb the run, works on every machine that has access to the folder, and shows the state that a crash
+would leave. The total updates of a world model and the total blocks of a stream are not stored; they are computed from
 the options of the trials, whose fingerprints name world models and streams.
 """
 
@@ -42,7 +42,7 @@ class TrialState:
     status: str
     error: str | None
     total: int
-    """Number of updates of the whole trial."""
+    """Total number of updates."""
     row: Json
     evaluation: Json
 
@@ -52,7 +52,7 @@ class TrialState:
 
     @property
     def waiting_fraction(self) -> float | None:
-        """Fraction of time that the learner waits for generated rows; None if it needs none."""
+        """Fraction of time that the learner waits for generated rows; None if it uses none."""
         if "learner_busy_fraction" in self.row:
             return 1 - float(self.row["learner_busy_fraction"])
         if "waited_for_segments_s" not in self.row:
@@ -67,10 +67,10 @@ class ModelState:
 
     folder: Path
     name: str | None
-    """Plug-in; None if no trial's options name it."""
+    """Plug-in; None if the options of no trial name it."""
     trained: bool
     total: int | None
-    """Maximal number of training updates; None if unknown."""
+    """Maximum number of training updates; None if unknown."""
     row: Json
 
 
@@ -84,7 +84,7 @@ class StreamState:
     blocks: int
     rows: int | None
     rows_per_s: float | None
-    """Rate of all samplers since the first block; for a complete stream, rows per second of sampling."""
+    """Rate of all samplers since the first block; for a complete stream, rows per second of sampling time."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,13 @@ class RunState:
     streams: list[StreamState]
     counters: Json
     concluded: bool
-    """The results are written and nothing has changed since."""
+    """Whether results have been written and nothing has changed since."""
     changed: float
-    """Time of the last change by the file system's clock."""
+    """Time of the last change, according to the file system's clock."""
     planned: int = 0
-    """Trials of the whole run, also those that a search has not chosen yet; 0 if unknown."""
+    """Trials of the whole run, including those that a search has not chosen yet; 0 if unknown."""
     processes: int = 1
-    """Learners that can run at once."""
+    """Number of learners that can run in parallel."""
 
     @property
     def num_trials(self) -> int:
@@ -118,7 +118,7 @@ class RunState:
 
 
 def read_state(run: RunFolder) -> RunState:
-    """Return the state of a run. Missing files count as empty."""
+    """Return the state of a run; missing files are treated as empty."""
     options = read_json(run.config)["run"]
     parts = _SharedParts.of(run, options)
     trials = [_trial(folder, options["training"]["num_updates"]) for folder in run.trials()]
@@ -142,13 +142,13 @@ def read_state(run: RunFolder) -> RunState:
 
 @dataclass(frozen=True)
 class _SharedParts:
-    """World models and streams by fingerprint, as the trials' options describe them."""
+    """World models and streams by fingerprint, derived from the options of the trials."""
 
     models: dict[str, tuple[str, int]]
     """Plug-in and number of updates."""
     streams: dict[str, StreamSpec]
     num_updates: int | None
-    """Updates of any other world model; known if all world models of the run have equally many."""
+    """Updates of any other world model, if all world models of the run have the same number; otherwise None."""
 
     @staticmethod
     def of(run: RunFolder, options: Json) -> _SharedParts:
@@ -168,7 +168,7 @@ def _parts_of(
 ) -> tuple[str | None, tuple[str, int] | None, StreamSpec | None]:
     """Return fingerprint, (plug-in, updates) and stream of a trial's world model; None for each unknown.
 
-    A trial is named by its options, so its file never changes. Options of another version of the code are unknown.
+    The id of a trial depends on its options, so its file never changes. Options of other code versions are unknown.
     """
     try:
         run = RunConfig.model_validate(read_json(config))
@@ -185,7 +185,7 @@ def _parts_of(
 
 
 def _identity(data: Json | None) -> DataIdentity | None:
-    """Return the identity of the data, or None if their RTG scale was measured on rows that are not read here."""
+    """Return the identity of the data, or None if their RTG scale depends on rows that are not read here."""
     options = EnvOptions.from_json((data or {}).get("env_options", {}))
     info = environment_info(data["env_id"], options) if data else None
     return DataIdentity(data["fingerprint"], info.rtg_scale) if data and info and info.rtg_scale else None
@@ -221,7 +221,7 @@ def _stream(run: RunFolder, folder: Path, parts: _SharedParts) -> StreamState:
 
 
 def _rate(times: list[float], rows: list[int]) -> float | None:
-    """Return rows per second between the first and the last block's arrival; None before the second block."""
+    """Return rows per second between the first and the last block; None before the second block."""
     if len(rows) < 2:
         return None
     seconds = max(times) - min(times)
@@ -229,7 +229,7 @@ def _rate(times: list[float], rows: list[int]) -> float | None:
 
 
 def _changed(run: RunFolder) -> float:
-    """Return the time of the last change in the run; a driver writes its counters at least every 30 seconds."""
+    """Return the time of the last change in the run; a driver writes counters at least every 30 seconds."""
     logs = ("metrics.jsonl", "evaluations.jsonl", "status.json", "config.json")
     shared = [*_folders(run.root / "world_models"), *_folders(run.root / "streams")]
     files = [folder / log for folder in [*run.trials(), *shared] for log in logs]

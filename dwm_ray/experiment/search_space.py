@@ -1,18 +1,16 @@
 """Search axes, their combinations, and the resulting trials.
 
-An axis is one file in `tune_spaces/` with a `DIMENSION`, or any option by its dotted path. A point maps axis names to
-values. A trial is a point applied to a base `RunConfig`. Points that cannot run (H >= T, an option that the chosen
-plug-in lacks) are dropped before launch, and their reasons are counted.
+An axis is a file in `tune_spaces/` with a `DIMENSION`, or any option by its dotted path. A point maps axis names to
+values. A trial is a point applied to a base `RunConfig`. Points that cannot run (H >= T, an option that the plug-in
+lacks) are dropped before launch, and the reasons are counted.
 """
-
-from __future__ import annotations
 
 import importlib
 import itertools
 import json
 import pkgutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,6 +19,8 @@ from dwm_ray.config import RunConfig
 from dwm_ray.errors import reason, suggest
 from dwm_ray.experiment.dimension import Dimension, Value
 from dwm_ray.options import PLACEMENT
+from dwm_ray.runs.folder import RunFolder, status_of
+from dwm_ray.runs.tensor_files import write_json
 
 Point = dict[str, Value]
 
@@ -33,7 +33,7 @@ def dimensions() -> dict[str, Dimension]:
 
 
 def find_dimension(name: str, option: str = "--dimensions") -> Dimension:
-    """Return the axis called `name`; raise ValueError, which names `option`, if there is none."""
+    """Return the axis `name`; raise ValueError naming `option` if there is none."""
     known = dimensions()
     if name not in known:
         raise ValueError(f"{option}: unknown axis {name!r}{suggest(name, list(known))}")
@@ -66,7 +66,7 @@ def parse_value(word: str) -> Value:
 
 @dataclass(frozen=True)
 class Trial:
-    """One configuration of a sweep. Its id depends on its identity only, so it is the same in every session."""
+    """One configuration of a sweep. Its id depends only on its identity and is the same in every session."""
 
     config: RunConfig
     values: Point
@@ -79,13 +79,13 @@ class Trial:
 
 @dataclass
 class Plan:
-    """Trials to run, and the reasons why other points were dropped."""
+    """Trials to run, and the reasons for dropping other points."""
 
     trials: list[Trial] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
 
     def add(self, base: RunConfig, point: Point, axes: dict[str, Dimension]) -> None:
-        """Append the trial of a point unless it is in the plan, or count why it cannot run."""
+        """Append the trial of a point unless the plan contains it; if it cannot run, count the reason."""
         try:
             trial = Trial(base.with_values({axes[name].path: value for name, value in point.items()}), point)
         except ValueError as error:
@@ -97,9 +97,8 @@ class Plan:
 
 def grid(axes: Iterable[tuple[str, tuple[Value, ...]]]) -> list[Point]:
     """Return all combinations of values, in the order of the axes."""
-    pairs = list(axes)
-    names = [name for name, _ in pairs]
-    return [dict(zip(names, values, strict=True)) for values in itertools.product(*(values for _, values in pairs))]
+    choices = [[(name, value) for value in values] for name, values in axes]
+    return [dict(point) for point in itertools.product(*choices)]
 
 
 def random_points(axes: dict[str, tuple[Value, ...]], num_samples: int, seed: int) -> list[Point]:
@@ -112,3 +111,22 @@ def random_points(axes: dict[str, tuple[Value, ...]], num_samples: int, seed: in
 def describe(point: Point) -> str:
     """Return a point as text: 'horizon=5 target_rtg=0.4'."""
     return " ".join(f"{name}={value}" for name, value in point.items())
+
+
+FINISHED = ("done", "stopped")
+
+
+def unfinished(trials: Sequence[Trial], run: RunFolder) -> list[Trial]:
+    """Record and return the trials that still have to run."""
+    remaining = [trial for trial in trials if status_of(run.trial(trial.id)) not in FINISHED]
+    record_trials(remaining, run)
+    return remaining
+
+
+def record_trials(trials: Sequence[Trial], run: RunFolder) -> None:
+    """Write `config.json` and `values.json` to each trial's folder."""
+    files = {run.trial(trial.id) / "config.json": trial.config.model_dump(mode="json") for trial in trials}
+    files |= {run.trial(trial.id) / "values.json": trial.values for trial in trials}
+    with run.writing(*files):
+        for path, value in files.items():
+            write_json(path, value)

@@ -14,8 +14,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.summary import data_summary
 from dwm_ray.data.task_data import load_task_data
 from dwm_ray.evaluation.evaluators import check_evaluation
-from dwm_ray.experiment.search_space import Trial
-from dwm_ray.experiment.trial_records import record_trials
+from dwm_ray.experiment.search_space import Trial, record_trials
 from dwm_ray.local.executor import LocalExecutor
 from dwm_ray.runs.folder import RunFailed, RunFolder, read_json, status_of
 from dwm_ray.runs.row_log import read_rows

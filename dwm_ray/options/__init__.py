@@ -1,7 +1,7 @@
 """Option groups of a run, and the base classes of plug-ins and their options.
 
-Every group is a frozen pydantic model that rejects unknown keys. The text below a field is its help on the command
-line. Plug-ins import this package; it imports none of them. `dwm_ray.config` resolves plug-in names.
+Each group is a frozen pydantic model that rejects unknown keys. The string below a field is its help on the command
+line. Plug-ins import this package, which imports none of them. `dwm_ray.config` resolves plug-in names.
 """
 
 from dwm_ray.options.frozen import Fraction, Frozen, PositiveFraction, PositiveInt, fingerprint

@@ -1,7 +1,5 @@
 """Base of every option group, types of single options, and the fingerprint of options."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from typing import Annotated, Any
@@ -20,7 +18,7 @@ class Frozen(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Let an option that overrides only a default inherit its description."""
+        """Inherit the description of options whose default alone is overridden."""
         parents = [base for base in cls.__mro__[1:] if issubclass(base, BaseModel)]
         for name, info in cls.model_fields.items():
             inherited = (base.model_fields[name].description for base in parents if name in base.model_fields)
@@ -28,6 +26,6 @@ class Frozen(BaseModel):
 
 
 def fingerprint(value: Any) -> str:
-    """Return 16 hex digits that identify the content of a JSON value."""
+    """Return 16 hex digits that identify a JSON value."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

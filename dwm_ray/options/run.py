@@ -16,18 +16,18 @@ from dwm_ray.options.groups import (
 )
 
 PLACEMENT = ("execution", "cluster")
-"""Groups that decide where and how a run is executed, not what it computes."""
+"""Groups that determine where and how a run is executed, but not its results."""
 
 
 class PluginConfig(Frozen):
-    """Options of a plug-in. Defaults are the paper's; the preset 'small' suits a laptop."""
+    """Options of a plug-in. Defaults are those of the paper; the preset 'small' is for laptops."""
 
     plugin: ClassVar[type[Any]]
     """The plug-in class that these options belong to."""
 
     @classmethod
     def plugin_name(cls) -> str:
-        """Return the name of the plug-in, which is the name of its module."""
+        """Return the name of the plug-in: the name of its module."""
         return cls.__module__.rpartition(".")[2]
 
     @classmethod
@@ -42,12 +42,12 @@ class PluginConfig(Frozen):
 
     @classmethod
     def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
-        """Return defaults of other options in a run with this plug-in, by dotted path; flags override them."""
+        """Return defaults of other options for runs with this plug-in, by dotted path; flags override them."""
         return {}
 
     @classmethod
     def task_options(cls, task: str) -> dict[str, Any]:
-        """Return defaults of options in a run on this task, by dotted path; they override `run_options`."""
+        """Return defaults of options for runs on a task, by dotted path; they override `run_options`."""
         return {}
 
     def check(self, run: RunOptions) -> None:
@@ -57,23 +57,23 @@ class PluginConfig(Frozen):
 class Plugin:
     """Base of world models, agents and filters.
 
-    A plug-in defines its options as the nested name `Config`. The first paragraph of its module's docstring is its
-    summary in the documentation.
+    A plug-in names its options class `Config`. The first paragraph of its module docstring is its summary in the
+    documentation.
     """
 
     Config: ClassVar[type[PluginConfig]]
     label: ClassVar[str] = ""
-    """Printed name in tables and figures. It is not inherited; by default it is the plug-in's name in title case."""
+    """Printed name in tables and figures. It is not inherited; default: the plug-in's name in title case."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Let the options of a plug-in refer to the plug-in."""
+        """Set the plug-in of the options class."""
         super().__init_subclass__(**kwargs)
         if "Config" in vars(cls) and "plugin" not in vars(cls.Config):
             cls.Config.plugin = cls
 
 
 class RunOptions(Frozen):
-    """Options of one run whose plug-ins are resolved; `dwm_ray.config.RunConfig` also resolves their names."""
+    """Options of a run with resolved plug-ins; `dwm_ray.config.RunConfig` also resolves their names."""
 
     task: str = "halfcheetah-medium-replay"
     """A row of the task table, minari:DATASET, ogbench:NAME, or any name together with data.file."""
@@ -92,9 +92,9 @@ class RunOptions(Frozen):
 
     @property
     def trial_id(self) -> str:
-        """Name of the trial with these options: equal identity, equal name."""
+        """Name of the trial with these options; trials with equal identity have equal names."""
         return fingerprint(self.identity())[:10]
 
     def identity(self) -> dict[str, Any]:
-        """Return the JSON tree of the options that decide results: all but those that decide where and how to run."""
+        """Return the JSON tree of the options that determine results: all groups except `PLACEMENT`."""
         return self.model_dump(mode="json", exclude=set(PLACEMENT))

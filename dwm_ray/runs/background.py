@@ -1,7 +1,5 @@
 """Run a function in a background thread for the duration of a `with` block."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +9,7 @@ from contextlib import contextmanager
 def in_background(
     name: str, work: Callable[[threading.Event], None], patience_s: float | None = None
 ) -> Iterator[None]:
-    """Run `work` in a thread; after the block, set the event and join for up to `patience_s` (None: no limit)."""
+    """Run `work` in a thread; after the block, set its event and wait up to `patience_s` for the thread to end."""
     stop = threading.Event()
     thread = threading.Thread(target=work, args=(stop,), name=name, daemon=True)
     thread.start()

@@ -1,16 +1,14 @@
-"""Costs of one process: wall-clock seconds, CPU seconds, memory."""
-
-from __future__ import annotations
+"""Costs of a process: wall-clock seconds, CPU seconds, memory."""
 
 import resource
 import time
 
 
 class Clock:
-    """Clock that starts when it is created; the members of a population share its time equally."""
+    """Clock that starts at construction; the members of a population share its time equally."""
 
     def __init__(self, seconds_before: float = 0.0, num_members: int = 1) -> None:
-        """Start at `seconds_before`, the seconds that earlier processes spent on the same work."""
+        """Start at `seconds_before`, the time that earlier processes spent on the same work."""
         self._before, self._num_members = seconds_before, num_members
         self._started, self._cpu_started = time.perf_counter(), time.process_time()
 
@@ -21,7 +19,7 @@ class Clock:
 
     @property
     def cpu_s(self) -> float:
-        """CPU seconds of all threads of this process since it started; independent of other programs' load."""
+        """CPU seconds of all threads of this process since construction; independent of the load of other programs."""
         return (time.process_time() - self._cpu_started) / self._num_members
 
     def costs(self) -> dict[str, float]:

@@ -1,7 +1,5 @@
 """Versions and hardware of the machine that writes a run folder."""
 
-from __future__ import annotations
-
 import platform
 from importlib import metadata
 from typing import Any
@@ -12,7 +10,7 @@ LIBRARIES = ("dwm-ray", "ray", "torch", "numpy", "gymnasium", "mujoco", "minari"
 
 
 def environment() -> dict[str, Any]:
-    """Return versions and hardware, for `environment.json`."""
+    """Return versions and hardware: the content of `environment.json`."""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     cpus = torch.get_num_threads()
     machine = {"python": platform.python_version(), "platform": platform.platform(), "cpus": cpus, "gpus": gpus}

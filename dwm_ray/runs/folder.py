@@ -1,7 +1,7 @@
-"""Layout of a run folder (the documentation shows it as a tree); no other module knows the names of its files.
+"""Layout of a run folder; the documentation shows it as a tree.
 
-A run without a storage is its folder, which all nodes must see. A run with a storage is kept there: the driver's folder
-is a synchronised copy without blocks and, by default, without weights, and each node works in a folder of its own.
+A run without a storage consists of its folder, which must be visible on all nodes. With a storage, the driver's folder
+is a synchronised copy without blocks and, by default, without weights, and each node works in a private folder.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from dwm_ray.runs.sync import synced_folder, work_folder
 from dwm_ray.runs.tensor_files import write_json
 
 STORAGE_FILE = "storage.json"
-"""File of a synchronised copy with the address of its storage."""
+"""File in a synchronised copy that contains the address of the storage."""
 NOT_SYNCED = re.compile(r"(.*/)?(ray/.*|tensorboard/.*|block-\d+\.parquet|\.check-.*)")
 WEIGHTS = ".safetensors"
 logger = logging.getLogger(__name__)
 
 
 class RunFailed(Exception):  # noqa: N818 - it names what happened
-    """A run ended without a result; the message gives the reason on one line."""
+    """Failure of a run without a result; the message gives the reason on one line."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths below a run's root, and the storage of the run if it is not the folder itself."""
+    """Paths in a run folder, and the storage of the run, if any."""
 
     root: Path
     storage: Storage | None = None
 
     @staticmethod
     def create(parent: Path, task: str, storage: Storage | None = None) -> RunFolder:
-        """Create a folder named by task and time, here and in the storage; raise ValueError if that fails."""
+        """Create a folder named after task and time, locally and in the storage; raise ValueError on failure."""
         name = f"{re.sub('[^A-Za-z0-9._-]', '-', task)}-{time.strftime('%Y%m%d-%H%M%S')}"
-        name += f"-{secrets.token_hex(3)}" if storage else ""  # other machines create runs there in the same second
+        name += f"-{secrets.token_hex(3)}" if storage else ""  # other machines may create runs in the same second
         try:
             root = _new_folder(parent, name)
         except OSError as error:
@@ -58,7 +58,7 @@ class RunFolder:
 
     @staticmethod
     def open(where: Path | str, parent: Path | None = None) -> RunFolder:
-        """Open a run at a path, or a copy of one in a storage below `parent`; raise ValueError if there is none."""
+        """Open a run at a path, or copy one from a storage to `parent`; raise ValueError if there is none."""
         if "://" in str(where):
             return _open_stored(Storage.parse(str(where)), parent)
         root = Path(where)
@@ -85,7 +85,7 @@ class RunFolder:
 
     @staticmethod
     def at(address: str) -> RunFolder:
-        """Return the run of an `address` for a process on any node."""
+        """Return the run at an `address`, for a process on any node."""
         if "://" not in address:
             return RunFolder(Path(address))
         storage = Storage.parse(address)
@@ -106,7 +106,7 @@ class RunFolder:
         return self.storage or Storage.folder(self.root)
 
     def push(self, *paths: Path, tries: int = TRIES) -> None:
-        """Send changed files, or files below folders, to the storage."""
+        """Send changed files, also those in folders, to the storage."""
         if self.storage:
             synced_folder(self.root, self.storage).push(paths, tries)
 
@@ -116,7 +116,7 @@ class RunFolder:
 
     @contextmanager
     def writing(self, *paths: Path) -> Iterator[None]:
-        """Send files that are written in this context at its end; meanwhile nothing is fetched."""
+        """Send the files written in this context when it ends; nothing is fetched meanwhile."""
         if self.storage is None:
             yield
             return
@@ -125,17 +125,19 @@ class RunFolder:
             self.push(*paths)
 
     def pull(self, folder: Path | None = None, weights: bool = False) -> None:
-        """Fetch changed files of the run or of one folder; blocks and Ray's files never, weights on request."""
+        """Fetch changed files of the run or of one folder, without blocks, Ray's files and, by default, weights."""
         if self.storage:
             below = "" if folder is None else folder.relative_to(self.root).as_posix()
-            synced_folder(self.root, self.storage).pull(below, lambda name: _is_synced(name, weights))
+            synced_folder(self.root, self.storage).pull(
+                below, lambda name: not NOT_SYNCED.match(name) and (weights or not name.endswith(WEIGHTS))
+            )
 
     def has(self, file: Path) -> bool:
-        """Return whether a file exists where all nodes see it."""
+        """Return whether a file exists in the shared place that all nodes see."""
         return self.shared.exists(file.relative_to(self.root).as_posix())
 
     def remove(self, folder: Path) -> None:
-        """Delete a folder, also in the storage."""
+        """Delete a folder locally and in the storage."""
         if self.storage:
             for entry in self.storage.files(folder.relative_to(self.root).as_posix()):
                 self.storage.delete(entry.name)
@@ -144,11 +146,11 @@ class RunFolder:
 
     @property
     def has_begun(self) -> bool:
-        """Whether a trial or a world model has begun, here or in a run below this folder."""
+        """Whether a trial or a world model has started, in this run or in a run below this folder."""
         return any(any(self.root.rglob(name)) for name in ("trials/*/status.json", "world_models/*/*"))
 
     def discard(self) -> None:
-        """Delete the whole run, also in the storage."""
+        """Delete the whole run, locally and in the storage."""
         if self.storage:
             for entry in self.storage.files():
                 self.storage.delete(entry.name)
@@ -195,7 +197,7 @@ class RunFolder:
 
 
 def _new_folder(parent: Path, name: str) -> Path:
-    """Create a folder of this name, or of the first free one; other programs may do the same at this moment."""
+    """Create a folder with this name, or with the first free one; other programs may do so at the same time."""
     parent.mkdir(parents=True, exist_ok=True)
     for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
         with suppress(FileExistsError):
@@ -214,17 +216,13 @@ def _open_stored(storage: Storage, parent: Path | None) -> RunFolder:
 
 
 def _refuse_old(root: Path) -> None:
-    """Raise ValueError for a run of a version whose options and files had other names."""
+    """Raise ValueError for a run of an old version, whose options and files had other names."""
     record = read_json(root / "config.json")
     options = record.get("run", {}) if isinstance(record, dict) else {}
-    if "lead_blocks" in options.get("cluster", {}):  # the name of `cluster.prefetch_blocks` before
+    if "lead_blocks" in options.get("cluster", {}):  # the former name of `cluster.prefetch_blocks`
         raise ValueError(
             f"{root / 'config.json'}: written by an older version of dwm_ray; expected a run of this version"
         )
-
-
-def _is_synced(name: str, weights: bool) -> bool:
-    return not NOT_SYNCED.match(name) and (weights or not name.endswith(WEIGHTS))
 
 
 def read_json(path: Path) -> Any:
@@ -240,7 +238,7 @@ def read_json(path: Path) -> Any:
 
 @lru_cache
 def _warn_once(warning: str) -> None:
-    """Log a warning once; a file is read repeatedly while a run is watched."""
+    """Log a warning only once, because files are read repeatedly while a run is watched."""
     logger.warning(warning)
 
 
@@ -250,5 +248,5 @@ def set_status(folder: Path, status: str, **more: Any) -> None:
 
 
 def status_of(folder: Path) -> str:
-    """Return the status of a trial; 'pending' before its first."""
+    """Return the status of a trial; 'pending' without a status file."""
     return str((read_json(folder / "status.json") or {"status": "pending"})["status"])

@@ -1,12 +1,10 @@
-"""The home folder of the user, who may have none: in containers, or under a number without an account."""
-
-from __future__ import annotations
+"""The home folder of the user."""
 
 from pathlib import Path
 
 
 def home_folder() -> Path:
-    """Return the home folder; a path that cannot be created if there is none."""
+    """Return the home folder, or a path that cannot be created if the user has none, as in some containers."""
     try:
         return Path.home()
     except RuntimeError:

@@ -1,17 +1,15 @@
-"""JSON-lines files: one JSON object per row, append-only."""
-
-from __future__ import annotations
+"""Append-only JSON-lines files: one JSON object per row."""
 
 import json
 from pathlib import Path
 from typing import Any, TextIO
 
 TAIL_BYTES = 65_536
-"""Bytes at the end of a log that hold its last rows."""
+"""Bytes read at the end of a log to get its last rows."""
 
 
 class RowLog:
-    """A JSON-lines file whose rows have a field `update`; rows after `resume_at` are removed when it is opened."""
+    """JSON-lines file whose rows have a field `update`; opening it removes the rows after `resume_at`."""
 
     def __init__(self, path: Path, resume_at: int = 0) -> None:
         self.path = path
@@ -27,7 +25,7 @@ class RowLog:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return all complete rows; [] if there is no file. A truncated last row is ignored."""
+    """Return all complete rows, or [] without a file; a truncated last row is ignored."""
     if not path.exists():
         return []
     lines = path.read_text().splitlines(keepends=True)
@@ -35,7 +33,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def last_rows(path: Path, max_rows: int) -> list[dict[str, Any]]:
-    """Return up to `max_rows` rows from the end of a JSON-lines file, except a half-written last row."""
+    """Return up to `max_rows` complete rows from the end of a JSON-lines file."""
     if not path.is_file():
         return []
     with path.open("rb") as file:
@@ -52,7 +50,7 @@ def last_rows(path: Path, max_rows: int) -> list[dict[str, Any]]:
 
 
 def open_to_append(path: Path) -> TextIO:
-    """Open or create a JSON-lines file; a truncated last row is removed."""
+    """Open or create a JSON-lines file for appending; remove a truncated last row."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         file.seek(0)

@@ -1,10 +1,10 @@
 """Folder in S3, in Google Cloud Storage or at a path, with atomic writes.
 
-Addresses are `s3://BUCKET/FOLDER`, `gs://BUCKET/FOLDER` or a path, opened by pyarrow's file systems. AWS_ENDPOINT_URL
+Addresses are `s3://BUCKET/FOLDER`, `gs://BUCKET/FOLDER` or a path; pyarrow's file systems open them. AWS_ENDPOINT_URL
 or `?endpoint_override=HOST:PORT&scheme=http` after the address select another S3 server. Credentials come from the
-environment or the machine's role, never from the address. An object is sent in one piece, because closing an
-interrupted stream would complete the object. Failed requests are retried a bounded number of times with a warning;
-then they raise `StorageFailed`.
+environment or the role of the machine, never from the address. An object is sent in one piece, because closing an
+interrupted stream would complete the object. A failed request is retried a few times with a warning; then it raises
+`StorageFailed`.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 SCHEMES = {"s3": ("endpoint_override", "scheme", "region"), "gs": ("endpoint_override", "scheme"), "file": ()}
-"""Options of each kind of address after '?'."""
+"""Options after '?' for each kind of address."""
 PAUSES_S = (0.5, 1.0, 2.0, 4.0)
-"""Pauses between attempts of a request."""
+"""Pauses between the attempts of a request."""
 TRIES = len(PAUSES_S) + 1
 CONNECT_S, REQUEST_S = 5.0, 30.0
 SMALL_BYTES = 5_000_000
-"""A file up to this size is sent in one request when it is closed. A larger upload starts when the file is opened:
-if starting it failed on closing, Arrow would leave an empty file."""
+"""Files up to this size are sent in one request on closing. Larger uploads start when the file is opened, because Arrow
+leaves an empty file if the start fails on closing."""
 FINAL = (
     "ACCESS_DENIED",
     "AccessDenied",
@@ -47,26 +47,26 @@ FINAL = (
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
 )
-"""Parts of messages of errors that are not retried."""
+"""Substrings of error messages that are not retried."""
 
 
 class StorageFailed(Exception):  # noqa: N818 - it names what happened
-    """A request to a storage failed; the message names both on one line."""
+    """Failure of a request to a storage; the message names both on one line."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of a storage."""
+    """File in a storage."""
 
     name: str
     size: int
     changed: float
-    """Time of the last change in seconds, by the storage's clock."""
+    """Time of the last change in seconds, according to the storage's clock."""
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A folder. Names of files in it are relative, separated by '/', and cannot lead out of it."""
+    """Folder whose file names are relative, separated by '/', and cannot point outside of it."""
 
     scheme: str
     path: str
@@ -75,7 +75,7 @@ class Storage:
 
     @staticmethod
     def parse(text: str) -> Storage:
-        """Parse an address; raise ValueError, whose message repeats no credentials, if it is not a storage."""
+        """Parse an address; raise ValueError, without repeating credentials, if it is not a storage."""
         if "://" not in text:
             return Storage.folder(Path(text))
         parts = urlsplit(text)
@@ -103,7 +103,7 @@ class Storage:
 
     @property
     def address(self) -> str:
-        """Address from which `parse` returns this storage, on any machine."""
+        """Address that `parse` turns into this storage on any machine."""
         start = Path(self.path).as_uri() if self.scheme == "file" else str(self)
         return f"{start}?{self.query}" if self.query else start
 
@@ -119,11 +119,11 @@ class Storage:
         return replace(self, path=self._at(name))
 
     def filesystem(self) -> fs.FileSystem:
-        """Return pyarrow's file system with its own retries, for libraries that take one together with `path`."""
+        """Return pyarrow's file system, with its own retries, for libraries that accept one together with `path`."""
         return self._filesystem(sdk_tries=3)
 
     def write(self, name: str, content: bytes | pa.Buffer, tries: int = TRIES) -> None:
-        """Write a file; an existing one is replaced."""
+        """Write a file, replacing an existing one."""
         self._tried(f"write {name}", lambda: self._write(self._at(name), content), tries)
         TRANSFERS.add(written_bytes=len(content))
 
@@ -150,7 +150,7 @@ class Storage:
         self._tried(f"delete {name}", lambda: self._fs.delete_file(self._at(name)))
 
     def probe(self) -> float:
-        """Write, read and delete a small file; return the seconds that this took."""
+        """Write, read and delete a small file; return the duration in seconds."""
         started, name, token = time.perf_counter(), f".check-{secrets.token_hex(8)}", secrets.token_bytes(16)
         self.write(name, token)
         if self.read(name) != token:
@@ -172,7 +172,7 @@ class Storage:
 
     def _entry(self, info: fs.FileInfo) -> Entry:
         name = info.path.removeprefix(f"{self.path}/")
-        self._at(name)  # raises for a name that leads out of the folder
+        self._at(name)  # raises for a name that points outside of the folder
         return Entry(name, info.size, info.mtime_ns / 1e9)
 
     def _write(self, path: str, content: bytes | pa.Buffer) -> None:
@@ -191,7 +191,7 @@ class Storage:
             part.unlink(missing_ok=True)
 
     def _read(self, path: str) -> bytes:
-        """Read all in one request; repeat it if the file was replaced between the requests for its size and content."""
+        """Read a file in one request; repeat it if the file was replaced meanwhile."""
         while True:
             with self._fs.open_input_file(path) as file:
                 content: bytes = file.read()
@@ -199,7 +199,7 @@ class Storage:
                 return content
 
     def _tried(self, operation: str, action: Callable[[], Result], tries: int = TRIES) -> Result:
-        """Return the result of an action; retry it if the storage is remote."""
+        """Return the result of an action, which is retried if the storage is remote."""
         attempts_left = 1 if self.scheme == "file" else tries
         while True:
             started = time.perf_counter()

@@ -1,11 +1,9 @@
 """Synchronise a run folder with the same run in a storage, in both directions.
 
-Files that mark their folder as complete (`MARKERS`) are sent and fetched after all others, so a marker is never present
-without the files it stands for. Only changed files are transferred. Each file has one writing process: learners,
-samplers and world-model workers write to private folders (`work_folder`), the driver to the run's.
+Files that mark a folder as complete (`MARKERS`) are sent and fetched last, so a marker never exists without the files
+that it describes. Only changed files are transferred. Each file is written by one process: learners, samplers and
+world-model workers write to private folders (`work_folder`), the driver to the run folder.
 """
-
-from __future__ import annotations
 
 import os
 import tempfile
@@ -22,29 +20,30 @@ from dwm_ray.runs.storage import TRIES, Entry, Storage, StorageFailed
 Item = TypeVar("Item")
 
 MARKERS = ("config.json", "sweep.json", "stream.json", "status.json")
-"""Files that mark the files next to and below them as complete, in the order in which they are transferred."""
+"""Files that mark the files next to and below them as complete, in order of transfer."""
 NUM_THREADS = 8
 
 
 class SyncedFolder:
-    """A folder and its storage, with a record of the files that this process has transferred."""
+    """Folder and its storage, with a record of the files that this process has transferred."""
 
     def __init__(self, root: Path, storage: Storage) -> None:
         self._root, self._storage = root, storage
         self._sent: dict[str, tuple[int, int]] = {}
         self._seen: dict[str, Entry] = {}
         self.lock = threading.RLock()
-        """Held while a file is written here and sent, so that no older version is fetched meanwhile."""
+        """Held while a file is written and sent, so that no older version is fetched meanwhile."""
 
     def push(self, paths: Iterable[Path], tries: int = TRIES) -> None:
-        """Send files, and all files below folders, that have changed since they were sent."""
+        """Send files, also those in folders, that have changed since they were last sent."""
         with self.lock:
             files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
-            todo = [file for file in files if file.is_file() and not file.name.endswith(".part") and self._is_new(file)]
-            self._in_order(partial(self._send, tries=tries), {self._name(file): file for file in todo})
+            named = {self._name(file): file for file in files if file.is_file() and not file.name.endswith(".part")}
+            todo = {name: file for name, file in named.items() if self._sent.get(name) != _stamp(file)}
+            self._in_order(partial(self._send, tries=tries), todo)
 
     def pull(self, below: str = "", wanted: Callable[[str], bool] = lambda name: True) -> None:
-        """Fetch files that have changed in the storage and whose name is `wanted`."""
+        """Fetch the files with a `wanted` name that have changed in the storage."""
         with self.lock:
             entries = {entry.name: entry for entry in self._storage.files(below)}
             todo = {name: entry for name, entry in entries.items() if wanted(name) and self._is_changed(name, entry)}
@@ -53,14 +52,14 @@ class SyncedFolder:
 
     @staticmethod
     def _in_order(transfer: Callable[[str, Item], None], todo: dict[str, Item]) -> None:
-        """Transfer everything, in parallel as far as the order of `MARKERS` allows."""
+        """Transfer all files, in parallel where the order of `MARKERS` permits it."""
         with ThreadPoolExecutor(NUM_THREADS) as pool:
             for rank in range(len(MARKERS) + 2):
                 names = [name for name in todo if _rank(name) == rank]
                 list(pool.map(transfer, names, [todo[name] for name in names]))
 
     def _send(self, name: str, file: Path, tries: int) -> None:
-        stamp = _stamp(file)  # before reading: rows appended meanwhile are sent next time
+        stamp = _stamp(file)  # before reading, so that rows appended meanwhile are sent next time
         self._storage.write(name, file.read_bytes(), tries)
         self._sent[name] = stamp
 
@@ -76,13 +75,10 @@ class SyncedFolder:
         self._seen[name], self._sent[name] = entry, _stamp(target)
 
     def _set_folder_times(self, fetched: dict[str, Entry]) -> None:
-        """Give folders the time of their newest file by the storage's clock, which run monitors rely on."""
+        """Set the times of folders to those of their newest files in the storage, which the run monitor reads."""
         for folder in {(self._root / name).parent for name in fetched} - {self._root}:
             newest = max(file.stat().st_mtime for file in folder.iterdir())
             os.utime(folder, (newest, newest))
-
-    def _is_new(self, file: Path) -> bool:
-        return self._sent.get(self._name(file)) != _stamp(file)
 
     def _is_changed(self, name: str, entry: Entry) -> bool:
         return self._seen.get(name) != entry or not (self._root / name).exists()
@@ -112,7 +108,7 @@ def work_folder(storage: Storage) -> Path:
 
 
 def _rank(name: str) -> int:
-    """Return the rank of a file in the order of transfer: weights, their descriptions, then `MARKERS`."""
+    """Return the rank of a file in the transfer order: weights, their descriptions, then `MARKERS`."""
     file = name.rsplit("/", 1)[-1]
     return MARKERS.index(file) + 2 if file in MARKERS else int(file.endswith(".json"))
 

@@ -1,9 +1,7 @@
-"""Checkpoints of tensors: `NAME.safetensors` and its description `NAME.json`, each written atomically.
+"""Tensor checkpoints: `NAME.safetensors` and its description `NAME.json`, each written atomically.
 
-Nothing is unpickled, so a checkpoint of any origin can be opened safely.
+Nothing is unpickled, so checkpoints of any origin are safe to open.
 """
-
-from __future__ import annotations
 
 import json
 from collections.abc import Iterator
@@ -26,7 +24,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def save(folder: Path, name: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Save named tensors (any device, any shape) and a JSON description of them."""
+    """Save named tensors of any device and shape, and their JSON description."""
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{name}.safetensors.part"
     save_file({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}, part)
@@ -35,14 +33,14 @@ def save(folder: Path, name: str, tensors: dict[str, Tensor], meta: dict[str, An
 
 
 def load(folder: Path, name: str, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Load a checkpoint that `save` has written; raise ValueError if it is missing or broken."""
+    """Load a checkpoint written by `save`; raise ValueError if it is missing or broken."""
     with _reading(folder, name):
         meta = json.loads((folder / f"{name}.json").read_text())
         return load_file(folder / f"{name}.safetensors", device=str(device)), meta
 
 
 def load_one(folder: Path, name: str, key: str) -> Tensor:
-    """Load one tensor of a checkpoint to the CPU without reading the others; raises like `load`."""
+    """Load one tensor of a checkpoint to the CPU without reading the others; raise as `load` does."""
     with _reading(folder, name), safe_open(folder / f"{name}.safetensors", "pt") as file:
         tensor: Tensor = file.get_tensor(key)
     return tensor
@@ -57,11 +55,11 @@ def _reading(folder: Path, name: str) -> Iterator[None]:
 
 
 def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Prepend 'prefix.' to all keys, so that several state dicts can share one file."""
+    """Prepend 'prefix.' to all keys, so that several state dicts can share a file."""
     return {f"{prefix}.{key}": value for key, value in tensors.items()}
 
 
 def unprefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors that `prefixed` has put under a prefix."""
+    """Return the tensors whose keys start with 'prefix.', without the prefix."""
     start = f"{prefix}."
     return {key[len(start) :]: value for key, value in tensors.items() if key.startswith(start)}

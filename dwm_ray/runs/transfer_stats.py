@@ -1,6 +1,4 @@
-"""Transfer statistics of this process: bytes, seconds and failed requests of storages."""
-
-from __future__ import annotations
+"""Storage transfer statistics of this process: bytes, seconds, retries and failures."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -11,7 +9,7 @@ NAMES = ("written_bytes", "read_bytes", "seconds", "retries", "failures")
 
 @dataclass
 class TransferStats:
-    """Totals of a process; `on_change` is called with them after every change."""
+    """Totals of a process; `on_change` receives them after every change."""
 
     counts: dict[str, float] = field(default_factory=lambda: dict.fromkeys(NAMES, 0.0))
     on_change: Callable[[Mapping[str, float]], None] = lambda counts: None

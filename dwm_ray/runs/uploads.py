@@ -1,10 +1,8 @@
-"""Upload a folder of a run to the run's storage while a process works in it.
+"""Upload a folder to the run's storage while a process writes to it.
 
-A run without a storage uploads nothing: all nodes see its folder. With one, a process uploads its folder at every
-checkpoint, every 15 s in between, and at the end. Only an upload in between may fail.
+Without a storage, nothing is uploaded, because all nodes see the folder. Otherwise the folder is uploaded at every
+checkpoint, every 15 s in between, and at the end. Only the uploads in between may fail.
 """
-
-from __future__ import annotations
 
 import logging
 import time
@@ -27,24 +25,24 @@ class Upload:
         self._last = 0.0
 
     def now(self) -> None:
-        """Upload changed files; raise StorageFailed if the storage keeps failing."""
+        """Upload changed files; raise StorageFailed if all retries fail."""
         self._run.push(self._folder)
         self._last = time.monotonic()
 
     def if_due(self) -> None:
-        """Upload changed files if the last upload is 15 s old; a storage that fails is logged only."""
+        """Upload changed files if the last upload was at least 15 s ago; only log failures of the storage."""
         if self._run.storage is None or time.monotonic() - self._last < PERIOD_S:
             return
         self._last = time.monotonic()
         try:
             self._run.push(self._folder, tries=1)
         except StorageFailed as error:
-            LOG.warning("%s; the log is uploaded later", error)
+            LOG.warning("%s; the log will be uploaded later", error)
 
 
 @contextmanager
 def uploading(run: RunFolder, folder: Path) -> Iterator[Upload]:
-    """Fetch the files that an earlier process has uploaded to `folder`; upload all files at the end."""
+    """Fetch the files of `folder` that an earlier process uploaded; upload all files at the end."""
     run.pull(folder)
     upload = Upload(run, folder)
     try:

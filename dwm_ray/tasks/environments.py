@@ -1,15 +1,13 @@
 """Environments with vector observations from Gymnasium ids, and their spaces; errors name the package to install.
 
-D4RL data were recorded in '-v4' MuJoCo environments, so Gymnasium's advice to upgrade those ids is silenced. So is
-MuJoCo's warning about an outdated attribute of their model files, which would otherwise go to MUJOCO_LOG.TXT in the
-working directory. All other warnings are passed on.
+D4RL data were recorded in '-v4' MuJoCo environments, so Gymnasium's advice to upgrade these ids is silenced, and so is
+MuJoCo's warning about an outdated attribute of their model files, which would otherwise be written to MUJOCO_LOG.TXT in
+the working directory. All other warnings are passed on.
 
-Mazes and hands come with the package gymnasium-robotics. It replaces Gymnasium's '-v2' and '-v3' robots, so it is
-imported only if one of its ids is requested. The notice that it prints on import (the rewards of Adroit's hands differ
-between releases) is dropped. Maze observations are dictionaries; `vector_keys` lists the parts of the state.
+Mazes and hands need the package gymnasium-robotics. It replaces Gymnasium's '-v2' and '-v3' robots, so it is imported
+only for its own ids. Its import notice (the rewards of Adroit's hands differ between releases) is suppressed. Maze
+observations are dictionaries; `vector_keys` lists the parts of the state.
 """
-
-from __future__ import annotations
 
 import importlib
 import io
@@ -35,18 +33,18 @@ from dwm_ray.tasks.guard import BrokenEnvironmentError, GuardedEnvironment, faul
 from dwm_ray.types import Spaces
 
 TRIAL_STEPS, TRIAL_S = 100, 5.0
-"""Most steps and seconds of the episode that tries an environment."""
+"""Maximum steps and seconds of the episode that tests an environment."""
 ROBOTICS = ("PointMaze", "AntMaze", "Adroit", "Franka", "Fetch", "Hand")
 """Prefixes of the ids that the package gymnasium-robotics registers."""
 REFUSALS = (gymnasium.error.Error, ImportError)
-"""Errors of ids, packages and modules that are not usable here; others are faults of the environment."""
+"""Errors of unusable ids, packages and modules; other errors are faults of the environment."""
 
 
 def make_environment(env_id: str, options: EnvOptions = REGISTERED) -> gymnasium.Env:
     """Make a guarded environment with vector observations and actions.
 
-    An id 'MODULE:NAME' imports the module first, which may lie in the working directory.
-    Raises ValueError if the environment is unknown here or has other spaces, and BrokenEnvironmentError if it fails.
+    An id 'MODULE:NAME' imports the module first, which may be in the working directory. Raises ValueError if the
+    environment is unknown or has other spaces, and BrokenEnvironmentError if it fails.
     """
     env = _make(env_id, options)
     try:
@@ -59,7 +57,7 @@ def make_environment(env_id: str, options: EnvOptions = REGISTERED) -> gymnasium
 
 
 def try_environment(env_id: str, options: EnvOptions = REGISTERED) -> None:
-    """Run one short episode with actions at the bounds and at random; raise as `make_environment` does."""
+    """Run a short episode with actions at the bounds and random actions; raise as `make_environment` does."""
     with closing(make_environment(env_id, options)) as env:
         space, rng, start = env.action_space, np.random.default_rng(0), time.monotonic()
         env.reset(seed=0)
@@ -80,7 +78,7 @@ def specification(env_id: str) -> EnvSpec:
 
 @cache
 def spaces_of(env_id: str, options: EnvOptions = REGISTERED) -> Spaces:
-    """Return the spaces of an environment, goals included, which are read once; raise as `make_environment` does."""
+    """Return the spaces of an environment, goals included; raise as `make_environment` does."""
     with closing(make_environment(env_id, options)) as env:
         low, high = (tuple(map(float, bound)) for bound in (env.action_space.low, env.action_space.high))
         return Spaces(env.observation_space.shape[0], len(low), low, high)
@@ -107,8 +105,8 @@ def bare_id(env_id: str) -> str:
 def vector_keys(env_id: str) -> tuple[str, ...]:
     """Return the parts of a goal-aware observation that form the state, in order.
 
-    'achieved_goal' repeats a part of 'observation', except in AntMaze, whose 'observation' lacks the position. There it
-    is the first part, as in D4RL's layout.
+    'achieved_goal' repeats a part of 'observation', except in AntMaze, where 'observation' lacks the position. It is the
+    first part there, as in D4RL's layout.
     """
     keys = ("observation", "desired_goal")
     return ("achieved_goal", *keys) if bare_id(env_id).startswith("AntMaze") else keys
@@ -142,7 +140,7 @@ class GoalAwareVector(gymnasium.ObservationWrapper):
 
 
 def _bounds(space: gymnasium.Space, side: str) -> Any:
-    """Return lower or upper bounds in the structure of an observation; None for parts that are not vectors."""
+    """Return the lower or upper bounds with the structure of an observation; None for parts that are not vectors."""
     if isinstance(space, Dict):
         return {key: _bounds(part, side) for key, part in space.spaces.items()}
     return getattr(space, side) if isinstance(space, Box) and len(space.shape) == 1 else None
@@ -183,7 +181,7 @@ def _make(env_id: str, options: EnvOptions) -> gymnasium.Env:
 
 
 def _register(env_id: str) -> None:
-    """Import the module or package that registers an id; modules may lie in the working directory."""
+    """Import the module or package that registers an id; modules may be in the working directory."""
     module, _, name = env_id.rpartition(":")
     if module:
         if (here := str(Path.cwd())) not in sys.path:
@@ -197,7 +195,7 @@ def _register(env_id: str) -> None:
 
 @contextmanager
 def _explained(env_id: str, has_kwargs: bool = False) -> Iterator[None]:
-    """Turn refusals of Gymnasium into a ValueError that names the remedy."""
+    """Turn the errors in `REFUSALS` into a ValueError that names the remedy."""
     try:
         yield
     except (*REFUSALS, TypeError) as error:

@@ -1,10 +1,8 @@
-"""Checks of environments that users provide: actions within bounds, and every fault on one line.
+"""Checks of user-provided environments: actions within bounds, and one line per fault.
 
-A user's environment may raise anything, at any step. `GuardedEnvironment` turns such faults into one exception, so that
-programs end with one line and exit code 1, and trials keep their checkpoints.
+A user's environment may raise any exception at any step. `GuardedEnvironment` turns it into one class, so that programs
+end with one line and exit code 1, and trials keep their checkpoints.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Iterator
@@ -19,12 +17,12 @@ from dwm_ray.runs.folder import RunFailed
 
 
 class BrokenEnvironmentError(RunFailed):
-    """An environment raised an exception or returned something unusable."""
+    """Fault of an environment: it raised an exception or returned an invalid value."""
 
 
 @contextmanager
 def fault_of(env_id: str, call: str, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Raise BrokenEnvironmentError, with the id and the call, for all exceptions except those of the types `but`."""
+    """Raise BrokenEnvironmentError, naming id and call, for all exceptions except those of the types `but`."""
     try:
         yield
     except Exception as error:  # user code may raise anything
@@ -37,9 +35,9 @@ def fault_of(env_id: str, call: str, but: tuple[type[Exception], ...] = ()) -> I
 
 
 class GuardedEnvironment(gymnasium.Wrapper):
-    """Wrapper that clips actions to the bounds and checks all that the environment returns.
+    """Wrapper that clips actions to the bounds and checks everything that the environment returns.
 
-    Actions are rounded to the environment's type first, because rounding may leave the bounds.
+    Actions are first rounded to the environment's type, because rounding could exceed the bounds.
     """
 
     def __init__(self, env: gymnasium.Env, env_id: str) -> None:
@@ -72,7 +70,7 @@ class GuardedEnvironment(gymnasium.Wrapper):
             super().close()
 
     def _parts(self, result: Any, count: int, call: str) -> tuple[Any, ...]:
-        """Return a result of Gymnasium's interface; older ones return other tuples."""
+        """Return the result of a call if it conforms to Gymnasium's interface; older interfaces return other tuples."""
         if not isinstance(result, tuple) or len(result) != count:
             size = f" of {len(result)}" if isinstance(result, tuple) else ""
             raise self._fault(call, f"a {type(result).__name__}{size}; expected a tuple of {count}, as in Gymnasium")

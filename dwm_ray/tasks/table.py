@@ -9,19 +9,15 @@ Scores:
     AntMaze_* with sparse rewards        success rate: percentage of episodes that reached the goal, as in D4RL
     PointMaze_*, AdroitHand*, others     raw return
 
-PointMaze and AdroitHand succeed D4RL's maze2d and adroit environments, but with other goals, rewards and time limits (a
-new goal per episode instead of a fixed one, 200 steps of pen instead of 100). D4RL's references would give misleading
-scores there, so they apply only to D4RL's own ids ('maze2d-umaze-v1', 'pen-human-v1'). In a PointMaze with sparse
-rewards the raw return is the number of steps at the goal.
+PointMaze and AdroitHand are the successors of D4RL's maze2d and adroit environments, but they have other goals, rewards
+and time limits (a new goal per episode instead of a fixed goal, 200 steps of pen instead of 100). D4RL's references
+would give misleading scores for them, so they apply only to D4RL's own ids ('maze2d-umaze-v1', 'pen-human-v1'). In a
+PointMaze with sparse rewards, the raw return is the number of steps at the goal.
 """
-
-from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import starmap
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,12 +32,12 @@ QUALITIES = ("random", "medium", "medium-replay", "medium-expert", "expert")
 
 
 def never(obs: Tensor) -> Tensor:
-    """Rule of environments whose episodes end by truncation only."""
+    """Rule of environments whose episodes end only by truncation."""
     return torch.zeros(obs.shape[:-1], dtype=torch.bool, device=obs.device)
 
 
 def unknown(obs: Tensor) -> Tensor:
-    """Return False, as long as the rule is unknown; see `TaskSpec.termination_known`."""
+    """Return False, because the rule is unknown; see `TaskSpec.termination_known`."""
     return never(obs)
 
 
@@ -80,7 +76,7 @@ class EnvironmentInfo:
     """Discounted return that RTG labels are divided by (DWM, appendix), or None for the best return of the data."""
     termination: Termination = unknown
     counts_success: bool = False
-    """Whether rewards are 0, and 1 at the goal, so that an episode is successful if its return is positive."""
+    """Whether the reward is 1 at the goal and 0 elsewhere, so that a positive return means success."""
 
 
 LOCOMOTION = {
@@ -89,7 +85,7 @@ LOCOMOTION = {
     "walker2d": EnvironmentInfo("Walker2d", (1.629008, 4592.3), 550.0, walker2d_fell),
     "ant": EnvironmentInfo("Ant", (-325.6, 3879.7), 1000.0, ant_fell),
 }
-"""Environments of D4RL's MuJoCo files, by the name used there."""
+"""Environments of D4RL's MuJoCo files, by D4RL's name."""
 
 OTHER_ENVIRONMENTS = (
     EnvironmentInfo("*-singletask*"),
@@ -108,18 +104,15 @@ OTHER_ENVIRONMENTS = (
     EnvironmentInfo("relocate-*", (-6.425911, 4233.877798)),
     EnvironmentInfo("kitchen-*", (0.0, 4.0)),
 )
-"""The first match applies. Mazes with Gymnasium's defaults continue at the goal up to the time limit. D4RL's own
-antmaze and OGBench's single tasks end at the goal, which their observations do not contain, so that no rule on states
-is known."""
-
-
+"""The first match applies. With Gymnasium's defaults, mazes continue at the goal up to the time limit. D4RL's own
+antmaze and OGBench's single tasks end at the goal, which is not part of the observation, so their rule is unknown."""
 NEUTRAL_KWARGS = {"continuing_task": True, "maze_map": None, "reset_target": None}
-"""Keyword arguments that change neither rewards nor terminations, with the value for which that holds (None: any)."""
+"""Keyword arguments that change neither rewards nor terminations -> value for which this holds (None: any)."""
 
 
 @dataclass(frozen=True)
 class MinariTask:
-    """Task whose data are a Minari dataset of an environment of gymnasium-robotics."""
+    """Task with a Minari dataset and an environment of gymnasium-robotics."""
 
     dataset: str
     env_id: str
@@ -149,12 +142,12 @@ MINARI_TASKS = {
         for source in ("human", "cloned", "expert")
     },
 }
-"""D4RL's task names -> Minari datasets that were recorded in or converted to Gymnasium's environments."""
+"""D4RL's task names -> Minari datasets recorded in, or converted to, Gymnasium's environments."""
 
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """Task: an environment, its termination rule and its score. See `EnvironmentInfo` for the fields."""
+    """Task: environment, termination rule and score. See `EnvironmentInfo` for the fields."""
 
     name: str
     env_id: str | None
@@ -167,7 +160,7 @@ class TaskSpec:
 
     @property
     def termination_known(self) -> bool:
-        """Whether `termination` is the environment's rule; if not, a world model must learn when episodes end."""
+        """Whether `termination` is the environment's rule; otherwise world models must learn when episodes end."""
         return self.termination is not unknown
 
     def score(self, episode_return: float) -> float:
@@ -195,19 +188,15 @@ TASK_NAMES = (*(f"{name}-{quality}" for name in LOCOMOTION for quality in QUALIT
 def environment_info(env_id: str | None, options: EnvOptions = REGISTERED) -> EnvironmentInfo | None:
     """Return the facts about an id of any version, such as 'Hopper-v4', or None.
 
-    They hold for registered rewards and terminations only, so the result is None if `options` may change these.
+    They hold only for registered rewards and terminations, so the result is None if `options` may change these.
     """
-    if options.wrappers or not all(starmap(_is_neutral, json.loads(options.kwargs).items())):
-        return None
-    if env_id is None:
+    kwargs = json.loads(options.kwargs).items()
+    is_neutral = all(key in NEUTRAL_KWARGS and NEUTRAL_KWARGS[key] in (None, value) for key, value in kwargs)
+    if env_id is None or options.wrappers or not is_neutral:
         return None
     stem = env_id.rpartition(":")[2].rsplit("-v", 1)[0].lower()
     known = (*LOCOMOTION.values(), *OTHER_ENVIRONMENTS)
     return next((info for info in known if fnmatchcase(stem, info.env_id.lower())), None)
-
-
-def _is_neutral(name: str, value: Any) -> bool:
-    return name in NEUTRAL_KWARGS and NEUTRAL_KWARGS[name] in (None, value)
 
 
 def check_name(name: str) -> None:
@@ -217,9 +206,9 @@ def check_name(name: str) -> None:
 
 
 def task_for(name: str, env_id: str | None, return_max: float, options: EnvOptions = REGISTERED) -> TaskSpec:
-    """Return the task of a dataset whose policies are scored in `env_id` and whose best return is `return_max`.
+    """Return the task of a dataset with best return `return_max`, whose policies are scored in `env_id`.
 
-    In an unknown environment scores are raw returns, RTG labels are divided by `return_max` (by 1 if it is 0), and no
+    In an unknown environment, scores are raw returns, RTG labels are divided by `return_max` (by 1 if it is 0), and no
     imagined state ends an episode.
     """
     info = environment_info(env_id, options) or EnvironmentInfo(env_id or "")
