@@ -105,8 +105,8 @@ def bare_id(env_id: str) -> str:
 def vector_keys(env_id: str) -> tuple[str, ...]:
     """Return the parts of a goal-aware observation that form the state, in order.
 
-    'achieved_goal' repeats a part of 'observation', except in AntMaze, where 'observation' lacks the position. It is the
-    first part there, as in D4RL's layout.
+    'achieved_goal' repeats a part of 'observation', except in AntMaze, where 'observation' lacks the position. There it
+    comes first, as in D4RL's layout.
     """
     keys = ("observation", "desired_goal")
     return ("achieved_goal", *keys) if bare_id(env_id).startswith("AntMaze") else keys
