@@ -1,7 +1,7 @@
-"""Statistics of how states change from row to row, which show where episodes start without any flag.
+"""Statistics of the change of state from row to row, which show where episodes start in data without flags.
 
-A start differs from the state before it more than states usually change, or all starts are alike. Each is true of most
-environments, so either is enough.
+The change of state at a start is larger than usual, or all starts are similar. Most environments have both properties,
+so either of them is sufficient.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from dwm_ray.data.chunks import CHUNK, chunks
 JUMP = 3.0
 """Factor by which the change of state at a start exceeds the usual change."""
 ALIKE = 0.3
-"""Largest spread of starts, as a fraction of that of all states."""
+"""Maximum spread of starts, as a fraction of the spread of all states."""
 UNORDERED = 0.9
-"""Fraction of the mean squared change of shuffled rows, which is 2 variances, from which rows look shuffled."""
+"""Fraction of 2 variances, the mean squared change of shuffled rows, above which rows look shuffled."""
 FEWEST_ROWS = 100
-"""Rows below which statistics mean nothing."""
+"""Minimum number of rows for meaningful statistics."""
 
 
 def deviations(obs: np.ndarray) -> np.ndarray:
-    """Return the standard deviation of each entry [O], of at most `CHUNK` rows, which bounds the memory."""
+    """Return the standard deviation of each entry [O], computed from at most `CHUNK` rows to limit memory."""
     std: np.ndarray = obs[:: 1 + len(obs) // CHUNK].std(0, dtype=np.float64)
     return std.astype(np.float32)
 
 
 def state_changes(obs: np.ndarray) -> np.ndarray:
-    """Return the root mean square change of state after each row but the last [N - 1], in standard deviations."""
+    """Return the root mean square change of state after each row except the last [N - 1], in standard deviations."""
     scale = 1 / np.maximum(deviations(obs), 1e-6)
     steps = (np.diff(obs[part.start : part.stop + 1], axis=0) * scale for part in chunks(len(obs) - 1))
     return np.concatenate([np.sqrt(np.square(step).mean(1)) for step in steps])
@@ -41,7 +41,7 @@ def spread(obs: np.ndarray, rows: np.ndarray) -> float:
 
 
 def offset_of_marks(obs: np.ndarray, marks: np.ndarray) -> int:
-    """Return where episodes end relative to the marked rows of the mask [N]: 0, or 1 row before (-1) or after (1)."""
+    """Return the offset of episode ends from the marked rows [N]: 0, one row before (-1) or one row after (1)."""
     rows = np.flatnonzero(marks[:-2])
     rows = rows[rows > 0]
     if len(rows) < 2 or len(obs) < FEWEST_ROWS:
@@ -59,7 +59,7 @@ def offset_of_marks(obs: np.ndarray, marks: np.ndarray) -> int:
 
 
 def are_starts(obs: np.ndarray, ends: np.ndarray, rows: np.ndarray) -> bool:
-    """Return whether episodes start after the rows of a mask [N], rather than one recording being cut there."""
+    """Return whether new episodes start after the rows of a mask [N], rather than one recording continuing."""
     if len(obs) < FEWEST_ROWS or ends.all():
         return False
     change, rows = state_changes(obs), np.flatnonzero(rows[:-1])
@@ -68,5 +68,5 @@ def are_starts(obs: np.ndarray, ends: np.ndarray, rows: np.ndarray) -> bool:
 
 
 def look_shuffled(obs: np.ndarray, inside: np.ndarray) -> bool:
-    """Return whether rows inside episodes differ from the following ones as shuffled rows do (von Neumann's ratio)."""
+    """Return whether rows inside episodes differ from the next rows as shuffled rows do (von Neumann's ratio)."""
     return bool(inside.sum() >= FEWEST_ROWS and np.square(state_changes(obs)[inside]).mean() > UNORDERED * 2)

@@ -2,7 +2,7 @@
 
 Arrays have D4RL's names in every file format: observations [N, O], actions [N, A], rewards [N], terminals [N],
 timeouts [N] and optionally next_observations [N, O] with known_next [N]. With next_observations, timeouts are optional:
-the ends of episodes show where the next row is another state.
+an episode ends where the next observation differs from the next row.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ ACTION_TOLERANCE = 1e-4
 def episodes_from(arrays: Arrays, card: DataCard, spaces: Spaces | None = None, limit: int | None = None) -> Episodes:
     """Return checked float32 episodes and fill in the card's fingerprint and findings.
 
-    `spaces` and the time `limit` default to those of the environment of the card, whose bounds of observations apply
-    without `spaces`. Without an environment, spaces are those of the data. The last row always ends an episode.
-    Raises ValueError naming `card.path` and the key at fault, also if most rows contradict each other
+    `spaces` and the time `limit` default to those of the card's environment; without `spaces`, its observation bounds
+    are checked, too. Without an environment, the spaces come from the data. The last row always ends an episode. Raises
+    ValueError naming `card.path` and the key at fault, also if most rows contradict each other
     (`consistency.make_consistent`).
     """
     where, options = card.path, card.env_options
@@ -62,14 +62,14 @@ def episodes_from(arrays: Arrays, card: DataCard, spaces: Spaces | None = None, 
 
 
 def _without_unit_axes(arrays: Arrays) -> Arrays:
-    """Return rewards and flags of shape [N, 1] as [N], and vectors of one entry of shape [N] as [N, 1]."""
+    """Return rewards and flags [N, 1] as [N], and vectors with one entry [N] as [N, 1]."""
     scalars = {key: array[:, 0] for key, array in arrays.items() if key not in VECTORS and np.shape(array)[1:] == (1,)}
     vectors = {key: array[:, None] for key, array in arrays.items() if key in VECTORS and np.ndim(array) == 1}
     return {**arrays, **scalars, **vectors}
 
 
 def with_bounds(episodes: Episodes, config: DataConfig) -> Episodes:
-    """Return the episodes with the action bounds of `config`; raise ValueError if an environment gives them."""
+    """Return the episodes with the action bounds of `config`; raise ValueError if the environment defines them."""
     if config.act_low is None and config.act_high is None:
         return episodes
     if episodes.card.env_id is not None:

@@ -1,4 +1,4 @@
-"""Passes over arrays that may be larger than memory, a part of the rows at a time."""
+"""Process arrays that may be larger than memory in chunks of rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 CHUNK = 1 << 20
-"""Rows that are in memory at once."""
+"""Rows per chunk."""
 
 
 def chunks(num_rows: int) -> Iterator[slice]:
@@ -18,7 +18,7 @@ def chunks(num_rows: int) -> Iterator[slice]:
 
 
 def rowwise(mask: Callable[..., Any], *arrays: np.ndarray) -> np.ndarray:
-    """Return the mask [N] of arrays with N rows, computed for a part of the rows at a time."""
+    """Return a mask [N] of arrays with N rows, computed in chunks."""
     parts = [mask(*(array[part] for array in arrays)) for part in chunks(len(arrays[0]))]
     return np.concatenate(parts or [np.zeros(0, dtype=bool)])
 

@@ -1,8 +1,8 @@
 """Compare recorded rows with each other, with the time limit and with the task's rule, and repair contradictions.
 
-Files disagree with themselves in a few ways: ends of episodes are not marked or marked one row too late, rows are
-missing or in random order, terminals contain time-limit ends. A repair is made only if it is safe: an episode is cut, a
-next state becomes unknown, a terminal becomes a time-limit end. Every repair is counted in a `Finding`.
+Typical contradictions: episode ends are not marked or are marked one row too late, rows are missing or in random order,
+terminals include time-limit ends. Only safe repairs are made: an episode is cut, a next state becomes unknown, a
+terminal becomes a time-limit end. Every repair is counted in a `Finding`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from dwm_ray.tasks.table import never, unknown
 from dwm_ray.types import Termination
 
 TOLERANCE = 1e-2
-"""Largest difference of equal states, in standard deviations of each entry; files may round them differently."""
+"""Maximum difference of equal states in standard deviations of each entry, because files may round differently."""
 MOST = 0.5
-"""Fraction of rows above which a contradiction is refused or decides about all rows."""
+"""Fraction of rows above which a contradiction is an error or applies to all rows."""
 
 
 def make_consistent(rows: Rows, where: str, env_id: str, limit: int | None, rule: Termination) -> Rows:
-    """Repair rows and count what was found; `limit` is the time limit of episodes, if there is one.
+    """Repair rows and count the findings; `limit` is the time limit of episodes, if any.
 
-    Raises ValueError naming `where` if no repair is safe.
+    Raises ValueError naming `where` if no safe repair exists.
     """
     if rows.known.any():
         _compare_successors(rows, where)
@@ -72,7 +72,7 @@ def _compare_successors(rows: Rows, where: str) -> None:
 
 
 def _leads_to_next(rows: Rows) -> np.ndarray:
-    """Return the mask [N] of the rows whose next observation is the observation of the following row."""
+    """Return the mask [N] of the rows whose next observation equals the observation of the following row."""
     out, tolerance = np.zeros(len(rows.obs), dtype=bool), TOLERANCE * deviations(rows.obs) + 1e-6
     for part in chunks(len(rows.obs) - 1):
         after = slice(part.start + 1, part.stop + 1)
@@ -81,7 +81,7 @@ def _leads_to_next(rows: Rows) -> np.ndarray:
 
 
 def _check_inverted(rows: Rows, where: str, jumps: np.ndarray, following: np.ndarray) -> None:
-    """Raise ValueError if most rows are time-limit ends, or if they are marked as ends and only the others are ends."""
+    """Raise ValueError if most rows are time-limit ends, or if the marks of episode ends are inverted."""
     goes_on = rows.ends & following
     if goes_on.mean() > MOST and (jumps.any() or (goes_on & ~rows.terminated).mean() > MOST):
         raise ValueError(
@@ -91,7 +91,7 @@ def _check_inverted(rows: Rows, where: str, jumps: np.ndarray, following: np.nda
 
 
 def _isolate(rows: Rows, where: str, jumps: np.ndarray) -> None:
-    """Make every row an episode of its own, because the rows are in no order."""
+    """Make every row a separate episode, because the rows are in no order."""
     if _equal(rows.next_obs, rows.obs).mean() > MOST:
         raise ValueError(f"{where}: 'next_observations' repeat 'observations' in most rows; expected the states after")
     if _equal(rows.next_obs[:-2], rows.obs[2:]).mean() > MOST:
@@ -109,7 +109,7 @@ def _equal(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def _forget_placeholders(rows: Rows, jumps: np.ndarray) -> None:
-    """Make next states unknown that are zero or repeat the state at ends of episodes, and nowhere else."""
+    """Treat next states as unknown if they are zero or repeat the state at episode ends and nowhere else."""
     breaks = (rows.ends | jumps) & rows.known
     for same in (rowwise(lambda part: ~part.any(1), rows.next_obs), _equal(rows.next_obs, rows.obs)):
         if breaks.any() and same[breaks].mean() > MOST and not same[~breaks].any():
@@ -117,16 +117,17 @@ def _forget_placeholders(rows: Rows, jumps: np.ndarray) -> None:
 
 
 def _forget_starts(rows: Rows, following: np.ndarray) -> None:
-    """Make next states unknown that are the start of the next episode, as vector environments return them."""
+    """Treat next states as unknown if they are the start of the next episode, as vector environments return them."""
     at = rows.ends & following & rows.known
     if at.any() and are_starts(rows.obs, rows.ends, at):
         rows.forget(at, "ends of episodes have the start of the next one as next state: treated as unknown")
 
 
 def _move_marks(rows: Rows, jumps: np.ndarray, following: np.ndarray) -> None:
-    """Move marks that are one row late or early: the recording goes on there, and breaks off in the row next to it.
+    """Move marks that are one row late or early: the recording continues there and breaks off in the adjacent row.
 
-    If there are such marks, so is the one next to the start or the end of the file, which is no break.
+    If there are such marks, the mark next to the start or the end of the file is moved as well, although it is no
+    break.
     """
     for step, word, edge in ((-1, "late", 0), (1, "early", len(jumps) - 2)):
         goes_on = rows.ends & following
@@ -139,7 +140,7 @@ def _move_marks(rows: Rows, jumps: np.ndarray, following: np.ndarray) -> None:
 
 
 def _shift(rows: Rows, marks: np.ndarray, step: int) -> None:
-    """Move the marks of a mask by one row; a mark before the first row is that of the last row of rotated flags."""
+    """Move marks by one row; flags are circular, so a mark before the first row belongs to the last row."""
     at = np.flatnonzero(marks)
     for flags in (rows.terminated, rows.truncated):
         moved = flags[at]
@@ -148,7 +149,7 @@ def _shift(rows: Rows, marks: np.ndarray, step: int) -> None:
 
 
 def _check_marks(rows: Rows, where: str, env_id: str, limit: int | None, rule: Termination) -> None:
-    """Raise ValueError if ends of episodes cannot be found: nothing marks them, and falls would be unmarked too."""
+    """Raise ValueError if episode ends cannot be found: nothing marks them, and falls would not be marked either."""
     num_rows = len(rows.obs)
     if not rows.ends.any() and limit is not None and num_rows > limit and rule is not never:
         raise ValueError(
@@ -158,7 +159,7 @@ def _check_marks(rows: Rows, where: str, env_id: str, limit: int | None, rule: T
 
 
 def _move_marks_by_change(rows: Rows) -> None:
-    """Move the marks of one kind by one row if the states show that episodes start elsewhere."""
+    """Move the marks of one kind by one row if the states show that episodes start in the adjacent row."""
     for name, flags in (("terminals", rows.terminated), ("timeouts", rows.truncated)):
         if offset := offset_of_marks(rows.obs, flags):
             word = "late" if offset < 0 else "early"
@@ -167,7 +168,7 @@ def _move_marks_by_change(rows: Rows) -> None:
 
 
 def _cut_at_limit(rows: Rows, limit: int | None) -> None:
-    """Cut episodes that are longer than the time limit, whose unmarked ends can lie there only."""
+    """Cut episodes that exceed the time limit at the limit, the only place for their unmarked ends."""
     if limit is None:
         return
     lengths = np.diff(rows.offsets)
@@ -178,7 +179,7 @@ def _cut_at_limit(rows: Rows, limit: int | None) -> None:
 
 
 def _fill_next(rows: Rows) -> None:
-    """Take next observations from the following rows; at the ends of episodes they are unknown and repeat the state."""
+    """Take next observations from the following rows; at episode ends they are unknown and repeat the state."""
     rows.known = ~np.append(rows.ends[:-1], True)
     out = scratch(rows.obs.shape, rows.obs.dtype) if isinstance(rows.obs, np.memmap) else np.empty_like(rows.obs)
     for part in chunks(len(out) - 1):
@@ -188,7 +189,7 @@ def _fill_next(rows: Rows) -> None:
 
 
 def _compare_limit(rows: Rows, limit: int | None, rule: Termination) -> None:
-    """Turn terminals at the time limit into time-limit ends, unless the rule of the task decides about them."""
+    """Turn terminals at the time limit into time-limit ends, unless the task's rule applies to them."""
     if limit is None or limit < 2:
         return
     at_limit = rows.last_rows(np.diff(rows.offsets) == limit) & rows.terminated & ~rows.truncated
@@ -198,7 +199,7 @@ def _compare_limit(rows: Rows, limit: int | None, rule: Termination) -> None:
 
 
 def _compare_rule(rows: Rows, where: str, env_id: str, limit: int | None, rule: Termination) -> None:
-    """Compare terminals with the task's rule on next states; where these are unknown, the flags are believed."""
+    """Compare terminals with the task's rule on next states; where these are unknown, trust the flags."""
     ruled = _ruled(rows, rule)
     missed = ruled & ~rows.terminated
     if missed.mean() > MOST:
@@ -216,7 +217,7 @@ def _compare_rule(rows: Rows, where: str, env_id: str, limit: int | None, rule: 
 
 
 def _ruled(rows: Rows, rule: Termination) -> np.ndarray:
-    """Return the mask [N] of the rows whose next state is known and terminates by the rule."""
+    """Return the mask [N] of the rows whose next state is known and terminal according to the rule."""
     out = np.zeros(len(rows.obs), dtype=bool)
     for part in chunks(len(out)):
         out[part] = rule(torch.from_numpy(rows.next_obs[part])).numpy()
@@ -226,7 +227,7 @@ def _ruled(rows: Rows, rule: Termination) -> np.ndarray:
 def _check_terminals(
     rows: Rows, where: str, env_id: str, limit: int | None, rule: Termination, false: np.ndarray
 ) -> None:
-    """Raise ValueError if most terminals contradict a rule and are no time-limit ends."""
+    """Raise ValueError if most terminals contradict the rule and are not time-limit ends."""
     lengths = np.diff(rows.offsets)
     at_limit = rows.last_rows((lengths == limit) | (lengths == lengths.max()))
     if rule is not never and (false & ~at_limit).sum() > MOST * rows.terminated.sum():

@@ -1,4 +1,4 @@
-"""The arrays of episodes, and the fingerprint of their content."""
+"""The arrays of `Episodes` and the fingerprint of their content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""D4RL's HDF5 v2 layout (arXiv 2004.07219), and where D4RL's own files are stored and downloaded.
+"""D4RL's HDF5 v2 layout (arXiv 2004.07219), and the location and download of D4RL's own files.
 
 An episode ends on a terminal or a timeout; only a terminal stops bootstrapping. D4RL's MuJoCo v2 data belong to
 Gymnasium's -v4 environments (Hopper, Walker2d and Ant differ in -v5).
@@ -33,7 +33,7 @@ ANT_WITH_CONTACTS, ANT_WITHOUT = 111, 27
 
 
 def read(path: Path, name: str, source: str, env_id: str | None, env_kwargs: str | None = None) -> Episodes:
-    """Return the episodes of an HDF5 file; `env_id` overrides the environment that the file implies."""
+    """Return the episodes of an HDF5 file; `env_id` overrides the file's environment."""
     if not path.is_file() or _num_bytes(path) < mapped.LARGE:
         return _read(path, name, source, env_id, env_kwargs)
     key = mapped.source_key(path, env_id, env_kwargs)
@@ -49,9 +49,9 @@ def _read(path: Path, name: str, source: str, env_id: str | None, env_kwargs: st
 
 
 def card_of(card: DataCard, named: str | None, env_kwargs: str | None) -> DataCard:
-    """Return the card with its environment, which the file names unless it is requested (`card.env_id`).
+    """Return the card with its environment: the requested one (`card.env_id`), or the one that the file names.
 
-    D4RL's own file names imply one.
+    The names of D4RL's own files imply an environment.
     """
     match = OWN_NAME.fullmatch(Path(card.path).stem)
     named = named or (f"{LOCOMOTION[match[1]].env_id}-v4" if match else None)
@@ -70,7 +70,7 @@ def folder() -> Path:
 
 
 def find(task: str) -> Path | None:
-    """Return D4RL's own file of a task on this machine, or None; a foreign home folder is no error."""
+    """Return D4RL's own file of a task on this machine, or None, also if the home folder is not accessible."""
     path = folder() / file_name(task)
     return path if (os.environ.get(FOLDER) or os.access(path, os.F_OK)) and path.is_file() else None
 
@@ -97,7 +97,7 @@ def _contents(path: Path, needs_name: bool) -> tuple[Arrays, str | None]:
 
 
 def _num_bytes(path: Path) -> int:
-    """Return the bytes of the arrays of a file; 0 if it cannot be read, which is reported later."""
+    """Return the bytes of the arrays in a file; 0 if it cannot be read, which is reported later."""
     try:
         with h5py.File(path, "r") as file:
             return sum(value.nbytes for value in file.values() if isinstance(value, h5py.Dataset))
@@ -111,7 +111,7 @@ def _array(dataset: h5py.Dataset) -> np.ndarray:
 
 
 def _mapped_array(dataset: h5py.Dataset) -> np.ndarray:
-    """Return the content of a dataset in a file, with 32 bits per number."""
+    """Return the content of a dataset as a mapped file with 32 bits per number."""
     out = mapped.scratch(dataset.shape, np.float32 if dataset.dtype.kind == "f" else dataset.dtype)
     for part in chunks(len(out)):
         out[part] = dataset[part]
@@ -130,7 +130,7 @@ def _remedy(error: Exception) -> str:
 
 
 def _text(path: Path, value: Any, is_needed: bool) -> str | None:
-    """Return the text of an attribute that writers store as text, bytes or an array of one; None if it is empty."""
+    """Return an attribute stored as text, bytes or an array with one entry; None if it is empty."""
     values = [] if value is None or isinstance(value, h5py.Empty) else np.ravel(value).tolist()
     try:
         texts = [text.decode() if isinstance(text, bytes) else text for text in values]
@@ -144,7 +144,7 @@ def _text(path: Path, value: Any, is_needed: bool) -> str | None:
 
 
 def _check_own(path: Path, file: h5py.File, keys: list[str]) -> None:
-    """Refuse arrays in other files, which HDF5 would open anywhere on this machine."""
+    """Raise ValueError for arrays in other files, because HDF5 would open any file on this machine."""
     for key in keys:
         if file[key].file.filename != file.filename or file[key].external or file[key].is_virtual:
             raise ValueError(f"{path}: {key!r} is stored in another file; expected all arrays in this one")

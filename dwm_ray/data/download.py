@@ -1,4 +1,4 @@
-"""Download one file over HTTP; an interrupted download is continued and the target is complete or absent."""
+"""Download one file over HTTP; interrupted downloads are continued, and the target is never incomplete."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIMEOUT_S = 30.0
 
 
 def fetch(url: str, target: Path, on_progress: OnProgress) -> Path:
-    """Download to `target` through `target.part`, which a later call continues; raise ValueError if that fails."""
+    """Download to `target` via `target.part`, which a later call continues; raise ValueError on failure."""
     part = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def fetch(url: str, target: Path, on_progress: OnProgress) -> Path:
 
 
 def _open(url: str, offset: int) -> Any:
-    """Return the response from byte `offset` on, or from the start if the server rejects that range."""
+    """Return the response starting at byte `offset`, or at byte 0 if the server rejects that range."""
     headers = {"Range": f"bytes={offset}-"} if offset else {}
     try:
         return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S)
@@ -45,7 +45,7 @@ def _open(url: str, offset: int) -> Any:
 
 
 def _receive(url: str, response: Any, part: Path, on_progress: OnProgress) -> int | None:
-    """Write or continue `part`; return the size of the whole file if the server reports it."""
+    """Write or continue `part`; return the total size of the file if the server reports it."""
     resumed = response.status == http.client.PARTIAL_CONTENT
     done = part.stat().st_size if resumed else 0
     length = response.headers.get("Content-Length")

@@ -1,7 +1,7 @@
 """The environment of a dataset: the one that its file names, or the one that the user requests.
 
-A file that names its environment may hold more than the id: keyword arguments, a time limit, wrappers. They are used as
-long as the user requests no other environment. A module before the id ('robots:Arm-v0') makes no difference.
+A file may describe its environment by more than the id: keyword arguments, a time limit, wrappers. They are used unless
+the user requests another environment. A module before the id ('robots:Arm-v0') is ignored in this comparison.
 """
 
 from __future__ import annotations
@@ -25,34 +25,32 @@ RECREATED = (
     "RescaleObservation",
     "TimeAwareObservation",
 )
-"""Wrappers of Gymnasium whose arguments describe them completely."""
+"""Gymnasium wrappers that are completely described by their arguments."""
 WITHOUT_EFFECT = ("HumanRendering", "RecordEpisodeStatistics", "RecordVideo", "RenderCollection")
-"""Wrappers that change no observation, action or reward."""
+"""Wrappers that do not change observations, actions or rewards."""
 NO_ENVIRONMENT = "none"
 """Value of the option data.env for data without an environment."""
 SHORTEST_CAP, LONGEST_CAP = 1000, 10_000
-"""Range of the number of steps after which an episode without a time limit ends."""
+"""Range of the step limit for evaluated episodes of environments without a time limit."""
 
 
 @dataclass(frozen=True)
 class NamedEnvironment:
-    """Environment that a file names."""
+    """Environment named by a file."""
 
     env_id: str
     options: EnvOptions = REGISTERED
 
     def is_same(self, env_id: str) -> bool:
-        """Return whether an id names this environment, with or without its module."""
+        """Return whether an id, with or without its module, names this environment."""
         return bare_id(self.env_id) == bare_id(env_id)
 
 
 def environment_id(where: str, named: str | None, requested: str | None, default: str | None = None) -> str | None:
-    """Return the id that is `requested` (the option data.env), else the one that the data name, else `default`.
+    """Return the id that is `requested` (option data.env), else the one that the data name, else `default`.
 
-    Returns None for data without an environment, and if 'none' is requested.
-
-    Gymnasium imports the module of an id 'MODULE:NAME'. Data must not decide which code runs on this machine, so such
-    an id is accepted only if the user requests it as well.
+    Returns None for data without an environment, and if 'none' is requested. Gymnasium imports the module of an id
+    'MODULE:NAME'. Data must not decide which code runs on this machine, so such an id must be requested by the user.
     """
     found = requested or named or default
     if not found or requested == NO_ENVIRONMENT:
@@ -66,9 +64,9 @@ def environment_id(where: str, named: str | None, requested: str | None, default
 
 
 def with_environment(card: DataCard, named: NamedEnvironment | None, kwargs: str | None) -> DataCard:
-    """Return the card with the options of its environment, and a note if the data name another one.
+    """Return the card with the options of its environment, and a note if the data name another environment.
 
-    `kwargs` (the option data.env_kwargs) override those that the data name.
+    `kwargs` (option data.env_kwargs) override those of the data.
     """
     if card.env_id is None:
         if kwargs is not None:
@@ -89,7 +87,7 @@ def with_environment(card: DataCard, named: NamedEnvironment | None, kwargs: str
 
 
 def with_step_cap(card: DataCard, longest_episode: int) -> DataCard:
-    """Return the card with a limit of steps per evaluated episode if the environment has none that ends in time."""
+    """Return the card with a step limit for evaluated episodes if the environment has none or a very long one."""
     if card.env_id is None:
         return card
     limit = time_limit(card.env_id, card.env_options)
@@ -102,7 +100,7 @@ def with_step_cap(card: DataCard, longest_episode: int) -> DataCard:
 
 
 def known_spaces(where: str, env_id: str, options: EnvOptions = REGISTERED) -> Spaces:
-    """Return the spaces of an environment; raise ValueError naming the data if it cannot be made."""
+    """Return the spaces of an environment; raise ValueError naming the data if it cannot be created."""
     try:
         return spaces_of(env_id, options)
     except ValueError as error:
@@ -110,9 +108,9 @@ def known_spaces(where: str, env_id: str, options: EnvOptions = REGISTERED) -> S
 
 
 def options_of(where: str, env_id: str, spec: EnvSpec) -> EnvOptions:
-    """Return how a recorded specification differs from the registration of `env_id`.
+    """Return the differences between a recorded specification and the registration of `env_id`.
 
-    Raises ValueError naming wrappers that cannot be recreated, because scores would be those of another environment.
+    Raises ValueError naming wrappers that cannot be recreated, because scores would belong to another environment.
     """
     registered = specification(env_id)
     kwargs = {

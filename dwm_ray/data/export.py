@@ -29,7 +29,7 @@ from dwm_ray.types import DataCard, Episodes
 def write_hdf5(episodes: Episodes, path: Path, attrs: dict[str, Any] | None = None) -> None:
     """Write D4RL's keys (best gzip level) with `env_id` and `attrs` as attributes; raise ValueError if the file exists.
 
-    `next_observations` is left out if any next state is unknown, because readers would take the filler for a state.
+    `next_observations` is omitted if any next state is unknown, because readers would interpret the filler as a state.
     """
     arrays = _d4rl_arrays(episodes)
     if episodes.known_next.all():
@@ -41,7 +41,7 @@ def write_hdf5(episodes: Episodes, path: Path, attrs: dict[str, Any] | None = No
 
 
 def write_parquet(episodes: Episodes, path: Path) -> None:
-    """Write a file that `parquet.read` returns unchanged; raise ValueError if it exists."""
+    """Write a file from which `parquet.read` returns the same episodes; raise ValueError if it exists."""
     columns = {key: pa.array(x) if x.ndim == 1 else _vectors(x) for key, x in _d4rl_arrays(episodes).items()}
     columns["next_observations"] = _vectors(episodes.next_obs, mask=pa.array(~episodes.known_next))
     table = pa.table(columns).replace_schema_metadata({ENV_KEY: (episodes.card.env_id or "").encode()})
@@ -52,7 +52,7 @@ def write_parquet(episodes: Episodes, path: Path) -> None:
 def write_minari(episodes: Episodes, dataset_id: str, description: str) -> None:
     """Create a local Minari dataset (id such as 'mine/hopper/replay-v0') that names the episodes' environment.
 
-    Raises ValueError if the id is bad or taken, or if a state after an episode's last step, which Minari stores, is
+    Raises ValueError if the id is invalid or taken, or if the final state of an episode, which Minari stores, is
     unknown.
     """
     check_new_minari(dataset_id)
@@ -68,7 +68,7 @@ def write_minari(episodes: Episodes, dataset_id: str, description: str) -> None:
     if env_id is None:
         raise ValueError(f"{card.path}: has no environment, which Minari stores; expected hdf5 or parquet")
     with warnings.catch_warnings(), closing(make_environment(env_id, card.env_options)) as env:
-        warnings.simplefilter("ignore", UserWarning)  # Minari asks for an author, a code link and the like
+        warnings.simplefilter("ignore", UserWarning)  # Minari requests an author, a code link etc.
         minari.create_dataset_from_buffers(
             dataset_id,
             [_buffer(episodes, slice(start, end)) for start, end in bounds],
@@ -91,7 +91,7 @@ def _specification(card: DataCard, env_id: str) -> EnvSpec:
 
 
 def check_new_minari(dataset_id: str) -> None:
-    """Raise ValueError unless the id is well formed and free on this machine."""
+    """Raise ValueError unless the id is valid and unused on this machine."""
     try:
         parse_dataset_id(dataset_id)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Find and load the data of a task: a file, a Minari or OGBench dataset, D4RL's own file or the bundled recording."""
+"""Find and load the data of a task: a file, a Minari or OGBench dataset, D4RL's own file, or a bundled recording."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ READERS = {".hdf5": d4rl.read, ".h5": d4rl.read, ".parquet": parquet.read}
 
 @contextmanager
 def _permissions() -> Iterator[None]:
-    """Raise ValueError naming the file or folder that this user may not read."""
+    """Raise ValueError naming the file or folder that the user is not permitted to read."""
     try:
         yield
     except PermissionError as error:
@@ -52,7 +52,7 @@ def load_dataset(
         name: A task ('hopper-medium'), a Minari dataset ('minari:mujoco/hopper/medium-v0'), a single task of OGBench
             ('ogbench:cube-single-play-singletask-v0'), the path of an HDF5 file in D4RL's layout, of a Parquet file
             with the same names or of a folder of them, or the folder of a Minari dataset.
-        env_id: Gymnasium id of the environment, which overrides the one that the data name. 'none' reads them as data
+        env_id: Gymnasium id of the environment, which overrides the one named by the data. 'none' reads them as data
             without an environment: action bounds are then the lowest and highest recorded actions.
         download: Download D4RL's file or the Minari dataset if it is not on this machine.
         env_kwargs: JSON object of keyword arguments of the environment.
@@ -73,7 +73,7 @@ def load_dataset(
 
 @_permissions()
 def read_dataset(name: str, config: DataConfig, download: bool = False) -> Episodes:
-    """Load a dataset as `load_dataset` does, without warnings; notes and findings are in its card."""
+    """Load a dataset as `load_dataset` does, but without warnings; its card contains notes and findings."""
     path, request = Path(name).expanduser(), _Request(config.env, config.env_kwargs)
     if path.suffix.lower() in READERS or path.is_file() or (path.is_dir() and name not in TASK_NAMES):
         return _from_file(path, path.stem, request)

@@ -1,7 +1,7 @@
 """Data sets larger than memory, as memory-mapped files.
 
 A large data set is converted once per machine, into a folder below $DWM_RAY_CACHE (default ~/.cache/dwm_ray). All
-processes map its files: the operating system holds the pages that are used, once, and drops them when memory is needed.
+processes map its files: the operating system holds one copy of the pages in use and drops them when memory is needed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dwm_ray.runs.home import home_folder
 from dwm_ray.types import DataCard, Episodes, Spaces
 
 LARGE = 1 << 30
-"""Bytes of arrays from which a data set is mapped."""
+"""Minimum size in bytes of a data set that is mapped."""
 VERSION = 1
 CARD, SPACES = TypeAdapter(DataCard), TypeAdapter(Spaces)
 
@@ -37,7 +37,7 @@ def cache_folder() -> Path:
 
 
 def scratch(shape: tuple[int, ...], dtype: np.dtype[Any] | type) -> np.ndarray:
-    """Return a writable array in a file that has no name and is deleted with the array."""
+    """Return a writable array in an unnamed file that is deleted with the array."""
     try:
         with tempfile.TemporaryFile(dir=_created(cache_folder())) as file:
             _reserve(file.fileno(), math.prod(shape) * np.dtype(dtype).itemsize)
@@ -47,20 +47,20 @@ def scratch(shape: tuple[int, ...], dtype: np.dtype[Any] | type) -> np.ndarray:
 
 
 def owned(array: np.ndarray) -> np.ndarray:
-    """Return an array that may be changed: a mapped one itself, because no caller has it, else a copy."""
+    """Return an array that may be modified: a mapped array itself, because it has no other user, else a copy."""
     return array if isinstance(array, np.memmap) else array.copy()
 
 
 def source_key(path: Path, *request: str | None) -> str:
-    """Return the name of the conversion of a file as it is now, read with this request."""
+    """Return the name of the conversion of a file in its current state, read with this request."""
     stat = path.stat()
     return fingerprint([VERSION, str(path.resolve()), stat.st_size, stat.st_mtime_ns, *request])
 
 
 def mapped_episodes(key: str, read: Callable[[], Episodes]) -> Episodes:
-    """Return converted episodes, after converting those of `read` if no process has done so.
+    """Return converted episodes; convert the result of `read` first if no process has done so.
 
-    The files are compared with the fingerprint of what was read before they count as complete. Raises ValueError as
+    The files are compared with the fingerprint of the original before they count as complete. Raises ValueError as
     `read` does, or if they cannot be written.
     """
     folder = _complete(cache_folder() / key, lambda part: _write(part, read()))
@@ -70,7 +70,7 @@ def mapped_episodes(key: str, read: Callable[[], Episodes]) -> Episodes:
 
 
 def new_rows(episodes: Episodes, name: str, shape: tuple[int, int], fill: Callable[[np.ndarray], None]) -> np.ndarray:
-    """Return float32 rows that `fill` writes; those of mapped episodes are in a file, which one process writes."""
+    """Return float32 rows that `fill` writes; rows of mapped episodes are in a file, which one process writes."""
     if not isinstance(episodes.obs, np.memmap) or episodes.obs.filename is None:
         rows = np.empty(shape, np.float32)
         fill(rows)
@@ -86,13 +86,13 @@ def new_rows(episodes: Episodes, name: str, shape: tuple[int, int], fill: Callab
 
 
 def _open(path: Path) -> np.ndarray:
-    """Map a file; changes would stay in the process."""
+    """Map a file; changes are private to the process."""
     array: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
     return array
 
 
 def _complete(folder: Path, write: Callable[[Path], None]) -> Path:
-    """Return a folder that `write` has completed: one process writes, others wait, and a part is never used."""
+    """Return a folder completed by `write`: one process writes, others wait; incomplete folders are never used."""
     if folder.is_dir():
         return folder
     try:
@@ -125,7 +125,7 @@ def _new(path: Path, dtype: np.dtype[Any] | type, shape: tuple[int, ...]) -> np.
 
 
 def _reserve(descriptor: int, num_bytes: int) -> None:
-    """Raise OSError if the disk has no room, instead of a signal when the mapped pages are written."""
+    """Raise OSError if the disk is full, instead of receiving a signal when mapped pages are written."""
     if num_bytes:
         os.posix_fallocate(descriptor, 0, num_bytes)
 

@@ -17,25 +17,25 @@ from dwm_ray.tasks.environments import as_vector
 from dwm_ray.types import DataCard, Episodes, Spaces
 
 MAIN_FILE = "main_data.hdf5"
-"""File with the episodes of a set."""
+"""File that contains the episodes of a dataset."""
 ID = re.compile(r"[\w-]+(/[\w-]+)*-v\d+", re.ASCII)
-"""Minari joins an id to its folder without a check, so other text could point outside of it."""
+"""Minari appends an id to its folder without a check, so other text could point outside of the folder."""
 
 
 def read(dataset_id: str, download: bool, env_id: str | None = None, env_kwargs: str | None = None) -> Episodes:
     """Return the episodes of a dataset such as 'mujoco/halfcheetah/medium-v0'.
 
-    Policies are scored in the set's evaluation environment if it has one, else in the environment of the recording.
-    `env_id` requests another environment, or 'none'. Goal-aware observations become vectors,
-    see `environments.vector_keys`. Raises ValueError if the set is not on this machine (unless `download`) or cannot be
-    read, or if its environments cannot be made here or differ in their spaces: a policy could not be scored then.
+    Policies are scored in the dataset's evaluation environment if it has one, else in the environment of the recording.
+    `env_id` requests another environment, or 'none'. Goal-aware observations become vectors
+    (`environments.vector_keys`). Raises ValueError if the dataset is not on this machine (unless `download`) or cannot
+    be read, or if policies could not be scored because its environments cannot be created or have different spaces.
     """
     where = f"minari:{dataset_id}"
     return _episodes(where, dataset_id, _open(where, dataset_id, download), env_id, env_kwargs)
 
 
 def read_folder(path: Path, name: str, env_id: str | None = None, env_kwargs: str | None = None) -> Episodes:
-    """Return the episodes of a set whose folder `data` is `path`; see `read`."""
+    """Return the episodes of a dataset whose folder `data` is `path`; see `read`."""
     try:
         dataset = minari.MinariDataset(path)
     except Exception as error:  # version and parse errors of many libraries
@@ -63,7 +63,7 @@ def _episodes(where: str, name: str, dataset: Any, env_id: str | None, env_kwarg
 
 
 def _named(where: str, env_id: str, specs: list[EnvSpec]) -> NamedEnvironment | None:
-    """Return the first environment of a set that has this id, else the first one."""
+    """Return the first environment of a dataset with this id, else its first environment."""
     for spec in specs:
         if NamedEnvironment(spec.id).is_same(env_id):
             return NamedEnvironment(spec.id, options_of(where, env_id, spec))
@@ -71,7 +71,7 @@ def _named(where: str, env_id: str, specs: list[EnvSpec]) -> NamedEnvironment | 
 
 
 def _check_spaces(where: str, env_id: str, spaces: Spaces, recorded: EnvSpec) -> None:
-    """Raise ValueError if the evaluation environment's spaces differ from those of the recording's."""
+    """Raise ValueError if the spaces of the evaluation environment differ from those of the recording."""
     module = env_id.rpartition(":")[0]
     recorded_id = f"{module}:{recorded.id}" if module else recorded.id
     if known_spaces(where, recorded_id, options_of(where, recorded_id, recorded)) != spaces:

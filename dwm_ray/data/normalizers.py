@@ -1,12 +1,10 @@
 """Normalisers between raw units and network inputs; fitted values are buffers of the state dict.
 
-`CDFNormalizer` is DWM's (arXiv 2402.03570): each dimension passes through its empirical distribution function to
-[-1, 1]. The function is stored as a fixed number of equally likely quantiles with linear interpolation. An unfitted
-module can therefore load the state of a fitted one, and the inverse, which runs for every imagined segment, is one
-gather. Fitting is numpy in double precision; `forward` and `inverse` are torch and accept any leading shape.
+`CDFNormalizer` is DWM's (arXiv 2402.03570): the empirical distribution function of each dimension maps it to [-1, 1].
+The function is stored as a fixed number of equally likely quantiles with linear interpolation. An unfitted module can
+therefore load the state of a fitted one, and the inverse, which is computed for every imagined segment, is one gather.
+Fitting uses numpy in double precision; `forward` and `inverse` use torch and accept any leading shape.
 """
-
-from __future__ import annotations
 
 from typing import Self
 
@@ -18,7 +16,7 @@ from dwm_ray.data.chunks import chunks, moments
 
 
 def _checked(data: np.ndarray, size: int) -> np.ndarray:
-    """Return the data [N, D]; raise ValueError unless N > 0, D is `size` and everything is finite."""
+    """Return the data [N, D]; raise ValueError unless N > 0, D equals `size` and all values are finite."""
     if data.ndim != 2 or data.shape[1] != size or len(data) == 0:
         raise ValueError(f"normaliser: data has shape {list(data.shape)}; expected [N >= 1, {size}]")
     num_bad = sum(int(np.count_nonzero(~np.isfinite(data[part]))) for part in chunks(len(data)))
@@ -28,10 +26,10 @@ def _checked(data: np.ndarray, size: int) -> np.ndarray:
 
 
 class CDFNormalizer(nn.Module):
-    """Empirical CDF of each of `size` dimensions to [-1, 1].
+    """Map from each of `size` dimensions to [-1, 1] by its empirical CDF.
 
-    Values outside the data map to -1 or 1. A value that many rows share (a constant column, a clipped sensor) maps to
-    the middle of its ranks, and the inverse restores it exactly.
+    Values outside the data are mapped to -1 or 1. A value shared by many rows (a constant column, a clipped sensor) is
+    mapped to the middle of its ranks, and the inverse restores it exactly.
     """
 
     knots: Tensor  # [D, Q] quantiles, ascending
@@ -77,7 +75,7 @@ class CDFNormalizer(nn.Module):
 
 
 class MinMaxNormalizer(nn.Module):
-    """Linear map from the range of each of `size` dimensions to [-1, 1] without clamping; a constant maps to 0."""
+    """Linear map from the range of each of `size` dimensions to [-1, 1] without clamping; constants become 0."""
 
     center: Tensor  # [D]
     half_range: Tensor  # [D]; 1 where the data are constant

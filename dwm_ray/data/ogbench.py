@@ -1,12 +1,12 @@
 """Read OGBench's datasets (arXiv 2410.20092) with the rewards of a single task.
 
-A file NAME.npz holds the states of trajectories in order: observations [N, O], actions [N, A], terminals [N], qpos,
-qvel and, in some, button_states. `terminals` mark the last state of a trajectory, which has no transition; the files
-hold no rewards. Files in OGBench's compact form mark transitions by `valids` instead.
+A file NAME.npz contains the states of trajectories in order: observations [N, O], actions [N, A], terminals [N], qpos,
+qvel and, in some files, button_states. `terminals` mark the last state of a trajectory, which has no transition. The
+files contain no rewards. Files in OGBench's compact form mark transitions by `valids` instead.
 
-The rewards of a single task are functions of the states, computed by the package itself: -1 per step, 0 at the goal
-(manipulation: minus the number of subtasks that are not solved). The transition from a goal state terminates, as in the
-package's environments, although the recording goes on. Each terminated transition ends an episode.
+The rewards of a single task are functions of the state, computed by the package itself: -1 per step, 0 at the goal
+(manipulation: minus the number of unsolved subtasks). A transition from a goal state terminates, as in the package's
+environments, although the recording continues. Each terminated transition ends an episode.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class SingleTask:
 
     name: str
     file_name: str
-    """Name of the published file, which all tasks of an environment share."""
+    """Name of the published file, which is the same for all tasks of an environment."""
     env_id: str
-    """Id with its module: 'ogbench:cube-single-singletask-task2-v0'."""
+    """Id including its module: 'ogbench:cube-single-singletask-task2-v0'."""
 
     @staticmethod
     def of(name: str) -> SingleTask:
-        """Parse a name; raise ValueError for other datasets of OGBench, which hold no rewards or no vectors."""
+        """Parse a name; raise ValueError for other datasets of OGBench, which lack rewards or vectors."""
         match = NAME.fullmatch(name)
         if match is None or name.startswith(("visual-", "powderworld-")):
             raise ValueError(
@@ -73,9 +73,9 @@ def read(
 
     Args:
         name: Name of the dataset with its task, without the prefix.
-        where: The file, or a folder that holds it; by default OGBench's own folder.
-        download: Receiver of progress, if a missing file may be downloaded to OGBench's own folder.
-        env_id: Other environment to score policies in.
+        where: The file, or a folder that contains it; default: OGBench's own folder.
+        download: Progress callback; if given, a missing file is downloaded to OGBench's own folder.
+        env_id: Another environment for scoring policies.
         env_kwargs: JSON object of keyword arguments of the environment.
 
     Raises:
@@ -92,7 +92,7 @@ def read(
 
 
 def _package(name: str) -> Any:
-    """Return the package's rules of rewards; importing them registers its environments."""
+    """Return the package's reward rules; importing them registers its environments."""
     try:
         return importlib.import_module("ogbench.relabel_utils")
     except ImportError as error:
@@ -133,7 +133,7 @@ def _transitions(path: Path, task: SingleTask) -> Arrays:
 
 
 def _rewards(task: SingleTask, states: Arrays) -> tuple[np.ndarray, np.ndarray]:
-    """Return rewards [N] and masks [N] of states, by the rules of the package; a mask is 0 at the goal."""
+    """Return the rewards [N] and masks [N] of states according to the package; the mask is 0 at the goal."""
     relabelled = dict(states)
     with closing(make_environment(task.env_id)) as env:
         _package(task.name).relabel_dataset(task.env_id.rpartition(":")[2], env, relabelled)

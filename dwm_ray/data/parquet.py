@@ -1,6 +1,6 @@
 """Read Episodes from Parquet: one row per transition, D4RL's names, vectors as lists, null for unknown next states.
 
-The files of a folder are read in the order of their names, in which numbers count as numbers.
+The files of a folder are read in natural order of their names: part-2 before part-10.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ENV_KEY = b"env_id"
 
 
 def read(path: Path, name: str, source: str, env_id: str | None, env_kwargs: str | None = None) -> Episodes:
-    """Return the episodes of a file or folder; `env_id` overrides the environment that they name."""
+    """Return the episodes of a file or folder; `env_id` overrides its environment."""
     table = _table(path)
     arrays = {key: _column(table, key, path) for key in (*REQUIRED, "next_observations") if key in table.column_names}
     if "next_observations" in arrays:
@@ -59,7 +59,7 @@ def _file_table(path: Path) -> pa.Table:
 
 
 def _column(table: pa.Table, key: str, path: Path) -> np.ndarray:
-    """Return flat columns as [N] and lists as [N, width]; only next_observations may contain nulls (read as 0)."""
+    """Return scalar columns as [N] and lists as [N, width]; only next_observations may contain nulls (read as 0)."""
     column = table[key].combine_chunks()
     if column.null_count and key != "next_observations":
         raise ValueError(f"{path}: column {key!r} has {column.null_count} nulls; expected none")

@@ -1,6 +1,4 @@
-"""Rows of a file while they are checked."""
-
-from __future__ import annotations
+"""Rows of a file during the checks."""
 
 from dataclasses import dataclass, field
 
@@ -12,16 +10,16 @@ from dwm_ray.types import Finding
 
 @dataclass
 class Rows:
-    """Rows of a file in order; the flags are changed in place."""
+    """Rows of a file in order; flags are modified in place."""
 
     obs: np.ndarray  # [N, O]
     next_obs: np.ndarray  # [N, O]
-    known: np.ndarray  # [N] bool: the next observation is known; all False if the file has none
+    known: np.ndarray  # [N] bool: whether the next observation is known; all False if the file has none
     terminated: np.ndarray  # [N] bool
     truncated: np.ndarray  # [N] bool
     findings: list[Finding] = field(default_factory=list)
     is_ordered: bool = True
-    """Whether a row leads to the following one."""
+    """Whether rows lead to the following rows."""
 
     @property
     def ends(self) -> np.ndarray:
@@ -34,24 +32,24 @@ class Rows:
         return np.append(0, np.flatnonzero(np.append(self.ends[:-1], True)) + 1)
 
     def found(self, rows: np.ndarray, text: str) -> None:
-        """Count the rows of a mask, if there are any."""
+        """Record the number of rows in a mask unless it is empty."""
         if rows.any():
             self.findings.append(Finding(int(rows.sum()), text))
 
     def cut(self, rows: np.ndarray, text: str) -> None:
-        """End episodes at the rows of a mask as a time limit does."""
+        """End episodes at the rows of a mask, as a time limit does."""
         self.found(rows, text)
         self.truncated |= rows & ~self.terminated
 
     def forget(self, rows: np.ndarray, text: str) -> None:
-        """Make the next states of a mask unknown; they repeat the state."""
+        """Mark the next states of a mask as unknown; they repeat the state."""
         self.found(rows, text)
         self.known = self.known & ~rows
         self.next_obs = owned(self.next_obs)
         self.next_obs[rows] = self.obs[rows]
 
     def last_rows(self, episodes: np.ndarray) -> np.ndarray:
-        """Return the mask [N] of the last rows of the episodes of a mask [E]."""
+        """Return the mask [N] of the last rows of the episodes in a mask [E]."""
         out = np.zeros(len(self.obs), dtype=bool)
         out[self.offsets[1:][episodes] - 1] = True
         return out

@@ -12,7 +12,7 @@ from dwm_ray.types import Segments
 
 @dataclass(frozen=True)
 class SegmentShape:
-    """Layout of segments in fused float32 rows, the format of blocks and rings: one copy and one gather per batch."""
+    """Layout of segments in fused rows."""
 
     horizon: int
     obs_size: int

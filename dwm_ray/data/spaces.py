@@ -1,6 +1,4 @@
-"""Spaces of data without an environment: sizes of the recorded vectors, and bounds of the recorded or given actions."""
-
-from __future__ import annotations
+"""Spaces of data without an environment: recorded sizes, and recorded or given action bounds."""
 
 from dataclasses import replace
 
@@ -10,19 +8,18 @@ from dwm_ray.options import DataConfig
 from dwm_ray.types import Spaces
 
 MARGIN = 1e-3
-"""Distance of the bounds of a constant action dimension from its value, relative to values above 1. Equal bounds would
-leave no range by which actions are scaled."""
+"""Margin around a constant action dimension, relative to values above 1; equal bounds could not be used for scaling."""
 
 
 def recorded_spaces(obs_size: int, act: np.ndarray) -> Spaces:
-    """Return the spaces of recorded actions [N, A]: the bounds are the lowest and the highest one per dimension."""
+    """Return the spaces of recorded actions [N, A]: the bounds are the minimum and maximum of each dimension."""
     low, high = act.min(0).astype(np.float64), act.max(0).astype(np.float64)
     margin = np.where(low == high, MARGIN * np.maximum(np.abs(low), 1), 0.0)
     return Spaces(obs_size, act.shape[1], tuple((low - margin).tolist()), tuple((high + margin).tolist()))
 
 
 def given_spaces(recorded: Spaces, config: DataConfig) -> Spaces:
-    """Return the spaces with the bounds that `config` sets; raise ValueError unless they contain the recorded ones."""
+    """Return the spaces with the bounds of `config`; raise ValueError unless they contain all recorded actions."""
     low = _per_dimension("act_low", config.act_low, recorded.act_low)
     high = _per_dimension("act_high", config.act_high, recorded.act_high)
     for number in range(recorded.act_size):
@@ -36,14 +33,14 @@ def given_spaces(recorded: Spaces, config: DataConfig) -> Spaces:
 
 
 def spaces_text(spaces: Spaces, config: DataConfig) -> str:
-    """Return sizes and action bounds, and their source, as text."""
+    """Describe sizes and action bounds, with their source."""
     sides = [("data.act_low", config.act_low, spaces.act_low), ("data.act_high", config.act_high, spaces.act_high)]
     bounds = [f"{_numbers(values)} ({'the data' if given is None else name})" for name, given, values in sides]
     return f"{spaces.obs_size} observations, {spaces.act_size} actions from {bounds[0]} to {bounds[1]}"
 
 
 def _per_dimension(name: str, given: tuple[float, ...] | None, recorded: tuple[float, ...]) -> tuple[float, ...]:
-    """Return one bound per dimension; a single given number holds for all."""
+    """Return one bound per dimension; a single given number applies to all."""
     if given is None:
         return recorded
     if len(given) not in (1, len(recorded)):

@@ -1,7 +1,5 @@
 """Subsets of a dataset by whole episodes, so that no held-out window overlaps the training data."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -11,20 +9,20 @@ from dwm_ray.types import Episodes
 
 
 def rows_of(episodes: Episodes, chosen: np.ndarray) -> np.ndarray:
-    """Return the mask [N] of the rows that belong to the episodes with numbers `chosen` [K]."""
+    """Return the mask [N] of the rows of the episodes with numbers `chosen` [K]."""
     mask = np.zeros(episodes.num_episodes, dtype=bool)
     mask[chosen] = True
     return np.repeat(mask, np.diff(episodes.offsets))
 
 
 def take(episodes: Episodes, chosen: np.ndarray) -> Episodes:
-    """Return the episodes with numbers `chosen` [K] in file order; they have their own fingerprint."""
+    """Return the episodes with numbers `chosen` [K] in file order, with a fingerprint of their own."""
     rows = rows_of(episodes, chosen)
     return with_fingerprint(replace(episodes, **{name: getattr(episodes, name)[rows] for name in ARRAYS}))
 
 
 def split_numbers(episodes: Episodes, holdout_ratio: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of the training and of the held-out episodes, at least one each, sampled at random."""
+    """Return the numbers of training and held-out episodes, at least one each, chosen at random."""
     total = episodes.num_episodes
     if total < 2:
         raise ValueError(f"{episodes.card.path}: one episode cannot be split; expected at least two episodes")
@@ -36,7 +34,7 @@ def split_numbers(episodes: Episodes, holdout_ratio: float, seed: int = 0) -> tu
 def split_rows(episodes: Episodes, holdout_ratio: float, length: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the masks [N] of the rows at which training and held-out windows of `length` states start.
 
-    Of a single episode the last rows are held out, and no training window reaches them.
+    If there is only one episode, its last rows are held out, and no training window reaches them.
     """
     if episodes.num_episodes > 1:
         train, holdout = split_numbers(episodes, holdout_ratio)

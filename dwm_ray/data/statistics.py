@@ -1,6 +1,4 @@
-"""Statistics of real data that agents and world models may use: moments, ranges and returns-to-go."""
-
-from __future__ import annotations
+"""Statistics of recorded data for agents and world models: moments, ranges and returns-to-go."""
 
 from functools import lru_cache
 
@@ -12,12 +10,12 @@ from dwm_ray.types import DataStats, Episodes
 
 @lru_cache(maxsize=4)
 def return_to_go(episodes: Episodes, discount: float) -> np.ndarray:
-    """Return the discounted reward from each row to its episode's end, [N] float32, read-only, cached per process."""
+    """Return the discounted return from each row to the end of its episode, [N] float32, read-only, cached."""
     ends, out = episodes.terminated | episodes.truncated, np.empty(episodes.num_transitions, np.float32)
     total = 0.0
     for part in reversed(list(chunks(len(out)))):
         rewards, is_end = episodes.rew[part].astype(np.float64).tolist(), ends[part].tolist()
-        for row in range(len(rewards) - 1, -1, -1):  # plain floats: ten times faster here than numpy scalars
+        for row in range(len(rewards) - 1, -1, -1):  # Python floats are ten times faster than numpy scalars here
             total = rewards[row] + (0.0 if is_end[row] else discount * total)
             rewards[row] = total
         out[part] = rewards
@@ -26,7 +24,7 @@ def return_to_go(episodes: Episodes, discount: float) -> np.ndarray:
 
 
 def data_stats(episodes: Episodes, discount: float) -> DataStats:
-    """Return the statistics of a dataset; `discount` (gamma) affects the returns-to-go only."""
+    """Return the statistics of a dataset; `discount` (gamma) only affects the returns-to-go."""
     returns = episodes.returns()
     rtg = return_to_go(episodes, discount)
     mean, std = moments(episodes.obs, np.float64)

@@ -1,7 +1,5 @@
 """Summarise a dataset for the console and for the `data.json` of a run."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from typing import Any
 
@@ -12,7 +10,7 @@ from dwm_ray.types import Episodes, Finding
 
 
 def data_summary(episodes: Episodes, task: TaskSpec) -> dict[str, Any]:
-    """Return the content of `data.json`; returns are undiscounted, scores are in `task.score_unit`."""
+    """Return the content of `data.json`; returns are undiscounted, and scores are in `task.score_unit`."""
     returns = episodes.returns()
     card = episodes.card
     return {
@@ -40,9 +38,9 @@ def data_summary(episodes: Episodes, task: TaskSpec) -> dict[str, Any]:
 
 
 def summary_text(facts: dict[str, Any]) -> str:
-    """Return `data_summary` as two lines, and a line for each warning."""
+    """Return `data_summary` as two lines of text, followed by one line per warning."""
     constant = facts["reward_min"] == facts["reward_max"]
-    # A constant reward still distinguishes actions if episodes terminate: it counts the steps until then.
+    # If episodes terminate, a constant reward still distinguishes actions, because it counts the steps.
     uninformative = constant and (facts["reward_max"] == 0 or not facts["terminated_episodes"])
     warnings = [*facts["notes"], *findings_lines(facts)]
     warnings += ["all rewards are equal: only imitation can learn from these data"] if uninformative else []
@@ -58,6 +56,6 @@ def summary_text(facts: dict[str, Any]) -> str:
 
 
 def findings_lines(facts: dict[str, Any]) -> list[str]:
-    """Return one line with all contradictions of `data_summary`, or none."""
+    """Return one line with all contradictions in `data_summary`, or none."""
     found = "; ".join(str(Finding(**finding)) for finding in facts["findings"])
     return [f"checks: {found}"] if found else []

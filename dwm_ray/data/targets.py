@@ -1,6 +1,4 @@
-"""Return-to-go that segments are conditioned on, absolute or relative to the labels of the data."""
-
-from __future__ import annotations
+"""Return-to-go targets of segments, absolute or relative to the labels of the data."""
 
 from functools import lru_cache
 
@@ -16,13 +14,13 @@ from dwm_ray.types import Episodes
 
 @lru_cache(maxsize=4)
 def start_labels(episodes: Episodes, discount: float, scale: float, kind: RtgKind, length: int) -> np.ndarray:
-    """Return the return-to-go labels [N] float32 of the rows of `fused_rows`, in units of `scale`, once per process."""
+    """Return the return-to-go labels [N] float32 of the rows of `fused_rows`, in units of `scale`; cached."""
     labels = window_rtg(episodes, length, discount, kind)[usable_rows(episodes)] / scale
     return labels.astype(np.float32)
 
 
 def relative_targets(target: float | str, labels: np.ndarray, device: torch.device) -> float | Tensor:
-    """Return a target of `synthesis.target_rtg` as a number, or as one per label [N] on `device`.
+    """Return the value of `synthesis.target_rtg` as a number, or as one number per label [N] on `device`.
 
     A factor f gives label + (f - 1) |label|, so that f > 1 is optimistic for labels of either sign.
     """
@@ -35,7 +33,7 @@ def relative_targets(target: float | str, labels: np.ndarray, device: torch.devi
 
 
 def labels_text(labels: np.ndarray, scale: float) -> str:
-    """Return the range of labels as text."""
+    """Describe the range of labels."""
     low, middle, high = np.quantile(labels, (0, 0.5, 1))
     return f"return-to-go labels {low:.3g} to {high:.3g}, median {middle:.3g} (in units of {scale:.4g})"
 

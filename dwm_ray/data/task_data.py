@@ -1,4 +1,4 @@
-"""The task data of a run: the data it learns from, their task and their statistics, built from a `RunOptions` alone."""
+"""The task data of a run: its data, their task and their statistics, loaded according to `RunOptions`."""
 
 from __future__ import annotations
 
@@ -29,40 +29,40 @@ class TaskData:
 
     @staticmethod
     def of(config: RunOptions, episodes: Episodes) -> TaskData:
-        """Return the task data of a run whose episodes are loaded already.
+        """Return the task data of a run with loaded episodes.
 
-        Raises ValueError if the run's world model learns from windows and the rows are in no order.
+        Raises ValueError if the run's world model learns from windows but the rows are not ordered.
         """
         _check_order(config, episodes)
         stats = data_stats(episodes, config.training.discount)
-        return_scale = max(abs(stats.rtg_min), abs(stats.rtg_max))  # tasks without a published scale: labels in -1..1
+        return_scale = max(abs(stats.rtg_min), abs(stats.rtg_max))  # for tasks without a published scale
         card = episodes.card
         return TaskData(episodes, task_for(config.task, card.env_id, return_scale, card.env_options), stats)
 
     @property
     def has_unexplained_terminations(self) -> bool:
-        """Whether episodes terminate although no termination rule of the task is known."""
+        """Whether episodes terminate although the termination rule of the task is unknown."""
         return not self.task.termination_known and bool(self.episodes.terminated.any())
 
     @property
     def identity(self) -> DataIdentity:
-        """Identity for the fingerprints of artefacts made from these data."""
+        """Identity of the data in the fingerprints of artefacts."""
         simulated = self.task.env_id is not None
         return DataIdentity(self.episodes.card.fingerprint, self.task.rtg_scale, simulated)
 
     def start_pairs(self, discount: float, device: torch.device) -> Segments:
-        """Return all recorded transitions as segments of length 1, cached per process: do not modify them."""
+        """Return all recorded transitions as segments of length 1. They are cached; do not modify them."""
         return real_segments(self.episodes, discount, device)
 
     def start_labels(self, discount: float, model: PluginConfig | None) -> np.ndarray:
-        """Return the return-to-go labels [N] of `start_pairs` for a world model, cached per process."""
+        """Return the return-to-go labels [N] of `start_pairs` for a world model; cached."""
         kind, length = _labels_of(model), getattr(model, "sequence_length", 1)
         return start_labels(self.episodes, discount, self.task.rtg_scale, kind, length)
 
     def start_targets(
         self, target: float | str, discount: float, model: PluginConfig | None, device: torch.device
     ) -> float | Tensor:
-        """Return the return-to-go of a `synthesis.target_rtg`: a number, or one per row [N] of `start_pairs`."""
+        """Return the return-to-go for a `synthesis.target_rtg`: a number, or one per row [N] of `start_pairs`."""
         if isinstance(target, float):
             return target
         return relative_targets(target, self.start_labels(discount, model), device)
@@ -80,7 +80,7 @@ def _check_order(config: RunOptions, episodes: Episodes) -> None:
 
 @dataclass(frozen=True)
 class DataIdentity:
-    """The facts about a dataset that name the artefacts made from it, and that decide which ones a run needs."""
+    """Properties of a dataset that identify the artefacts made from it."""
 
     fingerprint: str
     rtg_scale: float
@@ -88,7 +88,7 @@ class DataIdentity:
 
 
 def load_task_data(config: RunOptions, expect: str | None = None) -> TaskData:
-    """Load the data of a run; raise ValueError if their fingerprint differs from `expect`."""
+    """Load the data of a run; raise ValueError if their fingerprint is not `expect`."""
     episodes = load_episodes(config.task, config.data, config.execution.download)
     if expect is not None and episodes.card.fingerprint != expect:
         raise ValueError(

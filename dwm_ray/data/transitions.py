@@ -1,6 +1,4 @@
-"""Logged transitions as segments of length 1, so that agents see one kind of batch."""
-
-from __future__ import annotations
+"""Recorded transitions as segments of length 1, so that agents receive one kind of batch."""
 
 from functools import lru_cache
 
@@ -24,11 +22,10 @@ def real_segments(episodes: Episodes, discount: float, device: torch.device | st
 def fused_rows(
     episodes: Episodes, discount: float, device: torch.device, with_next_act: bool
 ) -> tuple[Tensor, SegmentShape]:
-    """Return all transitions as fused rows [N, width] on `device`, computed once per process: do not modify them.
+    """Return all transitions as fused rows [N, width] on `device`. They are cached; do not modify them.
 
-    `discount` is gamma; it is 0 after a termination and stays gamma after a truncation. A row without a next
-    observation is left out unless it terminated, because no value follows a termination. `with_next_act` adds
-    `Segments.next_act`.
+    `discount` is gamma. It is 0 after a termination and gamma after a truncation. A row without a next observation is
+    omitted unless it terminated, because no value follows a termination. `with_next_act` adds `Segments.next_act`.
     """
     rows, shape = np.flatnonzero(usable_rows(episodes)), _shape(episodes, with_next_act)
 
@@ -61,10 +58,10 @@ def _segments(episodes: Episodes, rows: np.ndarray, discount: float, with_next_a
 
 @lru_cache(maxsize=2)
 def last_steps(episodes: Episodes, device: torch.device) -> tuple[Tensor, int]:
-    """Return the last step of the recorded future of each row of `fused_rows`, and the steps of the longest future.
+    """Return the last row of the recorded future of each row of `fused_rows`, and the length of the longest future.
 
-    Steps are [N] int64 on `device`, rows of `fused_rows`, computed once per process: do not modify them. A future ends
-    with its episode, or before a row that is left out.
+    Row numbers are [N] int64 on `device`. They are cached; do not modify them. A future ends with its episode, or
+    before an omitted row.
     """
     rows = np.flatnonzero(usable_rows(episodes))
     is_last = np.append(np.diff(rows) > 1, True) | (episodes.terminated | episodes.truncated)[rows]
@@ -74,7 +71,7 @@ def last_steps(episodes: Episodes, device: torch.device) -> tuple[Tensor, int]:
 
 
 def usable_rows(episodes: Episodes) -> np.ndarray:
-    """Return the mask [N] of the rows that are transitions: their next state is known or does not matter."""
+    """Return the mask [N] of the rows that are transitions: their next state is known, or they terminated."""
     return episodes.known_next | episodes.terminated
 
 

@@ -1,10 +1,11 @@
 """Windows of T steps over logged episodes, cut on demand from one table of states on the device.
 
-One window starts at every transition. The table holds the states of all episodes, each episode followed by the state
-after its last transition if that is known. A window is one gather from the table. Windows never cross an episode's end.
+A window starts at every transition. The table contains the states of all episodes; each episode is followed by the
+state after its last transition, if known. A window is one gather from the table and never crosses the end of an
+episode.
 
-DWM (arXiv 2402.03570), algorithm 17, defines the RTG label as the sum of the window's rewards. The paper's scales fit
-only the sum to the episode's end, which is the default here.
+DWM (arXiv 2402.03570), algorithm 17, defines the RTG label as the sum of rewards in the window. The paper's scales only
+fit the sum to the end of the episode, which is the default here.
 
 If normalisation is expensive, `scaled` normalises all states once and stores a second table.
 """
@@ -27,7 +28,7 @@ from dwm_ray.types import Episodes, Windows
 RtgKind = Literal["episode", "window"]
 
 STATES_PER_CALL = 65_536
-"""States per call of a normaliser, whose working memory is several times their size."""
+"""States per call of a normaliser, which needs working memory of several times their size."""
 
 
 class WindowSet:
@@ -61,13 +62,13 @@ class WindowSet:
         return len(self._rtg)
 
     def starting_at(self, rows: np.ndarray) -> WindowSet:
-        """Return the set of the windows that start at the rows of the mask [N]; it shares this set's states."""
+        """Return the windows that start at the rows of a mask [N]; they share the states of this set."""
         other, mask = copy.copy(self), torch.from_numpy(rows).to(self._rtg.device)
         other._places, other._rtg = self._places[mask], self._rtg[mask]
         return other
 
     def scaled(self, normalizer: Callable[[Tensor], Tensor]) -> WindowSet:
-        """Return the same windows with `Windows.scaled` set to the normalised states; memory is shared."""
+        """Return the same windows with `Windows.scaled` set to the normalised states; other memory is shared."""
         other = copy.copy(self)
         states = self._table[:, : self._parts[0]]
         other._scaled = torch.cat([normalizer(part) for part in states.split(STATES_PER_CALL)])

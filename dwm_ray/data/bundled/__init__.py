@@ -1,6 +1,4 @@
-"""Small recordings in the package, so that everything runs without a download; see README.md in this folder."""
-
-from __future__ import annotations
+"""Small recordings in the package, so that everything runs without downloads; see README.md in this folder."""
 
 from pathlib import Path
 

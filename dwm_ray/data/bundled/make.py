@@ -4,8 +4,6 @@ Usage: python -m dwm_ray.data.bundled.make SOURCE.hdf5 [FOLDER]
 The result depends only on the content of the source.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import h5py

@@ -2,13 +2,11 @@
 
     random          actions sampled uniformly
     waypoints       a scripted controller that moves to the goals of a PointMaze (`waypoints`)
-    medium-replay   the replay buffer of an online SAC run, from its first step
+    medium-replay   the replay buffer of an online SAC run, starting at its first step
     medium, expert  episodes of a policy trained by SAC up to a score (medium) or for all training steps (expert)
 
-Progress is saved in a folder. An interrupted recording resumes after the last saved episode.
+Progress is saved to a folder. An interrupted recording resumes after the last saved episode.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,9 +28,8 @@ from dwm_ray.types import DataCard, Episodes
 Recipe = Literal["medium-replay", "medium", "expert", "random", "waypoints"]
 OnProgress = Callable[[str, int, int], None]
 """(stage, finished steps, total steps) -> None; called after every step."""
-
 UNTRAINED = ("random", "waypoints")
-"""Recipes whose policy is not trained."""
+"""Recipes without a trained policy."""
 MEDIUM_SCORE = 100 / 3
 RECENT_EPISODES = 10
 
@@ -42,10 +39,10 @@ class RecordingOptions:
     """Options of one recording."""
 
     env: str
-    """Gymnasium id with version, such as HalfCheetah-v5. Actions must be a vector, observations a vector or a
-    goal-aware dictionary."""
+    """Gymnasium id with version, such as HalfCheetah-v5. Actions must be vectors; observations must be vectors or
+    goal-aware dictionaries."""
     recipe: Recipe = "medium-replay"
-    """How actions are chosen; see above."""
+    """Source of the actions; see above."""
     steps: int = 200_000
     """Transitions to record."""
     seed: int = 0
@@ -53,24 +50,24 @@ class RecordingOptions:
     train_steps: int = 1_000_000
     """Maximum number of environment steps of training for medium and expert."""
     stop_score: float | None = None
-    """Normalised score over 10 episodes at which that training stops; the raw return in environments without reference
-    scores."""
+    """Normalised score over 10 episodes at which this training stops; the raw return for environments without
+    reference scores."""
     checkpoint_every: int = 20_000
-    """Steps between two checkpoints. An interruption loses at most these steps and one episode."""
+    """Steps between two checkpoints. An interruption loses at most this many steps and one episode."""
 
 
 class Collector:
-    """Recorder of one dataset; `folder` holds the checkpoints `sac` (training) and `rollouts`."""
+    """Recorder of one dataset; `folder` contains the checkpoints `sac` (training) and `rollouts`."""
 
     def __init__(self, options: RecordingOptions, folder: Path, on_progress: OnProgress) -> None:
         self.options, self.folder, self.on_progress = options, folder, on_progress
         self.stop_score = _stop_score(options)
         self.trained_steps = 0
-        """Environment steps of the SAC run, set by `run`."""
+        """Environment steps of the SAC run; set by `run`."""
         self._saved_rows = 0
 
     def run(self) -> Episodes:
-        """Record or resume; raise ValueError for the folder of another recording, or if the score was not reached."""
+        """Record or resume; raise ValueError for the folder of another recording or if the score is not reached."""
         if self.options.recipe in UNTRAINED:
             return self._roll_out(None)
         recorder, sac = self._train()
@@ -113,7 +110,7 @@ class Collector:
         return float(np.mean([task.score(value) for value in recorder.returns[-RECENT_EPISODES:]]))
 
     def _roll_out(self, sac: SacRun | None) -> Episodes:
-        """Record episodes of a trained policy, or of the recipe's own policy if there is none."""
+        """Record episodes of a trained policy, or without `sac` of the recipe's own policy."""
         options = self.options
         recorder = Recorder(spaces_of(options.env), options.steps)
         self._resume("rollouts", recorder)

@@ -1,6 +1,4 @@
-"""Preallocated columns for transitions, which can be saved and resumed."""
-
-from __future__ import annotations
+"""Preallocated columns of transitions that can be saved and resumed."""
 
 from typing import Any
 
@@ -29,7 +27,7 @@ class Recorder:
         self._columns |= {key: np.zeros(capacity, bool) for key in FLAGS}
 
     def add(self, obs: Any, act: Any, rew: float, next_obs: Any, terminated: bool, truncated: bool) -> None:
-        """Append one transition; `next_obs` is the state reached, also at the end of an episode."""
+        """Append one transition; `next_obs` is the state reached, even at the end of an episode."""
         row = {"observations": obs, "actions": act, "rewards": rew, "next_observations": next_obs}
         for key, value in {**row, "terminals": terminated, "timeouts": truncated}.items():
             self._columns[key][self.num_rows] = value
@@ -48,7 +46,7 @@ class Recorder:
         return {key: torch.from_numpy(column) for key, column in self.arrays().items()}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Load saved rows and truncate their last episode; raise ValueError for more rows than the capacity."""
+        """Load saved rows and truncate their last episode; raise ValueError if they exceed the capacity."""
         rewards, terminals, timeouts = (tensors[key].numpy() for key in ("rewards", *FLAGS))
         if len(rewards) > self.capacity:
             raise ValueError(

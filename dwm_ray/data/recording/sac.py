@@ -1,11 +1,8 @@
 """An online SAC run (stable-baselines3, default hyperparameters) that records every transition.
 
-The state is saved as plain tensors, because the files of stable-baselines3 are pickles. The replay buffer is rebuilt
-from the recording. A resumed run starts a new episode with new random numbers, so it is not identical to an
-uninterrupted run.
+The state is saved as plain tensors, because stable-baselines3 writes pickles. The replay buffer is rebuilt from the
+recording. A resumed run starts a new episode with new random numbers, so it differs from an uninterrupted run.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +20,7 @@ OnStep = Callable[[bool], bool]
 
 
 class SacRun:
-    """SAC on a Gymnasium environment, which writes into `recorder`; needs stable-baselines3."""
+    """SAC on a Gymnasium environment that writes to `recorder`; needs stable-baselines3."""
 
     def __init__(self, env_id: str, seed: int, recorder: Recorder) -> None:
         sac = _stable_baselines().SAC
@@ -32,7 +29,7 @@ class SacRun:
         self._model.set_random_seed(seed + recorder.num_rows)
 
     def act(self, obs: np.ndarray) -> np.ndarray:
-        """Sample an action of the policy within the environment's bounds."""
+        """Sample an action within the environment's bounds from the policy."""
         return self._model.predict(obs, deterministic=False)[0]
 
     def train(self, on_step: OnStep) -> None:
@@ -51,7 +48,7 @@ class SacRun:
         return state
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Load the result of `tensors`; the recorder must hold its rows already."""
+        """Load the result of `tensors`; the recorder must already contain its rows."""
         self._model.policy.load_state_dict(unprefixed("policy", tensors))
         self._model.log_ent_coef.data.copy_(tensors["log_ent_coef"])
         for name, optimizer in self._optimizers().items():
@@ -71,7 +68,7 @@ class SacRun:
         }
 
     def _refill(self) -> None:
-        """Rebuild the replay buffer, which holds actions scaled to -1..1 and one row per environment."""
+        """Rebuild the replay buffer, which contains actions scaled to -1..1 and one row per environment."""
         rows = self.recorder.arrays()
         num_rows, buffer = self.recorder.num_rows, self._model.replay_buffer
         buffer.observations[:num_rows, 0] = rows["observations"]
@@ -84,7 +81,7 @@ class SacRun:
         self._model.num_timesteps = num_rows
 
     def _record_with(self, on_step: OnStep) -> Callable[[dict[str, Any], dict[str, Any]], bool]:
-        """Return a stable-baselines3 callback, which runs after each step and before the buffer stores it."""
+        """Return a stable-baselines3 callback that runs after each step, before the buffer stores it."""
 
         def record(scope: dict[str, Any], _: dict[str, Any]) -> bool:
             info, done = scope["infos"][0], bool(scope["dones"][0])

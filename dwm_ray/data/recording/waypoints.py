@@ -1,10 +1,9 @@
-"""A scripted policy for PointMaze: it follows the shortest path of cells to the goal, with noise on its actions.
+"""A scripted policy for PointMaze that follows the shortest path of cells to the goal, with noisy actions.
 
-D4RL's maze2d data (arXiv 2004.07219, appendix) come from such a controller, which picks a new goal after each success.
-Here the goal is the environment's own, and the ball stays there until the episode ends. Every episode succeeds.
+D4RL's maze2d data (arXiv 2004.07219, appendix) come from such a controller, which chooses a new goal after each
+success. Here, the environment chooses the goal, and the ball stays there until the episode ends. Every episode
+succeeds.
 """
-
-from __future__ import annotations
 
 from collections import deque
 
@@ -38,7 +37,7 @@ class WaypointPolicy:
         return np.clip(force + NOISE_STD * self._rng.standard_normal(2), -1, 1).astype(np.float32)
 
     def _waypoint(self, position: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """Return the goal if it is in the ball's cell, else the centre of the neighbouring cell nearest to it."""
+        """Return the goal if it is in the ball's cell, else the centre of the next cell on the shortest path."""
         here, target = self._cell(position), self._cell(goal)
         if target != self._goal:
             self._goal, self._steps = target, steps_to(target, self._maze.maze_map)
