@@ -7,8 +7,6 @@ JSON file. --peer NAME=COMMAND times an external command as well; the last word 
 docs/benchmarks.md explains every figure.
 """
 
-from __future__ import annotations
-
 from dwm_ray.cli import stopping
 
 if __name__ == "__main__":

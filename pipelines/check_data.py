@@ -1,14 +1,12 @@
-"""Check a dataset: print the contradictions in it with their repairs, and write a page with plots.
+"""Check a dataset: print contradictions and their repairs, and write a page with plots.
 
-FILE is an HDF5 or Parquet file, a folder of Parquet files, the folder of a Minari set, minari:ID, or a task such as
-hopper-medium. The program reads it as a run does. The page shows returns, lengths, actions and rewards.
+FILE is an HDF5 or Parquet file, a folder of Parquet files, the folder of a Minari dataset, minari:ID, or a task such as
+hopper-medium. It is read in the same way as in a run. The page shows returns, lengths, actions and rewards.
 
 Examples:
   python pipelines/check_data.py robot.hdf5 --env MyRobot-v0
   python pipelines/check_data.py minari:mujoco/hopper/medium-v0 --output hopper.html
 """
-
-from __future__ import annotations
 
 from dwm_ray.cli import stopping
 
@@ -31,7 +29,7 @@ from dwm_ray.report.findings import render
 from dwm_ray.tasks.table import task_for
 
 MAX_ROWS = 40
-"""Rows of the longest table that is printed; the page has all tables."""
+"""Longer tables are not printed; the page contains all tables."""
 
 
 def check(
@@ -44,10 +42,10 @@ def check(
     """Check FILE.
 
     Args:
-        file: File, folder, Minari set or task.
-        env: Gymnasium id of the environment, if the data do not name it or another one is to be used.
+        file: File, folder, Minari dataset or task.
+        env: Gymnasium id of the environment, if the data do not name it or you want to use another one.
         env_kwargs: JSON object of keyword arguments of the environment.
-        output: HTML page to write; by default NAME-check.html in the working directory.
+        output: HTML page to write; default: NAME-check.html in the working directory.
         download: Download D4RL's file or the Minari dataset if it is not on this machine.
     """
     console = Console(highlight=False, soft_wrap=True)

@@ -1,13 +1,13 @@
 """Record a dataset in D4RL's layout with a random or scripted policy or an online SAC run (stable-baselines3).
 
 Recipes:
-  medium-replay  the replay buffer of an online run, from its first step
+  medium-replay  the replay buffer of an online run, starting at its first step
   medium         episodes of a policy trained to a third of the expert's score (--stop-score)
   expert         episodes of a policy trained for --train-steps
   random         uniform actions
-  waypoints      a scripted controller with noise, for PointMaze: the shortest path to the goal
+  waypoints      a scripted controller for PointMaze that follows the shortest path to the goal, with noise
 
-The progress of an interrupted recording is saved in OUT.resume; run the same command again to continue. Existing data
+The progress of an interrupted recording is saved in OUT.resume. Run the same command again to continue. Existing data
 are never overwritten.
 
 Examples:
@@ -15,8 +15,6 @@ Examples:
   python pipelines/collect.py --env Hopper-v5 --recipe medium --steps 100000 --format minari --out mine/hopper/medium-v0
   python pipelines/collect.py --env PointMaze_UMaze-v3 --recipe waypoints --steps 100000 --out maze.hdf5
 """
-
-from __future__ import annotations
 
 from dwm_ray.cli import stopping
 
@@ -71,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check(options: Options) -> None:
-    """Raise ValueError for options that would otherwise fail after hours."""
+    """Raise ValueError for options that would otherwise cause a failure after hours."""
     for name in ("steps", "train_steps", "checkpoint_every"):
         if getattr(options, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')}: is {getattr(options, name)}; expected at least 1")

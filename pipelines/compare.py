@@ -1,9 +1,9 @@
-"""Compare methods in one command: equal data, equal updates, the same evaluation, several seeds and tasks.
+"""Compare methods in one command: equal data, updates and evaluation, several seeds and tasks.
 
-All runs share world models and streams where possible. Results are in a new folder under --output: comparison.json,
-comparison.html and, as for every sweep, results.json, report.html and a folder per trial (with several tasks, one such
-run folder per task). --resume DIR resumes a comparison. --population N trains up to N runs of an agent in one learner.
---in-process runs everything in one process, without Ray.
+All runs share world models and streams where possible. Results are written to a new folder below --output:
+comparison.json, comparison.html and, as in every sweep, results.json, report.html and a folder per trial (with several
+tasks, one such run folder per task). --resume DIR resumes a comparison. --population N trains up to N runs of an agent
+in one learner. --in-process runs everything in one process, without Ray.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ Opened = tuple[RunFolder, TaskData, dict[str, Any]]
 
 
 class Command(ComparisonConfig, PopulationOptions):
-    """The comparison's own options."""
+    """Options of the comparison itself."""
 
     tasks: tuple[str, ...] = ()
-    """Several tasks, each TASK or TASK=FILE with its data; only --task if not given."""
+    """Tasks, each TASK or TASK=FILE with its data; default: --task."""
     output: Path = Path("runs")
-    """Folder in which the comparison's folder is created. Without --storage, all nodes must see it."""
+    """Parent of the comparison's folder. Without --storage, it must be visible on all nodes."""
     storage: str | None = None
-    """Keep the comparison in a folder of its name at s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a path; --output is then
-    this machine's copy of it. Credentials come from the environment or the machine's role."""
+    """Store the comparison in a folder at s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a path; --output is then the local
+    copy. Credentials come from the environment or the role of the machine."""
     resume: str | None = None
-    """Resume this folder, or an address in a storage. Finished trials are kept; other options are taken from it."""
+    """Resume this folder or address in a storage. Finished trials are retained; all other options are those stored."""
     markdown: bool = False
     """Print the tables as Markdown."""
 
@@ -70,7 +70,8 @@ class Command(ComparisonConfig, PopulationOptions):
 def main(argv: list[str] | None = None) -> int:
     console, seconds = Console(), session.stopwatch()
     words = sys.argv[1:] if argv is None else argv
-    command, config, profile = session.options(Command, words, f"{__doc__}\n{methods_help()}")
+    methods = textwrap.fill(", ".join(method_names()), 100, subsequent_indent="  ", break_on_hyphens=False)
+    command, config, profile = session.options(Command, words, f"{__doc__}\nMethods: {methods}")
     opened = None
     if command.resume is None:
         root, opened = begin(console, command, config, profile, sorted(given_paths(words)))
@@ -92,15 +93,10 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if failures(comparison) else 0
 
 
-def methods_help() -> str:
-    """Return the list of methods for the help text."""
-    return "Methods: " + textwrap.fill(", ".join(method_names()), 100, subsequent_indent="  ", break_on_hyphens=False)
-
-
 def begin(
     console: Console, command: Command, config: RunConfig, profile: Profile, given: list[str]
 ) -> tuple[Path, Opened | None]:
-    """Create the comparison's folder with a run folder per task; return it, opened if there is one task."""
+    """Create the comparison's folder with one run folder per task; a single task is returned opened."""
     options = ComparisonConfig(methods=command.methods, seeds=command.seeds)
     configs = tasks_of(command.tasks, config, profile, given)
     plans = [make_comparison(options, each, profile, given) for each in configs]
@@ -121,9 +117,9 @@ def begin(
 
 @contextmanager
 def folder_of(command: Command, num_tasks: int) -> Iterator[tuple[Path, str | None]]:
-    """Yield where run folders are created, with its address in the storage: a new folder if there are several.
+    """Yield the parent of the run folders and its address in the storage: a new folder if there are several tasks.
 
-    The new folder is removed if one of the tasks is refused.
+    The new folder is removed if a task is refused.
     """
     if num_tasks == 1:
         yield command.output, command.storage
@@ -174,22 +170,22 @@ def execute(
 
 
 def execute_apart(root: Path, command: PopulationOptions) -> None:
-    """Run one of several tasks in its own process and cluster; the run folder shows which trials have failed."""
+    """Run one of several tasks in a separate process and cluster; the run folder records failed trials."""
     words = ["--resume", str(root), *(["--in-process"] if command.in_process else [])]
     words += [f"--population={command.population}"] if command.population else []
     task = subprocess.Popen([sys.executable, __file__, *words], env={**os.environ, stopping.SILENT: "1"})
     try:
         task.wait()
     except KeyboardInterrupt:
-        task.send_signal(stopping.received())  # a terminal has sent it already; a second signal has no effect
+        task.send_signal(stopping.received())  # a terminal has already sent it; a second signal has no effect
         task.wait()
         raise
     if task.returncode == 2:
-        raise ValueError(f"{root.name}: refused as the line above says; expected a task that can run")
+        raise ValueError(f"{root.name}: refused, see the line above; expected a task that can run")
 
 
 def check_unchanged(run: RunFolder, entries: list[Entry], task_data: TaskData) -> None:
-    """Raise ValueError if this version of the code would run other trials than the stored ones."""
+    """Raise ValueError if this version of the code would run trials that differ from the stored ones."""
     stored, now = read_json(run.root / METHODS), describe_entries(entries, task_data.identity)
     if stored is None:
         raise ValueError(f"{run.root / METHODS}: expected the JSON that a comparison writes at its start")

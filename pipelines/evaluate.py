@@ -1,11 +1,9 @@
 """Evaluate the trained policies of a run again: in its simulator, or from its data alone (--offline).
 
 RUN is the folder of a run, its address in a storage (all its finished trials), or the folder of one trial. Scores are
-printed. They are also written, with the return of every episode, to reevaluation.json in each trial's folder, and in
-the storage if there is one. --offline prints off-policy estimates instead and writes them to estimates.json.
+printed and written, with the return of every episode, to reevaluation.json in each trial's folder, and to the storage
+if there is one. --offline prints off-policy estimates instead and writes them to estimates.json.
 """
-
-from __future__ import annotations
 
 from dwm_ray.cli import stopping
 
@@ -45,10 +43,10 @@ def reevaluate_run(
     Args:
         folder: Folder of a run, its address in a storage, or the folder of one trial.
         num_episodes: Episodes per policy.
-        seed: Seed of the first episode; the next episodes use the next seeds.
+        seed: Seed of the first episode; later episodes use the following seeds.
         task: Refuse checkpoints of any other task.
-        offline: Compute off-policy estimates from the run's data, without a simulator. The one-step models that they
-            need are trained once, in RUN/estimates.
+        offline: Compute off-policy estimates from the run's data, without a simulator. The required one-step models are
+            trained once and stored in RUN/estimates.
     """
     if num_episodes < 1:
         raise ValueError(f"--num-episodes: is {num_episodes}; expected at least 1")
@@ -69,7 +67,7 @@ def reevaluate_run(
 
 
 def trial_folders(where: str) -> tuple[RunFolder | None, list[Path]]:
-    """Return (None, [folder]) for a trial with a checkpoint, else the run and its trials with a checkpoint."""
+    """Return (None, [folder]) for a trial with a checkpoint, otherwise the run and its trials with checkpoints."""
     if has_policy(Path(where)):
         return None, [Path(where)]
     run = RunFolder.open(where)
@@ -81,7 +79,7 @@ def trial_folders(where: str) -> tuple[RunFolder | None, list[Path]]:
 
 
 def reevaluate(trial: Path, num_episodes: int, seed: int, task_name: str | None) -> tuple[dict[str, Any], str]:
-    """Return the scores of a trial's last checkpoint, also as text."""
+    """Return the scores of a trial's last checkpoint, as a dictionary and as text."""
     agent, meta = loaded(trial, task_name)
     if meta["env_id"] is None:
         raise ValueError(f"{trial}: was trained without an environment; expected --offline")
@@ -103,7 +101,7 @@ def reevaluate(trial: Path, num_episodes: int, seed: int, task_name: str | None)
 
 
 def estimate(trial: Path, estimator: Estimator, task_name: str | None) -> tuple[dict[str, Any], str]:
-    """Return the off-policy estimates of a trial's last checkpoint, also as text."""
+    """Return the off-policy estimates of a trial's last checkpoint, as a dictionary and as text."""
     agent, meta = loaded(trial, task_name)
     row = {**estimator.estimate(agent, meta), "update": meta["update"]}
     interval = format_interval(row["estimate_fqe_low"], row["estimate_fqe_high"])
@@ -116,7 +114,7 @@ def estimate(trial: Path, estimator: Estimator, task_name: str | None) -> tuple[
 
 
 def loaded(trial: Path, task_name: str | None) -> tuple[Agent, dict[str, Any]]:
-    """Return agent and description of a trial's checkpoint; raise ValueError if it is of another task."""
+    """Return the agent and the description of a trial's checkpoint; raise ValueError if its task is another one."""
     agent, meta = load_agent(trial / "checkpoint", torch.device("cpu"))
     name = meta["config"]["task"]
     if task_name is not None and name != task_name:

@@ -3,19 +3,17 @@
 RUN is the folder of a run, its address in a storage, or the folder of one trial. Without --trial, the best trial is
 exported.
 
-Policies are written as ONNX and as torch.export, with the observations' normaliser inside and a JSON card. The program
-compares the actions of both files with those of torch.
+Policies are written as ONNX and as torch.export files, which include the observation normaliser, with a JSON card. The
+program compares the actions of both files with those of torch.
 
-With --data, the trial's world model generates its segments again. The segments that the trial's filter selects are
-written as HDF5 in D4RL's layout or as a Minari data set.
+With --data, the trial's world model generates its segments again. The segments selected by the trial's filter are
+written as HDF5 in D4RL's layout or as a Minari dataset.
 
 Examples:
   python pipelines/export.py runs/RUN
   python pipelines/export.py runs/RUN --data hdf5 --out imagined.hdf5 --set synthesis.num_segments=20000
   python pipelines/export.py runs/RUN --data minari --out mine/cheetah/imagined-v0 --set filter=hardmax
 """
-
-from __future__ import annotations
 
 from dwm_ray.cli import stopping
 
@@ -51,12 +49,12 @@ def export(
 
     Args:
         folder: Folder of a run, its address in a storage, or the folder of one trial.
-        trial: Trial to export; by default the finished one with the best score.
+        trial: Trial to export; default: the finished trial with the best score.
         data: Write generated data in this format instead of the policy.
-        out: Folder of the policy's files (by default export/TRIAL in the run's folder), new HDF5 file, or id of a new
-            Minari data set (NAMESPACE/NAME-vN).
+        out: Folder for the policy's files (default: export/TRIAL in the run folder), new HDF5 file, or id of a new
+            Minari dataset (NAMESPACE/NAME-vN).
         changes: With --data, options of the trial to change, by dotted path, such as filter=hardmax,
-            synthesis.horizon=3 or synthesis.num_segments=20000. Options that change the world model's weights cannot
+            synthesis.horizon=3 or synthesis.num_segments=20000. Options that affect the world model's weights cannot
             be changed.
     """
     if data is None:
@@ -94,7 +92,7 @@ def _score(card: dict[str, Any]) -> str:
 
 
 def _check_target(data: str, out: str | None) -> None:
-    """Raise ValueError for a target that would otherwise fail after the data were generated."""
+    """Raise ValueError for a target that would otherwise cause a failure after the data have been generated."""
     if out is None:
         raise ValueError(f"--out: is missing; expected {'NAME.hdf5' if data == 'hdf5' else 'NAMESPACE/NAME-v0'}")
     if data == "minari":

@@ -1,14 +1,12 @@
-"""Run every world model with every agent for a few updates on a task's data and print which pairs work.
+"""Run every world model with every agent for a few updates on a task's data, and print which pairs work.
 
 A cell names the batch source of the method. recorded: segments of recorded steps; stream: segments generated ahead of
 time and shared; on-policy: segments refreshed with recent policies; inline: segments generated within each update;
-model-free: recorded transitions only; plans: the agent acts by sampling from the world model. The program writes no run
-folder.
+model-free: only recorded transitions; plans: the agent samples its actions from the world model. The program writes no
+run folder.
 
-It also prints, checks and updates the tables of the documentation that are generated from the code.
+It also prints, checks and updates the generated tables of the documentation.
 """
-
-from __future__ import annotations
 
 from dwm_ray.cli import stopping
 
@@ -44,7 +42,7 @@ def run(
     check: Files = (),
     write: Files = (),
 ) -> int:
-    """Run every pair, or handle the tables of the documentation.
+    """Run every pair, or process the tables of the documentation.
 
     Args:
         task: Task whose data the pairs learn from.
@@ -84,7 +82,7 @@ def _regions(check: tuple[Path, ...], write: tuple[Path, ...]) -> int:
 
 
 def pair_table(pairs: list[Pair]) -> Table:
-    """Return one row per world model and one column per agent; refused pairs show a dash."""
+    """Return one row per world model and one column per agent; refused pairs are dashes."""
     agents = list(dict.fromkeys(pair.agent for pair in pairs))
     table = Table("world model", *map(agent_label, agents))
     status = {(pair.world_model, pair.agent): NOTHING if pair.status == "refused" else pair.status for pair in pairs}

@@ -1,6 +1,4 @@
-"""Rebuild results.json and report.html from a run folder, at any time."""
-
-from __future__ import annotations
+"""Rebuild results.json and report.html from a run folder."""
 
 from dwm_ray.cli import stopping
 
@@ -26,8 +24,8 @@ def report(run: Annotated[str, tyro.conf.Positional], out: Path | None = None, m
     """Collect the results of a run, print them and write its report.
 
     Args:
-        run: Run folder, or address in a storage, of a finished or running run.
-        out: Path of the page; RUN/report.html if not given.
+        run: Folder, or address in a storage, of a finished or running run.
+        out: Path of the page; default: RUN/report.html.
         markdown: Print one row per method and setting, over seeds, as Markdown.
     """
     folder = RunFolder.open(run)

@@ -2,11 +2,9 @@
 
     python pipelines/study.py NAME --task TASK [options]
 
-World models are trained in this process and stored below --output, where other studies find them. --run RUN uses the
-world models of a run instead. NAME --help shows the options of a study.
+World models are trained in this process and stored below --output, where other studies can reuse them. --run RUN uses
+the world models of a run instead. NAME --help shows the options of a study.
 """
-
-from __future__ import annotations
 
 from dwm_ray.cli import stopping
 
@@ -64,7 +62,7 @@ def with_local_run(options: StudyOptions) -> StudyOptions:
 
 
 def of_run(options: StudyOptions, config: RunConfig, profile: Profile) -> tuple[RunConfig, Profile]:
-    """Return options and profile of --run, or the given ones without it."""
+    """Return the options and the profile of --run, or without it the given ones."""
     if options.run is None:
         return config, profile
     record = read_json(RunFolder.open(options.run).config)
@@ -72,7 +70,7 @@ def of_run(options: StudyOptions, config: RunConfig, profile: Profile) -> tuple[
 
 
 def run_study(console: Console, study: Study, options: StudyOptions, config: RunConfig, profile: Profile) -> None:
-    """Load the data, run the study, print and write its findings."""
+    """Load the data, run the study, and print and write its findings."""
     recorded = read_json(Path(options.run) / "data.json") if options.run else None
     task_data, store = load_task_data(config, (recorded or {}).get("fingerprint")), store_in(options.output)
     facts = data_summary(task_data.episodes, task_data.task)
@@ -83,29 +81,23 @@ def run_study(console: Console, study: Study, options: StudyOptions, config: Run
     )
     folder = RunFolder.create(options.output, f"{study.name}-{config.task}")
     folder.record_environment()
-    present(console, folder, findings, options, record_of(study, options, config, profile, facts))
+    record = {
+        "study": study.name,
+        "profile": profile,
+        "options": options.model_dump(mode="json"),
+        "data": facts,
+        "run": config.model_dump(mode="json"),
+    }
+    present(console, folder, findings, options, record)
 
 
 def store_in(output: Path) -> RunFolder:
-    """Return the folder of world models that all studies share. Raise ValueError if it cannot be created."""
+    """Return the folder of the world models shared by all studies; raise ValueError if it cannot be created."""
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"--output {output}: cannot create this folder ({error.strerror})") from error
     return RunFolder(output.resolve())
-
-
-def record_of(
-    study: Study, options: StudyOptions, config: RunConfig, profile: Profile, data: dict[str, Any]
-) -> dict[str, Any]:
-    """Return options, data and run of the study, for JSON and page."""
-    return {
-        "study": study.name,
-        "profile": profile,
-        "options": options.model_dump(mode="json"),
-        "data": data,
-        "run": config.model_dump(mode="json"),
-    }
 
 
 def present(
@@ -123,7 +115,7 @@ def present(
 
 
 def logger(console: Console) -> Callable[[str], None]:
-    """Return a function that prints lines of progress with the seconds since now."""
+    """Return a function that prints progress lines with the elapsed seconds."""
     started = time.perf_counter()
 
     def log(line: str) -> None:

@@ -1,7 +1,7 @@
 """Sweep horizons, return-to-go and other axes over agents and seeds, on a Ray cluster or on the cores of this machine.
 
-World models and streams of imagined segments are generated once and shared by all trials that can share them. Results
-are in a new folder below --output: results.json, report.html, and a folder per trial. --resume DIR resumes a sweep.
+Each world model and stream of imagined segments is generated once and shared by all trials that can use it. Results are
+written to a new folder below --output: results.json, report.html and a folder per trial. --resume DIR resumes a sweep.
 --population N trains up to N trials of an agent as a population. --in-process runs everything in one process.
 """
 
@@ -38,22 +38,23 @@ from dwm_ray.runs.tensor_files import write_json
 
 
 class Command(SweepConfig, PopulationOptions):
-    """The sweep's own options."""
+    """Options of the sweep itself."""
 
     output: Path = Path("runs")
-    """Folder in which the run's folder is created. Without --storage, all nodes must see it."""
+    """Parent of the run folder. Without --storage, it must be visible on all nodes."""
     storage: str | None = None
-    """Keep the run in a folder of its name at s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a path; --output is then this
-    machine's copy of it. Credentials come from the environment or the machine's role."""
+    """Store the run in a folder at s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a path; --output is then the local copy.
+    Credentials come from the environment or the role of the machine."""
     resume: str | None = None
-    """Resume this run folder, or an address in a storage. Finished trials are kept; other options are taken from it."""
+    """Resume this run folder or address in a storage. Finished trials are retained; all other options are those
+    stored."""
     yes: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Start also if the estimated cost exceeds a day. The profiles paper and published print an estimate."""
+    """Start even if the estimated cost exceeds a day. The profiles paper and published print an estimate."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A run folder that is new or reopened, and what is to be run in it."""
+    """New or reopened run folder, and its plan."""
 
     run: RunFolder
     task_data: TaskData
@@ -62,7 +63,7 @@ class Opened:
     config: RunConfig
     profile: Profile
     searched: list[RunConfig]
-    """Methods of which Optuna chooses the points."""
+    """Methods whose points Optuna chooses."""
     max_members: int
 
 
@@ -105,7 +106,7 @@ def begin(console: Console, command: Command, config: RunConfig, profile: Profil
 
 
 def reopen(console: Console, command: Command, where: str) -> Opened:
-    """Open the run folder of a sweep and repeat its plan."""
+    """Open the run folder of a sweep and plan it again."""
     run, task_data, record = session.reopen(console, where, command.output, "sweep")
     sweep, config = SweepConfig.model_validate(record["sweep"]), RunConfig.stored(record["run"], run.config)
     profile, given = resolve(record["profile"]), record.get("given", [])
@@ -133,12 +134,12 @@ def execute(console: Console, opened: Opened, in_process: bool) -> None:
 
 
 def sweep_options(command: SweepConfig, profile: Profile, given: Collection[str]) -> SweepConfig:
-    """Return the options of the sweep; the profile decides those that are not given as flags.
+    """Return the options of the sweep; options without a flag have the default of the profile.
 
-    A random or guided search has the axes of every profile: without axes it would have one point.
+    Random and guided searches use the axes of the profile paper, because without axes they would have a single point.
     """
-    kept = given if command.search == "grid" else {*given, "dimensions"}
-    defaults = {name: value for name, value in SWEEPS[profile].items() if name not in kept}
+    fixed = given if command.search == "grid" else {*given, "dimensions"}
+    defaults = {name: value for name, value in SWEEPS[profile].items() if name not in fixed}
     return SweepConfig(**{name: getattr(command, name) for name in SweepConfig.model_fields} | defaults)
 
 
@@ -153,7 +154,7 @@ def axes_help() -> str:
 def checked_plan(
     sweep: SweepConfig, config: RunConfig, profile: Profile, given: list[str], command: PopulationOptions
 ) -> Plan:
-    """Return the sweep's trials; raise ValueError if none can run or scores cannot decide about them."""
+    """Return the sweep's trials; raise ValueError if none can run or scores cannot be used to select them."""
     if uses_scores(sweep):
         expected = "expected --search grid or random and --scheduler fifo"
         if (command.population or 1) > 1:
@@ -170,7 +171,7 @@ def checked_plan(
 
 
 def uses_scores(sweep: SweepConfig) -> bool:
-    """Return whether scores decide which trials start or stop."""
+    """Return whether scores determine which trials start or stop."""
     return sweep.search == "optuna" or sweep.scheduler == "asha"
 
 
@@ -180,7 +181,7 @@ def reasons(dropped: Counter[str]) -> str:
 
 
 def announce(console: Console, plan: Plan, num_remaining: int, max_members: int) -> None:
-    """Print the numbers of trials and why combinations were dropped."""
+    """Print the number of trials and the reasons for dropping combinations."""
     note = population_note(max_members)
     console.print(f"{len(plan.trials)} trials, {num_remaining} to run{note}", highlight=False)
     if plan.dropped:

@@ -1,11 +1,9 @@
 """Watch a run from its folder, on this machine or another: trials, world models, streams, counters, failures.
 
-In a terminal the view is refreshed every few seconds, otherwise a line is printed every 30 seconds. The program ends
-with the run: exit code 0 if results are written, 1 if all trials have ended without results. It reads only the folder,
-or the storage that holds the run.
+In a terminal, the view is refreshed every few seconds; otherwise a line is printed every 30 seconds. The program ends
+with the run: the exit code is 0 if results were written, and 1 if all trials ended without results. It reads only the
+folder, or the storage of the run.
 """
-
-from __future__ import annotations
 
 from dwm_ray.cli import stopping
 
@@ -43,13 +41,13 @@ def watch(
         run: Run folder, or address in a storage.
         once: Print one view with every trial and exit.
         failed: Print the cause of the last failure with the end of its log and traceback, and exit.
-        trial: Id of the trial to print in that way.
-        every_s: Seconds between two updates of the view; 3 in a terminal, otherwise 30, if not given.
+        trial: Id of the trial to print in this way.
+        every_s: Seconds between two updates of the view; default: 3 in a terminal, otherwise 30.
     """
     if every_s is not None and every_s <= 0:
         raise ValueError(f"--every-s {every_s:g}: expected a positive number of seconds")
     folder, console = RunFolder.open(run), Console()
-    fetch = folder.pull if "://" in run else (lambda: None)  # the driver of a local folder keeps it up to date
+    fetch = folder.pull if "://" in run else (lambda: None)  # the driver updates a local folder
     if failed or trial:
         console.print(failure(read_state(folder), trial, console.height))
         return 0
@@ -81,7 +79,7 @@ def follow(run: RunFolder, console: Console, every_s: float | None, fetch: Calla
 
 
 def until_over(run: RunFolder, every_s: float, show: Callable[[RunState], None], fetch: Callable[[], None]) -> RunState:
-    """Show the state until results are written, or all trials have ended and the driver writes nothing more."""
+    """Show the state until results are written, or until all trials have ended and the driver is silent."""
     while True:
         fetch()
         state = read_state(run)

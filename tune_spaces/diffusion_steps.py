@@ -3,8 +3,8 @@
 from dwm_ray.experiment.dimension import Dimension
 
 DIMENSION = Dimension(
-    name="diffusion_steps",
-    path="world_model.diffusion_steps",
+    "diffusion_steps",
+    "world_model.diffusion_steps",
     values=(5, 10, 20),
     small=(5, 10),
     help="K: diffusion steps in training",

@@ -3,8 +3,8 @@
 from dwm_ray.experiment.dimension import Dimension
 
 DIMENSION = Dimension(
-    name="filter_type",
-    path="filter",
+    "filter_type",
+    "filter",
     values=("keep_all", "hardmax", "softmax"),
     small=("keep_all", "hardmax"),
     help="filter of imagined segments",

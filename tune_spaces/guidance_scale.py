@@ -3,8 +3,8 @@
 from dwm_ray.experiment.dimension import Dimension
 
 DIMENSION = Dimension(
-    name="guidance_scale",
-    path="world_model.guidance_scale",
+    "guidance_scale",
+    "world_model.guidance_scale",
     values=(1.0, 1.2, 1.5, 2.0),
     small=(1.0, 1.2, 1.5),
     help="w: weight of classifier-free guidance",

@@ -3,9 +3,5 @@
 from dwm_ray.experiment.dimension import Dimension
 
 DIMENSION = Dimension(
-    name="horizon",
-    path="synthesis.horizon",
-    values=(1, 3, 5, 7),
-    small=(5, 10),
-    help="H: imagined steps in a target",
+    "horizon", "synthesis.horizon", values=(1, 3, 5, 7), small=(5, 10), help="H: imagined steps in a target"
 )

@@ -3,8 +3,8 @@
 from dwm_ray.experiment.dimension import Dimension
 
 DIMENSION = Dimension(
-    name="keep_ratio",
-    path="filter.keep_ratio",
+    "keep_ratio",
+    "filter.keep_ratio",
     values=(0.2, 0.4, 0.6, 0.8, 1.0),
     small=(0.5, 1.0),
     requires=("filter", "hardmax"),

@@ -3,8 +3,8 @@
 from dwm_ray.experiment.dimension import Dimension
 
 DIMENSION = Dimension(
-    name="penalty_weight",
-    path="agent.penalty_weight",
+    "penalty_weight",
+    "agent.penalty_weight",
     values=(0.0, 0.01, 0.1, 1.0),
     small=(0.0, 0.1),
     help="kappa: weight of the model's disagreement",

@@ -3,8 +3,8 @@
 from dwm_ray.experiment.dimension import Dimension
 
 DIMENSION = Dimension(
-    name="return_lambda",
-    path="agent.return_lambda",
+    "return_lambda",
+    "agent.return_lambda",
     values=(0.0, 0.5, 0.95, 1.0),
     small=(0.95, 1.0),
     help="lambda of the lambda-return",

@@ -3,8 +3,8 @@
 from dwm_ray.experiment.dimension import Dimension
 
 DIMENSION = Dimension(
-    name="sequence_length",
-    path="world_model.sequence_length",
+    "sequence_length",
+    "world_model.sequence_length",
     values=(8, 16, 32),
     small=(16, 32),
     help="T: length of the world model's window",

@@ -3,9 +3,5 @@
 from dwm_ray.experiment.dimension import Dimension
 
 DIMENSION = Dimension(
-    name="solver_steps",
-    path="world_model.solver_steps",
-    values=(2, 3, 5),
-    small=(2, 3, 5),
-    help="N: solver steps in sampling",
+    "solver_steps", "world_model.solver_steps", values=(2, 3, 5), small=(2, 3, 5), help="N: solver steps in sampling"
 )

@@ -3,8 +3,8 @@
 from dwm_ray.experiment.dimension import Dimension
 
 DIMENSION = Dimension(
-    name="temperature",
-    path="world_model.temperature",
+    "temperature",
+    "world_model.temperature",
     values=(0.25, 0.5, 1.0),
     small=(0.5, 1.0),
     help="scale of the sampling noise",

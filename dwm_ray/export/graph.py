@@ -1,6 +1,6 @@
-"""Policies as graphs that need neither dwm_ray nor its options: ONNX, and torch's own `torch.export` format.
+"""Policies as graphs that do not depend on dwm_ray: ONNX, and the format of `torch.export`.
 
-A graph contains the normaliser of the observations and the bounds of the actions. It computes in float32, whatever the
+A graph contains the observation normaliser and the action bounds. It computes in float32, independently of the
 precision of the run.
 """
 
@@ -24,7 +24,7 @@ from dwm_ray.errors import one_line
 INPUT, OUTPUT = "obs", "act"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE = 1e-5
-"""Largest difference of actions from torch, relative to half the action range where that exceeds 1."""
+"""Maximum difference of actions from torch, relative to half the action range if that exceeds 1."""
 CHECKED_ROWS = 256
 
 
@@ -35,7 +35,7 @@ class PolicyGraph(nn.Module):
     high: Tensor  # [A]
 
     def __init__(self, agent: Agent) -> None:
-        """Wrap an agent; raise ValueError if its actions are no function of the observation alone."""
+        """Wrap an agent; raise ValueError if its actions are not a function of the observation alone."""
         super().__init__()
         if agent.plans:
             raise ValueError(
@@ -62,7 +62,7 @@ def require_packages() -> None:
 
 def traced(policy: nn.Module, obs_size: int) -> torch.export.ExportedProgram:
     """Return the graph of a policy for batches of any size; raise ValueError if torch cannot trace it."""
-    rows = torch.zeros(5, obs_size)  # a size that no network has: torch takes equal sizes for constants
+    rows = torch.zeros(5, obs_size)  # an unusual size, because torch treats equal sizes as constants
     try:
         with _quiet(), torch.no_grad():
             return torch.export.export(
@@ -76,12 +76,12 @@ def traced(policy: nn.Module, obs_size: int) -> torch.export.ExportedProgram:
 
 
 def write_torch(graph: torch.export.ExportedProgram, path: Path) -> None:
-    """Write a file that `torch.export.load(path).module()` turns into a function of observations."""
+    """Write a file from which `torch.export.load(path).module()` returns a function of observations."""
     torch.export.save(graph, path)
 
 
 def write_onnx(graph: torch.export.ExportedProgram, path: Path) -> int:
-    """Write an ONNX file with input `obs` and output `act`, and return the version of its operators."""
+    """Write an ONNX file with input `obs` and output `act`, and return its operator set version."""
     with _quiet():
         program: Any = torch.onnx.export(graph, dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT])
         program.save(path)
@@ -97,10 +97,10 @@ def onnx_actions(path: Path, obs: np.ndarray) -> np.ndarray:
 
 
 def differences(agent: Agent, onnx: Path, torch_export: Path) -> dict[str, float]:
-    """Return the largest difference of each file's actions from the agent's, over batches of `CHECKED_ROWS` and 1.
+    """Return the maximum difference of each file's actions from the agent's, in batches of `CHECKED_ROWS` and 1.
 
-    Observations are normal with twice the deviation of the data. Raises ValueError if a difference is above the
-    tolerance.
+    Observations are normally distributed with twice the standard deviation of the data. Raises ValueError if a
+    difference exceeds the tolerance.
     """
     normal = torch.randn(CHECKED_ROWS, agent.spaces.obs_size, generator=torch.Generator().manual_seed(0))
     rows = agent.scaling.obs.inverse(2 * normal)
@@ -121,7 +121,7 @@ def differences(agent: Agent, onnx: Path, torch_export: Path) -> dict[str, float
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Drop notices of torch's exporter about packages that policies do not use and about its own calls."""
+    """Suppress notices of torch's exporter about unused packages and its own calls."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

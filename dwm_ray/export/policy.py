@@ -31,11 +31,11 @@ LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime")
 
 
 def export_policy(trial: ChosenTrial, folder: Path) -> dict[str, Any]:
-    """Write the policy's files into `folder`, replacing earlier ones, and return the card.
+    """Write the policy's files to `folder`, replacing earlier ones, and return the card.
 
     Raises:
-        ValueError: A package is missing, the agent's policy is no network, or its graph computes other actions. Then
-            nothing is written.
+        ValueError: A package is missing, the agent's policy is not a network, or its graph computes other actions. In
+            this case nothing is written.
     """
     require_packages()
     agent, stored = load_agent(trial.checkpoint, torch.device("cpu"), {"agent.matmul_precision": "fp32"})
@@ -53,7 +53,7 @@ def export_policy(trial: ChosenTrial, folder: Path) -> dict[str, Any]:
 
 
 def _temporary_folder(folder: Path) -> TemporaryDirectory[str]:
-    """Make a folder and a temporary one in it; raise ValueError if that is not possible."""
+    """Create a folder and a temporary folder in it; raise ValueError on failure."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return TemporaryDirectory(dir=folder, prefix=".part-")
@@ -62,7 +62,7 @@ def _temporary_folder(folder: Path) -> TemporaryDirectory[str]:
 
 
 def policy_card(trial: ChosenTrial, agent: Agent, stored: dict[str, Any]) -> dict[str, Any]:
-    """Return the description of a policy: its arrays, origin, data and score; `stored` is that of its checkpoint."""
+    """Return the card of a policy: arrays, origin, data and score; `stored` describes its checkpoint."""
     row, results, spaces = trial.row, trial.results, agent.spaces
     data = {key: results["data"].get(key) for key in ("name", "source", "env_id", "fingerprint", "transitions")}
     score = {"mean": row["score_mean"], "std": row["score_std"], "episodes": row["episodes"]}

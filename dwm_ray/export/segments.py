@@ -1,8 +1,8 @@
 """Generate the segments of a trial's world model again, as episodes for other programs.
 
-Segments with every action become episodes of up to H steps: terminated where the task ends, otherwise truncated. Of
-segments with the first action only, the first step (s, a, r, s') becomes an episode of one step. Filter, horizon and
-return-to-go are those of the trial, unless they are changed. All next states are known.
+Segments with every action become episodes of up to H steps, terminated where the task ends and truncated otherwise. If
+a segment contains only the first action, its first step (s, a, r, s') becomes an episode of one step. Filter, horizon
+and return-to-go are those of the trial unless they are changed. All next states are known.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ class GeneratedData:
     facts: dict[str, str | int | float]
     """Origin of the episodes."""
     repairs: dict[str, int]
-    """Number of segments dropped and of actions clipped, by what was wrong with them."""
+    """Numbers of dropped segments and clipped actions, by reason."""
 
 
 def generate_data(trial: ChosenTrial, changes: dict[str, Any]) -> GeneratedData:
-    """Generate a trial's stream of segments, with some options changed, and return the selected ones as episodes.
+    """Generate a trial's stream of segments with changed options, and return the selected segments as episodes.
 
-    The first steps of segments are generated too, whatever `world_model.first_step` of the trial is.
+    The first step of each segment is generated as well, independently of the trial's `world_model.first_step`.
 
     Raises:
-        ValueError: The trial has no trained world model, or the options need another one.
+        ValueError: The trial has no trained world model, or the options require another one.
     """
     config = _config(trial, changes)
     task_data = load_task_data(config, trial.results["data"].get("fingerprint"))
@@ -75,7 +75,7 @@ def _config(trial: ChosenTrial, changes: dict[str, Any]) -> RunConfig:
 
 @dataclass(frozen=True)
 class _Generator:
-    """Generator of a trial's stream; a world model that follows a policy follows the trial's."""
+    """Generator of a trial's stream; a policy-dependent world model follows the trial's policy."""
 
     config: RunConfig
     spec: StreamSpec
@@ -86,7 +86,7 @@ class _Generator:
 
     @staticmethod
     def of(config: RunConfig, task_data: TaskData, trial: ChosenTrial) -> _Generator:
-        """Load the trial's world model and policy; raise ValueError if the options need another world model."""
+        """Load the trial's world model and policy; raise ValueError if the options require another world model."""
         device = default_device()
         folder = trial.run.fetched(trial.run.world_model(model_fingerprint(config, task_data.identity)))
         if not is_trained(folder):
@@ -99,14 +99,14 @@ class _Generator:
         return _Generator(config, stream_of(config, task_data), model, agent, task_data, device)
 
     def selected_blocks(self) -> Iterator[Segments]:
-        """Generate the blocks in order and yield the segments on the CPU that the filter selects."""
+        """Generate the blocks in order and yield the segments selected by the filter, on the CPU."""
         for index in range(self.spec.num_blocks):
             rule, segments = selection(self.config), self._block(index)
             noise = rule.generator(self.spec, index, self.device)
             yield select_segments(rule, segments, noise).to("cpu")
 
     def _block(self, index: int) -> Segments:
-        """Generate a block as the learner's sampler does, but with the last policy if the model follows one."""
+        """Generate a block as in training, but with the final policy if the model follows one."""
         spec, noise = self.spec, self.spec.generator(index, self.device)
         pairs = self.task_data.start_pairs(spec.discount, self.device)
         rows = start_rows(spec, index, len(pairs)).to(self.device)
@@ -126,9 +126,9 @@ class _Generator:
 
 
 def select_segments(rule: Selection, segments: Segments, generator: torch.Generator) -> Segments:
-    """Return the selected segments, cut to the horizon, with every action, or single steps.
+    """Return the selected segments, cut to the horizon, with every action.
 
-    The result holds single steps if the filter selects steps, or if the segments hold the first action only.
+    The result contains single steps if the filter selects steps, or if segments contain only the first action.
     """
     every_action = segments.act.shape[1] == segments.horizon
     by_step = every_action and rule.filter.per_transition
@@ -137,9 +137,11 @@ def select_segments(rule: Selection, segments: Segments, generator: torch.Genera
 
 
 def as_episodes(segments: Segments, card: DataCard, spaces: Spaces) -> tuple[Episodes, int]:
-    """Return one episode per segment with every action, and how many actions were clipped to the bounds."""
+    """Return one episode per segment with every action, and the number of actions clipped to the bounds."""
     goes_on = (segments.discount[:, :-1] != 0).long()
-    ends = (1 + goes_on.cumprod(1).sum(1)).cumsum(0) - 1  # last rows of the segments' steps up to the terminal one
+    ends = (1 + goes_on.cumprod(1).sum(1)).cumsum(
+        0
+    ) - 1  # last row of each segment; steps after a termination are dropped
     steps = segments.transitions()
     obs, next_obs, act = steps.obs[:, 0].numpy(), steps.obs[:, 1].numpy(), steps.act[:, 0].numpy()
     bounded = np.clip(act, np.array(spaces.act_low, np.float32), np.array(spaces.act_high, np.float32))
@@ -153,7 +155,7 @@ def as_episodes(segments: Segments, card: DataCard, spaces: Spaces) -> tuple[Epi
 
 
 def _finite(segments: Segments) -> tuple[Segments, int]:
-    """Return the segments whose numbers are all finite, and the number of the others."""
+    """Return the segments with only finite numbers, and the number of the others."""
     parts = (segments.obs, segments.act, segments.rew)
     finite = torch.stack([part.flatten(1).isfinite().all(1) for part in parts]).all(0)
     return segments[finite], int((~finite).sum())

@@ -1,4 +1,4 @@
-"""Choose the trial of a run whose policy or data are exported."""
+"""Choose the trial of a run to export."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ChosenTrial:
 
 
 def choose_trial(where: str, trial_id: str | None) -> ChosenTrial:
-    """Return a trial of the run at `where`, by default that with the best score; raise ValueError if there is none.
+    """Return a trial of the run at `where`, by default the one with the best score; raise ValueError if there is none.
 
     `where` is the folder of a run, its address in a storage, or the folder of a trial.
     """
