@@ -6,8 +6,6 @@ tasks, one such run folder per task). --resume DIR resumes a comparison. --popul
 in one learner. --in-process runs everything in one process, without Ray.
 """
 
-from __future__ import annotations
-
 from dwm_ray.cli import stopping
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ written to a new folder below --output: results.json, report.html and a folder p
 --population N trains up to N trials of an agent as a population. --in-process runs everything in one process.
 """
 
-from __future__ import annotations
-
 from dwm_ray.cli import stopping
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ On Ray, a worker trains the world model, samplers generate the stream of imagine
 resumes a run. --check-cluster only inspects the nodes of the cluster.
 """
 
-from __future__ import annotations
-
 from dwm_ray.cli import stopping
 
 if __name__ == "__main__":

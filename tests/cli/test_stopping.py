@@ -98,8 +98,8 @@ def test_a_forked_process_has_its_own_handlers() -> None:
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
 def test_programs_catch_signals_before_their_other_imports(program: Path) -> None:
     body = [node for node in ast.parse(program.read_text()).body if not isinstance(node, ast.Expr)]
-    assert ast.unparse(body[1]) == "from dwm_ray.cli import stopping"
-    assert ast.unparse(body[2]) == "if __name__ == '__main__':\n    stopping.catch_signals()"
+    assert ast.unparse(body[0]) == "from dwm_ray.cli import stopping"
+    assert ast.unparse(body[1]) == "if __name__ == '__main__':\n    stopping.catch_signals()"
 
 
 def test_guard_prints_the_line_of_an_interrupt(capfd: pytest.CaptureFixture[str]) -> None:
