@@ -21,14 +21,13 @@ import tyro
 from dwm_ray.benchmarks.gpu import Gpu
 from dwm_ray.benchmarks.options import Options
 from dwm_ray.benchmarks.rates import measure
+from dwm_ray.benchmarks.suites.dwm import Sampler, WorldModels
 from dwm_ray.benchmarks.suites.faults import Faults
 from dwm_ray.benchmarks.suites.large_data import LargeData
 from dwm_ray.benchmarks.suites.learner import Learner
 from dwm_ray.benchmarks.suites.load import Load
 from dwm_ray.benchmarks.suites.replay import Replay
-from dwm_ray.benchmarks.suites.sampler import Sampler
 from dwm_ray.benchmarks.suites.scaling import Scaling
-from dwm_ray.benchmarks.suites.world_model import WorldModels
 from dwm_ray.benchmarks.sweep.suite import Sweep
 from dwm_ray.cli.command_line import main_guard
 

@@ -21,14 +21,14 @@ from rich.console import Console
 from dwm_ray.agents.base import Agent
 from dwm_ray.cli.command_line import main_guard
 from dwm_ray.env_options import EnvOptions
+from dwm_ray.evaluation.evaluators import summarize
 from dwm_ray.evaluation.rollout import evaluate
-from dwm_ray.evaluation.scores import summarize
 from dwm_ray.local.estimates import Estimator
 from dwm_ray.report.run_tables import format_interval
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.tasks.table import task_for
-from dwm_ray.training.policy_store import has_policy, load_agent
+from dwm_ray.training.stores import has_policy, load_agent
 
 
 def reevaluate_run(

@@ -17,7 +17,7 @@ from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.sources import StreamRing, selection, stream_of
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.row_log import read_rows
-from dwm_ray.training.policy_store import load_agent
+from dwm_ray.training.stores import load_agent
 from dwm_ray.world_models.base import WorldModel
 
 CPU = torch.device("cpu")

@@ -5,19 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_task import DWM, ONE_STEP, recording, tiny_config
+from tiny_task import DWM, ONE_STEP, tiny_config
 
 import dwm_ray
 from dwm_ray.data.task_data import load_task_data
 from dwm_ray.runs.folder import RunFailed, read_json
 from dwm_ray.runs.tensor_files import write_json
-from dwm_ray.training.model_store import save_model
+from dwm_ray.training.stores import save_model
 from dwm_ray.world_models.parts.build import new_model
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return recording(tmp_path_factory.mktemp("data") / "pendulum.hdf5")
 
 
 def test_train_then_load_policy_and_world_model(file: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dwm_ray.agents.parts.optimizer import descend, fused_adam
 from dwm_ray.cuda_graphs import WARM_UPS, CudaCapture, Graphs, capture_on
-from dwm_ray.devices import device_for
+from dwm_ray.devices import device_for, product_dtype, reduced
 from dwm_ray.runs.folder import RunFolder
 
 
@@ -195,3 +195,24 @@ def test_adam_is_capturable_only_while_it_is_recorded(recorded: bool, monkeypatc
     optimizer.register_step_pre_hook(lambda own, *_: said.append([group["capturable"] for group in own.param_groups]))
     descend(optimizer, net(torch.ones(1, 2)).sum())
     assert said == [[recorded]]
+
+
+def test_named_precisions_hold_everywhere() -> None:
+    for device in ("cpu", "cuda"):
+        assert product_dtype("fp32", device) == torch.float32
+        assert product_dtype("bf16", device) == torch.bfloat16
+
+
+def test_auto_follows_the_processor() -> None:
+    has = torch.cpu.get_capabilities()
+    expected = torch.bfloat16 if has.get("avx512_bf16") or has.get("amx_bf16") else torch.float32
+    assert product_dtype("auto", "cpu") == expected
+
+
+def test_products_inside_the_context_are_reduced_and_only_there() -> None:
+    x, device = torch.randn(4, 4), torch.device("cpu")
+    with reduced("bf16", device):
+        assert (x @ x).dtype == torch.bfloat16
+    with reduced("fp32", device):
+        assert (x @ x).dtype == torch.float32
+    assert (x @ x).dtype == torch.float32

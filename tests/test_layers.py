@@ -1,7 +1,8 @@
-"""Structure of the code: import rules, no cycles, Ray in its packages only, plug-ins in folders of their own."""
+"""Layers of the packages, and what importing them does."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from functools import cache
@@ -84,3 +85,33 @@ def test_at_most_seven_modules_lie_at_the_top_level() -> None:
 def test_folders_of_plugins_hold_plugins_only(kind: str) -> None:
     files = {path.stem for path in (ROOT / "dwm_ray" / kind).glob("*.py")} - {"__init__", "base"}
     assert files == {name for name, cls in plugins(kind).items() if cls.__module__.startswith("dwm_ray.")}
+
+
+PROGRAM = """
+import importlib, os, pkgutil, sys, threading
+before = dict(os.environ)
+import dwm_ray
+def failed(name):
+    raise
+for module in pkgutil.walk_packages(dwm_ray.__path__, "dwm_ray.", onerror=failed):
+    importlib.import_module(module.name)
+changed = {name for name in os.environ.keys() | before.keys() if os.environ.get(name) != before.get(name)}
+assert changed <= set(sys.argv[1:]), changed
+assert threading.enumerate() == [threading.main_thread()], threading.enumerate()
+assert "ray.tune" in sys.modules
+assert not {"torch._dynamo", "tensorboardX.writer"} & sys.modules.keys()
+"""
+OF_LIBRARIES = ("RAY_CLIENT_MODE", "PYGAME_HIDE_SUPPORT_PROMPT", "TORCHINDUCTOR_CACHE_DIR")
+"""Variables that Ray, Gymnasium and torch set when they are imported."""
+
+
+def test_importing_every_module_has_no_effect(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TUNE_"))}
+    environment |= {"HOME": str(home)}
+    command = [sys.executable, "-c", PROGRAM, *OF_LIBRARIES]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert list(home.rglob("*")) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]

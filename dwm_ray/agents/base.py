@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dwm_ray.agents.parts.networks import Scaling
 from dwm_ray.agents.parts.noise import Generators, Noise
 from dwm_ray.agents.parts.optimizer import adam_tensors, load_adam_tensors
+from dwm_ray.data.task_data import TaskData
 from dwm_ray.devices import Precision
 from dwm_ray.options import Fraction, Plugin, PluginConfig, PositiveFraction, PositiveInt, RunOptions, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
@@ -164,3 +165,11 @@ class Agent(Plugin, nn.Module):
         self.num_updates = int(state.get("num_updates", 0))
         for name, optimizer in self.optimizers.items():
             load_adam_tensors(name, optimizer, state)
+
+
+def new_agent(config: RunOptions, task_data: TaskData, device: torch.device) -> Agent:
+    """Build an untrained agent, with initial weights from the run's seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        agent: Agent = config.agent.plugin(config.agent, task_data.episodes.spaces, task_data.stats, config.training)
+    return agent.to(device)

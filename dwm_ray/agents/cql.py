@@ -26,10 +26,9 @@ from torch import Tensor, nn
 
 from dwm_ray.agents.base import Agent, CriticConfig
 from dwm_ray.agents.parts.networks import SquashedActor, TwinCritic, squashed
-from dwm_ray.agents.parts.noise import standard_normal
 from dwm_ray.agents.parts.optimizer import descend, fused_adam, track, with_target
-from dwm_ray.agents.parts.regression import critic_errors, critic_metrics
-from dwm_ray.agents.parts.targets import TargetRule
+from dwm_ray.agents.parts.targets import TargetRule, critic_errors, critic_metrics
+from dwm_ray.diffusion.process import standard_normal
 from dwm_ray.options import PositiveInt, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
 

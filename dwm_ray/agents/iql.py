@@ -24,8 +24,7 @@ from dwm_ray.agents.base import Agent, CriticConfig
 from dwm_ray.agents.parts.networks import GaussianActor, TwinCritic, ValueNet
 from dwm_ray.agents.parts.noise import Noise
 from dwm_ray.agents.parts.optimizer import descend, fused_adam, set_rate, track, with_target
-from dwm_ray.agents.parts.regression import critic_errors, critic_metrics
-from dwm_ray.agents.parts.targets import TargetRule
+from dwm_ray.agents.parts.targets import TargetRule, critic_errors, critic_metrics
 from dwm_ray.options import Fraction, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
 

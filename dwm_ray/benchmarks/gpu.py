@@ -21,10 +21,9 @@ import torch
 import tyro
 from rich.console import Console
 
-from dwm_ray.benchmarks.machine import machine
+from dwm_ray.benchmarks.measure import Spread
 from dwm_ray.benchmarks.options import WITH_DATA, Options, expect_device
-from dwm_ray.benchmarks.ratios import Spread
-from dwm_ray.benchmarks.tables import number, show
+from dwm_ray.benchmarks.tables import machine, number, show
 from dwm_ray.report.table import Cell, Table
 from dwm_ray.runs.folder import RunFailed
 from dwm_ray.runs.tensor_files import write_json

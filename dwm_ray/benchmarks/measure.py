@@ -2,23 +2,36 @@
 
 The speed of a machine drifts by more than most differences of interest. Every repeat therefore times each workload
 once, and only rates of the same repeat are compared. The first calls, which compile, allocate and fill caches, do not
-count."""
+count.
+
+Peers are external commands, to compare public code with this project. `NAME=COMMAND` runs once per repeat without a
+shell, and the last word of its output is its rate in units of the suite. The command is responsible for timing, warm-up
+and equal settings.
+
+A ratio is the median over repeats of (rate of one / rate of the other in the same repeat), so that common drift
+cancels. Its interval is a percentile bootstrap over repeats. The interval describes the uncertainty on this machine
+now, not the ratio on another machine."""
 
 from __future__ import annotations
 
 import math
+import shlex
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import numpy as np
 import torch
+
+from dwm_ray.runs.folder import RunFailed
 
 Call = Callable[[], object]
 """Function to time; its result is ignored."""
 Clock = Literal["wall", "cpu"]
 CALIBRATION_FRACTION = 0.2
-"""Minimal fraction of a burst that the calibration calls last."""
+"""Minimum duration of the calibration calls, as a fraction of a burst."""
 
 
 class Measurable(Protocol):
@@ -34,7 +47,7 @@ class Measurable(Protocol):
 
 @dataclass(frozen=True)
 class Workload:
-    """Work of this project that is timed."""
+    """Workload of this project."""
 
     name: str
     build: Callable[[], Call]
@@ -108,3 +121,76 @@ def alternating(
             rates[one.name].append(one.rate())
         on_repeat(repeat + 1)
     return rates
+
+
+NUM_RESAMPLES = 2000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A median between two bounds."""
+
+    median: float
+    low: float
+    high: float
+
+
+def rate_spread(rates: list[float]) -> Spread:
+    """Return the median, the slowest and the fastest rate."""
+    return Spread(float(np.median(rates)), min(rates), max(rates))
+
+
+def paired_ratio(rates: list[float], baseline: list[float]) -> Spread:
+    """Return the median of the ratios per repeat with its bootstrap interval at `LEVEL`; deterministic."""
+    ratios = np.asarray(rates) / np.asarray(baseline)
+    rows = np.random.default_rng(0).integers(len(ratios), size=(NUM_RESAMPLES, len(ratios)))
+    low, high = np.quantile(np.median(ratios[rows], axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Spread(float(np.median(ratios)), float(low), float(high))
+
+
+TIMEOUT_S = 600.0
+
+
+@dataclass(frozen=True)
+class Peer:
+    """An external command."""
+
+    name: str
+    words: tuple[str, ...]
+
+    @staticmethod
+    def parse(text: str) -> Peer:
+        """Parse NAME=COMMAND. Raise ValueError for anything else."""
+        name, _, command = text.partition("=")
+        words = tuple(shlex.split(command))
+        if not name or not words:
+            raise ValueError(f"--peer {text!r}: expected NAME=COMMAND")
+        return Peer(name, words)
+
+    def rate(self) -> float:
+        """Run the command and return its rate. Raise RunFailed if it fails or prints no positive number last."""
+        try:
+            done = subprocess.run(self.words, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise RunFailed(f"--peer {self.name}: {error}") from error
+        if done.returncode != 0:
+            raise RunFailed(f"--peer {self.name}: ended with code {done.returncode} ({_last_line(done.stderr)})")
+        rate = _number((done.stdout.split() or ["nothing"])[-1])
+        if rate is None:
+            last = _last_line(done.stdout)
+            raise RunFailed(f"--peer {self.name}: printed {last!r} last; expected its rate, a positive number")
+        return rate
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["nothing"])[-1]
+
+
+def _number(word: str) -> float | None:
+    """Return a finite positive number; None for anything else."""
+    try:
+        value = float(word)
+    except ValueError:
+        return None
+    return value if 0 < value < math.inf else None

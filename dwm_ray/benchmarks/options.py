@@ -55,7 +55,7 @@ class Options:
         expect_device(self.device or "cpu")
 
     def refuse_others(self, used: tuple[str, ...], reason: str) -> None:
-        """Raise ValueError for an option that was given and is not read."""
+        """Raise ValueError for an option that was given although the suite does not read it."""
         others = [field.name for field in fields(Options) if field.name not in used]
         if given := [name for name in others if getattr(self, name) != getattr(Options(), name)]:
             raise ValueError(f"--{given[0].replace('_', '-')}: {reason}")

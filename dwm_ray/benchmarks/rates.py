@@ -1,27 +1,66 @@
-"""Measure a suite of rates: build its workloads, time them, write every rate as JSON, print medians and ratios."""
+"""Measure a suite of rates: build its workloads, time them, write every rate as JSON, print medians and ratios.
+
+The roofline is the fraction of the peak of the device, which is measured with a large matrix product.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any, ClassVar, Protocol
 
 import torch
 from rich.console import Console
 
-from dwm_ray.benchmarks.machine import machine
-from dwm_ray.benchmarks.measure import Stopwatch, Timed, Workload, alternating
+from dwm_ray.benchmarks.measure import (
+    Clock,
+    Peer,
+    Spread,
+    Stopwatch,
+    Timed,
+    Workload,
+    alternating,
+    paired_ratio,
+    rate_spread,
+)
 from dwm_ray.benchmarks.options import Options
-from dwm_ray.benchmarks.peers import Peer
-from dwm_ray.benchmarks.ratios import Spread, paired_ratio, rate_spread
-from dwm_ray.benchmarks.roofline import roofline
 from dwm_ray.benchmarks.setup import BenchmarkSetup
-from dwm_ray.benchmarks.tables import number, show
+from dwm_ray.benchmarks.tables import machine, number, show
 from dwm_ray.options import DataConfig
 from dwm_ray.report.table import Cell, Table
 from dwm_ray.runs.folder import RunFailed
 from dwm_ray.runs.tensor_files import write_json
+
+SIZE = {"cpu": 2048, "cuda": 8192}
+REPEATS, CALLS = 3, {"cpu": 1, "cuda": 20}
+
+
+def peak_flops(device: torch.device, dtype: torch.dtype, clock: Clock, size: int | None = None) -> float:
+    """Return the best of a few measurements in operations per second; a multiply and an add are two operations."""
+    size, calls = size or SIZE[device.type], CALLS[device.type]
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    watch = Stopwatch(device, 0.0, clock)
+    watch.seconds(lambda: left @ right, calls)
+    best = min(watch.seconds(lambda: left @ right, calls) for _ in range(REPEATS))
+    return 2 * size**3 * calls / best
+
+
+def roofline(
+    workloads: Sequence[Workload], medians: Mapping[str, float], device: torch.device, clock: Clock
+) -> list[str]:
+    """Return a line per measured workload with known operations: operations per unit and fraction of the peak."""
+    peak = cache(lambda dtype: peak_flops(device, dtype, clock))
+    lines = []
+    for work in workloads:
+        if work.flops and work.name in medians:
+            flops, peak_rate = work.flops(), peak(work.dtype)
+            rate = medians[work.name]
+            fraction = f"{100 * rate * flops / peak_rate:.0f} % of {peak_rate / 1e12:.3g} TFLOP/s"
+            lines.append(f"{work.name}: {flops / 1e6:.4g} MFLOP per unit, {fraction}{work.note(rate)}")
+    return lines
+
 
 HEADERS = ("workload", "rate", "slowest, fastest", "baseline", "ratio", "95 %")
 

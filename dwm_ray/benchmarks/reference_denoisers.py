@@ -1,8 +1,7 @@
 """Reference denoisers in standard torch layers: the same weights and the same function as the project's denoisers.
 
 The temporal U-Net uses channels-first memory, `nn.Conv1d`, `nn.GroupNorm` and `nn.Mish`; every block applies Mish to
-the embedding itself. The residual MLP uses `nn.Mish`. Encoders of diffusion steps encode that
-of every row."""
+the embedding itself. The residual MLP uses `nn.Mish`. Step encoders embed the diffusion step of every row."""
 
 from __future__ import annotations
 

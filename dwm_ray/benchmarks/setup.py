@@ -10,8 +10,7 @@ from typing import Any
 
 import torch
 
-from dwm_ray.agents.base import Agent
-from dwm_ray.agents.parts.build import new_agent
+from dwm_ray.agents.base import Agent, new_agent
 from dwm_ray.blocks.stream import StreamSpec, generate_block
 from dwm_ray.config import RunConfig
 from dwm_ray.data.segment_rows import SegmentShape

@@ -1,9 +1,14 @@
-"""Output of benchmark tables."""
+"""Output of benchmark tables, and the machine that a benchmark runs on."""
 
 from __future__ import annotations
 
+import os
+import platform
 import sys
+from pathlib import Path
+from typing import Any
 
+import torch
 from rich.console import Console
 
 from dwm_ray.report.table import Table
@@ -20,3 +25,33 @@ def show(table: Table, as_markdown: bool) -> None:
 def number(value: float) -> str:
     """Format a number with three significant digits."""
     return f"{value:.3g}" if value < 1000 else f"{value:,.0f}".replace(",", " ")
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Return the device, the number of threads, and the versions of torch, Python and the platform."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+
+
+def busy_machine() -> dict[str, Any]:
+    """Return the description of the CPU, its number of cores and the load average."""
+    return {**machine(torch.device("cpu")), "cpus": os.cpu_count(), "load": os.getloadavg()}
+
+
+def cpu_name(path: Path = Path("/proc/cpuinfo")) -> str:
+    lines = path.read_text().splitlines() if path.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def expect_own_cluster(purpose: str) -> None:
+    """Raise ValueError if RAY_ADDRESS names a cluster, which others may use."""
+    from dwm_ray.distributed.cluster.settings import joined_address  # Ray is optional for other suites
+
+    if joined_address() is not None:
+        raise ValueError(f"RAY_ADDRESS: {purpose} needs its own cluster on this machine; expected it to be unset")

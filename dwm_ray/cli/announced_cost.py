@@ -3,9 +3,7 @@
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import torch
 from rich.console import Console
 
 from dwm_ray.config import RunConfig
@@ -13,20 +11,12 @@ from dwm_ray.data.task_data import TaskData
 from dwm_ray.devices import default_device
 from dwm_ray.experiment.names import method_name
 from dwm_ray.replay.sources import source_kind, stream_of
-from dwm_ray.studies.bursts import GENERATE, TRAIN, Bursts, parts_of
+from dwm_ray.studies.bursts import GENERATE, TRAIN, Bursts, Setting, parts_of
 from dwm_ray.world_models.base import trained_options
 from dwm_ray.world_models.parts.build import model_fingerprint
 
 BURSTS = Bursts(updates=2, segments=64, repeats=1)
 HOURS_TO_CONFIRM = 24.0
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Data and device of the measurement."""
-
-    task_data: TaskData
-    device: torch.device
 
 
 def announce_cost(

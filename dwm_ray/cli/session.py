@@ -12,7 +12,7 @@ import torch
 from pydantic import BaseModel
 from rich.console import Console
 
-from dwm_ray.agents.parts.build import new_agent
+from dwm_ray.agents.base import new_agent
 from dwm_ray.cli import stopping
 from dwm_ray.cli.command_line import parse
 from dwm_ray.cli.execution import require_ray

@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dwm_ray.diffusion.process import Given, Impose, Network, imposer, per_row
+from dwm_ray.diffusion.process import Given, Impose, Network, imposer, per_row, standard_normal
 
 Schedule = Literal["cosine", "vp"]
 Prediction = Literal["noise", "sample"]
@@ -95,7 +95,7 @@ class DDPMStride:
         self,
         estimate: Estimate,
         impose: Impose,
-        shape: torch.Size | tuple[int, ...],
+        shape: tuple[int, ...],
         noise: torch.Generator | Iterator[Tensor],
     ) -> Tensor:
         """Sample a tensor of the given shape on the generator's device, or from the tensors of `fixed_noise`."""
@@ -111,17 +111,13 @@ class DDPMStride:
         return x
 
     def fixed_noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """Return the standard normal numbers [n, *shape] that `sample` would draw from the generator."""
+        """Return the standard normal numbers [n, *shape] that `sample` would take from the generator."""
         count = 1 + sum(jump.std > 0 for jump in self.jumps)
-        return torch.stack([_standard_normal(shape, generator) for _ in range(count)])
+        return torch.stack([standard_normal(shape, generator) for _ in range(count)])
 
-    def _noise(self, shape: torch.Size | tuple[int, ...], noise: torch.Generator | Iterator[Tensor]) -> Tensor:
-        drawn = _standard_normal(shape, noise) if isinstance(noise, torch.Generator) else next(noise)
-        return drawn * self.temperature
-
-
-def _standard_normal(shape: torch.Size | tuple[int, ...], generator: torch.Generator) -> Tensor:
-    return torch.randn(shape, generator=generator, device=generator.device)
+    def _noise(self, shape: tuple[int, ...], noise: torch.Generator | Iterator[Tensor]) -> Tensor:
+        sample = standard_normal(shape, noise) if isinstance(noise, torch.Generator) else next(noise)
+        return sample * self.temperature
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,13 @@
-"""Denoising networks: a noisy window [B, T, D] and a condition -> a prediction of the window's shape.
+"""Denoising networks and guidance: a noisy window [B, T, D] and a condition -> a prediction of the window's shape.
 
 `TemporalUNet` is the one of Diffuser (arXiv 2205.09991) and Decision Diffuser (arXiv 2211.15657) that DWM uses: two
 residual blocks per resolution, each of two kernel-5 convolutions with GroupNorm(8) and Mish, the condition added after
 the first. `ResidualMLP` (ours) takes the flattened window and needs far less computation per parameter. Conditions
 enter through an `Encoder`, which maps (level, condition) to an embedding [B, size].
+
+Classifier-free guidance (arXiv 2207.12598) applies to the return-to-go only: w * f(x, rtg) + (1 - w) * f(x, no rtg).
+Both passes run as one batch of 2B rows. The combination is linear, so it serves every prediction target (noise, clean
+sample, velocity) alike.
 """
 
 from __future__ import annotations
@@ -16,8 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dwm_ray.devices import Precision, reduced
 from dwm_ray.diffusion.conditioning import Encoder
 from dwm_ray.diffusion.fast.activation import Mish, mish
+from dwm_ray.diffusion.process import Network
 from dwm_ray.diffusion.temporal import TemporalConv, TemporalGroupNorm
 
 DenoiserKind = Literal["unet", "mlp"]
@@ -142,3 +148,22 @@ class ResidualMLP(nn.Module):
         embedding = self.encoder(level, condition)
         hidden = self.blocks(self.enter(torch.cat([x.flatten(1), embedding], 1)))
         return self.leave(torch.cat([self.norm(hidden), embedding], 1)).view_as(x)
+
+
+def guided(denoiser: Denoiser, x: Tensor, level: Tensor, condition: Any, scale: float) -> Tensor:
+    """Return the guided prediction [B, T, D] under a `Condition`; `scale` 1 takes one pass and any condition."""
+    if scale == 1:
+        return denoiser(x, level, condition)
+    both = denoiser(torch.cat([x, x]), torch.cat([level, level]), condition.with_null_copy())
+    conditional, null = both.chunk(2)
+    return torch.lerp(null, conditional, scale)
+
+
+def conditioned(denoiser: Denoiser, condition: Any, precision: Precision, scale: float = 1.0) -> Network:
+    """Return the denoiser under a condition as the network of a process, with products in `precision`."""
+
+    def network(x: Tensor, level: Tensor) -> Tensor:
+        with reduced(precision, x.device):
+            return guided(denoiser, x, level, condition, scale).float()
+
+    return network

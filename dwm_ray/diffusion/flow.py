@@ -1,7 +1,7 @@
 """Flow matching along straight lines (rectified flow, arXiv 2209.03003): x_t = (1 - t) clean + t noise.
 
 The network predicts the velocity dx/dt = noise - clean. Sampling integrates it from t = 1 (noise) to t = 0 (data) in
-equal steps, by Euler's or Heun's method; it is deterministic given its starting noise.
+equal steps by Euler's method; it is deterministic given its starting noise.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from dwm_ray.diffusion.process import Given, Network, imposer, per_row
+from dwm_ray.diffusion.process import Given, Network, imposer, per_row, standard_normal
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,7 @@ class Flow:
     """The process; a level is a time t in [0, 1), which the network receives as 2 t - 1."""
 
     solver_steps: int
-    """N: steps of the solver."""
-    heun: bool = False
-    """Use Heun's method, 2 N - 1 network calls; otherwise Euler's, N calls."""
+    """N: steps of the solver, and network calls."""
     temperature: float = 1.0
     """Scale of the noise in the start."""
 
@@ -43,16 +41,9 @@ class Flow:
     def sample(
         self, network: Network, shape: tuple[int, ...], given: Given | None, generator: torch.Generator
     ) -> Tensor:
-        def velocity(x: Tensor, time: float) -> Tensor:
-            return network(x, torch.full((len(x),), 2 * time - 1, device=x.device))
-
         impose = imposer(given)
-        x = impose(self.temperature * torch.randn(shape, generator=generator, device=generator.device))
+        x = impose(self.temperature * standard_normal(shape, generator))
         for time, following in pairwise(1 - i / self.solver_steps for i in range(self.solver_steps + 1)):
-            slope = velocity(x, time)
-            moved = impose(x + (following - time) * slope)
-            if self.heun and following > 0:
-                slope = (slope + velocity(moved, following)) / 2
-                moved = impose(x + (following - time) * slope)
-            x = moved
+            velocity = network(x, torch.full((len(x),), 2 * time - 1, device=x.device))
+            x = impose(x + (following - time) * velocity)
         return x

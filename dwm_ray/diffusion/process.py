@@ -65,6 +65,11 @@ def per_row(values: Tensor, like: Tensor) -> Tensor:
     return values.view(-1, *[1] * (like.dim() - 1))
 
 
+def standard_normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Sample standard normal numbers on the generator's device."""
+    return torch.randn(shape, generator=generator, device=generator.device)
+
+
 def noise_like(x: Tensor, generator: torch.Generator) -> Tensor:
     """Sample standard normal noise of the shape, device and type of `x`."""
     return torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)

@@ -5,7 +5,7 @@ product of [B, T * C_in] with the dense banded matrix [T * C_in, T' * C_out]: at
 fewer entries than an unfolded product would multiply, and nothing is copied or transposed. Longer windows use the
 library on images of height 1 in channels-last memory, which is the same layout. Measured on one core (batch 512,
 forward and backward, bfloat16): 32 channels at T = 8, dense .72 ms, library .60; 128 channels at T = 2, .82 against
-2.99. Weights are [kernel, C_in, C_out]; `load_conv` takes those of an `nn.Conv1d` or `nn.ConvTranspose1d`.
+2.99. Weights are [kernel, C_in, C_out].
 """
 
 from __future__ import annotations
@@ -46,14 +46,6 @@ class TemporalConv(nn.Module):
         bound = 1 / math.sqrt((size_out if transposed else size_in) * kernel)  # initialised as nn.Conv1d
         self.weight = nn.Parameter(torch.empty(kernel, size_in, size_out).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(size_out).uniform_(-bound, bound))
-
-    def load_conv(self, conv: nn.Conv1d | nn.ConvTranspose1d) -> None:
-        """Copy the weights of a library module of the same shape."""
-        order = (2, 0, 1) if self.transposed else (2, 1, 0)
-        with torch.no_grad():
-            self.weight.copy_(conv.weight.permute(order))
-            if conv.bias is not None:
-                self.bias.copy_(conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.kernel == 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from dwm_ray.blocks.counters import Counters
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import DataIdentity
 from dwm_ray.distributed.cluster.connection import connect
@@ -13,7 +14,7 @@ from dwm_ray.distributed.cluster.own_cluster import removed_at_end
 from dwm_ray.distributed.cluster.provision import provisioned
 from dwm_ray.distributed.cluster.resources import Placement
 from dwm_ray.distributed.cluster.settings import joined_address
-from dwm_ray.distributed.metrics.counters import counters_of
+from dwm_ray.distributed.metrics.gauges import export_transfer_stats
 from dwm_ray.distributed.services import ClusterServices
 from dwm_ray.distributed.tune.sweep import run_sweep
 from dwm_ray.distributed.tune.trial import as_params, run_trials
@@ -73,3 +74,15 @@ def cluster_placement(config: RunConfig, log: Log) -> Iterator[Placement]:
         with cleanup_on_interrupt(), provisioned(config.cluster, log) as placement:
             log(f"cluster: {placement.describe()}; {dashboard}")
             yield placement
+
+
+def counters_of(services: ClusterServices) -> Counters:
+    """Return the run's counters; export the driver's transfer statistics from now on."""
+    export_transfer_stats(services.run, "driver")
+
+    def count(push: bool) -> dict[str, int]:
+        services.buffer.push_journals(push)
+        services.run.pull()
+        return services.buffer.counters()
+
+    return Counters(services.run, count)

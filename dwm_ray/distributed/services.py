@@ -11,8 +11,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import DataIdentity
 from dwm_ray.distributed.buffer.shards import Shards
-from dwm_ray.distributed.cluster.nodes import Resources
-from dwm_ray.distributed.cluster.resources import Placement
+from dwm_ray.distributed.cluster.resources import Placement, Resources
 from dwm_ray.distributed.workers.leases import Leases
 from dwm_ray.distributed.workers.sampler import Sampler
 from dwm_ray.runs.folder import RunFolder

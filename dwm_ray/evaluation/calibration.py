@@ -2,13 +2,13 @@
 
 Both sides start from the same windows. Step h = 1..H is alive in a segment that has not ended within h - 1 steps.
 
-- `ended`: share of segments that have ended within h steps;
+- `ended`: fraction of segments that have ended within h steps;
 - `reward`: mean reward at step h over the segments that are alive at h.
 
-A recording may stop before its task ends. Later steps are unknown: they count neither as alive nor as ended. The share
-is therefore the product-limit estimate of Kaplan and Meier (1958), 1 - prod_i (1 - ends_i / alive_i). It is the plain
-share if all windows are recorded to step H. Imagined segments count up to the step where their window's recording
-stops. A model that returns the recorded future is therefore calibrated exactly.
+A recording may stop before its task ends. Later steps are unknown: they count neither as alive nor as ended. The
+fraction is therefore the product-limit estimate of Kaplan and Meier (1958), 1 - prod_i (1 - ends_i / alive_i). It is
+the plain fraction if all windows are recorded to step H. Imagined segments count up to the step where their window's
+recording stops. A model that returns the recorded future is therefore calibrated exactly.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from torch import Tensor
 from dwm_ray.types import Segments, Windows
 
 ENDS_TOLERANCE = 0.2
-"""Largest difference between the shares of ended segments, relative to the recorded one, of a calibrated model."""
+"""Largest difference between the fractions of ended segments, relative to the recorded one, of a calibrated model."""
 REWARDS_TOLERANCE = 0.01
 """The same for mean rewards, relative to the mean absolute reward of the recorded steps."""
 FEWEST_ENDS = 25
-"""Ends within h steps, imagined or recorded, below which shares are not compared: with fewer, the standard error of a
-share exceeds `ENDS_TOLERANCE`."""
+"""Ends within h steps, imagined or recorded, below which fractions are not compared: with fewer, the standard error of
+a fraction exceeds `ENDS_TOLERANCE`."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Calibration:
 
     @property
     def ends_difference(self) -> float | None:
-        """Largest difference of `ended` over steps, relative to the recorded share (at least one window).
+        """Largest difference of `ended` over steps, relative to the recorded fraction (at least one window).
 
         Returns None if no step has `FEWEST_ENDS` ends.
         """

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from dwm_ray.agents.base import Agent
@@ -18,8 +19,8 @@ from dwm_ray.data.split import split_numbers
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.evaluation.off_policy import LoggedData, OffPolicyEvaluator, estimation_config
 from dwm_ray.evaluation.rollout import evaluate
-from dwm_ray.evaluation.scores import summarize
 from dwm_ray.tasks.environments import try_environment
+from dwm_ray.tasks.table import TaskSpec
 from dwm_ray.world_models.base import WorldModel, trained_options
 
 
@@ -83,17 +84,13 @@ def evaluate_agent(agent: Agent, config: RunConfig, task_data: TaskData, num_epi
     if task.env_id is None:
         raise ValueError("data.env: the data have no environment to run episodes in; expected the id of one")
     device = next(agent.parameters()).device
-
-    def policy(obs: torch.Tensor) -> torch.Tensor:
-        return agent.act(obs.to(device)).cpu()
-
-    result = evaluate(policy, task.env_id, num_episodes, seed, env_options=task.env_options)
+    result = evaluate(agent.act, task.env_id, num_episodes, seed, device, task.env_options)
     scores = summarize(result.returns, task)
     return {**scores, "returns": result.returns.tolist(), "policy_ms": result.policy_ms}
 
 
 def ranked_name(row: Mapping[str, Any]) -> str:
-    """Return what `ranked` returns of an evaluation, as it is printed."""
+    """Return the printed name of the number that `ranked` returns for an evaluation."""
     return "estimate" if "estimate_fqe" in row else "score"
 
 
@@ -105,3 +102,17 @@ def ranked(row: Mapping[str, Any]) -> float | None:
     """Return the number of an evaluation that trials are compared by; None in other rows."""
     value = row.get("score_mean", row.get("estimate_fqe"))
     return None if value is None else float(value)
+
+
+def summarize(returns: np.ndarray, task: TaskSpec) -> dict[str, float | int]:
+    """Return means and population standard deviations of E returns and of their scores in `task.score_unit`."""
+    if len(returns) == 0:
+        raise ValueError("returns: no episodes to summarize; expected at least one")
+    scores = np.array([task.score(float(value)) for value in returns])
+    return {
+        "score_mean": float(scores.mean()),
+        "score_std": float(scores.std()),
+        "return_mean": float(np.mean(returns)),
+        "return_std": float(np.std(returns)),
+        "episodes": len(returns),
+    }

@@ -1,4 +1,4 @@
-"""Recorded futures of a few held-out starts, each next to several imagined ones, for a picture of a world model."""
+"""Recorded futures of a few held-out starts, each next to several imagined ones, for a figure."""
 
 from __future__ import annotations
 

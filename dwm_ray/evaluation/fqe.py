@@ -10,7 +10,7 @@ et al. 2021 (DOPE, arXiv 2103.16596) measure how well it ranks policies. Here:
 - Outputs are in standard deviations of the recorded returns-to-go, around their mean. States are standardised, actions
   scaled to [-1, 1]. Targets are clipped to the discounted returns that the data's rewards allow, which stops
   divergence.
-- Terminations end a return; timeouts do not, their next state is bootstrapped from as any other.
+- Terminations end a return; after a timeout, the value is bootstrapped from the next state.
 """
 
 from __future__ import annotations

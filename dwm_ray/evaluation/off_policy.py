@@ -3,17 +3,22 @@
 | estimate | meaning |
 |---|---|
 | `estimate_fqe` | discounted return from the start of an episode, by fitted Q evaluation (`evaluation.fqe`) |
-| `estimate_model` | discounted return of the first `HORIZON` steps in one-step models (`evaluation.imagined_return`) |
+| `estimate_model` | discounted return of the first `HORIZON` steps in one-step models (`imagined_returns`) |
 | `estimate_distance` | mean squared distance of the policy's actions from the recorded ones, in standard deviations |
 
 All three are measured on the held-out episodes, on which neither critics nor models are trained. (The policy itself
 learns from all episodes.) Intervals are bootstraps over these episodes: they contain the variation of start states, but
 not the error of the critics, which `estimate_fqe_spread`, the standard deviation between critics, only indicates.
+
+Every network of the one-step ensemble is rolled out alone for all steps, so that the spread between networks contains
+the accumulated errors. Imagined states and rewards are clipped to the range of the recorded ones, outside of which no
+network was trained.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,13 +29,42 @@ from dwm_ray.agents.base import Agent
 from dwm_ray.config import RunConfig
 from dwm_ray.evaluation import stats
 from dwm_ray.evaluation.fqe import FittedQ
-from dwm_ray.evaluation.imagined_return import imagined_returns
 from dwm_ray.evaluation.logged_data import LoggedData
 from dwm_ray.evaluation.rollout import Diverged
 from dwm_ray.options import TrainingConfig
 from dwm_ray.registry import find
 from dwm_ray.world_models.base import WorldModel
-from dwm_ray.world_models.one_step import OneStepConfig
+from dwm_ray.world_models.one_step import OneStep, OneStepConfig
+
+
+@torch.no_grad()
+def imagined_returns(
+    model: WorldModel, policy: Callable[[Tensor], Tensor], data: LoggedData, horizon: int, generator: torch.Generator
+) -> Tensor:
+    """Return the discounted returns [networks, E] of `horizon` steps from the held-out starts, raw reward units.
+
+    `policy` maps raw states [B, O] to actions [B, A]. A rollout ends where the task's rule or the network
+    terminates it.
+    """
+    assert isinstance(model, OneStep)
+    networks = [model.alone(number) for number in range(len(model.elite))]
+    return torch.stack([_returns(network, policy, data, horizon, generator) for network in networks])
+
+
+def _returns(
+    network: WorldModel, policy: Callable[[Tensor], Tensor], data: LoggedData, horizon: int, generator: torch.Generator
+) -> Tensor:
+    obs, low, high = data.starts, data.stats.rew_min, data.stats.rew_max
+    weight = obs.new_ones(len(obs))
+    total = torch.zeros_like(weight)
+    for _ in range(horizon):
+        step = network.imagine(obs, policy(obs), policy=None, horizon=1, rtg=0.0, generator=generator)
+        total += weight * step.rew[:, 0].clamp(low, high)
+        goes_on = (step.discount[:, 0] > 0) & ~data.termination(step.obs[:, 1])
+        weight = weight * data.discount * goes_on
+        obs = step.obs[:, 1].clamp(data.obs_low, data.obs_high)
+    return total
+
 
 HORIZON = 100
 """Steps of imagined rollouts."""

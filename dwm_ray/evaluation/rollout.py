@@ -23,9 +23,6 @@ from dwm_ray.tasks.environments import make_environment
 
 MAX_ENVIRONMENTS = 16
 
-OnEpisode = Callable[[int, float], None]
-"""(number of finished episodes, return of the last one) -> None."""
-
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -51,7 +48,6 @@ def evaluate(
     env_id: str,
     num_episodes: int,
     seed: int,
-    on_episode: OnEpisode | None = None,
     device: torch.device | str = "cpu",
     env_options: EnvOptions = REGISTERED,
 ) -> Evaluation:
@@ -68,7 +64,7 @@ def evaluate(
         for _ in range(min(num_episodes, MAX_ENVIRONMENTS)):
             envs.append(make_environment(env_id, env_options))
         timed = _TimedPolicy(policy, device)
-        returns, lengths = _run(timed, envs, num_episodes, seed, on_episode)
+        returns, lengths = _run(timed, envs, num_episodes, seed)
         return Evaluation(returns, lengths, timed.seconds)
     finally:
         for env in envs:
@@ -107,16 +103,12 @@ class _TimedPolicy:
 
 
 def _run(
-    policy: Callable[[np.ndarray], np.ndarray],
-    envs: list[gymnasium.Env],
-    num_episodes: int,
-    seed: int,
-    on_episode: OnEpisode | None,
+    policy: Callable[[np.ndarray], np.ndarray], envs: list[gymnasium.Env], num_episodes: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the returns [E] and lengths [E] of all episodes."""
     returns, lengths = np.zeros(num_episodes, np.float64), np.zeros(num_episodes, np.int64)
     slots = [_Slot(env, i, env.reset(seed=seed + i)[0]) for i, env in enumerate(envs)]
-    started, finished = len(slots), 0
+    started = len(slots)
     while slots:
         for slot, act in zip(slots, policy(np.stack([slot.obs for slot in slots])), strict=True):
             slot.obs, reward, terminated, truncated, _ = slot.env.step(act)
@@ -124,9 +116,6 @@ def _run(
             lengths[slot.episode] += 1
             if not (terminated or truncated):
                 continue
-            finished += 1
-            if on_episode:
-                on_episode(finished, float(returns[slot.episode]))
             slot.episode, started = started, started + 1
             if slot.episode < num_episodes:
                 slot.obs = slot.env.reset(seed=seed + slot.episode)[0]

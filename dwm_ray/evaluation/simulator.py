@@ -147,7 +147,7 @@ class Simulator:
         speeds = rest[:num_speeds]
         if not np.isfinite(obs).all() or (np.abs(speeds) >= self._top_speed).any():
             return None
-        mujoco.mj_resetData(self._env.model, self._env.data)  # the solver keeps the previous row and its warnings
+        mujoco.mj_resetData(self._env.model, self._env.data)  # the solver retains the previous row and its warnings
         self._env.set_state(np.concatenate([np.zeros(self._hidden), positions]), speeds)
         with _mujoco_warnings() as unstable:
             next_obs, rew, *_ = self._env.step(act)

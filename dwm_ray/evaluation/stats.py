@@ -53,12 +53,8 @@ def iqm(scores: Scores) -> np.ndarray:
 
 def improvement(ours: Scores, theirs: Scores) -> np.ndarray:
     """Return P(X > Y) that a run of ours beats one of theirs on a random task; a tie counts one half."""
-    wins = [_wins(x[..., :, None], y[..., None, :]) for x, y in zip(ours, theirs, strict=True)]
-    return np.mean(wins, axis=0)
-
-
-def _wins(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return ((x > y) + 0.5 * (x == y)).mean(axis=(-2, -1))
+    pairs = [(x[..., :, None], y[..., None, :]) for x, y in zip(ours, theirs, strict=True)]
+    return np.mean([((x > y) + 0.5 * (x == y)).mean(axis=(-2, -1)) for x, y in pairs], axis=0)
 
 
 def profile(scores: Scores, thresholds: np.ndarray) -> np.ndarray:
@@ -70,34 +66,30 @@ def profile(scores: Scores, thresholds: np.ndarray) -> np.ndarray:
 def resamples(scores: Scores, generator: np.random.Generator) -> list[np.ndarray]:
     """Sample runs with replacement within each task (strata), [NUM_RESAMPLES, runs] per task."""
     _check(scores)
-    draws = [generator.integers(len(runs), size=(NUM_RESAMPLES, len(runs))) for runs in scores]
-    return [np.asarray(runs, np.float64)[rows] for runs, rows in zip(scores, draws, strict=True)]
+    samples = [generator.integers(len(runs), size=(NUM_RESAMPLES, len(runs))) for runs in scores]
+    return [np.asarray(runs, np.float64)[rows] for runs, rows in zip(scores, samples, strict=True)]
 
 
-def estimate(
-    statistic: Callable[..., np.ndarray], *methods: Scores, generator: np.random.Generator, level: float = LEVEL
-) -> Estimate:
+def estimate(statistic: Callable[..., np.ndarray], *methods: Scores, generator: np.random.Generator) -> Estimate:
     """Return a statistic of one method, or of two, with its bootstrap interval; raise ValueError without runs."""
     resampled = [resamples(scores, generator) for scores in methods]
     value = float(statistic(*methods))
     if min(len(runs) for scores in methods for runs in scores) < 2:
         return Estimate(value, None, None)
-    low, high = _interval(statistic(*resampled), level)
+    low, high = _interval(statistic(*resampled))
     return Estimate(value, float(low), float(high))
 
 
 def profile_band(
-    scores: Scores, thresholds: np.ndarray, generator: np.random.Generator, level: float = LEVEL
+    scores: Scores, thresholds: np.ndarray, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (low, high), each [thresholds]: the pointwise bootstrap interval of the performance profile."""
-    return _interval(profile(resamples(scores, generator), thresholds), level)
+    return _interval(profile(resamples(scores, generator), thresholds))
 
 
-def _interval(resampled: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+def _interval(resampled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the percentiles over the resamples (first axis)."""
-    if not 0 < level < 1:
-        raise ValueError(f"level: is {level}; expected a level in (0, 1)")
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return low, high
 
 

@@ -24,7 +24,7 @@ from dwm_ray.export.graph import (
 )
 from dwm_ray.export.trials import ChosenTrial
 from dwm_ray.runs.tensor_files import write_json
-from dwm_ray.training.policy_store import load_agent
+from dwm_ray.training.stores import load_agent
 
 ONNX, TORCH, CARD = "policy.onnx", "policy.pt2", "policy.json"
 LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime")

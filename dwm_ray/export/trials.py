@@ -8,7 +8,7 @@ from typing import Any
 
 from dwm_ray.report.collect import collect_results
 from dwm_ray.runs.folder import RunFolder
-from dwm_ray.training.policy_store import has_policy
+from dwm_ray.training.stores import has_policy
 
 
 @dataclass(frozen=True)

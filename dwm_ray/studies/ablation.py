@@ -22,26 +22,20 @@ from dwm_ray.world_models.base import WorldModel, model_options, sampling_option
 
 BURST = 20
 """Updates that are timed to convert seconds to updates."""
-IMAGINED_FIRST = {"first_model": "diffusion", "given_first": 0.5}
 PAPER = {"states": "absolute", "entry_weights": "equal", "first_model": "diffusion", "given_first": 0.0}
+SMALL_UNET = {"denoiser": "unet", "dim": 32, "multipliers": (1, 2, 4)}
 VARIANTS: dict[str, dict[str, Any]] = {
     "preset": {},
-    "first step by the diffusion": IMAGINED_FIRST,
+    "first step by the diffusion": {"first_model": "diffusion", "given_first": 0.5},
     "first step given to half of the windows": {"given_first": 0.5},
     "absolute states": {"states": "absolute"},
     "equal entry weights": {"entry_weights": "equal"},
     "flow matching": {"process": "flow"},
     "DDPM, predicts the sample": {"process": "ddpm", "prediction": "sample"},
     "DDPM, predicts the noise": {"process": "ddpm", "prediction": "noise"},
-    "U-Net of dim 32": {"denoiser": "unet", "dim": 32, "multipliers": (1, 2, 4)},
+    "U-Net of dim 32": SMALL_UNET,
     "the paper's form, MLP, predicts the sample": {**PAPER, "process": "ddpm", "prediction": "sample"},
-    "the paper's form, U-Net of dim 32": {
-        **PAPER,
-        "process": "ddpm",
-        "denoiser": "unet",
-        "dim": 32,
-        "multipliers": (1, 2, 4),
-    },
+    "the paper's form, U-Net of dim 32": {**PAPER, **SMALL_UNET, "process": "ddpm"},
 }
 AVERAGING = {"first_order": True, "solver_steps": 3, "temperature": 0.5}
 """Sampler of all variants in the comparison: its squared error is the lowest, so it shows the model's."""
@@ -92,19 +86,15 @@ def measure(context: StudyContext, options: AblationOptions) -> Findings:
 def _rows(context: StudyContext, base: RunConfig, name: str, values: dict[str, Any], seconds: float) -> list[Row]:
     config = base.with_values({f"world_model.{option}": value for option, value in values.items()})
     model, updates = trained_for(context, config, seconds)
+    holdout, sampling = context.holdout(config, model.sequence_length), sampling_options(config)
     sampled = {name: {}} if values else {name: {}, **SAMPLING}
     rows = [
-        _row(context, config, variant, model.with_options({**sampling_options(config), **changed}), updates)
+        Row(variant, updates, measure_error(model.with_options(sampling | changed), holdout, context.task_data))
         for variant, changed in sampled.items()
     ]
     for row in rows:
         context.log(f"{row.name}: {updates} updates, errors {', '.join(f'{e:.3f}' for e in row.error['obs_mse'])}")
     return rows
-
-
-def _row(context: StudyContext, config: RunConfig, name: str, model: WorldModel, updates: int) -> Row:
-    holdout = context.holdout(config, model.sequence_length)
-    return Row(name, updates, measure_error(model, holdout, context.task_data))
 
 
 def trained_for(context: StudyContext, config: RunConfig, seconds: float) -> tuple[WorldModel, int]:

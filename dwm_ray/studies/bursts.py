@@ -2,12 +2,20 @@
 
 The parts are gradient steps of the world model, blocks of a stream and updates of the agent. The world model is not
 trained: the cost of a network does not depend on its weights.
+
+On a CPU, seconds are CPU seconds, independent of other programs; on a GPU they are wall-clock seconds. The result is
+the median of several bursts after a warm-up. Memory on a CPU is the peak of the whole process, including libraries and
+data, as Linux counts it; on a GPU it is the peak that torch has allocated.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from statistics import median
 
 import torch
 
@@ -17,7 +25,7 @@ from dwm_ray.data.task_data import TaskData
 from dwm_ray.evaluation.flops import count_flops
 from dwm_ray.local.compatibility import untrained_learner
 from dwm_ray.replay.sources import source_kind, start_targets
-from dwm_ray.studies.meter import Reading, read, timed
+from dwm_ray.runs.clock import peak_memory
 from dwm_ray.training.fit import world_model_trainer
 from dwm_ray.training.learner import Learner
 from dwm_ray.world_models.base import WorldModel, model_options, trained_options
@@ -26,14 +34,38 @@ from dwm_ray.world_models.parts.build import model_fingerprint
 TRAIN, GENERATE, LEARN, REFRESH = "train the world model", "generate segments", "learn", "refresh segments"
 
 
-class Context(Protocol):
+def read(work: Callable[[], object], units: int, repeats: int, device: torch.device) -> tuple[float, float, int]:
+    """Return (seconds and operations per unit, peak bytes) of work that does `units` per call; calls it `repeats` + 2
+    times."""
+    work()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with suppress(OSError):  # if the system does not allow it, the peak is an upper bound
+            Path("/proc/self/clear_refs").write_text("5")
+    seconds = [timed(work, device) for _ in range(repeats)]
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()
+    return median(seconds) / units, count_flops(work) / units, peak
+
+
+def timed(work: Callable[[], object], device: torch.device) -> float:
+    if device.type != "cuda":
+        started = time.process_time()
+        work()
+        return time.process_time() - started
+    torch.cuda.synchronize(device)
+    started = time.perf_counter()
+    work()
+    torch.cuda.synchronize(device)
+    return time.perf_counter() - started
+
+
+@dataclass(frozen=True)
+class Setting:
     """Data and device of the measurement."""
 
-    @property
-    def task_data(self) -> TaskData: ...
-
-    @property
-    def device(self) -> torch.device: ...
+    task_data: TaskData
+    device: torch.device
 
 
 @dataclass(frozen=True)
@@ -65,54 +97,51 @@ class Bursts:
     repeats: int
 
 
-def parts_of(context: Context, config: RunConfig, bursts: Bursts) -> tuple[list[PartCost], list[PartCost]]:
+def parts_of(setting: Setting, config: RunConfig, bursts: Bursts) -> tuple[list[PartCost], list[PartCost]]:
     """Return (costs that trials share, costs of each trial) of a run."""
     if trained_options(config) is None:
-        return [], _learn_parts(context, config, None, bursts)
-    train, model = _train_part(context, config, bursts)
-    stream = [_generate_part(context, config, model, bursts)] if source_kind(config) == "stream" else []
-    return [train, *stream], _learn_parts(context, config, model, bursts)
+        return [], _learn_parts(setting, config, None, bursts)
+    train, model = _train_part(setting, config, bursts)
+    stream = [_generate_part(setting, config, model, bursts)] if source_kind(config) == "stream" else []
+    return [train, *stream], _learn_parts(setting, config, model, bursts)
 
 
-def _train_part(context: Context, config: RunConfig, bursts: Bursts) -> tuple[PartCost, WorldModel]:
-    trainer = world_model_trainer(config, context.task_data, context.device)
-    reading = read(lambda: trainer.run(bursts.updates), bursts.updates, bursts.repeats, context.device)
-    return _part(TRAIN, "update", model_options(config).num_updates, reading), trainer.averaged
+def _train_part(setting: Setting, config: RunConfig, bursts: Bursts) -> tuple[PartCost, WorldModel]:
+    trainer = world_model_trainer(config, setting.task_data, setting.device)
+    reading = read(lambda: trainer.run(bursts.updates), bursts.updates, bursts.repeats, setting.device)
+    return PartCost(TRAIN, "update", model_options(config).num_updates, *reading), trainer.averaged
 
 
-def _generate_part(context: Context, config: RunConfig, model: WorldModel, bursts: Bursts) -> PartCost:
-    spec = StreamSpec.of(_short(config, bursts), model_fingerprint(config, context.task_data.identity))
-    starts = context.task_data.start_pairs(config.training.discount, context.device)
-    sampler, rule = model.with_options(spec.sampling), context.task_data.task.termination
-    targets = start_targets(config, context.task_data, context.device)
+def _generate_part(setting: Setting, config: RunConfig, model: WorldModel, bursts: Bursts) -> PartCost:
+    spec = StreamSpec.of(_short(config, bursts), model_fingerprint(config, setting.task_data.identity))
+    starts = setting.task_data.start_pairs(config.training.discount, setting.device)
+    sampler, rule = model.with_options(spec.sampling), setting.task_data.task.termination
+    targets = start_targets(config, setting.task_data, setting.device)
     reading = read(
-        lambda: generate_block(spec, 0, sampler, starts, rule, targets), bursts.segments, bursts.repeats, context.device
+        lambda: generate_block(spec, 0, sampler, starts, rule, targets), bursts.segments, bursts.repeats, setting.device
     )
-    return _part(GENERATE, "segment", config.synthesis.num_segments, reading)
+    return PartCost(GENERATE, "segment", config.synthesis.num_segments, *reading)
 
 
-def _learn_parts(context: Context, config: RunConfig, model: WorldModel | None, bursts: Bursts) -> list[PartCost]:
+def _learn_parts(setting: Setting, config: RunConfig, model: WorldModel | None, bursts: Bursts) -> list[PartCost]:
     """Return the cost of updates and, if segments are refreshed with the policy, of the refreshes."""
-    trainer = _learner(context, config, model, bursts)
-    first_s = timed(lambda: trainer.run(1), context.device)  # includes the first refresh
-    reading = read(lambda: trainer.run(bursts.updates), bursts.updates, bursts.repeats, context.device)
-    parts = [_part(LEARN, "update", config.training.num_updates, reading)]
+    trainer = _learner(setting, config, model, bursts)
+    first_s = timed(lambda: trainer.run(1), setting.device)  # includes the first refresh
+    reading = read(lambda: trainer.run(bursts.updates), bursts.updates, bursts.repeats, setting.device)
+    seconds, update_flops, _ = reading
+    parts = [PartCost(LEARN, "update", config.training.num_updates, *reading)]
     if source_kind(config) == "on-policy":
         count = -(-config.training.num_updates // config.synthesis.refresh_every)
-        another = _learner(context, config, model, bursts)  # a learner has one first refresh
-        flops = count_flops(lambda: another.run(1)) - reading.flops
-        parts.append(PartCost(REFRESH, "cycle", count, max(0.0, first_s - reading.seconds), flops))
+        another = _learner(setting, config, model, bursts)  # a learner has one first refresh
+        flops = count_flops(lambda: another.run(1)) - update_flops
+        parts.append(PartCost(REFRESH, "cycle", count, max(0.0, first_s - seconds), flops))
     return parts
 
 
-def _learner(context: Context, config: RunConfig, model: WorldModel | None, bursts: Bursts) -> Learner:
+def _learner(setting: Setting, config: RunConfig, model: WorldModel | None, bursts: Bursts) -> Learner:
     config = _short(config, bursts) if source_kind(config) == "stream" else config
-    return untrained_learner(config, context.task_data, model, context.device)
+    return untrained_learner(config, setting.task_data, model, setting.device)
 
 
 def _short(config: RunConfig, bursts: Bursts) -> RunConfig:
     return config.with_values({"synthesis.num_segments": bursts.segments, "synthesis.block_rows": bursts.segments})
-
-
-def _part(name: str, unit: str, count: int, reading: Reading) -> PartCost:
-    return PartCost(name, unit, count, reading.seconds, reading.flops, reading.peak_bytes)

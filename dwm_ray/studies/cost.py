@@ -22,7 +22,7 @@ from dwm_ray.report.findings import Findings
 from dwm_ray.report.panels import Figure, Line, Panel, plot_panels
 from dwm_ray.report.table import Cell, Table, format_seconds
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions, configs_of
-from dwm_ray.studies.bursts import GENERATE, LEARN, TRAIN, Bursts, PartCost, parts_of
+from dwm_ray.studies.bursts import GENERATE, LEARN, TRAIN, Bursts, PartCost, Setting, parts_of
 
 CLOCKS = {"cpu": "Seconds are CPU seconds.", "cuda": "Seconds are wall-clock seconds."}
 
@@ -89,7 +89,7 @@ def _of_bursts(context: StudyContext, options: CostOptions) -> list[Cost]:
     for config in [model_free, *configs_of(context, options)]:
         name = method_name(config.model_dump(mode="json"))
         context.log(f"{name}: bursts")
-        costs.append(Cost(name, *parts_of(context, config, bursts)))
+        costs.append(Cost(name, *parts_of(Setting(context.task_data, context.device), config, bursts)))
     return costs
 
 

@@ -56,7 +56,7 @@ def generate_like(
     generator: torch.Generator,
     rtg: float | None = None,
 ) -> Segments:
-    """Generate segments from the starts of windows and as long as they; without `rtg`, with their returns-to-go.
+    """Generate segments from the starts of windows, of the same length; the default `rtg` is that of each window.
 
     The first step is imagined too. A model that follows a policy follows the clone. The discount is 1.
     """
@@ -71,20 +71,11 @@ def generate_like(
     return end_imagined_episodes(segments, context.task_data.task.termination, discount=1.0)
 
 
-def scale_of(context: StudyContext) -> Scale:
-    """Return the standard deviations of the data."""
+def futures_in(context: StudyContext, source: Segments | Windows) -> Futures:
+    """Return generated segments or recorded windows as futures in units of the data."""
     episodes = context.task_data.episodes
-    return Scale.of(episodes.obs, episodes.act, episodes.rew, context.device)
-
-
-def generated_futures(context: StudyContext, segments: Segments) -> Futures:
-    """Return segments as futures in units of the data."""
-    return segment_futures(segments, scale_of(context))
-
-
-def true_futures(context: StudyContext, windows: Windows) -> Futures:
-    """Return recorded futures in units of the data."""
-    return recorded_futures(windows, scale_of(context))
+    scale = Scale.of(episodes.obs, episodes.act, episodes.rew, context.device)
+    return segment_futures(source, scale) if isinstance(source, Segments) else recorded_futures(source, scale)
 
 
 def as_json(rows: list[StepDistance]) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from dwm_ray.options import PositiveInt
 from dwm_ray.report.findings import Findings
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions, Subject, subjects, summary_line
 from dwm_ray.studies.error_views import Measured, Reference, figures, tables
-from dwm_ray.studies.futures import as_json, clone_of, generate_like, generated_futures, halves, true_futures
+from dwm_ray.studies.futures import as_json, clone_of, futures_in, generate_like, halves
 from dwm_ray.training.fit import measure_calibration
 from dwm_ray.types import Segments, Windows
 from dwm_ray.world_models.base import WorldModel
@@ -78,12 +78,12 @@ def _measure_one(
     pair = halves(windows, options.num_points, context.generator(seed))
     generator, shuffles = context.generator(seed + 2), torch.Generator().manual_seed(seed)
     first, second = (generate_like(context, model, pair.start_from, clone, generator) for _ in range(2))
-    futures = generated_futures(context, first)
+    futures = futures_in(context, first)
     return Measured(
         label=subject.label,
         errors=[_error(context, model, windows, driver, options) for driver in drivers],
-        spread=squared_distance(futures, generated_futures(context, second)) if model.starts_from_data else [],
-        distances=distances(futures, true_futures(context, pair.compare_with), "states", shuffles),
+        spread=squared_distance(futures, futures_in(context, second)) if model.starts_from_data else [],
+        distances=distances(futures, futures_in(context, pair.compare_with), "states", shuffles),
         checked=_checked(context, first[: options.num_simulated]) if simulate else None,
         calibration=measure_calibration(
             model, windows, context.task_data, context.generator(seed), num_windows=options.num_windows
@@ -110,7 +110,7 @@ def _reference(context: StudyContext, clone: BehaviourClone, options: ModelError
     windows = context.holdout(context.config, options.horizon + 1)
     pair = halves(windows, options.num_points, context.generator(options.study_seed))
     shuffles = torch.Generator().manual_seed(options.study_seed)
-    first, second = true_futures(context, pair.start_from), true_futures(context, pair.compare_with)
+    first, second = futures_in(context, pair.start_from), futures_in(context, pair.compare_with)
     floor = distances(first, second, "states", shuffles, num_permutations=0)
     try:
         Simulator(context.task_data.task.env_id, context.task_data.task.env_options)
@@ -134,9 +134,7 @@ def _randomness(
         lambda obs, step: clone.sample(obs, generator),
         options.horizon,
     )
-    return squared_distance(
-        generated_futures(context, segments).rows(known), true_futures(context, windows).rows(known)
-    )
+    return squared_distance(futures_in(context, segments).rows(known), futures_in(context, windows).rows(known))
 
 
 def _numbers(one: Measured) -> dict[str, Any]:

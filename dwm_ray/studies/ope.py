@@ -25,7 +25,7 @@ from dwm_ray.report.table import Cell, Table
 from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions
-from dwm_ray.training.policy_store import has_policy, load_agent
+from dwm_ray.training.stores import has_policy, load_agent
 
 CRITERIA = {
     "FQE": lambda row: row["estimate_fqe"],
@@ -62,7 +62,9 @@ class Scored:
 
 def measure(context: StudyContext, options: OpeOptions) -> Findings:
     """Estimate the value of every policy and compare with its score; raise ValueError for fewer than three policies."""
-    policies = _thinned(_policies(context, options), options.max_policies)
+    found = _policies(context, options)
+    ranks = np.linspace(0, len(found) - 1, min(options.max_policies, len(found))).round().astype(int)
+    policies = [found[rank] for rank in ranks]
     if len(policies) < 3:
         raise ValueError(f"--run, --others: {len(policies)} scored policies on these data; expected at least three")
     rows = _estimates(context, options, policies)
@@ -103,11 +105,6 @@ def _scored(trial: Path) -> Scored | None:
     return Scored(trial, method_name(config), final[-1]["update"], final[-1]["score_mean"])
 
 
-def _thinned(policies: list[Scored], most: int) -> list[Scored]:
-    places = np.linspace(0, len(policies) - 1, min(most, len(policies))).round().astype(int)
-    return [policies[place] for place in places]
-
-
 def _estimates(context: StudyContext, options: OpeOptions, policies: list[Scored]) -> list[dict[str, Any]]:
     names = ("estimate_updates", "estimate_model_updates")
     config = context.config.with_values({f"evaluation.{name}": getattr(options, name) for name in names})
@@ -131,9 +128,9 @@ def _quality_table(policies: list[Scored], rows: list[dict[str, Any]]) -> Table:
     for name, criterion in CRITERIA.items():
         values = np.array([criterion(row) for row in rows])
         chosen = scores[values.argmax()]
-        share = (scores.max() - chosen) / (np.ptp(scores) or 1.0)
+        fraction = (scores.max() - chosen) / (np.ptp(scores) or 1.0)
         cells.append(
-            [name, rank_correlation(values, scores), f"{chosen:.1f}", f"{scores.max() - chosen:.1f}", f"{share:.0%}"]
+            [name, rank_correlation(values, scores), f"{chosen:.1f}", f"{scores.max() - chosen:.1f}", f"{fraction:.0%}"]
         )
     headers = ["ranked by", "rank correlation", "score of the choice", "regret at 1", "of the range"]
     note = (

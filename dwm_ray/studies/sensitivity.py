@@ -15,12 +15,14 @@ import pandas as pd
 
 from dwm_ray import __version__
 from dwm_ray.config import RunConfig
+from dwm_ray.errors import reason
 from dwm_ray.evaluation.clone import BehaviourClone
 from dwm_ray.evaluation.model_error import ModelError, prediction_error
 from dwm_ray.experiment import profiles
+from dwm_ray.experiment.dimension import Value
 from dwm_ray.experiment.names import world_model_label
 from dwm_ray.experiment.plan import effective
-from dwm_ray.experiment.search_space import Point, Trial, describe
+from dwm_ray.experiment.search_space import Point, Trial, describe, grid, parse_dimension
 from dwm_ray.local.services import LocalServices
 from dwm_ray.options import PositiveInt
 from dwm_ray.report.findings import Findings
@@ -31,7 +33,6 @@ from dwm_ray.runs.row_log import read_rows
 from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions, configs_of, summary_line
 from dwm_ray.studies.futures import clone_of
-from dwm_ray.studies.points import Axis, applied, points_of
 from dwm_ray.studies.stream import StreamStatistics, stream_statistics
 from dwm_ray.training.trials import train_trials
 from dwm_ray.world_models.base import WorldModel
@@ -45,13 +46,23 @@ FIGURES = {
 """Quantities that are plotted by option -> axis label."""
 
 
+@dataclass(frozen=True)
+class Axis:
+    """An option and its values."""
+
+    name: str
+    path: str
+    values: tuple[Value, ...]
+
+
 class SensitivityOptions(StudyOptions):
     """Options of the study."""
 
     world_models: tuple[str, ...] = ("dwm",)
     """World models to study, or 'all'. The one of --world-model takes its flags, others their presets."""
     axes: tuple[str, ...] = ("target_rtg", "sequence_length", "diffusion_steps", "solver_steps")
-    """Axes of tune_spaces, NAME=V1,V2 for other values, or PATH=V1,V2 for an option by its dotted path."""
+    """Axes of tune_spaces, NAME=V1,V2 for other values, or PATH=V1,V2 for an option without an axis, by its dotted
+    path, such as world_model.num_refinements=1,2."""
     together: bool = False
     """Vary all axes together instead of one at a time."""
     with_scores: bool = False
@@ -85,13 +96,17 @@ class Outcome:
 def measure(context: StudyContext, options: SensitivityOptions) -> Findings:
     """Measure all points. Raise ValueError if no point can run."""
     if options.run is not None:
-        raise ValueError("--run: this study varies options of training; expected it unset")
-    axes, dropped = [Axis.parse(text, context.profile) for text in options.axes], Counter[str]()
+        raise ValueError("--run: this study varies options of training; expected it to be unset")
+    parsed = [parse_dimension(text, "--axes") for text in options.axes]
+    axes = [Axis(one.name, one.path, one.for_profile(context.profile)) for one in parsed]
+    dropped = Counter[str]()
     bases = configs_of(context, options)
     clone = clone_of(context, options.clone_updates, options.study_seed)
     outcomes = [outcome for base in bases for outcome in _outcomes(context, base, axes, clone, options, dropped)]
     if not outcomes:
         raise ValueError(f"--axes: no point can run: {'; '.join(dropped)}")
+    headers = ["model", "point", *StreamStatistics.HEADERS]
+    rows: list[list[Cell]] = [[one.label, describe(one.point), *one.stream.cells()] for one in outcomes]
     return Findings(
         title=f"Sensitivity: {context.config.task}",
         summary=[
@@ -100,7 +115,7 @@ def measure(context: StudyContext, options: SensitivityOptions) -> Findings:
             summary_line(context, bases, options),
             *(f"{count} points left out: {why}." for why, count in dropped.items()),
         ],
-        tables=[_error_table(outcomes), _stream_table(outcomes)],
+        tables=[_error_table(outcomes), Table("Generated data", headers, rows, StreamStatistics.NOTE)],
         figures=[*_by_value(outcomes, axes, options), _by_step(outcomes)],
         numbers={"outcomes": [_numbers(outcome) for outcome in outcomes]},
     )
@@ -116,10 +131,14 @@ def _outcomes(
 ) -> list[Outcome]:
     label, found = world_model_label(profiles.name_of(base.world_model)), []
     paths = {axis.name: axis.path for axis in axes}
-    points = [effective(base, point, paths) for point in points_of(axes, options.together)]
+    one_at_a_time = [{axis.name: value} for axis in axes for value in axis.values]
+    chosen = grid((axis.name, axis.values) for axis in axes) if options.together else one_at_a_time
+    points = [effective(base, point, paths) for point in chosen]
     for point in [point for i, point in enumerate(points) if point and point not in points[:i]]:
-        config = applied(base, point, axes, dropped)
-        if config is None:
+        try:
+            config = base.with_values({paths[name]: value for name, value in point.items()})
+        except ValueError as error:  # of which pydantic's ValidationError is a subclass
+            dropped[reason(error)] += 1
             continue
         context.log(f"{label}: {describe(point)}")
         model = context.trained(config)
@@ -169,11 +188,6 @@ def _error_table(outcomes: list[Outcome]) -> Table:
         rows.append([one.label, describe(one.point), one.quantities()["error"], last, one.score])
     note = "Mean squared error of states, in squares of standard deviations of the data; the last step of DWM is T - 1."
     return Table("Error and score", ["model", "point", "all steps", "last step", "score"], rows, note)
-
-
-def _stream_table(outcomes: list[Outcome]) -> Table:
-    rows: list[list[Cell]] = [[one.label, describe(one.point), *one.stream.cells()] for one in outcomes]
-    return Table("Generated data", ["model", "point", *StreamStatistics.HEADERS], rows, StreamStatistics.NOTE)
 
 
 def _by_value(outcomes: list[Outcome], axes: list[Axis], options: SensitivityOptions) -> list[Figure]:

@@ -20,7 +20,7 @@ from dwm_ray.report.findings import Findings
 from dwm_ray.report.panels import Figure, Line, Panel, plot_panels
 from dwm_ray.report.table import Cell, Table
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions, Subject, subjects, summary_line
-from dwm_ray.studies.futures import as_json, clone_of, generate_like, generated_futures, halves, true_futures
+from dwm_ray.studies.futures import as_json, clone_of, futures_in, generate_like, halves
 
 METRICS: dict[str, Callable[[StepDistance], float]] = {"MMD²": lambda row: row.mmd.value, "KL": lambda row: row.kl}
 RECORDED = "recorded halves"
@@ -109,13 +109,13 @@ def _shifts_of(context: StudyContext, subject: Subject, clone: BehaviourClone, o
     horizon = min(options.horizon, subject.model.max_horizon)
     windows = context.windows(subject.config, horizon + 1)
     pair = halves(windows, options.num_points, context.generator(options.study_seed))
-    recorded, found = true_futures(context, pair.compare_with), []
+    recorded, found = futures_in(context, pair.compare_with), []
     for setting in settings_of(subject, options):
         context.log(f"{subject.label}: {setting.describe()}")
         values = {} if setting.temperature is None else {"temperature": setting.temperature}
         model, generator = subject.model.with_options(values), context.generator(options.study_seed + 1)
         segments = generate_like(context, model, pair.start_from, clone, generator, setting.rtg)
-        futures = generated_futures(context, segments)
+        futures = futures_in(context, segments)
         rows = _compare(futures, recorded, options, subject.model.starts_from_data)
         found.append(Shift(subject.label, setting, rows))
     return found
@@ -136,7 +136,7 @@ def _floor(context: StudyContext, options: ShiftOptions) -> Shift:
     """Compare recorded data with recorded data that followed other starts."""
     windows = context.windows(context.config, options.horizon + 1)
     pair = halves(windows, options.num_points, context.generator(options.study_seed))
-    first, second = true_futures(context, pair.start_from), true_futures(context, pair.compare_with)
+    first, second = futures_in(context, pair.start_from), futures_in(context, pair.compare_with)
     return Shift(RECORDED, None, _compare(first, second, options, given_start=True))
 
 

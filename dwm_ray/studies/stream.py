@@ -13,7 +13,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.evaluation.clone import BehaviourClone
 from dwm_ray.replay.sources import selection, start_targets
 from dwm_ray.studies.base import StudyContext
-from dwm_ray.studies.meter import timed
+from dwm_ray.studies.bursts import timed
 from dwm_ray.types import Segments
 from dwm_ray.world_models.base import WorldModel
 

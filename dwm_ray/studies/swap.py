@@ -17,8 +17,7 @@ from statistics import mean
 import torch
 
 from dwm_ray import __version__
-from dwm_ray.agents.base import Agent
-from dwm_ray.agents.parts.build import new_agent
+from dwm_ray.agents.base import Agent, new_agent
 from dwm_ray.config import RunConfig
 from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.evaluation.evaluators import evaluate_agent

@@ -15,13 +15,13 @@ from dwm_ray.data.task_data import TaskData, window_sets
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.evaluation.calibration import Calibration, calibration
 from dwm_ray.evaluation.examples import example_futures
-from dwm_ray.evaluation.model_error import LOGGED_ACTIONS, Driver, imagined_windows, prediction_error
+from dwm_ray.evaluation.model_error import imagined_windows, prediction_error
 from dwm_ray.runs.clock import Clock
 from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.runs.uploads import uploading
 from dwm_ray.training.checkpoints import load_state, remove_checkpoint, save_state
-from dwm_ray.training.model_store import load_model, save_model
+from dwm_ray.training.stores import load_model, save_model
 from dwm_ray.training.world_model import AverageGradients, WorldModelTrainer
 from dwm_ray.training.writers import MetricsWriter
 from dwm_ray.world_models.base import WorldModel, model_options, sampling_options
@@ -152,11 +152,10 @@ def measure_calibration(
     task_data: TaskData,
     generator: torch.Generator,
     *,
-    driver: Driver = LOGGED_ACTIONS,
     num_windows: int = 2048,
 ) -> Calibration:
     """Return the calibration of a model on `imagined_windows`, with ends by the task's rule or by the model."""
-    pairs = imagined_windows(model, windows, generator, driver=driver, num_windows=num_windows)
+    pairs = imagined_windows(model, windows, generator, num_windows=num_windows)
     rule = task_data.task.termination
     return calibration((recorded, end_imagined_episodes(segments, rule, 1.0)) for recorded, segments in pairs)
 

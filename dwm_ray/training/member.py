@@ -19,7 +19,7 @@ from dwm_ray.runs.folder import RunFailed, RunFolder, set_status
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.runs.uploads import uploading
 from dwm_ray.training.checkpoints import load_state, save_state
-from dwm_ray.training.policy_store import save_agent
+from dwm_ray.training.stores import save_agent
 from dwm_ray.training.writers import MetricsWriter
 
 Gauges = Callable[[], dict[str, float]]

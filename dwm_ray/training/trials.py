@@ -10,8 +10,7 @@ from contextlib import ExitStack
 
 import torch
 
-from dwm_ray.agents.base import Agent
-from dwm_ray.agents.parts.build import new_agent
+from dwm_ray.agents.base import Agent, new_agent
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.devices import device_for

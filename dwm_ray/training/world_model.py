@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from dwm_ray.agents.parts.optimizer import adam_tensors, load_adam_tensors
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.runs.tensor_files import prefixed, unprefixed
 from dwm_ray.types import Metrics, Windows
@@ -117,15 +118,10 @@ class WorldModelTrainer:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return weights, average, Adam's moments, update counter, generator, and whether training ended early."""
-        adam = {
-            f"{index}.{name}": value
-            for index, state in self._adam.state_dict()["state"].items()
-            for name, value in state.items()
-        }
         return {
             **prefixed("model", self.model.state_dict()),
             **prefixed("averaged", self._averaged.state_dict()),
-            **prefixed("adam", adam),
+            **adam_tensors("adam", self._adam),
             "generator": self._generator.get_state(),
             "update": torch.tensor(self.update),
             "stopped": torch.tensor(self.stopped),
@@ -138,11 +134,7 @@ class WorldModelTrainer:
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         self.model.load_state_dict(unprefixed("model", state))
         self._averaged.load_state_dict(unprefixed("averaged", state))
-        moments: dict[int, dict[str, Tensor]] = defaultdict(dict)
-        for key, value in unprefixed("adam", state).items():
-            index, name = key.split(".")
-            moments[int(index)][name] = value
-        self._adam.load_state_dict({**self._adam.state_dict(), "state": dict(moments)})
+        load_adam_tensors("adam", self._adam, state)
         self._train = self._scaled(self._train)  # with the normaliser that was loaded
         self._generator.set_state(state["generator"].cpu())
         self.update, self.stopped = int(state["update"]), bool(state["stopped"])

@@ -38,10 +38,10 @@ from dwm_ray.diffusion.conditioning import (
     StepEncoder,
 )
 from dwm_ray.diffusion.ddpm import DDPM, DDPMStride, alpha_bars, strided_jumps
+from dwm_ray.diffusion.denoisers import conditioned
 from dwm_ray.diffusion.edm import EDM, Multistep, Preconditioning, karras_levels
 from dwm_ray.diffusion.fast.unet import has_inference_form, inference_form
 from dwm_ray.diffusion.flow import Flow
-from dwm_ray.diffusion.guidance import conditioned
 from dwm_ray.diffusion.process import Given, Network, Process, per_row
 from dwm_ray.options import PositiveInt, RunOptions
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
@@ -126,7 +126,7 @@ class DWM(WorldModel):
         if not config.knows_given_entries:
             return ConditionEncoder(self._level_encoder(config.dim), act_size)
         kind = ConditionEncoder if config.denoiser == "unet" else NumberEncoder
-        size = config.dim if config.denoiser == "unet" else config.dim // 4  # numbers stand beside it unembedded
+        size = config.dim if config.denoiser == "unet" else config.dim // 4  # numbers are not embedded
         return kind(self._level_encoder(size), act_size + self.layout.num_first_entries + 1)
 
     def _level_encoder(self, size: int) -> StepEncoder | LevelEncoder:

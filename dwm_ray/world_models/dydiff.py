@@ -2,7 +2,7 @@
 
 Three parts train together by one loss and share no parameter: a one-step ensemble (`one_step`), a diffusion over whole
 trajectories given the first state and all actions (`trajectory`), and a reward network (`reward`). A rollout starts as
-policy and one-step model unroll it. M refinements follow (algorithm 1): states are sampled from the diffusion given the
+that of policy and one-step model. M refinements follow (algorithm 1): states are sampled from the diffusion given the
 first state and the current actions and mixed with the current states, then the policy gives new actions for them. So
 actions follow the policy while states are consistent over the whole trajectory.
 
@@ -33,9 +33,8 @@ from dwm_ray.options import Fraction, PositiveInt
 from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
 from dwm_ray.world_models.base import SegmentRequest, WorldModel, generated, seeded
 from dwm_ray.world_models.one_step import OneStep, OneStepConfig
+from dwm_ray.world_models.parts.heads import ContinuationConfig, RewardNetwork, TerminationHead
 from dwm_ray.world_models.parts.options import DenoiserConfig
-from dwm_ray.world_models.parts.reward import RewardNetwork
-from dwm_ray.world_models.parts.termination import ContinuationConfig, TerminationHead
 from dwm_ray.world_models.parts.trajectory import TrajectoryDiffusion, edm
 
 

@@ -26,7 +26,7 @@ from dwm_ray.options import PositiveInt
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
 from dwm_ray.world_models.base import FirstStepConfig, SegmentRequest, WorldModel, generated, seeded
 from dwm_ray.world_models.parts.ensemble import BestMembers, EnsembleMLP, largest_distance
-from dwm_ray.world_models.parts.termination import ContinuationConfig, TerminationHead
+from dwm_ray.world_models.parts.heads import ContinuationConfig, TerminationHead
 
 VARIANCE_FLOOR = 1e-4  # of standardised targets: below the resolution of float32 data and a finite network
 

@@ -1,9 +1,9 @@
-"""Recorded futures: the H recorded steps after each start pair, cut where the episode ends. The baseline of models.
+"""Recorded futures: the H recorded steps after each start pair, cut where the episode ends. The baseline for models.
 
-The targets are n-step returns of the data, which carry values H times as fast as one-step ones. Nothing is trained,
-generated or stored; batches are gathered from the recorded transitions (`replay.recorded`). The later actions are those
-of the policies that made the recording, so the targets of a policy that differs from them are biased, the more the
-longer the horizon. H = 1 is model-free learning, bit for bit.
+The targets are n-step returns of the data, which propagate values H times as fast as one-step targets. Nothing is
+trained, generated or stored; batches are gathered from the recorded transitions (`replay.recorded`). The later actions
+are those of the policies that made the recording, so the targets of a policy that differs from them are biased, the
+more the longer the horizon. H = 1 is model-free learning, bit for bit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class RecordedConfig(PluginConfig):
 
     @classmethod
     def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
-        """Return a long horizon for small machines: it carries values far in few updates of the agent."""
+        """Return a long horizon for small machines: it propagates values far in few updates of the agent."""
         return {"synthesis.horizon": 10} if preset == "small" else {}
 
     def check(self, run: RunOptions) -> None:

@@ -19,9 +19,8 @@ from torch import Tensor
 
 from dwm_ray.data.normalizers import ZScore
 from dwm_ray.diffusion.conditioning import LevelEncoder
-from dwm_ray.diffusion.denoisers import Denoiser, ResidualMLP
+from dwm_ray.diffusion.denoisers import Denoiser, ResidualMLP, conditioned
 from dwm_ray.diffusion.edm import EDM, Churn, Heun, Multistep, Preconditioning, karras_levels
-from dwm_ray.diffusion.guidance import conditioned
 from dwm_ray.diffusion.process import noise_like
 from dwm_ray.options import PositiveInt
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows

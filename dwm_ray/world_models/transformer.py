@@ -24,9 +24,9 @@ from dwm_ray.devices import reduced
 from dwm_ray.options import PositiveInt
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
 from dwm_ray.world_models.base import FirstStepConfig, SegmentRequest, WorldModel, generated, seeded
+from dwm_ray.world_models.parts.heads import ContinuationConfig, TerminationHead
 from dwm_ray.world_models.parts.losses import masked_mean
 from dwm_ray.world_models.parts.options import PrecisionConfig
-from dwm_ray.world_models.parts.termination import ContinuationConfig, TerminationHead
 
 VARIANCE_FLOOR = 1e-4  # of standardised targets, as in the one-step model
 NUM_PROMPT = 3  # tokens of return-to-go, state and action

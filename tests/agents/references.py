@@ -90,13 +90,22 @@ class PlainInverseDynamics:
         return stack_pairs((agent.inverse.body, self.net))
 
 
-class PlainTD3BC:
+class PlainTD3:
+    learning_rate = 3e-4
+
     def __init__(self, agent: Any) -> None:
         self.actor, self.critics = members(agent.actor.body), members(agent.critic.body)
         self.target_actor, self.target_critics = copy.deepcopy(self.actor), copy.deepcopy(self.critics)
-        self.actor_adam, self.critic_adam = adam(self.actor), adam(self.critics)
+        self.actor_adam, self.critic_adam = (adam(x, lr=self.learning_rate) for x in (self.actor, self.critics))
         self.total_it = 0
 
+    def pairs(self, agent: Any) -> list[Any]:
+        actors = (agent.actor.body, self.actor), (agent.target_actor.body, self.target_actor)
+        critics = (agent.critic.body, self.critics), (agent.target_critic.body, self.target_critics)
+        return stack_pairs(*actors, *critics)
+
+
+class PlainTD3BC(PlainTD3):
     def update(self, s: Segments, obs: Tensor, next_obs: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         self.total_it += 1
         act, rew, discount = s.act[:, 0], s.rew, s.discount
@@ -114,20 +123,11 @@ class PlainTD3BC:
             soft_update(self.target_critics, self.critics)
         return {}
 
-    def pairs(self, agent: Any) -> list[Any]:
-        actors = (agent.actor.body, self.actor), (agent.target_actor.body, self.target_actor)
-        critics = (agent.critic.body, self.critics), (agent.target_critic.body, self.target_critics)
-        return stack_pairs(*actors, *critics)
 
-
-class PlainReBRAC:
+class PlainReBRAC(PlainTD3):
     """The public code's losses; target networks follow the weights after their step."""
 
-    def __init__(self, agent: Any) -> None:
-        self.actor, self.critics = members(agent.actor.body), members(agent.critic.body)
-        self.target_actor, self.target_critics = copy.deepcopy(self.actor), copy.deepcopy(self.critics)
-        self.actor_adam, self.critic_adam = adam(self.actor, lr=1e-3), adam(self.critics, lr=1e-3)
-        self.total_it = 0
+    learning_rate = 1e-3
 
     def update(self, s: Segments, obs: Tensor, next_obs: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         self.total_it += 1
@@ -151,11 +151,6 @@ class PlainReBRAC:
             soft_update(self.target_actor, self.actor)
             soft_update(self.target_critics, self.critics)
         return {"next_act_known": torch.tensor(31 / 32)}
-
-    def pairs(self, agent: Any) -> list[Any]:
-        actors = (agent.actor.body, self.actor), (agent.target_actor.body, self.target_actor)
-        critics = (agent.critic.body, self.critics), (agent.target_critic.body, self.target_critics)
-        return stack_pairs(*actors, *critics)
 
 
 class PlainIQL:

@@ -1,4 +1,4 @@
-"""Updates of every agent equal the published algorithm, and targets bootstrap with the smaller Q."""
+"""Updates of every agent equal the published algorithm; TD3+BC's delayed actor and clipped noise."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import references
 import torch
-from agent_problems import STATS, UNIT, build, rng, segments
+from agent_problems import SPACES, STATS, UNIT, build, rng, segments
 
 CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "bc": (references.PlainBC, {}),
@@ -57,3 +57,20 @@ def test_bc_reads_start_pairs_only() -> None:
     first.update(rows, rng())
     second.update(rows.prefix(1), rng())
     torch.testing.assert_close(first.state_dict(), second.state_dict(), rtol=0, atol=0)
+
+
+def test_actor_moves_on_every_second_update_only() -> None:
+    agent, rows = build("td3_bc"), segments(spaces=UNIT)
+    before = [param.clone() for param in agent.actor.parameters()]
+    assert "actor_loss" not in agent.update(rows, rng())
+    assert all(torch.equal(a, b) for a, b in zip(before, agent.actor.parameters(), strict=True))
+    assert "actor_loss" in agent.update(rows, rng())
+    assert not any(torch.equal(a, b) for a, b in zip(before, agent.actor.parameters(), strict=True))
+
+
+def test_exploration_noise_is_clipped_around_the_target_actor() -> None:
+    agent = build("td3_bc", SPACES, policy_noise=10.0, noise_clip=0.1)
+    obs = torch.randn(64, 3)
+    distance = (agent.explore(obs, rng()) - agent.act(obs)).abs() / agent.scaling.half_range
+    assert distance.max() <= 0.1 + 1e-5
+    assert distance.mean() > 0.08  # noise this wide is nearly always at its bound

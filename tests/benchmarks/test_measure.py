@@ -1,10 +1,14 @@
-"""Rates with a simulated clock, and the order of the timings."""
+"""Rates with a simulated clock, order of the timings, peers, golden medians and ratios."""
 
+import sys
+
+import numpy as np
 import pytest
 import torch
 
 from dwm_ray.benchmarks import measure
-from dwm_ray.benchmarks.measure import Stopwatch, Timed, Workload, alternating
+from dwm_ray.benchmarks.measure import Peer, Spread, Stopwatch, Timed, Workload, alternating, paired_ratio, rate_spread
+from dwm_ray.runs.folder import RunFailed
 
 CPU = torch.device("cpu")
 
@@ -79,3 +83,84 @@ def test_repeats_alternate_the_order() -> None:
     assert order == ["a", "b", "c", "c", "b", "a"]
     assert rates == {"a": [1, 6], "b": [2, 5], "c": [3, 4]}
     assert reported == [1, 2]
+
+
+def test_golden_spread() -> None:
+    assert rate_spread([3.0, 9.0, 4.0]) == Spread(4.0, 3.0, 9.0)
+
+
+def test_ratios_are_paired() -> None:
+    drift = np.array([1.0, 10.0, 2.0, 7.0, 5.0])
+    assert paired_ratio(list(3 * drift), list(drift)) == Spread(3.0, 3.0, 3.0)
+    shuffled = drift[[1, 2, 3, 4, 0]]
+    assert paired_ratio(list(3 * shuffled), list(drift)).median == np.median(3 * shuffled / drift) != 3
+
+
+def test_the_interval_contains_the_ratio_grows_with_noise_and_is_deterministic() -> None:
+    rng = np.random.default_rng(1)
+    quiet, loud = (paired_ratio(list(2 * np.exp(scale * rng.normal(size=15))), [1.0] * 15) for scale in (0.01, 0.3))
+    for ratio in (quiet, loud):
+        assert ratio.low <= ratio.median <= ratio.high
+    assert quiet.high - quiet.low < (loud.high - loud.low) / 5
+    assert quiet.low == pytest.approx(2, rel=0.02)
+    assert paired_ratio([1.0, 2.0, 4.0], [1.0] * 3) == paired_ratio([1.0, 2.0, 4.0], [1.0] * 3)
+
+
+def test_the_interval_is_the_bootstrap_of_the_median() -> None:
+    ratios = [1.0, 2.0, 4.0]
+    medians = sorted(float(np.median([a, b, c])) for a in ratios for b in ratios for c in ratios)
+    assert medians.count(1.0) / len(medians) > 0.025  # 7 of 27 resamples, so the interval reaches both ends
+    assert paired_ratio(ratios, [1.0] * 3) == Spread(2.0, 1.0, 4.0)
+
+
+def printing(code: str) -> Peer:
+    return Peer.parse(f'other={sys.executable} -c "{code}"')
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("'155.5'", 155.5),
+        ("'warm-up 3\\nupdates/s: 1.5e2'", 150.0),
+        ("'.5'", 0.5),
+        ("'7 of 9 done, 12 it/s\\n12'", 12.0),
+    ],
+)
+def test_the_last_word_is_the_rate(text: str, rate: float) -> None:
+    assert printing(f"print({text})").rate() == rate
+
+
+def test_a_command_runs_without_a_shell() -> None:
+    assert Peer.parse("corl=python run.py --env 'Half Cheetah' x=1").words == (
+        "python", "run.py", "--env", "Half Cheetah", "x=1",
+    )  # fmt: skip
+    assert Peer.parse(f"a={sys.executable} -c 'import sys; print(len(sys.argv))' $HOME *").rate() == 3
+
+
+@pytest.mark.parametrize("text", ["corl", "corl=", "=python"])
+def test_other_text_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected NAME=COMMAND"):
+        Peer.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("print('done')", "other: printed 'done' last; expected its rate, a positive number"),
+        ("print(0)", "printed '0' last"),
+        ("print('1,234.5')", "printed '1,234.5' last"),
+        ("print('12.3 nan')", "printed '12.3 nan' last"),
+        ("print('1e400')", "printed '1e400' last"),
+        ("print('123 updates/s (float32)')", "expected its rate"),
+        ("pass", "printed 'nothing' last"),
+        ("raise SystemExit('it broke')", r"other: ended with code 1 \(it broke\)"),
+    ],
+)
+def test_a_command_without_a_rate_is_an_error(code: str, text: str) -> None:
+    with pytest.raises(RunFailed, match=text):
+        printing(code).rate()
+
+
+def test_a_missing_command_is_an_error() -> None:
+    with pytest.raises(RunFailed, match="nothing-here"):
+        Peer.parse("other=/nothing-here").rate()

@@ -7,15 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_task import recording
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--task", "pendulum", "--repeats", "2", "--burst-s", "0.01", "--only", "td3_bc-auto"]
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(recording(tmp_path_factory.mktemp("data") / "pendulum.hdf5"))
 
 
 @pytest.fixture(autouse=True)
@@ -24,11 +18,11 @@ def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT)
 
 
-def program(*words: str) -> int:
-    return importlib.import_module("pipelines.benchmark").main(list(words))
+def program(*words: object) -> int:
+    return importlib.import_module("pipelines.benchmark").main([str(word) for word in words])
 
 
-def test_rates_and_ratios_go_to_a_table_and_a_file(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rates_and_ratios_go_to_a_table_and_a_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     peer = f"slow={sys.executable} -c 'print(2.0)'"
     assert program("learner", *QUICK, "--data", file, "--peer", peer, "--markdown") == 0
     lines = capsys.readouterr().out.splitlines()
@@ -48,7 +42,7 @@ def test_rates_and_ratios_go_to_a_table_and_a_file(file: str, capsys: pytest.Cap
 
 
 def test_unsupported_workloads_are_listed(
-    file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dwm_ray.benchmarks.suites import learner
 
@@ -80,13 +74,13 @@ def test_unsupported_workloads_are_listed(
     ],
 )
 def test_bad_input_is_one_line_and_code_2(
-    words: list[str], text: str, file: str, capsys: pytest.CaptureFixture[str]
+    words: list[str], text: str, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert program("learner", *QUICK, "--data", file, *words) == 2
     assert text in capsys.readouterr().err
 
 
-def test_a_peer_that_fails_ends_it_with_code_1(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_peer_that_fails_ends_it_with_code_1(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert program("learner", *QUICK, "--data", file, "--peer", "gone=/not/there") == 1
     assert "failed: --peer gone" in capsys.readouterr().err
 
@@ -128,7 +122,7 @@ def test_documented_commands_parse(words: list[str], capsys: pytest.CaptureFixtu
         (["--repeats", "3"], "--repeats: does not apply to the load on the buffer"),
         (["--samplers", "0"], "--samplers: expected a positive number, not 0"),
         (["--streams", "65"], "--streams and --processes: expected no more"),
-        (["--draw-s", "-1"], "--draw-s and --warmup-s: expected 0 or more"),
+        (["--block-s", "-1"], "--block-s and --warmup-s: expected 0 or more"),
     ],
 )
 def test_an_invalid_load_is_refused_before_ray_starts(

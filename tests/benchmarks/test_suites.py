@@ -1,18 +1,27 @@
-"""Every workload of every suite can be built and called, and has a baseline that is timed too."""
+"""Every workload can be built and called and has a baseline; roofline; scaling of samplers; large data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
 from emulated_graphs import EmulatedCapture
-from tiny_task import recording
 
-from dwm_ray.benchmarks.rates import RateSuite
+from dwm_ray.benchmarks.measure import Workload
+from dwm_ray.benchmarks.options import Options
+from dwm_ray.benchmarks.rates import RateSuite, peak_flops, roofline
 from dwm_ray.benchmarks.setup import BenchmarkSetup
 from dwm_ray.benchmarks.suites import learner
+from dwm_ray.benchmarks.suites.dwm import Sampler, WorldModels
+from dwm_ray.benchmarks.suites.large_data import LargeData
 from dwm_ray.benchmarks.suites.learner import Learner
 from dwm_ray.benchmarks.suites.replay import Replay
-from dwm_ray.benchmarks.suites.sampler import Sampler
-from dwm_ray.benchmarks.suites.world_model import WorldModels
+from dwm_ray.benchmarks.suites.scaling import HEADERS, Scaling, cells
 from dwm_ray.blocks import graphed as graphed_sampling
+from dwm_ray.data import mapped
 from dwm_ray.options import DataConfig
 from dwm_ray.training import updates
 from dwm_ray.types import Segments
@@ -28,8 +37,7 @@ NO_GPU = r"^--graphed: CUDA graphs need a GPU; expected --device cuda, not cpu"
 
 
 @pytest.fixture(scope="module")
-def setup(tmp_path_factory: pytest.TempPathFactory) -> BenchmarkSetup:
-    file = recording(tmp_path_factory.mktemp("data") / "pendulum.hdf5")
+def setup(file: Path) -> BenchmarkSetup:
     return BenchmarkSetup.load("pendulum", DataConfig(file=str(file)), torch.device("cpu"))
 
 
@@ -132,3 +140,85 @@ def test_unknown_names_are_refused(setup: BenchmarkSetup) -> None:
         Learner(agents=("td3",)).workloads(setup)
     with pytest.raises(ValueError, match="unknown world model 'onestep'"):
         WorldModels(others=("onestep",)).workloads(setup)
+
+
+@dataclass(frozen=True)
+class Fake:
+    per_s: float
+    per_cpu_s: float
+
+
+def test_efficiency_is_the_rate_over_that_of_as_many_single_samplers() -> None:
+    first, second = cells({1: [Fake(100, 50), Fake(200, 50)], 2: [Fake(150, 40), Fake(300, 40)]})
+    assert len(first) == len(second) == len(HEADERS)
+    assert (first[0], first[3], first[6]) == ("1", "1.00", "1.00")
+    assert (second[0], second[1], second[3], second[6]) == ("2", "225", "0.75", "0.80")
+
+
+def test_the_run_has_the_configured_sizes() -> None:
+    config = Scaling(num_segments=4096, block_rows=128).config("hopper-medium", "file.hdf5")
+    assert (config.task, config.data.file) == ("hopper-medium", "file.hdf5")
+    assert (config.synthesis.num_segments, config.synthesis.block_rows) == (4096, 128)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"samplers": (0, 1)}, "--samplers"),
+        ({"samplers": (1, 1)}, "--samplers 1 1: expected different numbers"),
+        ({"num_segments": 4096}, "--num-segments: expected at least 4 blocks"),
+    ],
+)
+def test_invalid_values_are_refused(options: dict[str, object], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        Scaling(**options).check()  # type: ignore[arg-type]
+
+
+def test_memory_and_rates_of_mapped_rows_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DWM_RAY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(mapped, "LARGE", 250_000)
+    suite = LargeData(rows=3000, fitting_rows=2000, folder=tmp_path, updates=2)
+    suite.run(Options(repeats=2, output=tmp_path / "out.json"), Path())
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["rows"] == 3000
+    assert 0.01 < found["load_or_convert_gb"] <= found["learner_gb"] + 1
+    assert len(found["mapped_updates_per_s"]) == len(found["fitting_updates_per_s"]) == 2
+    assert len([path for path in (tmp_path / "cache").iterdir() if path.is_dir()]) == 2, "only the large set is mapped"
+    assert "in memory" in capsys.readouterr().out
+
+
+CPU = torch.device("cpu")
+
+
+def flops(works: list[Workload], name: str) -> float:
+    [work] = [work for work in works if work.name == name]
+    assert work.flops is not None
+    return work.flops()
+
+
+def test_the_peak_is_a_rate_of_operations() -> None:
+    assert 1e6 < peak_flops(CPU, torch.float32, "wall", size=64) < 1e16
+
+
+def test_fractions_follow_rate_and_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dwm_ray.benchmarks.rates.peak_flops", lambda device, dtype, clock: 1e9)
+    works = [Workload("a", lambda: int, flops=lambda: 2e6, note=lambda rate: f"; {rate}"), Workload("b", lambda: int)]
+    lines = roofline(works, {"a": 250.0, "b": 1.0}, CPU, "wall")
+    assert lines == ["a: 2 MFLOP per unit, 50 % of 0.001 TFLOP/s; 250.0"]
+
+
+def test_the_inference_form_multiplies_less_than_the_reference(setup: BenchmarkSetup) -> None:
+    works = Sampler(sizes=("unet_small",), batch_sizes=(4,)).workloads(setup)
+    reference, optimized = (flops(works, f"unet_small-{form}-fp32-4") for form in ("reference", "optimized"))
+    assert 5e6 < reference < 5e7
+    assert 0.5 * reference < optimized < 0.9 * reference
+
+
+def test_training_counts_gradients(setup: BenchmarkSetup) -> None:
+    four, eight = (WorldModels(sizes=("unet_small",), batch_size=size).workloads(setup) for size in (4, 8))
+    reference = flops(eight, "unet_small-reference-fp32")
+    assert reference == pytest.approx(2 * flops(four, "unet_small-reference-fp32"), rel=0.01)
+    # The optimized form encodes each of six diffusion steps once and multiplies less in convolutions.
+    assert 0.5 * reference < flops(eight, "unet_small-optimized-fp32") < 0.9 * reference

@@ -1,20 +1,36 @@
-"""Tables and factors of a sweep, from simple numbers."""
+"""Processes, costs, tables and factors of a sweep."""
 
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
-from dwm_ray.benchmarks.sweep.factors import factors
-from dwm_ray.benchmarks.sweep.observed_run import ObservedRun, observe
-from dwm_ray.benchmarks.sweep.process_usage import PROGRAM, RAYLET, SAMPLER, TRIAL, WORKER, ProcessUsage
+from dwm_ray.benchmarks.sweep.observed_run import (
+    HELPER,
+    PROGRAM,
+    RAYLET,
+    SAMPLER,
+    SERVICE,
+    TRIAL,
+    UNUSED,
+    WORKER,
+    ObservedRun,
+    ProcessMonitor,
+    ProcessUsage,
+    kind_of,
+    observe,
+)
 from dwm_ray.benchmarks.sweep.run_costs import LearnerCost, PartCost, RunCosts
 from dwm_ray.benchmarks.sweep.suite import Sweep
 from dwm_ray.benchmarks.sweep.tables import (
     cpu_rows,
     cpu_seconds,
+    factors,
     memory_rows,
     object_store_bytes,
     tables,
@@ -147,3 +163,56 @@ def test_command_lines_of_a_sweep_and_of_its_trials() -> None:
     assert Sweep(horizons=(1, 7), baselines=False).sweep_words()[1:3] == ["horizon=1,7", "--no-baselines"]
     assert words[words.index("--training.num-updates") + 1] == "7"
     assert [tuple(of[1:4:2]) for of in suite.single_trial_words()] == [("bc", "0"), ("iql", "0"), ("bc", "1")]
+
+
+BUSY = "[None for _ in iter(lambda: time.process_time() < 0.05, False)]"  # several of the kernel's clock ticks
+CHILD = f"import time; {BUSY}; print('ready', flush=True); time.sleep(60)"
+PARENT = f'import subprocess, sys, time; {BUSY}; subprocess.run([sys.executable, "-c", "{CHILD}"])'
+
+
+@pytest.mark.parametrize(
+    ("title", "kind"),
+    [
+        ("ray::RayTrainWorker.execute", WORKER),
+        ("ray::sampler-0:Sampler.draw", SAMPLER),
+        ("ray::Sampler", SAMPLER),
+        ("ray::ImplicitFunc.train", TRIAL),
+        ("ray::IDLE", UNUSED),
+        ("/usr/bin/python -u /site-packages/ray/_private/workers/default_worker.py --node-ip=1", UNUSED),
+        ("/lib/python3.11/ray/core/src/ray/raylet/raylet --python_worker_command=python default_worker.py", RAYLET),
+        ("ray::DashboardAgent", SERVICE),
+        ("ray::TrainController.run", HELPER),
+        ("ray::_QueueActor.get", HELPER),
+        ("/site-packages/ray/core/src/ray/gcs/gcs_server --x", SERVICE),
+        ("ray-dashboard-JobHead-0 (python)", SERVICE),
+    ],
+)
+def test_processes_are_classified_by_their_titles(title: str, kind: str) -> None:
+    assert kind_of(title) == kind
+
+
+def test_a_provisional_kind_changes_and_remains_when_the_process_ends() -> None:
+    usage = ProcessUsage(UNUSED, "ray::IDLE", 1.0)
+    usage.rename(TRIAL, "ray::ImplicitFunc", 2.0)
+    usage.rename(SERVICE, "", 3.0)
+    assert (usage.kind, usage.title, usage.since) == (TRIAL, "ray::ImplicitFunc", 2.0)
+
+
+def test_descendants_are_monitored_also_without_their_parent() -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == b"ready\n"
+        [child] = psutil.Process(program.pid).children()
+        monitor = ProcessMonitor(program.pid)
+        try:
+            monitor.sample()
+            assert [usage.kind for usage in monitor.usages].count(PROGRAM) == 1
+            assert len(monitor.usages) == 2
+            assert all(usage.peak_bytes > 1e6 and usage.cpu_s > 0 for usage in monitor.usages)
+            program.kill()
+            program.wait()
+            [last] = [usage.until for usage in monitor.usages if usage.kind == SERVICE]
+            monitor.sample()
+            assert [usage.until > last for usage in monitor.usages if usage.kind == SERVICE] == [True]
+        finally:
+            child.kill()

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
+from tiny_task import DWM, ONE_STEP, recording, tiny_config
 
 from dwm_ray.cli import announced_cost
 from dwm_ray.cli.announced_cost import announce_cost, estimated_hours
+from dwm_ray.cli.session import announce_synthesis
 from dwm_ray.config import RunConfig
-from dwm_ray.data.task_data import DataIdentity
+from dwm_ray.data.task_data import DataIdentity, load_task_data
 from dwm_ray.experiment.plan import SweepConfig, make_plan
 from dwm_ray.experiment.profiles import run_config
 from dwm_ray.studies.bursts import GENERATE, LEARN, TRAIN, PartCost
@@ -72,3 +76,24 @@ def test_a_machine_without_gpu_does_not_estimate_for_a_cluster(monkeypatch: pyte
     console = Console(record=True, width=200)
     announce_cost(console, configs("horizon"), SETTING.task_data, False, False)
     assert torch.cuda.is_available() or "cost: not estimated" in console.export_text()
+
+
+def printed(*configs: RunConfig) -> str:
+    text = io.StringIO()
+    announce_synthesis(Console(file=text, width=200), load_task_data(configs[0]), configs)
+    return text.getvalue()
+
+
+def test_labels_and_targets_outside_of_them(tmp_path: Path) -> None:
+    base = tiny_config(recording(tmp_path / "pendulum.hdf5"), DWM)  # rewards are negative
+    targets = [base.with_values({"synthesis.target_rtg": target}) for target in ("own", "q0.5", -0.1)]
+    assert printed(*targets).count("return-to-go labels -") == 1
+    assert "outside" not in printed(*targets)
+    assert "synthesis.target_rtg 0.5: outside of these labels" in printed(*targets, base)
+    assert printed(base.with_values({"world_model": ONE_STEP}), base.with_values({"world_model": None})) == ""
+
+
+def test_a_stream_that_is_shorter_than_the_data_is_announced(tmp_path: Path) -> None:
+    file = recording(tmp_path / "pendulum.hdf5")
+    assert "50 % of the 1200 recorded pairs" in printed(tiny_config(file, **{"synthesis.num_segments": 600}))
+    assert "recorded pairs" not in printed(tiny_config(file, **{"synthesis.num_segments": 1200}))

@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import pytest
 from local_runs import train
-from tiny_task import recording, tiny_config
+from tiny_task import tiny_config
 
 from dwm_ray.cli.command_line import main_guard
 from dwm_ray.runs.folder import RunFolder
@@ -36,11 +36,6 @@ def _no_ray(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     monkeypatch.setenv("D4RL_DATASET_DIR", str(tmp_path / "no-data"))
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return recording(tmp_path_factory.mktemp("data") / "pendulum.hdf5")
 
 
 def code_of(pipeline: str, args: list[str]) -> int:

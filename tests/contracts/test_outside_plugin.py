@@ -13,7 +13,7 @@ from tiny_task import recording
 
 from dwm_ray.registry import find
 from dwm_ray.runs.folder import read_json
-from dwm_ray.training.model_store import load_model
+from dwm_ray.training.stores import load_model
 from dwm_ray.types import Windows
 
 NAME = "flow_matching"

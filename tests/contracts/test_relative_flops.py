@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 from outside import all_plugins
-from tiny_task import recording
 
 from dwm_ray.data.task_data import load_task_data
 from dwm_ray.evaluation.flops import count_flops
@@ -17,11 +16,6 @@ from dwm_ray.replay.sources import source_kind
 from dwm_ray.world_models.parts.build import new_model
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return recording(tmp_path_factory.mktemp("data") / "pendulum.hdf5")
 
 
 @cache

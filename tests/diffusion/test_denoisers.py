@@ -3,8 +3,8 @@ import torch
 from torch import Tensor, nn
 
 from dwm_ray.diffusion.conditioning import Condition, ConditionEncoder, StepEncoder, sinusoids
-from dwm_ray.diffusion.denoisers import ResidualMLP, TemporalUNet
-from dwm_ray.diffusion.guidance import guided
+from dwm_ray.diffusion.denoisers import ResidualMLP, TemporalUNet, guided
+from dwm_ray.diffusion.temporal import TemporalConv, TemporalGroupNorm
 
 BATCH, SIZE, ACT, STEPS = 4, 7, 3, 5
 
@@ -77,12 +77,18 @@ def test_papers_unet_has_about_59_million_weights() -> None:
     assert 55e6 < sum(param.numel() for param in net.parameters()) < 65e6
 
 
+@torch.no_grad()
+def load_conv(ours: TemporalConv, conv: nn.Conv1d | nn.ConvTranspose1d) -> None:
+    ours.weight.copy_(conv.weight.permute((2, 0, 1) if ours.transposed else (2, 1, 0)))
+    ours.bias.copy_(conv.bias)
+
+
 def test_a_residual_block_equals_plain_torch_modules() -> None:
     torch.manual_seed(0)
     block = TemporalUNet(16, encoder(), 8, (1, 2)).down[1].first  # 8 -> 16 channels
     convs = [nn.Conv1d(8, 16, 5, padding=2), nn.Conv1d(16, 16, 5, padding=2), nn.Conv1d(8, 16, 1)]
     for ours, library in zip([block.first[0], block.second[0], block.skip], convs, strict=True):
-        ours.load_conv(library)
+        load_conv(ours, library)
     x, embedding = torch.randn(2, 4, 8), torch.randn(2, 24)
     hidden = nn.Mish()(nn.functional.group_norm(convs[0](x.transpose(1, 2)), 8))
     hidden = hidden + block.condition(embedding)[:, :, None]
@@ -132,3 +138,48 @@ def test_hidden_return_to_go_leaves_a_zero_third() -> None:
     assert embedding.shape == (BATCH, 24)
     assert not embedding[:, 8:16].any()
     assert embedding[:, 16:].any()
+
+
+CONVS = [
+    (5, 1, 2, False),
+    (3, 2, 1, False),
+    (4, 2, 1, True),
+    (1, 1, 0, False),
+]
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding", "transposed"), CONVS)
+@pytest.mark.parametrize("length", [2, 4, 8, 32])  # dense products and the library
+def test_equals_the_library_convolution_with_gradients(
+    kernel: int, stride: int, padding: int, transposed: bool, length: int
+) -> None:
+    torch.manual_seed(0)
+    library = (nn.ConvTranspose1d if transposed else nn.Conv1d)(6, 10, kernel, stride, padding)
+    ours = TemporalConv(6, 10, kernel, stride, padding, transposed)
+    load_conv(ours, library)
+    x = torch.randn(3, length, 6)
+    expected = library(x.transpose(1, 2)).transpose(1, 2)
+    torch.testing.assert_close(ours(x), expected, rtol=1e-4, atol=1e-5)
+
+    weights = torch.randn_like(expected)
+    (ours(x) * weights).sum().backward()
+    (library(x.transpose(1, 2)).transpose(1, 2) * weights).sum().backward()
+    order = (2, 0, 1) if transposed else (2, 1, 0)
+    assert library.weight.grad is not None
+    torch.testing.assert_close(ours.weight.grad, library.weight.grad.permute(order), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(ours.bias.grad, library.bias.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_initial_weights_are_spread_as_the_librarys() -> None:
+    torch.manual_seed(0)
+    ours, library = TemporalConv(64, 64, 5), nn.Conv1d(64, 64, 5)
+    assert ours.weight.detach().std().item() == pytest.approx(library.weight.detach().std().item(), rel=0.05)
+
+
+def test_group_norm_equals_the_library() -> None:
+    norm = TemporalGroupNorm(8, 32)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    x = torch.randn(5, 4, 32) * 3 + 1
+    expected = nn.functional.group_norm(x.transpose(1, 2), 8, norm.weight, norm.bias).transpose(1, 2)
+    torch.testing.assert_close(norm(x), expected, rtol=1e-4, atol=1e-5)

@@ -1,16 +1,18 @@
-"""The inference form of the U-Net against the reference network in float32."""
+"""The inference form of the U-Net, its Karatsuba products, and Mish."""
 
 import pytest
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from dwm_ray.benchmarks.reference_denoisers import reference_denoiser
 from dwm_ray.diffusion.conditioning import Condition, ConditionEncoder, LevelEncoder, StepEncoder
-from dwm_ray.diffusion.denoisers import ResidualMLP, TemporalUNet
+from dwm_ray.diffusion.denoisers import ResidualMLP, TemporalUNet, guided
 from dwm_ray.diffusion.fast import unet as module
+from dwm_ray.diffusion.fast.activation import mish
 from dwm_ray.diffusion.fast.layouts import GroupMajor, TimeMajor
+from dwm_ray.diffusion.fast.toeplitz import factors, sums
 from dwm_ray.diffusion.fast.unet import has_inference_form, inference_form
-from dwm_ray.diffusion.guidance import guided
 
 NARROW, WIDE = 16, 64
 
@@ -105,3 +107,28 @@ def test_networks_and_devices_with_an_inference_form() -> None:
     assert not has_inference_form(ResidualMLP(8, 7, net.encoder, 8, (4, 8)), 8, cpu)
     assert not has_inference_form(reference_denoiser(net), 8, cpu)
     assert not has_inference_form(TemporalUNet(7, LevelEncoder(16), 16, (1, 2, 4)), 8, cpu)
+
+
+def test_equals_the_library_in_value_and_gradient_at_any_size() -> None:
+    x = torch.cat([torch.linspace(-90, 90, 4001), torch.tensor([-1e30, 1e30])]).requires_grad_()
+    (ours,) = torch.autograd.grad(mish(x).sum(), x)
+    (library,) = torch.autograd.grad(F.mish(x).sum(), x)
+    torch.testing.assert_close(mish(x), F.mish(x), rtol=1e-5, atol=2e-6)
+    torch.testing.assert_close(ours, library, rtol=1e-5, atol=1e-5)
+
+
+def test_half_precision_is_rounded_once() -> None:
+    x = torch.linspace(-5, 5, 101).bfloat16()
+    assert torch.equal(mish(x), mish(x.float()).bfloat16())
+
+
+@pytest.mark.parametrize(("length", "products"), [(1, 1), (2, 3), (4, 9), (8, 27)])
+def test_equals_the_librarys_convolution(length: int, products: int) -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv1d(5, 7, 5, padding=2, bias=False).double()
+    x = torch.randn(3, 5, length, dtype=torch.float64)
+    weight = factors({tap - 2: conv.weight[:, :, tap].T for tap in range(5)}, length)
+    into, out = (matrix.double() for matrix in sums(length))
+    assert weight.shape == (products, 5, 7)
+    got = torch.einsum("tp,pbc->bct", out, torch.einsum("pt,bct->pbc", into, x) @ weight)
+    torch.testing.assert_close(got, conv(x), rtol=1e-10, atol=1e-12)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import ray
 from s3_server import ENVIRONMENT
-from tiny_task import recording
 
 from dwm_ray.distributed.cluster import settings
 
@@ -26,9 +24,3 @@ def cluster() -> Iterator[str]:
     context = ray.init(address="local", num_cpus=4, include_dashboard=True, dashboard_host="127.0.0.1", **quiet)
     yield context.address_info["gcs_address"]
     ray.shutdown()
-
-
-@pytest.fixture(scope="session")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny recording."""
-    return recording(tmp_path_factory.mktemp("data") / "pendulum.hdf5")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,9 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
 from dwm_ray.blocks import block_files
 from dwm_ray.blocks.stream import StreamSpec
+from dwm_ray.distributed.buffer import shards as module
 from dwm_ray.distributed.buffer import stream
+from dwm_ray.distributed.buffer.shards import Shards
 
 __all__ = ["store"]
 NUM = spec().num_segments
@@ -201,3 +204,21 @@ def test_stored_blocks_are_exact(tmp_path: Path) -> None:
     assert block_files.stored_blocks(tmp_path, spec()) == {3: 5}
     assert block_files.read_shape(tmp_path, spec()) == SHAPE
     assert block_files.stored_blocks(tmp_path, spec(1)) == {}
+
+
+SPECS = [StreamSpec("model", {}, 0.5, 0.9, 12, 4, seed) for seed in range(60)]
+
+
+def test_streams_are_divided_in_a_reproducible_way() -> None:
+    owners = [Shards(("a", "b", "c")).of(spec) for spec in SPECS]
+    assert owners == [Shards(("a", "b", "c")).of(spec) for spec in SPECS]
+    assert all(owners.count(name) >= 8 for name in "abc")
+
+
+def test_counters_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def actor(**counters: int) -> Any:
+        return SimpleNamespace(counters=SimpleNamespace(remote=lambda: counters))
+
+    monkeypatch.setattr(module, "ray", SimpleNamespace(get=lambda refs: refs))
+    both = Shards((actor(segments_sampled=3, streams_generated=1), actor(segments_sampled=4, streams_generated=0)))
+    assert both.counters() == {"segments_sampled": 7, "streams_generated": 1}

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from dwm_ray.benchmarks.cluster.faults import checks, killed, resumed, scenarios, storage
+from dwm_ray.benchmarks.cluster.faults.checks import Outcome
 from dwm_ray.benchmarks.cluster.faults.harness import FaultHarness
-from dwm_ray.benchmarks.cluster.faults.outcome import Outcome
 from dwm_ray.blocks import block_files
 from dwm_ray.blocks.journal import Journal
 from dwm_ray.blocks.stream import StreamSpec

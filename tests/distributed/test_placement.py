@@ -8,9 +8,16 @@ from typing import Any
 import pytest
 import yaml
 
-from dwm_ray.distributed.cluster.nodes import Resources, ScalingLimits, parse_limits, scaling_limits
 from dwm_ray.distributed.cluster.provision import bundles
-from dwm_ray.distributed.cluster.resources import InsufficientResourcesError, compute_quotas, place
+from dwm_ray.distributed.cluster.resources import (
+    InsufficientResourcesError,
+    Resources,
+    ScalingLimits,
+    compute_quotas,
+    parse_limits,
+    place,
+    scaling_limits,
+)
 from dwm_ray.options import ClusterConfig
 
 AWS = yaml.safe_load((Path(__file__).parents[2] / "cluster.yaml").read_text())

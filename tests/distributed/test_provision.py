@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from dwm_ray.distributed.cluster import provision
-from dwm_ray.distributed.cluster.nodes import Resources, ScalingLimits, parse_limits
+from dwm_ray.distributed.cluster.resources import Resources, ScalingLimits, parse_limits
 from dwm_ray.experiment.profiles import resolve
 from dwm_ray.options import ClusterConfig
 from dwm_ray.runs.folder import RunFailed

@@ -14,7 +14,7 @@ from stream_site import stop
 from test_sweep_pipeline import finish, read, start
 from tiny_task import ONE_STEP, tiny_config
 
-from dwm_ray.agents.parts.build import new_agent
+from dwm_ray.agents.base import new_agent
 from dwm_ray.data.task_data import load_task_data
 from dwm_ray.distributed.cluster.resources import place
 from dwm_ray.distributed.services import ClusterServices

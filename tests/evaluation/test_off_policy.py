@@ -17,9 +17,8 @@ from dwm_ray.data.checks import episodes_from
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.evaluation import fqe
 from dwm_ray.evaluation.fqe import FittedQ
-from dwm_ray.evaluation.imagined_return import imagined_returns
 from dwm_ray.evaluation.logged_data import LoggedData
-from dwm_ray.evaluation.off_policy import NUM_MODELS, OffPolicyEvaluator, estimation_config
+from dwm_ray.evaluation.off_policy import NUM_MODELS, OffPolicyEvaluator, estimation_config, imagined_returns
 from dwm_ray.report.comparison_report import ESTIMATES_NOTE
 from dwm_ray.types import DataCard
 from dwm_ray.world_models.parts.build import new_model

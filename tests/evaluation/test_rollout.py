@@ -1,11 +1,15 @@
+"""Rollouts and scores of a policy."""
+
 import gymnasium
 import numpy as np
 import pytest
 import torch
 
 from dwm_ray.evaluation import rollout
+from dwm_ray.evaluation.evaluators import summarize
 from dwm_ray.evaluation.rollout import MAX_ENVIRONMENTS, evaluate
 from dwm_ray.tasks.environments import make_environment
+from dwm_ray.tasks.table import task_for
 
 
 class Countdown(gymnasium.Env):
@@ -70,13 +74,6 @@ def test_policy_gets_one_float32_batch_per_step_without_gradients():
     assert sum(sizes) == result.lengths.sum()
 
 
-def test_progress_is_reported_once_per_episode():
-    reported = []
-    result = evaluate(pay_seed, "Countdown-v0", 20, seed=0, on_episode=lambda *args: reported.append(args))
-    assert [count for count, _ in reported] == list(range(1, 21))
-    assert sorted(value for _, value in reported) == sorted(result.returns)
-
-
 def test_only_the_policys_own_time_is_counted(monkeypatch):
     now = [0.0]
 
@@ -132,3 +129,28 @@ def test_halfcheetah_is_quiet_and_repeats_itself(env_id, capfd, recwarn, monkeyp
 
 def _shorten(env):
     return gymnasium.wrappers.TimeLimit(env.unwrapped, 50)
+
+
+def test_golden_summary_on_halfcheetah():
+    task = task_for("halfcheetah-medium", "HalfCheetah-v4", 5000.0)
+    summary = summarize(np.array([-280.178953, 12135.0]), task)
+    assert summary["score_mean"] == pytest.approx(50.0)
+    assert summary["score_std"] == pytest.approx(50.0)
+    assert summary["return_mean"] == pytest.approx(5927.4105235)
+    assert summary["return_std"] == pytest.approx(6207.5894765)
+    assert summary["episodes"] == 2
+
+
+def test_spread_of_equal_returns_is_zero_where_the_reference_is_not():
+    task = task_for("halfcheetah-medium", "HalfCheetah-v4", 5000.0)
+    assert summarize(np.full(4, 4000.0), task)["score_std"] == 0.0
+
+
+def test_task_without_references_is_scored_by_returns():
+    summary = summarize(np.array([1.0, 3.0]), task_for("mine", "Mine-v0", 5.0))
+    assert (summary["score_mean"], summary["score_std"]) == (2.0, 1.0)
+
+
+def test_no_episodes_are_refused():
+    with pytest.raises(ValueError, match="no episodes"):
+        summarize(np.array([]), task_for("mine", "Mine-v0", 5.0))

@@ -55,20 +55,20 @@ def test_improvement_of_each_over_the_other_is_one_together(ours, theirs):
     assert both == pytest.approx(1.0)
 
 
-@given(finite, st.floats(0.05, 0.99))
-def test_interval_is_ordered_and_inside_the_data(scores, level):
-    found = stats.estimate(stats.iqm, [scores], generator=rng(), level=level)
+@given(finite)
+def test_interval_is_ordered_and_inside_the_data(scores):
+    found = stats.estimate(stats.iqm, [scores], generator=rng())
     if len(scores) == 1:
         assert (found.low, found.high) == (None, None)
     else:
         assert scores.min() - 1e-6 <= found.low <= found.high <= scores.max() + 1e-6
 
 
-def test_interval_repeats_itself_widens_with_level_and_covers_the_mean():
+def test_interval_repeats_itself_and_covers_the_mean():
     scores = [rng(1).normal(40.0, 5.0, size=60)]
-    narrow, wide, again = (stats.estimate(stats.iqm, scores, generator=rng(), level=x) for x in (0.5, 0.95, 0.95))
+    wide, again = (stats.estimate(stats.iqm, scores, generator=rng()) for _ in range(2))
     assert wide == again
-    assert wide.low < narrow.low < stats.iqm(scores) == wide.value < narrow.high < wide.high
+    assert wide.low < stats.iqm(scores) == wide.value < wide.high
     # standard error of a 25 % trimmed mean of 60 normal values is 5 * 1.09 / sqrt(60)
     assert wide.high - wide.low == pytest.approx(2 * 1.96 * 5 * 1.09 / np.sqrt(60), rel=0.35)
 
@@ -115,8 +115,3 @@ def test_profile_band_holds_the_profile():
 def test_statistics_of_nothing_are_refused(scores):
     with pytest.raises(ValueError, match="expected one or more in each"):
         stats.estimate(stats.mean, scores, generator=rng())
-
-
-def test_impossible_level_is_refused():
-    with pytest.raises(ValueError, match=r"a level in \(0, 1\)"):
-        stats.estimate(stats.mean, [A], generator=rng(), level=1.0)

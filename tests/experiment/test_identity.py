@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel
 from tiny_task import ONE_STEP, recording, tiny_config
 
-from dwm_ray.agents.parts.build import new_agent
+from dwm_ray.agents.base import new_agent
 from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import DataIdentity, load_task_data

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from programs import load_program
-from tiny_task import DWM, ONE_STEP, recording, tiny_config
+from tiny_task import DWM, ONE_STEP, tiny_config
 
 import dwm_ray
 from dwm_ray.data.content import ARRAYS
@@ -23,11 +23,6 @@ from dwm_ray.types import Segments
 
 program = load_program("pipelines/export.py")
 main = program.main
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return recording(tmp_path_factory.mktemp("data") / "pendulum.hdf5")
 
 
 def numbered(num: int, horizon: int, num_actions: int) -> Segments:

@@ -1,5 +1,7 @@
 """Trials that learn as a population leave what each leaves alone; which trials can; what becomes of one that fails."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +11,20 @@ from local_runs import train, trial_of
 from programs import load_program
 from tiny_task import DWM, ONE_STEP, recording, tiny_config
 
-from dwm_ray.agents.base import Agent
-from dwm_ray.agents.parts.build import new_agent
+from dwm_ray.agents.base import Agent, new_agent
 from dwm_ray.config import RunConfig
-from dwm_ray.data.task_data import load_task_data
+from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.experiment.grouping import groups
+from dwm_ray.local.compatibility import try_pair
 from dwm_ray.local.executor import run_configs
+from dwm_ray.registry import find, plugins
 from dwm_ray.runs.folder import RunFolder, read_json, status_of
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.training import trials
-from dwm_ray.training.policy_store import load_agent
+from dwm_ray.training.stores import load_agent
+from dwm_ray.world_models.base import WorldModel
 
 SMALL = {"agent.hidden_size": 32}
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return recording(tmp_path_factory.mktemp("data") / "pendulum.hdf5")
 
 
 def files_of(folder: Path) -> set[str]:
@@ -187,3 +186,26 @@ def test_trials_that_end_at_times_of_their_own_are_refused(
     assert sweep.main([*words(file, tmp_path), *own, "--population", "4"]) == 2
     assert "--population: members of a population start and end together" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+MODELS: dict[str, WorldModel] = {}
+
+
+@pytest.fixture(scope="module")
+def task_data(tmp_path_factory: pytest.TempPathFactory) -> TaskData:
+    return load_task_data(tiny_config(recording(tmp_path_factory.mktemp("data") / "pendulum.hdf5")))
+
+
+@pytest.mark.parametrize("agent", list(plugins("agents")))
+@pytest.mark.parametrize("world_model", ["none", *plugins("world_models")])
+def test_every_pair_runs_or_says_why_not(task_data: TaskData, world_model: str, agent: str) -> None:
+    torch.set_num_threads(1)
+    pair = try_pair(task_data, "laptop", world_model, agent, MODELS)
+    plans = find("agents", agent).plans
+    if plans and world_model != "dwm":
+        assert pair.status == "refused"
+        assert "agent decision_diffuser plans" in pair.note
+    elif world_model == "none":
+        assert pair.status == "model-free"
+    else:
+        assert pair.status == "plans" if plans else pair.status in ("recorded", "stream", "on-policy", "inline")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from local_runs import trial_of, world_model
 from programs import load_program
-from tiny_task import DWM, recording, tiny_config
+from tiny_task import DWM, tiny_config
 
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import load_task_data
@@ -20,7 +20,7 @@ from dwm_ray.runs.storage import Storage
 from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.training import fit
 from dwm_ray.training.checkpoints import resume_folder, saved_update
-from dwm_ray.training.policy_store import load_agent
+from dwm_ray.training.stores import load_agent
 from dwm_ray.training.writers import MetricsWriter
 
 SMALL = {"agent.hidden_size": 32}
@@ -28,11 +28,6 @@ SMALL = {"agent.hidden_size": 32}
 
 class Killed(BaseException):
     """The process ends."""
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return recording(tmp_path_factory.mktemp("data") / "pendulum.hdf5")
 
 
 def configs_of(file: Path, agent: str, model: dict[str, Any] | None, num: int) -> list[RunConfig]:

@@ -7,17 +7,12 @@ from typing import Any
 import pytest
 import torch
 from local_runs import generated_ring, train, trial_of, weights, world_model
-from tiny_task import LENGTH, NUM_SEGMENTS, ONE_STEP, recording, tiny_config
+from tiny_task import LENGTH, NUM_SEGMENTS, ONE_STEP, tiny_config
 
 from dwm_ray.data.task_data import load_task_data
 from dwm_ray.runs.folder import RunFolder, read_json, status_of
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.world_models.parts.build import model_fingerprint
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return recording(tmp_path_factory.mktemp("data") / "pendulum.hdf5")
 
 
 def files_of(folder: Path) -> dict[str, tuple[int, bytes]]:

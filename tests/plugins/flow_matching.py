@@ -15,9 +15,8 @@ from torch import Tensor
 from dwm_ray.data.normalizers import CDFNormalizer, MinMaxNormalizer
 from dwm_ray.devices import Precision
 from dwm_ray.diffusion.conditioning import Condition, ConditionEncoder, LevelEncoder
-from dwm_ray.diffusion.denoisers import ResidualMLP
+from dwm_ray.diffusion.denoisers import ResidualMLP, conditioned
 from dwm_ray.diffusion.flow import Flow
-from dwm_ray.diffusion.guidance import conditioned
 from dwm_ray.diffusion.process import noise_like
 from dwm_ray.options import PositiveInt
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows

@@ -6,12 +6,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
-from tiny_task import ONE_STEP, recording, tiny_config
+from tiny_task import ONE_STEP, tiny_config
 
-from dwm_ray.agents.base import Agent
-from dwm_ray.agents.parts.build import new_agent
+from dwm_ray.agents.base import Agent, new_agent
 from dwm_ray.config import RunConfig
 from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.data.task_data import load_task_data
@@ -37,11 +35,6 @@ OPTIONS = {
     "replay.real_ratio": 0.25,
     "synthesis.rollout_shards": 2,
 }
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return recording(tmp_path_factory.mktemp("data") / "pendulum.hdf5")
 
 
 def configured(file: Path, **options: Any) -> RunConfig:

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dwm_ray.data.segment_rows import SegmentShape
+from dwm_ray.replay.mixture import Mixture
+from dwm_ray.replay.mixture import num_real as num_real_of
 from dwm_ray.replay.ring import Ring
 
 SHAPE = SegmentShape(horizon=2, obs_size=3, act_size=2, num_actions=1)
@@ -102,3 +104,84 @@ def test_recorded_rows_are_not_copied() -> None:
     assert ring.size == ring.capacity == 5
     assert ring._rows.data_ptr() == rows.data_ptr()
     assert drawn(ring) == set(range(5))
+
+
+REAL = SegmentShape(horizon=1, obs_size=2, act_size=1, num_actions=1)
+
+
+def ring(shape: SegmentShape, value: float, num: int = 5) -> Ring:
+    filled = Ring(max(num, 1), shape)
+    filled.add(torch.full((num, shape.width), value))
+    return filled
+
+
+@given(
+    ratio=st.floats(0, 1),
+    batch_size=st.integers(1, 64),
+    horizon=st.integers(1, 4),
+    longer=st.integers(0, 3),
+)
+def test_split_is_exact_and_real_rows_come_first(ratio: float, batch_size: int, horizon: int, longer: int) -> None:
+    imagined = SegmentShape(horizon, 2, 1, 1)
+    mixture = Mixture(ring(REAL, 0.0), ring(imagined, 7.0), ratio, batch_size, horizon + longer)
+    batch = mixture.next_batch(torch.Generator().manual_seed(0))
+    num_real = num_real_of(ratio, batch_size)
+    assert abs(num_real - ratio * batch_size) <= 0.5
+    assert batch.source.tolist() == [0.0] * num_real + [7.0] * (batch_size - num_real)
+    assert batch.obs.shape == (batch_size, horizon + longer + 1, 2)
+    assert batch.act.shape == (batch_size, 1, 1)
+    assert torch.equal(batch.discount[:num_real, 1:], torch.ones(num_real, horizon + longer - 1))
+    assert torch.equal(batch.discount[num_real:, horizon:], torch.ones(batch_size - num_real, longer))
+    assert (batch.rew[num_real:, horizon:] == 0).all()
+
+
+def test_halves_are_rounded_up() -> None:
+    assert [num_real_of(0.5, size) for size in (1, 2, 3, 5)] == [1, 1, 2, 3]
+    assert num_real_of(0.6, 256) == 154
+    assert (num_real_of(0.0, 7), num_real_of(1.0, 7)) == (0, 7)
+
+
+def test_without_imagined_rows_all_are_real() -> None:
+    batch = Mixture(ring(REAL, 3.0), None, 0.0, 6).next_batch(torch.Generator())
+    assert batch.horizon == 1
+    assert batch.source.tolist() == [3.0] * 6
+
+
+def test_real_rows_never_stand_in_for_imagined_ones() -> None:
+    mixture = Mixture(ring(REAL, 0.0), ring(REAL, 1.0, num=0), 0.5, 4)
+    with pytest.raises(ValueError, match="expected rows to sample from"):
+        mixture.next_batch(torch.Generator())
+
+
+def test_sees_imagined_rows_that_come_later() -> None:
+    synthetic = ring(REAL, 1.0)
+    mixture = Mixture(ring(REAL, 0.0), synthetic, 0.0, 64)
+    synthetic.add(torch.full((5, REAL.width), 2.0))
+    assert set(mixture.next_batch(torch.Generator()).source.tolist()) == {2.0}
+
+
+@pytest.mark.parametrize(("stored", "wanted"), [(1, 4), (3, 7)])
+def test_rows_padded_while_gathered_are_those_of_padded_segments(stored: int, wanted: int) -> None:
+    narrow = SegmentShape(stored, obs_size=3, act_size=2, num_actions=1)
+    rows = torch.randn(50, narrow.width, generator=torch.Generator().manual_seed(0))
+    filled = Ring(50, narrow)
+    filled.add(rows)
+    padded = Mixture(filled, None, 1.0, 32, wanted).next_batch(torch.Generator().manual_seed(1))
+    plain = filled.sample(32, torch.Generator().manual_seed(1)).padded(wanted)
+    for name, value in plain.tensors().items():
+        assert torch.equal(getattr(padded, name), value), name
+
+
+def test_imagined_rows_have_no_next_action() -> None:
+    real = SegmentShape(1, 2, 1, 1, has_next_act=True)
+    batch = Mixture(ring(real, 3.0), ring(SegmentShape(4, 2, 1, 1), 7.0), 0.5, 6).next_batch(torch.Generator())
+    assert batch.next_act is not None
+    assert batch.next_act[:3].tolist() == [[3.0]] * 3
+    assert batch.next_act[3:].isnan().all()
+    assert not any(getattr(batch, name).isnan().any() for name in ("obs", "act", "rew", "discount", "penalty"))
+
+
+def test_rings_of_other_sizes_are_refused() -> None:
+    other = ring(SegmentShape(2, obs_size=3, act_size=1, num_actions=1), 1.0)
+    with pytest.raises(ValueError, match="cannot be padded"):
+        Mixture(ring(REAL, 0.0), other, 0.5, 4)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_task import ONE_STEP, recording, tiny_config
+from tiny_task import ONE_STEP, tiny_config
 from torch import Tensor
 
-from dwm_ray.agents.parts.build import new_agent
+from dwm_ray.agents.base import new_agent
 from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.replay.sources import InlineSource, mixture, real_ring, start_targets
 from dwm_ray.types import Segments, Termination
@@ -19,11 +19,6 @@ from dwm_ray.world_models.one_step import OneStep
 from dwm_ray.world_models.parts.build import new_model
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return recording(tmp_path_factory.mktemp("data") / "pendulum.hdf5")
 
 
 def always(obs: Tensor) -> Tensor:

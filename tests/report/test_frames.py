@@ -21,7 +21,7 @@ from dwm_ray.env_options import REGISTERED
 from dwm_ray.report import frames as module
 from dwm_ray.report.frames import best_frames, png
 from dwm_ray.runs.tensor_files import write_json
-from dwm_ray.training.policy_store import save_agent
+from dwm_ray.training.stores import save_agent
 from dwm_ray.types import DataStats, Spaces
 
 RESULTS = {"best": {"id": "t", "updates": 7}, "data": {"env_id": "InvertedPendulum-v5"}}

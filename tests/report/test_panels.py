@@ -1,13 +1,19 @@
 """Panels of lines: content, equal looks of equal labels, and values as text."""
 
+import json
 import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from dwm_ray.report.chart import MARKERS, Look
+from dwm_ray.report.findings import Findings, show, write
 from dwm_ray.report.panels import Line, Looks, Panel, looks_of, plot_panels
 from dwm_ray.report.scales import Kind
+from dwm_ray.report.table import Table, format_count, format_score, format_seconds, text
 
 
 def panel(*lines: Line, title: str = "one", yscale: Kind = "linear") -> Panel:
@@ -116,3 +122,81 @@ def test_looks_keep_color_for_the_world_model_and_line_for_the_agent() -> None:
     assert (iql.dash, iql.marker) == (dwm_iql.dash, dwm_iql.marker) != (td3.dash, td3.marker)
     assert looks.of_model("one_step").color == 1
     assert len(set(MARKERS)) == 4
+
+
+TABLE = Table("Errors", ["model", "first step", "note"], [["DWM", 0.25, None], ["One|Step", 1234.5, "a"]], "A note.")
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        (0.25, "0.250"),
+        (-0.0042, "-0.004"),
+        (12.34, "12.3"),
+        (1234.5, "1\u202f234"),
+        (20000, "20\u202f000"),
+        (None, "–"),
+        ("x", "x"),
+    ],
+)
+def test_cells_are_short(cell, expected):
+    assert text(cell) == expected
+
+
+def test_markdown_has_a_line_per_row_and_escapes_bars():
+    assert TABLE.markdown().splitlines() == [
+        "| model | first step | note |",
+        "| --- | --- | --- |",
+        "| DWM | 0.250 | – |",
+        "| One\\|Step | 1\u202f234 | a |",
+    ]
+
+
+def test_columns_of_words_are_left_aligned():
+    assert TABLE.left_aligned() == [True, False, True]
+    assert [column.justify for column in TABLE.terminal().columns] == ["left", "right", "left"]
+
+
+def test_the_terminal_stars_the_best_row_and_shows_title_and_note():
+    console = Console(width=80, record=True)
+    console.print(Table("Errors", ["model", "score"], [["a", 1], ["b", 2]], "A note.", ("failed", "best")).terminal())
+    shown = console.export_text()
+    assert all(words in shown for words in ("Errors", "A note."))
+    assert [line.split() for line in shown.splitlines() if "*" in line] == [["*", "b", "2"]]
+
+
+def test_formats():
+    assert [format_seconds(s) for s in (None, 42.4, 125.0, 12_600.0)] == ["–", "42 s", "2 min", "3.5 h"]
+    assert format_count(1_234_567) == "1\u202f234\u202f567"
+    assert format_score(36.06, None) == "36.1 ± 0.0"
+    assert format_score(None, None) == "–"
+
+
+ERRORS = Table("Errors", ["model", "1", "2"], [["DWM <b>", 0.25, None], ["OneStep", 1234.5, 7]], "A note.")
+
+
+@pytest.fixture
+def findings() -> Findings:
+    figure = plot_panels("errors", "Figure", "Caption.", [Panel("p", "x", "y", [Line("a", [1, 2], [1.0, 2.0])])])
+    return Findings("A title", ["What was done."], [ERRORS], [figure], {"raw": [1, 2]})
+
+
+def test_the_terminal_shows_every_cell(findings: Findings) -> None:
+    console = Console(record=True, width=80)
+    show(console, findings)
+    shown = console.export_text()
+    assert all(word in shown for word in ("Errors", "DWM <b>", "0.250", "A note."))
+
+
+def test_a_folder_gets_numbers_figures_and_a_page_that_needs_nothing_else(
+    tmp_path: Path, findings: Findings, check_page: Callable[[str], None]
+) -> None:
+    page = write(tmp_path, findings, {"study": "a", "profile": "laptop"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "study.json"]
+    numbers = json.loads((tmp_path / "study.json").read_text())
+    assert (numbers["study"], numbers["raw"], numbers["tables"][0]["rows"][1]) == ("a", [1, 2], ["OneStep", 1234.5, 7])
+    html = page.read_text()
+    check_page(html)
+    assert "DWM &lt;b&gt;" in html
+    assert "<svg" in html
+    assert "&#34;profile&#34;: &#34;laptop&#34;" in html

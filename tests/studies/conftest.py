@@ -6,17 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_task import DWM, ONE_STEP, recording, tiny_config
+from tiny_task import DWM, ONE_STEP, tiny_config
 
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import load_task_data
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.studies.base import StudyContext
-
-
-@pytest.fixture(scope="session")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return recording(tmp_path_factory.mktemp("data") / "pendulum.hdf5")
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 
 from dwm_ray.report.findings import Findings
+from dwm_ray.studies import ablation
+from dwm_ray.studies.ablation import VARIANTS, AblationOptions
 from dwm_ray.studies.base import StudyContext, find_study, studies, subjects
 from dwm_ray.studies.cost import CostOptions, of_run
 from dwm_ray.studies.cost import measure as measure_cost
@@ -17,6 +19,7 @@ from dwm_ray.studies.sensitivity import SensitivityOptions
 from dwm_ray.studies.sensitivity import measure as measure_sensitivity
 from dwm_ray.studies.shift import Setting, ShiftOptions, settings_of
 from dwm_ray.studies.shift import measure as measure_shift
+from dwm_ray.world_models.dwm import DWMConfig
 
 pytestmark = pytest.mark.usefixtures("tiny_models")
 
@@ -155,3 +158,25 @@ def test_cost_of_a_run_is_read_from_its_logs(context: StudyContext) -> None:
     assert cost.own[0].count == 30
     shared = sum(part.seconds for part in cost.shared)
     assert cost.seconds(3) == pytest.approx(shared + 3 * cost.own[0].seconds)
+
+
+def test_each_variant_has_a_row_and_sampling_variants_share_the_first_ones_weights(
+    context: StudyContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = {name: VARIANTS[name] for name in ("preset", "absolute states", "flow matching")}
+    monkeypatch.setattr(ablation, "VARIANTS", few)
+    monkeypatch.setattr(ablation, "AVERAGING", {"temperature": 0.5})
+    monkeypatch.setattr(ablation, "SAMPLING", {"guidance 3": {"guidance_scale": 3.0}, "t": {"temperature": 1.0}})
+    findings = ablation.measure(context, AblationOptions(seconds=0.05))
+    rows = json.loads(json.dumps(findings.numbers))["rows"]
+    assert [row["name"] for row in rows] == ["preset", *ablation.SAMPLING, "absolute states", "flow matching"]
+    assert len({row["updates"] for row in rows[: 1 + len(ablation.SAMPLING)]}) == 1
+    assert len({tuple(row["obs_mse"]) for row in rows}) > 3
+    assert all(len(row) == len(table.headers) for table in findings.tables for row in table.rows)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants_are_valid(name: str) -> None:
+    preset = DWMConfig.preset("small")
+    changed = DWMConfig.model_validate({**preset.model_dump(), **VARIANTS[name]})
+    assert (changed == preset) is (name == "preset")

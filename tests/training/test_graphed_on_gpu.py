@@ -1,13 +1,11 @@
-"""Updates and drawing as CUDA graphs where there is a GPU; elsewhere all of this is skipped, and `test_graphed` has an
-emulation in its place."""
+"""Updates and sampling as CUDA graphs on a GPU; `test_graphed` uses an emulation instead."""
 
 from typing import Any
 
 import pytest
 import torch
 from learners import agent_of, assert_close, built, copies, learner_of, run
-from test_graphed import PARTS, every_agent, every_source
-from test_graphed_refusals import Reads
+from test_graphed import PARTS, Reads, every_agent, every_source
 
 from dwm_ray.agents.bc import BCConfig
 from dwm_ray.blocks.graphed import CudaGraphSampler
@@ -43,7 +41,7 @@ def test_replayed_updates_of_a_population_equal_eager_ones(name: str) -> None:
 
 
 @pytest.mark.parametrize("denoiser", ["mlp", "unet"])
-def test_segments_are_those_that_are_drawn_without_graphs(denoiser: str) -> None:
+def test_sampled_segments_equal_eager_ones(denoiser: str) -> None:
     torch.manual_seed(0)
     options: dict[str, Any] = {"denoiser": denoiser, "dim": 16, "multipliers": [1, 2], "guidance_scale": 1.5}
     cls = find("world_models", "dwm")
@@ -53,12 +51,12 @@ def test_segments_are_those_that_are_drawn_without_graphs(denoiser: str) -> None
     first, second = (torch.Generator("cuda").manual_seed(0) for _ in range(2))
     for seed in range(2 * WARM_UPS):
         starts = torch.rand(32, 5, generator=torch.Generator().manual_seed(seed)).cuda()
-        drawn: list[Segments] = [
+        sampled: list[Segments] = [
             one.imagine(starts[:, :3], starts[:, 3:], policy=None, horizon=3, rtg=0.5, generator=generator)
             for one, generator in ((model, first), (imaginer, second))
         ]
-        for name, value in drawn[0].tensors().items():
-            torch.testing.assert_close(getattr(drawn[1], name), value, rtol=1e-3, atol=1e-3, msg=name)
+        for name, value in sampled[0].tensors().items():
+            torch.testing.assert_close(getattr(sampled[1], name), value, rtol=1e-3, atol=1e-3, msg=name)
         assert torch.equal(first.get_state(), second.get_state())
 
 

@@ -4,41 +4,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from learners import agent_of, mixture
 from torch import Tensor
 
-from dwm_ray.agents.base import Agent
-from dwm_ray.data.segment_rows import SegmentShape
-from dwm_ray.options import TrainingConfig
-from dwm_ray.registry import find
-from dwm_ray.replay.mixture import Mixture
-from dwm_ray.replay.ring import Ring
 from dwm_ray.runs import tensor_files
 from dwm_ray.training.learner import Learner
-from dwm_ray.types import DataStats, Spaces
 
-SHAPE = SegmentShape(horizon=2, obs_size=3, act_size=2, num_actions=1)
 SHARED = ("num_members", "updates_per_s")
-
-
-def mixture(shape: SegmentShape = SHAPE) -> Mixture:
-    ring = Ring(50, shape)
-    ring.add(torch.rand(50, shape.width, generator=torch.Generator().manual_seed(0)))
-    return Mixture(ring, None, 1.0, 8)
-
-
-def agent(name: str, seed: int) -> Agent:
-    torch.manual_seed(seed)
-    stats = DataStats(np.zeros(3, np.float32), np.ones(3, np.float32), -1, 1, -9, 9, -5, 5)
-    cls = find("agents", name)
-    return cls(cls.Config(), Spaces(3, 2, (-1, -1), (1, 1)), stats, TrainingConfig(num_updates=20))
 
 
 def learner(name: str, *seeds: int) -> Learner:
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    return Learner([agent(name, seed) for seed in seeds], [mixture()] * len(seeds), generators)
+    return Learner([agent_of(name, seed) for seed in seeds], [mixture(False)] * len(seeds), generators)
 
 
 def run(trained: Learner, num_updates: int) -> list[dict[str, float]]:
@@ -100,7 +79,7 @@ def test_a_state_with_a_missing_part_is_refused() -> None:
     trained.run(2)
     [state] = trained.state_dicts()
     del state["optimizer.critic.0.exp_avg"]
-    with pytest.raises(ValueError, match=r"'critic.0.exp_avg': found nothing; expected shape \[2, 5, 256\]"):
+    with pytest.raises(ValueError, match=r"'critic.0.exp_avg': found nothing; expected shape \[2, 5, 16\]"):
         trained.load_state_dicts([state])
 
 
@@ -119,9 +98,9 @@ def test_members_learn_what_they_learn_alone(name: str) -> None:
 
 
 def test_batches_of_different_shapes_are_refused() -> None:
-    sources = [mixture(), mixture(SegmentShape(horizon=1, obs_size=3, act_size=2, num_actions=1))]
+    sources = [mixture(imagined=True), mixture(imagined=False)]
     with pytest.raises(ValueError, match=r"training\.batch_size, synthesis\.horizon: expected batches of one shape"):
-        Learner([agent("td3_bc", seed) for seed in (0, 1)], sources, [torch.Generator()] * 2)
+        Learner([agent_of("td3_bc", seed) for seed in (0, 1)], sources, [torch.Generator()] * 2)
 
 
 @pytest.mark.parametrize("name", ["td3_bc", "iql"])

@@ -11,7 +11,7 @@ from torch import nn
 from toy import SPACES, generator, toy_episodes
 
 from dwm_ray.world_models.dydiff import DyDiffConfig
-from dwm_ray.world_models.parts.reward import RewardNetwork
+from dwm_ray.world_models.parts.heads import RewardNetwork
 
 
 @pytest.mark.parametrize("faithful", [False, True])

@@ -5,15 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dwm_ray.diffusion.process import standard_normal
+
 Generators = torch.Generator | tuple[torch.Generator, ...]
 """Generator of an agent, or one per member of a population, all on the agent's device."""
 Noise = Generators | Tensor
 """Source of noise, or noise that was sampled before the update: compiled updates cannot use generators."""
-
-
-def standard_normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Sample standard normal numbers on the generator's device."""
-    return torch.randn(shape, generator=generator, device=generator.device)
 
 
 def normal_like(x: Tensor, noise: Noise) -> Tensor:

@@ -1,4 +1,4 @@
-"""Critic targets: the only module that computes returns.
+"""Critic targets, and the regression of twin critics on them; the only module that computes returns.
 
     G_H = V(s_H),    G_h = r_h + d_h * ((1 - lambda) * V(s_{h+1}) + lambda * G_{h+1}),    target = G_0
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dwm_ray.agents.base import CriticConfig
-from dwm_ray.types import DataStats, Segments
+from dwm_ray.types import DataStats, Metrics, Segments
 
 
 def lambda_return(rew: Tensor, discount: Tensor, values: Tensor, lam: float) -> Tensor:
@@ -119,3 +119,29 @@ class TargetRule:
         if self.reward_shift == 0:
             return segments.rew
         return segments.rew + self.reward_shift * (segments.discount < 1)
+
+
+def critic_errors(q: Tensor, target: Tensor, source: Tensor, expectile: float | Tensor) -> Tensor:
+    """Return the weighted squared errors [..., 2, B] of values [..., 2, B] on targets [..., B].
+
+    Rows that a model imagined (`source` [..., B] > 0) have twice the weights of LEQ's lower-expectile regression (arXiv
+    2407.00699): 2 * (1 - expectile) if Q exceeds the target, else 2 * expectile. Below .5 the critic
+    therefore gives lower imagined targets more weight; .5 is the squared error. Recorded rows have weight 1.
+    """
+    target = target.unsqueeze(-2)
+    squares = (q - target).square()
+    if not isinstance(expectile, Tensor) and expectile == 0.5:
+        return squares
+    weight = 2 * torch.where(q > target, 1 - expectile, expectile)
+    return torch.where(source.unsqueeze(-2) > 0, weight * squares, squares)
+
+
+def critic_metrics(loss: Tensor, q: Tensor, target: Tensor, clipped: Tensor) -> Metrics:
+    """Return metrics of loss [...], values [..., 2, B], targets [..., B] and the fraction of clipped targets [...]."""
+    return {
+        "critic_loss": loss.detach(),
+        "q_mean": q.detach().mean((-2, -1)),
+        "q_max": q.detach().amax((-2, -1)),
+        "target_mean": target.mean(-1),
+        "target_clipped": clipped,
+    }

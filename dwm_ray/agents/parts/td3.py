@@ -17,8 +17,7 @@ from dwm_ray.agents.base import Agent, CriticConfig
 from dwm_ray.agents.parts.networks import TanhActor, TwinCritic
 from dwm_ray.agents.parts.noise import Generators, Noise, normal_like
 from dwm_ray.agents.parts.optimizer import descend, fused_adam, track, with_target
-from dwm_ray.agents.parts.regression import critic_errors, critic_metrics
-from dwm_ray.agents.parts.targets import TargetRule
+from dwm_ray.agents.parts.targets import TargetRule, critic_errors, critic_metrics
 from dwm_ray.options import PositiveInt, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
 

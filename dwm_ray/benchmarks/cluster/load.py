@@ -7,7 +7,7 @@ Delays that are measured in a window of some seconds:
 
 | delay      | from                                         | to                                                  |
 |------------|----------------------------------------------|-----------------------------------------------------|
-| fetch      | a new reader requests blocks that are stored | it has the answer; nothing needs to be waited for   |
+| fetch      | a new reader requests blocks that are stored | it receives them; no wait is necessary              |
 | delivery   | a sampler has generated a block              | a reader that waited for the block has it           |
 | turnaround | a sampler has generated a block              | it starts the next one; first in, first out         |
 

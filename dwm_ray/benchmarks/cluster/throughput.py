@@ -1,4 +1,4 @@
-"""Segments through the real buffer: real samplers generate blocks of a world model, and a reader receives them.
+"""Segments through the real buffer: real samplers generate blocks of an untrained world model for a reader.
 
 The samplers stay the same; a separate buffer for each count uses the first 1, 2, ... of them. Each measurement is a new
 stream.
@@ -13,17 +13,39 @@ from pathlib import Path
 from uuid import uuid4
 
 import ray
+import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from dwm_ray.benchmarks.cluster.services import untrained_services
 from dwm_ray.blocks.block_files import stream_folder
 from dwm_ray.blocks.journal import FILE
 from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.config import RunConfig
+from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.distributed.buffer.shards import Shards
+from dwm_ray.distributed.cluster.resources import place
+from dwm_ray.distributed.services import ClusterServices
 from dwm_ray.distributed.workers.prefetcher import BLOCKS_PER_FETCH, FETCH_WAIT_S
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.row_log import read_rows
+from dwm_ray.training.stores import save_model
+from dwm_ray.world_models.parts.build import new_model
+
+MODEL = "untrained"
+
+
+@contextmanager
+def untrained_services(
+    config: RunConfig, folder: Path
+) -> Iterator[tuple[ClusterServices, StreamSpec, RunFolder, TaskData]]:
+    """Start samplers and buffer of a run; yield them with the stream, the run folder and the data."""
+    run, task_data = RunFolder(folder), load_task_data(config)
+    save_model(run.world_model(MODEL), new_model(config, task_data, torch.device("cpu")), {})
+    services = ClusterServices.start(config, run, task_data.identity, place(config.cluster))
+    try:
+        yield services, StreamSpec.of(config, MODEL), run, task_data
+    finally:
+        for actor in (*services.samplers, *services.buffer.actors, services.leases):
+            ray.kill(actor)
 
 
 @dataclass(frozen=True)

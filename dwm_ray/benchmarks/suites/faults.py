@@ -9,16 +9,16 @@ from typing import ClassVar
 
 from rich.console import Console
 
-from dwm_ray.benchmarks.machine import busy_machine, expect_own_cluster
 from dwm_ray.benchmarks.options import WITH_DATA, Options
+from dwm_ray.benchmarks.tables import busy_machine, expect_own_cluster
 from dwm_ray.report.table import markdown_table
 from dwm_ray.runs.tensor_files import write_json
 
 
 @dataclass(frozen=True)
 class Faults:
-    """Behaviour of a sweep when its processes are killed or memory or disk are full. Starts Ray. Of the options for all
-    suites, only --output, --markdown, --task and --data apply."""
+    """Behaviour of a sweep when its processes are killed or memory or disk are full. Starts Ray. Of the common options,
+    only --output, --markdown, --task and --data apply."""
 
     name: ClassVar[str] = "faults"
 
@@ -29,7 +29,7 @@ class Faults:
         """Provoke all faults; write and print each result as soon as it is known."""
         options.refuse_others(WITH_DATA, "does not apply to faults, which are provoked once")
         expect_own_cluster("faults")
-        from dwm_ray.benchmarks.cluster.faults import harness, outcome, scenarios  # other suites work without Ray
+        from dwm_ray.benchmarks.cluster.faults import checks, harness, scenarios  # other suites work without Ray
 
         path, console, rows = options.path(self.name), Console(stderr=True), []
         with TemporaryDirectory() as folder, harness.own_cluster() as address:
@@ -40,5 +40,5 @@ class Faults:
                 rows.append(row)
                 console.print(" | ".join(row.cells()), highlight=False, soft_wrap=True)
                 write_json(path, {"faults": [asdict(one) for one in rows], "machine": busy_machine()})
-        print(markdown_table(outcome.HEADERS, [row.cells() for row in rows]))
+        print(markdown_table(checks.HEADERS, [row.cells() for row in rows]))
         print(path)

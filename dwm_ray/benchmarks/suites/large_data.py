@@ -22,10 +22,10 @@ import h5py
 import numpy as np
 import torch
 
-from dwm_ray.benchmarks.machine import machine
+from dwm_ray.benchmarks.measure import paired_ratio, rate_spread
 from dwm_ray.benchmarks.options import SHOWN, Options
-from dwm_ray.benchmarks.ratios import paired_ratio, rate_spread
 from dwm_ray.benchmarks.setup import BenchmarkSetup
+from dwm_ray.benchmarks.tables import machine
 from dwm_ray.options import DataConfig
 from dwm_ray.runs.background import in_background
 from dwm_ray.runs.tensor_files import write_json

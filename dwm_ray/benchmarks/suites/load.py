@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from dwm_ray.benchmarks.machine import machine
 from dwm_ray.benchmarks.options import SHOWN, Options
-from dwm_ray.benchmarks.tables import number, show
+from dwm_ray.benchmarks.tables import machine, number, show
 from dwm_ray.report.table import Cell, Table
 from dwm_ray.runs.tensor_files import write_json
 
@@ -26,7 +25,7 @@ HEADERS = (
 @dataclass(frozen=True)
 class Load:
     """The index of the buffer under simulated samplers and readers: blocks/s, latencies (median, 99 %), CPU, memory.
-    Starts Ray. Of the options for all suites, only --output and --markdown apply."""
+    Starts Ray. Of the common options, only --output and --markdown apply."""
 
     name: ClassVar[str] = "load"
 
@@ -38,7 +37,7 @@ class Load:
     """Streams that are read at the same time."""
     shards: tuple[int, ...] = (1, 2)
     """Actors of the buffer (cluster.buffer_shards); one measurement each."""
-    draw_s: tuple[float, ...] = (2.0, 0.0)
+    block_s: tuple[float, ...] = (2.0, 0.0)
     """Seconds that a sampler takes per block; one measurement each. 0 saturates the index."""
     prefetch_blocks: int = 64
     """As cluster.prefetch_blocks."""
@@ -51,15 +50,11 @@ class Load:
 
     def check(self) -> None:
         """Raise ValueError for values that cannot be measured."""
-        counts = {
-            "samplers": self.samplers, "readers": self.readers, "streams": self.streams, "processes": self.processes,
-            "prefetch-blocks": self.prefetch_blocks, "seconds": self.seconds, "shards": min(self.shards, default=0),
-        }  # fmt: skip
-        for option, value in counts.items():
-            if value <= 0:
-                raise ValueError(f"--{option}: expected a positive number, not {value:g}")
-        if not self.draw_s or min(self.draw_s) < 0 or self.warmup_s < 0:
-            raise ValueError("--draw-s and --warmup-s: expected 0 or more seconds")
+        for option, value in {**vars(self), "shards": min(self.shards, default=0)}.items():
+            if option not in ("block_s", "warmup_s") and value <= 0:
+                raise ValueError(f"--{option.replace('_', '-')}: expected a positive number, not {value:g}")
+        if not self.block_s or min(self.block_s) < 0 or self.warmup_s < 0:
+            raise ValueError("--block-s and --warmup-s: expected 0 or more seconds")
         if self.streams > self.readers or self.processes > min(self.readers, self.samplers):
             raise ValueError("--streams and --processes: expected no more than --readers and --samplers")
 
@@ -73,25 +68,25 @@ class Load:
         rows, windows, path = [], [], options.path(self.name)
         size = (self.samplers, self.readers, self.streams, self.processes, self.prefetch_blocks)
         with Console(stderr=True).status("starting Ray") as status, load.cluster():
-            for shards, draw_s in ((shards, draw_s) for shards in (0, *self.shards) for draw_s in self.draw_s):
+            for shards, block_s in ((shards, block_s) for shards in (0, *self.shards) for block_s in self.block_s):
                 label = f"{shards} shards" if shards else "bare calls"
-                status.update(f"{label}, {draw_s:g} s per block")
+                status.update(f"{label}, {block_s:g} s per block")
                 measured = load.measure if shards else load.measure_bare
-                window = asdict(measured(LoadSize(*size, shards), draw_s, self.warmup_s, self.seconds))
-                windows.append({"shards": shards, "draw_s": draw_s, **window})
-                rows.append(cells(label, draw_s, window))
+                window = asdict(measured(LoadSize(*size, shards), block_s, self.warmup_s, self.seconds))
+                windows.append({"shards": shards, "block_s": block_s, **window})
+                rows.append(cells(label, block_s, window))
         about = {"machine": machine(torch.device("cpu")), **asdict(self), "output": str(path)}
         write_json(path, {"suite": self.name, "windows": windows, **about})
         show(Table(self.name, list(HEADERS), rows), options.markdown)
         print(path)
 
 
-def cells(label: str, draw_s: float, window: Mapping[str, Any]) -> list[Cell]:
+def cells(label: str, block_s: float, window: Mapping[str, Any]) -> list[Cell]:
     """Return the table row of one measurement."""
     cpu_s, seconds = window["cpu_s"], window["seconds"]
     return [
         label,
-        f"{draw_s:g}",
+        f"{block_s:g}",
         number(window["accepted"] / seconds),
         number(window["delivered"] / seconds),
         ", ".join(f"{used / seconds:.2f}" for used in cpu_s),

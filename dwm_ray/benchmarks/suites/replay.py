@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -29,22 +30,12 @@ class Replay:
         works = []
         for batch in self.batch_sizes:
             name, config = f"real-{batch}", setup.config("dwm", "td3_bc", **{"training.batch_size": batch})
-            works.append(Workload(name, partial(_gather_real, setup, config)))
+            works.append(Workload(name, partial(_gather, setup, setup.real, config)))
             for ratio in self.real_ratios:
-                mixed = config.with_values({"replay.real_ratio": ratio})
-                works.append(
-                    Workload(f"mixture-{ratio:g}-{batch}", partial(_gather_mixed, setup, mixed), baseline=name)
-                )
+                build = partial(_gather, setup, setup.stream, config.with_values({"replay.real_ratio": ratio}))
+                works.append(Workload(f"mixture-{ratio:g}-{batch}", build, baseline=name))
         return works
 
 
-def _gather_real(setup: BenchmarkSetup, config: RunConfig) -> Call:
-    return _gather(setup.real(config), setup)
-
-
-def _gather_mixed(setup: BenchmarkSetup, config: RunConfig) -> Call:
-    return _gather(setup.stream(config), setup)
-
-
-def _gather(source: BatchSource, setup: BenchmarkSetup) -> Call:
-    return partial(source.next_batch, setup.generator())
+def _gather(setup: BenchmarkSetup, source: Callable[[RunConfig], BatchSource], config: RunConfig) -> Call:
+    return partial(source(config).next_batch, setup.generator())

@@ -14,10 +14,9 @@ from typing import ClassVar, Protocol
 
 from rich.console import Console
 
-from dwm_ray.benchmarks.machine import busy_machine
+from dwm_ray.benchmarks.measure import paired_ratio, rate_spread
 from dwm_ray.benchmarks.options import WITH_DATA, Options
-from dwm_ray.benchmarks.ratios import paired_ratio, rate_spread
-from dwm_ray.benchmarks.tables import number, show
+from dwm_ray.benchmarks.tables import busy_machine, number, show
 from dwm_ray.config import RunConfig
 from dwm_ray.experiment import profiles
 from dwm_ray.options import DataConfig
@@ -33,7 +32,7 @@ HEADERS = (
 @dataclass(frozen=True)
 class Scaling:
     """Segments/s through the real buffer with 1 and more samplers (DWM of the profile laptop, untrained). Starts Ray.
-    Of the options for all suites, only --repeats, --output, --markdown, --task and --data apply."""
+    Of the common options, only --repeats, --output, --markdown, --task and --data apply."""
 
     name: ClassVar[str] = "scaling"
 

@@ -13,19 +13,17 @@ from typing import ClassVar
 
 from rich.console import Console
 
-from dwm_ray.benchmarks.machine import busy_machine, expect_own_cluster
 from dwm_ray.benchmarks.options import WITH_DATA, Options
-from dwm_ray.benchmarks.sweep.factors import factors
 from dwm_ray.benchmarks.sweep.observed_run import ObservedRun, observe
-from dwm_ray.benchmarks.sweep.tables import cpu_seconds, tables, trial_seconds
-from dwm_ray.benchmarks.tables import show
+from dwm_ray.benchmarks.sweep.tables import cpu_seconds, factors, tables, trial_seconds
+from dwm_ray.benchmarks.tables import busy_machine, expect_own_cluster, show
 from dwm_ray.runs.tensor_files import write_json
 
 
 @dataclass(frozen=True)
 class Sweep:
     """A real sweep (profile laptop, DWM): cost relative to its learners, CPU time by kind of process, memory. Starts
-    Ray. Of the options for all suites, only --output, --markdown, --task and --data apply."""
+    Ray. Of the common options, only --output, --markdown, --task and --data apply."""
 
     name: ClassVar[str] = "sweep"
 
@@ -50,14 +48,9 @@ class Sweep:
 
     def check(self) -> None:
         """Raise ValueError for values that cannot be run."""
-        counts = {
-            "agents": len(self.agents), "horizons": len(self.horizons), "seeds": self.seeds,
-            "population": self.population, "updates": self.updates,
-            "world-model-updates": self.world_model_updates, "num-segments": self.num_segments,
-        }  # fmt: skip
-        for option, value in counts.items():
-            if value < 1:
-                raise ValueError(f"--{option}: expected at least 1, not {value}")
+        for option, value in {**vars(self), "agents": len(self.agents), "horizons": len(self.horizons)}.items():
+            if option not in ("baselines", "alone") and value < 1:
+                raise ValueError(f"--{option.replace('_', '-')}: expected at least 1, not {value}")
         if self.alone < 0:
             raise ValueError(f"--alone: expected 0 or more trials, not {self.alone}")
 
@@ -93,7 +86,7 @@ class Sweep:
         """Return the command line of `pipelines/sweep.py`."""
         axis = f"horizon={','.join(map(str, self.horizons))}"
         baselines = "--baselines" if self.baselines else "--no-baselines"
-        repeated = ["--seeds", str(self.seeds), "--population", str(self.population)]
+        repeated = f"--seeds {self.seeds} --population {self.population}".split()
         return ["--dimensions", axis, baselines, "--agents", *self.agents, *repeated, *self._sizes()]
 
     def single_trial_words(self) -> list[list[str]]:
@@ -102,11 +95,7 @@ class Sweep:
         return [["--agent", self.agents[which], "--seed", str(seed), *self._sizes()] for seed, which in numbers]
 
     def _sizes(self) -> list[str]:
-        sizes = {
-            "profile": "laptop",
-            "world-model": "dwm",
-            "training.num-updates": self.updates,
-            "world-model.num-updates": self.world_model_updates,
-            "synthesis.num-segments": self.num_segments,
-        }
-        return [word for name, value in sizes.items() for word in (f"--{name}", str(value))]
+        return (
+            f"--profile laptop --world-model dwm --training.num-updates {self.updates} "
+            f"--world-model.num-updates {self.world_model_updates} --synthesis.num-segments {self.num_segments}"
+        ).split()

@@ -102,7 +102,7 @@ class InferenceUNet:
 
     @torch.no_grad()
     def guided(self, x: Tensor, step: Tensor, shifts: list[Tensor], scale: float) -> Tensor:
-        """Return the prediction [B, T, D] of `guidance.guided`; all rows of `step` [B] are equal."""
+        """Return the prediction [B, T, D] of `denoisers.guided`; all rows of `step` [B] are equal."""
         predicted = [self(rows, step[:1], chunk) for rows, chunk in zip(x.split(CHUNK), shifts, strict=True)]
         if scale == 1:
             return torch.cat(predicted)

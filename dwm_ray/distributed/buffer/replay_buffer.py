@@ -33,8 +33,7 @@ from dwm_ray.distributed.buffer.block_cache import BlockCache
 from dwm_ray.distributed.buffer.conditions import Condition, Debounced
 from dwm_ray.distributed.buffer.sampler_tasks import SamplerTasks
 from dwm_ray.distributed.buffer.stream import Delivery, Stream
-from dwm_ray.distributed.metrics.gauges import Gauges
-from dwm_ray.distributed.metrics.transfers import export_transfer_stats
+from dwm_ray.distributed.metrics.gauges import Gauges, export_transfer_stats
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.uploads import Upload
 

@@ -17,8 +17,8 @@ from ray._private.services import canonicalize_bootstrap_address_or_die
 from ray.exceptions import AuthenticationError
 
 from dwm_ray.distributed.cluster import settings
-from dwm_ray.distributed.cluster.nodes import alive_nodes, scaling_limits, total
 from dwm_ray.distributed.cluster.own_cluster import short_temp_dir
+from dwm_ray.distributed.cluster.resources import alive_nodes, scaling_limits, total
 from dwm_ray.distributed.cluster.settings import joined_address
 from dwm_ray.runs.folder import RunFailed
 

@@ -35,7 +35,7 @@ def free_leftovers() -> int:
 
 @contextmanager
 def cleanup_on_interrupt() -> Iterator[None]:
-    """Remove the program's placement groups if it is interrupted (Ctrl-C, SIGTERM) but the cluster keeps running."""
+    """Remove the program's placement groups if it is interrupted (Ctrl-C, SIGTERM) but the cluster continues."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):

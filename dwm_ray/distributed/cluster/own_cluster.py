@@ -1,4 +1,4 @@
-"""The cluster that a program starts on this machine: where its files are, and what remains of it."""
+"""Files of a cluster that a program starts on this machine, and their removal."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def short_temp_dir() -> str | None:
 
 @contextmanager
 def removed_at_end() -> Iterator[None]:
-    """End a cluster that is started in this context, and remove its files; a program that fails keeps their logs."""
+    """Stop a cluster that is started in this context and remove its files; after an error, its logs remain."""
     starts = joined_address() is None and not ray.is_initialized()
     try:
         yield

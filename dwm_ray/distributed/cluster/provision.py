@@ -14,14 +14,17 @@ from contextlib import contextmanager
 
 from ray.autoscaler import sdk
 
-from dwm_ray.distributed.cluster.nodes import Resources, ScalingLimits, alive_nodes, scaling_limits
 from dwm_ray.distributed.cluster.resources import (
     InsufficientResourcesError,
     Placement,
     Quotas,
+    Resources,
+    ScalingLimits,
+    alive_nodes,
     compute_quotas,
     learners_needed,
     place,
+    scaling_limits,
 )
 from dwm_ray.options import ClusterConfig
 from dwm_ray.runs.folder import RunFailed

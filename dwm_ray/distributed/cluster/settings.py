@@ -97,7 +97,7 @@ def _private_token(path: Path) -> None:
 
 
 def _create(path: Path, text: str) -> None:
-    """Write a new private file in one step; keep that of a program that was faster."""
+    """Write a new private file atomically, unless another program has created it in the meantime."""
     descriptor, name = tempfile.mkstemp(dir=path.parent)  # mode 600
     try:
         with os.fdopen(descriptor, "w") as file:

@@ -13,6 +13,9 @@ from collections.abc import Mapping
 import torch
 from ray.util.metrics import Gauge
 
+from dwm_ray.runs.folder import RunFolder
+from dwm_ray.runs.transfer_stats import TRANSFERS
+
 FAMILIES: dict[str, dict[str, str]] = {
     "buffer": {
         "streams_generated": "Streams with generated rows, over all sessions of the run",
@@ -89,11 +92,6 @@ LABELS = {
 """Labels that distinguish the processes of a family; a run is named by its folder."""
 
 
-def exported_name(family: str, name: str) -> str:
-    """Return a gauge's name in Prometheus."""
-    return f"ray_dwm_{family}_{name}"
-
-
 class Gauges:
     """Gauges of one family in one process, created as their names appear."""
 
@@ -141,3 +139,9 @@ class SamplerGauges:
         """Record that the sampler ran out of memory."""
         self._oom_splits += 1
         self._gauges.set({"oom_splits": self._oom_splits})
+
+
+def export_transfer_stats(run: RunFolder, process: str) -> None:
+    """Export the transfer statistics of this process as gauges, if the run has a storage."""
+    if run.storage:
+        TRANSFERS.on_change = Gauges("storage", {"run": run.name, "process": process}).set

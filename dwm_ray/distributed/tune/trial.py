@@ -29,7 +29,7 @@ def run_trials(trials: Sequence[Trial], services: ClusterServices, reports: bool
     """Run trials that can form a population, each until it finishes or diverges.
 
     Interrupted trials continue from their checkpoints. `reports` sends scores to Tune. Raises RunFailed if a worker
-    keeps failing, also one that trains a world model.
+    keeps failing, including a worker that trains a world model.
     """
     run = services.run
     folders = [run.trial(trial.id) for trial in trials]

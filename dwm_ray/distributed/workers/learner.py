@@ -18,8 +18,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.devices import default_device
 from dwm_ray.distributed.buffer.shards import Shards
-from dwm_ray.distributed.metrics.gauges import Gauges
-from dwm_ray.distributed.metrics.transfers import export_transfer_stats
+from dwm_ray.distributed.metrics.gauges import Gauges, export_transfer_stats
 from dwm_ray.distributed.workers.prefetcher import BlockPrefetcher
 from dwm_ray.distributed.workers.rollouts import ActorRollouts
 from dwm_ray.evaluation.evaluators import OBJECTIVE, ranked

@@ -17,20 +17,18 @@ import ray
 import torch
 from torch import Tensor
 
-from dwm_ray.agents.base import Agent
-from dwm_ray.agents.parts.build import new_agent
+from dwm_ray.agents.base import Agent, new_agent
 from dwm_ray.blocks.block_generator import BlockGenerator
 from dwm_ray.blocks.micro_batching import MicroBatching
 from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import load_task_data
 from dwm_ray.devices import default_device
-from dwm_ray.distributed.metrics.gauges import SamplerGauges
-from dwm_ray.distributed.metrics.transfers import export_transfer_stats
+from dwm_ray.distributed.metrics.gauges import SamplerGauges, export_transfer_stats
 from dwm_ray.replay import on_policy
 from dwm_ray.replay.sources import selection, start_targets
 from dwm_ray.runs.folder import RunFolder
-from dwm_ray.training.model_store import load_model
+from dwm_ray.training.stores import load_model
 from dwm_ray.world_models.base import WorldModel, sampling_options
 
 

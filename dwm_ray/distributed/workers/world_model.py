@@ -19,8 +19,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import load_task_data
 from dwm_ray.devices import default_device
 from dwm_ray.distributed.cluster.resources import Placement
-from dwm_ray.distributed.metrics.gauges import Gauges
-from dwm_ray.distributed.metrics.transfers import export_transfer_stats
+from dwm_ray.distributed.metrics.gauges import Gauges, export_transfer_stats
 from dwm_ray.distributed.workers.ray_train import new_trainer
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.training.fit import Worker

@@ -12,7 +12,7 @@ from dwm_ray.diffusion.ddpm import Prediction, Schedule
 from dwm_ray.diffusion.denoisers import Denoiser, DenoiserKind, ResidualMLP, TemporalUNet
 from dwm_ray.options import Fraction, PositiveInt
 from dwm_ray.world_models.base import FirstStepConfig, WorldModelConfig
-from dwm_ray.world_models.parts.termination import ContinuationConfig
+from dwm_ray.world_models.parts.heads import ContinuationConfig
 from dwm_ray.world_models.parts.window_units import Units
 
 ProcessKind = Literal["ddpm", "edm", "flow"]
@@ -78,8 +78,8 @@ class WindowModelConfig(DenoiserConfig, FirstStepConfig, ContinuationConfig):
     process: ProcessKind = "ddpm"
     """Diffusion process: DDPM with K steps (paper), EDM, or flow matching."""
     entry_weights: Literal["equal", "log"] = "equal"
-    """Weights of a window's entries in the loss. 'log' is the mean logarithm of the entries' errors: what can be
-    predicted precisely is then learned precisely."""
+    """Weights of a window's entries in the loss. 'log' is the mean logarithm of the entries' errors: entries
+    that can be predicted precisely are then learned precisely."""
     first_model: Literal["diffusion", "regression"] = "diffusion"
     """Model of the first step where it is not recorded: the diffusion itself (paper), or a regression on the start pair
     that learns from every step of the windows. The diffusion continues from its prediction, so set given_first."""

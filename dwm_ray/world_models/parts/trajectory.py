@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from dwm_ray.data.normalizers import MinMaxNormalizer
 from dwm_ray.devices import Precision
 from dwm_ray.diffusion.conditioning import LevelEncoder
+from dwm_ray.diffusion.denoisers import conditioned
 from dwm_ray.diffusion.edm import EDM, Churn, Heun, Multistep, Preconditioning, karras_levels
-from dwm_ray.diffusion.guidance import conditioned
 from dwm_ray.diffusion.process import Given, noise_like, per_row
 from dwm_ray.types import Episodes, Spaces, Windows
 from dwm_ray.world_models.parts.losses import masked_mean

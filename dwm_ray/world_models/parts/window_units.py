@@ -2,8 +2,8 @@
 
 `absolute` (DWM, arXiv 2402.03570): every state dimension through its empirical CDF, rewards by their range, both to
 [-1, 1]. `change` (ours): entry i of a window is s_{t+i} - s_t, standardised by the mean and deviation that this change
-has in the data, for every step and dimension separately; s_t and rewards are standardised. What changes little in one
-step is then as large for the network as what changes much in ten.
+has in the data, for every step and dimension separately; s_t and rewards are standardised. A small
+change within one step then has the same magnitude for the network as a large change within ten.
 """
 
 from __future__ import annotations

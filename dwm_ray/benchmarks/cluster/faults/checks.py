@@ -1,4 +1,4 @@
-"""Progress and row accounting of a run folder during faults.
+"""Progress and row accounting of a run folder during faults, and outcomes of faults.
 
 Rows are checked against evidence that does not depend on the journal: the files of the blocks.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +65,6 @@ def readers(run: Path) -> set[str]:
     return {name for path in run.glob(f"streams/*/{FILE}") for name in Journal(path.parent).consumed}
 
 
-def longest_gap(times: list[float]) -> float:
-    """Return the longest time between neighbours."""
-    return max((after - before for before, after in pairwise(times)), default=0.0)
-
-
 def rows_exact(run: Path) -> bool:
     """Return whether, for every stream, rows generated = rows on disk + rows dropped, and no reader received more rows
     than there are.
@@ -88,7 +82,8 @@ def rows_exact(run: Path) -> bool:
 
 
 def _exact(folder: Path, journal: Journal) -> bool:
-    on_disk = {_index(path): pq.read_metadata(path).num_rows for path in folder.glob("block-*.parquet")}
+    files = {int(path.stem.removeprefix("block-")): path for path in folder.glob("block-*.parquet")}
+    on_disk = {index: pq.read_metadata(path).num_rows for index, path in files.items()}
     unrecorded = on_disk.keys() - journal.accepted.keys()
     recorded = {index: rows for index, rows in on_disk.items() if index not in unrecorded}
     if journal.accepted != recorded or (unrecorded and _complete(folder)):
@@ -101,5 +96,34 @@ def _complete(folder: Path) -> bool:
     return read_json(folder / "stream.json") is not None
 
 
-def _index(path: Path) -> int:
-    return int(path.stem.removeprefix("block-"))
+HEADERS = ("fault", "behaviour", "gap", "lost", "rows exact", "left behind", "as expected")
+WORDS = {True: "yes", False: "NO", None: "–"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Outcome of a fault."""
+
+    fault: str
+    behaviour: str
+    """Part that continued, or the end of the sweep."""
+    gap_s: float | None = None
+    """Seconds until the affected part continued; None if nothing was interrupted."""
+    lost: str = "–"
+    exact: bool | None = None
+    """Whether every row is accounted for; None without generated rows."""
+    left: tuple[str, ...] = ()
+    """Actors, placement groups and processes that remained and should not."""
+    expected: bool | None = False
+    """Whether the behaviour agrees with the documentation; None if the fault was not provoked."""
+
+    @staticmethod
+    def not_run(fault: str, reason: str) -> Outcome:
+        """Return the row of a fault that cannot be provoked on this machine."""
+        return Outcome(fault, f"not run here: {reason}", expected=None)
+
+    def cells(self) -> list[str]:
+        """Return the cells of the table row."""
+        gap = "–" if self.gap_s is None else f"{self.gap_s:.1f} s"
+        left = "–" if self.expected is None else ", ".join(self.left) or "nothing"
+        return [self.fault, self.behaviour, gap, self.lost, WORDS[self.exact], left, WORDS[self.expected]]

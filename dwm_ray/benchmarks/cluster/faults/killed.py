@@ -6,11 +6,13 @@ Storage that fails for a while is provoked in the same sweep by forbidding the s
 from __future__ import annotations
 
 import resource
+import shlex
 import time
+from itertools import pairwise
 
 from dwm_ray.benchmarks.cluster.faults import checks
+from dwm_ray.benchmarks.cluster.faults.checks import Outcome
 from dwm_ray.benchmarks.cluster.faults.harness import BUFFER, LEARNER, SAMPLER, TRIAL, FaultHarness, Sweep
-from dwm_ray.benchmarks.cluster.faults.outcome import Outcome
 
 CHECKPOINT = 400
 """Updates between two checkpoints."""
@@ -18,37 +20,21 @@ LOG = 100
 MAX_GAP_S = 5.0
 """The documented bound for a sampler."""
 OUTAGE_S = 3.0
-SIZES = {
-    "profile": "laptop",
-    "world-model": "dwm",
-    "world-model.denoiser": "mlp",
-    "world-model.dim": "8",
-    "world-model.multipliers": "2",
-    "world-model.num-updates": "60",
-    "world-model.batch-size": "32",
-    "synthesis.block-rows": "256",
-    "replay.min-synthetic": "256",
-    "replay.capacity": "20000",
-    "evaluation.every": "100000",
-    "evaluation.num-episodes": "1",
-    "evaluation.curve-episodes": "1",
-    "cluster.num-samplers": "2",
-    "cluster.learner-cpus": "0.7",
-    "dimensions": "horizon",
-    "seeds": "1",
-    "population": "1",
-}
-SMALL = [*(word for name, value in SIZES.items() for word in (f"--{name}", value)), "--no-baselines"]
+SMALL = shlex.split("""
+    --profile laptop --world-model dwm --world-model.denoiser mlp --world-model.dim 8 --world-model.multipliers 2
+    --world-model.num-updates 60 --world-model.batch-size 32 --synthesis.block-rows 256 --replay.min-synthetic 256
+    --replay.capacity 20000 --evaluation.every 100000 --evaluation.num-episodes 1 --evaluation.curve-episodes 1
+    --cluster.num-samplers 2 --cluster.learner-cpus 0.7 --dimensions horizon --seeds 1 --population 1 --no-baselines
+""")
 """A sweep of real parts that takes seconds."""
-ENDLESS = ["--synthesis.num-segments", "10000000", "--cluster.prefetch-blocks", "8"]
+ENDLESS = shlex.split("--synthesis.num-segments 10000000 --cluster.prefetch-blocks 8")
 """A stream that is still being generated at the time of every fault."""
 
 
 def long_sweep(harness: FaultHarness, num_updates: int, *words: str) -> Sweep:
     """Start a sweep whose learners run during all kills."""
-    about = {"num-updates": num_updates, "log-every": LOG, "checkpoint-every": CHECKPOINT}
-    options = [word for name, value in about.items() for word in (f"--training.{name}", str(value))]
-    return harness.sweep(*SMALL, *ENDLESS, *options, *words)
+    about = f"--training.num-updates {num_updates} --training.log-every {LOG} --training.checkpoint-every {CHECKPOINT}"
+    return harness.sweep(*SMALL, *ENDLESS, *about.split(), *words)
 
 
 def wait_for_checkpoints(sweep: Sweep) -> None:
@@ -82,7 +68,8 @@ def sampler(harness: FaultHarness, sweep: Sweep) -> Outcome:
     at = harness.kill(SAMPLER, "sampler-0")
     back = sweep.wait(lambda: of_sampler("sampler-0", at + 0.5), "blocks of the restarted sampler")[0]
     times = [line["time"] for line in checks.blocks(sweep.run, at) if line["time"] <= back]
-    meanwhile, gap = len(times) - 1, checks.longest_gap(times)
+    meanwhile = len(times) - 1
+    gap = max((after - before for before, after in pairwise(times)), default=0.0)
     behaviour = f"the other one generated {meanwhile} blocks meanwhile (longest pause {gap:.1f} s)"
     good = meanwhile > 0 and gap < MAX_GAP_S
     return Outcome("a sampler", behaviour, back - at, "no row", None, (), good)

@@ -12,9 +12,9 @@ import psutil
 import ray
 import torch
 
+from dwm_ray.benchmarks.cluster.faults.checks import Outcome
 from dwm_ray.benchmarks.cluster.faults.harness import FaultHarness
-from dwm_ray.benchmarks.cluster.faults.outcome import Outcome
-from dwm_ray.benchmarks.cluster.services import MODEL, untrained_services
+from dwm_ray.benchmarks.cluster.throughput import MODEL, untrained_services
 from dwm_ray.blocks.block_files import stream_folder
 from dwm_ray.blocks.journal import Journal
 from dwm_ray.blocks.stream import StreamSpec, generate_block
@@ -23,7 +23,7 @@ from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.replay.sources import start_targets
 from dwm_ray.runs.folder import RunFolder
-from dwm_ray.training.model_store import load_model
+from dwm_ray.training.stores import load_model
 
 ALLOWED_BYTES = 150_000_000
 """Memory that the sampler may allocate after it has loaded its model; half of what a block needs."""
@@ -46,7 +46,9 @@ def sampler_memory(harness: FaultHarness, base: RunConfig) -> Outcome:
         [sampler] = services.samplers
         warm_up = replace(spec, num_segments=WARM_UP_ROWS, block_rows=WARM_UP_ROWS)
         ray.get(sampler.generate.remote(warm_up, 0)[1])  # loads the model and lazily loaded libraries
-        _limit_memory(ray.get(sampler.pid.remote()))
+        pid = ray.get(sampler.pid.remote())
+        limit = psutil.Process(pid).memory_info().data + ALLOWED_BYTES
+        resource.prlimit(pid, resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
         started = time.time()
         blocks = _all_blocks(services.buffer.of(spec), spec)
         seconds = time.time() - started
@@ -56,12 +58,6 @@ def sampler_memory(harness: FaultHarness, base: RunConfig) -> Outcome:
     behaviour = f"split {splits} times and generated both blocks in {seconds:.0f} s; {rows} with enough memory"
     exact = sum(map(len, blocks.values())) == spec.num_segments
     return Outcome("a sampler out of memory", behaviour, None, "no row", exact, harness.left(), same and splits > 0)
-
-
-def _limit_memory(pid: int) -> None:
-    """Let the kernel refuse data memory beyond the allowed size."""
-    held = psutil.Process(pid).memory_info().data
-    resource.prlimit(pid, resource.RLIMIT_DATA, (held + ALLOWED_BYTES, resource.RLIM_INFINITY))
 
 
 def _all_blocks(buffer: Any, spec: StreamSpec) -> dict[int, np.ndarray]:

@@ -1,25 +1,25 @@
-"""Ends of the driver and `--resume`: SIGKILL, half-written files, Ctrl-C; diverging trials; early stopping."""
+"""Interrupted drivers and `--resume`: SIGKILL, truncated files, Ctrl-C; diverging trials; early stopping."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import time
 from pathlib import Path
 
 from dwm_ray.benchmarks.cluster.faults import checks
+from dwm_ray.benchmarks.cluster.faults.checks import Outcome
 from dwm_ray.benchmarks.cluster.faults.harness import LEARNER, FaultHarness, Sweep
 from dwm_ray.benchmarks.cluster.faults.killed import CHECKPOINT, LOG, SMALL
-from dwm_ray.benchmarks.cluster.faults.outcome import Outcome
 from dwm_ray.runs.folder import read_json
 from dwm_ray.runs.row_log import read_rows
 
 STOPPED_BY_CTRL_C = 130
-ASHA = [
-    *("--training.num-updates", "900", "--training.log-every", "100", "--training.checkpoint-every", "300"),
-    *("--scheduler", "asha", "--grace-share", "0.3", "--evaluation.every", "300"),
-    *("--agents", "td3_bc", "bc", "--seeds", "2"),
-]
+ASHA = shlex.split("""
+    --training.num-updates 900 --training.log-every 100 --training.checkpoint-every 300 --scheduler asha
+    --grace-share 0.3 --evaluation.every 300 --agents td3_bc bc --seeds 2
+""")
 """Trials of which some are stopped early."""
 
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import torch
 
 from dwm_ray.benchmarks.cluster.faults import checks, killed, memory, resumed, storage
+from dwm_ray.benchmarks.cluster.faults.checks import Outcome
 from dwm_ray.benchmarks.cluster.faults.harness import FaultHarness
-from dwm_ray.benchmarks.cluster.faults.outcome import Outcome
-from dwm_ray.config import RunConfig
 from dwm_ray.experiment import profiles
 from dwm_ray.options import DataConfig
 from dwm_ray.runs.folder import RunFailed
 
 NUM_UPDATES = 4000
-DIVERGING = ["--agent", "iql", "--agent.learning-rate", "1e30", "--agents", "td3_bc", "iql"]
+DIVERGING = shlex.split("--agent iql --agent.learning-rate 1e30 --agents td3_bc iql")
 """Two trials of TD3+BC, and two of IQL whose learning diverges."""
 
 
@@ -24,7 +24,8 @@ def provoke_all(
     harness: FaultHarness, task: str, data: str | None, num_updates: int = NUM_UPDATES
 ) -> Iterator[Outcome]:
     """Yield the outcome of every fault as soon as it is known; an error in one scenario does not stop the others."""
-    base = _base(task, data)
+    base = profiles.run_config("laptop", "dwm", "td3_bc")
+    base = base.model_copy(update={"task": task, "data": DataConfig(file=data)})
     yield from _guarded(harness, "a sampler out of memory", lambda: [memory.sampler_memory(harness, base)])
     yield from _guarded(harness, "kills in one sweep", lambda: in_one_sweep(harness, num_updates))
     yield from _guarded(harness, "early stopping (ASHA)", lambda: [resumed.early_stop(harness)])
@@ -51,13 +52,7 @@ def in_one_sweep(harness: FaultHarness, num_updates: int) -> Iterator[Outcome]:
     Row accounting and leftovers are checked after the driver has ended; the result applies to all earlier kills.
     """
     sweep = killed.long_sweep(harness, num_updates, *DIVERGING)
-    kills: list[Callable[..., Outcome]] = [
-        killed.sampler,
-        killed.buffer,
-        killed.storage_fails,
-        killed.learner,
-        killed.trial,
-    ]
+    kills = (killed.sampler, killed.buffer, killed.storage_fails, killed.learner, killed.trial)
     outcomes = [kill(harness, sweep) for kill in kills]
     driver, resumed_sweep = resumed.driver(harness, sweep)
     yield from (replace(outcome, exact=driver.exact, left=driver.left) for outcome in outcomes)
@@ -65,8 +60,3 @@ def in_one_sweep(harness: FaultHarness, num_updates: int) -> Iterator[Outcome]:
     yield resumed.ctrl_c(harness, resumed_sweep)
     yield resumed.nan_loss(harness, resumed_sweep.run)
     assert checks.rows_exact(resumed_sweep.run)
-
-
-def _base(task: str, data: str | None) -> RunConfig:
-    config = profiles.run_config("laptop", "dwm", "td3_bc")
-    return config.model_copy(update={"task": task, "data": DataConfig(file=data)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import time
@@ -12,17 +13,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from dwm_ray.benchmarks.cluster.faults import checks
+from dwm_ray.benchmarks.cluster.faults.checks import Outcome
 from dwm_ray.benchmarks.cluster.faults.harness import FaultHarness, Sweep
 from dwm_ray.benchmarks.cluster.faults.killed import ENDLESS, SMALL, wait_for_blocks, wait_for_progress
-from dwm_ray.benchmarks.cluster.faults.outcome import Outcome
 
 SIZE_MB = 2048
 """Size of the disk image, larger than the stream; the file is sparse."""
 BLOCKED_S = 6.0
-SIZES = [
-    *("--training.num-updates", "1500", "--training.log-every", "100", "--training.checkpoint-every", "400"),
-    *("--agents", "td3_bc", "--cluster.max-failures", "1"),
-]
+SIZES = shlex.split("""
+    --training.num-updates 1500 --training.log-every 100 --training.checkpoint-every 400
+    --agents td3_bc --cluster.max-failures 1
+""")
 TOOLS = ("mkfs.ext4", "mount", "umount", "fsfreeze")
 BLOCKED, FULL = "storage that blocks", "storage that is full"
 

@@ -5,16 +5,15 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_task import recording, tiny_config
+from tiny_task import tiny_config
 from torch import Tensor, nn
 
 from dwm_ray import registry
-from dwm_ray.agents.base import Agent
-from dwm_ray.agents.parts.build import new_agent
+from dwm_ray.agents.base import Agent, new_agent
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.runs import tensor_files
-from dwm_ray.training.policy_store import load_agent, save_agent
+from dwm_ray.training.stores import load_agent, save_agent
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
 from dwm_ray.world_models.base import WorldModel, WorldModelConfig
 from dwm_ray.world_models.parts.build import new_model
@@ -67,11 +66,6 @@ def guess(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         registry, "plugins", lambda kind: known(kind) | ({"guess": Guess} if kind == "world_models" else {})
     )
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return recording(tmp_path_factory.mktemp("data") / "pendulum.hdf5")
 
 
 def saved(config: RunConfig, folder: Path, **built: Any) -> tuple[Agent, TaskData]:
