@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,14 @@ class EnvOptions:
     def to_json(self) -> dict[str, Any]:
         """Return the options as a JSON tree."""
         return {**vars(self), "wrappers": [list(wrapper) for wrapper in self.wrappers]}
+
+    def attributes(self) -> dict[str, str]:
+        """Return the deviations as text attributes of a data file; a registered environment has none."""
+        return {
+            f"env_{name}": value if isinstance(value, str) else json.dumps(value)
+            for name, value in vars(self).items()
+            if value != getattr(REGISTERED, name)
+        }
 
     @staticmethod
     def from_json(tree: dict[str, Any]) -> EnvOptions:

@@ -26,6 +26,7 @@ from dwm_ray.data.summary import data_summary, summary_text
 from dwm_ray.options import DataConfig
 from dwm_ray.report.data_page import data_findings
 from dwm_ray.report.findings import render
+from dwm_ray.runs.files import check_writable, write_complete
 from dwm_ray.tasks.table import task_for
 
 MAX_ROWS = 40
@@ -49,13 +50,13 @@ def check(
         download: Download D4RL's file or the Minari dataset if it is not on this machine.
     """
     console = Console(highlight=False, soft_wrap=True)
+    check_writable("--output", output or Path("NAME-check.html"))
     episodes = read_dataset(file, DataConfig(env=env, env_kwargs=env_kwargs), download)
     card = episodes.card
     facts = data_summary(episodes, task_for(card.name, card.env_id, 1.0, card.env_options))
     found = data_findings(episodes, facts)
     page = output or Path(f"{card.name.replace('/', '-')}-check.html")
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(render(found, facts))
+    write_complete(page, render(found, facts))
     console.print(summary_text(facts))
     for table in found.tables:
         if len(table.rows) <= MAX_ROWS:

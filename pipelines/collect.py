@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeRemainingColumn
 
 from dwm_ray.cli.command_line import main_guard
-from dwm_ray.data.export import check_new_minari, write_hdf5, write_minari, write_parquet
+from dwm_ray.data.export import check_new_file, check_new_minari, write_hdf5, write_minari, write_parquet
 from dwm_ray.data.recording.collector import Collector, RecordingOptions
 from dwm_ray.data.summary import data_summary, summary_text
 from dwm_ray.tasks.table import task_for
@@ -77,12 +77,8 @@ def _check(options: Options) -> None:
         raise ValueError(f"--seed: is {options.seed}; expected 0 or more")
     if options.format == "minari":
         check_new_minari(options.out)
-    elif Path(options.out).exists():
-        raise ValueError(f"--out {options.out}: exists already; expected a new name, because nothing is overwritten")
-    elif Path(options.out).suffix != f".{options.format}":
-        raise ValueError(
-            f"--out {options.out}: unknown suffix; expected .{options.format} for --format {options.format}"
-        )
+    else:
+        check_new_file(Path(options.out), f".{options.format}")
 
 
 def _collect(options: Options, resume: Path) -> tuple[Collector, Episodes]:

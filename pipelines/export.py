@@ -1,7 +1,7 @@
 """Export a trained policy, or generated data, for programs without dwm_ray.
 
-RUN is the folder of a run, its address in a storage, or the folder of one trial. Without --trial, the best trial is
-exported.
+RUN is the folder of a run, its address in a storage, or the folder of one trial. Without --trial, the trial with the
+best score is exported. The policy is that of its last update: runs keep no checkpoint of an earlier one.
 
 Policies are written as ONNX and as torch.export files, which include the observation normaliser, with a JSON card. The
 program compares the actions of both files with those of torch.
@@ -28,7 +28,7 @@ import tyro
 from rich.console import Console
 
 from dwm_ray.cli.command_line import main_guard
-from dwm_ray.data.export import check_new_minari, write_hdf5, write_minari
+from dwm_ray.data.export import check_new_file, check_new_minari, write_hdf5, write_minari
 from dwm_ray.data.summary import data_summary, summary_text
 from dwm_ray.experiment.search_space import parse_value
 from dwm_ray.export.policy import export_policy
@@ -49,7 +49,7 @@ def export(
 
     Args:
         folder: Folder of a run, its address in a storage, or the folder of one trial.
-        trial: Trial to export; default: the finished trial with the best score.
+        trial: Trial to export; default: the finished trial with the best score, or estimate if there is no simulator.
         data: Write generated data in this format instead of the policy.
         out: Folder for the policy's files (default: export/TRIAL in the run folder), new HDF5 file, or id of a new
             Minari dataset (NAMESPACE/NAME-vN).
@@ -97,13 +97,8 @@ def _check_target(data: str, out: str | None) -> None:
         raise ValueError(f"--out: is missing; expected {'NAME.hdf5' if data == 'hdf5' else 'NAMESPACE/NAME-v0'}")
     if data == "minari":
         check_new_minari(out)
-        return
-    if Path(out).suffix != ".hdf5" or Path(out).exists():
-        raise ValueError(f"--out {out}: has another suffix or exists already; expected a new file NAME.hdf5")
-    try:
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"--out {out}: {error.strerror}; expected a folder that can be written") from error
+    else:
+        check_new_file(Path(out), ".hdf5")
 
 
 def _change(text: str) -> tuple[str, Any]:

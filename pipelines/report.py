@@ -16,6 +16,7 @@ from dwm_ray.cli.session import show_results
 from dwm_ray.report.collect import collect_results
 from dwm_ray.report.run_report import write_report
 from dwm_ray.report.run_tables import summary_markdown
+from dwm_ray.runs.files import check_writable
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.tensor_files import write_json
 
@@ -29,6 +30,8 @@ def report(run: Annotated[str, tyro.conf.Positional], out: Path | None = None, m
         markdown: Print one row per method and setting, over seeds, as Markdown.
     """
     folder = RunFolder.open(run)
+    if out is not None:
+        check_writable("--out", out)
     folder.pull()
     results = collect_results(folder.root)
     write_json(folder.root / "results.json", results)

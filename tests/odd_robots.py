@@ -81,6 +81,11 @@ class Crashes(Robot):
         raise RuntimeError("simulator became\nunstable")
 
 
+class Exits(Robot):
+    def step(self, action: Any) -> Any:
+        raise SystemExit("no licence")
+
+
 class CrashesLater(Robot):
     """Fails when all environments together have made more than `patience` steps."""
 
@@ -113,6 +118,7 @@ ROBOTS = (
     NanReward,
     NanObservation,
     Crashes,
+    Exits,
     CrashesLater,
     Integers,
 )

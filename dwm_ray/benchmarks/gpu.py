@@ -156,7 +156,7 @@ def run_part(part: Part, common: tuple[str, ...], programs: Path, deadline: floa
 
 def _run_suite(name: str, command: list[str], output: Path, timeout_s: float) -> PartResult:
     status, message = _run(command, timeout_s)
-    measured = json.loads(output.read_text()) if output.is_file() else {}
+    measured = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {}
     return PartResult(name, command, status, message, measured=measured)
 
 
@@ -174,7 +174,7 @@ def _run_tests(root: Path, report: Path, timeout_s: float) -> PartResult:
 
 def gpu_tests(folder: Path) -> list[Path]:
     """Return the test files that are skipped without a GPU."""
-    return sorted(path for path in folder.rglob("test_*.py") if GPU_TEST in path.read_text())
+    return sorted(path for path in folder.rglob("test_*.py") if GPU_TEST in path.read_text(encoding="utf-8"))
 
 
 def _run(command: list[str], timeout_s: float, cwd: Path | None = None) -> tuple[str, str]:

@@ -44,7 +44,7 @@ def busy_machine() -> dict[str, Any]:
 
 
 def cpu_name(path: Path = Path("/proc/cpuinfo")) -> str:
-    lines = path.read_text().splitlines() if path.is_file() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 

@@ -72,7 +72,7 @@ def _ready_output() -> None:
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, os.fdopen(descriptor, "w"))  # /dev/null, see `stopping.catch_signals`
+            setattr(sys, name, os.fdopen(descriptor, "w", encoding="utf-8"))  # /dev/null, see `stopping.catch_signals`
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
 

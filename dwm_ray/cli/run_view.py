@@ -157,7 +157,7 @@ def failure(state: RunState, trial_id: str | None, height: int) -> RenderableTyp
     [trial] = chosen
     others = [t for t in failed if t is not trial][-5:]
     traceback = trial.folder / "failure.txt"
-    lines = traceback.read_text().rstrip().splitlines() if traceback.is_file() else []
+    lines = traceback.read_text(encoding="utf-8").rstrip().splitlines() if traceback.is_file() else []
     room = max(10, height - len(others) - 8)
     heading = f"{_method(trial)} {describe(trial.values)}: {trial.status} after {trial.update} updates"
     return Group(

@@ -14,10 +14,11 @@ from rich.console import Console
 
 from dwm_ray.agents.base import new_agent
 from dwm_ray.cli import stopping
-from dwm_ray.cli.command_line import parse
+from dwm_ray.cli.command_line import given_paths, parse
 from dwm_ray.cli.execution import require_ray
 from dwm_ray.config import RunConfig
 from dwm_ray.data.spaces import spaces_text
+from dwm_ray.data.split import PARTS
 from dwm_ray.data.summary import data_summary, summary_text
 from dwm_ray.data.targets import labels_text, outside
 from dwm_ray.data.task_data import TaskData, load_task_data
@@ -37,6 +38,8 @@ from dwm_ray.training.writers import check_wandb
 Command = TypeVar("Command", bound=BaseModel)
 FILE_WIDTH = 110
 """Columns of tables that are not printed to a terminal."""
+WITH_RESUME = {"resume", "output", "in_process", "population", "markdown", "yes", "check_cluster"}
+"""Flags that have an effect with --resume."""
 PROGRAMS = {"sweep": "pipelines/sweep.py", "comparison": "pipelines/compare.py"}
 """Entry of a run's record -> the program that writes it; pipelines/train.py writes no such entry."""
 
@@ -110,9 +113,10 @@ def announce(console: Console, run: RunFolder, task_data: TaskData, record: dict
     console.print(summary_text(data_summary(task_data.episodes, task_data.task)), highlight=False)
     if task_data.task.env_id is None:
         config = RunConfig.stored(record["run"], run.config)
+        cut = f"; the only episode is cut into {PARTS} parts for them" if task_data.episodes.num_episodes == 1 else ""
         console.print(
             f"no environment: {spaces_text(task_data.episodes.spaces, config.data)}; scores are off-policy estimates, "
-            f"each of at most {config.evaluation.estimate_updates} updates of critics",
+            f"each of at most {config.evaluation.estimate_updates} updates of critics{cut}",
             highlight=False,
             soft_wrap=True,
         )
@@ -169,8 +173,13 @@ def options(command: type[Command], words: Sequence[str], description: str) -> t
     Raises ValueError if the command needs Ray and Ray cannot be imported, or if RAY_ADDRESS names a cluster that does
     not answer.
     """
-    if {"--in-process", "--resume", "--help", "-h"} & {word.partition("=")[0] for word in words}:
-        return parse(command, words, description)
+    flags = {word.partition("=")[0] for word in words}
+    if {"--in-process", "--resume", "--help", "-h"} & flags:
+        parsed = parse(command, words, description)
+        if "--resume" in flags and (ignored := given_paths(words) - WITH_RESUME):
+            names = ", ".join(f"--{path.replace('_', '-')}" for path in sorted(ignored))
+            print(f"{names}: ignored, because a resumed run keeps its options")
+        return parsed
     require_ray()
     from dwm_ray.distributed.cluster import connection  # Ray is optional for everything else
 

@@ -52,6 +52,8 @@ def episodes_from(arrays: Arrays, card: DataCard, spaces: Spaces | None = None, 
     if limit is None and card.env_id is not None:
         limit = time_limit(card.env_id, options)
     make_consistent(rows, where, card.env_id or "no environment", limit, info.termination if info else unknown)
+    if card.env_id is None and arrays["actions"].dtype.kind in "iu":
+        rows.found(np.ones(len(act), dtype=bool), "actions are integers: treated as continuous numbers")
     if is_named:
         rows.found(_outside(obs, card), "observations are outside of the environment's observation space: kept")
     card = replace(card, findings=tuple(rows.findings), is_ordered=rows.is_ordered)

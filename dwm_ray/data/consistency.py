@@ -98,6 +98,11 @@ def _isolate(rows: Rows, where: str, jumps: np.ndarray) -> None:
         raise ValueError(
             f"{where}: 'next_observations' are those of the following row in most rows; expected their own"
         )
+    if _equal(rows.next_obs[1:], rows.obs[:-1]).mean() > MOST:
+        raise ValueError(
+            f"{where}: 'next_observations' are the 'observations' of the row before in most rows, so the two are "
+            "swapped or the rows go backwards in time; expected rows in the order of time"
+        )
     rows.cut(jumps, "rows do not lead to the following row: the rows are in no order, so each is used on its own")
     rows.truncated[:] = ~rows.terminated
     rows.is_ordered = False

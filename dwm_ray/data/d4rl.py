@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from dwm_ray.data import download as downloads
 from dwm_ray.data import mapped
 from dwm_ray.data.checks import OPTIONAL, REQUIRED, Arrays, episodes_from
 from dwm_ray.data.chunks import chunks
-from dwm_ray.data.environment import NamedEnvironment, environment_id, with_environment
+from dwm_ray.data.environment import ATTRIBUTES, NamedEnvironment, environment_id, named_by, with_environment
 from dwm_ray.errors import one_line
 from dwm_ray.runs.home import home_folder
 from dwm_ray.tasks.environments import bare_id, spaces_of
@@ -34,29 +35,26 @@ ANT_WITH_CONTACTS, ANT_WITHOUT = 111, 27
 
 def read(path: Path, name: str, source: str, env_id: str | None, env_kwargs: str | None = None) -> Episodes:
     """Return the episodes of an HDF5 file; `env_id` overrides the file's environment."""
-    if not path.is_file() or _num_bytes(path) < mapped.LARGE:
-        return _read(path, name, source, env_id, env_kwargs)
-    key = mapped.source_key(path, env_id, env_kwargs)
-    found = mapped.mapped_episodes(key, lambda: _read(path, name, source, env_id, env_kwargs))
-    return replace(found, card=replace(found.card, name=name, source=source, path=str(path)))
+    card, num_bytes = DataCard(name, source, str(path), env_id, ""), _num_bytes(path)
+    return mapped.converted(card, env_kwargs, [path], num_bytes, lambda: _read(path, card, env_kwargs))
 
 
-def _read(path: Path, name: str, source: str, env_id: str | None, env_kwargs: str | None) -> Episodes:
-    arrays, named = _contents(path, env_id is None)
-    card = card_of(DataCard(name, source, str(path), env_id, ""), named, env_kwargs)
+def _read(path: Path, card: DataCard, env_kwargs: str | None) -> Episodes:
+    arrays, attributes = _contents(path, card.env_id)
+    card = card_of(card, named_by(card.path, attributes, card.env_id), env_kwargs)
     _drop_unused_contacts(arrays, card)
     return episodes_from(arrays, card)
 
 
-def card_of(card: DataCard, named: str | None, env_kwargs: str | None) -> DataCard:
+def card_of(card: DataCard, named: NamedEnvironment | None, env_kwargs: str | None) -> DataCard:
     """Return the card with its environment: the requested one (`card.env_id`), or the one that the file names.
 
     The names of D4RL's own files imply an environment.
     """
-    match = OWN_NAME.fullmatch(Path(card.path).stem)
-    named = named or (f"{LOCOMOTION[match[1]].env_id}-v4" if match else None)
-    card = replace(card, env_id=environment_id(card.path, named, card.env_id))
-    return with_environment(card, NamedEnvironment(named) if named else None, env_kwargs)
+    if named is None and (match := OWN_NAME.fullmatch(Path(card.path).stem)):
+        named = NamedEnvironment(f"{LOCOMOTION[match[1]].env_id}-v4")
+    card = replace(card, env_id=environment_id(card.path, named.env_id if named else None, card.env_id))
+    return with_environment(card, named, env_kwargs)
 
 
 def file_name(task: str) -> str:
@@ -81,17 +79,17 @@ def download(task: str, on_progress: downloads.OnProgress, url: str = URL) -> Pa
     return downloads.fetch(f"{url}/{file_name(task)}", folder() / file_name(task), on_progress)
 
 
-def _contents(path: Path, needs_name: bool) -> tuple[Arrays, str | None]:
+def _contents(path: Path, env_id: str | None) -> tuple[Arrays, dict[str, str]]:
     if path.is_dir():
         raise ValueError(f"{path}: is a folder; expected an HDF5 file, or a folder of Parquet files")
     if not path.exists():
         raise ValueError(f"{path}: no such file")
     try:
         with h5py.File(path, "r") as file:
-            found = [key for key in (*REQUIRED, *OPTIONAL) if isinstance(file.get(key), h5py.Dataset)]
+            found = [key for key in (*REQUIRED, *OPTIONAL) if key in file]
             _check_own(path, file, found)
             array = _mapped_array if sum(file[key].nbytes for key in found) >= mapped.LARGE else _array
-            return {key: array(file[key]) for key in found}, _text(path, file.attrs.get("env_id"), needs_name)
+            return {key: array(file[key]) for key in found}, _attributes(path, file.attrs, env_id)
     except (OSError, RuntimeError, KeyError) as error:
         raise ValueError(f"{path}: cannot be read as HDF5 ({one_line(error)}); expected {_remedy(error)}") from error
 
@@ -112,7 +110,7 @@ def _array(dataset: h5py.Dataset) -> np.ndarray:
 
 def _mapped_array(dataset: h5py.Dataset) -> np.ndarray:
     """Return the content of a dataset as a mapped file with 32 bits per number."""
-    out = mapped.scratch(dataset.shape, np.float32 if dataset.dtype.kind == "f" else dataset.dtype)
+    out = mapped.scratch(dataset.shape, mapped.file_type(dataset.dtype))
     for part in chunks(len(out)):
         out[part] = dataset[part]
     return out
@@ -129,7 +127,13 @@ def _remedy(error: Exception) -> str:
     return "a complete file"
 
 
-def _text(path: Path, value: Any, is_needed: bool) -> str | None:
+def _attributes(path: Path, attrs: Mapping[str, Any], env_id: str | None) -> dict[str, str]:
+    """Return the attributes that name the environment and its options."""
+    texts = {key: _text(path, key, attrs.get(key), env_id is None) for key in ATTRIBUTES}
+    return {key: text for key, text in texts.items() if text is not None}
+
+
+def _text(path: Path, key: str, value: Any, is_needed: bool) -> str | None:
     """Return an attribute stored as text, bytes or an array with one entry; None if it is empty."""
     values = [] if value is None or isinstance(value, h5py.Empty) else np.ravel(value).tolist()
     try:
@@ -138,14 +142,16 @@ def _text(path: Path, value: Any, is_needed: bool) -> str | None:
         texts = [None]
     if texts and (len(texts) > 1 or not isinstance(texts[0], str)):
         if is_needed:
-            raise ValueError(f"{path}: attribute 'env_id' is {value!r}; expected the id of one environment as text")
+            raise ValueError(f"{path}: attribute {key!r} is {value!r}; expected {ATTRIBUTES[key]} as text")
         return None
     return texts[0].strip() or None if texts else None
 
 
 def _check_own(path: Path, file: h5py.File, keys: list[str]) -> None:
-    """Raise ValueError for arrays in other files, because HDF5 would open any file on this machine."""
+    """Raise ValueError for groups, and for arrays in other files, because HDF5 would open any file on this machine."""
     for key in keys:
+        if isinstance(file[key], h5py.Group):
+            raise ValueError(f"{path}: {key!r} is a group of {', '.join(file[key]) or 'nothing'}; expected an array")
         if file[key].file.filename != file.filename or file[key].external or file[key].is_virtual:
             raise ValueError(f"{path}: {key!r} is stored in another file; expected all arrays in this one")
 

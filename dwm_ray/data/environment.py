@@ -7,12 +7,16 @@ the user requests another environment. A module before the id ('robots:Arm-v0') 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from gymnasium.envs.registration import EnvSpec
+from pydantic import BaseModel, Json, ValidationError
 
 from dwm_ray.env_options import REGISTERED, EnvOptions
+from dwm_ray.errors import reason
+from dwm_ray.options.frozen import PositiveInt
 from dwm_ray.tasks.environments import bare_id, spaces_of, specification, time_limit
 from dwm_ray.types import DataCard, Spaces
 
@@ -30,6 +34,13 @@ WITHOUT_EFFECT = ("HumanRendering", "RecordEpisodeStatistics", "RecordVideo", "R
 """Wrappers that do not change observations, actions or rewards."""
 NO_ENVIRONMENT = "none"
 """Value of the option data.env for data without an environment."""
+ATTRIBUTES = {
+    "env_id": "the id of one environment",
+    "env_kwargs": "a JSON object",
+    "env_max_episode_steps": "a number of steps",
+    "env_wrappers": "a JSON list",
+}
+"""Attributes by which HDF5 and Parquet files name an environment and its options (`EnvOptions.attributes`)."""
 SHORTEST_CAP, LONGEST_CAP = 1000, 10_000
 """Range of the step limit for evaluated episodes of environments without a time limit."""
 
@@ -44,6 +55,36 @@ class NamedEnvironment:
     def is_same(self, env_id: str) -> bool:
         """Return whether an id, with or without its module, names this environment."""
         return bare_id(self.env_id) == bare_id(env_id)
+
+
+class _Attributes(BaseModel):
+    """Options of an environment as text attributes of a file."""
+
+    env_kwargs: Json[dict[str, Any]] = {}
+    env_max_episode_steps: Json[PositiveInt] | None = None
+    env_wrappers: Json[tuple[tuple[Literal[RECREATED], Json[dict[str, Any]]], ...]] = ()  # type: ignore[valid-type]
+
+    def options(self) -> EnvOptions:
+        """Return the options in the form in which equal ones are equal."""
+        wrappers = tuple((name, json.dumps(arguments, sort_keys=True)) for name, arguments in self.env_wrappers)
+        return EnvOptions(json.dumps(self.env_kwargs, sort_keys=True), self.env_max_episode_steps, wrappers)
+
+
+def named_by(where: str, attributes: Mapping[str, str], requested: str | None) -> NamedEnvironment | None:
+    """Return the environment that the `ATTRIBUTES` of a file name, without its options if another one is `requested`.
+
+    Raises ValueError for options that cannot be used.
+    """
+    if "env_id" not in attributes:
+        return None
+    named = NamedEnvironment(attributes["env_id"])
+    if requested and not named.is_same(requested):
+        return named
+    try:
+        options = _Attributes.model_validate(attributes).options()
+    except ValidationError as error:
+        raise ValueError(f"{where}: attribute {reason(error)}; expected JSON of the environment's options") from error
+    return replace(named, options=options)
 
 
 def environment_id(where: str, named: str | None, requested: str | None, default: str | None = None) -> str | None:

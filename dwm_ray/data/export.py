@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,31 +20,34 @@ from minari.dataset.minari_dataset import parse_dataset_id
 from minari.storage import get_dataset_path
 
 from dwm_ray.data.checks import Arrays
-from dwm_ray.data.parquet import ENV_KEY
+from dwm_ray.runs.files import check_writable, complete
 from dwm_ray.tasks.environments import make_environment, specification
 from dwm_ray.types import DataCard, Episodes
 
 
 def write_hdf5(episodes: Episodes, path: Path, attrs: dict[str, Any] | None = None) -> None:
-    """Write D4RL's keys (best gzip level) with `env_id` and `attrs` as attributes; raise ValueError if the file exists.
+    """Write D4RL's keys (best gzip level), with the environment and `attrs` as attributes.
 
+    Raises ValueError if the file exists.
     `next_observations` is omitted if any next state is unknown, because readers would interpret the filler as a state.
     """
     arrays = _d4rl_arrays(episodes)
     if episodes.known_next.all():
         arrays["next_observations"] = episodes.next_obs
-    with _new_file(path) as part, h5py.File(part, "w") as file:
+    _check_absent(str(path), path)
+    with complete(path) as part, h5py.File(part, "w") as file:
         for key, array in arrays.items():
             file.create_dataset(key, data=array, compression="gzip", compression_opts=9, shuffle=True)
-        file.attrs.update({**(attrs or {}), "env_id": episodes.card.env_id or ""})
+        file.attrs.update({**(attrs or {}), **_environment(episodes.card)})
 
 
 def write_parquet(episodes: Episodes, path: Path) -> None:
     """Write a file from which `parquet.read` returns the same episodes; raise ValueError if it exists."""
     columns = {key: pa.array(x) if x.ndim == 1 else _vectors(x) for key, x in _d4rl_arrays(episodes).items()}
     columns["next_observations"] = _vectors(episodes.next_obs, mask=pa.array(~episodes.known_next))
-    table = pa.table(columns).replace_schema_metadata({ENV_KEY: (episodes.card.env_id or "").encode()})
-    with _new_file(path) as part:
+    table = pa.table(columns).replace_schema_metadata(_environment(episodes.card))
+    _check_absent(str(path), path)
+    with complete(path) as part:
         pq.write_table(table, part, compression="zstd")
 
 
@@ -90,6 +92,14 @@ def _specification(card: DataCard, env_id: str) -> EnvSpec:
     return replace(spec, kwargs={**spec.kwargs, **json.loads(options.kwargs)}, max_episode_steps=limit)
 
 
+def check_new_file(path: Path, suffix: str) -> None:
+    """Raise ValueError naming --out unless a new file of this suffix can be written; its folder is created."""
+    _check_absent(f"--out {path}", path)
+    if path.suffix != suffix:
+        raise ValueError(f"--out {path}: unknown suffix {path.suffix!r}; expected {suffix}")
+    check_writable("--out", path)
+
+
 def check_new_minari(dataset_id: str) -> None:
     """Raise ValueError unless the id is valid and unused on this machine."""
     try:
@@ -106,14 +116,9 @@ def _check_absent(where: str, path: Path) -> None:
         raise ValueError(f"{where}: exists already; expected a new name, because nothing is overwritten")
 
 
-@contextmanager
-def _new_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that becomes `path` if the body succeeds; raise ValueError if `path` exists."""
-    _check_absent(str(path), path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    yield part
-    part.replace(path)
+def _environment(card: DataCard) -> dict[str, str]:
+    """Return the attributes that name the environment of the data, none for data without one."""
+    return {"env_id": card.env_id or "", **card.env_options.attributes()}
 
 
 def _d4rl_arrays(episodes: Episodes) -> Arrays:

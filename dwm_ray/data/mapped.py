@@ -11,7 +11,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,10 +51,64 @@ def owned(array: np.ndarray) -> np.ndarray:
     return array if isinstance(array, np.memmap) else array.copy()
 
 
-def source_key(path: Path, *request: str | None) -> str:
-    """Return the name of the conversion of a file in its current state, read with this request."""
-    stat = path.stat()
-    return fingerprint([VERSION, str(path.resolve()), stat.st_size, stat.st_mtime_ns, *request])
+def converted(
+    card: DataCard, env_kwargs: str | None, files: Sequence[Path], num_bytes: int, read: Callable[[], Episodes]
+) -> Episodes:
+    """Return what `read` returns, or its conversion if the arrays of `files` have `LARGE` bytes.
+
+    `card` holds the name, source, path and requested environment of the data.
+    """
+    if num_bytes < LARGE:
+        return read()
+    found = mapped_episodes(source_key(files, card.env_id, env_kwargs), read)
+    return replace(found, card=replace(found.card, name=card.name, source=card.source, path=card.path))
+
+
+def source_key(files: Sequence[Path], *request: str | None) -> str:
+    """Return the name of the conversion of files in their current state, read with this request."""
+    stats = [(str(path.resolve()), path.stat()) for path in files]
+    return fingerprint([VERSION, *([name, stat.st_size, stat.st_mtime_ns] for name, stat in stats), *request])
+
+
+def joined(where: str, parts: Iterable[dict[str, np.ndarray]], num_rows: int) -> dict[str, np.ndarray]:
+    """Concatenate the rows of parts, in files without a name if they are `LARGE`.
+
+    Raises ValueError naming `where` if there are no rows, or if rows have different shapes or kinds of numbers.
+    """
+    if num_rows == 0:
+        raise ValueError(f"{where}: holds no rows; expected at least one")
+    out: dict[str, np.ndarray] = {}
+    start = 0
+    for part in parts:
+        out = out or _empty(part, num_rows)
+        for key, array in part.items():
+            same_kind = np.can_cast(array.dtype, out[key].dtype, "same_kind")
+            if array.shape[1:] != out[key].shape[1:] or not same_kind:
+                raise ValueError(
+                    f"{where}: {key!r} has rows of shape {out[key].shape[1:]} ({out[key].dtype}) and of "
+                    f"{array.shape[1:]} ({array.dtype}); expected equal ones"
+                )
+            out[key][start : start + len(array)] = array
+        start += len(next(iter(part.values()), ()))
+    return out
+
+
+def row_bytes(part: dict[str, np.ndarray]) -> int:
+    """Return the bytes of a row of all arrays."""
+    return sum(math.prod(array.shape[1:]) * array.itemsize for array in part.values())
+
+
+def _empty(part: dict[str, np.ndarray], num_rows: int) -> dict[str, np.ndarray]:
+    """Return arrays for `num_rows` rows like those of a part; those in files have 32 bits per number."""
+    shapes = {key: (num_rows, *array.shape[1:]) for key, array in part.items()}
+    if num_rows * row_bytes(part) < LARGE:
+        return {key: np.empty(shape, part[key].dtype) for key, shape in shapes.items()}
+    return {key: scratch(shape, file_type(part[key].dtype)) for key, shape in shapes.items()}
+
+
+def file_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type in which numbers are stored in a file."""
+    return np.dtype(np.float32) if dtype.kind == "f" else dtype
 
 
 def mapped_episodes(key: str, read: Callable[[], Episodes]) -> Episodes:
@@ -96,7 +150,7 @@ def _complete(folder: Path, write: Callable[[Path], None]) -> Path:
     if folder.is_dir():
         return folder
     try:
-        with (_created(folder.parent) / f"{folder.name}.lock").open("w") as lock:
+        with (_created(folder.parent) / f"{folder.name}.lock").open("w", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not folder.is_dir():
                 part = folder.with_name(f"{folder.name}.part")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import minari
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
+from gymnasium.spaces import Box, Dict
 
+from dwm_ray.data import mapped
 from dwm_ray.data.checks import Arrays, episodes_from
 from dwm_ray.data.environment import NamedEnvironment, environment_id, known_spaces, options_of, with_environment
 from dwm_ray.errors import one_line
@@ -47,6 +51,9 @@ def read_folder(path: Path, name: str, env_id: str | None = None, env_kwargs: st
 
 
 def _episodes(where: str, name: str, dataset: Any, env_id: str | None, env_kwargs: str | None) -> Episodes:
+    if not dataset.total_episodes:
+        raise ValueError(f"{where}: holds no episodes; expected at least one")
+    _check_vectors(where, dataset)
     specs = [spec for spec in (dataset._eval_env_spec, dataset.env_spec) if spec is not None]  # no public property
     env_id = environment_id(where, specs[0].id if specs else None, env_id)
     named = None if env_id is None else _named(where, env_id, specs)
@@ -55,11 +62,36 @@ def _episodes(where: str, name: str, dataset: Any, env_id: str | None, env_kwarg
     if env_id and spaces and len(specs) == 2 and named == _named(where, env_id, specs[:1]):
         _check_spaces(where, env_id, spaces, specs[1])
     layout = env_id or (specs[0].id if specs else "")
-    parts = [_episode(where, layout, episode) for episode in dataset.iterate_episodes()]
-    if not parts:
-        raise ValueError(f"{where}: holds no episodes; expected at least one")
-    arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    return episodes_from(arrays, card, limit=specs[-1].max_episode_steps if specs else None)
+    with _readable(where):
+        num_bytes = int(dataset.total_steps) * mapped.row_bytes(_episode(where, layout, dataset[0]))
+
+    def convert() -> Episodes:
+        parts = (_episode(where, layout, episode) for episode in dataset.iterate_episodes())
+        with _readable(where):
+            arrays = mapped.joined(where, parts, int(dataset.total_steps))
+        return episodes_from(arrays, card, limit=specs[-1].max_episode_steps if specs else None)
+
+    files = sorted(path for path in Path(card.path).iterdir() if path.is_file())
+    return mapped.converted(card, env_kwargs, files, num_bytes, convert)
+
+
+def _check_vectors(where: str, dataset: Any) -> None:
+    """Raise ValueError if the spaces of the recording are no vectors; dictionaries are checked when they are read."""
+    spaces = {"observations": (dataset.observation_space, (Box, Dict)), "actions": (dataset.action_space, (Box,))}
+    for name, (space, kinds) in spaces.items():
+        if not isinstance(space, kinds):
+            raise ValueError(f"{where}: {name} are {space}; expected a vector of real numbers")
+
+
+@contextmanager
+def _readable(where: str) -> Iterator[None]:
+    """Turn errors of h5py into ValueError; those of permissions pass."""
+    try:
+        yield
+    except PermissionError:
+        raise
+    except (OSError, RuntimeError, KeyError) as error:
+        raise ValueError(f"{where}: cannot be read as HDF5 ({one_line(error)}); expected a complete file") from error
 
 
 def _named(where: str, env_id: str, specs: list[EnvSpec]) -> NamedEnvironment | None:

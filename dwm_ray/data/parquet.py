@@ -6,6 +6,9 @@ The files of a folder are read in natural order of their names: part-2 before pa
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,49 +16,106 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dwm_ray.data.checks import REQUIRED, episodes_from
+from dwm_ray.data import chunks, mapped
+from dwm_ray.data.checks import REQUIRED, Arrays, episodes_from
 from dwm_ray.data.d4rl import card_of
+from dwm_ray.data.environment import ATTRIBUTES, named_by
 from dwm_ray.errors import one_line
 from dwm_ray.types import DataCard, Episodes
 
-ENV_KEY = b"env_id"
+COLUMNS = (*REQUIRED, "next_observations")
 
 
 def read(path: Path, name: str, source: str, env_id: str | None, env_kwargs: str | None = None) -> Episodes:
     """Return the episodes of a file or folder; `env_id` overrides its environment."""
-    table = _table(path)
-    arrays = {key: _column(table, key, path) for key in (*REQUIRED, "next_observations") if key in table.column_names}
-    if "next_observations" in arrays:
-        arrays["known_next"] = table["next_observations"].is_valid().to_numpy()
-    named = (table.schema.metadata or {}).get(ENV_KEY, b"").decode(errors="replace") or None
-    return episodes_from(arrays, card_of(DataCard(name, source, str(path), env_id, ""), named, env_kwargs))
+    table, card = _Table.of(path), DataCard(name, source, str(path), env_id, "")
+    return mapped.converted(card, env_kwargs, table.files, table.num_bytes, lambda: _read(table, card, env_kwargs))
 
 
-def _table(path: Path) -> pa.Table:
-    files = sorted(path.rglob("*.parquet"), key=_by_number) if path.is_dir() else [path]
-    if not files or not files[0].is_file():
-        raise ValueError(f"{path}: {'holds no Parquet files' if path.is_dir() else 'no such file'}")
-    tables = [_file_table(file) for file in files]
+def _read(table: _Table, card: DataCard, env_kwargs: str | None) -> Episodes:
+    metadata = table.schema.metadata or {}
+    attributes = {key: text for key in ATTRIBUTES if (text := metadata.get(key.encode(), b"").decode(errors="replace"))}
+    card = card_of(card, named_by(card.path, attributes, card.env_id), env_kwargs)
+    return episodes_from(mapped.joined(card.path, table.parts(), table.num_rows), card)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Table in one or more files."""
+
+    path: Path
+    files: list[Path]
+    schema: pa.Schema
+    num_rows: int
+    num_bytes: int
+
+    @staticmethod
+    def of(path: Path) -> _Table:
+        """Read the columns and sizes of a file, or of the files of a folder."""
+        files = sorted(path.rglob("*.parquet"), key=_by_number) if path.is_dir() else [path]
+        if not files or not files[0].is_file():
+            raise ValueError(f"{path}: {'holds no Parquet files' if path.is_dir() else 'no such file'}")
+        found = [_metadata(file) for file in files]
+        try:
+            schemas = [data.schema.to_arrow_schema() for data in found]
+            schema = pa.unify_schemas(schemas, promote_options="permissive")
+        except pa.ArrowException as error:
+            raise ValueError(
+                f"{path}: its files have different columns, or two of one name ({one_line(error)}); expected equal ones"
+            ) from error
+        _check_attributes(path, [file_schema.metadata or {} for file_schema in schemas])
+        groups = [data.row_group(index) for data in found for index in range(data.num_row_groups)]
+        num_bytes = sum(group.total_byte_size for group in groups)
+        return _Table(path, files, schema, sum(data.num_rows for data in found), num_bytes)
+
+    def parts(self) -> Iterator[Arrays]:
+        """Iterate over the arrays of batches of rows, in order."""
+        columns = [key for key in COLUMNS if key in self.schema.names]
+        empty = pa.schema([self.schema.field(key) for key in columns]).empty_table()
+        for file in self.files:
+            with _reading(file):
+                for batch in pq.ParquetFile(file).iter_batches(chunks.CHUNK, columns=columns):
+                    part = pa.concat_tables([empty, pa.Table.from_batches([batch])], promote_options="permissive")
+                    yield _arrays(part, self.path)
+
+
+def _check_attributes(path: Path, metadata: list[dict[bytes, bytes]]) -> None:
+    """Raise ValueError if files name different environments."""
+    for key in ATTRIBUTES:
+        found = {data.get(key.encode()) for data in metadata}
+        if len(found) > 1:
+            raise ValueError(f"{path}: its files have different metadata {key!r}; expected files of one environment")
+
+
+def _metadata(path: Path) -> pq.FileMetaData:
+    with _reading(path):
+        return pq.read_metadata(path)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
     try:
-        return pa.concat_tables(tables, promote_options="permissive")
-    except pa.ArrowException as error:
+        yield
+    except (pa.ArrowException, OSError) as error:
         raise ValueError(
-            f"{path}: its files have different columns ({one_line(error)}); expected equal ones"
+            f"{path}: cannot be read as Parquet ({one_line(error)}); expected a complete file that you may read"
         ) from error
+
+
+def _arrays(table: pa.Table, path: Path) -> Arrays:
+    """Return the columns as arrays; vectors that are all null have the width of the observations."""
+    arrays = {key: _column(table, key, path) for key in table.column_names}
+    if "next_observations" in arrays:
+        known = table["next_observations"].is_valid().to_numpy()
+        arrays["known_next"] = known
+        if not known.any() and "observations" in arrays:
+            arrays["next_observations"] = np.zeros_like(arrays["observations"])
+    return arrays
 
 
 def _by_number(path: Path) -> list[tuple[int, str]]:
     """Return a key that sorts part-10 after part-2."""
     return [(int(word), "") if word.isdigit() else (-1, word) for word in re.split(r"(\d+)", str(path))]
-
-
-def _file_table(path: Path) -> pa.Table:
-    try:
-        return pq.ParquetFile(path).read()
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(
-            f"{path}: cannot be read as Parquet ({one_line(error)}); expected a complete file that you may read"
-        ) from error
 
 
 def _column(table: pa.Table, key: str, path: Path) -> np.ndarray:
@@ -70,6 +130,8 @@ def _column(table: pa.Table, key: str, path: Path) -> np.ndarray:
     if len(widths) > 1:
         raise ValueError(f"{path}: column {key!r} holds vectors of lengths {sorted(widths)}; expected one length")
     values = column.drop_null().flatten().to_numpy(zero_copy_only=False)
-    out = np.zeros((len(column), widths[0] if widths else 0), dtype=values.dtype)
+    if not widths:
+        return np.zeros((len(column), 0))
+    out = np.zeros((len(column), widths[0]), dtype=values.dtype)
     out[column.is_valid().to_numpy(zero_copy_only=False)] = values.reshape(-1, out.shape[1])
     return out

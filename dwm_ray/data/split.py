@@ -7,6 +7,9 @@ import numpy as np
 from dwm_ray.data.content import ARRAYS, with_fingerprint
 from dwm_ray.types import Episodes
 
+PARTS = 20
+"""Parts of equal length into which a single episode is cut for estimates."""
+
 
 def rows_of(episodes: Episodes, chosen: np.ndarray) -> np.ndarray:
     """Return the mask [N] of the rows of the episodes with numbers `chosen` [K]."""
@@ -29,6 +32,19 @@ def split_numbers(episodes: Episodes, holdout_ratio: float, seed: int = 0) -> tu
     num_holdout = min(max(1, round(holdout_ratio * total)), total - 1)
     order = np.random.default_rng(seed).permutation(total)
     return order[num_holdout:], order[:num_holdout]
+
+
+def split_for_estimates(episodes: Episodes, holdout_ratio: float) -> tuple[Episodes, np.ndarray, np.ndarray]:
+    """Return episodes with the numbers of those for training and of the held-out ones, at least one each.
+
+    A single episode is cut into `PARTS`, as by a time limit, and the last ones are held out.
+    """
+    if episodes.num_episodes > 1 or episodes.num_transitions < PARTS:
+        return episodes, *split_numbers(episodes, holdout_ratio)
+    truncated, bounds = episodes.truncated.copy(), np.linspace(0, episodes.num_transitions, PARTS + 1, dtype=int)
+    truncated[bounds[1:-1] - 1] = True
+    first = PARTS - min(max(1, round(holdout_ratio * PARTS)), PARTS - 1)
+    return replace(episodes, truncated=truncated), np.arange(first), np.arange(first, PARTS)
 
 
 def split_rows(episodes: Episodes, holdout_ratio: float, length: int) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ import torch
 
 from dwm_ray.agents.base import Agent
 from dwm_ray.config import RunConfig
-from dwm_ray.data.split import split_numbers
+from dwm_ray.data.split import split_for_estimates
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.evaluation.off_policy import LoggedData, OffPolicyEvaluator, estimation_config
 from dwm_ray.evaluation.rollout import evaluate
@@ -67,7 +67,7 @@ def check_evaluation(config: RunConfig, task_data: TaskData) -> None:
     """
     task = task_data.task
     if task.env_id is None:
-        split_numbers(task_data.episodes, config.data.holdout_ratio)
+        split_for_estimates(task_data.episodes, config.data.holdout_ratio)
     else:
         try_environment(task.env_id, task.env_options)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dwm_ray.config import RunConfig
-from dwm_ray.data.split import rows_of, split_numbers
+from dwm_ray.data.split import rows_of, split_for_estimates
 from dwm_ray.data.statistics import return_to_go
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.data.transitions import usable_rows
@@ -43,9 +43,9 @@ class LoggedData:
 
     @staticmethod
     def of(config: RunConfig, task_data: TaskData, device: torch.device) -> LoggedData:
-        """Return the rows of a run; raise ValueError for fewer than two episodes."""
-        episodes, discount = task_data.episodes, config.training.discount
-        train, holdout = split_numbers(episodes, config.data.holdout_ratio)
+        """Return the rows of a run; raise ValueError for a single episode that is too short to be cut."""
+        discount = config.training.discount
+        episodes, train, holdout = split_for_estimates(task_data.episodes, config.data.holdout_ratio)
         rng, most = np.random.default_rng(0), MAX_PLANNED if config.agent.plugin.plans else None
         usable, held_out = usable_rows(episodes), np.flatnonzero(rows_of(episodes, holdout))
         chosen = _some(np.flatnonzero(rows_of(episodes, train)[usable]), most or MAX_ROWS, rng)
@@ -56,7 +56,7 @@ class LoggedData:
 
         return LoggedData(
             train=task_data.start_pairs(discount, device)[torch.from_numpy(chosen).to(device)],
-            rtg=rows(return_to_go(episodes, discount)[usable][chosen]),
+            rtg=rows(return_to_go(task_data.episodes, discount)[usable][chosen]),
             starts=rows(episodes.obs[episodes.offsets[:-1][holdout]]),
             states=rows(episodes.obs[shown]),
             actions=rows(episodes.act[shown]),

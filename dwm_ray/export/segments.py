@@ -174,7 +174,6 @@ def _facts(config: RunConfig, task_data: TaskData, trial: ChosenTrial) -> dict[s
         "world_model": model_fingerprint(config, task_data.identity),
         "data": f"{task_data.episodes.card.name} ({task_data.episodes.card.source})",
         "data_fingerprint": task_data.episodes.card.fingerprint,
-        "env_kwargs": task_data.episodes.card.env_options.kwargs,
         "filter": config.filter.plugin_name(),
         "horizon": config.synthesis.horizon,
         "target_rtg": config.synthesis.target_rtg,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field
 
 from dwm_ray.options.frozen import Frozen, fingerprint
 from dwm_ray.options.groups import (
@@ -75,7 +77,7 @@ class Plugin:
 class RunOptions(Frozen):
     """Options of a run with resolved plug-ins; `dwm_ray.config.RunConfig` also resolves their names."""
 
-    task: str = "halfcheetah-medium-replay"
+    task: Annotated[str, Field(min_length=1)] = "halfcheetah-medium-replay"
     """A row of the task table, minari:DATASET, ogbench:NAME, or any name together with data.file."""
     seed: int = 0
     """Seed of the agent: initial weights, batches, noise, evaluation."""

@@ -67,7 +67,7 @@ def collect_comparison(root: Path) -> Json:
 def collect_task(run: Path, root: Path) -> Json:
     """Return one task: its data, and the runs, statistics and costs of each method."""
     results = collect_results(run)
-    methods = json.loads((run / METHODS).read_text())
+    methods = json.loads((run / METHODS).read_text(encoding="utf-8"))
     options = results["config"]["run"]
     return {
         "task": results["task"],

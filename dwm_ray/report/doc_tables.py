@@ -60,7 +60,7 @@ def render(name: str) -> str:
 
 def stale(path: Path) -> list[str]:
     """Return the names of the regions of a Markdown file that differ from the code."""
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     regions = REGION.findall(text)
     if len(regions) != len(START.findall(text)):
         raise ValueError(f"{path}: a generated region has no end; expected a line {END!r}")
@@ -71,7 +71,8 @@ def update(path: Path) -> list[str]:
     """Rewrite the stale regions of a Markdown file and return their names."""
     names = stale(path)
     if names:
-        path.write_text(REGION.sub(lambda match: match[1] + _body(match[2]) + match[4], path.read_text()))
+        text = path.read_text(encoding="utf-8")
+        path.write_text(REGION.sub(lambda match: match[1] + _body(match[2]) + match[4], text), encoding="utf-8")
     return names
 
 

@@ -23,6 +23,7 @@ from dwm_ray.report.run_tables import (
     trial_table,
 )
 from dwm_ray.report.table import Table, format_count, format_seconds
+from dwm_ray.runs.files import write_complete
 from dwm_ray.tasks.table import ESTIMATED
 from dwm_ray.types import Json
 
@@ -37,9 +38,8 @@ RANKING_NOTE = (
 def write_report(run: Path, out: Path | None = None) -> Path:
     """Write the page to `out` (default RUN/report.html) and return its path; raise ValueError if RUN is no run."""
     out = run / "report.html" if out is None else out
-    out.parent.mkdir(parents=True, exist_ok=True)
     results = collect_results(run)
-    out.write_text(render(results, best_frames(run, results)))
+    write_complete(out, render(results, best_frames(run, results)))
     return out
 
 

@@ -216,8 +216,13 @@ def _open_stored(storage: Storage, parent: Path | None) -> RunFolder:
 
 
 def _refuse_old(root: Path) -> None:
-    """Raise ValueError for a run of an old version, whose options and files had other names."""
-    record = read_json(root / "config.json")
+    """Raise ValueError for a run of an old version, whose options and files had other names, or a broken one."""
+    try:
+        record = json.loads((root / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{root / 'config.json'}: {error}; expected the JSON that a run writes at its start"
+        ) from error
     options = record.get("run", {}) if isinstance(record, dict) else {}
     if "lead_blocks" in options.get("cluster", {}):  # the former name of `cluster.prefetch_blocks`
         raise ValueError(
@@ -230,7 +235,7 @@ def read_json(path: Path) -> Any:
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         _warn_once(f"{path}: not a complete JSON file, ignored ({error})")
         return None

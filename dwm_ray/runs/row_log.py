@@ -16,11 +16,11 @@ class RowLog:
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = [row for row in read_rows(path) if row["update"] <= resume_at]
         part = path.with_name(path.name + ".part")
-        part.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        part.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         part.replace(path)
 
     def append(self, row: dict[str, Any]) -> None:
-        with self.path.open("a") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
 
@@ -28,7 +28,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return all complete rows, or [] without a file; a truncated last row is ignored."""
     if not path.exists():
         return []
-    lines = path.read_text().splitlines(keepends=True)
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n") and line.strip()]
 
 
@@ -55,4 +55,4 @@ def open_to_append(path: Path) -> TextIO:
     with path.open("a+b") as file:
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
-    return path.open("a")
+    return path.open("a", encoding="utf-8")

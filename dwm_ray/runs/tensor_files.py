@@ -14,28 +14,27 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dwm_ray.runs.files import complete, write_complete
+
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(value, indent=2) + "\n")
-    part.replace(path)
+    write_complete(path, json.dumps(value, indent=2) + "\n")
 
 
 def save(folder: Path, name: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Save named tensors of any device and shape, and their JSON description."""
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{name}.safetensors.part"
-    save_file({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}, part)
-    part.replace(folder / f"{name}.safetensors")
+    with complete(folder / f"{name}.safetensors") as part:
+        save_file({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}, part)
     write_json(folder / f"{name}.json", meta)
 
 
 def load(folder: Path, name: str, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Load a checkpoint written by `save`; raise ValueError if it is missing or broken."""
     with _reading(folder, name):
-        meta = json.loads((folder / f"{name}.json").read_text())
+        meta = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        if not isinstance(meta, dict):
+            raise ValueError(f"{name}.json: expected a JSON object")
         return load_file(folder / f"{name}.safetensors", device=str(device)), meta
 
 

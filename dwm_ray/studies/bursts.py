@@ -42,7 +42,7 @@ def read(work: Callable[[], object], units: int, repeats: int, device: torch.dev
         torch.cuda.reset_peak_memory_stats(device)
     else:
         with suppress(OSError):  # if the system does not allow it, the peak is an upper bound
-            Path("/proc/self/clear_refs").write_text("5")
+            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     seconds = [timed(work, device) for _ in range(repeats)]
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()
     return median(seconds) / units, count_flops(work) / units, peak

@@ -173,6 +173,7 @@ def _make(env_id: str, options: EnvOptions) -> gymnasium.Env:
     refused = (*REFUSALS, TypeError) if kwargs else REFUSALS
     with _explained(env_id, bool(kwargs)), _quiet(), fault_of(env_id, "making it", refused):
         _register(env_id)
+        gymnasium.spec(bare_id(env_id))  # refuses ids without a version, which `make` would guess
         # The guard replaces Gymnasium's checker, whose warnings would surround an error.
         env = gymnasium.make(bare_id(env_id), max_episode_steps=limit, disable_env_checker=True, **kwargs)
         for name, arguments in options.wrappers:

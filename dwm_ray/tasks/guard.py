@@ -25,7 +25,7 @@ def fault_of(env_id: str, call: str, but: tuple[type[Exception], ...] = ()) -> I
     """Raise BrokenEnvironmentError, naming id and call, for all exceptions except those of the types `but`."""
     try:
         yield
-    except Exception as error:  # user code may raise anything
+    except (Exception, SystemExit) as error:  # user code may raise anything, and call sys.exit
         if isinstance(error, (BrokenEnvironmentError, *but)):
             raise
         text = one_line(error)

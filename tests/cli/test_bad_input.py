@@ -68,6 +68,7 @@ def refused(pipeline: str, args: list[str], capsys: pytest.CaptureFixture[str]) 
         ("--task x --data absent.hdf5 --env Pendulum-v1", "absent.hdf5: no such file"),
         ("--task x --data absent.csv", "unknown suffix '.csv'; expected .hdf5, .h5, .parquet"),
         ("--data.env-kwargs [1]", "data.env_kwargs: [1] is no JSON object; expected one such as"),
+        ("--task= --data absent.hdf5", "task: string should have at least 1 character"),
         ("--agent td3_cb", "unknown agent 'td3_cb'; did you mean td3_bc?"),
         ("--world-model dmw", "unknown world model 'dmw'; did you mean dwm"),
         ("--filter hard_max", "unknown filter 'hard_max'; did you mean hardmax?"),
@@ -215,10 +216,10 @@ def test_resuming_a_run_of_another_program(
     assert [entry.name for entry in Path("old").iterdir()] == ["config.json"]
 
 
-@pytest.mark.parametrize("content", [[], {"task": "pendulum"}], ids=["no options", "options of a trial"])
-def test_resuming_a_folder_of_something_else(content: Any, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("text", ["[]", '{"task": "pendulum"}', '{"run": {'], ids=["list", "trial", "half"])
+def test_resuming_a_folder_of_something_else(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("old").mkdir()
-    Path("old/config.json").write_text(json.dumps(content))
+    Path("old/config.json").write_text(text)
     assert "expected the JSON that a run writes at its start" in refused("train", ["--resume", "old"], capsys)
 
 

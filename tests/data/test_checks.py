@@ -95,3 +95,12 @@ def test_fingerprint_depends_on_content_only() -> None:
     assert len(first) == 16
     assert first != episodes_from(with_cell("rewards", 0, 0.5), CARD).card.fingerprint
     assert first != episodes_from(with_cell("terminals", 0, 1), CARD).card.fingerprint
+
+
+def test_integer_actions_without_an_environment_are_noted() -> None:
+    content = changed(actions=np.arange(12) % 3)
+    data = episodes_from(content, replace(CARD, env_id=None))
+    assert [str(finding) for finding in data.card.findings] == [
+        "12 actions are integers: treated as continuous numbers"
+    ]
+    assert data.act.dtype == np.float32

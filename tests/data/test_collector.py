@@ -123,7 +123,7 @@ def test_command_writes_every_format(collect: ModuleType, tmp_path: Path, capsys
     ("flags", "message"),
     [
         (["--out", "taken.hdf5"], "--out taken.hdf5: exists already"),
-        (["--out", "a.h5"], "expected .hdf5 for --format hdf5"),
+        (["--out", "a.h5"], "--out a.h5: unknown suffix '.h5'; expected .hdf5"),
         (["--out", "a.hdf5", "--steps", "0"], "--steps: is 0; expected at least 1"),
         (["--out", "a.hdf5", "--env", "CartPole-v1"], "expected a vector of real numbers"),
         (["--out", "no version", "--format", "minari"], "not a dataset id"),

@@ -242,6 +242,13 @@ def test_terminals_at_an_own_time_limit_are_time_limit_ends(hopper: Arrays) -> N
     np.testing.assert_array_equal(data.terminated, hopper["terminals"])
 
 
+def test_swapped_next_observations_and_rows_in_reverse_order_are_refused(pendulum: Arrays) -> None:
+    swapped = {"observations": pendulum["next_observations"], "next_observations": pendulum["observations"]}
+    for changes in (swapped, {key: array[::-1] for key, array in pendulum.items()}):
+        with pytest.raises(ValueError, match="the two are swapped or the rows go backwards in time"):
+            read(pendulum, **changes)
+
+
 def test_next_observations_of_another_row_are_refused(pendulum: Arrays) -> None:
     shifted = np.roll(pendulum["next_observations"], -1, axis=0)
     with pytest.raises(ValueError, match="'next_observations' are those of the following row in most rows"):

@@ -14,6 +14,7 @@ import pytest
 from recordings import pendulum, write
 
 from dwm_ray.data import d4rl, download
+from dwm_ray.data.environment import NamedEnvironment
 from dwm_ray.types import DataCard
 
 
@@ -33,7 +34,8 @@ def test_file_names_its_environment(tmp_path: Path) -> None:
 
 
 def card_of(path: str, named: str | None, requested: str | None) -> DataCard:
-    return d4rl.card_of(DataCard("", "file", path, requested, ""), named, None)
+    found = None if named is None else NamedEnvironment(named)
+    return d4rl.card_of(DataCard("", "file", path, requested, ""), found, None)
 
 
 def test_environment_comes_from_the_option_or_d4rls_name() -> None:
@@ -239,3 +241,10 @@ def test_full_disk_is_noticed_before_the_download(url: str, monkeypatch: pytest.
     with pytest.raises(ValueError, match="0 MB are free; expected the 0 MB needed"):
         d4rl.download("hopper-medium", lambda done, total: None, url)
     assert not list((tmp_path / "sets").iterdir())
+
+
+def test_a_group_in_place_of_an_array_is_named(tmp_path: Path) -> None:
+    content = {key: value for key, value in pendulum().items() if key != "observations"}
+    path = write(tmp_path / "a.hdf5", {**content, "observations/camera": pendulum()["observations"]})
+    with pytest.raises(ValueError, match="'observations' is a group of camera; expected an array"):
+        d4rl.read(path, "a", "file", "Pendulum-v1")

@@ -113,6 +113,11 @@ def test_parquet_files_that_cannot_be_read_or_joined_are_named(tmp_path: Path) -
     pq.write_table(pa.table({"rewards": ["a", "b"]}), tmp_path / "set" / "b.parquet")
     with pytest.raises(ValueError, match="set: its files have different columns"):
         load_dataset(str(tmp_path / "set"), env_id="Pendulum-v1")
+    parquet(tmp_path / "set" / "b.parquet", slice(8, 12))
+    named = pq.read_table(tmp_path / "set" / "b.parquet").replace_schema_metadata({"env_id": "Hopper-v5"})
+    pq.write_table(named, tmp_path / "set" / "b.parquet")
+    with pytest.raises(ValueError, match="set: its files have different metadata 'env_id'; expected files of one"):
+        load_dataset(str(tmp_path / "set"), env_id="Pendulum-v1")
 
 
 @pytest.mark.parametrize("part", ["", "data", "data/main_data.hdf5"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -15,6 +16,7 @@ from tiny_task import DWM, recording, tiny_config
 
 from dwm_ray.data import chunks, mapped
 from dwm_ray.data.content import ARRAYS
+from dwm_ray.data.export import write_minari, write_parquet
 from dwm_ray.data.load import load_dataset
 from dwm_ray.data.statistics import data_stats
 from dwm_ray.data.task_data import load_task_data, window_sets
@@ -34,25 +36,32 @@ def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A cache for data of any size, which are processed 100 rows at a time."""
-    monkeypatch.setenv("DWM_RAY_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(mapped, "LARGE", 1)
-    monkeypatch.setattr(chunks, "CHUNK", 100)
-    return tmp_path / "cache"
+def cache_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], Path]:
+    """From the call on, a cache for data of any size, which are processed 100 rows at a time."""
+
+    def start() -> Path:
+        monkeypatch.setenv("DWM_RAY_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(mapped, "LARGE", 1)
+        monkeypatch.setattr(chunks, "CHUNK", 100)
+        return tmp_path / "cache"
+
+    return start
+
+
+@pytest.fixture
+def cache(cache_of: Callable[[], Path]) -> Path:
+    return cache_of()
 
 
 def folders(cache: Path) -> set[str]:
     return {path.name for path in cache.iterdir() if path.is_dir()}
 
 
-def test_mapped_episodes_equal_those_in_memory(file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_mapped_episodes_equal_those_in_memory(file: Path, cache_of: Callable[[], Path]) -> None:
     usual = load_dataset(str(file))
     plain = [fused_rows(usual, 0.99, CPU, with_next_act) for with_next_act in (False, True)]
     stats = data_stats(usual, 0.99)
-    monkeypatch.setenv("DWM_RAY_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(mapped, "LARGE", 1)
-    monkeypatch.setattr(chunks, "CHUNK", 100)
+    cache = cache_of()
     found = load_dataset(str(file))
     assert found.card == usual.card
     assert found.spaces == usual.spaces
@@ -65,7 +74,7 @@ def test_mapped_episodes_equal_those_in_memory(file: Path, monkeypatch: pytest.M
         assert mapped_shape == shape
     for name, value in vars(data_stats(found, 0.99)).items():
         np.testing.assert_allclose(value, getattr(stats, name), rtol=1e-6, err_msg=name)
-    assert len(folders(tmp_path / "cache")) == 3, "episodes and two kinds of rows; no temporary files"
+    assert len(folders(cache)) == 3, "episodes and two kinds of rows; no temporary files"
 
 
 def test_rows_are_mapped_during_the_conversion_too(file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,6 +86,39 @@ def test_rows_are_mapped_during_the_conversion_too(file: Path, cache: Path, monk
     load_dataset(str(file))
     for name in ("obs", "act", "next_obs"):
         assert isinstance(getattr(found[0], name), np.memmap), name
+
+
+@pytest.mark.parametrize("kind", ["parquet", "minari"])
+def test_other_formats_are_mapped_too(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache_of: Callable[[], Path]
+) -> None:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    data = load_dataset(str(recording(tmp_path / "pendulum.hdf5")))
+    if kind == "minari":
+        write_minari(data, "test/mapped-v0", "made-up")
+        name = "minari:test/mapped-v0"
+    else:
+        write_parquet(data, tmp_path / "a.parquet")
+        name = str(tmp_path / "a.parquet")
+    usual, cache = load_dataset(name), cache_of()
+    found = load_dataset(name)
+    assert (found.card, found.spaces) == (usual.card, usual.spaces)
+    for array in ARRAYS:
+        assert isinstance(getattr(found, array), np.memmap), array
+        np.testing.assert_array_equal(getattr(found, array), getattr(usual, array))
+    assert len(folders(cache)) == 1
+    assert load_dataset(name).card == usual.card
+    assert len(folders(cache)) == 1
+
+
+def test_parts_that_do_not_fit_are_refused() -> None:
+    row, wide = np.zeros((1, 2), np.float32), np.zeros((1, 3), np.float32)
+    with pytest.raises(ValueError, match=r"a.parquet: 'actions' has rows of shape \(2,\) \(float32\) and of \(3,\)"):
+        mapped.joined("a.parquet", [{"actions": row}, {"actions": wide}], 2)
+    with pytest.raises(ValueError, match=r"and of \(2,\) \(float32\); expected equal ones"):
+        mapped.joined("a.parquet", [{"actions": row.astype(int)}, {"actions": row}], 2)
+    with pytest.raises(ValueError, match=r"a.parquet: holds no rows"):
+        mapped.joined("a.parquet", [], 0)
 
 
 def test_a_file_is_converted_once_and_again_after_a_change(
@@ -116,7 +158,7 @@ def test_a_conversion_that_breaks_off_does_not_look_whole(file: Path, cache: Pat
     def fail() -> Episodes:
         raise KeyboardInterrupt
 
-    key = mapped.source_key(file)
+    key = mapped.source_key([file])
     with pytest.raises(KeyboardInterrupt):
         mapped.mapped_episodes(key, fail)
     assert folders(cache) == {f"{key}.part"}

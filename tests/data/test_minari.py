@@ -40,10 +40,18 @@ gymnasium.register("Toy-v0", Toy, kwargs={"observation_space": BOX})
 gymnasium.register("GoalToy-v0", Toy, kwargs={"observation_space": GOALS})
 
 
-def create(name: str, observations: Any, space: gymnasium.Space, num_actions: int = 1, **ends: list[bool]) -> None:
+def create(
+    name: str,
+    observations: Any,
+    space: gymnasium.Space,
+    num_actions: int = 1,
+    action_space: gymnasium.Space | None = None,
+    **ends: list[bool],
+) -> None:
+    action_space = action_space or spaces.Box(-1, 1, (num_actions,), np.float32)
     buffer = EpisodeBuffer(
         observations=observations,
-        actions=np.zeros((3, num_actions), np.float32),
+        actions=np.zeros((3, *(action_space.shape or ())), action_space.dtype),
         rewards=np.arange(3.0),
         terminations=np.array(ends.get("terminations", [False] * 3)),
         truncations=np.array(ends.get("truncations", [False] * 3)),
@@ -53,7 +61,7 @@ def create(name: str, observations: Any, space: gymnasium.Space, num_actions: in
         name,
         [buffer, buffer],
         observation_space=space,
-        action_space=spaces.Box(-1, 1, (num_actions,), np.float32),
+        action_space=action_space,
         description="test",
         data_format="hdf5",
     )
@@ -116,6 +124,23 @@ def test_other_dictionaries_are_refused() -> None:
     create("test/dict-v0", {"camera": np.zeros((4, 2))}, spaces.Dict({"camera": BOX}))
     with pytest.raises(ValueError, match=r"minari:test/dict-v0: observations are a dictionary of camera"):
         minari.read("test/dict-v0", download=False, env_id="Toy-v0")
+
+
+def test_spaces_that_are_no_vectors_are_refused() -> None:
+    create("test/number-v0", np.arange(4), spaces.Discrete(9))
+    with pytest.raises(ValueError, match=r"minari:test/number-v0: observations are Discrete\(9\); expected a vector"):
+        minari.read("test/number-v0", download=False, env_id="none")
+    create("test/choice-v0", np.zeros((4, 2)), BOX, action_space=spaces.Discrete(3))
+    with pytest.raises(ValueError, match=r"minari:test/choice-v0: actions are Discrete\(3\); expected a vector"):
+        minari.read("test/choice-v0", download=False, env_id="none")
+
+
+def test_a_truncated_set_is_named(datasets: Path) -> None:
+    create("test/half-v0", np.zeros((4, 2)), BOX)
+    file = datasets / "test" / "half-v0" / "data" / minari.MAIN_FILE
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 3])
+    with pytest.raises(ValueError, match=r"minari:test/half-v0: cannot be read as HDF5 .* expected a complete file"):
+        minari.read("test/half-v0", download=False, env_id="none")
 
 
 def test_absent_and_nameless_sets_are_named() -> None:

@@ -13,7 +13,7 @@ from recordings import episodes
 from tiny_task import recording, tiny_config
 
 from dwm_ray.config import RunConfig
-from dwm_ray.data.split import split_episodes, take
+from dwm_ray.data.split import PARTS, split_episodes, split_for_estimates, take
 from dwm_ray.data.statistics import data_stats, return_to_go
 from dwm_ray.data.targets import labels_text, outside, relative_targets, start_labels
 from dwm_ray.data.task_data import TaskData, load_task_data, window_sets
@@ -186,3 +186,16 @@ def test_next_action_is_the_recorded_one_within_an_episode() -> None:
     expected[[2, 4]] = torch.nan  # the episodes' last transitions
     torch.testing.assert_close(next_act, expected, rtol=0, atol=0, equal_nan=True)
     assert real_segments(data, 0.9).next_act is None
+
+
+@pytest.mark.parametrize("ratio", [0.01, 0.2, 0.99])
+def test_the_last_parts_of_a_single_episode_are_held_out_for_estimates(ratio: float) -> None:
+    data = episodes([97], [True])
+    parts, train, holdout = split_for_estimates(data, ratio)
+    assert parts.num_episodes == PARTS
+    assert [*train, *holdout] == list(range(PARTS))
+    assert len(holdout) == {0.01: 1, 0.2: 4, 0.99: 19}[ratio]
+    assert data.num_episodes == 1
+    assert np.diff(parts.offsets).min() >= 4
+    with pytest.raises(ValueError, match="one episode cannot be split"):
+        split_for_estimates(episodes([PARTS - 1], [True]), ratio)

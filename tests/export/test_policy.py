@@ -49,12 +49,13 @@ def test_the_files_act_like_the_policy_and_the_card_describes_them(
     assert re.search(r"mean return -\d+\n$", capsys.readouterr().out)
 
 
+@pytest.mark.parametrize("error", [1e-4, np.nan])
 def test_nothing_is_written_if_actions_differ(
-    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: float, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     honest = dwm_ray.load_policy(run.trials()[0])
     monkeypatch.setattr(policy, "write_onnx", lambda traced, path: 20)
-    monkeypatch.setattr(graph, "onnx_actions", lambda path, obs: honest(obs) + np.float32(1e-4))
+    monkeypatch.setattr(graph, "onnx_actions", lambda path, obs: honest(obs) + np.float32(error))
     assert main([str(run.trials()[0]), "--out", str(tmp_path)]) == 2
     assert "actions of onnxruntime differ from torch by" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

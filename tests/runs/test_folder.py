@@ -164,6 +164,9 @@ def test_a_broken_or_absent_checkpoint_is_named(tmp_path: Path, broken: str) -> 
     (tmp_path / broken).write_bytes(content[: len(content) // 2])
     with pytest.raises(ValueError, match=str(tmp_path)):
         tensor_files.load(tmp_path, "trainer")
+    (tmp_path / broken).write_bytes(b"[]")
+    with pytest.raises(ValueError, match=r"no readable checkpoint 'trainer' there"):
+        tensor_files.load(tmp_path, "trainer")
 
 
 def test_a_pickle_is_not_opened(tmp_path: Path) -> None:

@@ -36,12 +36,19 @@ def test_a_good_environment_is_tried_without_a_word(name: str, capsys: pytest.Ca
         ("NanReward", "step 1 returned reward nan; expected a finite number"),
         ("NanObservation", "step 1 returned an observation with NaN or infinite entries; expected finite numbers"),
         ("Crashes", "step 1 failed: RuntimeError: simulator became unstable"),
+        ("Exits", "step 1 failed: SystemExit: no licence"),
     ],
 )
 def test_a_fault_is_one_line(name: str, text: str) -> None:
     with pytest.raises(BrokenEnvironmentError, match=f"^environment '{PREFIX}:{name}-v0': {text}$") as raised:
         try_environment(f"{PREFIX}:{name}-v0")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_id_without_a_version_is_refused_without_a_warning() -> None:
+    with pytest.raises(ValueError, match="'odd_robots:Robot' cannot be made here: No registered env with id: Robot"):
+        make_environment(f"{PREFIX}:Robot")
 
 
 def test_a_module_that_is_missing_or_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,5 +133,5 @@ def peak_memory(facts: dict[str, Any], name: str) -> Iterator[None]:
 
 def anonymous_bytes() -> int:
     """Return the anonymous memory of this process, without mapped files."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))

@@ -119,7 +119,7 @@ def _title(process: psutil.Process) -> str:
 def _memory(pid: int) -> dict[str, int]:
     """Return peak resident memory and shared memory in bytes, which psutil does not offer; empty for a zombie."""
     try:
-        text = Path(f"/proc/{pid}/status").read_text()
+        text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except OSError:
         return {}
     return {name: int(size) * 1024 for name, size in re.findall(r"^(VmHWM|RssShmem):\s+(\d+) kB", text, re.MULTILINE)}
@@ -160,7 +160,7 @@ def observe(program: Path, words: Sequence[str], folder: Path) -> ObservedRun:
 
 
 def _run(command: list[str], output: Path) -> list[ProcessUsage]:
-    with output.open("w") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:
+    with output.open("w", encoding="utf-8") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:
         monitor = ProcessMonitor(process.pid)
         try:
             with in_background("process usage", monitor.run):
@@ -169,6 +169,6 @@ def _run(command: list[str], output: Path) -> list[ProcessUsage]:
             process.terminate()
             raise
     if code:
-        last = (output.read_text().strip().splitlines() or ["no message"])[-1]
+        last = (output.read_text(encoding="utf-8").strip().splitlines() or ["no message"])[-1]
         raise RunFailed(f"{Path(command[1]).name} ended with code {code} ({last})")
     return monitor.usages

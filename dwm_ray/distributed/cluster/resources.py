@@ -47,7 +47,7 @@ def scaling_limits() -> ScalingLimits | None:
     path = home_folder() / BOOTSTRAP
     if joined_address() is None or not os.access(path, os.R_OK):
         return None
-    return parse_limits(yaml.safe_load(path.read_text()))
+    return parse_limits(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 def parse_limits(file: dict[str, Any]) -> ScalingLimits:

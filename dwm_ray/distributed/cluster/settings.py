@@ -100,7 +100,7 @@ def _create(path: Path, text: str) -> None:
     """Write a new private file atomically, unless another program has created it in the meantime."""
     descriptor, name = tempfile.mkstemp(dir=path.parent)  # mode 600
     try:
-        with os.fdopen(descriptor, "w") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
         with suppress(FileExistsError):
             path.hardlink_to(name)

@@ -86,7 +86,7 @@ def _record_failure(folder: Path, run: RunFolder, text: str) -> None:
     with run.writing(folder / "failure.txt", folder / "status.json"):
         run.pull(folder)
         if status_of(folder) not in ("done", "failed"):
-            (folder / "failure.txt").write_text(text)
+            (folder / "failure.txt").write_text(text, encoding="utf-8")
             set_status(folder, "failed", error=cause(text))
 
 

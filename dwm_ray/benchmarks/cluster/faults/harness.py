@@ -73,7 +73,7 @@ class Sweep:
         return int(self.process.wait(PATIENCE_S))
 
     def output(self) -> str:
-        return self.log.read_text()
+        return self.log.read_text(encoding="utf-8")
 
     def wait(self, condition: Callable[[], Any], event: str) -> Any:
         """Wait for a condition (see `wait`). Raise RunFailed if the sweep ends before."""
@@ -124,7 +124,7 @@ class FaultHarness:
         env = {**os.environ, "RAY_ADDRESS": self.address}
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a background job, whose children would inherit it
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        with log.open("w") as file:
+        with log.open("w", encoding="utf-8") as file:
             command = [sys.executable, str(self.program), *words]
             process = subprocess.Popen(command, stdout=file, stderr=file, env=env, start_new_session=True)
         self._processes.append(process)

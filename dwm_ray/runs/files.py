@@ -1,0 +1,39 @@
+"""Files that programs write: checked before the work starts, and complete or absent afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+
+
+def check_writable(option: str, path: Path) -> None:
+    """Create the folder of a file; raise ValueError naming the option if the file cannot be written there."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ValueError(f"{option} {path}: {error.strerror}; expected a folder that can be written") from error
+    if path.is_dir():
+        raise ValueError(f"{option} {path}: is a folder; expected a file")
+
+
+@contextmanager
+def complete(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that replaces `path` if the body succeeds, and is deleted otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        yield part
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    part.replace(path)
+
+
+def write_complete(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with complete(path) as part:
+        part.write_text(text, encoding="utf-8")

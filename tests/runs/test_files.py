@@ -1,0 +1,28 @@
+from pathlib import Path
+
+import pytest
+
+from dwm_ray.runs.files import check_writable, complete, write_complete
+
+
+def write_half(path: Path) -> None:
+    path.write_text("half", encoding="utf-8")
+    raise KeyboardInterrupt
+
+
+def test_a_file_is_complete_or_absent(tmp_path: Path) -> None:
+    write_complete(tmp_path / "new" / "a.txt", "ü")
+    with pytest.raises(KeyboardInterrupt), complete(tmp_path / "new" / "a.txt") as part:
+        write_half(part)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.txt"]
+    assert (tmp_path / "new" / "a.txt").read_text(encoding="utf-8") == "ü"
+
+
+def test_places_that_cannot_be_written_are_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "page.html").mkdir()
+    check_writable("--output", tmp_path / "new" / "a.html")
+    assert list((tmp_path / "new").iterdir()) == []
+    for path, message in (("file/a.html", "; expected a folder that can be written"), ("page.html", ": is a folder")):
+        with pytest.raises(ValueError, match=f"--output {tmp_path / path}.*{message}"):
+            check_writable("--output", tmp_path / path)
