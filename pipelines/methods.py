@@ -28,7 +28,8 @@ from dwm_ray.experiment.names import agent_label, world_model_label
 from dwm_ray.experiment.profiles import run_config
 from dwm_ray.local.compatibility import Pair, all_pairs
 from dwm_ray.options import DataConfig
-from dwm_ray.report.doc_tables import render, stale, tables, update
+from dwm_ray.report.doc_tables import render, stale, update
+from dwm_ray.report.doc_tables import tables as generated
 from dwm_ray.report.table import NOTHING
 
 Files = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE ...")]
@@ -54,21 +55,17 @@ def run(
     """
     if check or write:
         return _regions(check, write)
+    if len(tables) == 1:
+        print(render(tables[0]))
+        return 0
     if markdown or tables:
-        _print_tables(tables)
+        for name in tables or generated():
+            print(f"<!-- generated: {name} -->\n\n{render(name)}\n\n<!-- /generated -->\n")
         return 0
     torch.set_num_threads(1)
     config = run_config("laptop").model_copy(update={"task": task, "data": DataConfig(file=data)})
     Console().print(pair_table(all_pairs(load_task_data(config), "laptop")))
     return 0
-
-
-def _print_tables(names: tuple[str, ...]) -> None:
-    if len(names) == 1:
-        print(render(names[0]))
-        return
-    for name in names or tables():
-        print(f"<!-- generated: {name} -->\n\n{render(name)}\n\n<!-- /generated -->\n")
 
 
 def _regions(check: tuple[Path, ...], write: tuple[Path, ...]) -> int:

@@ -40,8 +40,11 @@ def main(argv: list[str] | None = None) -> int:
         return 0 if argv else 2
     study = find_study(argv[0])
     options, config, profile = parse(study.options, argv[1:], f"{study.name}: {study.help}.\n\n{study_list()}")
-    options = with_local_run(options)
-    config, profile = of_run(options, config, profile)
+    if options.run is not None:
+        run = RunFolder.open(options.run)
+        run.fetched(run.root / "world_models")
+        options, record = options.model_copy(update={"run": str(run.root)}), read_json(run.config)
+        config, profile = RunConfig.model_validate(record["run"]), profiles.resolve(record["profile"])
     torch.set_num_threads(1)  # small networks are slower on two threads if other processes use the cores
     run_study(Console(), study, options, config, profile)
     return 0
@@ -52,27 +55,15 @@ def study_list() -> str:
     return "\n".join(["Studies:", *(f"  {study.name}: {study.help}" for study in studies().values())])
 
 
-def with_local_run(options: StudyOptions) -> StudyOptions:
-    """Replace --run by a local folder that contains the world models of the run."""
-    if options.run is None:
-        return options
-    run = RunFolder.open(options.run)
-    run.fetched(run.root / "world_models")
-    return options.model_copy(update={"run": str(run.root)})
-
-
-def of_run(options: StudyOptions, config: RunConfig, profile: Profile) -> tuple[RunConfig, Profile]:
-    """Return the options and the profile of --run, or without it the given ones."""
-    if options.run is None:
-        return config, profile
-    record = read_json(RunFolder.open(options.run).config)
-    return RunConfig.model_validate(record["run"]), profiles.resolve(record["profile"])
-
-
 def run_study(console: Console, study: Study, options: StudyOptions, config: RunConfig, profile: Profile) -> None:
     """Load the data, run the study, and print and write its findings."""
     recorded = read_json(Path(options.run) / "data.json") if options.run else None
-    task_data, store = load_task_data(config, (recorded or {}).get("fingerprint")), store_in(options.output)
+    task_data = load_task_data(config, (recorded or {}).get("fingerprint"))
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--output {options.output}: cannot create this folder ({error.strerror})") from error
+    store = RunFolder(options.output.resolve())  # world models that all studies share
     facts = data_summary(task_data.episodes, task_data.task)
     console.print(summary_text(facts), highlight=False)
     console.print(f"profile: {profile}; study seed: {options.study_seed}", highlight=False)
@@ -89,15 +80,6 @@ def run_study(console: Console, study: Study, options: StudyOptions, config: Run
         "run": config.model_dump(mode="json"),
     }
     present(console, folder, findings, options, record)
-
-
-def store_in(output: Path) -> RunFolder:
-    """Return the folder of the world models shared by all studies; raise ValueError if it cannot be created."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"--output {output}: cannot create this folder ({error.strerror})") from error
-    return RunFolder(output.resolve())
 
 
 def present(

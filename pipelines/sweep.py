@@ -69,7 +69,9 @@ class Opened:
 def main(argv: list[str] | None = None) -> int:
     console, seconds = Console(), session.stopwatch()
     words = sys.argv[1:] if argv is None else argv
-    command, config, profile = session.options(Command, words, f"{__doc__}\n{axes_help()}")
+    axes = [f"  {a.name}: {a.help} (laptop: {a.small}, paper: {a.values})" for a in dimensions().values()]
+    description = "\n".join([__doc__ or "", "Axes for --dimensions:", *axes])
+    command, config, profile = session.options(Command, words, description)
     if command.resume is None:
         opened = begin(console, command, config, profile, sorted(given_paths(words)))
     else:
@@ -139,14 +141,6 @@ def sweep_options(command: SweepConfig, profile: Profile, given: Collection[str]
     fixed = given if command.search == "grid" else {*given, "dimensions"}
     defaults = {name: value for name, value in SWEEPS[profile].items() if name not in fixed}
     return SweepConfig(**{name: getattr(command, name) for name in SweepConfig.model_fields} | defaults)
-
-
-def axes_help() -> str:
-    """Describe the axes of --dimensions."""
-    axes = [
-        f"  {name}: {axis.help} (laptop: {axis.small}, paper: {axis.values})" for name, axis in dimensions().items()
-    ]
-    return "\n".join(["Axes for --dimensions:", *axes])
 
 
 def checked_plan(

@@ -56,25 +56,17 @@ def estimated_hours(configs: Sequence[RunConfig], setting: Setting) -> dict[str,
     The parts of each method are measured once, at its longest horizon, and multiplied by the number of different
     world models, streams and trials.
     """
+    identity = setting.task_data.identity
     hours, methods, measured = defaultdict[str, float](float), defaultdict[str, list[RunConfig]](list), set[str]()
     for config in configs:
         methods[method_name(config.model_dump(mode="json"))].append(config)
     for trials in methods.values():
         shared, own = parts_of(setting, max(trials, key=lambda config: config.synthesis.horizon), BURSTS)
-        keys = {TRAIN: _models(trials, setting.task_data), GENERATE: _streams(trials, setting.task_data)}
+        models = {model_fingerprint(config, identity) for config in trials if trained_options(config) is not None}
+        streams = [config for config in trials if source_kind(config) == "stream"]
+        keys = {TRAIN: models, GENERATE: {stream_of(config, setting.task_data).fingerprint for config in streams}}
         for part in shared:
             hours[part.name] += part.seconds * len(keys[part.name] - measured) / 3600
         measured |= keys[TRAIN] | keys[GENERATE]
         hours["learn"] += sum(part.seconds for part in own) * len(trials) / 3600
     return dict(hours)
-
-
-def _models(configs: Sequence[RunConfig], task_data: TaskData) -> set[str]:
-    """Return the fingerprints of the world models that runs train."""
-    trained = [config for config in configs if trained_options(config) is not None]
-    return {model_fingerprint(config, task_data.identity) for config in trained}
-
-
-def _streams(configs: Sequence[RunConfig], task_data: TaskData) -> set[str]:
-    """Return the fingerprints of the streams that runs learn from."""
-    return {stream_of(config, task_data).fingerprint for config in configs if source_kind(config) == "stream"}

@@ -33,7 +33,13 @@ class TaskData:
 
         Raises ValueError if the run's world model learns from windows but the rows are not ordered.
         """
-        _check_order(config, episodes)
+        length = getattr(config.world_model, "sequence_length", 1)
+        if length > 2 and not episodes.card.is_ordered:
+            raise ValueError(
+                f"{episodes.card.path}: the rows are in no order, so there are no windows of {length} states for the "
+                "world model; expected rows in the order of time, or a method that learns from single transitions, "
+                "such as --world-model none or one_step"
+            )
         stats = data_stats(episodes, config.training.discount)
         return_scale = max(abs(stats.rtg_min), abs(stats.rtg_max))  # for tasks without a published scale
         card = episodes.card
@@ -66,16 +72,6 @@ class TaskData:
         if isinstance(target, float):
             return target
         return relative_targets(target, self.start_labels(discount, model), device)
-
-
-def _check_order(config: RunOptions, episodes: Episodes) -> None:
-    length = getattr(config.world_model, "sequence_length", 1)
-    if length > 2 and not episodes.card.is_ordered:
-        raise ValueError(
-            f"{episodes.card.path}: the rows are in no order, so there are no windows of {length} states for the world "
-            "model; expected rows in the order of time, or a method that learns from single transitions, such as "
-            "--world-model none or one_step"
-        )
 
 
 @dataclass(frozen=True)

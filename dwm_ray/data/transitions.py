@@ -27,7 +27,8 @@ def fused_rows(
     `discount` is gamma. It is 0 after a termination and gamma after a truncation. A row without a next observation is
     omitted unless it terminated, because no value follows a termination. `with_next_act` adds `Segments.next_act`.
     """
-    rows, shape = np.flatnonzero(usable_rows(episodes)), _shape(episodes, with_next_act)
+    rows, spaces = np.flatnonzero(usable_rows(episodes)), episodes.spaces
+    shape = SegmentShape(1, spaces.obs_size, spaces.act_size, 1, with_next_act)
 
     def fill(out: np.ndarray) -> None:
         for part in chunks(len(rows)):
@@ -37,12 +38,12 @@ def fused_rows(
     return torch.from_numpy(kept).to(device), shape
 
 
-def _shape(episodes: Episodes, with_next_act: bool) -> SegmentShape:
-    return SegmentShape(1, episodes.spaces.obs_size, episodes.spaces.act_size, 1, with_next_act)
-
-
 def _segments(episodes: Episodes, rows: np.ndarray, discount: float, with_next_act: bool) -> Segments:
     """Return the transitions of some rows."""
+    following = None
+    if with_next_act:  # the action recorded next, NaN after the last one of an episode
+        following = episodes.act[np.minimum(rows + 1, len(episodes.act) - 1)]
+        following[(episodes.terminated | episodes.truncated)[rows]] = np.nan
     obs, next_obs, act = (torch.from_numpy(x[rows]) for x in (episodes.obs, episodes.next_obs, episodes.act))
     rew, terminated = (torch.from_numpy(x[rows]).unsqueeze(1) for x in (episodes.rew, episodes.terminated))
     return Segments(
@@ -52,7 +53,7 @@ def _segments(episodes: Episodes, rows: np.ndarray, discount: float, with_next_a
         discount=discount * (~terminated).float(),
         penalty=torch.zeros_like(rew),
         source=torch.zeros(len(rew)),
-        next_act=torch.from_numpy(_next_actions(episodes, rows)) if with_next_act else None,
+        next_act=None if following is None else torch.from_numpy(following),
     )
 
 
@@ -73,10 +74,3 @@ def last_steps(episodes: Episodes, device: torch.device) -> tuple[Tensor, int]:
 def usable_rows(episodes: Episodes) -> np.ndarray:
     """Return the mask [N] of the rows that are transitions: their next state is known, or they terminated."""
     return episodes.known_next | episodes.terminated
-
-
-def _next_actions(episodes: Episodes, rows: np.ndarray) -> np.ndarray:
-    """Return the action recorded after each of the rows [N, A], NaN after the last one of an episode."""
-    following = episodes.act[np.minimum(rows + 1, len(episodes.act) - 1)]
-    following[(episodes.terminated | episodes.truncated)[rows]] = np.nan
-    return following

@@ -147,7 +147,8 @@ def in_order(populations: Sequence[Population]) -> list[Population]:
     first, model_free, rest = list[Population](), list[Population](), list[Population]()
     started: set[str] = set()
     for population in sorted(populations, key=lambda trials: sum(map(_flops, trials)), reverse=True):
-        models = _world_models(population)
+        trained = [model for trial in population if (model := trained_options(trial.config)) is not None]
+        models = {fingerprint([model.plugin_name(), model.training_options()]) for model in trained}
         (first if models - started else rest if models else model_free).append(population)
         started |= models
     pairs = zip_longest(first, model_free)
@@ -160,9 +161,3 @@ def _flops(trial: Trial) -> float:
     if config.world_model is not None:
         update += config.world_model.plugin.relative_flops
     return float(update * config.training.num_updates * config.training.batch_size)
-
-
-def _world_models(population: Population) -> set[str]:
-    """Return keys of the world models that trials learn from."""
-    models = [trained_options(trial.config) for trial in population]
-    return {fingerprint([model.plugin_name(), model.training_options()]) for model in models if model is not None}

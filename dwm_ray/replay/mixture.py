@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from dwm_ray.data.segment_rows import SegmentShape
-from dwm_ray.replay.padding import Padding
-from dwm_ray.replay.ring import Ring
+from dwm_ray.replay.ring import Padding, Ring
 from dwm_ray.replay.source import BatchSource
 
 
@@ -36,10 +35,9 @@ class Mixture(BatchSource):
         self._real, self._synthetic = real, synthetic
         rings: list[Rows] = [real] if synthetic is None else [real, synthetic]
         self.shape = real.shape.padded(horizon or max(ring.shape.horizon for ring in rings))
-        self._paddings = [self._padding(ring) for ring in rings]
-
-    def _padding(self, ring: Rows) -> Padding | None:
-        return None if ring.shape == self.shape else Padding(ring.shape, self.shape, ring.device)
+        self._paddings = [
+            None if ring.shape == self.shape else Padding(ring.shape, self.shape, ring.device) for ring in rings
+        ]
 
     def sample_into(self, rows: Tensor, generator: torch.Generator) -> None:
         """Fill `rows` [B, width], recorded rows first; raise ValueError if the imagined ring is empty."""

@@ -9,7 +9,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.data.transitions import fused_rows, last_steps
 from dwm_ray.replay.mixture import num_real
-from dwm_ray.replay.padding import Padding
+from dwm_ray.replay.ring import Padding
 from dwm_ray.replay.source import BatchSource
 from dwm_ray.types import Segments
 

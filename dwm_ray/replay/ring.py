@@ -1,4 +1,4 @@
-"""Ring buffer of fused segment rows on the learner's device: first in, first out, one gather per batch.
+"""Ring buffer of fused segment rows on the learner's device, and padding of rows while they are gathered.
 
 A background thread adds rows while the learner samples. A lock prevents reads of half-written rows; it is held for the
 copy of one block, about a millisecond.
@@ -6,14 +6,37 @@ copy of one block, about a millisecond.
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from threading import Lock
 
 import torch
 from torch import Tensor
 
 from dwm_ray.data.segment_rows import SegmentShape
-from dwm_ray.replay.padding import Padding
 from dwm_ray.types import Segments
+
+ZERO, ONE, FIRST_COLUMN = 0, 1, 2
+
+
+class Padding:
+    """Column map from rows of one shape to rows of a longer shape, equivalent to `Segments.padded`."""
+
+    def __init__(self, stored: SegmentShape, wanted: SegmentShape, device: torch.device) -> None:
+        """Raise ValueError if segments of shape `stored` cannot be padded to `wanted`."""
+        if replace(stored.padded(wanted.horizon), has_next_act=wanted.has_next_act) != wanted:
+            raise ValueError(f"segments of shape {stored} cannot be padded to {wanted}")
+        marks = torch.arange(FIRST_COLUMN, stored.width + FIRST_COLUMN, dtype=torch.float32)[None]
+        entries = wanted.fuse(stored.split(marks).padded(wanted.horizon))[0].to(device)
+        self._columns = (entries.nan_to_num(ZERO).long() - FIRST_COLUMN).clamp(min=0)
+        masks = {float(ZERO): entries == ZERO, float(ONE): entries == ONE, math.nan: entries.isnan()}
+        self._constants = [(value, torch.nonzero(mask).flatten()) for value, mask in masks.items() if mask.any()]
+
+    def write(self, rows: Tensor, out: Tensor) -> None:
+        """Write rows [n, stored width] to `out` [n, wanted width]."""
+        torch.index_select(rows, 1, self._columns, out=out)
+        for value, columns in self._constants:
+            out.index_fill_(1, columns, value)
 
 
 class Ring:

@@ -53,6 +53,9 @@ def collect_comparison(root: Path) -> Json:
     names = [method["name"] for method in tasks[0]["methods"]]
     if any([method["name"] for method in task["methods"]] != names for task in tasks):
         raise ValueError(f"{root}: its tasks compare different methods")
+    pooled = all(task["score_unit"] == NORMALISED for task in tasks)
+    rows = with_statistics([[task["methods"][i] for task in tasks] for i in range(len(names))], pooled)
+    columns = ("name", "num_runs", "mean", "iqm", "improvement")
     return {
         "methods": names,
         "reference": names[0],
@@ -60,7 +63,7 @@ def collect_comparison(root: Path) -> Json:
         "interval": f"{100 * stats.LEVEL:g} % percentile bootstrap, stratified by task",
         "num_resamples": stats.NUM_RESAMPLES,
         "tasks": tasks,
-        "all_tasks": _all_tasks(tasks, names) if len(tasks) > 1 else [],
+        "all_tasks": [{key: row[key] for key in columns} for row in rows] if len(tasks) > 1 else [],
     }
 
 
@@ -120,11 +123,3 @@ def _run(seed: int, trial: Json | None) -> Json:
     fields = {key: trial[key] for key in ("returns", "status", "error", "updates", "seconds", "curve")}
     score = measured(trial) if trial["status"] == "done" else None
     return {"trial": trial["id"], "seed": seed, "score": score, **fields}
-
-
-def _all_tasks(tasks: list[Json], names: list[str]) -> list[Json]:
-    """Return the statistics of each method over all tasks."""
-    pooled = all(task["score_unit"] == NORMALISED for task in tasks)
-    rows = [[task["methods"][i] for task in tasks] for i in range(len(names))]
-    columns = ("name", "num_runs", "mean", "iqm", "improvement")
-    return [{key: row[key] for key in columns} for row in with_statistics(rows, pooled)]

@@ -59,6 +59,8 @@ def _figures(episodes: Episodes) -> list[Any]:
     spaces = episodes.spaces
     entries = np.arange(spaces.act_size).tolist()
     low, middle, high = np.quantile(episodes.act, (0.05, 0.5, 0.95), axis=0).tolist()
+    counts, edges = np.histogram(episodes.rew.astype(np.float64), bins=BINS)
+    rewards = Line("rows", ((edges[1:] + edges[:-1]) / 2).tolist(), counts.astype(float).tolist())
     actions = [
         Line("median, and 90 % of the rows", entries, middle, band=(low, high)),
         Line("bounds", entries, list(spaces.act_low), reference=True),
@@ -68,7 +70,7 @@ def _figures(episodes: Episodes) -> list[Any]:
         Panel("Returns", "episode", "undiscounted return", [_points("episode", chosen, returns[chosen])]),
         Panel("Lengths", "episode", "steps", [_points("episode", chosen, lengths[chosen])]),
         Panel("Actions", "", "value", actions, xnames=[str(entry) for entry in entries]),
-        Panel("Rewards", "reward", "rows", [_histogram(episodes.rew)]),
+        Panel("Rewards", "reward", "rows", [rewards]),
     ]
     caption = (
         "Episodes in file order; every n-th one if there are more than 300. Actions by entry; rewards as a histogram."
@@ -78,8 +80,3 @@ def _figures(episodes: Episodes) -> list[Any]:
 
 def _points(label: str, x: np.ndarray, y: np.ndarray) -> Line:
     return Line(label, x.tolist(), y.astype(float).tolist(), connected=False)
-
-
-def _histogram(values: np.ndarray) -> Line:
-    counts, edges = np.histogram(values.astype(np.float64), bins=BINS)
-    return Line("rows", ((edges[1:] + edges[:-1]) / 2).tolist(), counts.astype(float).tolist())

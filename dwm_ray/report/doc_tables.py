@@ -25,7 +25,7 @@ from dwm_ray.experiment.search_space import dimensions
 from dwm_ray.local.compatibility import source_label
 from dwm_ray.options import PluginConfig
 from dwm_ray.report.table import NOTHING, markdown_table
-from dwm_ray.tasks.table import LOCOMOTION, MINARI_TASKS, QUALITIES, TaskSpec, never, task_for
+from dwm_ray.tasks.table import LOCOMOTION, MINARI_TASKS, QUALITIES, never, task_for
 from dwm_ray.world_models.parts.build import model_fingerprint
 
 START, END = re.compile(r"^<!-- generated: \S+ -->$", re.MULTILINE), "<!-- /generated -->"
@@ -127,14 +127,9 @@ def tasks() -> str:
     for name, source, env in d4rl + minari:
         spec = task_for(name, env, 0.0)
         scale = f"{spec.rtg_scale:g}" if source == "D4RL" else "best return"
-        rows.append([name, env, source, spec.score_unit, scale, _termination(spec)])
+        rule = "never" if spec.termination is never else "rule"
+        rows.append([name, env, source, spec.score_unit, scale, rule if spec.termination_known else "learned"])
     return markdown_table(["task", "environment", "data", "score", "RTG scale", "terminations"], rows)
-
-
-def _termination(spec: TaskSpec) -> str:
-    if not spec.termination_known:
-        return "learned"
-    return "never" if spec.termination is never else "rule"
 
 
 def plugin_summaries(kind: str) -> str:

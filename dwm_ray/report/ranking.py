@@ -165,17 +165,14 @@ def verdict(rows: Sequence[Json], reference: str = "") -> Json | None:
     best, *others = scored
     score, ends = interval(best["iqm"], 1)
     leads = [_lead(best, row, "the runner-up") for row in others[:1]]
-    leads += [_lead(best, row, "the reference") for row in others[1:] if _is_reference(row, best, reference)]
+    if not reference:
+        free = [row["name"] for row in others if row["world_model"] is None and row["agent"] == best["agent"]]
+        reference = free[0] if free else ""
+    leads += [_lead(best, row, "the reference") for row in others[1:] if row["name"] == reference]
     count = f", best of {best['num_settings']} settings" if best.get("num_settings", 1) > 1 else ""
     statistic = "mean" if best["num_runs"] < 4 else "interquartile mean"
     words = {"statistic": statistic, "setting": best.get("setting", "") + count, "caution": _caution(best["num_runs"])}
     return {"best": best, "score": score, "interval": ends, "leads": leads, **words}
-
-
-def _is_reference(row: Json, best: Json, reference: str) -> bool:
-    if reference:
-        return bool(row["name"] == reference)
-    return row["world_model"] is None and bool(row["agent"] == best["agent"])
 
 
 def _lead(best: Json, other: Json, role: str) -> Json:

@@ -13,8 +13,13 @@ INTERVAL = "95\u00a0% interval over episodes"
 
 def estimate_table(results: Json) -> Table | None:
     """Return one row per trial with off-policy estimates, or None if there are none."""
-    trials = [trial for trial in results["trials"] if trial["estimate"]]
-    rows = [[trial["method"], trial["id"], *_estimate_cells(trial["estimate"])] for trial in trials]
+    rows: list[list[Cell]] = []
+    for trial in results["trials"]:
+        if found := trial["estimate"]:
+            ends = format_interval(found["fqe_low"], found["fqe_high"])
+            numbers = [f"{found[name]:.1f}" for name in ("fqe_spread", "model", "model_spread")]
+            last = [f"{found['distance']:.2f}", format_seconds(found["s"])]
+            rows.append([trial["method"], trial["id"], f"{found['fqe']:.1f}", ends, *numbers, *last])
     headers = ["method", "trial", "FQE", INTERVAL, "± critics", "imagined", "± models", "distance", "time"]
     note = (
         "Estimates from recorded data, not scores. FQE: discounted return from the start of a held-out episode, by "
@@ -23,17 +28,6 @@ def estimate_table(results: Json) -> Table | None:
         "the other estimates are extrapolations."
     )
     return Table("Off-policy estimates", headers, rows, note) if rows else None
-
-
-def _estimate_cells(found: Json) -> list[Cell]:
-    ends, names = format_interval(found["fqe_low"], found["fqe_high"]), ("fqe_spread", "model", "model_spread")
-    return [
-        f"{found['fqe']:.1f}",
-        ends,
-        *(f"{found[name]:.1f}" for name in names),
-        f"{found['distance']:.2f}",
-        format_seconds(found["s"]),
-    ]
 
 
 def format_interval(low: float | None, high: float | None) -> str:

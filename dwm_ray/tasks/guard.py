@@ -58,7 +58,9 @@ class GuardedEnvironment(gymnasium.Wrapper):
         self._steps += 1
         call = f"step {self._steps}"
         with fault_of(self._env_id, call):
-            obs, reward, terminated, truncated, info = self._parts(self.env.step(self._bounded(action)), 5, call)
+            rounded = (np.rint(action) if self._is_int else np.asarray(action)).astype(self._low.dtype)
+            result = self.env.step(np.clip(rounded, self._low, self._high))
+            obs, reward, terminated, truncated, info = self._parts(result, 5, call)
             reward = float(np.asarray(reward).item())
             if not math.isfinite(reward):
                 raise self._fault(call, f"reward {reward}; expected a finite number")
@@ -75,10 +77,6 @@ class GuardedEnvironment(gymnasium.Wrapper):
             size = f" of {len(result)}" if isinstance(result, tuple) else ""
             raise self._fault(call, f"a {type(result).__name__}{size}; expected a tuple of {count}, as in Gymnasium")
         return result
-
-    def _bounded(self, action: Any) -> np.ndarray:
-        rounded = (np.rint(action) if self._is_int else np.asarray(action)).astype(self._low.dtype)
-        return np.clip(rounded, self._low, self._high)
 
     def _check(self, obs: Any, call: str, ended: bool = False) -> None:
         """Raise BrokenEnvironmentError for other shapes, and for NaN or infinity unless the episode has ended."""
