@@ -66,7 +66,7 @@ class Command(ComparisonConfig, PopulationOptions):
 
 @main_guard
 def main(argv: list[str] | None = None) -> int:
-    console, seconds = Console(), session.stopwatch()
+    console, seconds = Console(highlight=False), session.stopwatch()
     words = sys.argv[1:] if argv is None else argv
     methods = textwrap.fill(", ".join(method_names()), 100, subsequent_indent="  ", break_on_hyphens=False)
     command, config, profile = session.options(Command, words, f"{__doc__}\nMethods: {methods}")
@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
     comparison = write_comparison(root)
     RunFolder.of_path(root).push_record()
     show(console, comparison, command.markdown)
-    console.print(f"comparison: {root / 'comparison.html'}\n{root}", highlight=False, soft_wrap=True)
+    console.print(f"comparison: {root / 'comparison.html'}\n{root}", soft_wrap=True)
     return 1 if failures(comparison) else 0
 
 
@@ -159,7 +159,7 @@ def execute(
     with session.resumable(run, "pipelines/compare.py", new):
         todo = unfinished(trials, run)
         numbers = f"{len(entries)} methods, {len(trials)} trials, {len(todo)} to run{population_note(max_members)}"
-        console.print(numbers, highlight=False)
+        console.print(numbers)
         session.announce_synthesis(console, task_data, [trial.config for trial in trials])
         if todo:
             with executor(console, config, run, task_data, len(trials), command.in_process) as chosen:
@@ -199,7 +199,7 @@ def show(console: Console, comparison: dict[str, Any], as_markdown: bool) -> Non
     for table in all_tables(comparison):
         console.print(table.terminal())
     for line in failures(comparison):
-        console.print(line, style="red", highlight=False)
+        console.print(line, style="red")
 
 
 if __name__ == "__main__":

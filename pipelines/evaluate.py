@@ -51,7 +51,7 @@ def reevaluate_run(
     if num_episodes < 1:
         raise ValueError(f"--num-episodes: is {num_episodes}; expected at least 1")
     torch.set_num_threads(1)  # small networks are faster on one thread
-    console = Console()
+    console = Console(highlight=False)
     run, trials = trial_folders(folder)
     estimator = Estimator(run.root if run else trials[0]) if offline else None
     for trial in trials:
@@ -62,7 +62,7 @@ def reevaluate_run(
         write_json(trial / name, row)
         if run:
             run.push(trial / name)
-        console.print(f"{trial.name}: {text}", highlight=False, soft_wrap=True)
+        console.print(f"{trial.name}: {text}", soft_wrap=True)
     return 0
 
 

@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         options, record = options.model_copy(update={"run": str(run.root)}), read_json(run.config)
         config, profile = RunConfig.model_validate(record["run"]), profiles.resolve(record["profile"])
     torch.set_num_threads(1)  # small networks are slower on two threads if other processes use the cores
-    run_study(Console(), study, options, config, profile)
+    run_study(Console(highlight=False), study, options, config, profile)
     return 0
 
 
@@ -65,8 +65,8 @@ def run_study(console: Console, study: Study, options: StudyOptions, config: Run
         raise ValueError(f"--output {options.output}: cannot create this folder ({error.strerror})") from error
     store = RunFolder(options.output.resolve())  # world models that all studies share
     facts = data_summary(task_data.episodes, task_data.task)
-    console.print(summary_text(facts), highlight=False)
-    console.print(f"profile: {profile}; study seed: {options.study_seed}", highlight=False)
+    console.print(summary_text(facts))
+    console.print(f"profile: {profile}; study seed: {options.study_seed}")
     findings = study.measure(
         StudyContext(config, profile, task_data, default_device(), store, logger(console)), options
     )
@@ -87,13 +87,13 @@ def present(
 ) -> None:
     """Print the tables and write all files; the last line is the path of the page."""
     for line in findings.summary:
-        console.print(line, highlight=False)
+        console.print(line)
     if options.markdown:
         for table in findings.tables:
             print(f"\n**{table.title}**\n\n{table.markdown()}\n\n{table.note}")
     else:
         show(console, findings)
-    console.print(f"report: {write(folder.root, findings, record)}", highlight=False, soft_wrap=True)
+    console.print(f"report: {write(folder.root, findings, record)}", soft_wrap=True)
 
 
 def logger(console: Console) -> Callable[[str], None]:
@@ -101,7 +101,7 @@ def logger(console: Console) -> Callable[[str], None]:
     started = time.perf_counter()
 
     def log(line: str) -> None:
-        console.print(f"[{time.perf_counter() - started:5.0f} s] {line}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"[{time.perf_counter() - started:5.0f} s] {line}", markup=False, soft_wrap=True)
 
     return log
 

@@ -67,7 +67,7 @@ class Opened:
 
 @main_guard
 def main(argv: list[str] | None = None) -> int:
-    console, seconds = Console(), session.stopwatch()
+    console, seconds = Console(highlight=False), session.stopwatch()
     words = sys.argv[1:] if argv is None else argv
     axes = [f"  {a.name}: {a.help} (laptop: {a.small}, paper: {a.values})" for a in dimensions().values()]
     description = "\n".join([__doc__ or "", "Axes for --dimensions:", *axes])
@@ -175,9 +175,9 @@ def reasons(dropped: Counter[str]) -> str:
 def announce(console: Console, plan: Plan, num_remaining: int, max_members: int) -> None:
     """Print the number of trials and the reasons for dropping combinations."""
     note = population_note(max_members)
-    console.print(f"{len(plan.trials)} trials, {num_remaining} to run{note}", highlight=False)
+    console.print(f"{len(plan.trials)} trials, {num_remaining} to run{note}")
     if plan.dropped:
-        console.print(f"dropped before launch, as they cannot run: {reasons(plan.dropped)}", highlight=False)
+        console.print(f"dropped before launch, as they cannot run: {reasons(plan.dropped)}")
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ class Command(Frozen):
 
 @main_guard
 def main(argv: list[str] | None = None) -> int:
-    console, seconds = Console(), session.stopwatch()
+    console, seconds = Console(highlight=False), session.stopwatch()
     command, config, profile = session.options(Command, sys.argv[1:] if argv is None else argv, __doc__ or "")
     if command.check_cluster:
         return check_nodes(console, command, config)

@@ -37,8 +37,7 @@ def announce_cost(
     parts = ", ".join(f"{name} {part:.2g} h" for name, part in hours.items())
     console.print(
         f"cost: about {total:.2g} {kind} hours in all ({parts}), without evaluations; estimated from a few updates "
-        "on the device of this machine",
-        highlight=False,
+        "on the device of this machine"
     )
     if total > HOURS_TO_CONFIRM and not confirmed and sys.stdin.isatty():
         raise ValueError(f"--yes: the run takes about {total:.2g} {kind} hours; expected --yes to start it")

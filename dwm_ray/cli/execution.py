@@ -29,7 +29,7 @@ def executor(
     require_ray()
     from dwm_ray.distributed.executor import ray_executor  # Ray is optional for everything else
 
-    log = partial(console.print, highlight=False, soft_wrap=True)
+    log = partial(console.print, soft_wrap=True)
     with (
         ray_executor(config, run, task_data.identity, log) as on_ray,
         _shown(console, run, num_trials, on_ray) as chosen,

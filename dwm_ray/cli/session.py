@@ -110,26 +110,24 @@ def reopen(
 
 def announce(console: Console, run: RunFolder, task_data: TaskData, record: dict[str, Any]) -> None:
     """Print the data, the profile and the folder of a run."""
-    console.print(summary_text(data_summary(task_data.episodes, task_data.task)), highlight=False)
+    console.print(summary_text(data_summary(task_data.episodes, task_data.task)))
     if task_data.task.env_id is None:
         config = RunConfig.stored(record["run"], run.config)
         cut = f"; the only episode is cut into {PARTS} parts for them" if task_data.episodes.num_episodes == 1 else ""
         console.print(
             f"no environment: {spaces_text(task_data.episodes.spaces, config.data)}; scores are off-policy estimates, "
             f"each of at most {config.evaluation.estimate_updates} updates of critics{cut}",
-            highlight=False,
             soft_wrap=True,
         )
     if task_data.has_unexplained_terminations:
         console.print(
             f"{task_data.task.env_id or 'no environment'}: the data contain terminations, but no termination rule is "
             "known; imagined episodes end only if the world model predicts terminations (option "
-            "world_model.continuation)",
-            highlight=False,
+            "world_model.continuation)"
         )
-    console.print(f"profile: {record['profile']}; run folder: {run.root}", highlight=False, soft_wrap=True)
+    console.print(f"profile: {record['profile']}; run folder: {run.root}", soft_wrap=True)
     if run.storage:
-        console.print(f"storage: {run.address}", highlight=False, soft_wrap=True)
+        console.print(f"storage: {run.address}", soft_wrap=True)
 
 
 def announce_synthesis(console: Console, task_data: TaskData, configs: Sequence[RunConfig]) -> None:
@@ -148,10 +146,10 @@ def _announce_targets(console: Console, task_data: TaskData, configs: Iterable[R
             targets = found.setdefault(labels_text(labels, task_data.task.rtg_scale), set())
             targets |= {target} if outside(target, labels) else set()
     for text, targets in found.items():
-        console.print(text, highlight=False)
+        console.print(text)
         if targets:
             words = ", ".join(map(str, sorted(targets, key=str)))
-            console.print(f"synthesis.target_rtg {words}: outside of these labels", style="yellow", highlight=False)
+            console.print(f"synthesis.target_rtg {words}: outside of these labels", style="yellow")
 
 
 def _announce_coverage(console: Console, task_data: TaskData, configs: Iterable[RunConfig]) -> None:
@@ -163,7 +161,6 @@ def _announce_coverage(console: Console, task_data: TaskData, configs: Iterable[
             f"synthesis.num_segments {length}: imagined segments start from {100 * length / num_pairs:.0f} % of the "
             f"{num_pairs} recorded pairs",
             style="yellow",
-            highlight=False,
         )
 
 
@@ -214,11 +211,11 @@ def conclude(console: Console, run: RunFolder, wall_s: float) -> dict[str, Any]:
     run.push_record()
     for trial in results["trials"]:
         if trial["status"] == "failed":
-            console.print(f"trial {trial['id']} failed: {trial['error']}", style="red", highlight=False, soft_wrap=True)
-    console.print(f"report: {run.root / 'report.html'}", highlight=False, soft_wrap=True)
+            console.print(f"trial {trial['id']} failed: {trial['error']}", style="red", soft_wrap=True)
+    console.print(f"report: {run.root / 'report.html'}", soft_wrap=True)
     if run.storage:
-        console.print(f"storage: {run.address}", highlight=False, soft_wrap=True)
-    console.print(str(run.root), highlight=False, soft_wrap=True)
+        console.print(f"storage: {run.address}", soft_wrap=True)
+    console.print(str(run.root), soft_wrap=True)
     return results
 
 
