@@ -12,7 +12,6 @@ from dwm_ray.cli import stopping
 if __name__ == "__main__":
     stopping.catch_signals()  # before the imports that take seconds
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -56,8 +55,8 @@ def run(suite: Suite, options: Options) -> None:
 @main_guard
 def main(argv: list[str] | None = None) -> None:
     markers = (tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
-    tyro.cli(run, args=sys.argv[1:] if argv is None else argv, description=__doc__, config=markers)
+    tyro.cli(run, args=argv, description=__doc__, config=markers)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -13,7 +13,6 @@ from dwm_ray.cli import stopping
 if __name__ == "__main__":
     stopping.catch_signals()  # before the imports that take seconds
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -67,9 +66,8 @@ def check(
 
 @main_guard
 def main(argv: list[str] | None = None) -> int:
-    """Run the program."""
-    return tyro.cli(check, args=sys.argv[1:] if argv is None else argv, description=__doc__)
+    return tyro.cli(check, args=argv, description=__doc__)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -48,18 +48,11 @@ Opened = tuple[RunFolder, TaskData, dict[str, Any]]
 """A run, its data and its record."""
 
 
-class Command(ComparisonConfig, PopulationOptions):
+class Command(ComparisonConfig, PopulationOptions, session.RunCommand):
     """Options of the comparison itself."""
 
     tasks: tuple[str, ...] = ()
     """Tasks, each TASK or TASK=FILE with its data; default: --task."""
-    output: Path = Path("runs")
-    """Parent of the comparison's folder. Without --storage, it must be visible on all nodes."""
-    storage: str | None = None
-    """Store the comparison in a folder at s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a path; --output is then the local
-    copy. Credentials come from the environment or the role of the machine."""
-    resume: str | None = None
-    """Resume this folder or address in a storage. Finished trials are retained; all other options are those stored."""
     markdown: bool = False
     """Print the tables as Markdown."""
 

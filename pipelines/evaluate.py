@@ -10,7 +10,6 @@ from dwm_ray.cli import stopping
 if __name__ == "__main__":
     stopping.catch_signals()  # before the imports that take seconds
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -126,9 +125,8 @@ def loaded(trial: Path, task_name: str | None) -> tuple[Agent, dict[str, Any]]:
 
 @main_guard
 def main(argv: list[str] | None = None) -> int:
-    """Run the program."""
-    return tyro.cli(reevaluate_run, args=sys.argv[1:] if argv is None else argv, description=__doc__)
+    return tyro.cli(reevaluate_run, args=argv, description=__doc__)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -20,7 +20,6 @@ from dwm_ray.cli import stopping
 if __name__ == "__main__":
     stopping.catch_signals()  # before the imports that take seconds
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -124,9 +123,8 @@ def _write_data(trial: ChosenTrial, data: str, out: str, changes: dict[str, Any]
 
 @main_guard
 def main(argv: list[str] | None = None) -> int:
-    """Run the program."""
-    return tyro.cli(export, args=sys.argv[1:] if argv is None else argv, description=__doc__)
+    return tyro.cli(export, args=argv, description=__doc__)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

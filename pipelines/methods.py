@@ -91,7 +91,7 @@ def pair_table(pairs: list[Pair]) -> Table:
 
 @main_guard
 def main(argv: list[str] | None = None) -> int:
-    return tyro.cli(run, args=sys.argv[1:] if argv is None else argv, description=__doc__)
+    return tyro.cli(run, args=argv, description=__doc__)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -35,17 +34,9 @@ from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.runs.tensor_files import write_json
 
 
-class Command(SweepConfig, PopulationOptions):
+class Command(SweepConfig, PopulationOptions, session.RunCommand):
     """Options of the sweep itself."""
 
-    output: Path = Path("runs")
-    """Parent of the run folder. Without --storage, it must be visible on all nodes."""
-    storage: str | None = None
-    """Store the run in a folder at s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a path; --output is then the local copy.
-    Credentials come from the environment or the role of the machine."""
-    resume: str | None = None
-    """Resume this run folder or address in a storage. Finished trials are retained; all other options are those
-    stored."""
     yes: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Start even if the estimated cost exceeds a day. The profiles paper and published print an estimate."""
 

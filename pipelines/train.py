@@ -11,7 +11,6 @@ if __name__ == "__main__":
     stopping.catch_signals()  # before the imports that take seconds
 
 import sys
-from pathlib import Path
 
 from rich.console import Console
 
@@ -20,20 +19,12 @@ from dwm_ray.cli.command_line import main_guard
 from dwm_ray.cli.execution import executor
 from dwm_ray.config import RunConfig
 from dwm_ray.experiment.search_space import Trial, record_trials
-from dwm_ray.options import Frozen
 from dwm_ray.runs.folder import status_of
 
 
-class Command(Frozen):
+class Command(session.RunCommand):
     """Options of the program itself."""
 
-    output: Path = Path("runs")
-    """Parent of the run folder. Without --storage, it must be visible on all nodes."""
-    storage: str | None = None
-    """Store the run in a folder at s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a path; --output is then the local copy.
-    Credentials come from the environment or the role of the machine."""
-    resume: str | None = None
-    """Resume this run folder or address in a storage. All other options are those stored."""
     in_process: bool = False
     """Run everything in this process, without Ray."""
     check_cluster: bool = False

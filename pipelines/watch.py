@@ -10,7 +10,6 @@ from dwm_ray.cli import stopping
 if __name__ == "__main__":
     stopping.catch_signals()  # before the imports that take seconds
 
-import sys
 import time
 from collections.abc import Callable
 from typing import Annotated
@@ -91,8 +90,8 @@ def until_over(run: RunFolder, every_s: float, show: Callable[[RunState], None],
 
 @main_guard
 def main(argv: list[str] | None = None) -> int:
-    return tyro.cli(watch, args=sys.argv[1:] if argv is None else argv, description=__doc__)
+    return tyro.cli(watch, args=argv, description=__doc__)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

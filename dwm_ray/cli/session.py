@@ -25,6 +25,7 @@ from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.data.transitions import usable_rows
 from dwm_ray.evaluation.evaluators import check_evaluation
 from dwm_ray.experiment.profiles import Profile
+from dwm_ray.options import Frozen
 from dwm_ray.replay.sources import source_kind
 from dwm_ray.report.collect import collect_results
 from dwm_ray.report.run_report import ranking_table, write_report
@@ -42,6 +43,18 @@ WITH_RESUME = {"resume", "output", "in_process", "population", "markdown", "yes"
 """Flags that have an effect with --resume."""
 PROGRAMS = {"sweep": "pipelines/sweep.py", "comparison": "pipelines/compare.py"}
 """Entry of a run's record -> the program that writes it; pipelines/train.py writes no such entry."""
+
+
+class RunCommand(Frozen):
+    """Options of programs that create or resume a run."""
+
+    output: Path = Path("runs")
+    """Parent of the run folder. Without --storage, it must be visible on all nodes."""
+    storage: str | None = None
+    """Store the run in a folder at s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a path; --output is then the local copy.
+    Credentials come from the environment or the role of the machine."""
+    resume: str | None = None
+    """Resume this run folder or address in a storage. Finished trials are retained; other options are those stored."""
 
 
 def begin(
