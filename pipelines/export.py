@@ -104,7 +104,7 @@ def _change(text: str) -> tuple[str, Any]:
     """Return ('synthesis.horizon', 3) for 'synthesis.horizon=3'."""
     name, equals, value = text.partition("=")
     if not (name and equals and value):
-        raise ValueError(f"--set {text}: is no option; expected NAME=VALUE, such as synthesis.horizon=3")
+        raise ValueError(f"--set {text}: is not an option; expected NAME=VALUE, such as synthesis.horizon=3")
     return name, parse_value(value)
 
 

@@ -19,12 +19,12 @@ from dwm_ray.runs.folder import RunFolder
 
 REFRESH_S = 1.0
 FAILURES_S = 5.0
-"""Seconds between two looks for failures where no bars are shown."""
+"""Seconds between two checks for failures if no bars are shown."""
 LINE_S = 30.0
 PATIENCE_S = 5.0
-"""Seconds to wait for a refresh at the end: that of a cluster which is gone does not return for a minute."""
+"""Seconds to wait for a refresh at the end; if the cluster is gone, a refresh takes a minute."""
 MAX_SHOWN = 12
-"""Groups of phases with a bar of their own; those that run come first."""
+"""Maximum number of groups of phases with a separate bar; running groups come first."""
 
 
 def watched(
@@ -63,7 +63,7 @@ def watched(
 
 
 class Failures:
-    """Prints each failed trial once, as soon as it has failed. Trials that failed in an earlier session are not new."""
+    """Printer of failed trials, each once and as soon as it has failed, except those of earlier sessions."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -112,7 +112,7 @@ def heading(group: Group) -> str:
 
 
 class Bars:
-    """One bar for the whole run, and one for each group of phases that runs, waits or has ended."""
+    """One bar for the whole run, and one for each group of phases."""
 
     def __init__(self, progress: Progress, num_trials: int) -> None:
         self._progress, self._num_trials = progress, num_trials

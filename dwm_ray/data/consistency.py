@@ -38,7 +38,10 @@ def make_consistent(rows: Rows, where: str, env_id: str, limit: int | None, rule
         _move_marks_by_change(rows)
         _cut_at_limit(rows, limit)
         if look_shuffled(rows.obs, inside := ~rows.ends[:-1]):
-            rows.found(inside, "rows differ from the following row as shuffled rows do: wrong next states if they are")
+            rows.found(
+                inside,
+                "rows differ from the following row as shuffled rows do: if they are shuffled, next states are wrong",
+            )
         _fill_next(rows)
     _compare_limit(rows, limit, rule)
     if rule is not unknown:
@@ -96,7 +99,7 @@ def _isolate(rows: Rows, where: str, jumps: np.ndarray) -> None:
         raise ValueError(f"{where}: 'next_observations' repeat 'observations' in most rows; expected the states after")
     if _equal(rows.next_obs[:-2], rows.obs[2:]).mean() > MOST:
         raise ValueError(
-            f"{where}: 'next_observations' are those of the following row in most rows; expected their own"
+            f"{where}: 'next_observations' are those of the following row in most rows; expected those of the same row"
         )
     if _equal(rows.next_obs[1:], rows.obs[:-1]).mean() > MOST:
         raise ValueError(
@@ -168,7 +171,7 @@ def _move_marks_by_change(rows: Rows) -> None:
     for name, flags in (("terminals", rows.terminated), ("timeouts", rows.truncated)):
         if offset := offset_of_marks(rows.obs, flags):
             word = "late" if offset < 0 else "early"
-            rows.found(flags, f"{name} are marked one row too {word}, as the states show: moved")
+            rows.found(flags, f"{name} are marked one row too {word}, according to the states: moved")
             flags[:] = np.roll(flags, offset)
 
 

@@ -30,7 +30,7 @@ def _permissions() -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        raise ValueError(f"{error.filename}: permission denied; expected a place that you may read") from error
+        raise ValueError(f"{error.filename}: permission denied; expected a readable file or folder") from error
 
 
 def load_dataset(

@@ -25,13 +25,13 @@ class Phase:
 
     kind: Kind
     label: str
-    """What is trained or generated; trials of one method have the same label."""
+    """Name of the model, stream or method; trials of one method have the same label."""
     running: bool
     done: int
     total: int | None
-    """Updates or blocks in all; None if unknown."""
+    """Total number of updates or blocks; None if unknown."""
     seconds: float | None
-    """Seconds spent so far; for a member of a population, its fraction of the process's time."""
+    """Seconds spent so far; for a member of a population, its fraction of the process time."""
     members: int = 1
     """Trials that learn in the same process."""
     rate: float | None = None
@@ -101,7 +101,7 @@ def trial_phase(trial: TrialState) -> Phase:
 
 @dataclass(frozen=True)
 class Group:
-    """Phases of one label as one line of the display, such as all trials of a method."""
+    """Phases with the same label, shown as one line, such as all trials of a method."""
 
     kind: Kind
     label: str
@@ -134,7 +134,7 @@ class Group:
 
 
 def grouped(phases: Iterable[Phase]) -> list[Group]:
-    """Return the phases by label, in the order of their first phase."""
+    """Group phases by label, in the order of their first phase."""
     found: dict[tuple[Kind, str], list[Phase]] = {}
     for phase in phases:
         found.setdefault((phase.kind, phase.label), []).append(phase)
@@ -151,9 +151,9 @@ class Total:
 
 
 def total_of(phases: Sequence[Phase], num_trials: int, processes: int = 1) -> Total:
-    """Return the progress of all phases, weighted by their cost; planned trials without a folder have not started.
+    """Return the progress of all phases, weighted by cost; planned trials without a folder have not started.
 
-    `processes` learners or world models can run at once.
+    Up to `processes` learners or world models run in parallel.
     """
     known = [phase for phase in phases if phase.fraction is not None]
     missing = num_trials - sum(phase.kind == "learner" for phase in known)
@@ -178,8 +178,8 @@ def _is_idle(phases: Sequence[Phase]) -> bool:
 def _makespan(phases: Sequence[Phase], left: np.ndarray, processes: int) -> float:
     """Return the seconds until all processes have ended: running ones continue, then methods start one by one.
 
-    `left` [phases] are the remaining process seconds of each phase. Members of a population have made equally many
-    updates. Trials of a method that has not started are one population. Streams are generated beside the learners.
+    `left` [phases] contains the remaining process seconds of each phase. Members of a population have the same number
+    of updates. Trials of a method that has not started form one population. Streams are generated in parallel.
     """
     running, waiting, beside = dict[object, float](), dict[str, float](), 0.0
     for phase, seconds in zip(phases, left.tolist(), strict=True):

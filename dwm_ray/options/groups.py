@@ -58,7 +58,7 @@ def parse_target(target: float | str) -> tuple[TargetKind, float]:
         value = math.nan
     low, high = {"absolute": (-math.inf, math.inf), "quantile": (0, 1), "factor": (0, math.inf)}[kind]
     if not (low <= value <= high and math.isfinite(value)):
-        raise ValueError(f"{word!r} is no target; expected a number, own, a quantile (q0.9) or a factor (x1.2)")
+        raise ValueError(f"{word!r} is not a target; expected a number, own, a quantile (q0.9) or a factor (x1.2)")
     return kind, value
 
 
