@@ -13,8 +13,6 @@ Differences from `torch.cuda.make_graphed_callables`: backward pass, optimiser s
 Tests replace `CudaCapture` by an emulation that records operations and repeats them on the same memory.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, Protocol, TypeVar

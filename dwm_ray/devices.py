@@ -4,8 +4,6 @@ bf16 halves the time of a product if the processor has instructions for it and i
 'auto' checks the processor. Weights, sums and normalisers are always float32.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Literal
 

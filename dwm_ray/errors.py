@@ -1,7 +1,5 @@
 """Texts of error messages."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Collection
 

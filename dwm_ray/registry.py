@@ -6,8 +6,6 @@ A plug-in is one subclass of a kind's base class, with its options in the nested
 else has to be edited to add a plug-in.
 """
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import pkgutil

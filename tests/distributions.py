@@ -1,7 +1,5 @@
 """Installed distributions with plug-ins, for tests of entry points."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

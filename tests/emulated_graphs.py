@@ -5,8 +5,6 @@ values until the first replay. A replay runs no Python code of the function and 
 emulation covers neither kernels nor streams nor tensors on the wrong device.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 

@@ -1,7 +1,5 @@
 """Runs in this process, and streams generated in one go as a reference for stored ones."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

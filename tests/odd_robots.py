@@ -1,7 +1,5 @@
 """Environments with the faults that users' own environments have; importing this module registers them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """The project's programs as modules, so that tests can call into them."""
 
-from __future__ import annotations
-
 import importlib.util
 import sys
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """JSON-lines files of run folders."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The tree of options: what it refuses, and that JSON loses nothing."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

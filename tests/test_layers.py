@@ -1,7 +1,5 @@
 """Layers of the packages, and what importing them does."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Plug-ins are found in the package's folders and through entry points of other distributions."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator
 from pathlib import Path

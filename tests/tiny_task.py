@@ -3,8 +3,6 @@
 The numbers say nothing about methods; they make every part of the pipeline do its work a few times.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

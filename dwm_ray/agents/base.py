@@ -1,7 +1,5 @@
 """Interface of agents: they learn from segments of any world model and provide a policy."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from types import SimpleNamespace
 from typing import Annotated, Any, ClassVar, Literal

@@ -5,8 +5,6 @@ imagined step is a row of its own (DAWM, DyDiff, SynthER). Actions are scaled to
 not depend on their bounds.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar
 
 import torch

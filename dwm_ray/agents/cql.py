@@ -15,8 +15,6 @@ Differences from the paper and its public code:
 - Targets may be clipped (`target_clip`).
 """
 
-from __future__ import annotations
-
 import math
 from typing import Annotated, Any
 

@@ -14,8 +14,6 @@ Differences from the paper:
 - Transitions that ended the task are not learned from, since the state after them may be missing from the recording.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Annotated, Any, Literal, cast
 

@@ -16,8 +16,6 @@ Differences from the paper:
 - Gradients are not clipped, and the learning rate is constant.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 import torch

@@ -8,8 +8,6 @@ start pair (`world_model.segments_per_pair`):
 The expectile loss at 1/2 is half the squared error; Adam's steps do not depend on that factor.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import Field

@@ -25,8 +25,6 @@ Differences from the paper and its public code:
   returns of the data.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 

@@ -11,8 +11,6 @@ Differences from the paper, none of which matters for H = 1, action bounds of +-
 - Targets may be clipped (`target_clip`).
 """
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar
 
 from pydantic import Field

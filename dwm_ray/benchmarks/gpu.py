@@ -3,8 +3,6 @@
 Every part runs in a separate process, so that an error of the device in one part does not affect the others. A part
 is a suite of `pipelines/benchmark.py` or the tests of the repository that are skipped without a GPU."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import subprocess

@@ -1,7 +1,5 @@
 """Options that all suites share, and their validation."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass, fields
 from pathlib import Path

@@ -3,8 +3,6 @@
 The roofline is the fraction of the peak of the device, which is measured with a large matrix product.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field

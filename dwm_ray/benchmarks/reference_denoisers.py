@@ -3,8 +3,6 @@
 The temporal U-Net uses channels-first memory, `nn.Conv1d`, `nn.GroupNorm` and `nn.Mish`; every block applies Mish to
 the embedding itself. The residual MLP uses `nn.Mish`. Step encoders embed the diffusion step of every row."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

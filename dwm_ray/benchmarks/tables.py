@@ -1,7 +1,5 @@
 """Output of benchmark tables, and the machine that a benchmark runs on."""
 
-from __future__ import annotations
-
 import os
 import platform
 import sys

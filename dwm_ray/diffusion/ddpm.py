@@ -6,8 +6,6 @@ product of the alphas in between (arXiv 2102.09672, section 4). A temperature be
 in Decision Diffuser.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -10,8 +10,6 @@ Both passes run as one batch of 2B rows. The combination is linear, so it serves
 sample, velocity) alike.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Literal, Protocol

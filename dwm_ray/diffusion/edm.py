@@ -10,8 +10,6 @@ Difference: given entries are not multiplied by c_in, which would hide them at h
 `noisy_given` restore DyDiff's public code, where they are multiplied, and noisy after churn.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ The network predicts the velocity dx/dt = noise - clean. Sampling integrates it 
 equal steps by Euler's method; it is deterministic given its starting noise.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
 

@@ -4,8 +4,6 @@ A diffusion model composes three independent parts: a layout (contents of the sa
 `ddpm`, `edm`, `flow`) and a network (`denoisers`). Samples are tensors [B, ...] of about unit scale.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol

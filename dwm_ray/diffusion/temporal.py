@@ -8,8 +8,6 @@ forward and backward, bfloat16): 32 channels at T = 8, dense .72 ms, library .60
 2.99. Weights are [kernel, C_in, C_out].
 """
 
-from __future__ import annotations
-
 import math
 from functools import cache
 

@@ -1,7 +1,5 @@
 """The executor on Ray: the one module through which programs use the cluster."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """Print the state of the nodes of a cluster."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

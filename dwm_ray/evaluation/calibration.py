@@ -11,8 +11,6 @@ the plain fraction if all windows are recorded to step H. Imagined segments coun
 recording stops. A model that returns the recorded future is therefore calibrated exactly.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any

@@ -6,8 +6,6 @@ bounds, as the recorded actions are. One Gaussian cannot represent several modes
 held-out data measures the fit.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -11,8 +11,6 @@ independent points. KL estimates from a few hundred points in many dimensions ar
 estimate between two halves of the real data, not with 0.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

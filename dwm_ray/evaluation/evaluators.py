@@ -5,8 +5,6 @@ of the episodes. Rows of estimates hold names with the prefix `estimate_` and no
 `ranked` returns the number by which trials are compared: the score, or else the estimate by fitted Q evaluation.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 

@@ -1,7 +1,5 @@
 """Recorded futures of a few held-out starts, each next to several imagined ones, for a figure."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

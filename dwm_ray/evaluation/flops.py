@@ -1,7 +1,5 @@
 """Count floating-point operations of matrix products and convolutions (multiply and add count as two)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from torch.utils.flop_counter import FlopCounterMode

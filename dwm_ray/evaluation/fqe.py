@@ -13,8 +13,6 @@ et al. 2021 (DOPE, arXiv 2103.16596) measure how well it ranks policies. Here:
 - Terminations end a return; after a timeout, the value is bootstrapped from the next state.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from functools import lru_cache

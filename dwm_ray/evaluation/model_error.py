@@ -6,8 +6,6 @@ actions most of the error is the randomness of the behaviour. The table of DWM (
 directly; here the result names its driver.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any

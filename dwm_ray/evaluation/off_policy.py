@@ -15,8 +15,6 @@ the accumulated errors. Imagined states and rewards are clipped to the range of 
 network was trained.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from typing import Any

@@ -7,8 +7,6 @@ continue to step finished environments (autoreset), and their steps would have t
 The time of the policy is measured, because methods that plan at every step move cost from training to evaluation.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import dataclass

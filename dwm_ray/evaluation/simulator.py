@@ -12,8 +12,6 @@ the true one is unknown. Steps after the end of the task and steps that make the
 `steps_checked` counts the remaining steps.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -9,8 +9,6 @@ Percentile intervals of few runs are too narrow: for normal scores, a 95 % inter
 in about 50 % (2 runs), 75 % (3), 85 % (5), 90 % (10), 93 % (20) of the cases.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ The error is that of `error.json`: held-out windows, the first action and the wi
 sampling options share the weights of the first row.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from typing import Annotated, Any

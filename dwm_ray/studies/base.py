@@ -4,8 +4,6 @@ A study is one file in this folder with a `STUDY`; no other file needs an edit. 
 and stored below `--output` by the fingerprint that runs use: studies share them, and a second run of a study reuses
 them."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 from collections.abc import Callable

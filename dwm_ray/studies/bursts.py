@@ -8,8 +8,6 @@ the median of several bursts after a warm-up. Memory on a CPU is the peak of the
 data, as Linux counts it; on a GPU it is the peak that torch has allocated.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from contextlib import suppress

@@ -5,8 +5,6 @@ horizon, agent or seed share both (`shared`), and each learns separately (`own`)
 multiplied by the counts of the run, or, with --run, read from the logs of a run.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean

@@ -1,7 +1,5 @@
 """Tables and figures of the study of prediction error."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from dwm_ray.evaluation.calibration import Calibration

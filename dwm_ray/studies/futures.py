@@ -3,8 +3,6 @@
 Generated futures start in one half of the windows and are compared with the recorded futures of the other half. The
 same comparison with the recorded futures of the first half is the floor: the distance of a perfect model."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

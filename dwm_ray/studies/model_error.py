@@ -9,8 +9,6 @@ distribution.
 If the simulator can be set to a recorded state, it separates model error from the randomness of the behaviour: driven
 by the clone it is a model without error, and single generated transitions are checked in it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -5,8 +5,6 @@ for data without an environment. Reported are Spearman's rank correlation with t
 difference between the best score and that of the policy with the highest estimate (DOPE, arXiv 2103.16596, section 4).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

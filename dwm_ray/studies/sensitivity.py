@@ -5,8 +5,6 @@ every point the world model is trained or found, its error by step is measured o
 segments is generated and filtered as in the run. Scores need a complete run per point: runs are trained in this process
 and stored, so that the study can be stopped and restarted."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any

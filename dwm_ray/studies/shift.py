@@ -5,8 +5,6 @@ return-to-go and a low temperature trade one for the other. Distances are MMD² 
 KL(generated || recorded) of states, state-actions (of models that generate later actions) and rewards, together with
 the same distances between recorded data. Models that follow a policy follow the cloned behaviour."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

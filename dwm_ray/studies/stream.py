@@ -1,7 +1,5 @@
 """Statistics of a block of generated segments, filtered as in a run: the data that a learner would receive."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 

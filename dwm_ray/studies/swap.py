@@ -9,8 +9,6 @@ Two further tables show where targets differ: the values that the trained agents
 states, and the advantages of all compositions under the values learned from recorded futures.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from statistics import mean
 

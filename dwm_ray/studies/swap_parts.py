@@ -5,8 +5,6 @@ rewards are 0 and the last state is repeated; with imagined ends, such a segment
 whose recording stops before step H without an end are left out, because their recorded future is not known.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import torch

@@ -1,7 +1,5 @@
 """Values and advantages that trained agents give to recorded and imagined futures."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Tables and figure of the study of recorded and imagined parts."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from statistics import mean, pstdev
 from typing import Any

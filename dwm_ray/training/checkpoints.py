@@ -3,8 +3,6 @@
 The state is one file, which is replaced atomically.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

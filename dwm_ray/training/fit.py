@@ -1,7 +1,5 @@
 """Train a world model, log its held-out loss, and publish it with its prediction error and calibration per step."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

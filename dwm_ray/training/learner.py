@@ -6,8 +6,6 @@
 Metrics are summed on the device; the host reads them once per `run`.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 

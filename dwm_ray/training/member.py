@@ -1,7 +1,5 @@
 """Log, evaluate and checkpoint one trial of a learner at its milestones."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

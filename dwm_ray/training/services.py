@@ -1,7 +1,5 @@
 """Interface of the services that an executor provides to a learner."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass

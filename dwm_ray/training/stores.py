@@ -5,8 +5,6 @@ stored with its spaces and statistics, so that it can act without the data; the 
 those of its world model.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any

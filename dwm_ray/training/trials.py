@@ -3,8 +3,6 @@
 All executors call `train_trials`; they differ in the `services` they pass.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 

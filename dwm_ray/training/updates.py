@@ -4,8 +4,6 @@ Compiled updates (`execution.compiled`) differ in rounding; their noise is sampl
 trace generators. The first update of each kind runs eagerly, since optimisers allocate their moments then.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from itertools import count

@@ -3,8 +3,6 @@
 Several workers train one model with `average_gradients` and a fraction of the batch each.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 from collections import defaultdict

@@ -3,8 +3,6 @@
 A writer that is reopened after a crash drops the rows beyond the checkpoint, so that no update is logged twice.
 """
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Callable
 from pathlib import Path

@@ -6,8 +6,6 @@ H times the network calls, depends on the policy, and its errors accumulate. The
 every step, as it conditions the whole of DWM's window.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal

@@ -1,7 +1,5 @@
 """Interface of world models: learn from windows, generate segments from start pairs."""
 
-from __future__ import annotations
-
 import copy
 from abc import abstractmethod
 from collections.abc import Callable, Iterator

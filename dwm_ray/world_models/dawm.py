@@ -12,8 +12,6 @@ as diverse as recorded data. Segments are generated ahead of time, so a denser p
 solver_steps 10) is affordable. Difference: the inverse models share the generator's learning rate.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal

@@ -17,8 +17,6 @@ Differences: padded entries at an episode's end carry no loss (unspecified in th
 terminations, which the paper does not model.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar, Literal

@@ -19,8 +19,6 @@ current states instead of pure noise, in few solver steps.
 log(sigma) / 4. Those of the public code have 1 to 1/10000, so that most of them hardly vary over the range of levels.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, Self
 

@@ -9,8 +9,6 @@ weights of its lowest held-out error, and training ends when no member improves 
 Differences: mean and variance share a trunk; SiLU units; inputs and targets are standardised; members share batches.
 """
 
-from __future__ import annotations
-
 import copy
 from typing import Any, ClassVar, Self
 

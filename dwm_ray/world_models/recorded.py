@@ -6,8 +6,6 @@ are those of the policies that made the recording, so the targets of a policy th
 more the longer the horizon. H = 1 is model-free learning, bit for bit.
 """
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from dwm_ray.options import PluginConfig, RunOptions

@@ -8,8 +8,6 @@ Differences: the change of state replaces s', because it must be consistent with
 task's bounds; blocks are those of `denoisers.ResidualMLP`; without churn, DPM-Solver++ takes few steps.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np

@@ -10,8 +10,6 @@ and reward by maximum likelihood, as in the one-step model, because a squared er
 a temperature on the spread, as in DWM; pre-norm blocks without dropout, which would use torch's global generator.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, ClassVar, Self
 
 import torch

@@ -1,7 +1,5 @@
 """The suite of all GPU measurements: parts, time budget, errors and table; the command itself runs on a CPU here."""
 
-from __future__ import annotations
-
 import json
 import sys
 import time

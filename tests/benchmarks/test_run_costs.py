@@ -1,7 +1,5 @@
 """Costs of the parts of a run, read from its folder."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Every workload can be built and called and has a baseline; roofline; scaling of samplers; large data."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

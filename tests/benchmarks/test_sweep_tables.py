@@ -1,7 +1,5 @@
 """Processes, costs, tables and factors of a sweep."""
 
-from __future__ import annotations
-
 import dataclasses
 import subprocess
 import sys

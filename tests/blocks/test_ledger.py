@@ -1,7 +1,5 @@
 """The ledger as a state machine: every row is accounted for under any sequence of reads, deliveries and failures."""
 
-from __future__ import annotations
-
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule

@@ -1,7 +1,5 @@
 """Micro-batching: when the batch is split, when it gives up, and that the rows stay the same."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Streams: start pairs, noise, and ends of imagined episodes."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import replace
 

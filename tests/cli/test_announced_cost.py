@@ -1,7 +1,5 @@
 """Long sweeps print an estimate of their cost, and ask for --yes in a terminal."""
 
-from __future__ import annotations
-
 import io
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a user gets wrong: exit code 2, one line that names it, and nothing left behind. No Ray is started."""
 
-from __future__ import annotations
-
 import errno
 import importlib
 import json

@@ -1,7 +1,5 @@
 """A user's environment that fails: exit code 1 and one line, nothing written before training, nothing lost after it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import h5py

@@ -1,7 +1,5 @@
 """The program that checks a dataset, and the page that it writes."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A program that is stopped by a signal ends with 130 or 143 and one line, whatever it is doing at that moment."""
 
-from __future__ import annotations
-
 import ast
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """Programs in unusual surroundings: closed or ASCII outputs, foreign folders, other working folders, refusals."""
 
-from __future__ import annotations
-
 import io
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """`pipelines/watch.py`: one view, failures, and an end with the right code."""
 
-from __future__ import annotations
-
 import os
 import time
 from pathlib import Path

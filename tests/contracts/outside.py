@@ -1,7 +1,5 @@
 """A distribution with the plug-ins in `tests/plugins`, outside of the package."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager

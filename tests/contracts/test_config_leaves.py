@@ -3,8 +3,6 @@
 The scan is textual: an option is read if some code reads an attribute of its name, or `getattr(x, "name")`.
 """
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Iterator
 from pathlib import Path

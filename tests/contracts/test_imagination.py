@@ -1,7 +1,5 @@
 """Contract of every world model: generated segments."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

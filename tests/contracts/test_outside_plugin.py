@@ -1,7 +1,5 @@
 """A world model outside of the package is offered, trained, swept and reported like the others, without an edit."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Contract of every world model: options, training and storage."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

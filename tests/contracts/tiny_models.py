@@ -1,7 +1,5 @@
 """World models of every plug-in on small data, and their segments."""
 
-from __future__ import annotations
-
 from functools import cache
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Small made-up recordings for the tests of `data`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Contradictions in files: repaired where that is safe, refused where not, and counted."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

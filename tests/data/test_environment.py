@@ -1,7 +1,5 @@
 """The environment of a dataset: named by its file, requested by the user, or reconstructed from Minari's record."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

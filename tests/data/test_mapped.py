@@ -1,7 +1,5 @@
 """Data sets larger than memory: the same rows as in memory, converted once, and never used half-written."""
 
-from __future__ import annotations
-
 import os
 import threading
 import time

@@ -1,7 +1,5 @@
 """Task data, return-to-go targets, split, statistics and start pairs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

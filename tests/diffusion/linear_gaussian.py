@@ -4,8 +4,6 @@ A window is x [B, 5] = (s_0, a_0, a_1, s_1, s_2) with s_0 and the actions given.
 from x, as a network does, so noise there changes its estimate.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

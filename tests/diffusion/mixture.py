@@ -1,7 +1,5 @@
 """A mixture of two Gaussians N(center, std^2 I) in one or two dimensions, with its exact denoisers."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """One local Ray cluster for all tests of this folder that request it."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """A run folder with a trained world model, and the expected rows of its streams."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from pathlib import Path

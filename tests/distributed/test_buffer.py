@@ -3,8 +3,6 @@
 `test_streams_on_ray.py` shows that the real ones behave in the same way.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The buffer under any sequence of sampler failures and reader actions: no block is lost, and none comes twice."""
 
-from __future__ import annotations
-
 import asyncio
 import tempfile
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The check of a cluster's nodes: every problem has its own message, and nothing is left behind."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Benchmarks on a cluster, at a small size: load on the buffer, and segments with one sampler and with two."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

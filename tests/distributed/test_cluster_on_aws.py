@@ -3,8 +3,6 @@
 No request leaves this process. Drivers, quotas and the availability of spot machines are not tested.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The cluster files, offline: Ray's own validation, and what this project promises about them."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import tomllib

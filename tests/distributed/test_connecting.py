@@ -1,7 +1,5 @@
 """Errors of a program that can neither join nor start a cluster; `ray.init` is replaced."""
 
-from __future__ import annotations
-
 import socket
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """Faults, provoked as `pipelines/benchmark.py faults` does it: killed processes, half-written files, Ctrl-C, NaN."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

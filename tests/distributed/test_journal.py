@@ -1,7 +1,5 @@
 """Row accounting of a stream, exact over killed buffers and consecutive sessions."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from pathlib import Path

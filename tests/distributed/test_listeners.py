@@ -1,7 +1,5 @@
 """A cluster that a program starts on one machine can be reached from that machine only."""
 
-from __future__ import annotations
-
 import ipaddress
 import subprocess
 import sys

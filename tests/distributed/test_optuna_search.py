@@ -1,7 +1,5 @@
 """Optuna chooses points; what cannot run or was tried before is passed over."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from types import SimpleNamespace

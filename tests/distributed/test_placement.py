@@ -1,7 +1,5 @@
 """Quotas and placement, computed from the resources that nodes offer; no Ray is needed."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

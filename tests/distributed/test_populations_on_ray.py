@@ -1,7 +1,5 @@
 """Populations on Ray: one worker for many trials leaves what one process without Ray leaves, and survives."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A learner's prefetcher on a stand-in buffer: rows that are late, lost or broken."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any

@@ -1,7 +1,5 @@
 """Requests for nodes: made at every poll, reported to the user, and always withdrawn; Ray's answers are simulated."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """OnPolicySource drawn by sampler actors: the same rows as in one process, whoever dies; and DyDiff end to end."""
 
-from __future__ import annotations
-
 import os
 import signal
 from pathlib import Path

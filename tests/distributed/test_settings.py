@@ -1,7 +1,5 @@
 """Ray's settings: applied on request only, without overriding the user's, with a token that only the user can read."""
 
-from __future__ import annotations
-
 import os
 import stat
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Programs with a cluster of their own that are stopped by a signal: exit code, one line, and nothing left behind."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

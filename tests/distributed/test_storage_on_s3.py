@@ -1,7 +1,5 @@
 """Runs in S3 (moto on loopback): nothing is repeated, and a failing storage ends a run with a clear message."""
 
-from __future__ import annotations
-
 import gc
 import json
 import os

@@ -1,7 +1,5 @@
 """Real samplers, buffer and object store: every reader gets the rows that one process would generate."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

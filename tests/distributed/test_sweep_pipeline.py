@@ -3,8 +3,6 @@
 `test_faults.py` kills a sweep and resumes it.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Workers under Ray Train: failures are recorded and raised as one line; only several workers get a process group."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace

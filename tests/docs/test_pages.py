@@ -3,8 +3,6 @@
 Links between pages and anchors are checked by `mkdocs build --strict` (.ci/check).
 """
 
-from __future__ import annotations
-
 import importlib
 import re
 import shlex

@@ -1,7 +1,5 @@
 """Calibration on recordings whose ends and rewards are known by construction."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Futures for the picture of a world model: starts by return, masks after the end, dimensions by variance."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

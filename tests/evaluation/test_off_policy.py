@@ -1,7 +1,5 @@
 """Off-policy estimates: values that are known exactly, and what a run without an environment writes."""
 
-from __future__ import annotations
-
 import html
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Comparison of methods by name, and the program that runs it."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from functools import partial

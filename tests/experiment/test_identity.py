@@ -1,7 +1,5 @@
 """Options that decide where and how a run is executed change neither names nor rows."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

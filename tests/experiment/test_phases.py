@@ -1,7 +1,5 @@
 """Progress and remaining time of phases and of the whole run."""
 
-from __future__ import annotations
-
 import pytest
 
 from dwm_ray.experiment.phases import Phase, total_of

@@ -1,7 +1,5 @@
 """Defaults of methods, and the change from one method to another."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """What a run's folder tells of it while it goes on."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

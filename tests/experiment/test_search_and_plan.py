@@ -1,7 +1,5 @@
 """From a sweep's options to its trials."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any
 

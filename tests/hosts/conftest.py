@@ -1,7 +1,5 @@
 """Requirements of these tests; without them the tests are skipped with the reason."""
 
-from __future__ import annotations
-
 import pytest
 from machines import missing
 

@@ -1,8 +1,6 @@
 """cluster-local.yaml for a network of hosts: with addresses, key, small object stores, and the packages of this Python
 environment instead of `pip install`."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -4,8 +4,6 @@ The head, the autoscaler (version 2, as with `ray up cluster.yaml`), programs an
 additional raylet in the same namespace, whose GPU is only a number. The provider and idle times are changed.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import signal

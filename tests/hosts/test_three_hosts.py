@@ -3,8 +3,6 @@
 The tests are consecutive steps; the seconds that they measure are printed at the end.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import secrets

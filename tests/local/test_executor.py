@@ -1,7 +1,5 @@
 """Trials that learn as a population leave what each leaves alone; which trials can; what becomes of one that fails."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

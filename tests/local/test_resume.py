@@ -1,7 +1,5 @@
 """Without Ray, trials that were cut off go on from their last checkpoint and end as if they never had been."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

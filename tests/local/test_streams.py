@@ -1,7 +1,5 @@
 """A run's stream in one process: drawn once, whoever reads it and however often the process ends; every row booked."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

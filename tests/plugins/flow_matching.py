@@ -4,8 +4,6 @@ One file outside of the package. It composes the package's parts as DWM (arXiv 2
 (arXiv 2209.03003) and an encoder of continuous levels.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, ClassVar
 
 import torch

@@ -1,7 +1,5 @@
 """OnPolicySource: whose policy rows follow, how many are imagined, how old they may be, and what the gauges say."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 from typing import Any

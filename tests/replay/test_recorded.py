@@ -1,7 +1,5 @@
 """Recorded futures equal a step-by-step construction, and those of length 1 are the recorded transitions."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

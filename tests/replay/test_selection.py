@@ -1,7 +1,5 @@
 """Selection of the rows that a learner trains on."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor

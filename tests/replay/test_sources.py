@@ -1,7 +1,5 @@
 """Batches that are imagined within the update: the recorded share, the policy, the end of imagined episodes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

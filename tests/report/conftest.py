@@ -3,8 +3,6 @@
 The fixture `run` is a folder of its own per test, `results` are collected once and copied.
 """
 
-from __future__ import annotations
-
 import copy
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Reports in headless Chromium: no error, no request, no overflow, readable text; skipped where it is missing."""
 
-from __future__ import annotations
-
 import html
 import json
 import re

@@ -1,7 +1,5 @@
 """A comparison's tables, figures and page, from folders as `pipelines/compare.py` leaves them."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import xml.etree.ElementTree as ElementTree

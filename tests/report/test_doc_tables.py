@@ -1,7 +1,5 @@
 """Tables of the documentation: content, and regions of Markdown files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Frames of the best policy: rendered in a process of its own, skipped with a reason, and stored."""
 
-from __future__ import annotations
-
 import base64
 import json
 import os

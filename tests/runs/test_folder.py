@@ -1,7 +1,5 @@
 """Layout of run folders."""
 
-from __future__ import annotations
-
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor

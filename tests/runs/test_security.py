@@ -1,7 +1,5 @@
 """Files of any origin cannot run code, open other files, leave their folder or inject HTML."""
 
-from __future__ import annotations
-
 import ast
 import re
 import subprocess

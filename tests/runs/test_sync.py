@@ -1,7 +1,5 @@
 """Synchronisation of a run folder with its storage: markers come last in both directions, also if it is interrupted."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass, field
 from pathlib import Path

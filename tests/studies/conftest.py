@@ -1,7 +1,5 @@
 """Tiny data and world models for the studies."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The study of off-policy estimates: correlation, regret, and which policies it takes."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Every study on data of a second: measurements of the chosen models, as numbers for JSON."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 

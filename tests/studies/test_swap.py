@@ -1,7 +1,5 @@
 """The study of recorded and imagined parts: composition of segments, and a whole run on data of a second."""
 
-from __future__ import annotations
-
 import json
 from types import SimpleNamespace
 

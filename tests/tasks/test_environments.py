@@ -1,7 +1,5 @@
 """Environments from ids: vector observations, and errors that name the package to install."""
 
-from __future__ import annotations
-
 import sys
 from typing import Any, ClassVar
 

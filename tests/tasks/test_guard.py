@@ -1,7 +1,5 @@
 """Faults of users' environments: one line that names the environment and the call."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Golden cases of termination rules and scores (D4RL v2; Gymnasium's MuJoCo environments), and the table of names."""
 
-from __future__ import annotations
-
 import math
 import pickle
 from pathlib import Path

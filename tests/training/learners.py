@@ -1,7 +1,5 @@
 """Small agents and learners, for tests of the ways in which updates are executed."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Observations without order and actions that repeat them: enough to see a loop at work."""
 
-from __future__ import annotations
-
 import torch
 
 from dwm_ray.types import DataCard, Episodes, Spaces

@@ -1,8 +1,6 @@
 """Compiled updates: those that are made one by one, up to rounding. The compiler's back end is torch's own operations
 here (`aot_eager`), which traces all and builds nothing; one test, marked, has loops built."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from functools import partial

@@ -1,7 +1,5 @@
 """What a trial writes at milestones, and what becomes of one that diverges."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any

@@ -1,7 +1,5 @@
 """The regression of DWM's first step, and the diffusion that continues from a given one."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """Layout and units of DWM's windows."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -4,8 +4,6 @@ An MLP conditioned on state and step denoises actions in K steps; with the varia
 Clean actions are clamped to [-1, 1] at every step. Sampling is differentiable, so a critic can train the whole chain.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch

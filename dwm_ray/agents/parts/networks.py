@@ -5,8 +5,6 @@ has a leading axis of P members, written as [..., B, O]. Initial weights follow 
 1 / sqrt(inputs)), as in the reference agents.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from itertools import pairwise

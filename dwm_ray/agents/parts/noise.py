@@ -1,7 +1,5 @@
 """Noise of an agent or a population; the noise of a member does not depend on the other members."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Adam with one fused kernel per step, its state as named tensors, and target networks."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 

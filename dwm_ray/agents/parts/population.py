@@ -8,8 +8,6 @@ A population of one delegates to its agent, which makes exactly the updates that
 every agent, including agents whose formulas do not accept [P, B, ...].
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from typing import Any, cast

@@ -4,8 +4,6 @@ Each update regresses both critics on G_0 (see `targets`), bootstrapped with the
 action. Every `policy_delay`-th update the actor descends its loss, and all target networks move.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from typing import Annotated, ClassVar
 

@@ -14,8 +14,6 @@ Delays that are measured in a window of some seconds:
 `measure_bare` is the lower bound: the same calls to the same samplers by an actor without an index and without readers.
 """
 
-from __future__ import annotations
-
 import asyncio
 import resource
 import tempfile

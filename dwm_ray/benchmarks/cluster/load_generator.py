@@ -4,8 +4,6 @@ A simulated sampler sleeps and returns a tiny block. A few processes run all sam
 name and does not depend on processes. A simulated reader fetches and closes like a prefetcher, but has no ring.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections import deque

@@ -10,8 +10,6 @@ A training update is a batch of windows, loss, gradient, Adam and weight average
 the profile `laptop`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial

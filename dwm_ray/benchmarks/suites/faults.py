@@ -1,7 +1,5 @@
 """Provoke faults in sweeps on a separate cluster: `dwm_ray.benchmarks.cluster.faults`."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory

@@ -7,8 +7,6 @@ Memory is the anonymous memory of this process (RssAnon of /proc/self/status, sa
 pages are not counted: they belong to the page cache, which processes share and the operating system drops on demand.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -8,8 +8,6 @@ ahead of time. generate: the same process also generates the segments that a run
 inline: the segments of every batch are generated within the update, as in the paper of DWM.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial

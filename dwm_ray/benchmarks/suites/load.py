@@ -1,7 +1,5 @@
 """Load on the index of the replay buffer: `dwm_ray.benchmarks.cluster.load` generates it and defines the delays."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path

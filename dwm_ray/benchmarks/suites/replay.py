@@ -1,7 +1,5 @@
 """Batches per second that a learner gathers from its rings of recorded and generated rows."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial

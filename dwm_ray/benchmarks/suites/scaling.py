@@ -4,8 +4,6 @@ efficiency = rate of n / (n x rate of 1). By the clock it falls as soon as cores
 samplers it shows the cost of a segment, independent of other programs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -3,8 +3,6 @@
 CPU time between the last sample and the end of a process is missed: a few tenths of a second at two samples per second.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

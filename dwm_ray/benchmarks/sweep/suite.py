@@ -4,8 +4,6 @@ The trials share one world model and one stream. The cost of the same trials wit
 `--alone` runs some of them separately, as `pipelines/train.py` does, to check that computation.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory

@@ -4,8 +4,6 @@ Factors show the benefit of sharing: CPU time of a sweep relative to its learner
 one. All are ratios of CPU seconds, so that other programs on the machine have little influence. The cost of a learner
 is the cost of its updates and evaluations."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from dataclasses import dataclass

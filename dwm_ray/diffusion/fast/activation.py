@@ -5,8 +5,6 @@ g = 2 / (1 + (s - 1)^2) - 1 and the derivative of x * g is g + x * s * (1 - g^2)
 pass computes the derivative, and the backward pass is one product. A GPU uses the library's kernel, a single launch.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

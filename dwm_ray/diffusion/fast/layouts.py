@@ -8,8 +8,6 @@ Mish of y is z - 2 z / (1 + sigmoid(z)^2) with z = -y: three passes over memory 
 of the norm before it contain the sign.
 """
 
-from __future__ import annotations
-
 import math
 import threading
 from abc import abstractmethod

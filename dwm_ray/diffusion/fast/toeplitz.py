@@ -9,8 +9,6 @@ position. T = 2, 4, 8 take 3, 9, 27 products of [B, C] by [C, C'], while a kerne
 Differences of weights are computed once; sums of inputs and outputs are matrices of 0 and 1, exact in bfloat16.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

@@ -4,8 +4,6 @@ Ray retains a block in the object store as long as a reference to it exists, so 
 buffer's memory in the store. Evicted blocks are read from the run's folder or storage when they are needed again.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import OrderedDict
 from typing import Any

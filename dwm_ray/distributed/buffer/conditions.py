@@ -4,8 +4,6 @@ One condition for all would wake hundreds of sampler tasks and readers at every 
 block that it should request, and a block wakes the readers of its own stream.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
 from collections.abc import Callable

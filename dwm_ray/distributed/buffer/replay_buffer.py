@@ -19,8 +19,6 @@ journal, which is pushed to the storage periodically and at the end.
 A waiting fetch returns `GATHER_S` after a block arrived, with all blocks that arrived meanwhile.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections import defaultdict

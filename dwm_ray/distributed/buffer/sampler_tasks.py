@@ -1,7 +1,5 @@
 """Tasks of the buffer that request blocks from samplers, one block at a time per sampler."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections.abc import Callable

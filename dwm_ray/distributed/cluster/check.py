@@ -6,8 +6,6 @@ Clocks are compared as in NTP: the node's time is assigned to the middle of the 
 several requests counts.
 """
 
-from __future__ import annotations
-
 import hashlib
 import platform
 import secrets

@@ -1,7 +1,5 @@
 """Join a Ray cluster, or start one on this machine."""
 
-from __future__ import annotations
-
 import logging
 import os
 import signal

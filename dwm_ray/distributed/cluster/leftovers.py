@@ -5,8 +5,6 @@ moment. Its resources stay reserved, and the next trial waits for them indefinit
 groups when it is interrupted, and the groups of killed programs when it joins a cluster.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Files of a cluster that a program starts on this machine, and their removal."""
 
-from __future__ import annotations
-
 import logging
 import os
 import shutil

@@ -6,8 +6,6 @@ has ended, so every poll repeats the request. It is withdrawn when the program e
 after SIGKILL.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -5,8 +5,6 @@ node types and the maximum number of nodes of each, in the home folder of the he
 that file does not scale.
 """
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from typing import Any

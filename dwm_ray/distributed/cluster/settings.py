@@ -3,8 +3,6 @@
 A cluster started here requires a token, stored in a file that only the user can read, and listens on loopback only.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import secrets

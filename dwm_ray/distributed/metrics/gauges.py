@@ -5,8 +5,6 @@ session). `FAMILIES` lists all gauges except the additional metrics of agents an
 `ops/grafana/dwm_ray.json` is a dashboard of them. Totals grow while their process lives; query their `rate`.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 

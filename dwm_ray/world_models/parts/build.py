@@ -1,7 +1,5 @@
 """Untrained world models, and names of trained ones that identify their weights."""
 
-from __future__ import annotations
-
 import torch
 
 from dwm_ray import __version__

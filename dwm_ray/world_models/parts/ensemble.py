@@ -5,8 +5,6 @@ Members differ by their initial weights and train on the same batches, as in dee
 (arXiv 1906.08253) does for the ensemble that DyDiff uses.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import pairwise

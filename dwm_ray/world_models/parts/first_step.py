@@ -5,8 +5,6 @@ so a plain regression is more accurate. Each entry's noise is Gaussian with
 the deviation of the errors on held-out data.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -9,8 +9,6 @@ Reward network of DyDiff (arXiv 2405.19189): r(s, a) by two hidden layers, least
 Difference: Mish units, as in the other networks of this project.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch

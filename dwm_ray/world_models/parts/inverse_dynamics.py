@@ -5,8 +5,6 @@ layers of ReLU units with dropout, a tanh that bounds the actions, and squared e
 change s' - s, both standardised: the small differences that reveal the action do not drown in large coordinates.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import numpy as np

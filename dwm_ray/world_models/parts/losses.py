@@ -1,7 +1,5 @@
 """Means of masked errors."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 SMALLEST_ERROR = 1e-5

@@ -9,8 +9,6 @@ flattened window, which serves the length of the training windows.
 given entries, and preconditioning multiplies them by c_in.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -6,8 +6,6 @@ and is learned, while states and rewards do not exist there and are not: a windo
 instead of a single odd entry. After a truncation nothing is known, so nothing is learned.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

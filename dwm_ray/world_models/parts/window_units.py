@@ -6,8 +6,6 @@ has in the data, for every step and dimension separately; s_t and rewards are st
 change within one step then has the same magnitude for the network as a large change within ten.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Literal

@@ -1,7 +1,5 @@
 """Fault harness: a cluster on this machine, sweeps in separate processes, and the processes of their actors."""
 
-from __future__ import annotations
-
 import logging
 import os
 import signal

@@ -3,8 +3,6 @@
 Storage that fails for a while is provoked in the same sweep by forbidding the samplers to write files.
 """
 
-from __future__ import annotations
-
 import resource
 import shlex
 import time

@@ -1,7 +1,5 @@
 """A sampler without enough memory: the kernel refuses an allocation, and the sampler continues with micro-batches."""
 
-from __future__ import annotations
-
 import resource
 import time
 from dataclasses import replace

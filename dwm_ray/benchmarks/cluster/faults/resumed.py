@@ -1,7 +1,5 @@
 """Interrupted drivers and `--resume`: SIGKILL, truncated files, Ctrl-C; diverging trials; early stopping."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import signal

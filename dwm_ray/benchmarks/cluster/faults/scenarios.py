@@ -1,7 +1,5 @@
 """All faults in order, on one cluster."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """A disk that blocks for a while, and a full disk: a file system in a file."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import shutil
