@@ -30,8 +30,17 @@ from dwm_ray.report.findings import Findings
 from dwm_ray.runs.folder import read_json
 from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions, Subject, subjects, summary_line
-from dwm_ray.studies.swap_parts import MIXES, RECORDED, SECOND_SAMPLE, Mix, futures_of, known_windows
-from dwm_ray.studies.swap_values import advantages, last_values, statistics_of
+from dwm_ray.studies.swap_parts import (
+    MIXES,
+    RECORDED,
+    SECOND_SAMPLE,
+    Mix,
+    advantages,
+    futures_of,
+    known_windows,
+    last_values,
+    statistics_of,
+)
 from dwm_ray.studies.swap_views import Comparison, Outcome, figures, tables
 from dwm_ray.training.learner import Learner
 from dwm_ray.types import Segments

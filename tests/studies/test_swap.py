@@ -18,11 +18,13 @@ from dwm_ray.studies.swap_parts import (
     REPEATED,
     SECOND_SAMPLE,
     SHUFFLED,
+    advantages,
+    correlation,
     futures_of,
     known_windows,
     recorded_segments,
+    reward_sum,
 )
-from dwm_ray.studies.swap_values import advantages, correlation, reward_sum
 from dwm_ray.types import DataCard, Episodes, Segments, Spaces, Termination, Windows
 from dwm_ray.world_models.base import FirstStepConfig, SegmentRequest, WorldModel, generated
 
