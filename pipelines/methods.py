@@ -64,7 +64,7 @@ def run(
         return 0
     torch.set_num_threads(1)
     config = run_config("laptop").model_copy(update={"task": task, "data": DataConfig(file=data)})
-    Console(highlight=False).print(pair_table(all_pairs(load_task_data(config), "laptop")))
+    Console().print(pair_table(all_pairs(load_task_data(config), "laptop")))
     return 0
 
 

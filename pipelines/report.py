@@ -38,7 +38,7 @@ def report(run: Annotated[str, tyro.conf.Positional], out: Path | None = None, m
     if markdown:
         print(summary_markdown(results))
     else:
-        show_results(Console(highlight=False), results)
+        show_results(Console(), results)
     print(f"results {folder.root / 'results.json'}\nreport  {write_report(folder.root, out)}")
     folder.push_record()
 

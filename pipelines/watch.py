@@ -45,7 +45,7 @@ def watch(
     """
     if every_s is not None and every_s <= 0:
         raise ValueError(f"--every-s {every_s:g}: expected a positive number of seconds")
-    folder, console = RunFolder.open(run), Console(highlight=False)
+    folder, console = RunFolder.open(run), Console()
     fetch = folder.pull if "://" in run else (lambda: None)  # the driver updates a local folder
     if failed or trial:
         console.print(failure(read_state(folder), trial, console.height))
