@@ -5,8 +5,6 @@ defaults of plug-ins. These five flags are parsed first, because the other flags
 `--help` shows the options of the selected plug-ins.
 """
 
-from __future__ import annotations
-
 import argparse
 import errno
 import functools

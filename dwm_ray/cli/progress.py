@@ -1,7 +1,5 @@
 """Progress display of a running program: bars in a terminal, otherwise one line every 30 seconds."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager

@@ -1,7 +1,5 @@
 """Create or reopen the run folder of a program, print its facts, and write its results."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager

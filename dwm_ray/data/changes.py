@@ -4,8 +4,6 @@ The change of state at a start is larger than usual, or all starts are similar. 
 so either of them is sufficient.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from dwm_ray.data.chunks import CHUNK, chunks

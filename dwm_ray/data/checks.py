@@ -5,8 +5,6 @@ timeouts [N] and optionally next_observations [N, O] with known_next [N]. With n
 an episode ends where the next observation differs from the next row.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

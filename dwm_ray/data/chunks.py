@@ -1,7 +1,5 @@
 """Process arrays that may be larger than memory in chunks of rows."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any
 

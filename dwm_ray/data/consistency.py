@@ -5,8 +5,6 @@ terminals include time-limit ends. Only safe repairs are made: an episode is cut
 terminal becomes a time-limit end. Every repair is counted in a `Finding`.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

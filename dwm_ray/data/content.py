@@ -1,7 +1,5 @@
 """The arrays of `Episodes` and the fingerprint of their content."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import replace
 

@@ -4,8 +4,6 @@ An episode ends on a terminal or a timeout; only a terminal stops bootstrapping.
 Gymnasium's -v4 environments (Hopper, Walker2d and Ant differ in -v5).
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Mapping

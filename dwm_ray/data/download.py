@@ -1,7 +1,5 @@
 """Download one file over HTTP; interrupted downloads are continued, and the target is never incomplete."""
 
-from __future__ import annotations
-
 import http.client
 import shutil
 import urllib.error

@@ -4,8 +4,6 @@ A file may describe its environment by more than the id: keyword arguments, a ti
 the user requests another environment. A module before the id ('robots:Arm-v0') is ignored in this comparison.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

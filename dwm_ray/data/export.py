@@ -1,7 +1,5 @@
 """Write Episodes for other programs: HDF5 in D4RL's layout, Parquet, or a Minari dataset."""
 
-from __future__ import annotations
-
 import json
 import warnings
 from contextlib import closing

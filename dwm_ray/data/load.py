@@ -1,7 +1,5 @@
 """Find and load the data of a task: a file, a Minari or OGBench dataset, D4RL's own file, or a bundled recording."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ A large data set is converted once per machine, into a folder below $DWM_RAY_CAC
 processes map its files: the operating system holds one copy of the pages in use and drops them when memory is needed.
 """
 
-from __future__ import annotations
-
 import fcntl
 import math
 import os

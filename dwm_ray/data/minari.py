@@ -1,7 +1,5 @@
 """Read Minari datasets (minari.farama.org), which store T + 1 observations per episode: all next states are known."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager

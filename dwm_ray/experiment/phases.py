@@ -3,8 +3,6 @@
 Times are estimates from the mean speed so far.
 """
 
-from __future__ import annotations
-
 import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A graph contains the observation normaliser and the action bounds. It computes i
 precision of the run.
 """
 
-from __future__ import annotations
-
 import logging
 import warnings
 from collections.abc import Iterator

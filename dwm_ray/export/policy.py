@@ -1,7 +1,5 @@
 """Export the policy of a trial: `policy.onnx`, `policy.pt2` (torch.export) and the card `policy.json`."""
 
-from __future__ import annotations
-
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory

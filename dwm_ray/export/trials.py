@@ -1,7 +1,5 @@
 """Choose the trial of a run to export."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Files that programs write: checked before the work starts, and complete or absent afterwards."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

@@ -4,8 +4,6 @@ Points that cannot run (H >= T) and points that were tried before are reported t
 trial that Tune launches is new and can run. The plan counts skipped points by reason.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

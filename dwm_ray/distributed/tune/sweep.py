@@ -4,8 +4,6 @@ Tune only schedules: results and checkpoints are in the run folder. A resumed sw
 finished trials and needs no pickled state.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import time

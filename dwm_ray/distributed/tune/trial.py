@@ -3,8 +3,6 @@
 `pipelines/train.py` calls `run_trials` directly; a sweep calls it in every Tune trial.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from functools import partial

@@ -5,8 +5,6 @@ until the model's folder is complete. A holder that dies stops renewing its leas
 last checkpoint. A model of an earlier session is reused.
 """
 
-from __future__ import annotations
-
 import time
 from contextlib import AbstractContextManager
 from threading import Event

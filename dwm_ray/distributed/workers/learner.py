@@ -3,8 +3,6 @@
 All state that a restart needs is in the trials' folders, as without Ray; Ray Train holds no checkpoint.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Leases on world models that are being trained; the module imports nothing heavy, so that its process stays small."""
 
-from __future__ import annotations
-
 import time
 
 LEASE_S = 20.0

@@ -4,8 +4,6 @@ The learner never requests a batch over the network: whole blocks arrive in the 
 from the rings. Every block is fetched once for all members of a population that learn from the stream.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Sequence

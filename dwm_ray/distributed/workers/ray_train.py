@@ -1,7 +1,5 @@
 """Trainers of Ray Train, and where Ray stores its files of a run."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@ Weights are stored once per version. Rows are returned directly to the learner, 
 A shard whose sampler died is requested from the next sampler.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from itertools import cycle

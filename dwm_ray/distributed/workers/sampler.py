@@ -5,8 +5,6 @@ shard on the policy's weights, its version and its number (`replay.on_policy`). 
 generates the same rows.
 """
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 from functools import lru_cache

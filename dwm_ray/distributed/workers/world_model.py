@@ -6,8 +6,6 @@ the whole batch. Gradients are averaged over all workers in one flat all-reduce 
 checkpoint from which all ranks resume.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 
