@@ -23,7 +23,7 @@ class EnvOptions:
         return {**vars(self), "wrappers": [list(wrapper) for wrapper in self.wrappers]}
 
     def attributes(self) -> dict[str, str]:
-        """Return the deviations as text attributes of a data file; a registered environment has none."""
+        """Return the differences from the registration as text attributes of a data file."""
         return {
             f"env_{name}": value if isinstance(value, str) else json.dumps(value)
             for name, value in vars(self).items()

@@ -63,7 +63,7 @@ class _Attributes(BaseModel):
     env_wrappers: Json[tuple[tuple[Literal[RECREATED], Json[dict[str, Any]]], ...]] = ()  # type: ignore[valid-type]
 
     def options(self) -> EnvOptions:
-        """Return the options in the form in which equal ones are equal."""
+        """Return the options in a canonical form."""
         wrappers = tuple((name, json.dumps(arguments, sort_keys=True)) for name, arguments in self.env_wrappers)
         return EnvOptions(json.dumps(self.env_kwargs, sort_keys=True), self.env_max_episode_steps, wrappers)
 

@@ -69,7 +69,7 @@ def source_key(files: Sequence[Path], *request: str | None) -> str:
 
 
 def joined(where: str, parts: Iterable[dict[str, np.ndarray]], num_rows: int) -> dict[str, np.ndarray]:
-    """Concatenate the rows of parts, in files without a name if they are `LARGE`.
+    """Concatenate the rows of parts, in unnamed files if they are `LARGE`.
 
     Raises ValueError naming `where` if there are no rows, or if rows have different shapes or kinds of numbers.
     """
@@ -92,12 +92,12 @@ def joined(where: str, parts: Iterable[dict[str, np.ndarray]], num_rows: int) ->
 
 
 def row_bytes(part: dict[str, np.ndarray]) -> int:
-    """Return the bytes of a row of all arrays."""
+    """Return the bytes of one row in all arrays."""
     return sum(math.prod(array.shape[1:]) * array.itemsize for array in part.values())
 
 
 def _empty(part: dict[str, np.ndarray], num_rows: int) -> dict[str, np.ndarray]:
-    """Return arrays for `num_rows` rows like those of a part; those in files have 32 bits per number."""
+    """Return arrays for `num_rows` rows of the same kind as a part; arrays in files have 32 bits per number."""
     shapes = {key: (num_rows, *array.shape[1:]) for key, array in part.items()}
     if num_rows * row_bytes(part) < LARGE:
         return {key: np.empty(shape, part[key].dtype) for key, shape in shapes.items()}
@@ -105,7 +105,7 @@ def _empty(part: dict[str, np.ndarray], num_rows: int) -> dict[str, np.ndarray]:
 
 
 def file_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the type in which numbers are stored in a file."""
+    """Return the data type for numbers in a file."""
     return np.dtype(np.float32) if dtype.kind == "f" else dtype
 
 

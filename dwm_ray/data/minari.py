@@ -74,7 +74,7 @@ def _episodes(where: str, name: str, dataset: Any, env_id: str | None, env_kwarg
 
 
 def _check_vectors(where: str, dataset: Any) -> None:
-    """Raise ValueError if the spaces of the recording are no vectors; dictionaries are checked when they are read."""
+    """Raise ValueError if the recorded spaces are not vectors; dictionaries are checked when they are read."""
     spaces = {"observations": (dataset.observation_space, (Box, Dict)), "actions": (dataset.action_space, (Box,))}
     for name, (space, kinds) in spaces.items():
         if not isinstance(space, kinds):
@@ -83,7 +83,7 @@ def _check_vectors(where: str, dataset: Any) -> None:
 
 @contextmanager
 def _readable(where: str) -> Iterator[None]:
-    """Turn errors of h5py into ValueError; those of permissions pass."""
+    """Turn errors of h5py into ValueError, except permission errors."""
     try:
         yield
     except PermissionError:

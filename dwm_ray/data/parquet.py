@@ -41,7 +41,7 @@ def _read(table: _Table, card: DataCard, env_kwargs: str | None) -> Episodes:
 
 @dataclass(frozen=True)
 class _Table:
-    """Table in one or more files."""
+    """Table stored in one or more files."""
 
     path: Path
     files: list[Path]
@@ -69,7 +69,7 @@ class _Table:
         return _Table(path, files, schema, sum(data.num_rows for data in found), num_bytes)
 
     def parts(self) -> Iterator[Arrays]:
-        """Iterate over the arrays of batches of rows, in order."""
+        """Iterate over batches of rows as arrays, in order."""
         columns = [key for key in COLUMNS if key in self.schema.names]
         empty = pa.schema([self.schema.field(key) for key in columns]).empty_table()
         for file in self.files:

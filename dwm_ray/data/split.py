@@ -8,7 +8,7 @@ from dwm_ray.data.content import ARRAYS, with_fingerprint
 from dwm_ray.types import Episodes
 
 PARTS = 20
-"""Parts of equal length into which a single episode is cut for estimates."""
+"""Number of equal parts into which a single episode is cut for estimates."""
 
 
 def rows_of(episodes: Episodes, chosen: np.ndarray) -> np.ndarray:

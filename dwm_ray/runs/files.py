@@ -1,4 +1,4 @@
-"""Files that programs write: checked before the work starts, and complete or absent afterwards."""
+"""Output files of programs: checked before the work starts, and complete or absent afterwards."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -216,7 +216,7 @@ def _open_stored(storage: Storage, parent: Path | None) -> RunFolder:
 
 
 def _refuse_old(root: Path) -> None:
-    """Raise ValueError for a run of an old version, whose options and files had other names, or a broken one."""
+    """Raise ValueError for a damaged run, or one of an old version, whose options and files had other names."""
     try:
         record = json.loads((root / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
