@@ -50,12 +50,9 @@ class Counters:
             self._oom_splits = counters["oom_splits"]
             logger.warning("samplers ran out of memory %d times and use smaller micro-batches now", self._oom_splits)
         with self._run.writing(self._run.counters):
-            write_json(self._run.counters, {**counters, **shared_parts(self._run)})
-
-
-def shared_parts(run: RunFolder) -> dict[str, int]:
-    """Count the complete world models and streams in the run folder."""
-    return {
-        "world_models_trained": len(list(run.root.glob("world_models/*/status.json"))),
-        "streams_generated": len(list(run.root.glob("streams/*/stream.json"))),
-    }
+            root = self._run.root
+            parts = {
+                "world_models_trained": len(list(root.glob("world_models/*/status.json"))),
+                "streams_generated": len(list(root.glob("streams/*/stream.json"))),
+            }
+            write_json(self._run.counters, {**counters, **parts})

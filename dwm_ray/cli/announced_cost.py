@@ -28,9 +28,12 @@ def announce_cost(
         ValueError: The total exceeds a day, a terminal is attached, and the user has not confirmed with --yes.
     """
     device = default_device()
-    if device.type == "cpu" and not in_process and _joins_cluster():
-        console.print("cost: not estimated, because this machine has no GPU and the cluster may have some")
-        return
+    if device.type == "cpu" and not in_process:
+        from dwm_ray.distributed.cluster.settings import joined_address  # Ray is optional for everything else
+
+        if joined_address() is not None:
+            console.print("cost: not estimated, because this machine has no GPU and the cluster may have some")
+            return
     console.print("cost: measuring a few updates of each method")
     hours = estimated_hours(configs, Setting(task_data, device))
     total, kind = sum(hours.values()), "GPU" if device.type == "cuda" else "CPU"
@@ -41,12 +44,6 @@ def announce_cost(
     )
     if total > HOURS_TO_CONFIRM and not confirmed and sys.stdin.isatty():
         raise ValueError(f"--yes: the run takes about {total:.2g} {kind} hours; expected --yes to start it")
-
-
-def _joins_cluster() -> bool:
-    from dwm_ray.distributed.cluster.settings import joined_address  # Ray is optional for everything else
-
-    return joined_address() is not None
 
 
 def estimated_hours(configs: Sequence[RunConfig], setting: Setting) -> dict[str, float]:

@@ -109,9 +109,11 @@ def _by_name(task: str, request: _Request, download: bool, file: str | None = No
 
 
 def _from_file(path: Path, name: str, request: _Request) -> Episodes:
-    """Read a file, a folder of Parquet files or the folder of a Minari set."""
+    """Read a file, a folder of Parquet files or the folder of a Minari dataset."""
     try:
-        folder = next((place for place in (path, path / "data", path.parent) if _is_minari(place)), None)
+        folder = next(
+            (place for place in (path, path / "data", path.parent) if (place / minari.MAIN_FILE).is_file()), None
+        )
         if folder is not None and (path.is_dir() or path.name == minari.MAIN_FILE):
             return minari.read_folder(folder, name, *request)
         return _reader(path)(path, name, "file", *request)
@@ -128,12 +130,11 @@ def _reader(path: Path) -> Callable[..., Episodes]:
     return reader
 
 
-def _is_minari(folder: Path) -> bool:
-    return (folder / minari.MAIN_FILE).is_file()
-
-
 def _from_table(task: str, request: _Request, download: bool) -> Episodes:
-    path = d4rl.find(task) or (_download(task) if download else None)
+    path = d4rl.find(task)
+    if path is None and download:
+        with _download_bar(d4rl.file_name(task)) as on_progress:
+            path = d4rl.download(task, on_progress)
     if path is not None:
         return d4rl.read(path, task, "D4RL v2", *request)
     recording = bundled.find(task)
@@ -151,11 +152,6 @@ def _from_ogbench(name: str, request: _Request, download: bool, file: str | None
         return ogbench.read(name, file, None, *request)
     with _download_bar(name) as on_progress:
         return ogbench.read(name, file, on_progress, *request)
-
-
-def _download(task: str) -> Path:
-    with _download_bar(d4rl.file_name(task)) as on_progress:
-        return d4rl.download(task, on_progress)
 
 
 @contextmanager

@@ -177,18 +177,13 @@ def _options(prefix: str, group: type[BaseModel], defaults: list[Any], names: li
         [
             f"`--{prefix}{name}`".replace("_", "-"),
             *(_words(getattr(values, name)) for values in defaults),
-            _meaning(group, name),
+            " ".join((group.model_fields[name].description or NOTHING).split()),
         ]
         for name in names or group.model_fields
     ]
     return markdown_table(
         ["option", *(["`paper`", "`laptop`"] if len(defaults) == 2 else ["default"]), "meaning"], rows
     )
-
-
-def _meaning(group: type[BaseModel], name: str) -> str:
-    """Return the help of an option."""
-    return " ".join((group.model_fields[name].description or NOTHING).split())
 
 
 def _words(value: Any) -> str:

@@ -161,20 +161,18 @@ def refresh_table(results: Json) -> Table | None:
         "rows used at least once",
         "segments generated",
     ]
-    rows = [[trial["method"], trial["id"], *_refresh_cells(trial["refresh"])] for trial in trials]
+    rows: list[list[Cell]] = []
+    for trial in trials:
+        found = trial["refresh"]
+        names = ("learner_busy_fraction", "sampler_busy_fraction", "consumed_fraction")
+        cells = [f"{found['policy_version'] + 1:.0f}", f"{found['staleness']:.0f}", f"{found['staleness_mean']:.1f}"]
+        cells += [*(f"{found[name]:.0%}" for name in names), f"{found['segments_imagined']:.0f}"]
+        rows.append([trial["method"], trial["id"], *cells])
     note = (
         "Samplers use one version of the policy while the learner trains the next. Percentages refer to the time of "
         "the trial and to all generated rows."
     )
     return Table("Staleness and use of rows per trial", headers, rows, note) if rows else None
-
-
-def _refresh_cells(refresh: Json) -> list[str]:
-    ratios = [
-        f"{refresh[name]:.0%}" for name in ("learner_busy_fraction", "sampler_busy_fraction", "consumed_fraction")
-    ]
-    ages = [f"{refresh['staleness']:.0f}", f"{refresh['staleness_mean']:.1f}"]
-    return [f"{refresh['policy_version'] + 1:.0f}", *ages, *ratios, f"{refresh['segments_imagined']:.0f}"]
 
 
 def error_table(results: Json) -> Table | None:

@@ -46,7 +46,11 @@ class SyncedFolder:
         """Fetch the files with a `wanted` name that have changed in the storage."""
         with self.lock:
             entries = {entry.name: entry for entry in self._storage.files(below)}
-            todo = {name: entry for name, entry in entries.items() if wanted(name) and self._is_changed(name, entry)}
+            todo = {
+                name: entry
+                for name, entry in entries.items()
+                if wanted(name) and (self._seen.get(name) != entry or not (self._root / name).exists())
+            }
             self._in_order(self._fetch, todo)
             self._set_folder_times(todo)
 
@@ -79,9 +83,6 @@ class SyncedFolder:
         for folder in {(self._root / name).parent for name in fetched} - {self._root}:
             newest = max(file.stat().st_mtime for file in folder.iterdir())
             os.utime(folder, (newest, newest))
-
-    def _is_changed(self, name: str, entry: Entry) -> bool:
-        return self._seen.get(name) != entry or not (self._root / name).exists()
 
     def _name(self, file: Path) -> str:
         return file.relative_to(self._root).as_posix()
