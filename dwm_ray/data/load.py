@@ -111,9 +111,8 @@ def _by_name(task: str, request: _Request, download: bool, file: str | None = No
 def _from_file(path: Path, name: str, request: _Request) -> Episodes:
     """Read a file, a folder of Parquet files or the folder of a Minari dataset."""
     try:
-        folder = next(
-            (place for place in (path, path / "data", path.parent) if (place / minari.MAIN_FILE).is_file()), None
-        )
+        places = (path, path / "data", path.parent)
+        folder = next((place for place in places if (place / minari.MAIN_FILE).is_file()), None)
         if folder is not None and (path.is_dir() or path.name == minari.MAIN_FILE):
             return minari.read_folder(folder, name, *request)
         return _reader(path)(path, name, "file", *request)
