@@ -1,5 +1,6 @@
 """Write Episodes for other programs: HDF5 in D4RL's layout, Parquet, or a Minari dataset."""
 
+import io
 import json
 import warnings
 from contextlib import closing
@@ -33,10 +34,13 @@ def write_hdf5(episodes: Episodes, path: Path, attrs: dict[str, Any] | None = No
     if episodes.known_next.all():
         arrays["next_observations"] = episodes.next_obs
     _check_absent(str(path), path)
-    with complete(path) as part, h5py.File(part, "w") as file:
+    content = io.BytesIO()  # h5py ends the process if it cannot write a file
+    with h5py.File(content, "w") as file:
         for key, array in arrays.items():
             file.create_dataset(key, data=array, compression="gzip", compression_opts=9, shuffle=True)
         file.attrs.update({**(attrs or {}), **_environment(episodes.card)})
+    with complete(path) as part:
+        part.write_bytes(content.getbuffer())
 
 
 def write_parquet(episodes: Episodes, path: Path) -> None:

@@ -4,6 +4,7 @@ A graph contains the observation normaliser and the action bounds. It computes i
 precision of the run.
 """
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
@@ -75,7 +76,9 @@ def traced(policy: nn.Module, obs_size: int) -> torch.export.ExportedProgram:
 
 def write_torch(graph: torch.export.ExportedProgram, path: Path) -> None:
     """Write a file from which `torch.export.load(path).module()` returns a function of observations."""
-    torch.export.save(graph, path)
+    content = io.BytesIO()  # torch ends the process if it cannot write a file
+    torch.export.save(graph, content)
+    path.write_bytes(content.getbuffer())
 
 
 def write_onnx(graph: torch.export.ExportedProgram, path: Path) -> int:

@@ -1,5 +1,7 @@
 """Export the policy of a trial: `policy.onnx`, `policy.pt2` (torch.export) and the card `policy.json`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,8 +40,7 @@ def export_policy(trial: ChosenTrial, folder: Path) -> dict[str, Any]:
     require_packages()
     agent, stored = load_agent(trial.checkpoint, torch.device("cpu"), {"agent.matmul_precision": "fp32"})
     graph = traced(PolicyGraph(agent), agent.spaces.obs_size)
-    with _temporary_folder(folder) as name:
-        part = Path(name)
+    with _temporary_folder(folder) as part:
         write_torch(graph, part / TORCH)
         opset = write_onnx(graph, part / ONNX)
         check = {"rows": CHECKED_ROWS, "largest_difference": differences(agent, part / ONNX, part / TORCH)}
@@ -50,13 +51,20 @@ def export_policy(trial: ChosenTrial, folder: Path) -> dict[str, Any]:
     return card
 
 
-def _temporary_folder(folder: Path) -> TemporaryDirectory[str]:
-    """Create a folder and a temporary folder in it; raise ValueError on failure."""
+@contextmanager
+def _temporary_folder(folder: Path) -> Iterator[Path]:
+    """Create a folder and a temporary folder in it; raise ValueError on failure. Remove empty folders."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return TemporaryDirectory(dir=folder, prefix=".part-")
+        temporary = TemporaryDirectory(dir=folder, prefix=".part-")
     except OSError as error:
         raise ValueError(f"--out {folder}: {error.strerror}; expected a folder that can be written") from error
+    try:
+        with temporary as name:
+            yield Path(name)
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def policy_card(trial: ChosenTrial, agent: Agent, stored: dict[str, Any]) -> dict[str, Any]:

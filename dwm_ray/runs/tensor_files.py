@@ -4,13 +4,15 @@ Nothing is unpickled, so checkpoints of any origin are safe to open.
 """
 
 import json
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -24,7 +26,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def save(folder: Path, name: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Save named tensors of any device and shape, and their JSON description."""
-    with complete(folder / f"{name}.safetensors") as part:
+    with complete(folder / f"{name}.safetensors") as part, _os_errors(part):
         save_file({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}, part)
     write_json(folder / f"{name}.json", meta)
 
@@ -43,6 +45,17 @@ def load_one(folder: Path, name: str, key: str) -> Tensor:
     with _reading(folder, name), safe_open(folder / f"{name}.safetensors", "pt") as file:
         tensor: Tensor = file.get_tensor(key)
     return tensor
+
+
+@contextmanager
+def _os_errors(path: Path) -> Iterator[None]:
+    """Raise OSError for an error of safetensors that the operating system has caused, such as a full disk."""
+    try:
+        yield
+    except SafetensorError as error:
+        if number := re.search(r"os error (\d+)", str(error)):
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+        raise
 
 
 @contextmanager

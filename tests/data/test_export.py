@@ -93,6 +93,13 @@ def test_hdf5_has_attributes_and_no_filler_for_unknown_states(tmp_path: Path) ->
         assert "next_observations" not in file
 
 
+def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "x.hdf5.part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device"):
+        write_hdf5(episodes_from(pendulum(), CARD), tmp_path / "x.hdf5")
+    assert not list(tmp_path.glob("x.*"))
+
+
 def table(**columns: list[object]) -> pa.Table:
     return pa.table({**{key: value.tolist() for key, value in pendulum().items()}, **columns})
 

@@ -49,6 +49,12 @@ def test_the_files_act_like_the_policy_and_the_card_describes_them(
     assert re.search(r"mean return -\d+\n$", capsys.readouterr().out)
 
 
+def test_a_full_disk_is_an_error(run: RunFolder) -> None:
+    traced = graph.traced(graph.PolicyGraph(dwm_ray.load_policy(run.trials()[0]).agent), 3)
+    with pytest.raises(OSError, match="No space left on device"):
+        graph.write_torch(traced, Path("/dev/full"))
+
+
 @pytest.mark.parametrize("error", [1e-4, np.nan])
 def test_nothing_is_written_if_actions_differ(
     error: float, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -56,9 +62,9 @@ def test_nothing_is_written_if_actions_differ(
     honest = dwm_ray.load_policy(run.trials()[0])
     monkeypatch.setattr(policy, "write_onnx", lambda traced, path: 20)
     monkeypatch.setattr(graph, "onnx_actions", lambda path, obs: honest(obs) + np.float32(error))
-    assert main([str(run.trials()[0]), "--out", str(tmp_path)]) == 2
+    assert main([str(run.trials()[0]), "--out", str(tmp_path / "new")]) == 2
     assert "actions of onnxruntime differ from torch by" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_missing_package_and_an_unknown_trial_are_one_line(

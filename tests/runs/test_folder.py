@@ -1,5 +1,6 @@
 """Layout of run folders."""
 
+import errno
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 
 from dwm_ray.runs import tensor_files
 from dwm_ray.runs.folder import RunFolder, read_json, set_status, status_of
@@ -165,6 +167,16 @@ def test_a_broken_or_absent_checkpoint_is_named(tmp_path: Path, broken: str) -> 
     (tmp_path / broken).write_bytes(b"[]")
     with pytest.raises(ValueError, match=r"no readable checkpoint 'trainer' there"):
         tensor_files.load(tmp_path, "trainer")
+
+
+def test_a_full_disk_is_an_error_of_the_operating_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(tensors: dict[str, torch.Tensor], path: Path) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(tensor_files, "save_file", fail)
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        tensor_files.save(tmp_path, "trainer", TENSORS, {})
+    assert raised.value.errno == errno.ENOSPC
 
 
 def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
