@@ -6,9 +6,8 @@ from contextlib import contextmanager
 from dwm_ray.blocks.counters import Counters
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import DataIdentity
-from dwm_ray.distributed.cluster.connection import connect
+from dwm_ray.distributed.cluster.connection import connect, removed_at_end
 from dwm_ray.distributed.cluster.leftovers import cleanup_on_interrupt, free_leftovers
-from dwm_ray.distributed.cluster.own_cluster import removed_at_end
 from dwm_ray.distributed.cluster.provision import provisioned
 from dwm_ray.distributed.cluster.resources import Placement
 from dwm_ray.distributed.cluster.settings import joined_address

@@ -9,7 +9,7 @@ import pytest
 import ray
 from ray.exceptions import AuthenticationError
 
-from dwm_ray.distributed.cluster import connection, own_cluster
+from dwm_ray.distributed.cluster import connection
 from dwm_ray.distributed.cluster.connection import check_answer, connect
 from dwm_ray.runs.folder import RunFailed
 
@@ -68,13 +68,13 @@ def test_a_long_temporary_path_is_replaced(
 ) -> None:
     """Ray's sockets have addresses of at most 107 bytes."""
     monkeypatch.setenv("RAY_TMPDIR", "/tmp")
-    assert own_cluster.short_temp_dir() is None
+    assert connection.short_temp_dir() is None
     monkeypatch.setenv("RAY_TMPDIR", "/tmp/" + "x" * 60)
-    short = own_cluster.short_temp_dir()
+    short = connection.short_temp_dir()
     assert short is not None
-    assert len(short) < own_cluster.MAX_BYTES
+    assert len(short) < connection.MAX_BYTES
     assert f"its files are in {short}" in caplog.text
     Path(short).rmdir()
-    monkeypatch.setattr(own_cluster, "SHORT", str(tmp_path / "absent"))
+    monkeypatch.setattr(connection, "SHORT", str(tmp_path / "absent"))
     with pytest.raises(ValueError, match=r"TMPDIR: .* is too long for the sockets of Ray"):
-        own_cluster.short_temp_dir()
+        connection.short_temp_dir()

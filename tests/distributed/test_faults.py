@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dwm_ray.benchmarks.cluster.faults import checks, killed, resumed, scenarios, storage
+from dwm_ray.benchmarks.cluster.faults import checks, killed, limits, resumed, scenarios
 from dwm_ray.benchmarks.cluster.faults.checks import Outcome
 from dwm_ray.benchmarks.cluster.faults.harness import FaultHarness
 from dwm_ray.blocks import block_files
@@ -108,16 +108,16 @@ def test_an_error_in_a_scenario_is_a_row_and_the_next_ones_follow(monkeypatch: p
         def end_all(self) -> None:
             pass
 
-    monkeypatch.setattr(scenarios.memory, "sampler_memory", broken)
+    monkeypatch.setattr(scenarios.limits, "sampler_memory", broken)
     monkeypatch.setattr(scenarios, "in_one_sweep", broken)
     monkeypatch.setattr(scenarios.resumed, "early_stop", broken)
-    monkeypatch.setattr(scenarios.storage, "blocked_and_full", lambda harness: [Outcome.not_run("storage", "no root")])
+    monkeypatch.setattr(scenarios.limits, "blocked_and_full", lambda harness: [Outcome.not_run("storage", "no root")])
     found = list(scenarios.provoke_all(Nowhere(), "pendulum", None))  # type: ignore[arg-type]
     assert [line.expected for line in found[:4]] == [False, False, False, None]
     assert "error: no disk" in found[0].cells()[1]
 
 
-@pytest.mark.parametrize("words", [scenarios.DIVERGING, resumed.ASHA, storage.SIZES])
+@pytest.mark.parametrize("words", [scenarios.DIVERGING, resumed.ASHA, limits.SIZES])
 def test_options_of_the_sweeps_are_valid(words: list[str]) -> None:
     _, config, _ = session.options(sweep.Command, [*killed.SMALL, *killed.ENDLESS, *words], "")
     assert config.synthesis.num_segments == 10_000_000

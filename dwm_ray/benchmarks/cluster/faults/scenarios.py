@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from dwm_ray.benchmarks.cluster.faults import checks, killed, memory, resumed, storage
+from dwm_ray.benchmarks.cluster.faults import checks, killed, limits, resumed
 from dwm_ray.benchmarks.cluster.faults.checks import Outcome
 from dwm_ray.benchmarks.cluster.faults.harness import FaultHarness
 from dwm_ray.experiment import profiles
@@ -24,10 +24,10 @@ def provoke_all(
     """Yield the outcome of every fault as soon as it is known; an error in one scenario does not stop the others."""
     base = profiles.run_config("laptop", "dwm", "td3_bc")
     base = base.model_copy(update={"task": task, "data": DataConfig(file=data)})
-    yield from _guarded(harness, "a sampler out of memory", lambda: [memory.sampler_memory(harness, base)])
+    yield from _guarded(harness, "a sampler out of memory", lambda: [limits.sampler_memory(harness, base)])
     yield from _guarded(harness, "kills in one sweep", lambda: in_one_sweep(harness, num_updates))
     yield from _guarded(harness, "early stopping (ASHA)", lambda: [resumed.early_stop(harness)])
-    yield from _guarded(harness, "storage", lambda: storage.blocked_and_full(harness))
+    yield from _guarded(harness, "storage", lambda: limits.blocked_and_full(harness))
     yield Outcome.not_run("a node", "it needs several machines")
     if not torch.cuda.is_available():
         yield Outcome.not_run("GPU memory", "no GPU; samplers use the same micro-batching on a GPU")
