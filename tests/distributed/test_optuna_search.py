@@ -1,4 +1,4 @@
-"""Optuna chooses points; what cannot run or was tried before is passed over."""
+"""Optuna chooses points; points that cannot run or were tried before are skipped; populations of a sweep."""
 
 import json
 from pathlib import Path

@@ -79,8 +79,8 @@ def test_all_rows_arrive_cut_to_the_horizon_and_the_cursor_is_closed() -> None:
     with prefetch(buffer) as running:
         [ring] = (own.ring for own in running.wait_until_ready())  # fewer rows than min_synthetic, but all there are
     assert (ring.num_added, ring.shape.horizon, running.rows_fetched) == (12, 1, 12)
-    drawn = ring.sample(200, torch.Generator().manual_seed(0))
-    assert set(drawn.rew.flatten().tolist()) == {0.0, 1.0, 2.0}
+    sampled = ring.sample(200, torch.Generator().manual_seed(0))
+    assert set(sampled.rew.flatten().tolist()) == {0.0, 1.0, 2.0}
     assert buffer.closed == buffer.cursors[:1]
     assert running.gauges(running._rings[0])["synthetic_rows"] == 12
 
@@ -142,7 +142,7 @@ def test_what_stops_the_thread_reaches_the_learner_wherever_it_stands() -> None:
             running.gauges(running._rings[0])
 
 
-def test_the_ring_keeps_the_newest_rows_up_to_its_capacity() -> None:
+def test_the_ring_retains_the_newest_rows_up_to_its_capacity() -> None:
     buffer = Buffer(lambda cursor, call: delivery(0, 1, 2, complete=True))
     with prefetch(buffer, capacity=4) as running:
         [ring] = (own.ring for own in running.wait_until_ready())

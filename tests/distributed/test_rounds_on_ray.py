@@ -1,4 +1,4 @@
-"""OnPolicySource drawn by sampler actors: the same rows as in one process, whoever dies; and DyDiff end to end."""
+"""On-policy rollouts by sampler actors: the same rows as in one process, even if a sampler dies; DyDiff end to end."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ DYDIFF = """
 TRAIN = Path(__file__).parents[2] / "pipelines" / "train.py"
 
 
-def test_samplers_draw_what_one_process_draws_even_when_they_die(cluster: str, file: Path, tmp_path: Path) -> None:
+def test_samplers_generate_the_rows_of_one_process_even_when_they_die(cluster: str, file: Path, tmp_path: Path) -> None:
     options = {"synthesis.refresh_every": 20, "synthesis.rollout_shards": 2, "cluster.num_samplers": 2}
     config, run = tiny_config(file, ONE_STEP, **options), RunFolder(tmp_path)
     task_data = load_task_data(config)
@@ -45,18 +45,18 @@ def test_samplers_draw_what_one_process_draws_even_when_they_die(cluster: str, f
     admit = Selection(KeepAll(KeepAllConfig()), config.synthesis.horizon, False)
     local = LocalRollouts(config, RolloutContext(model, starts, task_data.task.termination, admit))
     services = ClusterServices.start(config, run, task_data.identity, place(config.cluster))
-    drawer = ActorRollouts(config, model_fingerprint(config, task_data.identity), list(services.sampler_names))
+    remote = ActorRollouts(config, model_fingerprint(config, task_data.identity), list(services.sampler_names))
     victim = ray.get(services.samplers[0].__ray_call__.remote(lambda self: os.getpid()))
     for version in (0, 1):
-        drawer.submit(version, agent)
+        remote.submit(version, agent)
         local.submit(version, agent)
         os.kill(victim, signal.SIGKILL) if version == 0 else None
-    drawn = sorted(drawer.collect(1), key=lambda part: (part.version, part.rows.sum()))
+    received = sorted(remote.collect(1), key=lambda part: (part.version, part.rows.sum()))
     expected = sorted(local.collect(1), key=lambda part: (part.version, part.rows.sum()))
-    assert [part.version for part in drawn] == [0, 0, 1, 1]
-    for mine, theirs in zip(drawn, expected, strict=True):
+    assert [part.version for part in received] == [0, 0, 1, 1]
+    for mine, theirs in zip(received, expected, strict=True):
         torch.testing.assert_close(mine.rows, theirs.rows, rtol=1e-5, atol=1e-5)
-    assert drawer.collect(1) == []
+    assert remote.collect(1) == []
     stop(services)
 
 

@@ -1,5 +1,7 @@
-"""Compiled updates: those that are made one by one, up to rounding. The compiler's back end is torch's own operations
-here (`aot_eager`), which traces all and builds nothing; one test, marked, has loops built."""
+"""Compiled updates equal eager ones up to rounding.
+
+The back end `aot_eager` traces all operations and builds nothing; one marked test builds loops.
+"""
 
 import shutil
 from collections.abc import Iterator
@@ -66,7 +68,7 @@ def test_a_process_trains_any_number_of_agents() -> None:
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 10
 
 
-def test_what_cannot_be_compiled_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_agents_that_cannot_be_compiled_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"execution\.compiled: agent cql cannot be compiled; expected False"):
         run_config("laptop", agent="cql").with_values({"execution.compiled": True})
 

@@ -1,4 +1,4 @@
-"""What a trial writes at milestones, and what becomes of one that diverges."""
+"""Files of a trial at its milestones, and trials that diverge."""
 
 from pathlib import Path
 from types import SimpleNamespace

@@ -139,7 +139,7 @@ def test_training_ends_when_no_member_improves_and_the_row_says_so() -> None:
     assert run.update == 8
 
 
-def test_a_run_that_ends_with_its_last_update_did_not_end_early() -> None:
+def test_a_run_that_ends_with_its_last_update_has_not_stopped_early() -> None:
     rows = rows_of(trainer_fit(**STUCK, num_updates=4), 4)
     assert [row["update"] for row in rows] == [1, 2, 3, 4]
     assert "stopped_early" not in rows[-1]
