@@ -39,7 +39,8 @@ def executor(
 
 @contextmanager
 def _shown(console: Console, run: RunFolder, num_trials: int, chosen: Any) -> Iterator[Any]:
-    write_json(run.sweep, {**(read_json(run.sweep) or {}), "num_trials": num_trials, "processes": chosen.processes})
+    shared = {"num_trials": num_trials, "processes": chosen.processes, "cpus": chosen.cpus}
+    write_json(run.sweep, {**(read_json(run.sweep) or {}), **shared})
     run.push(run.sweep)
     with watched(run, num_trials, console, chosen.counters.update):
         yield chosen

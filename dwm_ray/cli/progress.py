@@ -1,7 +1,7 @@
 """Progress display of a running program: bars in a terminal, otherwise one line every 30 seconds."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from threading import Event
 
@@ -9,7 +9,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from dwm_ray.experiment.phases import Group, Total, grouped, phases_of, total_of
+from dwm_ray.experiment.phases import Group, Phase, grouped, phases_of
+from dwm_ray.experiment.remaining import Resources, Total, total_of
 from dwm_ray.experiment.run_state import ENDED, RunState, read_state
 from dwm_ray.report.table import format_seconds
 from dwm_ray.runs.background import in_background
@@ -85,10 +86,15 @@ def line(state: RunState, num_trials: int, seconds: float) -> str:
 
 def summary(state: RunState, num_trials: int, total: Total | None = None) -> str:
     """Return percent, remaining time and finished trials of the whole run."""
-    total = total or total_of(phases_of(state), num_trials, state.processes)
+    total = total or total_progress(state, phases_of(state), num_trials)
     failed = f" ({state.count('failed')} failed)" if state.count("failed") else ""
     time_left = "remaining time unknown" if total.remaining_s is None else f"{format_seconds(total.remaining_s)} left"
     return f"{percent(total.fraction)}, {time_left}; {state.count(*ENDED)} of {num_trials} trials finished{failed}"
+
+
+def total_progress(state: RunState, phases: Sequence[Phase], num_trials: int) -> Total:
+    """Return the progress of the whole run from its phases."""
+    return total_of(phases, num_trials, Resources(state.processes, state.cpus, state.start_s))
 
 
 def percent(fraction: float | None) -> str:
@@ -119,7 +125,7 @@ class Bars:
 
     def show(self, state: RunState) -> None:
         phases = phases_of(state)
-        total = total_of(phases, self._num_trials, state.processes)
+        total = total_progress(state, phases, self._num_trials)
         text = summary(state, self._num_trials, total).partition(", ")[2]
         self._progress.update(self._total, completed=total.fraction, note=text)
         groups = sorted(grouped(phases), key=lambda group: not group.running)[:MAX_SHOWN]

@@ -13,8 +13,9 @@ from dwm_ray.distributed.cluster.resources import Placement
 from dwm_ray.distributed.cluster.settings import joined_address
 from dwm_ray.distributed.metrics.gauges import export_transfer_stats
 from dwm_ray.distributed.services import ClusterServices
+from dwm_ray.distributed.tune.jobs import launchable, trial_job
 from dwm_ray.distributed.tune.sweep import run_sweep
-from dwm_ray.distributed.tune.trial import as_params, run_trials
+from dwm_ray.distributed.tune.trial import run_trials
 from dwm_ray.experiment.names import method_name
 from dwm_ray.experiment.plan import SweepConfig, axes_of
 from dwm_ray.experiment.profiles import Profile
@@ -30,7 +31,7 @@ class RayExecutor:
     def __init__(self, config: RunConfig, services: ClusterServices) -> None:
         self._config, self._services = config, services
         self.counters = counters_of(services)
-        self.processes = services.placement.concurrent_trials
+        self.processes, self.cpus = services.placement.concurrent_trials, services.placement.cpus
 
     def run(self, trials: Sequence[Trial], max_members: int = 1, sweep: SweepConfig | None = None) -> None:
         """Run trials in populations of up to `max_members` under Ray Tune."""
@@ -38,7 +39,7 @@ class RayExecutor:
 
     def run_one(self, trial: Trial) -> None:
         """Run a trial without Tune; raise RunFailed if its worker keeps failing."""
-        run_trials([trial], self._services)
+        run_trials(trial_job([trial], self._services))
 
     def search(self, plan: Plan, sweep: SweepConfig, bases: Sequence[RunConfig], profile: Profile) -> None:
         """Run trials that Optuna suggests; `plan` receives them."""
@@ -46,7 +47,7 @@ class RayExecutor:
 
         def launch(trial: Trial) -> dict[str, object]:
             record_trials([trial], self._services.run)
-            return as_params([trial])
+            return launchable([trial], self._services, reports=True)
 
         named = {method_name(base.model_dump(mode="json")): base for base in bases}
         most = self._services.placement.concurrent_trials

@@ -36,6 +36,11 @@ def population_note(max_members: int) -> str:
     return f"; up to {max_members} of one agent are trained as a population (--population)" if max_members > 1 else ""
 
 
+def population_size(max_members: int, num_trials: int, processes: int) -> int:
+    """Return the largest population that still leaves trials for all processes."""
+    return max(1, min(max_members, math.ceil(num_trials / processes)))
+
+
 BATCHES = ("world_model", "synthesis", "filter", "replay")
 """Options that determine the content of a member's batches."""
 

@@ -1,18 +1,21 @@
 """Phases of a run - world models, streams, learners - with the fraction done and the remaining time.
 
-Times are estimates from the mean speed so far.
+Times of a phase are estimates from its mean speed so far; `remaining` estimates the time of the whole run.
 """
 
-import heapq
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
 from dwm_ray.evaluation.evaluators import ranked, ranked_name
+from dwm_ray.experiment.grouping import groups, population_size
 from dwm_ray.experiment.names import method_name, world_model_label
+from dwm_ray.experiment.plan import in_order
+from dwm_ray.experiment.relative_cost import relative_cost
 from dwm_ray.experiment.run_state import ENDED, ModelState, RunState, StreamState, TrialState
+from dwm_ray.experiment.search_space import Trial
 
 Kind = Literal["world model", "stream", "learner"]
 
@@ -37,6 +40,12 @@ class Phase:
     score: float | None = None
     """Latest score of a trial, or its estimate."""
     score_name: str = "score"
+    cpu_s: float | None = None
+    """CPU seconds of `seconds`, which do not depend on what else runs."""
+    relative_cost: float | None = None
+    """Cost of all updates of a trial in the unit of `relative_cost`."""
+    place: int | None = None
+    """Place of the trial's population in the order in which populations start."""
 
     @property
     def fraction(self) -> float | None:
@@ -57,20 +66,32 @@ class Phase:
 
 def phases_of(state: RunState) -> list[Phase]:
     """Return world models, streams, then trials."""
-    return [
-        *map(model_phase, state.models),
-        *map(stream_phase, state.streams),
-        *map(trial_phase, state.trials),
-    ]
+    places = planned(state)
+    trials = [replace(trial_phase(trial), **places.get(trial.folder.name, {})) for trial in state.trials]
+    return [*map(model_phase, state.models), *map(stream_phase, state.streams), *trials]
+
+
+def planned(state: RunState) -> dict[str, dict[str, Any]]:
+    """Return `Phase.relative_cost` and `Phase.place` of the trials whose options are known, by id."""
+    configs = [trial.run for trial in state.trials if trial.run is not None]
+    size = population_size(state.max_members, len(configs), state.processes)
+    populations = in_order([[Trial(config, {}) for config in group] for group in groups(configs, size)])
+    return {
+        trial.id: {
+            "relative_cost": relative_cost([each.config for each in population]) / len(population),
+            "place": place,
+        }
+        for place, population in enumerate(populations)
+        for trial in population
+    }
 
 
 def model_phase(model: ModelState) -> Phase:
     done, seconds = int(model.row.get("update", 0)), model.row.get("seconds")
     total = done if model.trained else model.total
     label = f"world model {world_model_label(model.name) if model.name else model.folder.name[:10]}"
-    return Phase(
-        "world model", label, not model.trained, done, total, seconds, rate=done / seconds if seconds else None
-    )
+    rate, cpu_s = done / seconds if seconds else None, model.row.get("cpu_s")
+    return Phase("world model", label, not model.trained, done, total, seconds, rate=rate, cpu_s=cpu_s)
 
 
 def stream_phase(stream: StreamState) -> Phase:
@@ -94,6 +115,7 @@ def trial_phase(trial: TrialState) -> Phase:
         trial.row.get("updates_per_s"),
         ranked(trial.evaluation),
         ranked_name(trial.evaluation),
+        trial.row.get("cpu_s"),
     )
 
 
@@ -137,76 +159,3 @@ def grouped(phases: Iterable[Phase]) -> list[Group]:
     for phase in phases:
         found.setdefault((phase.kind, phase.label), []).append(phase)
     return [Group(kind, label, tuple(members)) for (kind, label), members in found.items()]
-
-
-@dataclass(frozen=True)
-class Total:
-    """Progress of a whole run."""
-
-    fraction: float
-    remaining_s: float | None
-    """Wall-clock seconds until the end; None before a phase of each kind has logged its speed."""
-
-
-def total_of(phases: Sequence[Phase], num_trials: int, processes: int = 1) -> Total:
-    """Return the progress of all phases, weighted by cost; planned trials without a folder have not started.
-
-    Up to `processes` learners or world models run in parallel.
-    """
-    known = [phase for phase in phases if phase.fraction is not None]
-    missing = num_trials - sum(phase.kind == "learner" for phase in known)
-    known += [Phase("learner", f"trial {number}", False, 0, 1, None) for number in range(missing)]
-    if not known:
-        return Total(0.0, None)
-    costs = _known_costs(known)
-    mean_cost = _mean(costs.values()) or 1.0
-    weights = np.array([_cost(phase, costs) or mean_cost for phase in known])
-    fractions = np.array([phase.fraction for phase in known], float)
-    left = weights * (1 - fractions)
-    estimable = all(_cost(phase, costs) for phase in known if phase.fraction != 1) and not _is_idle(known)
-    done = 1 - float(left.sum()) / float(weights.sum())
-    return Total(done, _makespan(known, left, processes) if estimable else None)
-
-
-def _is_idle(phases: Sequence[Phase]) -> bool:
-    """Return whether nothing has started yet."""
-    return all(phase.done == 0 for phase in phases)
-
-
-def _makespan(phases: Sequence[Phase], left: np.ndarray, processes: int) -> float:
-    """Return the seconds until all processes have ended: running ones continue, then methods start one by one.
-
-    `left` [phases] contains the remaining process seconds of each phase. Members of a population have the same number
-    of updates. Trials of a method that has not started form one population. Streams are generated in parallel.
-    """
-    running, waiting, beside = dict[object, float](), dict[str, float](), 0.0
-    for phase, seconds in zip(phases, left.tolist(), strict=True):
-        if phase.kind == "stream":
-            beside = max(beside, seconds)
-        elif phase.running and phase.done:
-            key = (phase.members, phase.done) if phase.members > 1 else (phase.label, len(running))
-            running[key] = running.get(key, 0.0) + seconds
-        elif seconds > 0:
-            waiting[phase.label] = waiting.get(phase.label, 0.0) + seconds
-    ends = [*sorted(running.values()), *[0.0] * max(processes - len(running), 0)]
-    for seconds in sorted(waiting.values(), reverse=True):
-        heapq.heapify(ends)
-        heapq.heapreplace(ends, ends[0] + seconds)
-    return max(*ends, beside)
-
-
-def _known_costs(phases: Sequence[Phase]) -> dict[str, float]:
-    """Return the mean seconds of the phases with a known speed, by label and by kind."""
-    names = {name for phase in phases for name in (phase.kind, phase.label)}
-    costs = {name: _mean(phase.cost_s for phase in phases if name in (phase.kind, phase.label)) for name in names}
-    return {name: cost for name, cost in costs.items() if cost is not None}
-
-
-def _cost(phase: Phase, known: dict[str, float]) -> float | None:
-    """Return the seconds of a phase, estimated from others of its method or kind if it has not started."""
-    return phase.cost_s or known.get(phase.label) or known.get(phase.kind)
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None

@@ -10,6 +10,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.dimension import Dimension, Value
 from dwm_ray.experiment.profiles import Profile
+from dwm_ray.experiment.relative_cost import relative_cost
 from dwm_ray.experiment.search_space import Plan, Point, Trial, find_dimension, grid, parse_dimension, random_points
 from dwm_ray.options import Frozen, PositiveInt, ReplayConfig, SynthesisConfig, fingerprint
 from dwm_ray.world_models.base import trained_options
@@ -146,7 +147,7 @@ def in_order(populations: Sequence[Population]) -> list[Population]:
     """
     first, model_free, rest = list[Population](), list[Population](), list[Population]()
     started: set[str] = set()
-    for population in sorted(populations, key=lambda trials: sum(map(_flops, trials)), reverse=True):
+    for population in sorted(populations, key=_cost_of, reverse=True):
         trained = [model for trial in population if (model := trained_options(trial.config)) is not None]
         models = {fingerprint([model.plugin_name(), model.training_options()]) for model in trained}
         (first if models - started else rest if models else model_free).append(population)
@@ -155,9 +156,5 @@ def in_order(populations: Sequence[Population]) -> list[Population]:
     return [population for pair in pairs for population in pair if population] + rest
 
 
-def _flops(trial: Trial) -> float:
-    """Return the relative FLOPs of a trial's updates."""
-    config, update = trial.config, trial.config.agent.plugin.relative_flops
-    if config.world_model is not None:
-        update += config.world_model.plugin.relative_flops
-    return float(update * config.training.num_updates * config.training.batch_size)
+def _cost_of(population: Population) -> float:
+    return relative_cost([trial.config for trial in population])

@@ -7,24 +7,18 @@ the options of the trials, whose fingerprints name world models and streams.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.config import RunConfig
-from dwm_ray.data.task_data import DataIdentity
-from dwm_ray.env_options import EnvOptions
+from dwm_ray.experiment.shared_parts import SharedParts, stored_config
 from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.runs.row_log import last_rows
-from dwm_ray.tasks.table import environment_info
 from dwm_ray.types import Json
-from dwm_ray.world_models.base import trained_options
-from dwm_ray.world_models.parts.build import model_fingerprint
 
 ENDED = ("done", "stopped", "failed")
 """Status of a trial that has ended."""
@@ -45,6 +39,8 @@ class TrialState:
     """Total number of updates."""
     row: Json
     evaluation: Json
+    run: RunConfig | None = None
+    """The parsed options; None for those of another version of the code."""
 
     @property
     def update(self) -> int:
@@ -103,6 +99,12 @@ class RunState:
     """Trials of the whole run, including those that a search has not chosen yet; 0 if unknown."""
     processes: int = 1
     """Number of learners that can run in parallel."""
+    cpus: float = math.inf
+    """CPUs for learners, world models and streams together."""
+    max_members: int = 1
+    """Largest population."""
+    start_s: float = 0.0
+    """Seconds from the start of the session to its first learner or world model."""
 
     @property
     def num_trials(self) -> int:
@@ -119,14 +121,17 @@ class RunState:
 
 def read_state(run: RunFolder) -> RunState:
     """Return the state of a run; missing files are treated as empty."""
-    options = read_json(run.config)["run"]
-    parts = _SharedParts.of(run, options)
+    record = read_json(run.config)
+    options = record["run"]
+    parts = SharedParts.of(run, options)
     trials = [_trial(folder, options["training"]["num_updates"]) for folder in run.trials()]
     models = [_model(folder, parts) for folder in _folders(run.root / "world_models")]
     streams = [_stream(run, folder, parts) for folder in _folders(run.root / "streams")]
     changed = _changed(run)
     sweep = read_json(run.sweep) or {}
     written = _modified(run.sweep) if sweep.get("wall_s") else 0.0
+    rows = [(part.folder, part.row) for part in trials] + [(part.folder, part.row) for part in models]
+    begun = [_begun(folder, row) - _modified(run.sweep) for folder, row in rows if row]
     concluded = written >= changed and all(trial.status != "running" for trial in trials)
     return RunState(
         trials,
@@ -137,58 +142,10 @@ def read_state(run: RunFolder) -> RunState:
         max(changed, written),
         sweep.get("num_trials", 0),
         sweep.get("processes", 1),
+        sweep.get("cpus", math.inf),
+        record.get("population", 1),
+        min([first for first in begun if first >= 0], default=0.0),
     )
-
-
-@dataclass(frozen=True)
-class _SharedParts:
-    """World models and streams by fingerprint, derived from the options of the trials."""
-
-    models: dict[str, tuple[str, int]]
-    """Plug-in and number of updates."""
-    streams: dict[str, StreamSpec]
-    num_updates: int | None
-    """Updates of any other world model, if all world models of the run have the same number; otherwise None."""
-
-    @staticmethod
-    def of(run: RunFolder, options: Json) -> _SharedParts:
-        identity = _identity(read_json(run.root / "data.json"))
-        configs = [folder / "config.json" for folder in run.trials()]
-        parts = [_parts_of(config, identity) for config in configs if config.is_file()]
-        models = {name: about for name, about, _ in parts if name and about}
-        streams = {spec.fingerprint: spec for _, _, spec in parts if spec is not None}
-        totals: set[int | None] = {about[1] for _, about, _ in parts if about}
-        totals = totals or {(options["world_model"] or {}).get("num_updates")}
-        return _SharedParts(models, streams, totals.pop() if len(totals) == 1 else None)
-
-
-@lru_cache(maxsize=4096)
-def _parts_of(
-    config: Path, identity: DataIdentity | None
-) -> tuple[str | None, tuple[str, int] | None, StreamSpec | None]:
-    """Return fingerprint, (plug-in, updates) and stream of a trial's world model; None for each unknown.
-
-    The id of a trial depends on its options, so its file never changes. Options of other code versions are unknown.
-    """
-    try:
-        run = RunConfig.model_validate(read_json(config))
-    except (ValidationError, ValueError):
-        return None, None, None
-    model = trained_options(run)
-    if model is None:
-        return None, None, None
-    about = (model.plugin_name(), model.num_updates)
-    if identity is None:
-        return None, about, None
-    name = model_fingerprint(run, identity)
-    return name, about, StreamSpec.of(run, name)
-
-
-def _identity(data: Json | None) -> DataIdentity | None:
-    """Return the identity of the data, or None if their RTG scale depends on rows that are not read here."""
-    options = EnvOptions.from_json((data or {}).get("env_options", {}))
-    info = environment_info(data["env_id"], options) if data else None
-    return DataIdentity(data["fingerprint"], info.rtg_scale) if data and info and info.rtg_scale else None
 
 
 def _trial(folder: Path, num_updates: int) -> TrialState:
@@ -197,18 +154,26 @@ def _trial(folder: Path, num_updates: int) -> TrialState:
     total = config["training"]["num_updates"] if config else num_updates
     values = read_json(folder / "values.json") or {}
     return TrialState(
-        folder, config, values, status.get("status", "pending"), status.get("error"), total, row, evaluation
+        folder,
+        config,
+        values,
+        status.get("status", "pending"),
+        status.get("error"),
+        total,
+        row,
+        evaluation,
+        stored_config(folder / "config.json") if config else None,
     )
 
 
-def _model(folder: Path, parts: _SharedParts) -> ModelState:
+def _model(folder: Path, parts: SharedParts) -> ModelState:
     row, trained = next(iter(last_rows(folder / "metrics.jsonl", 1)), {}), (folder / "status.json").is_file()
     name, total = parts.models.get(folder.name, (None, parts.num_updates))
     name = name or (read_json(folder / "model.json") or {}).get("name")
     return ModelState(folder, name, trained, total, row)
 
 
-def _stream(run: RunFolder, folder: Path, parts: _SharedParts) -> StreamState:
+def _stream(run: RunFolder, folder: Path, parts: SharedParts) -> StreamState:
     spec, end = parts.streams.get(folder.name), read_json(folder / "stream.json")
     if end is not None:
         rate = end["rows"] / end["seconds"] if end["seconds"] else None
@@ -234,6 +199,11 @@ def _changed(run: RunFolder) -> float:
     shared = [*_folders(run.root / "world_models"), *_folders(run.root / "streams")]
     files = [folder / log for folder in [*run.trials(), *shared] for log in logs]
     return max(map(_modified, [run.config, run.counters, *shared, *files]))
+
+
+def _begun(folder: Path, row: Json) -> float:
+    """Return the time at which the process of a trial or world model has begun its work, from its last row."""
+    return _modified(folder / "metrics.jsonl") - float(row.get("seconds", 0.0)) * int(row.get("num_members", 1))
 
 
 def _folders(parent: Path) -> Iterator[Path]:

@@ -21,7 +21,7 @@ class LocalExecutor:
 
     def __init__(self, run: RunFolder, episodes: Episodes) -> None:
         self._run, self._episodes = run, episodes
-        self.processes = 1
+        self.processes, self.cpus = 1, 1.0
         self.counters = Counters.local(run)
 
     def run_one(self, trial: Trial) -> None:

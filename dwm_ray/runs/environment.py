@@ -4,13 +4,13 @@ import platform
 from importlib import metadata
 from typing import Any
 
-import torch
-
 LIBRARIES = ("dwm-ray", "ray", "torch", "numpy", "gymnasium", "mujoco", "minari", "pyarrow", "pydantic", "h5py")
 
 
 def environment() -> dict[str, Any]:
     """Return versions and hardware: the content of `environment.json`."""
+    import torch  # only the program itself calls this, and most processes open run folders
+
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     cpus = torch.get_num_threads()
     machine = {"python": platform.python_version(), "platform": platform.platform(), "cpus": cpus, "gpus": gpus}

@@ -3,20 +3,23 @@
 Nothing is unpickled, so checkpoints of any origin are safe to open.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from dwm_ray.runs.files import complete, write_complete
+
+if TYPE_CHECKING:  # processes that only read and write JSON files do not import torch
+    import torch
+    from torch import Tensor
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -26,6 +29,8 @@ def write_json(path: Path, value: Any) -> None:
 
 def save(folder: Path, name: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Save named tensors of any device and shape, and their JSON description."""
+    from safetensors.torch import save_file
+
     with complete(folder / f"{name}.safetensors") as part, _os_errors(part):
         save_file({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}, part)
     write_json(folder / f"{name}.json", meta)
@@ -33,6 +38,8 @@ def save(folder: Path, name: str, tensors: dict[str, Tensor], meta: dict[str, An
 
 def load(folder: Path, name: str, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Load a checkpoint written by `save`; raise ValueError if it is missing or broken."""
+    from safetensors.torch import load_file
+
     with _reading(folder, name):
         meta = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         if not isinstance(meta, dict):

@@ -10,9 +10,9 @@ from tiny_task import ONE_STEP, recording, tiny_config
 
 from dwm_ray.config import RunConfig
 from dwm_ray.distributed.services import ClusterServices
+from dwm_ray.distributed.tune.jobs import as_params
 from dwm_ray.distributed.tune.optuna_search import FeasibleOptuna
 from dwm_ray.distributed.tune.sweep import populations
-from dwm_ray.distributed.tune.trial import as_params
 from dwm_ray.evaluation.evaluators import OBJECTIVE
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.plan import SweepConfig, axes_of, bases_of

@@ -2,7 +2,8 @@
 
 import pytest
 
-from dwm_ray.experiment.phases import Phase, total_of
+from dwm_ray.experiment.phases import Phase
+from dwm_ray.experiment.remaining import Resources, total_of
 
 
 def trial(done: int, seconds: float | None, running: bool = True, members: int = 1) -> Phase:
@@ -35,13 +36,13 @@ def test_trials_that_have_not_begun_cost_what_the_others_cost() -> None:
 def test_a_trial_that_has_not_begun_costs_what_its_method_costs() -> None:
     slow, fast = (Phase("learner", label, True, 50, 100, cost / 2) for label, cost in (("IQL", 300.0), ("BC", 100.0)))
     waiting = Phase("learner", "IQL", False, 0, 100, None)
-    assert total_of([slow, fast, waiting], 3, 2).remaining_s == 50 + 300, "after the fast one"
+    assert total_of([slow, fast, waiting], 3, Resources(2)).remaining_s == 50 + 300, "after the fast one"
 
 
 def test_phases_that_run_at_once_share_the_remaining_work() -> None:
-    total = total_of([trial(50, 50.0), trial(50, 50.0)], 4, 2)
+    total = total_of([trial(50, 50.0), trial(50, 50.0)], 4, Resources(2))
     assert total.remaining_s == pytest.approx(300 / 2)
-    assert total_of([trial(90, 90.0), trial(10, 10.0)], 2, 2).remaining_s == 90.0, "the longest phase"
+    assert total_of([trial(90, 90.0), trial(10, 10.0)], 2, Resources(2)).remaining_s == 90.0, "the longest phase"
 
 
 def test_kinds_of_phases_are_weighted_by_their_cost() -> None:

@@ -37,7 +37,7 @@ SWEEP = f"""
 """
 """Learning starts when the stream is complete, so no trial can end without the sampler that is lost in the middle."""
 ON_HEAD = {"SyntheticReplayBuffer", "Leases"}
-ON_LEARNERS = {"ImplicitFunc", "RayTrainWorker", "TrainController"}
+ON_LEARNERS = {"ImplicitFunc", "RayTrainWorker"}
 
 
 @dataclass

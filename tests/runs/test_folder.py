@@ -148,7 +148,7 @@ def test_an_interrupted_save_leaves_the_last_checkpoint(tmp_path: Path, monkeypa
         path.write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(tensor_files, "save_file", full_disk)
+    monkeypatch.setattr("safetensors.torch.save_file", full_disk)
     with pytest.raises(OSError, match="No space left"):
         tensor_files.save(tmp_path, "trainer", {"x": torch.zeros(2)}, {"update": 2})
     loaded, meta = tensor_files.load(tmp_path, "trainer")

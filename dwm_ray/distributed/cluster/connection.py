@@ -137,14 +137,14 @@ def _own_handlers() -> Iterator[None]:
 
 def _init(address: str | None) -> Any:
     own = {"address": "local", "include_dashboard": True, "dashboard_host": "127.0.0.1"}
+    joined = {"address": address, "runtime_env": settings.RUNTIME_ENV}
     check_answer()
     try:
         return ray.init(
-            **({"address": address} if address else {**own, "_temp_dir": short_temp_dir()}),
+            **(joined if address else {**own, "_temp_dir": short_temp_dir()}),
             ignore_reinit_error=True,
             log_to_driver=False,
             logging_level=logging.WARNING,
-            runtime_env=settings.RUNTIME_ENV,
         )
     except (ConnectionError, AuthenticationError) as error:
         raise _no_answer(address) from error

@@ -11,7 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray._private import ray_constants
 from ray._raylet import Config  # type: ignore[attr-defined]
 
@@ -107,15 +106,13 @@ def _create(path: Path, text: str) -> None:
 
 
 def prepare_worker() -> None:
-    """Set the variables in a worker process, and the address of its cluster.
-
-    Ray Train's placement group cleaner queries the default cluster of the machine and gives up if there are two.
-    The placement group then remains, and the next trial waits indefinitely.
-    """
+    """Set the variables in a worker process of a cluster that was started elsewhere."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
 
 
 RUNTIME_ENV: dict[str, Any] = {"worker_process_setup_hook": f"{__name__}.{prepare_worker.__name__}"}
-"""Option `runtime_env` of `ray.init`: runs `prepare_worker` in every worker process."""
+"""Option `runtime_env` of `ray.init`: runs `prepare_worker` in every worker process of a cluster that is joined.
+
+The processes of a cluster that is started here inherit the variables. Without a runtime environment they start faster.
+"""

@@ -5,10 +5,8 @@ finished trials and needs no pickled state.
 """
 
 import logging
-import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,11 @@ from ray.tune.search import Searcher
 
 from dwm_ray.config import RunConfig
 from dwm_ray.distributed.services import ClusterServices
-from dwm_ray.distributed.tune.trial import as_params, cause, run_trials
+from dwm_ray.distributed.tune.jobs import as_params, launchable
+from dwm_ray.distributed.tune.trial import cause, trainable
 from dwm_ray.distributed.workers.ray_train import ray_storage
 from dwm_ray.evaluation.evaluators import OBJECTIVE
-from dwm_ray.experiment.grouping import groups_of
+from dwm_ray.experiment.grouping import groups_of, population_size
 from dwm_ray.experiment.plan import SweepConfig, in_order
 from dwm_ray.experiment.search_space import Trial
 from dwm_ray.runs.folder import RunFolder, read_json, set_status, status_of
@@ -45,13 +44,11 @@ def run_sweep(
     """
     _silence_result_search()
     uses_scores = search is not None or sweep.scheduler != "fifo"
-    space = {} if search else {"trial": tune.grid_search(populations(trials, services, max_members))}
+    groups = [] if search else populations(trials, services, max_members)
+    listed = [launchable(_trials(params), services, uses_scores) for params in groups]
     Tuner(
-        tune.with_resources(
-            lambda params: _trainable(params["trial"], services, uses_scores),
-            tune.PlacementGroupFactory([services.placement.quotas.trial]),
-        ),
-        param_space=space,
+        tune.with_resources(trainable, tune.PlacementGroupFactory([services.placement.quotas.trial])),
+        param_space={} if search else {"trial": tune.grid_search(listed)},
         tune_config=TuneConfig(
             metric=OBJECTIVE if uses_scores else None,
             mode="max" if uses_scores else None,
@@ -59,6 +56,7 @@ def run_sweep(
             num_samples=sweep.num_samples if search else 1,
             scheduler=_scheduler(sweep, config),
             max_concurrent_trials=None if search else services.placement.concurrent_trials,
+            reuse_actors=not uses_scores,  # the process of a trial that is stopped is still busy
             trial_name_creator=_name,
             trial_dirname_creator=_name,
         ),
@@ -79,19 +77,15 @@ def _silence_result_search() -> None:
 
 def populations(trials: Sequence[Trial], services: ClusterServices, max_members: int) -> list[dict[str, Any]]:
     """Return Tune's parameters: populations as large as allowed that still occupy all processes."""
-    size = min(max_members, math.ceil(len(trials) / services.placement.concurrent_trials))
+    size = population_size(max_members, len(trials), services.placement.concurrent_trials)
     by_id = {trial.id: trial for trial in trials}
-    groups = groups_of([trial.config for trial in trials], services.run, max(1, size))
+    groups = groups_of([trial.config for trial in trials], services.run, size)
     return [as_params(group) for group in in_order([[by_id[config.trial_id] for config in group] for group in groups])]
 
 
 def _trials(params: dict[str, Any]) -> list[Trial]:
     """Return the trials of `as_params`."""
     return [Trial(RunConfig.model_validate_json(each["config"]), each["values"]) for each in params["trials"]]
-
-
-def _trainable(params: dict[str, Any], services: ClusterServices, reports: bool) -> None:
-    run_trials(_trials(params), replace(services, run=RunFolder.at(services.run.address)), reports)
 
 
 def _name(trial: Any) -> str:

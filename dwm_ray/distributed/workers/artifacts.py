@@ -6,34 +6,43 @@ last checkpoint. A model of an earlier session is reused.
 """
 
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from threading import Event
 from typing import Any
 from uuid import uuid4
 
 import ray
 
-from dwm_ray.config import RunConfig
-from dwm_ray.data.task_data import DataIdentity
 from dwm_ray.distributed.cluster.resources import Placement
 from dwm_ray.distributed.workers.leases import LEASE_S
-from dwm_ray.distributed.workers.world_model import train_world_model
+from dwm_ray.distributed.workers.ray_train import new_trainer
 from dwm_ray.runs.background import in_background
 from dwm_ray.runs.folder import RunFolder
-from dwm_ray.world_models.parts.build import model_fingerprint
 
 POLL_S = 1.0
 
 
-def ensure_world_model(
-    config: RunConfig, run: RunFolder, data: DataIdentity, leases: Any, placement: Placement
-) -> None:
-    """Train the run's world model, or wait until another trial has trained it."""
-    name, owner = model_fingerprint(config, data), uuid4().hex
-    while not run.has(run.world_model(name) / "status.json"):
-        if ray.get(leases.acquire.remote(name, owner)):
-            with _renewing(leases, name, owner):
-                train_world_model(config, run, name, data.fingerprint, placement)
+@dataclass(frozen=True)
+class ModelJob:
+    """Training of one world model under Ray Train."""
+
+    name: str
+    loop: Callable[[], None]
+    """Loop of a worker, by `ray_train.worker_loop`."""
+    max_failures: int
+    num_workers: int
+
+
+def ensure_world_model(job: ModelJob, run: RunFolder, leases: Any, placement: Placement) -> None:
+    """Train a world model, or wait until another trial has trained it; continue from its checkpoint."""
+    owner = uuid4().hex
+    while not run.has(run.world_model(job.name) / "status.json"):
+        if ray.get(leases.acquire.remote(job.name, owner)):
+            with _renewing(leases, job.name, owner):
+                name = f"world-model-{job.name}"
+                new_trainer(job.loop, name, run, placement, job.max_failures, job.num_workers).fit()
         else:
             time.sleep(POLL_S)
 

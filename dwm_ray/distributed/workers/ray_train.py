@@ -1,29 +1,101 @@
 """Trainers of Ray Train, and where Ray stores its files of a run."""
 
+import asyncio
+import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.callbacks import placement_group_callback
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.execution.controller import TrainController
+from ray.train.v2._internal.execution.controller.placement_group_cleaner import PlacementGroupCleaner
+from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
+from ray.train.v2._internal.execution.worker_group import WorkerGroup
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from dwm_ray.distributed.cluster.resources import Placement
 from dwm_ray.runs.folder import RunFolder
 
 
-class _OwnSignals:
-    """Trainer that leaves SIGINT to the program: Ray's handler would turn it into a failure of the training."""
+class _NoRequests(FixedScalingPolicy):
+    """Scaling policy without requests to Ray Data's coordinator: the program requests its nodes itself."""
+
+    def after_controller_start(self, train_run_context: Any) -> None:
+        pass
+
+    def _maybe_send_resource_request(self) -> None:
+        pass
+
+
+class _WorkerGroup(WorkerGroup):
+    """Workers without a runtime environment of their own, which would delay their start: they inherit the variables."""
+
+    @staticmethod
+    def _get_worker_runtime_env(custom_runtime_env: Any) -> Any:
+        return custom_runtime_env
+
+
+class _Controller(TrainController):
+    worker_group_cls = _WorkerGroup
+
+
+class _Cleaner(PlacementGroupCleaner):
+    """Cleaner that queries its own cluster; Ray's gives up if several clusters run on the machine.
+
+    The placement group would remain, and the next trial would wait indefinitely.
+    """
+
+    def __init__(self, *args: Any, **arguments: Any) -> None:
+        os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+        super().__init__(*args, **arguments)
+
+
+class _CleanerCallback(PlacementGroupCleanerCallback):
+    def after_controller_start(self, train_run_context: Any) -> None:
+        placement_group_callback.PlacementGroupCleaner = _Cleaner  # the class of which Ray starts an actor
+        super().after_controller_start(train_run_context)
+
+
+class _Trainer(DataParallelTrainer):
+    """Trainer that starts fewer processes before its first worker than Ray's.
+
+    It has no datasets and therefore no actor for them. In an actor, such as a trial of Tune, the controller runs in the
+    process of that actor. SIGINT is left to the program: Ray's handler would turn it into a failure of the training.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        replaced = (DatasetsCallback, PlacementGroupCleanerCallback)
+        found = super()._create_default_callbacks()
+        return [_CleanerCallback(), *(each for each in found if not isinstance(each, replaced))]
+
+    def _initialize_and_run_controller(self, **arguments: Any) -> Any:
+        if ray.get_runtime_context().get_actor_id() is None:  # no placement group outlives this process
+            return super()._initialize_and_run_controller(**arguments)
+        controller = _Controller(**{**arguments, "scaling_policy": _NoRequests(self.scaling_config)})
+        asyncio.run(controller.run())
+        return controller.get_result()
 
     def _register_sigint_handler(self, controller: Any) -> None:
         pass
 
 
-class _Trainer(_OwnSignals, DataParallelTrainer):
-    pass
+def _torch_trainer() -> type[DataParallelTrainer]:
+    from ray.train.torch import TorchTrainer  # imports torch, which the processes of trials do not need
+
+    return type("_TorchTrainer", (_Trainer, TorchTrainer), {})
 
 
-class _TorchTrainer(_OwnSignals, TorchTrainer):
-    pass
+def worker_loop(loop: Callable[[], None]) -> Callable[[], None]:
+    """Return the same loop in Ray's object store: only the workers that run it import its modules."""
+    return partial(_run_stored, [ray.put(loop)])
+
+
+def _run_stored(loop: list[Any]) -> None:
+    ray.get(loop[0])()
 
 
 def new_trainer(
@@ -40,7 +112,7 @@ def new_trainer(
     Only several workers get torch's process group: its store listens on all addresses of the node, without a token.
     The loop has no configuration: Ray would load that in its controller too, which would import this package and torch.
     """
-    trainer = _TorchTrainer if num_workers > 1 else _Trainer
+    trainer = _torch_trainer() if num_workers > 1 else _Trainer
     return trainer(
         loop,
         scaling_config=ScalingConfig(

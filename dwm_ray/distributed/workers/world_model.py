@@ -14,27 +14,28 @@ import torch
 import torch.distributed
 
 from dwm_ray.config import RunConfig
-from dwm_ray.data.task_data import load_task_data
+from dwm_ray.data.task_data import DataIdentity, load_task_data
 from dwm_ray.devices import default_device
 from dwm_ray.distributed.cluster.resources import Placement
 from dwm_ray.distributed.metrics.gauges import Gauges, export_transfer_stats
-from dwm_ray.distributed.workers.ray_train import new_trainer
+from dwm_ray.distributed.workers.artifacts import ModelJob
+from dwm_ray.distributed.workers.ray_train import worker_loop
 from dwm_ray.runs.folder import RunFolder
-from dwm_ray.training.fit import Worker
-from dwm_ray.training.fit import train_world_model as train
+from dwm_ray.training.fit import Worker, train_world_model
+from dwm_ray.world_models.parts.build import model_fingerprint
 
 
-def train_world_model(config: RunConfig, run: RunFolder, name: str, data: str, placement: Placement) -> None:
-    """Train the world model called `name` and publish it in the run folder; continue from its checkpoint."""
-    job = {
+def model_job(config: RunConfig, run: RunFolder, data: DataIdentity, placement: Placement) -> ModelJob:
+    """Return the training of a run's world model, which is published in the run folder."""
+    name, cluster = model_fingerprint(config, data), config.cluster
+    arguments = {
         "config": config.model_dump_json(),
         "run": run.address,
         "name": name,
-        "data": data,
+        "data": data.fingerprint,
         "num_threads": placement.learner_threads,
     }
-    name, cluster = f"world-model-{name}", config.cluster
-    new_trainer(partial(_loop, job), name, run, placement, cluster.max_failures, cluster.model_workers).fit()
+    return ModelJob(name, worker_loop(partial(_loop, arguments)), cluster.max_failures, cluster.model_workers)
 
 
 def _loop(job: dict[str, Any]) -> None:
@@ -46,7 +47,7 @@ def _loop(job: dict[str, Any]) -> None:
     if rank == 0:
         export_transfer_stats(run, f"model-{job['name']}")
     gauges = Gauges("world_model", {"run": run.name, "model": job["name"]})
-    train(config, load_task_data(config, job["data"]), run, default_device(), worker, gauges.set_row)
+    train_world_model(config, load_task_data(config, job["data"]), run, default_device(), worker, gauges.set_row)
 
 
 def average_over_workers(parameters: list[torch.nn.Parameter]) -> None:

@@ -38,7 +38,7 @@ def own_cluster() -> Iterator[str]:
     os.environ |= {"MALLOC_MMAP_THRESHOLD_": str(2**20), "ARROW_DEFAULT_MEMORY_POOL": "system"}
     about: dict[str, Any] = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "log_to_driver": False}
     settings.apply()
-    about |= {"logging_level": logging.WARNING, "runtime_env": settings.RUNTIME_ENV}
+    about["logging_level"] = logging.WARNING
     context = ray.init(address="local", num_cpus=NUM_CPUS, **about)
     try:
         yield str(context.address_info["gcs_address"])
