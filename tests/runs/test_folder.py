@@ -173,7 +173,7 @@ def test_a_full_disk_is_an_error_of_the_operating_system(tmp_path: Path, monkeyp
     def fail(tensors: dict[str, torch.Tensor], path: Path) -> None:
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(tensor_files, "save_file", fail)
+    monkeypatch.setattr("safetensors.torch.save_file", fail)
     with pytest.raises(OSError, match="No space left on device") as raised:
         tensor_files.save(tmp_path, "trainer", TENSORS, {})
     assert raised.value.errno == errno.ENOSPC
