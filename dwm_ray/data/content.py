@@ -18,6 +18,6 @@ def with_fingerprint(episodes: Episodes) -> Episodes:
         array = getattr(episodes, name)
         digest.update(f"{name}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
-    if episodes.card.env_id is None:  # terminations and bounds that models learn are then those of the data
+    if episodes.card.env_id is None:  # models then use the terminations and bounds of the data
         digest.update(repr(episodes.spaces).encode())
     return replace(episodes, card=replace(episodes.card, fingerprint=digest.hexdigest()[:16]))

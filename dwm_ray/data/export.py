@@ -67,7 +67,7 @@ def write_minari(episodes: Episodes, dataset_id: str, description: str) -> None:
             f"{episodes.card.path}: {incomplete} of {len(bounds)} episodes lack the state after their last step, "
             "which Minari stores; expected --format hdf5 or parquet"
         )
-    # The spaces of our vectors: Gymnasium's own environment may have a dictionary.
+    # Spaces of vectors, because the observations of Gymnasium's own environment may be dictionaries.
     card, env_id = episodes.card, episodes.card.env_id
     if env_id is None:
         raise ValueError(f"{card.path}: has no environment, which Minari stores; expected hdf5 or parquet")

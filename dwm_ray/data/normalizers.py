@@ -44,9 +44,9 @@ class CDFNormalizer(nn.Module):
     def fit(self, data: np.ndarray) -> Self:
         """Set the quantiles from rows [N, D] and return the module."""
         size, num_knots = self.knots.shape
-        # float32 first: equal values must stay equal, which interpolated quantiles in double would not guarantee
+        # Round to float32 so that equal values stay equal, which interpolation in double precision does not guarantee.
         levels = np.linspace(0, 1, num_knots)
-        columns = _checked(data, size).T  # one by one: a million wide rows in double precision take gigabytes
+        columns = _checked(data, size).T  # one at a time: a million wide rows in double precision need gigabytes
         knots = np.stack([np.quantile(column.astype(np.float64), levels) for column in columns])
         self.knots.copy_(torch.from_numpy(np.sort(knots.astype(np.float32), axis=1)))
         first = torch.searchsorted(self.knots, self.knots)

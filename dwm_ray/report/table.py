@@ -48,7 +48,7 @@ class Table:
         if starred:
             table.add_column("")
         texts = self.texts()
-        longest = max((len(row[0]) for row in texts), default=0)  # names are whole; other columns wrap
+        longest = max((len(row[0]) for row in texts), default=0)  # names are not wrapped; other columns are
         for i, (header, left) in enumerate(zip(self.headers, self.left_aligned(), strict=True)):
             width = min(longest, MAX_NAME) if i == 0 else None
             side: Literal["left", "right"] = "left" if left else "right"
