@@ -28,6 +28,7 @@ from dwm_ray.replay.sources import source_kind
 from dwm_ray.report.collect import collect_results
 from dwm_ray.report.run_report import ranking_table, write_report
 from dwm_ray.report.run_tables import estimate_table, trial_table
+from dwm_ray.runs.files import held
 from dwm_ray.runs.folder import RunFailed, RunFolder, read_json
 from dwm_ray.runs.storage import Storage, StorageFailed
 from dwm_ray.runs.tensor_files import write_json
@@ -197,9 +198,12 @@ def options(command: type[Command], words: Sequence[str], description: str) -> t
 
 @contextmanager
 def resumable(run: RunFolder, command: str, new: bool = False) -> Iterator[None]:
-    """Print how to resume if the program is stopped or fails, and remove a `new` run that is refused."""
+    """Print how to resume if the program is stopped or fails, and remove a `new` run that is refused.
+
+    Raises ValueError if another program runs in the folder.
+    """
     line = f"resume with: python {command} --resume {run.address}"
-    with stopping.hint(line):
+    with held(run.root), stopping.hint(line):
         try:
             yield
         except RunFailed as error:

@@ -1,5 +1,7 @@
 """Output files of programs: checked before the work starts, and complete or absent afterwards."""
 
+import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,3 +37,26 @@ def write_complete(path: Path, text: str) -> None:
     """Write a text file atomically."""
     with complete(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a folder; raise ValueError if another program on this machine holds it.
+
+    The operating system releases the folder when the process ends. A file system without locks is never held.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(descriptor, folder)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ValueError(f"{folder}: another program runs there; expected its end") from error
+    except OSError:  # a file system without locks
+        return

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from dwm_ray.runs.files import check_writable, complete, write_complete
+from dwm_ray.runs.files import check_writable, complete, held, write_complete
 
 
 def write_half(path: Path) -> None:
@@ -26,3 +26,13 @@ def test_places_that_cannot_be_written_are_named(tmp_path: Path) -> None:
     for path, message in (("file/a.html", "; expected a folder that can be written"), ("page.html", ": is a folder")):
         with pytest.raises(ValueError, match=f"--output {tmp_path / path}.*{message}"):
             check_writable("--output", tmp_path / path)
+
+
+def test_a_folder_is_held_by_one_program(tmp_path: Path) -> None:
+    with held(tmp_path):
+        with pytest.raises(ValueError, match="another program runs there; expected its end"), held(tmp_path):
+            pass
+        with held(tmp_path.parent):
+            pass
+    with held(tmp_path):
+        assert list(tmp_path.iterdir()) == []
