@@ -2,8 +2,10 @@
 
 import io
 import json
+import shutil
 import warnings
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,7 +73,11 @@ def write_minari(episodes: Episodes, dataset_id: str, description: str) -> None:
     card, env_id = episodes.card, episodes.card.env_id
     if env_id is None:
         raise ValueError(f"{card.path}: has no environment, which Minari stores; expected hdf5 or parquet")
-    with warnings.catch_warnings(), closing(make_environment(env_id, card.env_options)) as env:
+    with (
+        warnings.catch_warnings(),
+        closing(make_environment(env_id, card.env_options)) as env,
+        _removed_on_failure(get_dataset_path(dataset_id)),
+    ):
         warnings.simplefilter("ignore", UserWarning)  # Minari requests an author, a code link etc.
         minari.create_dataset_from_buffers(
             dataset_id,
@@ -82,6 +88,15 @@ def write_minari(episodes: Episodes, dataset_id: str, description: str) -> None:
             description=description,
             data_format="hdf5",
         )
+
+
+@contextmanager
+def _removed_on_failure(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _specification(card: DataCard, env_id: str) -> EnvSpec:

@@ -28,7 +28,7 @@ def split_numbers(episodes: Episodes, holdout_ratio: float, seed: int = 0) -> tu
     """Return the numbers of training and held-out episodes, at least one each, chosen at random."""
     total = episodes.num_episodes
     if total < 2:
-        raise ValueError(f"{episodes.card.path}: one episode cannot be split; expected at least two episodes")
+        raise ValueError(f"{episodes.card.path}: one episode cannot be split; expected two, or {PARTS} steps")
     num_holdout = min(max(1, round(holdout_ratio * total)), total - 1)
     order = np.random.default_rng(seed).permutation(total)
     return order[num_holdout:], order[:num_holdout]

@@ -1,3 +1,4 @@
+import errno
 import sys
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,19 @@ def test_exported_set_reads_back() -> None:
     for name, message in (("test/export-v0", "exists already"), ("no version", "not a dataset id")):
         with pytest.raises(ValueError, match=f"minari:{name}: {message}"):
             write_minari(data, name, "made-up")
+
+
+def test_an_export_that_fails_leaves_no_set(datasets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(dataset_id: str, *args: Any, **options: Any) -> None:
+        (datasets / dataset_id / "data").mkdir(parents=True)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    create("test/source-v0", np.zeros((4, 2)), BOX)
+    data = minari.read("test/source-v0", download=False, env_id="Toy-v0")
+    monkeypatch.setattr(minari_package, "create_dataset_from_buffers", fail)
+    with pytest.raises(OSError, match="No space left"):
+        write_minari(data, "test/lost-v0", "made-up")
+    assert not (datasets / "test" / "lost-v0").exists()
 
 
 def test_export_refuses_unknown_last_states() -> None:

@@ -86,13 +86,19 @@ def test_rollouts_of_the_policy_become_a_minari_set(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
-    run = trained(file, tmp_path, ONE_STEP)
+    kwargs = '{"g": 9.0}'
+    run = trained(file, tmp_path, ONE_STEP, **{"data.env_kwargs": kwargs})
     words = ["--data", "minari", "--out", "mine/imagined-v0", "--set", "synthesis.num_segments=20"]
     assert main([run, *words]) == 0
     episodes = list(minari.load_dataset("mine/imagined-v0").iterate_episodes())
     assert len(episodes) == 20
     assert {len(episode) for episode in episodes} == {2}  # the horizon
-    assert load_dataset("minari:mine/imagined-v0").num_transitions == 40
+    data = load_dataset("minari:mine/imagined-v0")
+    assert (data.num_transitions, data.card.env_options.kwargs) == (40, kwargs)
+    target = tmp_path / "imagined.hdf5"
+    assert main([run, "--data", "hdf5", "--out", str(target), "--set", "synthesis.num_segments=20"]) == 0
+    policy = dwm_ray.load_policy(dwm_ray.train(tiny_config(target, None), tmp_path / "again").folder)
+    assert policy.description["env_options"]["kwargs"] == kwargs, "the environment of the scores has the arguments"
 
 
 def test_trials_without_a_trained_world_model_are_refused(
