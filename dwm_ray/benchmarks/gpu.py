@@ -80,14 +80,14 @@ FULL = (
 TINY = "--sizes unet_small --variants reference-fp32 optimized-fp32"
 QUICK = (
     Part(TESTS, (), 30),
-    Part("sampler", words(f"sampler {TINY} --batch-sizes 2 --graphed"), 10),
+    Part("sampler", words(f"sampler {TINY} --batch-sizes 2 --graphed"), 30),
     Part(
         "learner",
         words("learner --agents td3_bc --populations 2 --batch-size 16 --graphed --only population"),
-        10,
+        30,
     ),
-    Part("world-model training", words(f"world_model {TINY} --batch-size 4 --only unet"), 10),
-    Part("replay", words("replay --batch-sizes 16 --real-ratios 0.5"), 10),
+    Part("world-model training", words(f"world_model {TINY} --batch-size 4 --only unet"), 30),
+    Part("replay", words("replay --batch-sizes 16 --real-ratios 0.5"), 30),
 )
 TIMING = {False: words("--repeats 5 --burst-s 0.15"), True: words("--repeats 1 --burst-s 0.01")}
 

@@ -127,7 +127,7 @@ def test_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"config\.json: expected the configuration of a run"):
         collect_results(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ValueError, match=r"config\.json: not a JSON file"):
+    with pytest.raises(ValueError, match=r"config\.json: .*expected the JSON that a run writes"):
         collect_results(tmp_path)
 
 
