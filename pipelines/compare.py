@@ -157,7 +157,7 @@ def execute(
         if todo:
             with executor(console, config, run, task_data, len(trials), command.in_process) as chosen:
                 chosen.run(todo, max_members)
-    session.conclude(console, run, seconds())
+        session.conclude(console, run, seconds())
 
 
 def execute_apart(root: Path, command: PopulationOptions) -> None:

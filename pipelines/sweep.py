@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
         opened = reopen(console, command, command.resume)
     with session.resumable(opened.run, "pipelines/sweep.py", new=command.resume is None):
         execute(console, opened, command.in_process)
-    results = session.conclude(console, opened.run, seconds())
+        results = session.conclude(console, opened.run, seconds())
     return 0 if any(trial["status"] == "done" for trial in results["trials"]) else 1
 
 

@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
         else:
             with executor(console, config, run, task_data, 1, command.in_process) as chosen:
                 chosen.run_one(trial)
-    session.conclude(console, run, seconds())
+        session.conclude(console, run, seconds())
     return 0 if status_of(run.trial(trial.id)) == "done" else 1
 
 

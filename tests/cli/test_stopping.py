@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tiny_task import recording
 
+from dwm_ray.cli import session
 from dwm_ray.cli.command_line import main_guard
 from dwm_ray.local.executor import LocalExecutor
 from pipelines import compare, sweep
@@ -111,18 +112,21 @@ def test_guard_prints_the_line_of_an_interrupt(capfd: pytest.CaptureFixture[str]
         main_guard(lambda: 1 // 0)()
 
 
+@pytest.mark.parametrize("where", ["training", "report"])
 @pytest.mark.parametrize("program", [train_program, sweep, compare])
 def test_runs_say_how_to_resume(
-    program: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    program: object, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def interrupt(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(LocalExecutor, "run", interrupt)
-    monkeypatch.setattr(LocalExecutor, "run_one", interrupt)
+    run = interrupt if where == "training" else lambda *args: None
+    monkeypatch.setattr(LocalExecutor, "run", run)
+    monkeypatch.setattr(LocalExecutor, "run_one", run)
+    monkeypatch.setattr(session, "conclude", interrupt)
     words = [f"--data={recording(tmp_path / 'pendulum.hdf5')}", f"--output={tmp_path / 'runs'}", "--in-process"]
     extra = {"compare": ["--methods", "td3bc", "bc"], "sweep": ["--dimensions", "seed"]}
     name = program.__name__.removeprefix("pipelines.")
     assert program.main(["--task", "pendulum", *words, *extra.get(name, [])]) == 130
-    [run] = (tmp_path / "runs").iterdir()
-    assert capfd.readouterr().err == (f"stopped by SIGINT; resume with: python pipelines/{name}.py --resume {run}\n")
+    [folder] = (tmp_path / "runs").iterdir()
+    assert capfd.readouterr().err == (f"stopped by SIGINT; resume with: python pipelines/{name}.py --resume {folder}\n")

@@ -14,6 +14,34 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 TRAIN = Path(__file__).parents[2] / "pipelines" / "train.py"
 
 
+AFTERWARDS = """
+from dwm_ray.cli import stopping
+stopping.catch_signals()
+from dwm_ray.cli.command_line import main_guard
+from dwm_ray.distributed.cluster.connection import connect, removed_at_end
+import time
+
+@main_guard
+def main():
+    with removed_at_end():
+        connect()
+    print("report", flush=True)
+    time.sleep(60)
+
+raise SystemExit(main())
+"""
+
+
+def test_a_program_that_has_left_its_cluster_still_catches_sigterm() -> None:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", AFTERWARDS], **pipes) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "report\n"
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (143, "stopped by SIGTERM; start again with the same command\n")
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_run_on_ray_is_stopped(number: signal.Signals, code: int, file: Path, tmp_path: Path) -> None:
     data = ["--task", "pendulum", "--data", str(file), "--output", str(tmp_path / "runs")]

@@ -72,7 +72,7 @@ def _end(started: bool) -> None:
     if not started or not ray.is_initialized():
         return
     session = Path(worker._global_node.get_session_dir_path())
-    ray.shutdown()
+    leave()
     folder = session.parent
     if folder.name.startswith(PREFIX):
         shutil.rmtree(folder, ignore_errors=True)
@@ -82,6 +82,12 @@ def _end(started: bool) -> None:
         if link.is_symlink() and not link.exists():  # to the session
             with suppress(OSError):
                 link.unlink()
+
+
+def leave() -> None:
+    """Disconnect from the cluster, and stop it if this program started it."""
+    with _own_handlers():
+        ray.shutdown()
 
 
 def connect() -> str:
@@ -126,7 +132,7 @@ def _no_answer(address: str | None) -> ValueError:
 
 @contextmanager
 def _own_handlers() -> Iterator[None]:
-    """Set the program's handlers of signals again: Ray replaces them, that of SIGTERM also in C++, where it aborts."""
+    """Set the program's handlers of signals again: Ray replaces or removes them, that of SIGTERM also in C++."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
