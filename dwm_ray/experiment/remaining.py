@@ -132,21 +132,21 @@ def _wall_s(phases: Sequence[Phase], left: np.ndarray, resources: Resources) -> 
     return _makespan([*running.values()], queue, streams, resources)
 
 
-def _makespan(running: list[float], queue: list[float], beside: list[float], resources: Resources) -> float:
+def _makespan(running: list[float], queue: list[float], streams: list[float], resources: Resources) -> float:
     """Return the seconds until all work is done by processes that share the CPUs equally.
 
-    `queue` waits for the end of `running`; `beside` needs no process of its own.
+    `queue` waits for the end of `running`; `streams` need no process of their own.
     """
-    running, queue, beside, time = [*running], [*queue], [*beside], 0.0
+    running, queue, streams, time = [*running], [*queue], [*streams], 0.0
     while True:
         while queue and len(running) < resources.processes:
             running.append(queue.pop(0))
-        if not running and not beside:
+        if not running and not streams:
             return time
-        speed = min(1.0, resources.cpus / (len(running) + len(beside)))
-        step = min([*running, *beside])
+        speed = min(1.0, resources.cpus / (len(running) + len(streams)))
+        step = min([*running, *streams])
         time += step / speed
-        running, beside = ([left - step for left in jobs if left > step] for jobs in (running, beside))
+        running, streams = ([left - step for left in jobs if left > step] for jobs in (running, streams))
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -131,7 +131,7 @@ def read_state(run: RunFolder) -> RunState:
     sweep = read_json(run.sweep) or {}
     written = _modified(run.sweep) if sweep.get("wall_s") else 0.0
     rows = [(part.folder, part.row) for part in trials] + [(part.folder, part.row) for part in models]
-    begun = [_begun(folder, row) - _modified(run.sweep) for folder, row in rows if row]
+    started = [_started(folder, row) - _modified(run.sweep) for folder, row in rows if row]
     concluded = written >= changed and all(trial.status != "running" for trial in trials)
     return RunState(
         trials,
@@ -144,7 +144,7 @@ def read_state(run: RunFolder) -> RunState:
         sweep.get("processes", 1),
         sweep.get("cpus", math.inf),
         record.get("population", 1),
-        min([first for first in begun if first >= 0], default=0.0),
+        min([first for first in started if first >= 0], default=0.0),
     )
 
 
@@ -201,8 +201,8 @@ def _changed(run: RunFolder) -> float:
     return max(map(_modified, [run.config, run.counters, *shared, *files]))
 
 
-def _begun(folder: Path, row: Json) -> float:
-    """Return the time at which the process of a trial or world model has begun its work, from its last row."""
+def _started(folder: Path, row: Json) -> float:
+    """Return the time at which the process of a trial or world model started its work, from its last row."""
     return _modified(folder / "metrics.jsonl") - float(row.get("seconds", 0.0)) * int(row.get("num_members", 1))
 
 

@@ -1,11 +1,14 @@
 """Output files of programs: checked before the work starts, and complete or absent afterwards."""
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
+
+logger = logging.getLogger(__name__)
 
 
 def check_writable(option: str, path: Path) -> None:
@@ -43,7 +46,7 @@ def write_complete(path: Path, text: str) -> None:
 def held(folder: Path) -> Iterator[None]:
     """Hold a folder; raise ValueError if another program on this machine holds it.
 
-    The operating system releases the folder when the process ends. A file system without locks is never held.
+    The operating system releases the folder when the process ends. On a file system without locks, log a warning.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -58,5 +61,7 @@ def _lock(descriptor: int, folder: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise ValueError(f"{folder}: another program runs there; expected its end") from error
-    except OSError:  # a file system without locks
-        return
+    except OSError as error:
+        logger.warning(
+            "%s: cannot be locked (%s); a second program in this folder is not detected", folder, error.strerror
+        )

@@ -62,12 +62,12 @@ def test_the_remaining_time_is_right_within_a_fifth_from_a_third_of_a_run_on(fra
 
 
 def test_a_method_that_has_not_started_costs_its_updates_and_not_what_another_one_costs() -> None:
-    cheap, dear = (
+    cheap, expensive = (
         Phase("learner", label, False, 0, 100, None, relative_cost=cost, place=1)
         for label, cost in (("a", 1), ("b", 3))
     )
     running = Phase("learner", "b", True, 50, 100, 30.0, cpu_s=30.0, relative_cost=3, place=0)
-    assert total_of([running, dear], 2).remaining_s == pytest.approx(30 + 60)
+    assert total_of([running, expensive], 2).remaining_s == pytest.approx(30 + 60)
     assert total_of([running, cheap], 2).remaining_s == pytest.approx(30 + 20)
 
 

@@ -1,3 +1,4 @@
+import errno
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,15 @@ def test_a_folder_is_held_by_one_program(tmp_path: Path) -> None:
             pass
     with held(tmp_path):
         assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_locks_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with held(tmp_path):
+        pass
+    assert "cannot be locked (No locks available); a second program there is not detected" in caplog.text
