@@ -48,4 +48,4 @@ def test_a_file_system_without_locks_is_reported(
     monkeypatch.setattr("fcntl.flock", refuse)
     with held(tmp_path):
         pass
-    assert "cannot be locked (No locks available); a second program there is not detected" in caplog.text
+    assert "cannot be locked (No locks available); a second program in this folder is not detected" in caplog.text
