@@ -22,6 +22,7 @@ if __name__ == "__main__":
     stopping.catch_signals()  # before the imports that take seconds
 
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -33,9 +34,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeRemainingColumn
 
 from dwm_ray.cli.command_line import main_guard
+from dwm_ray.cli.progress import LINE_S
 from dwm_ray.data.export import check_new_file, check_new_minari, write_hdf5, write_minari, write_parquet
 from dwm_ray.data.recording.collector import Collector, RecordingOptions
 from dwm_ray.data.summary import data_summary, summary_text
+from dwm_ray.report.table import format_seconds
 from dwm_ray.tasks.table import task_for
 from dwm_ray.types import Episodes
 
@@ -82,17 +85,28 @@ def _check(options: Options) -> None:
 
 
 def _collect(options: Options, resume: Path) -> tuple[Collector, Episodes]:
+    console = Console(stderr=True)
     columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    with Progress(*columns, console=console, disable=not console.is_terminal, speed_estimate_period=300) as bars:
         stages: dict[str, TaskID] = {}
+        printed = time.monotonic()
 
         def on_progress(stage: str, done: int, total: int) -> None:
+            nonlocal printed
             if stage not in stages:
                 stages[stage] = bars.add_task(stage, total=total)
             bars.update(stages[stage], completed=done)
+            if bars.disable and time.monotonic() - printed >= LINE_S:
+                printed = time.monotonic()
+                console.print(_line(stage, done, total, bars.tasks[stages[stage]].time_remaining), highlight=False)
 
         collector = Collector(options, resume, on_progress)
         return collector, collector.run()
+
+
+def _line(stage: str, done: int, total: int, remaining_s: float | None) -> str:
+    left = "remaining time unknown" if remaining_s is None else f"{format_seconds(remaining_s)} left"
+    return f"{stage}: {100 * done / total:.0f} %, {done} of {total} steps, {left}"
 
 
 def _write(options: Options, episodes: Episodes, trained_steps: int) -> None:

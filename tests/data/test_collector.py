@@ -119,6 +119,16 @@ def test_command_writes_every_format(collect: ModuleType, tmp_path: Path, capsys
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.hdf5", "a.parquet", "datasets"]
 
 
+def test_command_prints_progress_without_a_terminal(
+    collect: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(collect, "LINE_S", 0.0)
+    assert collect.main(["--env", ENV, "--recipe", "random", "--steps", "60", "--out", "a.hdf5"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "recording: 2 %, 1 of 60 steps, remaining time unknown"
+    assert lines[-1].startswith("recording: 100 %, 60 of 60 steps")
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
