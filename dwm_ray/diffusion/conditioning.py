@@ -1,8 +1,8 @@
 """Conditioning of a denoiser: noise level, first action and return-to-go become one embedding.
 
 DWM (arXiv 2402.03570): step -> sinusoids -> 2-layer MLP, return-to-go and action -> 3-layer MLPs, concatenated. Without
-return-to-go its third is zero, as in Decision Diffuser. Models whose conditions are entries of x (DyDiff) or that have
-none (SynthER) condition on the noise level only.
+return-to-go, its third of the embedding is zero, as in Decision Diffuser. Models whose conditions are entries of x
+(DyDiff) or that have none (SynthER) are conditioned on the noise level only.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class LevelEncoder(Encoder):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.size = dim
-        # A quarter to 16 radians per unit: over the range the slowest is monotonic, the fastest turns seven times.
+        # A quarter to 16 radians per unit: over the range, the slowest is monotonic and the fastest has seven periods.
         self.register_buffer("frequency", torch.logspace(-2, 4, dim // 2, base=2.0), persistent=False)
         self.mlp = mlp(dim, 4 * dim, dim)
 

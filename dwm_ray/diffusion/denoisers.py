@@ -1,9 +1,9 @@
 """Denoising networks and guidance: a noisy window [B, T, D] and a condition -> a prediction of the window's shape.
 
-`TemporalUNet` is the one of Diffuser (arXiv 2205.09991) and Decision Diffuser (arXiv 2211.15657) that DWM uses: two
-residual blocks per resolution, each of two kernel-5 convolutions with GroupNorm(8) and Mish, the condition added after
-the first. `ResidualMLP` (ours) takes the flattened window and needs far less computation per parameter. Conditions
-enter through an `Encoder`, which maps (level, condition) to an embedding [B, size].
+`TemporalUNet` is the network of Diffuser (arXiv 2205.09991) and Decision Diffuser (arXiv 2211.15657), which DWM uses:
+two residual blocks per resolution, each with two kernel-5 convolutions, GroupNorm(8) and Mish. The condition is added
+after the first convolution. `ResidualMLP` (ours) takes the flattened window and needs far less computation per
+parameter. Conditions enter through an `Encoder`, which maps (level, condition) to an embedding [B, size].
 
 Classifier-free guidance (arXiv 2207.12598) applies to the return-to-go only: w * f(x, rtg) + (1 - w) * f(x, no rtg).
 Both passes run as one batch of 2B rows. The combination is linear, so it serves every prediction target (noise, clean

@@ -3,11 +3,12 @@
 A noisy sample is x = clean + sigma * noise. The network F becomes a denoiser D(x; sigma) = c_skip x + c_out F(c_in x;
 c_noise) (equation 7), trained at log-normal levels under a weight that equalises the levels (section 5) and sampled
 along Karras levels (equation 5). Given entries (DyDiff, arXiv 2405.19189: the first state and all actions) are written
-in after every change of x, so the network never receives them noisy. Starting from a guess at a level below the highest
-preserves its coarse features (SDEdit, arXiv 2108.01073) and takes fewer steps.
+in after every change of x, so the network never receives them noisy. Sampling that starts from a guess, at a level
+below the highest, preserves the coarse features of the guess (SDEdit, arXiv 2108.01073) and takes fewer steps.
 
 Difference: given entries are not multiplied by c_in, which would hide them at high levels. `shrink_given` and
-`noisy_given` restore DyDiff's public code, where they are multiplied, and noisy after churn.
+`noisy_given` restore the behaviour of DyDiff's public code, which multiplies them and leaves the noise of churn on
+them.
 """
 
 import math
@@ -68,7 +69,7 @@ class Churn:
 
     amount: float = 60.0  # S_churn
     low: float = 0.37  # S_min: no churn below this level
-    high: float = 52.24  # S_max: nor above this one
+    high: float = 52.24  # S_max: no churn above this level
     inflation: float = 1.002  # S_noise: standard deviation of the fresh noise
 
     def raised(self, sigma: float, num_steps: int) -> float:
@@ -87,7 +88,7 @@ class Heun:
     """Leave churn's noise on the given entries in the first call of a churned step, as DyDiff's public code does."""
 
     def sample(self, estimate: Estimate, impose: Impose, start: Tensor, generator: torch.Generator) -> Tensor:
-        """Sample from `start` plus noise of the first level; zeros and a first level of 80 are pure noise."""
+        """Sample from `start` plus noise of the first level; zeros with a first level of 80 are pure noise."""
         x = impose(start + self.levels[0] * noise_like(start, generator))
         for sigma, following in pairwise(self.levels):
             x, sigma = self._churned(x, sigma, impose, generator)
@@ -120,7 +121,7 @@ class Multistep:
 
     levels: list[float]
     temperature: float = 1.0
-    """Scale of the noise in the start."""
+    """Scale of the initial noise."""
     second_order: bool = True
     """Extrapolate from the last two estimates. Without it (DDIM), very few steps do not overshoot."""
 

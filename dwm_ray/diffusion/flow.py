@@ -1,7 +1,7 @@
 """Flow matching along straight lines (rectified flow, arXiv 2209.03003): x_t = (1 - t) clean + t noise.
 
 The network predicts the velocity dx/dt = noise - clean. Sampling integrates it from t = 1 (noise) to t = 0 (data) in
-equal steps by Euler's method; it is deterministic given its starting noise.
+equal steps by Euler's method; it is deterministic given its initial noise.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Flow:
     solver_steps: int
     """N: steps of the solver, and network calls."""
     temperature: float = 1.0
-    """Scale of the noise in the start."""
+    """Scale of the initial noise."""
 
     def training_levels(self, batch: int, generator: torch.Generator) -> Tensor:
         return torch.rand(batch, generator=generator, device=generator.device)

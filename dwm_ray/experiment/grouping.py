@@ -59,7 +59,7 @@ def groups(
 
 
 def groups_of(configs: Sequence[RunConfig], run: RunFolder, max_members: int) -> list[list[RunConfig]]:
-    """Group configurations by `groups`, with the updates of their checkpoints."""
+    """Group configurations as `groups` does, by the updates of their checkpoints."""
     return groups(configs, max_members, lambda config: saved_update(run.fetched(run.trial(config.trial_id))))
 
 

@@ -41,11 +41,11 @@ class Phase:
     """Latest score of a trial, or its estimate."""
     score_name: str = "score"
     cpu_s: float | None = None
-    """CPU seconds of `seconds`, which do not depend on what else runs."""
+    """CPU time within `seconds`, which does not depend on other programs."""
     relative_cost: float | None = None
     """Cost of all updates of a trial in the unit of `relative_cost`."""
     place: int | None = None
-    """Place of the trial's population in the order in which populations start."""
+    """Position of the trial's population in the start order of all populations."""
 
     @property
     def fraction(self) -> float | None:

@@ -142,7 +142,7 @@ def in_order_alone(trials: Sequence[Trial]) -> list[Trial]:
 def in_order(populations: Sequence[Population]) -> list[Population]:
     """Return the start order of populations that run in parallel.
 
-    Populations that train a world model start first, alternating with model-free ones, which need not wait for one.
+    Populations that train a world model start first, alternating with model-free ones, which do not wait for one.
     Within each group, longer populations start first, so that no processor waits for a long one at the end.
     """
     first, model_free, rest = list[Population](), list[Population](), list[Population]()

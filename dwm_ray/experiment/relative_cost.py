@@ -1,4 +1,4 @@
-"""Relative cost of the updates of trials, which orders them and predicts how long those take that have not started."""
+"""Relative cost of a trial's updates: it determines the start order and predicts the time of trials not yet started."""
 
 from __future__ import annotations
 

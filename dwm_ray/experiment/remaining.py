@@ -1,7 +1,7 @@
 """Estimate the remaining time of a whole run.
 
-The work of a phase is counted in CPU seconds, which do not depend on what else ran meanwhile. Work that has not started
-is estimated from other phases: of the same method, or of another one by its relative cost. The wall-clock time follows
+The work of a phase is counted in CPU seconds, which do not depend on other programs. Work that has not started is
+estimated from other phases: of the same method, or of another one by its relative cost. The wall-clock time follows
 from a simulation of the processes that share the CPUs.
 """
 
@@ -16,10 +16,11 @@ import numpy as np
 from dwm_ray.experiment.phases import Phase
 
 LEAST_EFFICIENCY = 0.5
-"""CPU seconds per second of a running process below which its CPU seconds are incomplete: those before a restart."""
+"""CPU seconds per second below which the CPU seconds of a process are incomplete: those before a restart are
+missing."""
 
 TRUSTED = 0.25
-"""Fraction of a phase from which on its own speed counts alone."""
+"""Fraction of a phase from which only its own speed counts."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,13 @@ class Total:
 
 @dataclass(frozen=True)
 class Resources:
-    """What the processes of a run share."""
+    """Resources that the processes of a run share."""
 
     processes: int = 1
     """Learners or world models that can run at once."""
     cpus: float = math.inf
     start_s: float = 0.0
-    """Seconds in which a learner starts."""
+    """Seconds that a learner takes to start."""
 
 
 def total_of(phases: Sequence[Phase], num_trials: int, resources: Resources = Resources()) -> Total:

@@ -63,7 +63,7 @@ class ModelState:
 
     folder: Path
     name: str | None
-    """Plug-in; None if the options of no trial name it."""
+    """Plug-in; None if no trial's options name it."""
     trained: bool
     total: int | None
     """Maximum number of training updates; None if unknown."""

@@ -27,7 +27,7 @@ class SharedParts:
     """Plug-in and number of updates."""
     streams: dict[str, StreamSpec]
     num_updates: int | None
-    """Updates of any other world model; known if all world models of the run have equally many."""
+    """Updates of any other world model; known if all world models of the run have the same number."""
 
     @staticmethod
     def of(run: RunFolder, options: Json) -> SharedParts:

@@ -36,7 +36,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "the paper's form, U-Net of dim 32": {**PAPER, **SMALL_UNET, "process": "ddpm"},
 }
 AVERAGING = {"first_order": True, "solver_steps": 3, "temperature": 0.5}
-"""Sampler of all variants in the comparison: its squared error is the lowest, so it shows the model's."""
+"""Sampler of all variants in the comparison. It has the lowest squared error, which is then mostly the model's."""
 SAMPLING: dict[str, dict[str, Any]] = {
     "sampler of the preset": {"first_order": False, "solver_steps": 4, "temperature": 1.0},
     "the same, 3 network calls": {"first_order": False, "temperature": 1.0},
@@ -96,9 +96,9 @@ def _rows(context: StudyContext, base: RunConfig, name: str, values: dict[str, A
 
 
 def trained_for(context: StudyContext, config: RunConfig, seconds: float) -> tuple[WorldModel, int]:
-    """Return a world model that was trained for some CPU seconds, and its updates; the learning rate ends at its last.
+    """Return a world model that was trained for `seconds` of CPU time, and its number of updates.
 
-    The number of updates follows from a timed burst, so that the schedule is known in advance.
+    The number of updates follows from a timed burst, so that the learning rate can be scheduled in advance.
     """
     trainer = world_model_trainer(config, context.task_data, context.device)
     trainer.run(BURST)

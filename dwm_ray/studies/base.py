@@ -47,10 +47,10 @@ class StudyOptions(Frozen):
     model_updates: PositiveInt | None = None
     """Gradient steps of every world model; the default is that of the profile."""
     run: str | None = None
-    """Run folder, or its address in a storage, that provides trained world models, task, data and all run options;
-    nothing is trained."""
+    """Run folder, or its storage address, that provides trained world models, task, data and all run options; nothing
+    is trained."""
     output: Path = Path("runs/studies")
-    """Folder of the study's folder and of the world models that are trained for it."""
+    """Parent folder of the study's results and of the world models that it trains."""
     study_seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the study itself: windows, permutations, clones."""
     markdown: bool = False

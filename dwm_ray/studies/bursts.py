@@ -5,7 +5,7 @@ trained: the cost of a network does not depend on its weights.
 
 On a CPU, seconds are CPU seconds, independent of other programs; on a GPU they are wall-clock seconds. The result is
 the median of several bursts after a warm-up. Memory on a CPU is the peak of the whole process, including libraries and
-data, as Linux counts it; on a GPU it is the peak that torch has allocated.
+data, as Linux reports it; on a GPU it is the peak that torch has allocated.
 """
 
 import time

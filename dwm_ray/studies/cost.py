@@ -1,6 +1,6 @@
 """Full cost of a method: training the world model, generating segments and learning, for one trial and for many.
 
-Papers report the time of the learner. Here training of the world model and generation count too: trials with another
+Papers report the time of the learner. Here, training of the world model and generation count too. Trials that differ in
 horizon, agent or seed share both (`shared`), and each learns separately (`own`). Costs are measured in short bursts and
 multiplied by the counts of the run, or, with --run, read from the logs of a run.
 """
@@ -136,7 +136,7 @@ def _parts_table(costs: list[Cost]) -> Table:
         for part in [*cost.shared, *cost.own]
     ]
     headers = ["method", "part", "count", "ms each", "time", "TFLOP", "peak MiB"]
-    return Table("Parts", headers, rows, "Each trial learns separately; trials share the parts before.")
+    return Table("Parts", headers, rows, "Each trial learns separately; all trials share the other parts.")
 
 
 def _totals_table(costs: list[Cost], options: CostOptions) -> Table:

@@ -31,7 +31,7 @@ FLOOR_NOTE = (
     "model), and the 95 % quantile with shuffled labels."
 )
 CHECKED_NOTE = (
-    "Single steps, each from the state in which it begins: only model error. DWM receives its first action only."
+    "Single steps, each simulated from its own first state: model error only. DWM receives its first action only."
 )
 
 

@@ -1,4 +1,4 @@
-"""Prediction error by step under equal conditions, which the table of DWM (arXiv 2402.03570) does not provide.
+"""Prediction error by step, with equal conditions for all models, unlike in the table of DWM (arXiv 2402.03570).
 
 The meaning of an error depends on the driver. With recorded actions, a model that follows a policy shows its own error.
 With a cloned behaviour policy, the randomness of the behaviour is added, as for DWM, which sees no later action. The
@@ -98,13 +98,13 @@ def _error(
 
 
 def _checked(context: StudyContext, segments: Segments) -> SimulatorError:
-    """Check every transition of segments by itself."""
+    """Check each transition of the segments separately."""
     rew_std = float(context.task_data.episodes.rew.std())
     return simulator_error(segments, context.task_data.task.env_id, context.task_data.stats.obs_std, rew_std)
 
 
 def _reference(context: StudyContext, clone: BehaviourClone, options: ModelErrorOptions) -> Reference:
-    """Measure recorded data, and a simulator instead of a model."""
+    """Measure recorded data, and the simulator in the role of a model."""
     windows = context.holdout(context.config, options.horizon + 1)
     pair = halves(windows, options.num_points, context.generator(options.study_seed))
     shuffles = torch.Generator().manual_seed(options.study_seed)

@@ -32,7 +32,7 @@ CRITERIA = {
     "imagined return, minus the spread of models": lambda row: row["estimate_model"] - row["estimate_model_spread"],
     "closeness to the data (minus distance)": lambda row: -row["estimate_distance"],
 }
-"""Criterion -> number of an evaluation's row by which policies are ranked, highest first."""
+"""Criterion -> function of an evaluation row whose value ranks the policies, highest first."""
 
 
 class OpeOptions(StudyOptions):
@@ -41,7 +41,7 @@ class OpeOptions(StudyOptions):
     others: tuple[str, ...] = ()
     """Further run folders on the same data whose policies are ranked together with those of --run."""
     max_policies: PositiveInt = 30
-    """Policies; if there are more, those with evenly spaced ranks of their scores."""
+    """Maximum number of policies. If there are more, those at evenly spaced ranks by score are used."""
     estimate_updates: PositiveInt = 500
     """Updates of the critics per policy."""
     estimate_model_updates: PositiveInt = 1500
@@ -59,7 +59,7 @@ class Scored:
 
 
 def measure(context: StudyContext, options: OpeOptions) -> Findings:
-    """Estimate the value of every policy and compare with its score; raise ValueError for fewer than three policies."""
+    """Compare estimated values of the policies with their scores; raise ValueError for fewer than three policies."""
     found = _policies(context, options)
     ranks = np.linspace(0, len(found) - 1, min(options.max_policies, len(found))).round().astype(int)
     policies = [found[rank] for rank in ranks]

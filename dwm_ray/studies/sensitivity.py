@@ -1,4 +1,4 @@
-"""Effect of options of world model and synthesis on prediction error, generated data and, optionally, scores.
+"""Effect of world-model and synthesis options on prediction error, generated data and, optionally, scores.
 
 Each axis is varied while the others are constant (--together: all combinations, needed for T against H). For
 every point the world model is trained or found, its error by step is measured on held-out episodes, and a block of
@@ -135,7 +135,7 @@ def _outcomes(
     for point in [point for i, point in enumerate(points) if point and point not in points[:i]]:
         try:
             config = base.with_values({paths[name]: value for name, value in point.items()})
-        except ValueError as error:  # of which pydantic's ValidationError is a subclass
+        except ValueError as error:  # includes pydantic's ValidationError
             dropped[reason(error)] += 1
             continue
         context.log(f"{label}: {describe(point)}")
@@ -163,8 +163,8 @@ def _error(
 
 
 def _score(context: StudyContext, config: RunConfig, point: Point) -> float | None:
-    """Return the mean score of the last checkpoint, of an earlier study with the same data and code or of a new run;
-    None if learning diverged."""
+    """Return the mean score of the last checkpoint; None if learning diverged. An earlier study's run with the same
+    data and code is reused."""
     trial = Trial(config, point)
     folder = context.store.trial(trial.id)
     made_of = {"data": context.task_data.identity.fingerprint, "code": __version__}
@@ -213,7 +213,7 @@ def _panel(outcomes: list[Outcome], axis: Axis, name: str) -> Panel:
 
 
 def _position(axis: Axis, value: Any) -> float:
-    """Return the place of a value on the axis of a plot."""
+    """Return the position of a value on the axis of a plot."""
     return axis.values.index(value) if isinstance(value, str) else float(value)
 
 

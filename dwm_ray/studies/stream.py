@@ -71,7 +71,7 @@ def stream_statistics(
     seconds = timed(sample, context.device)
     [segments], select = found, selection(config)
     selected = select.apply(segments, generator)
-    # The step that ends the task counts, later ones do not.
+    # The step that ends the task counts; later ones do not.
     alive = torch.cat([torch.ones_like(selected.discount[:, :1]), (selected.discount[:, :-1] > 0).float()], 1)
     return StreamStatistics(
         reward=_mean_over(selected.rew, alive),

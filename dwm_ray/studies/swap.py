@@ -1,11 +1,11 @@
-"""What makes recorded futures better targets than imagined ones: agents learn from segments composed of both.
+"""Parts of a future that make recorded targets better than imagined ones: agents learn from segments composed of both.
 
 Agents of several seeds learn from the same start pairs with segments that take rewards, ends and states from recorded
 or imagined futures. A part that costs the score if it is imagined is one that the world model must learn better. Two
-further rows show what the return-to-go label tells the model (the label of another start pair instead of the own one)
-and what the recorded first step is worth. Outcomes are stored, so that the study can be stopped and restarted.
+further rows show the effect of the return-to-go label, which is replaced by that of another start pair, and of the
+recorded first step. Outcomes are stored, so that the study can be stopped and restarted.
 
-Two further tables show where targets differ: the values that the trained agents give to recorded and imagined last
+Two further tables show where targets differ: the values that the trained agents assign to recorded and imagined last
 states, and the advantages of all compositions under the values learned from recorded futures.
 """
 
@@ -66,7 +66,7 @@ class SwapOptions(StudyOptions):
 
 
 def measure(context: StudyContext, options: SwapOptions) -> Findings:
-    """Train all agents on all compositions. Raise ValueError for world models and agents that cannot take part."""
+    """Train all agents on all compositions. Raise ValueError for unsuitable world models and agents."""
     _check_agents(options)
     chosen = subjects(context, options)
     compared = [one for subject in chosen for one in _compare(context, subject, options)]

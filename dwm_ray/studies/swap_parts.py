@@ -31,7 +31,7 @@ CHUNK_ROWS = 4096
 
 @dataclass(frozen=True)
 class Mix:
-    """Composition of segments: the future that each part is taken from."""
+    """Composition of segments: the future from which each part is taken."""
 
     name: str
     rewards: str
@@ -60,7 +60,7 @@ MIXES = (
 )
 """Compositions that agents learn from."""
 SECOND_SAMPLE = Mix("second sample", REPEATED, REPEATED, REPEATED)
-"""Control: its targets differ from the first sample's as recorded ones would if the model were perfect."""
+"""Control: its targets differ from those of the first sample as recorded targets would if the model were perfect."""
 
 
 def known_windows(windows: WindowSet, num_pairs: int, generator: torch.Generator) -> Windows:
@@ -126,13 +126,13 @@ def _imagined(
 
 
 NUM_VALUED = 8192
-"""Start pairs whose futures are valued."""
+"""Maximum number of start pairs whose values are computed."""
 
 
 def last_values(agent: Agent, futures: dict[str, Segments]) -> dict[str, float]:
     """Return mean and deviation of the values of recorded and of imagined last states, and their correlation.
 
-    Only start pairs count whose futures are both alive after the last step.
+    Only start pairs whose futures are both alive after the last step count.
     """
     recorded, imagined = (futures[name][slice(NUM_VALUED)] for name in (RECORDED, IMAGINED))
     alive = (recorded.discount[:, -1] > 0) & (imagined.discount[:, -1] > 0)
@@ -187,7 +187,7 @@ def _action_values(agent: Any, segments: Segments) -> Tensor:
 
 @torch.no_grad()
 def values(agent: Any, obs: Tensor) -> Tensor:
-    """Return the value [N] that an agent gives to raw states [N, O], in raw units of reward."""
+    """Return the value [N] that an agent assigns to raw states [N, O], in raw units of reward."""
     states = agent.scaling.obs(obs)
     if hasattr(agent, "value"):
         found: Tensor = agent.value(states)
@@ -198,8 +198,7 @@ def values(agent: Any, obs: Tensor) -> Tensor:
 
 def correlation(first: Tensor, second: Tensor) -> float:
     """Return the correlation of two columns [N]; 0 if one of them is constant."""
-    a, b = (column.double() - column.double().mean() for column in (first, second))
-    return float((a * b).sum() / ((a.square().sum() * b.square().sum()).sqrt() or 1.0))
+    return float(torch.corrcoef(torch.stack([first, second]).double())[0, 1].nan_to_num())
 
 
 def statistics_of(futures: dict[str, Segments]) -> list[dict[str, Any]]:

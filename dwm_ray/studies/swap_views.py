@@ -118,8 +118,8 @@ def figures(compared: list[Comparison]) -> list[Figure]:
 
 def _figure(name: str, one: Comparison) -> Figure:
     caption = (
-        "Rows are the segments that agents learned from. Scores: small points are seeds, large ones their means. "
-        "Values: mean value that these agents give to the last states of recorded (ink) and imagined (colour) futures."
+        "Rows are the segments that agents learned from. Scores: small points are seeds, large ones means. Values: the "
+        "mean value that these agents assign to the last states of recorded (ink) and imagined (colour) futures."
     )
     rows = range(len(one.outcomes))
     names = [outcome.mix.name for outcome in one.outcomes]

@@ -2,8 +2,8 @@
 
 The window is (s_t, r_t), (s_{t+1}, r_{t+1}): one diffusion sample is one transition, and the next one starts from its
 state with the policy's action. Network, process, normalisers and conditions are those of DWM at T = 2. A segment takes
-H times the network calls, depends on the policy, and its errors accumulate. The return-to-go of the start conditions
-every step, as it conditions the whole of DWM's window.
+H times the network calls and depends on the policy, and its errors accumulate. Every step is conditioned on the
+return-to-go of the start, as DWM's whole window is.
 """
 
 from collections.abc import Callable
@@ -30,14 +30,14 @@ class AutoregressiveConfig(WindowModelConfig):
     sequence_length: Literal[2] = 2
     """T: a state and the next one."""
     multipliers: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (4, 8)
-    """Widths in units of dim: U-Net channels per resolution, or hidden units per residual block of the MLP. Two states
-    can be halved once, so the U-Net has the two widest levels of DWM's."""
+    """Widths in units of dim: U-Net channels per resolution, or hidden units per residual block of the MLP. A window of
+    two states can be halved once, so the U-Net has only the two widest levels of DWM's U-Net."""
     rollout_limit: PositiveInt = 100
     """Longest segment. The model itself has no limit, but its error grows with every step."""
 
     @classmethod
     def small(cls) -> dict[str, Any]:
-        """Return DWM's preset with a first step that the diffusion imagines, which is all that it does here."""
+        """Return DWM's preset without recorded first steps in training: here every step is a first step."""
         return {**WindowModelConfig.small(), "sequence_length": 2, "first_model": "diffusion", "given_first": 0.0}
 
 
@@ -84,7 +84,7 @@ class Autoregressive(WorldModel):
 
 
 def _joined(steps: list[Segments]) -> Segments:
-    """Join segments of length 1, each of which starts where the last one ended; the first termination is final."""
+    """Join consecutive segments of length 1; after the first termination the discount stays 0."""
     return generated(
         obs=torch.cat([steps[0].obs[:, :1], *(step.obs[:, 1:] for step in steps)], 1),
         act=torch.cat([step.act for step in steps], 1),

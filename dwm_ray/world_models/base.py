@@ -37,7 +37,7 @@ class WorldModelConfig(PluginConfig):
     """Seed of the world model; separate from the run's seed, so that all seeds of a sweep share one model."""
 
     horizon_limit: ClassVar[tuple[str, int]] = ("sequence_length", 1)
-    """Option that bounds the horizon, and how far below its value the horizon stays: T states are T - 1 steps."""
+    """(option, offset): the horizon is at most the option's value minus the offset. T states are T - 1 steps."""
 
     @property
     def has_penalty(self) -> bool:
@@ -79,9 +79,9 @@ class FirstStepConfig(WorldModelConfig):
     SAMPLING: ClassVar[frozenset[str]] = frozenset({"first_step"})
 
     first_step: Literal["recorded", "imagined"] = "imagined"
-    """First step of a segment. 'recorded': next state and reward of the start pair are those of the data, and the model
-    continues from them; a pair without a known next state is imagined. 'imagined': the model generates them too, as in
-    the papers."""
+    """First step of a segment. 'recorded': the next state and the reward of the start pair come from the data, and the
+    model continues from them; for a pair whose next state is unknown, the model generates them. 'imagined': the model
+    always generates them, as in the papers."""
 
 
 def sampling_options(config: RunOptions) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def sampling_options(config: RunOptions) -> dict[str, Any]:
 
 
 def model_options(config: RunOptions) -> WorldModelConfig:
-    """Return the options of a run's trained world model, which it must have."""
+    """Return the options of a run's trained world model; the run must have one."""
     options = trained_options(config)
     assert options is not None
     return options
@@ -107,7 +107,7 @@ def trained_options(config: RunOptions) -> WorldModelConfig | None:
 
 @dataclass(frozen=True)
 class SegmentRequest:
-    """Start pairs and how to continue them."""
+    """Start pairs and the conditions under which they are continued."""
 
     obs: Tensor  # [B, O] raw
     act: Tensor  # [B, A] raw
@@ -128,7 +128,7 @@ class WorldModel(Plugin, nn.Module):
     follows_policy: ClassVar[bool]
     """Whether segments depend on the learning policy; such a model is rolled out inside the learner's loop."""
     sees_future_actions: ClassVar[bool] = False
-    """Whether a generated state depends on actions after it, so that recorded actions leak the recorded future."""
+    """Whether a generated state depends on later actions, so that recorded actions leak the recorded future."""
     makes_transitions: ClassVar[bool] = False
     """Whether segments hold every action and agents learn from each step as from a recorded transition."""
     starts_from_data: ClassVar[bool] = True
@@ -181,7 +181,7 @@ class WorldModel(Plugin, nn.Module):
 
     @abstractmethod
     def generate(self, request: SegmentRequest) -> Segments:
-        """Generate segments as `imagine` does, for a request that was checked; runs without gradients."""
+        """Generate segments for a validated request of `imagine`, which disables gradients."""
 
     @torch.no_grad()
     def imagine(
@@ -198,8 +198,8 @@ class WorldModel(Plugin, nn.Module):
         """Generate segments of `horizon` steps from raw start pairs [B, O] and [B, A].
 
         `policy` gives the actions from step 1 on, for models that follow one. `rtg` is a number or [B], in units of the
-        task's scale. Segments are in raw units, of source 1. Their discount is 1, and 0 from the step on that ends the
-        task according to the model (`synthesis` multiplies by gamma and the task's rule).
+        task's scale. Segments are in raw units, of source 1. Their discount is 1 before the step that ends the task
+        according to the model and 0 from that step on (`blocks.stream` multiplies it by gamma and the task's rule).
 
         `first` holds the recorded transitions of the start pairs, as segments of length 1. If the model continues from
         them (`uses_first_step`), the first step of every segment is the recorded one, without penalty.
@@ -220,17 +220,17 @@ class WorldModel(Plugin, nn.Module):
         return _with_first_step(segments, first)
 
     def with_options(self, options: dict[str, Any]) -> Self:
-        """Return a copy that shares the weights and samples with other options of `SAMPLING`."""
+        """Return a copy that shares the weights and has other values of `SAMPLING` options."""
         other = copy.copy(self)
         other.config = type(self.config).model_validate({**self.config.model_dump(), **options})
         return other
 
     def observe(self, holdout: Windows) -> bool:
-        """Evaluate held-out windows at every log line; return True to end training. State must be in buffers."""
+        """Evaluate held-out windows, at every log line, and return True to end training; state must be in buffers."""
         return False
 
     def finish(self, holdout: Windows) -> None:
-        """Make final choices by held-out windows, once after training."""
+        """Choose and calibrate parts of the model on held-out windows, once after training."""
 
 
 def generated(obs: Tensor, act: Tensor, rew: Tensor, discount: Tensor, penalty: Tensor | None = None) -> Segments:

@@ -7,14 +7,14 @@ share no weight. The penalty of a step is the largest squared distance between t
 units where the task's bounds are -1 and 1: it is large if no action explains the step. The filter
 `disagreement` uses it.
 
-Hyper-parameters are not public; ours are DWM's of the same preset, at temperature 1 because augmented data should be
-as diverse as recorded data. Segments are generated ahead of time, so a denser process (diffusion_steps 20,
+Hyper-parameters are not public. Ours are DWM's of the same preset, except for a temperature of 1: augmented data should
+be as diverse as recorded data. Segments are generated ahead of time, so a denser process (diffusion_steps 20,
 solver_steps 10) is affordable. Difference: the inverse models share the generator's learning rate.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -33,12 +33,11 @@ from dwm_ray.world_models.parts.options import WindowModelConfig
 class DAWMConfig(WindowModelConfig):
     """DWM's options, and those of the inverse dynamics."""
 
-    SAMPLING: ClassVar[frozenset[str]] = WindowModelConfig.SAMPLING
-
     temperature: Annotated[float, Field(ge=0)] = 1.0
     """Scale of all noise in sampling; below 1, segments are less diverse than the data."""
     inverse_members: PositiveInt = 5
-    """Inverse dynamics networks. Their mean is the action, their disagreement the penalty (none with one)."""
+    """Number of inverse dynamics networks. Their mean is the action and their disagreement the penalty; one network has
+    no penalty."""
     inverse_width: PositiveInt = 512
     """Units in each of an inverse network's two hidden layers."""
     inverse_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1

@@ -63,8 +63,8 @@ class DWMConfig(WindowModelConfig):
     SAMPLING: ClassVar[frozenset[str]] = WindowModelConfig.SAMPLING | {"segments_per_pair"}
 
     segments_per_pair: PositiveInt = 1
-    """m: segments per start pair. States are the first one's, rewards the mean over all, and penalties their
-    disagreement (DWM-PQL); 1 has no penalty."""
+    """m: segments per start pair. States are those of the first segment, rewards the mean over all, and penalties their
+    disagreement (DWM-PQL). With 1, there is no penalty."""
     condition_on_action: bool = True
     """Condition on the first action. False gives Decision Diffuser's diffusion of states, for agents that plan; value
     expansion would credit an action with effects that it did not cause."""
@@ -75,7 +75,7 @@ class DWMConfig(WindowModelConfig):
 
     @classmethod
     def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
-        """Return batches for small machines, half of which are recorded futures; imagined ones alone are unreliable."""
+        """Return half recorded futures of 10 steps for small machines; imagined futures alone are unreliable."""
         if preset == "paper":
             return {}
         return {"synthesis.horizon": 10, "replay.real_ratio": 0.5, "replay.real_steps": "horizon"}

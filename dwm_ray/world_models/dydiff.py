@@ -1,19 +1,19 @@
 """DyDiff: Dynamics Diffusion (arXiv 2405.19189), long rollouts that follow the learning policy.
 
 Three parts train together by one loss and share no parameter: a one-step ensemble (`one_step`), a diffusion over whole
-trajectories given the first state and all actions (`trajectory`), and a reward network (`reward`). A rollout starts as
-that of policy and one-step model. M refinements follow (algorithm 1): states are sampled from the diffusion given the
-first state and the current actions and mixed with the current states, then the policy gives new actions for them. So
-actions follow the policy while states are consistent over the whole trajectory.
+trajectories given the first state and all actions (`trajectory`), and a reward network (`reward`). The initial rollout
+is that of the policy in the one-step model. M refinements follow (algorithm 1): states are sampled from the diffusion,
+given the first state and the current actions, and mixed with the current states; then the policy chooses new actions
+for them. The actions thus follow the policy, and the states are consistent over the whole trajectory.
 
 The diffusion is also conditioned on a_H, the policy's action in the last state, as in training. With recorded actions,
 every later action carries information about the states before it, which a one-step model does not have.
 
-Differences from the public code, which `faithful` restores (with those of `trajectory`): the actions of a segment are
-those that the last states were conditioned on; the public code takes newer ones. The first action is always the start
-pair's. The learning rate has no warm-up. The ensemble learns from the first transitions of the batch's windows and
-predicts the reward too, which enters its disagreement (the penalty) only. `start_sigma` below 80 starts from the
-current states instead of pure noise, in few solver steps.
+Differences from the public code: the actions of a segment are those on which its states were conditioned, whereas the
+public code takes newer ones (`faithful` restores this and the faults in `trajectory`). The first action is always that
+of the start pair. The learning rate has no warm-up. The ensemble learns from the first transitions of the batch's
+windows and predicts the reward too, which enters its disagreement (the penalty) only. `start_sigma` below 80 starts
+from the current states instead of pure noise, in few solver steps.
 
 `faithful` does not restore the embedding of the noise level: its features have 1/4 to 16 radians per unit of
 log(sigma) / 4. Those of the public code have 1 to 1/10000, so that most of them hardly vary over the range of levels.
@@ -51,7 +51,7 @@ class DyDiffConfig(DenoiserConfig, ContinuationConfig):
     ensemble_size: PositiveInt = 7
     """One-step networks that are trained."""
     num_elites: PositiveInt = 5
-    """One-step networks that are used, those with the lowest held-out error."""
+    """One-step networks that are used: those with the lowest held-out error."""
     ensemble_width: PositiveInt = 200
     """Units per hidden layer of a one-step network."""
     ensemble_layers: PositiveInt = 4
@@ -69,7 +69,8 @@ class DyDiffConfig(DenoiserConfig, ContinuationConfig):
     churn: bool = True
     """Heun's solver with fresh noise in every step, 2 N - 1 network calls (paper); otherwise DPM-Solver++, N calls."""
     start_sigma: Annotated[float, Field(gt=SIGMA_MIN, le=SIGMA_MAX)] = SIGMA_MAX
-    """Noise level at which a refinement starts: 80 is pure noise, less preserves more of the current states."""
+    """Noise level at which a refinement starts: 80 is pure noise, and lower levels preserve more of the current
+    states."""
     state_mix: Fraction = 0.5
     """Weight of the sampled states in their mix with the current ones."""
 
@@ -79,7 +80,7 @@ class DyDiffConfig(DenoiserConfig, ContinuationConfig):
 
     @classmethod
     def small(cls) -> dict[str, Any]:
-        """Take 6 network calls from the current states, chosen on 50 000 halfcheetah transitions.
+        """Return a preset with 6 network calls from the current states, chosen on 50 000 halfcheetah transitions.
 
         Held-out squared error of states under recorded actions (variances of the data, mean over 15 steps) after 130 s
         of training on one core: one-step rollout .117, the paper's solver (134 network calls) .098, these 6 calls .090.
@@ -181,7 +182,7 @@ class DyDiff(WorldModel):
         """Generate rollouts of the policy.
 
         The policy is called step by step in refinements too, with steps 1..horizon, so that recorded actions can
-        replace it. The network runs at the shortest length that it takes.
+        replace it. The network runs at the shortest length that it accepts.
         """
         policy, horizon = request.policy, request.horizon
         if policy is None:

@@ -1,10 +1,11 @@
 """One-step model: an ensemble of Gaussian networks, rolled out with the policy, H calls for H steps.
 
-The baseline of DWM (arXiv 2402.03570: 4 x 256 units, softplus variance, maximum likelihood) and, with 7 members, 5
-elites by held-out error and changes of state as targets, the first rollout of DyDiff (arXiv 2405.19189). The penalty is
-PQL's disagreement: the largest squared distance between two elites' mean predictions (reward and next state together),
-here in standard deviations of the data's rewards and changes, so that no unit dominates. Each member is used with the
-weights of its lowest held-out error, and training ends when no member improves any more.
+DWM (arXiv 2402.03570) uses such a network as baseline: 4 x 256 units, softplus variance, maximum likelihood. With 7
+members, 5 elites by held-out error and changes of state as targets, it generates the initial rollout of DyDiff (arXiv
+2405.19189). The penalty is PQL's disagreement: the largest squared distance between two elites' mean predictions
+(reward and next state together), here in standard deviations of the data's rewards and changes, so that no unit
+dominates. Each member is used with the weights of its lowest held-out error, and training ends when no member improves
+any more.
 
 Differences: mean and variance share a trunk; SiLU units; inputs and targets are standardised; members share batches.
 """
@@ -44,7 +45,7 @@ class OneStepConfig(FirstStepConfig, ContinuationConfig):
     ensemble_size: PositiveInt = 7
     """Networks that are trained."""
     num_elites: PositiveInt = 5
-    """Networks that are used, those with the lowest held-out error."""
+    """Networks that are used: those with the lowest held-out error."""
     width: PositiveInt = 256
     """Units per hidden layer."""
     num_layers: PositiveInt = 4
@@ -56,7 +57,7 @@ class OneStepConfig(FirstStepConfig, ContinuationConfig):
     sample: bool = False
     """Sample next states and rewards from the predicted Gaussian; otherwise take its mean."""
     sampling_precision: Precision = "fp32"
-    """Arithmetic of matrix products in rollouts, which are part of every update of a learner."""
+    """Precision of matrix products in rollouts, which are part of every update of a learner."""
 
     @property
     def has_penalty(self) -> bool:

@@ -1,9 +1,9 @@
-"""Recorded futures: the H recorded steps after each start pair, cut where the episode ends. The baseline for models.
+"""Recorded futures: the H recorded steps after each start pair, cut at the end of the episode; the baseline for models.
 
 The targets are n-step returns of the data, which propagate values H times as fast as one-step targets. Nothing is
-trained, generated or stored; batches are gathered from the recorded transitions (`replay.recorded`). The later actions
-are those of the policies that made the recording, so the targets of a policy that differs from them are biased, the
-more the longer the horizon. H = 1 is model-free learning, bit for bit.
+trained, generated or stored; batches are gathered from the recorded transitions (`replay.recorded`). Later actions are
+those of the recorded behaviour. Targets for a policy that differs from it are biased, and the bias grows with the
+horizon. With H = 1, learning is bit-identical to model-free learning.
 """
 
 from typing import Any, Literal

@@ -1,8 +1,8 @@
 """SynthER (arXiv 2303.06614): augmentation by an unconditional diffusion over single transitions.
 
-DWM (arXiv 2402.03570) compares with it as data augmentation (DA-TD3BC). Layout: a row (s, a, r, s' - s, terminated);
-nothing is given, and start pairs only determine the number of rows. Process: EDM. Network: a residual MLP. As in
-SynthER's code, continuous entries are standardised and `terminated` is 0 or 1, rounded after sampling.
+DWM (arXiv 2402.03570) uses it as the data augmentation baseline (DA-TD3BC). Layout: a row (s, a, r, s' - s,
+terminated); nothing is given, and start pairs only determine the number of rows. Process: EDM. Network: a residual MLP.
+As in SynthER's code, continuous entries are standardised and `terminated` is 0 or 1, rounded after sampling.
 
 Differences: the change of state replaces s', because it must be consistent with s and a; actions are clamped to the
 task's bounds; blocks are those of `denoisers.ResidualMLP`; without churn, DPM-Solver++ takes few steps.
@@ -50,7 +50,7 @@ class SynthERConfig(PrecisionConfig):
 
     @classmethod
     def small(cls) -> dict[str, Any]:
-        """Take 24 network calls without churn, chosen on 50 000 halfcheetah transitions after 115 s on one core.
+        """Return a preset with 24 network calls, chosen on 50 000 halfcheetah transitions after 115 s on one core.
 
         Squared error of generated next states by the simulator, in variances of the data (no change: 1.4): .08 in these
         24 calls, .12 in 16; with churn .06 in 63 and .03 in 127; DWM's DDPM on the same network .52 in 32.

@@ -2,12 +2,12 @@
 
 p(r_t, s_{t+1} | g, s_t, a_t) p(r_{t+1}, s_{t+2} | ..., s_{t+1}, r_t) ...: 4 causal layers of 4 heads. The tokens are
 g, s_t, a_t, (s_{t+1}, r_t), (s_{t+2}, r_{t+1}), ...; from a_t on, each predicts the next reward and state. Later
-actions have no token, which is equivalent to masking them: as in DWM, segments show the data's behaviour under a
+actions have no token, which is equivalent to masking them: as in DWM, segments follow the behaviour in the data under a
 return-to-go. Sampling caches keys and values, so a step costs one token.
 
-The paper names layers, heads and the mask; the rest is ours: diagonal Gaussians over the standardised change of state
-and reward by maximum likelihood, as in the one-step model, because a squared error defines no distribution;
-a temperature on the spread, as in DWM; pre-norm blocks without dropout, which would use torch's global generator.
+The paper specifies layers, heads and the mask; the rest is ours: diagonal Gaussians over the standardised change of
+state and reward by maximum likelihood, as in the one-step model, because a squared error defines no distribution; a
+temperature on the spread, as in DWM; pre-norm blocks without dropout, which would use torch's global generator.
 """
 
 from typing import Annotated, Any, ClassVar, Self
@@ -52,7 +52,10 @@ class TransformerConfig(PrecisionConfig, FirstStepConfig, ContinuationConfig):
 
     @classmethod
     def small(cls) -> dict[str, Any]:
-        """Train for 190 s on one core; half the updates leave 8 % more held-out error on halfcheetah."""
+        """Return a preset that trains in 190 s on one core.
+
+        With half the updates, the held-out error on halfcheetah is 8 % higher.
+        """
         return {
             "width": 128,
             "first_step": "recorded",

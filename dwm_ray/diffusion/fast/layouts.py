@@ -2,7 +2,7 @@
 
 `GroupMajor` [B, G * T * C / G]: a convolution is one dense product, and a group of GroupNorm is contiguous. Reordering
 a product's outputs and subtracting each group's mean cost nothing, because both are part of the matrix.
-`TimeMajor` [T, B, C]: Karatsuba's products of `toeplitz`, a quarter to a half fewer multiplications.
+`TimeMajor` [T, B, C]: Karatsuba's products of `toeplitz`, with a quarter to a half fewer multiplications.
 
 Mish of y is z - 2 z / (1 + sigmoid(z)^2) with z = -y: three passes over memory instead of the usual nine. The weights
 of the norm before it contain the sign.
@@ -63,7 +63,7 @@ class Layout:
 
     @abstractmethod
     def conv(self, name: str, conv: TemporalConv, length: int, parts: int = 1) -> Layer:
-        """Return a convolution over T = `length` that a norm follows; its result is float32."""
+        """Return a convolution over T = `length` that is followed by a norm; its result is float32."""
 
     @abstractmethod
     def linear(self, name: str, conv: TemporalConv, length: int, parts: int = 1) -> Layer:
@@ -75,11 +75,7 @@ class Layout:
 
     @abstractmethod
     def spread(self, channels: Tensor, length: int) -> Tensor:
-        """Expand values per channel [C, ...] to the rows [width, ...] that `add_rows` adds."""
-
-    def add_rows(self, hidden: Tensor, rows: Tensor) -> Tensor:
-        """Add rows [B, width] in place."""
-        return hidden.add_(rows)
+        """Expand values per channel [C, ...] to the rows [width, ...] of a layer's output."""
 
     @abstractmethod
     def repeat(self, hidden: Tensor, repeats: int) -> Tensor:

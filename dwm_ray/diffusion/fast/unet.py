@@ -2,12 +2,11 @@
 
 - Terms that depend on the weights only are computed once: the matrices of the convolutions in the type of the products,
   and the diffusion steps' part of every block's condition, a table of K + 1 rows.
-- Terms that depend on the start pairs only (action and return-to-go) are computed once for all steps
-  (`shifts`).
-- The pass without return-to-go shares its first convolution with the other; both run as one batch otherwise.
+- Terms that depend on the start pairs only (action and return-to-go) are computed once for all steps (`shifts`).
+- The passes with and without return-to-go share the first convolution; after it, both run as one batch.
 - Convolutions are products whose form depends on the width (`layouts`).
 
-It takes windows of up to 8 positions, a power of two; the library's convolutions are faster on longer ones. Outputs
+It accepts windows of up to 8 positions, a power of two; PyTorch's convolutions are faster on longer ones. Outputs
 differ from the network's by rounding: 1e-5 in float32; in bfloat16 the error at dim 64 and above was measured as 2.4 to
 3.1 % of the output's root mean square. It has never run on a GPU and is not used there.
 """
@@ -31,7 +30,7 @@ from dwm_ray.diffusion.temporal import TemporalConv
 LONGEST = 8
 """Longest window in positions."""
 WIDE_FROM = 64
-"""Channels of the finest resolution from which fewer products outweigh the sums around them."""
+"""Channels at the finest resolution from which the saved products outweigh the additional sums."""
 CHUNK = 512
 """Start pairs per pass, so that the activations of narrow networks stay in a core's cache."""
 
@@ -149,7 +148,7 @@ class _Block:
     def __call__(self, x: Tensor, shift: Tensor, repeats: int) -> Tensor:
         layout, scratch = self.layout, self.layout.scratch
         conv, norm_mish = self.first
-        hidden = layout.add_rows(layout.repeat(norm_mish(conv(x)), repeats), shift)
+        hidden = layout.repeat(norm_mish(conv(x)), repeats).add_(shift)
         conv, norm_mish = self.second
         out = norm_mish(conv(scratch.copy("between", hidden, layout.dtype)))
         skip = layout.repeat(x if self.skip is None else self.skip(x), repeats)

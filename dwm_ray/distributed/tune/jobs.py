@@ -1,4 +1,4 @@
-"""Prepare trials for their processes on the cluster: everything that depends on torch or on plug-ins."""
+"""Prepare the jobs of trials, which depend on torch and on plug-ins."""
 
 from __future__ import annotations
 

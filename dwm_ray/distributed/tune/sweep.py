@@ -1,4 +1,4 @@
-"""Run many trials under Ray Tune, which share world models and streams through `ClusterServices`.
+"""Run many trials under Ray Tune; they share world models and streams through `ClusterServices`.
 
 Tune only schedules: results and checkpoints are in the run folder. A resumed sweep is the same sweep without the
 finished trials and needs no pickled state.
@@ -119,7 +119,7 @@ class _StatusRecorder(Callback):
                 set_status(folder, "stopped", **_progress_of(folder))
 
     def _changing(self, trial: Any) -> Iterator[Path]:
-        """Iterate over the folders of a learner's trials, up to date, and upload their changed status."""
+        """Yield each folder of a learner's trials: downloaded before, and uploaded after, its status changes."""
         for each in _trials(trial.config["trial"]):
             folder = self._run.trial(each.id)
             with self._run.writing(folder / "status.json"):

@@ -1,8 +1,8 @@
 """Regression of the first step (s_t, a_t) -> (s_{t+1}, r_t), which DWM's diffusion can continue from (ours).
 
 The paper's diffusion imagines the first step together with the later ones. It is the step that depends least on chance,
-so a plain regression is more accurate. Each entry's noise is Gaussian with
-the deviation of the errors on held-out data.
+so a plain regression is more accurate. The noise of each entry is Gaussian with the standard deviation of the errors on
+held-out data.
 """
 
 import torch

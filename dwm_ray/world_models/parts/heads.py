@@ -68,9 +68,9 @@ class TerminationHead(nn.Module):
         return {"termination_loss": loss.detach()} if self.learned else {}
 
     def discount(self, states: Tensor, num_recorded: int = 0) -> Tensor:
-        """Return [B, H] for raw states [B, H + 1, O]: 1, and 0 from the step on whose next state is terminal.
+        """Return the discount [B, H] of raw states [B, H + 1, O]: 1, then 0 once a next state is terminal.
 
-        The first `num_recorded` steps are recorded, so the head does not judge them.
+        The first `num_recorded` steps are recorded, so their discount remains 1.
         """
         discount = torch.ones_like(states[:, 1:, 0])
         if self.learned:

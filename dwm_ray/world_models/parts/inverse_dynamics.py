@@ -1,8 +1,9 @@
 """Inverse dynamics: an ensemble of networks f(s, s') -> a that infer the action between two states.
 
-DAWM (arXiv 2509.19538) fills in the actions of generated states with it. Its settings are not public; here two hidden
-layers of ReLU units with dropout, a tanh that bounds the actions, and squared error. The networks receive s and the
-change s' - s, both standardised: the small differences that reveal the action do not drown in large coordinates.
+DAWM (arXiv 2509.19538) infers the actions between generated states with it. Its settings are not public. Here, each
+network has two hidden layers of ReLU units with dropout and a tanh that bounds the actions, and minimises the squared
+error. The networks receive s and the change s' - s, both standardised, so that small differences, which reveal the
+action, are not lost next to large coordinates.
 """
 
 from itertools import pairwise

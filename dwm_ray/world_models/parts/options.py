@@ -17,12 +17,12 @@ ProcessKind = Literal["ddpm", "edm", "flow"]
 
 
 class PrecisionConfig(WorldModelConfig):
-    """Arithmetic in training and sampling."""
+    """Precision of training and sampling."""
 
     training_precision: Precision = "fp32"
-    """Arithmetic of matrix products in training; weights and sums stay in float32."""
+    """Precision of matrix products in training; weights and sums remain in float32."""
     sampling_precision: Precision = "fp32"
-    """Arithmetic of matrix products in sampling."""
+    """Precision of matrix products in sampling."""
 
 
 class DenoiserConfig(PrecisionConfig):
@@ -38,7 +38,7 @@ class DenoiserConfig(PrecisionConfig):
     """Widths in units of dim: U-Net channels per resolution, or hidden units per residual block of the MLP."""
 
     def length_for(self, needed: int) -> int:
-        """Return the shortest window of at least `needed` states that the network takes; the MLP takes T only."""
+        """Return the shortest window of at least `needed` states that the network accepts; the MLP accepts T only."""
         divisor = 2 ** (len(self.multipliers) - 1)
         return self.sequence_length if self.denoiser == "mlp" else int(-(-needed // divisor) * divisor)
 
@@ -79,15 +79,15 @@ class WindowModelConfig(DenoiserConfig, FirstStepConfig, ContinuationConfig):
     """Weights of a window's entries in the loss. 'log' is the mean logarithm of the entries' errors: entries
     that can be predicted precisely are then learned precisely."""
     first_model: Literal["diffusion", "regression"] = "diffusion"
-    """Model of the first step where it is not recorded: the diffusion itself (paper), or a regression on the start pair
+    """Model of the first step if it is not recorded: the diffusion itself (paper), or a regression on the start pair
     that learns from every step of the windows. The diffusion continues from its prediction, so set given_first."""
     given_first: Fraction = 0.0
     """Fraction of training windows in which the first step is given, so that the model learns to continue from a
     recorded first step (see first_step)."""
     diffusion_steps: PositiveInt = 5
-    """K: noise levels in training, of DDPM."""
+    """K: noise levels of DDPM in training."""
     schedule: Schedule = "cosine"
-    """Noise schedule over the diffusion steps, of DDPM."""
+    """Noise schedule of DDPM over the diffusion steps."""
     prediction: Prediction = "noise"
     """Output of the network with DDPM: the noise (paper), or the clean window, which is more stable in very few
     steps."""
@@ -102,12 +102,12 @@ class WindowModelConfig(DenoiserConfig, FirstStepConfig, ContinuationConfig):
     temperature: Annotated[float, Field(ge=0)] = 0.5
     """Scale of all noise in sampling."""
     first_order: bool = False
-    """Sample EDM by its first-order solver. In few network calls it averages futures: the squared error is lower, but
+    """Sample EDM by its first-order solver. With few network calls it averages futures: the squared error is lower, but
     segments vary half as much as the data."""
 
     @classmethod
     def small(cls) -> dict[str, Any]:
-        """Return options whose parts `pipelines/study.py ablation` compares; see docs/results.md."""
+        """Return the preset whose options `pipelines/study.py ablation` varies; see docs/results.md."""
         return {
             "sequence_length": 16,
             "denoiser": "mlp",

@@ -1,9 +1,9 @@
 """Layout of DWM's windows: one tensor [B, T, D], all entries in [-1, 1].
 
 Position i is (s_{t+i}, r_{t+i}), as in DWM (arXiv 2402.03570). A continuation channel (ours) adds c_{t+i}: 1 if the
-task continues after the step from s_{t+i}, -1 if that step terminated it. After a termination the channel stays at -1
-and is learned, while states and rewards do not exist there and are not: a window that ends is then one clear pattern
-instead of a single odd entry. After a truncation nothing is known, so nothing is learned.
+task continues after the step from s_{t+i}, -1 if that step terminated it. After a termination, the channel stays at -1
+and carries loss, whereas states and rewards do not exist and carry none. A window that ends is then one clear pattern
+instead of a single outlying entry. After a truncation nothing is known, so no entry carries loss.
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class WindowLayout:
         return 2 * self.obs_size + 1
 
     def continued(self, window: Tensor, has_first: Tensor) -> Given:
-        """Return as given the first state of each window [B, T, D] and, where `has_first` [B], its first step.
+        """Return the first state of each window [B, T, D] as given, and its first step where `has_first` [B] is True.
 
         The first step is the reward of position 0 and the state of position 1.
         """
