@@ -116,7 +116,7 @@ class Graphs(Generic[T]):
 
 
 def _first(error: BaseException) -> BaseException:
-    """Return the original error: when torch ends the recording after it, another one is raised."""
+    """Return the original error; torch raises another one when it ends a failed recording."""
     while error.__context__ is not None:
         error = error.__context__
     return error

@@ -1,4 +1,4 @@
-"""How an environment differs from the registration of its Gymnasium id."""
+"""Differences between an environment and the registration of its Gymnasium id."""
 
 from __future__ import annotations
 
@@ -37,4 +37,4 @@ class EnvOptions:
 
 
 REGISTERED = EnvOptions()
-"""An environment as it is registered."""
+"""Environment without differences from its registration."""

@@ -18,7 +18,7 @@ def reason(error: Exception) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the message of an error of a library on one line."""
+    """Return the message of an error on one line."""
     return " ".join(str(error).split())
 
 

@@ -1,7 +1,7 @@
 """Plug-ins by name.
 
-A plug-in is one subclass of a kind's base class, with its options in the nested name `Config`. It lies in a file of
-`world_models/`, `agents/` or `filters/`, or another distribution names it in the entry-point group
+A plug-in is one subclass of a kind's base class, with its options in the nested name `Config`. It is defined in a file
+of `world_models/`, `agents/` or `filters/`, or another distribution registers it in the entry-point group
 `dwm_ray.world_models`, `dwm_ray.agents` or `dwm_ray.filters`: `NAME = "package.NAME"`, the module or the class. Nothing
 else has to be edited to add a plug-in.
 """

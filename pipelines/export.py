@@ -1,7 +1,7 @@
 """Export a trained policy, or generated data, for programs without dwm_ray.
 
 RUN is the folder of a run, its address in a storage, or the folder of one trial. Without --trial, the trial with the
-best score is exported. The policy is that of its last update: runs keep no checkpoint of an earlier one.
+best score is exported. The policy is that of the last update; earlier checkpoints are not retained.
 
 Policies are written as ONNX and as torch.export files, which include the observation normaliser, with a JSON card. The
 program compares the actions of both files with those of torch.

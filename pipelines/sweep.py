@@ -143,7 +143,7 @@ def checked_plan(
         if (command.population or 1) > 1:
             raise ValueError(f"--population: members of a population start and end together; {expected}")
         if command.in_process:
-            raise ValueError(f"--in-process: scores can decide about trials on Ray only; {expected}")
+            raise ValueError(f"--in-process: selection of trials by scores needs Ray; {expected}")
     if sweep.search == "optuna" and find_spec("optuna") is None:
         raise ValueError("--search optuna: is not installed; expected `pip install 'dwm-ray[optuna]'`")
     plan = make_plan(sweep, config, profile, given)

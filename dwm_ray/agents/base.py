@@ -30,11 +30,11 @@ class AgentConfig(PluginConfig):
 
     @classmethod
     def small(cls) -> dict[str, Any]:
-        """Return the changes of preset `small`: 1.8 times the updates per second at the same learning curves."""
+        """Return the changes of preset `small`: 1.8 times the updates per second with the same learning curves."""
         return {"matmul_precision": "auto"}
 
     def check(self, run: RunOptions) -> None:
-        """Raise ValueError if the agent does not support how the run makes updates."""
+        """Raise ValueError if the agent does not support the run's `execution` options."""
         agent, model = self.plugin, run.world_model
         if run.execution.compiled and not agent.supports_compile:
             raise ValueError(f"execution.compiled: agent {self.plugin_name()} cannot be compiled; expected False")
@@ -64,8 +64,8 @@ class CriticConfig(AgentConfig):
     """Cut imagined segments before the first step whose disagreement exceeds this multiple of the batch's mean over
     first steps, which start from recorded pairs. Targets then bootstrap from an earlier state. None cuts none."""
     imagined_expectile: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Expectile of the critic's regression on imagined targets (LEQ): below .5, lower targets have more weight,
-    against overestimation; .5 is the squared error. Recorded rows always have the squared error."""
+    """Expectile of the critic's regression on imagined targets (LEQ): below .5, lower targets have more weight, which
+    counteracts overestimation; .5 is the squared error. Recorded rows always have the squared error."""
     target_clip: Literal["none", "data"] = "data"
     """Bounds of the critic's targets: 'data' clips them to the discounted returns that the data's rewards allow, but
     only from above if `penalty_weight` lowers rewards."""
@@ -80,7 +80,7 @@ class Agent(Plugin, nn.Module):
 
     Config: ClassVar[type[AgentConfig]]
     has_critic: ClassVar[bool] = True
-    """False if nothing bootstraps, so that imagined rewards and horizons have no effect."""
+    """False if the agent does not bootstrap, so that imagined rewards and horizons have no effect."""
     plans: ClassVar[bool] = False
     """True if acting samples the run's world model (see `attach`). Such an agent learns from recorded data only."""
     uses_next_act: ClassVar[bool] = False

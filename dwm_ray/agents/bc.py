@@ -1,8 +1,8 @@
 """Behaviour cloning: a deterministic policy regressed on the actions of the data, as in TD3+BC (arXiv 2106.06860).
 
 The agent reads start pairs only, so imagined steps after them have no effect. It clones imagined actions only if every
-imagined step is a row of its own (DAWM, DyDiff, SynthER). Actions are scaled to [-1, 1] inside, so that the loss does
-not depend on their bounds.
+imagined step is a row of its own (DAWM, DyDiff, SynthER). Actions are scaled to [-1, 1] internally, so that the loss
+does not depend on their bounds.
 """
 
 from typing import Annotated, ClassVar

@@ -10,7 +10,8 @@ Differences from the paper and its public code:
 
 - There is no Lagrange multiplier, and targets contain no entropy unless `entropy_backup` is set.
 - The multiplier (1) and the offset (-1) of the policy's log-deviation are constants; public code learns both.
-- Actions are scaled to [-1, 1] inside: with bounds other than +-1, entropy and densities are those of scaled actions.
+- Actions are scaled to [-1, 1] internally: with bounds other than +-1, entropy and densities are those of scaled
+  actions.
 - Initial weights follow torch's Linear.
 - Targets may be clipped (`target_clip`).
 """

@@ -50,7 +50,7 @@ class DecisionDiffuserConfig(AgentConfig):
     def check(self, run: RunOptions) -> None:
         """Raise ValueError if the world model is conditioned on the action, which is unknown when planning."""
         super().check(run)
-        _ = run.synthesis.planned_rtg  # raises for a target that new states do not have
+        _ = run.synthesis.planned_rtg  # raises for a target that is defined for recorded states only
         given = "none" if run.world_model is None else run.world_model.plugin_name()
         steps = run.world_model is not None and run.world_model.plugin.follows_policy
         if steps or getattr(run.world_model, "condition_on_action", True):

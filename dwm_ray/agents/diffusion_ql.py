@@ -2,16 +2,16 @@
 
 The policy is a diffusion model of actions (`diffusion_policy`). Each update regresses both critics on G_0 (`targets`),
 bootstrapped with the smaller target Q at an action of the averaged policy. The policy descends its cloning loss minus
-eta * Q_i / mean|Q_j| at one of its own actions, through the whole chain; i is one of the two critics at random and j is
-the other. Then the target critics move, and every few updates the averaged policy. Cloning and Q terms use the start
-pairs only.
+eta * Q_i / mean|Q_j| at one of its own actions, through the whole chain; i is one of the two critics, chosen at random,
+and j is the other. The target critics are updated next, and the averaged policy every few updates. Cloning and Q terms
+use the start pairs only.
 
 Differences from the paper:
 
 - `act` takes the best of `num_candidates` actions by target Q, the limit of the paper's softmax sample. Their noise is
   the same for every state, so the action depends on the observation alone.
-- Actions are scaled to [-1, 1] inside; public code uses raw actions. With other bounds the cloning loss therefore has
-  another weight relative to Q.
+- Actions are scaled to [-1, 1] internally; public code uses raw actions. With other bounds, the cloning loss therefore
+  has a different weight relative to Q.
 - States are standardised, and targets may be clipped (`target_clip`).
 - Gradients are not clipped, and the learning rate is constant.
 """
@@ -50,7 +50,7 @@ class DiffusionQLConfig(CriticConfig):
     ema_every: PositiveInt = 5
     """Updates between two updates of the averaged policy."""
     ema_start: Annotated[int, Field(ge=0)] = 1000
-    """Updates before the averaged policy leaves the initial weights."""
+    """Updates before the averaged policy starts to follow the policy."""
     num_target_actions: PositiveInt = 1
     """Actions per bootstrap state, of which the best is used; the paper uses 10 if rewards are sparse (antmaze)."""
     num_candidates: PositiveInt = 50
@@ -58,7 +58,7 @@ class DiffusionQLConfig(CriticConfig):
 
     @classmethod
     def small(cls) -> dict[str, Any]:
-        """Return the changes of preset `small`: one layer less and fewer actions to choose from."""
+        """Return the changes of preset `small`: one hidden layer and many candidate actions fewer."""
         return super().small() | {"num_hidden": 2, "num_candidates": 10}
 
 

@@ -2,12 +2,13 @@
 
 V is the expectile of the smaller target Q at the start pairs. The critics regress on G_0 (see `targets`), bootstrapped
 with V. The policy regresses on the data's actions with weights exp(beta * (Q - V)), capped. All three losses use V
-before its step, as in CORL, so that they share one backward pass and one optimiser step. The target critics move last.
+before its step, as in CORL, so that they share one backward pass and one optimiser step. The target critics are updated
+last.
 
 Differences from the paper and its public code:
 
-- The authors' code makes V's step first: its targets and advantages use V after that step.
-- Actions are scaled to [-1, 1] inside, so that the policy's deviations are in units of half the action range.
+- The authors' code updates V first: its targets and advantages use V after that step.
+- Actions are scaled to [-1, 1] internally, so that the policy's deviations are in units of half the action range.
 - Targets may be clipped (`target_clip`).
 """
 
@@ -45,8 +46,8 @@ class IQLConfig(CriticConfig):
     reward_scale: Literal["return_range", "none"] = "return_range"
     """'return_range' multiplies rewards by 1000 / (best - worst episode return of the data), usual for locomotion."""
     reward_shift: float = 0.0
-    """Number added to every reward before it is scaled. -1 is usual for rewards of 0, and 1 at the goal: each step then
-    costs 1, and values depend on the distance to the goal."""
+    """Number added to every reward before it is scaled. -1 is usual for rewards that are 1 at the goal and 0 elsewhere:
+    each step then costs 1, and values depend on the distance to the goal."""
 
     @classmethod
     def task_options(cls, task: str) -> dict[str, Any]:

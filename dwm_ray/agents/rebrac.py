@@ -14,8 +14,8 @@ that was truncated; their penalty is 0. The metric `next_act_known` is the fract
 
 Differences from the paper and its public code:
 
-- Networks, noise and penalties use actions scaled to [-1, 1]; public code uses raw actions. With other bounds than +-1
-  both penalties therefore have another weight relative to Q.
+- Networks, noise and penalties use actions scaled to [-1, 1]; public code uses raw actions. With bounds other than +-1,
+  both penalties therefore have a different weight relative to Q.
 - The last transition of a truncated episode is learned from, without penalty; public code leaves it out.
 - States are standardised, and initial weights follow torch's Linear in every layer.
 - Target networks follow the learned ones after their step; public code uses the weights before it.

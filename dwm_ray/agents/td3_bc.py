@@ -6,8 +6,8 @@ all target networks move (`parts.td3`). Actor and BC terms use the start pairs o
 
 Differences from the paper, none of which matters for H = 1, action bounds of +-1 and `target_clip` 'none':
 
-- Networks, noise and the MSE use actions scaled to [-1, 1]; public code uses raw actions. With other bounds the BC term
-  therefore has another weight relative to Q, and noise is in units of half the action range.
+- Networks, noise and the MSE use actions scaled to [-1, 1]; public code uses raw actions. With other bounds, the BC
+  term therefore has a different weight relative to Q, and noise is in units of half the action range.
 - Targets may be clipped (`target_clip`).
 """
 

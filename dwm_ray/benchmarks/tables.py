@@ -13,7 +13,7 @@ from dwm_ray.report.table import Table
 
 
 def show(table: Table, as_markdown: bool) -> None:
-    """Print a table for a terminal, or as Markdown if asked for or if the output is not a terminal."""
+    """Print a table for a terminal, or as Markdown if requested or if the output is not a terminal."""
     if as_markdown or not sys.stdout.isatty():
         print(table.markdown())
     else:

@@ -21,7 +21,7 @@ OPTION = "execution.sampler_cuda_graphs"
 
 
 class CudaGraphSampler:
-    """A `SegmentSampler` that replays a world model, which must support it, on batches of `num_rows`."""
+    """`SegmentSampler` that replays CUDA graphs of a world model, which must support them, on batches of `num_rows`."""
 
     def __init__(self, model: WorldModel, num_rows: int) -> None:
         device = next(model.parameters()).device

@@ -39,7 +39,7 @@ def announce_cost(
     total, kind = sum(hours.values()), "GPU" if device.type == "cuda" else "CPU"
     parts = ", ".join(f"{name} {part:.2g} h" for name, part in hours.items())
     console.print(
-        f"cost: about {total:.2g} {kind} hours in all ({parts}), without evaluations; estimated from a few updates "
+        f"cost: about {total:.2g} {kind} hours in total ({parts}), without evaluations; estimated from a few updates "
         "on the device of this machine"
     )
     if total > HOURS_TO_CONFIRM and not confirmed and sys.stdin.isatty():

@@ -95,7 +95,7 @@ def checked_storage(storage: Storage) -> Storage:
 def reopen(
     console: Console, where: str, output: Path, kind: str | None = None
 ) -> tuple[RunFolder, TaskData, dict[str, Any]]:
-    """Return a run to resume, its data, which must not have changed, and its record.
+    """Return a run to resume, its unchanged data and its record.
 
     A run in a storage is copied to `output`. `kind` is the entry of the calling program in `PROGRAMS`. Raises
     ValueError for runs of an older version or of another program.

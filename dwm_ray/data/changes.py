@@ -48,8 +48,8 @@ def offset_of_marks(obs: np.ndarray, marks: np.ndarray) -> int:
     usual, at_marks = float(np.median(change)), float(np.median(change[rows]))
     spreads = {offset: spread(obs, rows + 1 + offset) for offset in (-1, 0, 1)}
     for offset in (-1, 1):
-        beside = float(np.median(change[rows + offset]))
-        jumps = beside > JUMP * max(at_marks, usual)
+        adjacent = float(np.median(change[rows + offset]))
+        jumps = adjacent > JUMP * max(at_marks, usual)
         alike = len(rows) > 2 and spreads[offset] < min(ALIKE, 0.7 * spreads[0])
         if jumps or (alike and at_marks <= JUMP * usual):
             return offset

@@ -1,6 +1,6 @@
-"""Data sets larger than memory, as memory-mapped files.
+"""Datasets larger than memory, as memory-mapped files.
 
-A large data set is converted once per machine, into a folder below $DWM_RAY_CACHE (default ~/.cache/dwm_ray). All
+A large dataset is converted once per machine, into a folder below $DWM_RAY_CACHE (default ~/.cache/dwm_ray). All
 processes map its files: the operating system holds one copy of the pages in use and drops them when memory is needed.
 """
 
@@ -24,13 +24,13 @@ from dwm_ray.runs.home import home_folder
 from dwm_ray.types import DataCard, Episodes, Spaces
 
 LARGE = 1 << 30
-"""Minimum size in bytes of a data set that is mapped."""
+"""Minimum size in bytes of a dataset that is mapped."""
 VERSION = 1
 CARD, SPACES = TypeAdapter(DataCard), TypeAdapter(Spaces)
 
 
 def cache_folder() -> Path:
-    """Return the folder of converted data sets."""
+    """Return the folder of converted datasets."""
     return Path(os.environ.get("DWM_RAY_CACHE") or home_folder() / ".cache" / "dwm_ray")
 
 
@@ -52,7 +52,7 @@ def owned(array: np.ndarray) -> np.ndarray:
 def converted(
     card: DataCard, env_kwargs: str | None, files: Sequence[Path], num_bytes: int, read: Callable[[], Episodes]
 ) -> Episodes:
-    """Return what `read` returns, or its conversion if the arrays of `files` have `LARGE` bytes.
+    """Return the result of `read`, or its conversion if the arrays of `files` have `LARGE` bytes or more.
 
     `card` holds the name, source, path and requested environment of the data.
     """
@@ -163,7 +163,7 @@ def _complete(folder: Path, write: Callable[[Path], None]) -> Path:
 
 def _no_room(error: OSError) -> ValueError:
     return ValueError(
-        f"{cache_folder()}: cannot hold a converted data set ({error.strerror}); expected DWM_RAY_CACHE with a "
+        f"{cache_folder()}: cannot hold a converted dataset ({error.strerror}); expected DWM_RAY_CACHE with a "
         "folder on a disk with room for eight times the data"
     )
 
@@ -196,6 +196,6 @@ def _write(folder: Path, episodes: Episodes) -> None:
         out.flush()
     written: dict[str, Any] = {name: _open(folder / f"{name}.npy") for name in ARRAYS}
     if with_fingerprint(replace(episodes, **written)).card.fingerprint != episodes.card.fingerprint:
-        raise OSError(5, "what was written reads back differently")
+        raise OSError(5, "the files differ from the data")
     (folder / "card.json").write_bytes(CARD.dump_json(episodes.card))
     (folder / "spaces.json").write_bytes(SPACES.dump_json(episodes.spaces))

@@ -42,7 +42,7 @@ def read_folder(path: Path, name: str, env_id: str | None = None, env_kwargs: st
         dataset = minari.MinariDataset(path)
     except Exception as error:  # version and parse errors of many libraries
         raise ValueError(
-            f"{path / MAIN_FILE}: cannot be loaded by Minari: {one_line(error)}; expected the file in its set's "
+            f"{path / MAIN_FILE}: cannot be loaded by Minari: {one_line(error)}; expected the file in its dataset's "
             "folder, next to metadata.json"
         ) from error
     return _episodes(str(path / MAIN_FILE), name, dataset, env_id, env_kwargs)

@@ -50,7 +50,7 @@ class SingleTask:
         match = NAME.fullmatch(name)
         if match is None or name.startswith(("visual-", "powderworld-")):
             raise ValueError(
-                f"--task {PREFIX}{name}: is no single task with vector observations; expected a name such as "
+                f"--task {PREFIX}{name}: is not a single task with vectors; expected a name such as "
                 "cube-single-play-singletask-v0 or antmaze-medium-navigate-singletask-task1-v0"
             )
         env, kind, task, version = match.groups()

@@ -26,7 +26,7 @@ Log = Callable[[str], None]
 
 
 class RayExecutor:
-    """Runs trials on a cluster; see `local.executor.LocalExecutor`."""
+    """Executor of trials on a cluster; see `local.executor.LocalExecutor`."""
 
     def __init__(self, config: RunConfig, services: ClusterServices) -> None:
         self._config, self._services = config, services

@@ -1,4 +1,4 @@
-"""Calibration of world models: how many segments end and how much they pay, imagined against recorded.
+"""Calibration of world models: ends and rewards of imagined segments compared with those of recorded ones.
 
 Both sides start from the same windows. Step h = 1..H is alive in a segment that has not ended within h - 1 steps.
 
@@ -37,7 +37,7 @@ class Curves:
     reward: list[float | None]
     """None if no segment is alive."""
     num_ends: list[int]
-    """Segments that were seen to end within h steps."""
+    """Segments that end within h steps."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def calibration(pairs: Iterable[tuple[Windows, Segments]]) -> Calibration:
 
     Args:
         pairs: Chunks of windows [B, T, ...] and segments [B, H, ...], H < T. The discount of an imagined step is 0 from
-            the first one that ends the task on, by the task's rule or by the model.
+        the step on that ends the task, by the task's rule or by the model.
     """
     chunks = [_chunk_sums(windows, segments) for windows, segments in pairs]
     sums = torch.stack([chunk for chunk, _ in chunks]).sum(0)  # [2, 3, H]

@@ -1,12 +1,12 @@
 """Fitted Q evaluation (FQE): the value of a policy from recorded transitions.
 
 Le et al. 2019 (arXiv 1903.08738, algorithm 3) regress Q(s, a) on r + gamma * Q'(s', pi(s')) with a Q' that follows Q,
-and read the value off at the start states. Paine et al. 2020 (arXiv 2007.09055) select hyper-parameters with it, and Fu
-et al. 2021 (DOPE, arXiv 2103.16596) measure how well it ranks policies. Here:
+and evaluate it at the start states. Paine et al. 2020 (arXiv 2007.09055) select hyper-parameters with it, and Fu et al.
+2021 (DOPE, arXiv 2103.16596) measure how well it ranks policies. Here:
 
 - An ensemble of MLPs with LayerNorm, each with a target network of its own, is trained in one batched computation.
-- Critics start from the value of the behaviour, critics that were regressed on the recorded returns-to-go. From there
-  the estimate has to move only by the difference between two policies.
+- Critics start from the value of the behaviour: from critics that were regressed on the recorded returns-to-go. The
+  estimate then has to change only by the difference between two policies.
 - Outputs are in standard deviations of the recorded returns-to-go, around their mean. States are standardised, actions
   scaled to [-1, 1]. Targets are clipped to the discounted returns that the data's rewards allow, which stops
   divergence.
@@ -29,7 +29,8 @@ HIDDEN = [64, 64]
 BATCH_SIZE = 256
 LEARNING_RATE = 1e-3
 FINAL_LEARNING_RATE = 0.1
-"""Ratio of the last learning rate to the first of every `fit`, which decays linearly and so averages the noise out."""
+"""Ratio of the last learning rate to the first of every `fit`. The rate decays linearly, which averages out the
+noise."""
 TAU = 0.1
 """Step of the target networks. The distance from the solution decays within 1 / (TAU * (1 - gamma)) updates, which are
 1000 with a discount of .99."""
@@ -41,7 +42,7 @@ class FittedQ:
     Args:
         data: Recorded rows.
         num_updates: Updates of the behaviour's value, which all policies with equal `data` share.
-        generator: Source of the batches, on the device of the data.
+        generator: Generator of the batches, on the device of the data.
     """
 
     def __init__(self, data: LoggedData, num_updates: int, generator: torch.Generator) -> None:

@@ -1,4 +1,4 @@
-"""Recorded rows that off-policy estimates are made from: training transitions, and held-out states and starts."""
+"""Recorded rows from which off-policy estimates are made: training transitions, and held-out states and starts."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def configure(method: Method, run: RunConfig, profile: Profile, given: Collectio
         axes = SweepConfig(dimensions=tuple(name for name in method.options if name in dimensions()))
         base = profiles.with_method(run, profile, method.world_model, method.agent, given)
         if unused := [path for path in values if path.startswith(unread_options(base))]:
-            raise ValueError(f"{', '.join(unused)}: this method does not read it")
+            raise ValueError(f"{', '.join(unused)}: not used by this method")
         config = with_required(base, axes, profile).with_values(values)
         training = config.training.model_copy(update={"num_updates": run.training.num_updates})
         shared = {name: getattr(run, name) for name in EQUAL if "." not in name}
@@ -153,7 +153,9 @@ def make_comparison(
     users = Counter(entry.trials[0].id for entry in entries)
     duplicates = [entry.spec for entry in entries if users[entry.trials[0].id] > 1]
     if duplicates:
-        raise ValueError(f"--methods {' '.join(duplicates)}: these are the same method with the same options")
+        raise ValueError(
+            f"--methods {' '.join(duplicates)}: the same method with the same options; expected different methods"
+        )
     return entries
 
 

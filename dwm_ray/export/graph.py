@@ -38,8 +38,8 @@ class PolicyGraph(nn.Module):
         super().__init__()
         if agent.plans:
             raise ValueError(
-                f"agent {agent.config.plugin_name()}: samples a plan with noise for every observation, so that it is "
-                "no fixed network; expected an agent whose policy is a network"
+                f"agent {agent.config.plugin_name()}: samples a plan with noise for every observation, so it is "
+                "not a fixed network; expected an agent whose policy is a network"
             )
         self.agent = agent
         self.register_buffer("low", torch.tensor(agent.spaces.act_low), persistent=False)

@@ -85,7 +85,7 @@ class LoadedPolicy:
         """Options, spaces, environment id and number of updates of the checkpoint."""
 
     def __call__(self, obs: np.ndarray) -> np.ndarray:
-        """Return the actions, float32; raise ValueError for observations of another size or that are not finite."""
+        """Return the actions, float32; raise ValueError for another size or values that are not finite."""
         values = np.asarray(obs, np.float32)
         batch = np.atleast_2d(values)
         size = self.agent.spaces.obs_size
@@ -144,7 +144,7 @@ class LoadedWorldModel:
             on), penalty [B, H].
 
         Raises:
-            ValueError: An array has another shape or is not finite, or the horizon is not one of the model.
+            ValueError: An array has another shape or is not finite, or the model does not support the horizon.
         """
         spaces, num = self.model.spaces, len(obs)
         segments = self.model.imagine(

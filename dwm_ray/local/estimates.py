@@ -25,7 +25,7 @@ class Estimator:
         self._root, self._shared = root, dict[str, tuple[LoggedData, WorldModel]]()
 
     def estimate(self, agent: Agent, meta: dict[str, Any]) -> dict[str, Any]:
-        """Return the estimates of an agent by name; `meta` describes its checkpoint (`policy_store.load_agent`)."""
+        """Return the estimates of an agent by name; `meta` describes its checkpoint (`stores.load_agent`)."""
         config = RunConfig.stored(meta["config"], self._root)
         own = estimation_config(config)
         key = f"{own.trial_id}-{agent.plans}"  # agents that plan are estimated from fewer rows

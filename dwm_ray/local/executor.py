@@ -17,7 +17,7 @@ from dwm_ray.types import Episodes
 
 
 class LocalExecutor:
-    """Runs trials that learn from the same episodes."""
+    """Executor of trials that learn from the same episodes."""
 
     def __init__(self, run: RunFolder, episodes: Episodes) -> None:
         self._run, self._episodes = run, episodes

@@ -18,7 +18,7 @@ from dwm_ray.world_models.parts.build import model_fingerprint
 
 
 class LocalServices:
-    """See `training.services.Services`."""
+    """Services of one process; see `training.services.Services`."""
 
     def __init__(self, task_data: TaskData, run: RunFolder, model: WorldModel | None = None) -> None:
         """Use `model`, if given, instead of every trained world model."""

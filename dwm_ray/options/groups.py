@@ -16,7 +16,7 @@ def _checked_json(text: str | None) -> str | None:
     except ValueError:
         tree = text
     if tree is not None and not isinstance(tree, dict):
-        raise ValueError(f'data.env_kwargs: {text} is no JSON object; expected one such as {{"frame_skip": 4}}')
+        raise ValueError(f'data.env_kwargs: {text} is not a JSON object; expected one such as {{"frame_skip": 4}}')
     return None if tree is None else json.dumps(tree, sort_keys=True)
 
 

@@ -143,7 +143,7 @@ class InlineSource(BatchSource):
         self._real = real
 
     def sample_into(self, rows: Tensor, generator: torch.Generator) -> None:
-        """Fill `rows` [B, width]: the first `real_ratio` of them are recorded, the model continues the others."""
+        """Fill `rows` [B, width]: the first `real_ratio` of them are recorded; the model continues the others."""
         fused = torch.empty(self.batch_size, self._real.shape.width, device=self.device)
         index = self._real.gather_into(fused, generator)
         recorded = self._real.shape.split(fused)

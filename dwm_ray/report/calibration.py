@@ -10,12 +10,12 @@ from dwm_ray.report.panels import Figure, Looks, plot_panels
 from dwm_ray.report.table import NOTHING, Cell, Table, text
 from dwm_ray.types import Json
 
-QUANTITIES = {"ended": "share of ended segments", "reward": "mean reward of a step"}
+QUANTITIES = {"ended": "fraction of ended segments", "reward": "mean reward of a step"}
 NOTE = (
-    "Share of segments that have ended by the last step, and mean reward at that step (in brackets: recorded), each "
-    f"with the largest difference over steps. Calibrated: shares differ by at most {ENDS_TOLERANCE:.0%} of the recorded"
-    f" share and rewards by at most {REWARDS_TOLERANCE:.0%} of the mean absolute reward, at every step. Shares are "
-    f"compared only at steps by which at least {FEWEST_ENDS} segments have ended."
+    "Fraction of segments that have ended by the last step, and mean reward at that step (in brackets: recorded), each "
+    f"with the largest difference over steps. Calibrated: fractions differ by at most {ENDS_TOLERANCE:.0%} of the "
+    f"recorded ones and rewards by at most {REWARDS_TOLERANCE:.0%} of the mean absolute reward, at every step. "
+    f"Fractions are compared only at steps by which at least {FEWEST_ENDS} segments have ended."
 )
 
 

@@ -27,7 +27,7 @@ SCORED = ("update", "score_mean", "score_std")
 
 
 def collect_results(run: Path) -> Json:
-    """Return the content of results.json; raise ValueError if `run` is no run folder or contains an invalid file."""
+    """Return the content of results.json; raise ValueError if `run` is not a run folder or contains an invalid file."""
     folder = RunFolder.open(run)
     config = _read(folder.config) or {}
     if "run" not in config:

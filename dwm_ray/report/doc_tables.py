@@ -81,7 +81,7 @@ def _body(name: str) -> str:
 
 
 def methods() -> str:
-    """World models by agents; a cell names the batch source, or is a dash if the pair cannot run."""
+    """Return the batch sources of world models by agents; a dash marks a pair that cannot run."""
     agents = list(registry.plugins("agents"))
     rows = [
         [world_model_label(model), *(_source_label(model or "none", agent) for agent in agents)]
@@ -98,7 +98,7 @@ def _source_label(world_model: str, agent: str) -> str:
 
 
 def axes() -> str:
-    """Search axes with their values per profile and the shared parts that a new value regenerates."""
+    """Return the search axes with their values per profile and the shared parts that a new value regenerates."""
     rows = [
         [f"`{axis.name}`", axis.help, _words(axis.small), _words(axis.values), _regenerates(axis)]
         for axis in dimensions().values()
@@ -120,7 +120,7 @@ def _regenerates(axis: Dimension) -> str:
 
 
 def tasks() -> str:
-    """Named tasks with their environment, data, score and termination rule."""
+    """Return the named tasks with their environment, data, score and termination rule."""
     d4rl = [(f"`{name}-`{{{', '.join(QUALITIES)}}}", "D4RL", info.env_id) for name, info in LOCOMOTION.items()]
     minari = [(f"`{name}`", f"`{task.dataset}`", task.env_id) for name, task in MINARI_TASKS.items()]
     rows = []
@@ -133,7 +133,7 @@ def tasks() -> str:
 
 
 def plugin_summaries(kind: str) -> str:
-    """Plug-ins of one kind: flag, first paragraph of the module docstring, and papers."""
+    """Return the plug-ins of one kind: flag, first paragraph of the module docstring, and papers."""
     rows = []
     for name, cls in registry.plugins(kind).items():
         doc = getdoc(getmodule(cls)) or ""
@@ -144,26 +144,26 @@ def plugin_summaries(kind: str) -> str:
 
 
 def run_options() -> str:
-    """Options that belong to no group."""
+    """Return the options that belong to no group."""
     config = profiles.run_config("paper")
     names = [name for name, value in dict(config).items() if not isinstance(value, BaseModel | None)]
     return _options("", type(config), [config, profiles.run_config("laptop")], names)
 
 
 def group_options(group: str) -> str:
-    """Options of one group of a run, with their defaults per profile."""
+    """Return the options of one group of a run, with their defaults per profile."""
     defaults = [getattr(profiles.run_config(profile), group) for profile in ("paper", "laptop")]
     return _options(f"{group}.", type(defaults[0]), defaults)
 
 
 def plugin_options(kind: str, name: str) -> str:
-    """Options of one plug-in, with their defaults per profile."""
+    """Return the options of one plug-in, with their defaults per profile."""
     defaults = [profiles.plugin(kind, name, profile) for profile in ("paper", "laptop")]
     return _options(f"{FLAGS[kind]}.", type(defaults[0]), defaults)
 
 
 def command_options(command: type[BaseModel]) -> str:
-    """Options of a program that are not run options."""
+    """Return the options of a program that are not run options."""
     return _options("", command, [command()])
 
 

@@ -151,7 +151,7 @@ def _future_panel(model: Json, start: int, name: str, looks: Looks, several: boo
 
 
 def model_calibration(results: Json, looks: Looks) -> Figure:
-    """Plot the share of ended segments and the mean reward by step of each world model."""
+    """Plot the fraction of ended segments and the mean reward by step of each world model."""
     return calibration_figure(calibrated_models(results, looks))
 
 

@@ -36,7 +36,7 @@ RANKING_NOTE = (
 
 
 def write_report(run: Path, out: Path | None = None) -> Path:
-    """Write the page to `out` (default RUN/report.html) and return its path; raise ValueError if RUN is no run."""
+    """Write the page to `out` (default RUN/report.html) and return its path; raise ValueError if RUN is not a run."""
     out = run / "report.html" if out is None else out
     results = collect_results(run)
     write_complete(out, render(results, best_frames(run, results)))

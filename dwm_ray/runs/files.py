@@ -60,7 +60,7 @@ def _lock(descriptor: int, folder: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise ValueError(f"{folder}: another program runs there; expected its end") from error
+        raise ValueError(f"{folder}: another program uses it; expected a folder that is not in use") from error
     except OSError as error:
         logger.warning(
             "%s: cannot be locked (%s); a second program in this folder is not detected", folder, error.strerror

@@ -154,7 +154,7 @@ class Storage:
         started, name, token = time.perf_counter(), f".check-{secrets.token_hex(8)}", secrets.token_bytes(16)
         self.write(name, token)
         if self.read(name) != token:
-            raise StorageFailed(f"storage {self}: a file that was read differs from what was written")
+            raise StorageFailed(f"storage {self}: the content of a file differs after it was written and read")
         self.delete(name)
         return time.perf_counter() - started
 

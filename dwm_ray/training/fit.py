@@ -34,7 +34,7 @@ OnRow = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Worker:
-    """This process among those that train one world model."""
+    """Rank of this process among those that train one world model."""
 
     rank: int = 0
     count: int = 1

@@ -26,7 +26,7 @@ class Services(Protocol):
         """Return the run's trained world model with the run's sampling options."""
 
     def streams(self, configs: Sequence[RunConfig]) -> AbstractContextManager[Mapping[str, StreamRows]]:
-        """Return the rows of the runs' streams by `replay.sharing.ring_key`, filled while the context is open.
+        """Return the rows of the runs' streams by `replay.sources.ring_key`, filled while the context is open.
 
         Every ring holds at least `replay.min_synthetic` rows, or all rows of its stream.
         """

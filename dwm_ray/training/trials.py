@@ -110,7 +110,7 @@ def _learn(learner: Learner, members: Sequence[Member], services: Services) -> N
     """Train from milestone to milestone until the last update, or until every member has failed.
 
     States are saved before the members are evaluated, so that an environment that fails costs no updates. A resumed
-    population first makes up for evaluations that are missing at its checkpoint.
+    population first runs the evaluation of its checkpoint if it is missing.
     """
     seconds = _resume(learner, members)
     with ExitStack() as stack:

@@ -100,12 +100,12 @@ class WorldModelTrainer:
         return float(self.averaged.loss(windows, generator)[0])
 
     def observe(self) -> bool:
-        """Return whether to end training early, by the averaged weights on held-out windows, equally on all workers."""
+        """Evaluate the averaged weights on held-out windows; return whether to end training, on all workers."""
         self.stopped = self.averaged.observe(self._holdout_windows())
         return self.stopped
 
     def finish(self) -> None:
-        """Let the averaged model make its final choices on held-out windows."""
+        """Choose and calibrate parts of the averaged model on held-out windows."""
         self.averaged.finish(self._holdout_windows())
 
     def _holdout_windows(self) -> Windows:

@@ -89,7 +89,7 @@ class DWMConfig(WindowModelConfig):
             )
         if not self.condition_on_action and not run.agent.plugin.plans:
             raise ValueError(
-                f"world_model.condition_on_action: False is for agents that plan, which {run.agent.plugin_name()} does "
+                f"world_model.condition_on_action: False needs an agent that plans, and {run.agent.plugin_name()} does "
                 "not; expected True"
             )
 

@@ -21,7 +21,7 @@ from dwm_ray.experiment.profiles import run_config
 from dwm_ray.studies.bursts import GENERATE, LEARN, TRAIN, PartCost
 
 SETTING: Any = SimpleNamespace(task_data=SimpleNamespace(identity=DataIdentity("data", 1.0)))
-"""What the keys of shared parts need of a data set."""
+"""What the keys of shared parts need of a dataset."""
 
 
 def configs(*dimensions: str, **sweep: Any) -> list[RunConfig]:
@@ -66,7 +66,7 @@ def test_a_run_of_more_than_a_day_asks_for_yes(
             announce()
     else:
         announce()
-    assert "cost: about 52 CPU hours in all (train the world model 1 h" in console.export_text()
+    assert "cost: about 52 CPU hours in total (train the world model 1 h" in console.export_text()
 
 
 def test_a_machine_without_gpu_does_not_estimate_for_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:

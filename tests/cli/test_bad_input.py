@@ -65,7 +65,7 @@ def refused(pipeline: str, args: list[str], capsys: pytest.CaptureFixture[str]) 
         ("--task walker2d-expert", "--task walker2d-expert: no data on this machine"),
         ("--task x --data absent.hdf5 --env Pendulum-v1", "absent.hdf5: no such file"),
         ("--task x --data absent.csv", "unknown suffix '.csv'; expected .hdf5, .h5, .parquet"),
-        ("--data.env-kwargs [1]", "data.env_kwargs: [1] is no JSON object; expected one such as"),
+        ("--data.env-kwargs [1]", "data.env_kwargs: [1] is not a JSON object; expected one such as"),
         ("--task= --data absent.hdf5", "task: string should have at least 1 character"),
         ("--agent td3_cb", "unknown agent 'td3_cb'; did you mean td3_bc?"),
         ("--world-model dmw", "unknown world model 'dmw'; did you mean dwm"),

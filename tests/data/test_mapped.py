@@ -1,4 +1,4 @@
-"""Data sets larger than memory: the same rows as in memory, converted once, and never used half-written."""
+"""Datasets larger than memory: the same rows as in memory, converted once, and never used half-written."""
 
 import os
 import threading
@@ -169,7 +169,7 @@ def test_files_that_read_back_differently_are_refused(file: Path, cache: Path, m
     usual = load_dataset(str(file))
     opened = mapped._open
     monkeypatch.setattr(mapped, "_open", lambda path: opened(path) * 0)
-    with pytest.raises(ValueError, match=r"cannot hold a converted data set \(what was written reads back differently"):
+    with pytest.raises(ValueError, match=r"cannot hold a converted dataset \(the files differ from the data"):
         mapped.mapped_episodes("other", lambda: usual)
 
 
@@ -177,7 +177,7 @@ def test_a_cache_that_cannot_be_written_is_named(
     file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DWM_RAY_CACHE", str(file / "inside"))
-    with pytest.raises(ValueError, match=r"inside: cannot hold a converted data set .*expected DWM_RAY_CACHE"):
+    with pytest.raises(ValueError, match=r"inside: cannot hold a converted dataset .*expected DWM_RAY_CACHE"):
         load_dataset(str(file))
 
 

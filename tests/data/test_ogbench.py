@@ -134,7 +134,7 @@ def test_missing_files_are_downloaded_on_request(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize("name", ["cube-single-play-v0", "visual-cube-single-play-singletask-v0", "../x"])
 def test_other_datasets_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=r"is no single task with vector observations; expected a name such as"):
+    with pytest.raises(ValueError, match=r"is not a single task with vectors; expected a name such as"):
         ogbench.read(name)
 
 

@@ -31,7 +31,7 @@ def test_places_that_cannot_be_written_are_named(tmp_path: Path) -> None:
 
 def test_a_folder_is_held_by_one_program(tmp_path: Path) -> None:
     with held(tmp_path):
-        with pytest.raises(ValueError, match="another program runs there; expected its end"), held(tmp_path):
+        with pytest.raises(ValueError, match="another program uses it"), held(tmp_path):
             pass
         with held(tmp_path.parent):
             pass

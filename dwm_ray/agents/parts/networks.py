@@ -199,7 +199,7 @@ class Scaling(nn.Module):
         self.obs = ZScore(spaces.obs_size)
         self.obs.mean.copy_(torch.as_tensor(stats.obs_mean))
         std = torch.as_tensor(stats.obs_std)
-        # The environment may vary an entry that the data do not, such as a goal; eps alone would blow it up.
+        # The environment may vary an entry that the data do not, such as a goal; eps alone would amplify it.
         self.obs.scale.copy_(torch.where(std > 1e-7 * self.obs.mean.abs(), std + self.obs.eps, 1.0))
         low, high = torch.tensor(spaces.act_low), torch.tensor(spaces.act_high)
         self.register_buffer("center", (low + high) / 2)

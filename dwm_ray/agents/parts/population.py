@@ -1,8 +1,8 @@
 """Populations: P agents of one class that are trained by the same operations, each from its own batches.
 
 With P > 1 every parameter is stacked to [P, ...], and so are target networks and the optimisers' moments. Members share
-no weights and have separate losses, so each member learns the same as alone, up to rounding. A member remains
-an agent: its parameters are views of the stack, and it acts, is evaluated and is saved like any other.
+no weights and have separate losses, so each member learns as it would alone, up to rounding. A member remains an agent:
+its parameters are views of the stack, and it acts, is evaluated and is saved like any other.
 
 A population of one delegates to its agent, which makes exactly the updates that it makes alone. It therefore works for
 every agent, including agents whose formulas do not accept [P, B, ...].
@@ -69,7 +69,7 @@ class Population:
         ]
 
     def load_optimizer_states(self, states: Sequence[dict[str, Tensor]]) -> None:
-        """Load `optimizer_states` of members that have made equally many updates; weights are loaded by the members."""
+        """Load `optimizer_states` of members at the same update; weights are loaded by the members."""
         first = states[0]
         if self._is_single:
             return self._agent.load_optimizer_state(first)

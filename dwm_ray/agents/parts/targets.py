@@ -80,10 +80,10 @@ class TargetRule:
         )
 
     def cut(self, segments: Segments) -> Segments:
-        """Return segments without the steps from the first uncertain one on (`CriticConfig.max_penalty_ratio`).
+        """Return the segments cut before their first uncertain step (`CriticConfig.max_penalty_ratio`).
 
-        The first step always remains. A cut segment is padded as by `Segments.padded`. The idea of a horizon that ends
-        where the model disagrees more than on the data is Neubay's (arXiv 2512.04341).
+        The first step always remains. A cut segment is padded as by `Segments.padded`. Ending the horizon where the
+        disagreement exceeds that on the data is an idea of Neubay (arXiv 2512.04341).
         """
         if self.max_penalty_ratio is None:
             return segments

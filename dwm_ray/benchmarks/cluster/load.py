@@ -3,7 +3,7 @@
 The buffer actor and its calls are real; samplers and readers are simulated (`load_generator`). Blocks are not written
 to disk, because samplers write them: `buffer_bytes` is large, and nothing is read back.
 
-Delays that are measured in a window of some seconds:
+Delays, measured in a window of several seconds:
 
 | delay      | from                                         | to                                                  |
 |------------|----------------------------------------------|-----------------------------------------------------|
@@ -44,7 +44,7 @@ NO_LIMIT = 10**12
 
 @dataclass(frozen=True)
 class Window:
-    """Measurements of some seconds."""
+    """Measurements of one window."""
 
     seconds: float
     accepted: int

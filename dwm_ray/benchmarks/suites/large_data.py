@@ -1,7 +1,7 @@
-"""A data set larger than memory: peak memory of its conversion and of a learner, and updates per second.
+"""A dataset larger than memory: peak memory of its conversion and of a learner, and updates per second.
 
-The set is generated: rows of HalfCheetah's 17 states and 6 actions with random numbers, in episodes of 1000 steps.
-Updates alternate between this set, whose rows are mapped from files, and a set of `fitting_rows` rows in memory.
+The dataset is generated: rows of HalfCheetah's 17 states and 6 actions with random numbers, in episodes of 1000 steps.
+Updates alternate between this dataset, whose rows are mapped from files, and one of `fitting_rows` rows in memory.
 
 Memory is the anonymous memory of this process (RssAnon of /proc/self/status, sampled 100 times per second). Mapped
 pages are not counted: they belong to the page cache, which processes share and the operating system drops on demand.
@@ -36,14 +36,14 @@ CHUNK = 1_000_000
 
 @dataclass(frozen=True)
 class LargeData:
-    """Memory and updates/s of a learner whose data set is larger than memory."""
+    """Memory and updates/s of a learner whose dataset is larger than memory."""
 
     name: ClassVar[str] = "large_data"
 
     rows: int = 30_000_000
-    """Transitions of the large set, of 23 numbers each."""
+    """Transitions of the large dataset, of 23 numbers each."""
     fitting_rows: int = 1_000_000
-    """Transitions of the set in memory."""
+    """Transitions of the dataset in memory."""
     folder: Path = Path("/tmp/dwm_ray-large")
     """Folder of the generated files."""
     updates: int = 300

@@ -1,7 +1,7 @@
 """Segments per second through the real buffer with one sampler and with several, in alternating order.
 
-efficiency = rate of n / (n x rate of 1). By the clock it falls as soon as cores are missing. By the CPU seconds of the
-samplers it shows the cost of a segment, independent of other programs.
+efficiency = rate of n / (n x rate of 1). In wall-clock time, it falls as soon as there are fewer cores than processes.
+In CPU seconds of the samplers, it shows the cost of a segment, independent of other programs.
 """
 
 from collections.abc import Mapping, Sequence

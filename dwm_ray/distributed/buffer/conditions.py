@@ -47,7 +47,7 @@ class Condition:
 
 
 class Dispatcher(Generic[Item]):
-    """Queue of idle tasks, which receive items in the order in which they came."""
+    """Queue of idle tasks, which receive items in the order in which they arrived."""
 
     def __init__(self, next_item: Callable[[], Item | None]) -> None:
         self._next_item = next_item

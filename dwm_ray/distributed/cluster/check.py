@@ -1,8 +1,8 @@
 """Check every node of a cluster before a run: versions, GPUs, clock, and access to the run's folder or storage.
 
-One actor is pinned to each alive node. The driver writes a random token to the run's folder or storage, which a node
-must read at the same place, so that a different folder of the same name is detected; then it must write a file there.
-Clocks are compared as in NTP: the node's time is assigned to the middle of the request's round trip, and the fastest of
+One actor is pinned to each alive node. The driver writes a random token to the run's folder or storage. Each node must
+read the token at the same place, which detects a different folder of the same name, and then write a file there. Clocks
+are compared as in NTP: the node's time is assigned to the middle of the request's round trip, and the fastest of
 several requests counts.
 """
 
@@ -30,7 +30,7 @@ TIMEOUT_S = 90.0
 """Timeout of a node's first answer: its worker process imports Ray and torch, perhaps from a network file system."""
 CLOCK_REQUESTS = 8
 MAX_SKEW_S = 1.0
-"""With a larger skew, logs of several nodes cannot be ordered and files seem to come from the future."""
+"""With a larger skew, logs of several nodes cannot be ordered and modification times may be in the future."""
 
 
 @dataclass(frozen=True)

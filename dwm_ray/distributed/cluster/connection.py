@@ -132,7 +132,7 @@ def _no_answer(address: str | None) -> ValueError:
 
 @contextmanager
 def _own_handlers() -> Iterator[None]:
-    """Set the program's handlers of signals again: Ray replaces or removes them, that of SIGTERM also in C++."""
+    """Restore the program's signal handlers afterwards: Ray replaces or removes them, that of SIGTERM also in C++."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

@@ -1,4 +1,4 @@
-"""Trainers of Ray Train, and where Ray stores its files of a run."""
+"""Trainers of Ray Train, and the storage of Ray's files of a run."""
 
 import asyncio
 import os

@@ -1,8 +1,8 @@
 """Sampler actors: generate blocks for the buffer and rollout shards for learners.
 
-A sampler has no state worth saving. A block depends on its stream's specification and its index (`blocks.stream`), a
-shard on the policy's weights, its version and its number (`replay.on_policy`). A restarted sampler, or another one,
-generates the same rows.
+A sampler has no state that must be saved. A block depends on its stream's specification and its index
+(`blocks.stream`), a shard on the policy's weights, its version and its number (`replay.on_policy`). A restarted
+sampler, or another one, generates the same rows.
 """
 
 import os
@@ -31,7 +31,7 @@ from dwm_ray.world_models.base import WorldModel, sampling_options
 
 
 class Sampler:
-    """Actor that serves all streams of a run; `config` is any trial of the run, as all share their data."""
+    """Actor that serves all streams of a run; `config` is any trial of the run: all trials share their data."""
 
     def __init__(self, config: str, run: str, data_fingerprint: str, num_threads: int) -> None:
         torch.set_num_threads(num_threads)

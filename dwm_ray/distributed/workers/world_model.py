@@ -1,9 +1,9 @@
 """Train a world model under Ray Train, with any number of workers on CPUs or GPUs.
 
 Workers hold the same weights and sample different windows and noise, so the weights depend on the number of workers.
-Masked losses are means over each worker's entries, which no split of shared random numbers makes equal to the mean over
-the whole batch. Gradients are averaged over all workers in one flat all-reduce per step. Rank 0 writes the log and the
-checkpoint from which all ranks resume.
+Masked losses are means over each worker's entries. Their average would differ from the mean over the whole batch even
+if the workers shared their random numbers. Gradients are averaged over all workers in one flat all-reduce per step.
+Rank 0 writes the log and the checkpoint from which all ranks resume.
 """
 
 from functools import partial

@@ -1,6 +1,6 @@
 """SIGKILL to a sampler, the buffer, a learner and the process of a trial, one after the other in one sweep.
 
-Storage that fails for a while is provoked in the same sweep by forbidding the samplers to write files.
+A temporary failure of the storage is provoked in the same sweep by forbidding the samplers to write files.
 """
 
 import resource

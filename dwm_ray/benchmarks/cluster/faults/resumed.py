@@ -18,7 +18,7 @@ ASHA = shlex.split("""
     --training.num-updates 900 --training.log-every 100 --training.checkpoint-every 300 --scheduler asha
     --grace-share 0.3 --evaluation.every 300 --agents td3_bc bc --seeds 2
 """)
-"""Trials of which some are stopped early."""
+"""Trials, some of which are stopped early."""
 
 
 def driver(harness: FaultHarness, sweep: Sweep) -> tuple[Outcome, Sweep]:
