@@ -1,7 +1,9 @@
 """Texts of error messages."""
 
 import difflib
+import importlib
 from collections.abc import Collection
+from types import ModuleType
 
 from pydantic import ValidationError
 
@@ -20,6 +22,22 @@ def reason(error: Exception) -> str:
 def one_line(error: BaseException) -> str:
     """Return the message of an error on one line."""
     return " ".join(str(error).split())
+
+
+def last_line(text: str, default: str = "no message") -> str:
+    """Return the last line of a program's output, or `default` if it is empty."""
+    return (text.strip().splitlines() or [default])[-1]
+
+
+def optional_module(name: str, option: str, extra: str) -> ModuleType:
+    """Import a module of an optional dependency; raise ValueError with the option that needs it if it is missing."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0].replace("_", "-")
+        raise ValueError(
+            f"{option}: the package {package} is not installed; expected `pip install 'dwm-ray[{extra}]'`"
+        ) from error
 
 
 def suggest(name: str, known: Collection[str]) -> str:

@@ -174,6 +174,12 @@ class Segments:
         """Steps per segment H."""
         return self.rew.shape[-1]
 
+    @property
+    def alive(self) -> Tensor:
+        """[B, H] bool: the task has not ended before the step."""
+        before = self.discount[..., :-1] > 0
+        return torch.cat([torch.ones_like(self.discount[..., :1], dtype=torch.bool), before.cumprod(-1) > 0], -1)
+
     def __len__(self) -> int:
         """Return the number of segments B (members P for a batch of a population)."""
         return self.rew.shape[0]
@@ -196,7 +202,7 @@ class Segments:
     def prefix(self, horizon: int) -> Segments:
         """Return the first `horizon` steps, so that one stream serves every H up to its own."""
         if not 1 <= horizon <= self.horizon:
-            raise ValueError(f"horizon {horizon} is outside 1..{self.horizon}, the steps these segments hold")
+            raise ValueError(f"horizon {horizon}: segments of {self.horizon} steps; expected 1..{self.horizon}")
         act = self.act[:, :1] if self.act.shape[1] == 1 else self.act[:, :horizon]
         steps = {name: getattr(self, name)[:, :horizon] for name in ("rew", "discount", "penalty")}
         next_act = self.next_act if horizon == self.horizon else None
@@ -227,8 +233,7 @@ class Segments:
         """Return every step up to the terminal one as a segment of length 1, row by row; needs all actions (M = H)."""
         if self.act.shape[1] != self.horizon:
             raise ValueError(f"segments hold {self.act.shape[1]} actions for {self.horizon} steps: no transitions")
-        ended = torch.cumsum((self.discount == 0).int(), 1) - (self.discount == 0).int()
-        alive = ended == 0  # [B, H]: no termination before this step
+        alive = self.alive
         pairs = torch.stack([self.obs[:, :-1], self.obs[:, 1:]], 2)  # [B, H, 2, O]
         steps = {name: getattr(self, name)[alive].unsqueeze(1) for name in ("act", "rew", "discount", "penalty")}
         return Segments(obs=pairs[alive], source=self.source.unsqueeze(1).expand_as(alive)[alive], **steps)

@@ -14,7 +14,6 @@ import sys
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Annotated, Any
 
 import tyro
@@ -26,6 +25,7 @@ from dwm_ray.cli.command_line import given_paths, main_guard
 from dwm_ray.cli.execution import executor
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
+from dwm_ray.errors import optional_module
 from dwm_ray.experiment.grouping import PopulationOptions, population_note
 from dwm_ray.experiment.plan import SweepConfig, bases_of, make_plan
 from dwm_ray.experiment.profiles import MAX_MEMBERS, SWEEPS, Profile, resolve
@@ -144,8 +144,8 @@ def checked_plan(
             raise ValueError(f"--population: members of a population start and end together; {expected}")
         if command.in_process:
             raise ValueError(f"--in-process: selection of trials by scores needs Ray; {expected}")
-    if sweep.search == "optuna" and find_spec("optuna") is None:
-        raise ValueError("--search optuna: is not installed; expected `pip install 'dwm-ray[optuna]'`")
+    if sweep.search == "optuna":
+        optional_module("optuna", "--search optuna", "optuna")
     plan = make_plan(sweep, config, profile, given)
     searched = [trial for trial in plan.trials if set(trial.values) - {"seed"}]
     if sweep.search != "optuna" and (not plan.trials or (plan.dropped and not searched)):

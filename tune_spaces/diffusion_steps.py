@@ -2,10 +2,4 @@
 
 from dwm_ray.experiment.dimension import Dimension
 
-DIMENSION = Dimension(
-    "diffusion_steps",
-    "world_model.diffusion_steps",
-    values=(5, 10, 20),
-    small=(5, 10),
-    help="K: diffusion steps in training",
-)
+DIMENSION = Dimension("diffusion_steps", "world_model.diffusion_steps", values=(5, 10, 20), small=(5, 10))

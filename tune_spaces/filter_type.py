@@ -2,10 +2,4 @@
 
 from dwm_ray.experiment.dimension import Dimension
 
-DIMENSION = Dimension(
-    "filter_type",
-    "filter",
-    values=("keep_all", "hardmax", "softmax"),
-    small=("keep_all", "hardmax"),
-    help="filter of imagined segments",
-)
+DIMENSION = Dimension("filter_type", "filter", values=("keep_all", "hardmax", "softmax"), small=("keep_all", "hardmax"))

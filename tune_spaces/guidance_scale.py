@@ -3,9 +3,5 @@
 from dwm_ray.experiment.dimension import Dimension
 
 DIMENSION = Dimension(
-    "guidance_scale",
-    "world_model.guidance_scale",
-    values=(1.0, 1.2, 1.5, 2.0),
-    small=(1.0, 1.2, 1.5),
-    help="w: weight of classifier-free guidance",
+    "guidance_scale", "world_model.guidance_scale", values=(1.0, 1.2, 1.5, 2.0), small=(1.0, 1.2, 1.5)
 )

@@ -8,5 +8,4 @@ DIMENSION = Dimension(
     values=(0.2, 0.4, 0.6, 0.8, 1.0),
     small=(0.5, 1.0),
     requires=("filter", "hardmax"),
-    help="eta: fraction of segments that the filter selects",
 )

@@ -2,4 +2,4 @@
 
 from dwm_ray.experiment.dimension import Dimension
 
-DIMENSION = Dimension("seed", "seed", values=(0, 1, 2, 3, 4), small=(0, 1, 2), help="seed of the agent")
+DIMENSION = Dimension("seed", "seed", values=(0, 1, 2, 3, 4), small=(0, 1, 2))

@@ -2,6 +2,4 @@
 
 from dwm_ray.experiment.dimension import Dimension
 
-DIMENSION = Dimension(
-    "solver_steps", "world_model.solver_steps", values=(2, 3, 5), small=(2, 3, 5), help="N: solver steps in sampling"
-)
+DIMENSION = Dimension("solver_steps", "world_model.solver_steps", values=(2, 3, 5), small=(2, 3, 5))

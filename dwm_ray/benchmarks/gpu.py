@@ -22,6 +22,7 @@ from rich.console import Console
 from dwm_ray.benchmarks.measure import Spread
 from dwm_ray.benchmarks.options import WITH_DATA, Options, expect_device
 from dwm_ray.benchmarks.tables import machine, number, show
+from dwm_ray.errors import last_line
 from dwm_ray.report.table import Cell, Table
 from dwm_ray.runs.folder import RunFailed
 from dwm_ray.runs.tensor_files import write_json
@@ -183,8 +184,7 @@ def _run(command: list[str], timeout_s: float, cwd: Path | None = None) -> tuple
         return "failed", f"ended after {timeout_s:.0f} s"
     if done.returncode == 0:
         return "ok", ""
-    lines = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["no message"]
-    return "failed", f"exit code {done.returncode}: {lines[-1]}"
+    return "failed", f"exit code {done.returncode}: {last_line(done.stderr, last_line(done.stdout))}"
 
 
 def _counts(report: Path) -> Iterator[tuple[str, int]]:

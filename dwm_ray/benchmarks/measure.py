@@ -25,6 +25,7 @@ from typing import Literal, Protocol
 import numpy as np
 import torch
 
+from dwm_ray.errors import last_line
 from dwm_ray.runs.folder import RunFailed
 
 Call = Callable[[], object]
@@ -175,16 +176,12 @@ class Peer:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise RunFailed(f"--peer {self.name}: {error}") from error
         if done.returncode != 0:
-            raise RunFailed(f"--peer {self.name}: ended with code {done.returncode} ({_last_line(done.stderr)})")
+            raise RunFailed(f"--peer {self.name}: ended with code {done.returncode} ({last_line(done.stderr)})")
         rate = _number((done.stdout.split() or ["nothing"])[-1])
         if rate is None:
-            last = _last_line(done.stdout)
+            last = last_line(done.stdout, "nothing")
             raise RunFailed(f"--peer {self.name}: printed {last!r} last; expected its rate, a positive number")
         return rate
-
-
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["nothing"])[-1]
 
 
 def _number(word: str) -> float | None:

@@ -74,12 +74,12 @@ class BenchmarkSetup:
     def stream(self, config: RunConfig) -> BatchSource:
         """Return a source of segments that were generated ahead of time."""
         config = config.with_values({"synthesis.block_rows": RING_ROWS, "synthesis.num_segments": RING_ROWS})
-        spec, admit = StreamSpec.of(config, "benchmark"), selection(config)
+        spec, select = StreamSpec.of(config, "benchmark"), selection(config)
         targets, rule = start_targets(config, self.task_data, self.device), self.task_data.task.termination
         block = generate_block(spec, 0, self.model(config), self.starts(config), rule, targets)
         shape = SegmentShape.of(block)
-        ring = Ring(RING_ROWS * admit.rows_per_segment, admit.shape(shape), self.device)
-        ring.add(admit.apply_to_block(spec, 0, shape.fuse(block), shape))
+        ring = Ring(RING_ROWS * select.rows_per_segment, select.shape(shape), self.device)
+        ring.add(select.apply_to_block(spec, 0, shape.fuse(block), shape))
         real = real_ring(config, self.task_data, self.device)
         return Mixture(real, ring, config.replay.real_ratio, config.training.batch_size)
 

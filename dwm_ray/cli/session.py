@@ -33,7 +33,7 @@ from dwm_ray.runs.folder import RunFailed, RunFolder, read_json
 from dwm_ray.runs.storage import Storage, StorageFailed
 from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.training.checkpoints import remove_leftovers
-from dwm_ray.training.writers import check_wandb
+from dwm_ray.training.writers import wandb_module
 
 Command = TypeVar("Command", bound=BaseModel)
 FILE_WIDTH = 110
@@ -68,7 +68,8 @@ def begin(
 
     If `before` refuses the run with a ValueError, no folder is created.
     """
-    check_wandb(config.execution.wandb)
+    if config.execution.wandb is not None:
+        wandb_module()
     location = None if storage is None else checked_storage(Storage.parse(storage))
     task_data = load_task_data(config)
     check_evaluation(config, task_data)
@@ -112,7 +113,8 @@ def reopen(
         raise ValueError(f"{run.root}: expected python {PROGRAMS.get(found or '', 'pipelines/train.py')} --resume")
     seen = read_json(run.root / "data.json") or {}
     config = RunConfig.stored(record["run"], run.config)
-    check_wandb(config.execution.wandb)
+    if config.execution.wandb is not None:
+        wandb_module()
     task_data = load_task_data(config, seen.get("fingerprint"))
     check_evaluation(config, task_data)
     remove_leftovers(run)

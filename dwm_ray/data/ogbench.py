@@ -11,7 +11,6 @@ environments, although the recording continues. Each terminated transition ends 
 
 from __future__ import annotations
 
-import importlib
 import re
 import zipfile
 from contextlib import closing
@@ -24,6 +23,7 @@ import numpy as np
 from dwm_ray.data import download as downloads
 from dwm_ray.data.checks import Arrays, episodes_from
 from dwm_ray.data.environment import NO_ENVIRONMENT, NamedEnvironment, with_environment
+from dwm_ray.errors import optional_module
 from dwm_ray.runs.home import home_folder
 from dwm_ray.tasks.environments import make_environment
 from dwm_ray.types import DataCard, Episodes
@@ -93,12 +93,7 @@ def read(
 
 def _package(name: str) -> Any:
     """Return the package's reward rules; importing them registers its environments."""
-    try:
-        return importlib.import_module("ogbench.relabel_utils")
-    except ImportError as error:
-        raise ValueError(
-            f"--task {PREFIX}{name}: the package ogbench is not installed; expected `pip install 'dwm-ray[ogbench]'`"
-        ) from error
+    return optional_module("ogbench.relabel_utils", f"--task {PREFIX}{name}", "ogbench")
 
 
 def _find(task: SingleTask, where: str | None, download: downloads.OnProgress | None) -> Path:

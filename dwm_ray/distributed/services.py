@@ -33,7 +33,7 @@ class ClusterServices:
     def start(config: RunConfig, run: RunFolder, data: DataIdentity, placement: Placement) -> ClusterServices:
         """Start the actors on this node, since others may be removed; they live as long as the calling process."""
         cluster = config.cluster
-        needs = actor_options(placement.sampler)
+        needs = actor_options(placement.quotas.sampler)
         names = tuple(f"sampler-{number}" for number in range(cluster.num_samplers))
         arguments = (config.model_dump_json(), run.address, data.fingerprint, placement.sampler_threads)
         samplers = tuple(

@@ -108,8 +108,7 @@ def _chunk_sums(windows: Windows, segments: Segments) -> tuple[Tensor, Tensor]:
     horizon = segments.horizon
     recorded, terminated = windows.step_mask[:, :horizon], windows.terminated[:, :horizon]
     over = terminated.cumsum(1) > 0
-    goes_on = torch.cat([torch.ones_like(recorded[:, :1]), segments.discount[:, :-1] > 0], 1)
-    alive = goes_on & (recorded | over)
+    alive = segments.alive & (recorded | over)
     ends = alive & (segments.discount == 0)
     rew = windows.rew[:, :horizon]
     sides = [(alive, ends, segments.rew * alive), (recorded, terminated, rew * recorded)]

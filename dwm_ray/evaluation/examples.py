@@ -1,5 +1,6 @@
 """Recorded futures of a few held-out starts, each next to several imagined ones, for a figure."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,11 +47,12 @@ def example_futures(
     imagined = model.imagine(
         again.obs[:, 0], again.act[:, 0], policy=policy, horizon=horizon, rtg=again.rtg, generator=generator
     )
-    goes_on = torch.cumprod(imagined.discount * (1 - ends(imagined.obs[:, 1:]).float()), 1) > 0
+    alive = replace(imagined, discount=imagined.discount * ~ends(imagined.obs[:, 1:])).alive
     dims = np.sort(np.argsort(-np.asarray(obs_std), kind="stable")[:NUM_DIMENSIONS]).tolist()
     masks = recorded.obs_mask[:, : horizon + 1], recorded.step_mask[:, :horizon]
     ours = _series(recorded.obs[:, : horizon + 1], recorded.rew[:, :horizon], *masks, dims)
-    theirs = _series(imagined.obs, imagined.rew, *_alive(goes_on), dims)
+    # The state that ends the task is the last one.
+    theirs = _series(imagined.obs, imagined.rew, torch.cat([alive[:, :1], alive], 1), alive, dims)
     steps = {name: list(range(name == "reward", horizon + 1)) for name in ours}
     return {"names": list(ours), "steps": steps, "starts": _by_start(ours, theirs)}
 
@@ -75,16 +77,6 @@ def _starts(windows: WindowSet, generator: torch.Generator) -> Windows:
     longest = sample[torch.nonzero(lengths == lengths.max())[:, 0]]
     places = [round(quantile * (len(longest) - 1)) for quantile in RETURNS.values()]
     return longest[longest.rtg.argsort()[places]]
-
-
-def _alive(goes_on: Tensor) -> tuple[Tensor, Tensor]:
-    """Return masks of the states [B, H + 1] and steps [B, H] of futures that go on after the steps of a mask [B, H].
-
-    The state that ends the task is the last one.
-    """
-    first = torch.ones_like(goes_on[:, :1])
-    steps = torch.cat([first, goes_on[:, :-1]], 1)
-    return torch.cat([first, steps], 1), steps
 
 
 def _series(obs: Tensor, rew: Tensor, obs_mask: Tensor, step_mask: Tensor, dims: list[int]) -> Series:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dwm_ray.evaluation.distance import Distance, energy, kl_divergence, mmd
+from dwm_ray.evaluation.model_error import units
 from dwm_ray.types import Segments, Windows
 
 Quantity = Literal["states", "state-actions", "rewards"]
@@ -35,8 +36,7 @@ class Scale:
     @staticmethod
     def of(obs: np.ndarray, act: np.ndarray, rew: np.ndarray, device: torch.device) -> Scale:
         """Return the scale of recorded rows [N, O], [N, A], [N]."""
-        units = [torch.as_tensor(x.std(0), dtype=torch.float32, device=device) for x in (obs, act)]
-        obs_std, act_std = (torch.where(x > 1e-6, x, torch.inf) for x in units)
+        obs_std, act_std = (torch.as_tensor(units(x.std(0)), dtype=torch.float32, device=device) for x in (obs, act))
         return Scale(obs_std, act_std, float(rew.std()) or float("inf"))
 
 
@@ -119,7 +119,6 @@ def recorded_futures(windows: Windows, scale: Scale) -> Futures:
 
 def segment_futures(segments: Segments, scale: Scale) -> Futures:
     """Return the futures of segments; the state after a discount of 0 is the last one and has no action."""
-    first = torch.ones_like(segments.rew[:, :1], dtype=torch.bool)
-    acted = torch.cat([first, segments.discount[:, :-1] > 0], 1)
-    reached = torch.cat([first, acted], 1)
+    acted = segments.alive
+    reached = torch.cat([acted[:, :1], acted], 1)
     return Futures(segments.obs / scale.obs, segments.act / scale.act, segments.rew / scale.rew, reached, acted)

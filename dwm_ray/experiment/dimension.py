@@ -16,9 +16,10 @@ class Dimension:
     """Values for the profile 'paper'."""
     small: tuple[Value, ...]
     """Values for the profile 'laptop'."""
-    help: str = ""
     requires: tuple[str, str] | None = None
     """(group, plug-in) that replaces the run's plug-in if it lacks the option."""
+    help: str = ""
+    """Docstring of the file."""
 
     def for_profile(self, profile: str) -> tuple[Value, ...]:
         return self.small if profile == "laptop" else self.values

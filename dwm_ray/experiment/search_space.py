@@ -29,7 +29,8 @@ def dimensions() -> dict[str, Dimension]:
     """Return all axes of `tune_spaces/` by name."""
     package = importlib.import_module("tune_spaces")
     modules = (importlib.import_module(f"tune_spaces.{info.name}") for info in pkgutil.iter_modules(package.__path__))
-    return {module.DIMENSION.name: module.DIMENSION for module in modules}
+    axes = (replace(module.DIMENSION, help=str(module.__doc__).rstrip(".")) for module in modules)
+    return {axis.name: axis for axis in axes}
 
 
 def find_dimension(name: str, option: str = "--dimensions") -> Dimension:

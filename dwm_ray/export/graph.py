@@ -50,15 +50,6 @@ class PolicyGraph(nn.Module):
         return self.agent.act(obs).clamp(self.low, self.high)
 
 
-def require_packages() -> None:
-    """Raise ValueError unless the packages that write and check ONNX files are installed."""
-    for name in PACKAGES:
-        try:
-            import_module(name)
-        except ImportError as error:
-            raise ValueError(f"{name}: is not installed; expected `pip install 'dwm-ray[export]'`") from error
-
-
 def traced(policy: nn.Module, obs_size: int) -> torch.export.ExportedProgram:
     """Return the graph of a policy for batches of any size; raise ValueError if torch cannot trace it."""
     rows = torch.zeros(5, obs_size)  # an unusual size, because torch treats equal sizes as constants

@@ -11,13 +11,14 @@ import torch
 
 from dwm_ray import __version__
 from dwm_ray.agents.base import Agent
+from dwm_ray.errors import optional_module
 from dwm_ray.export.graph import (
     CHECKED_ROWS,
     INPUT,
     OUTPUT,
+    PACKAGES,
     PolicyGraph,
     differences,
-    require_packages,
     traced,
     write_onnx,
     write_torch,
@@ -37,7 +38,8 @@ def export_policy(trial: ChosenTrial, folder: Path) -> dict[str, Any]:
         ValueError: A package is missing, the agent's policy is not a network, or its graph computes other actions. In
             this case nothing is written.
     """
-    require_packages()
+    for name in PACKAGES:
+        optional_module(name, "export", "export")
     agent, stored = load_agent(trial.checkpoint, torch.device("cpu"), {"agent.matmul_precision": "fp32"})
     graph = traced(PolicyGraph(agent), agent.spaces.obs_size)
     with _temporary_folder(folder) as part:

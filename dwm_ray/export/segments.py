@@ -138,10 +138,7 @@ def select_segments(rule: Selection, segments: Segments, generator: torch.Genera
 
 def as_episodes(segments: Segments, card: DataCard, spaces: Spaces) -> tuple[Episodes, int]:
     """Return one episode per segment with every action, and the number of actions clipped to the bounds."""
-    goes_on = (segments.discount[:, :-1] != 0).long()
-    ends = (1 + goes_on.cumprod(1).sum(1)).cumsum(
-        0
-    ) - 1  # last row of each segment; steps after a termination are dropped
+    ends = segments.alive.sum(1).cumsum(0) - 1  # last row of each segment
     steps = segments.transitions()
     obs, next_obs, act = steps.obs[:, 0].numpy(), steps.obs[:, 1].numpy(), steps.act[:, 0].numpy()
     bounded = np.clip(act, np.array(spaces.act_low, np.float32), np.array(spaces.act_high, np.float32))

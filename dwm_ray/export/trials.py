@@ -38,5 +38,5 @@ def choose_trial(where: str, trial_id: str | None) -> ChosenTrial:
         trial_id = results["best"]["id"]
     if trial_id not in saved:
         what = "no trial has finished" if trial_id is None else f"--trial {trial_id}: has no saved policy"
-        raise ValueError(f"{run.address}: {what}; expected one of {', '.join(saved) or 'a later time'}")
+        raise ValueError(f"{run.address}: {what}; expected {', '.join(saved) or 'a run with a finished trial'}")
     return ChosenTrial(run, saved[trial_id], results)

@@ -33,8 +33,6 @@ class Disagreement(Filter):
 
     def select(self, segments: Segments, generator: torch.Generator) -> Tensor:
         """See `Filter.select`; steps after a termination do not count."""
-        goes_on = torch.cumprod((segments.discount[:, :-1] > 0).float(), 1)
-        alive = torch.cat([torch.ones_like(segments.penalty[:, :1]), goes_on], 1)
-        worst = (segments.penalty * alive).amax(1).nan_to_num(nan=torch.inf)
+        worst = (segments.penalty * segments.alive).amax(1).nan_to_num(nan=torch.inf)
         threshold = worst.kthvalue(1 + math.floor(self.config.quantile * (len(worst) - 1))).values
         return (worst <= threshold).nonzero().squeeze(1)

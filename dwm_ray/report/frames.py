@@ -7,17 +7,16 @@ stored in the run folder, so that a report can be rebuilt without the policy and
 import base64
 import json
 import os
-import struct
 import subprocess
 import sys
-import zlib
 from ctypes.util import find_library
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
+import imageio.v3 as iio
 
 from dwm_ray.env_options import EnvOptions
+from dwm_ray.errors import last_line
 from dwm_ray.experiment.names import method_name
 from dwm_ray.local.api import load_policy
 from dwm_ray.runs.folder import read_json
@@ -68,8 +67,9 @@ def _render_apart(trial: Path, out: Path, updates: int) -> str | None:
         ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     except subprocess.TimeoutExpired:
         return f"rendering took more than {LIMIT_S:g} s"
-    last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
-    return None if ended.returncode == 0 else f"rendering failed with MUJOCO_GL={backend} ({last[:200]})"
+    if ended.returncode != 0:
+        return f"rendering failed with MUJOCO_GL={backend} ({last_line(ended.stderr)[:200]})"
+    return None
 
 
 def _backend() -> str | None:
@@ -88,7 +88,8 @@ def render(trial: Path) -> Json:
     frames, over = [], False
     for step in range(STEPS.stop):
         if step in STEPS:
-            frames.append({"step": step, "png": base64.b64encode(png(np.asarray(env.render()))).decode()})
+            image = iio.imwrite("<bytes>", env.render(), extension=".png")
+            frames.append({"step": step, "png": base64.b64encode(image).decode()})
         if over:
             break
         obs, _, terminated, truncated, _ = env.step(policy(obs))
@@ -96,17 +97,6 @@ def render(trial: Path) -> Json:
     seconds = float(getattr(env.unwrapped, "dt", 0.0))
     env.close()
     return {"env_id": env_id, "method": method_name(config), "seed": config["seed"], "dt": seconds, "frames": frames}
-
-
-def png(image: np.ndarray) -> bytes:
-    """Return an image [H, W, 3] uint8 as a PNG file (W3C PNG specification, section 5)."""
-    height, width, _ = image.shape
-    rows = np.concatenate([np.zeros((height, 1), np.uint8), image.reshape(height, -1)], axis=1)  # filter 0 per row
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 9)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    )
 
 
 def main(trial: str, out: str, updates: str) -> None:

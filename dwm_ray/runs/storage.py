@@ -25,6 +25,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
+from dwm_ray.errors import one_line
 from dwm_ray.runs.transfer_stats import TRANSFERS
 
 Result = TypeVar("Result")
@@ -209,7 +210,7 @@ class Storage:
                 raise
             except OSError as error:
                 attempts_left -= 1
-                cause = " ".join(str(error).split())
+                cause = one_line(error)
                 if attempts_left <= 0 or any(word in cause for word in FINAL):
                     TRANSFERS.add(failures=1)
                     raise StorageFailed(f"storage {self}: cannot {operation}: {cause}") from error

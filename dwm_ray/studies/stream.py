@@ -72,11 +72,11 @@ def stream_statistics(
     [segments], select = found, selection(config)
     selected = select.apply(segments, generator)
     # The step that ends the task counts; later ones do not.
-    alive = torch.cat([torch.ones_like(selected.discount[:, :1]), (selected.discount[:, :-1] > 0).float()], 1)
+    alive = selected.alive
     return StreamStatistics(
         reward=_mean_over(selected.rew, alive),
         recorded_reward=float(starts.rew[rows].mean()),
-        outside=_outside(context, selected.obs[:, 1:][alive.bool()]),
+        outside=_outside(context, selected.obs[:, 1:][alive]),
         ended=float((segments.discount[:, -1] == 0).float().mean()),
         penalty=_mean_over(selected.penalty, alive),
         selected=len(selected) / (num_segments * select.rows_per_segment),

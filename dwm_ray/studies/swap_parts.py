@@ -14,6 +14,7 @@ from torch import Tensor
 from dwm_ray.agents.base import Agent
 from dwm_ray.blocks.stream import continued
 from dwm_ray.data.windows import WindowSet
+from dwm_ray.filters.base import trajectory_score
 from dwm_ray.types import Segments, Termination, Windows
 from dwm_ray.world_models.base import WorldModel
 
@@ -175,7 +176,7 @@ def advantages(agent: Any, futures: dict[str, Segments]) -> dict[str, dict[str, 
 
 def _targets(agent: Any, segments: Segments) -> Tensor:
     """Return n-step targets [B] in units of reward."""
-    return reward_sum(segments) + segments.discount.prod(1) * values(agent, segments.obs[:, -1])
+    return trajectory_score(segments) + segments.discount.prod(1) * values(agent, segments.obs[:, -1])
 
 
 @torch.no_grad()
@@ -205,22 +206,16 @@ def statistics_of(futures: dict[str, Segments]) -> list[dict[str, Any]]:
     """Return statistics of the sums of discounted rewards and of the ends of each future."""
     found, reference = [], futures[RECORDED]
     for name, segments in futures.items():
-        sums, ended = reward_sum(segments), segments.discount[:, -1] == 0
+        sums, ended = trajectory_score(segments), segments.discount[:, -1] == 0
         both = (ended & (reference.discount[:, -1] == 0)).double().mean()
         found.append(
             {
                 "future": name,
                 "reward_sum": float(sums.mean()),
                 "reward_sum_std": float(sums.std()),
-                "reward_sum_correlation": correlation(sums, reward_sum(reference)),
+                "reward_sum_correlation": correlation(sums, trajectory_score(reference)),
                 "ended": float(ended.double().mean()),
                 "ended_in_both": float(both),
             }
         )
     return found
-
-
-def reward_sum(segments: Segments) -> Tensor:
-    """Return the discounted sum [B] of the rewards of the steps that are alive."""
-    before = torch.cat([torch.ones_like(segments.rew[:, :1]), segments.discount[:, :-1]], 1)
-    return (torch.cumprod(before, 1) * segments.rew).sum(1)

@@ -3,13 +3,13 @@
 A writer that is reopened after a crash drops the rows beyond the checkpoint, so that no update is logged twice.
 """
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from dwm_ray.config import RunConfig
+from dwm_ray.errors import optional_module
 from dwm_ray.runs.row_log import RowLog
 
 LOGS = {"learner": "metrics", "evaluation": "evaluations"}
@@ -96,7 +96,7 @@ class WeightsAndBiases:
 
     def __init__(self, folder: Path, config: RunConfig) -> None:
         group = folder.parent.parent.name
-        self._run = _import_wandb().init(
+        self._run = wandb_module().init(
             project=config.execution.wandb,
             group=group,
             job_type=folder.parent.name,
@@ -115,19 +115,9 @@ class WeightsAndBiases:
         self._run.finish(exit_code=int(failed))
 
 
-def check_wandb(project: str | None) -> None:
-    """Raise ValueError if metrics go to a W&B project and wandb is not installed."""
-    if project is not None:
-        _import_wandb()
-
-
-def _import_wandb() -> Any:
-    try:
-        return importlib.import_module("wandb")
-    except ImportError as error:
-        raise ValueError(
-            "execution.wandb: the package wandb is not installed; expected `pip install 'dwm-ray[wandb]'`"
-        ) from error
+def wandb_module() -> Any:
+    """Return Weights & Biases; raise ValueError if it is not installed."""
+    return optional_module("wandb", "execution.wandb", "wandb")
 
 
 def _scalars(kind: str, row: dict[str, Any]) -> dict[str, float]:

@@ -114,7 +114,7 @@ def test_sweeps_options(args: str, says: str, capsys: pytest.CaptureFixture[str]
 
 def test_optuna_is_optional(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
-    assert "--search optuna: is not installed; expected `pip install" in refused(
+    assert "--search optuna: the package optuna is not installed; expected `pip install" in refused(
         "sweep", ["--search", "optuna"], capsys
     )
 

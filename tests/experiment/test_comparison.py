@@ -89,8 +89,8 @@ def test_a_suffix_sets_axes_and_paths() -> None:
         ("td3bc@training.num_updates=3", "training.num_updates is the same for all methods"),
         ("td3bc@data.file=x.hdf5", "data.file is the same for all methods"),
         ("td3bc@seed=3", "seed is the same for all methods"),
-        ("TD3+BC", "td3bc TD3.BC: these are the same method"),
-        ("td3bc@agent.return_lambda=1.0", "these are the same method"),
+        ("TD3+BC", "td3bc TD3.BC: the same method"),
+        ("td3bc@agent.return_lambda=1.0", "the same method"),
     ],
 )
 def test_methods_that_cannot_be_compared_are_refused(method: str, message: str) -> None:

@@ -71,11 +71,11 @@ def test_a_missing_package_and_an_unknown_trial_are_one_line(
     run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(run.root), "--trial", "nobody"]) == 2
-    assert f"--trial nobody: has no saved policy; expected one of {run.trials()[0].name}" in capsys.readouterr().err
-    monkeypatch.setattr(graph, "PACKAGES", ("package_that_is_missing",))
+    assert f"--trial nobody: has no saved policy; expected {run.trials()[0].name}" in capsys.readouterr().err
+    monkeypatch.setattr(policy, "PACKAGES", ("missing_package",))
     assert main([str(run.root), "--out", str(tmp_path / "new")]) == 2
     assert capsys.readouterr().err == (
-        "error: package_that_is_missing: is not installed; expected `pip install 'dwm-ray[export]'`\n"
+        "error: export: the package missing-package is not installed; expected `pip install 'dwm-ray[export]'`\n"
     )
     assert not (tmp_path / "new").exists()
     monkeypatch.undo()

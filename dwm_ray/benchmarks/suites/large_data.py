@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import h5py
 import numpy as np
+import psutil
 import torch
 
 from dwm_ray.benchmarks.measure import paired_ratio, rate_spread
@@ -131,5 +132,5 @@ def peak_memory(facts: dict[str, Any], name: str) -> Iterator[None]:
 
 def anonymous_bytes() -> int:
     """Return the anonymous memory of this process, without mapped files."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+    memory = psutil.Process().memory_info()
+    return memory.rss - memory.shared

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from dwm_ray.benchmarks.sweep.run_costs import RunCosts
+from dwm_ray.errors import last_line
 from dwm_ray.runs.background import in_background
 from dwm_ray.runs.folder import RunFailed
 
@@ -167,6 +168,6 @@ def _run(command: list[str], output: Path) -> list[ProcessUsage]:
             process.terminate()
             raise
     if code:
-        last = (output.read_text(encoding="utf-8").strip().splitlines() or ["no message"])[-1]
+        last = last_line(output.read_text(encoding="utf-8"))
         raise RunFailed(f"{Path(command[1]).name} ended with code {code} ({last})")
     return monitor.usages

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dwm_ray.data.recording.recorder import Recorder
+from dwm_ray.errors import optional_module
 from dwm_ray.runs.tensor_files import prefixed, unprefixed
 from dwm_ray.tasks.environments import make_environment
 
@@ -23,7 +24,7 @@ class SacRun:
     """SAC on a Gymnasium environment that writes to `recorder`; needs stable-baselines3."""
 
     def __init__(self, env_id: str, seed: int, recorder: Recorder) -> None:
-        sac = _stable_baselines().SAC
+        sac = optional_module("stable_baselines3", "--recipe", "collect").SAC
         self.recorder = recorder
         self._model = sac("MlpPolicy", make_environment(env_id), buffer_size=recorder.capacity, seed=seed)
         self._model.set_random_seed(seed + recorder.num_rows)
@@ -97,13 +98,3 @@ class SacRun:
             return on_step(done)
 
         return record
-
-
-def _stable_baselines() -> Any:
-    try:
-        import stable_baselines3
-    except ImportError as error:
-        raise ValueError(
-            "--recipe: stable-baselines3 is not installed; expected `pip install 'dwm-ray[collect]'`"
-        ) from error
-    return stable_baselines3

@@ -105,26 +105,18 @@ class Placement:
     concurrent_trials: int
 
     @property
-    def learner(self) -> Resources:
-        return self.quotas.learner
-
-    @property
-    def sampler(self) -> Resources:
-        return self.quotas.sampler
-
-    @property
     def use_gpu(self) -> bool:
         """Whether learners and world-model workers get GPUs."""
-        return "GPU" in self.learner
+        return "GPU" in self.quotas.learner
 
     @property
     def learner_threads(self) -> int:
         """Threads per learner: small networks gain nothing from more threads than CPUs."""
-        return _threads(self.learner)
+        return _threads(self.quotas.learner)
 
     @property
     def sampler_threads(self) -> int:
-        return _threads(self.sampler)
+        return _threads(self.quotas.sampler)
 
     def describe(self) -> str:
         """Return one line for the output of a program."""

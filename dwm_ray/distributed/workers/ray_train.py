@@ -116,7 +116,7 @@ def new_trainer(
     return trainer(
         loop,
         scaling_config=ScalingConfig(
-            num_workers=num_workers, use_gpu=placement.use_gpu, resources_per_worker=placement.learner
+            num_workers=num_workers, use_gpu=placement.use_gpu, resources_per_worker=placement.quotas.learner
         ),
         run_config=RunConfig(
             name=name,

@@ -9,6 +9,7 @@ import torch
 from dwm_ray.benchmarks.cluster.faults import checks, killed, limits, resumed
 from dwm_ray.benchmarks.cluster.faults.checks import Outcome
 from dwm_ray.benchmarks.cluster.faults.harness import FaultHarness
+from dwm_ray.errors import last_line
 from dwm_ray.experiment import profiles
 from dwm_ray.options import DataConfig
 from dwm_ray.runs.folder import RunFailed
@@ -38,8 +39,7 @@ def _guarded(harness: FaultHarness, faults: str, provoke: Callable[[], Iterable[
     try:
         yield from provoke()
     except (RunFailed, ValueError, OSError) as error:
-        last = (str(error).strip().splitlines() or ["unknown"])[-1]
-        yield Outcome(faults, f"error: {last}")
+        yield Outcome(faults, f"error: {last_line(str(error))}")
     finally:
         harness.end_all()
 
