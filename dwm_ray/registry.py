@@ -40,9 +40,19 @@ def find(kind: str, name: str) -> Any:
     return known[name]
 
 
+def modules_of(package: str) -> dict[str, ModuleType]:
+    """Import the modules of a package and return them by name."""
+    folders = importlib.import_module(package).__path__
+    return {info.name: importlib.import_module(f"{package}.{info.name}") for info in pkgutil.iter_modules(folders)}
+
+
+def summary(module: ModuleType) -> str:
+    """Return the first paragraph of a module's docstring on one line, without its full stop."""
+    return " ".join((module.__doc__ or "").split("\n\n")[0].split()).rstrip(".")
+
+
 def _in_package(package: str, base: type) -> dict[str, type]:
-    names = [info.name for info in pkgutil.iter_modules(importlib.import_module(package).__path__)]
-    found = {name: _defined_in(importlib.import_module(f"{package}.{name}"), base) for name in names}
+    found = {name: _defined_in(module, base) for name, module in modules_of(package).items()}
     return {name: _checked(cls, name, base, f"{package}.{name}") for name, cls in found.items() if cls is not None}
 
 

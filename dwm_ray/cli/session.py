@@ -68,11 +68,8 @@ def begin(
 
     If `before` refuses the run with a ValueError, no folder is created.
     """
-    if config.execution.wandb is not None:
-        wandb_module()
     location = None if storage is None else checked_storage(Storage.parse(storage))
-    task_data = load_task_data(config)
-    check_evaluation(config, task_data)
+    task_data = checked_data(config)
     new_agent(config, task_data, torch.device("cpu"))  # raises ValueError for data that the agent cannot learn from
     before(task_data)
     run = RunFolder.create(output, config.task, location)
@@ -82,6 +79,15 @@ def begin(
     run.push_record()
     announce(console, run, task_data, record)
     return run, task_data
+
+
+def checked_data(config: RunConfig, fingerprint: str | None = None) -> TaskData:
+    """Return the data after checks of the optional packages and the environment that the run needs."""
+    if config.execution.wandb is not None:
+        wandb_module()
+    task_data = load_task_data(config, fingerprint)
+    check_evaluation(config, task_data)
+    return task_data
 
 
 def checked_storage(storage: Storage) -> Storage:
@@ -113,10 +119,7 @@ def reopen(
         raise ValueError(f"{run.root}: expected python {PROGRAMS.get(found or '', 'pipelines/train.py')} --resume")
     seen = read_json(run.root / "data.json") or {}
     config = RunConfig.stored(record["run"], run.config)
-    if config.execution.wandb is not None:
-        wandb_module()
-    task_data = load_task_data(config, seen.get("fingerprint"))
-    check_evaluation(config, task_data)
+    task_data = checked_data(config, seen.get("fingerprint"))
     remove_leftovers(run)
     announce(console, run, task_data, record)
     return run, task_data, record

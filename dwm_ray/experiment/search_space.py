@@ -5,10 +5,8 @@ values. A trial is a point applied to a base `RunConfig`. Points that cannot run
 lacks) are dropped before launch, and the reasons are counted.
 """
 
-import importlib
 import itertools
 import json
-import pkgutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +17,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.errors import reason, suggest
 from dwm_ray.experiment.dimension import Dimension, Value
 from dwm_ray.options import PLACEMENT
+from dwm_ray.registry import modules_of, summary
 from dwm_ray.runs.folder import RunFolder, status_of
 from dwm_ray.runs.tensor_files import write_json
 
@@ -27,9 +26,8 @@ Point = dict[str, Value]
 
 def dimensions() -> dict[str, Dimension]:
     """Return all axes of `tune_spaces/` by name."""
-    package = importlib.import_module("tune_spaces")
-    modules = (importlib.import_module(f"tune_spaces.{info.name}") for info in pkgutil.iter_modules(package.__path__))
-    axes = (replace(module.DIMENSION, help=str(module.__doc__).rstrip(".")) for module in modules)
+    modules = modules_of("tune_spaces").values()
+    axes = (replace(module.DIMENSION, help=summary(module)) for module in modules)
     return {axis.name: axis for axis in axes}
 
 

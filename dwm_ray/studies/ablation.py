@@ -118,9 +118,4 @@ def _table(title: str, rows: list[Row], key: str) -> Table:
     return Table(title, ["variant", "updates", *(str(step + 1) for step in range(steps))], cells)
 
 
-STUDY = Study(
-    name="ablation",
-    help="which parts of DWM's parametrisation matter, at equal CPU time",
-    options=AblationOptions,
-    measure=measure,
-)
+STUDY = Study(AblationOptions, measure)

@@ -4,11 +4,9 @@ A study is one file in this folder with a `STUDY`; no other file needs an edit. 
 and stored below `--output` by the fingerprint that runs use: studies share them, and a second run of a study reuses
 them."""
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import Annotated, Any
@@ -25,7 +23,7 @@ from dwm_ray.experiment.names import world_model_label
 from dwm_ray.experiment.profiles import Profile
 from dwm_ray.local.services import LocalServices
 from dwm_ray.options import Frozen, PositiveInt
-from dwm_ray.registry import plugins
+from dwm_ray.registry import modules_of, plugins, summary
 from dwm_ray.report.findings import Findings
 from dwm_ray.runs.background import in_background
 from dwm_ray.runs.folder import RunFolder
@@ -118,17 +116,18 @@ class StudyContext:
 class Study:
     """A question and the function that answers it."""
 
-    name: str
-    help: str
-    """One line."""
     options: type[StudyOptions]
     measure: Callable[[StudyContext, Any], Findings]
+    name: str = ""
+    """Name of the module."""
+    help: str = ""
+    """First paragraph of the module's docstring."""
 
 
 def studies() -> dict[str, Study]:
-    folder = importlib.import_module("dwm_ray.studies").__path__
-    modules = (importlib.import_module(f"dwm_ray.studies.{info.name}") for info in pkgutil.iter_modules(folder))
-    return {module.STUDY.name: module.STUDY for module in modules if hasattr(module, "STUDY")}
+    """Return all studies by name."""
+    modules = {name: module for name, module in modules_of("dwm_ray.studies").items() if hasattr(module, "STUDY")}
+    return {name: replace(module.STUDY, name=name, help=summary(module)) for name, module in modules.items()}
 
 
 def find_study(name: str) -> Study:

@@ -171,9 +171,4 @@ def _json(parts: list[PartCost]) -> list[dict[str, Any]]:
     return [{**asdict(part), "seconds": part.seconds, "flops": part.flops} for part in parts]
 
 
-STUDY = Study(
-    name="cost",
-    help="seconds, operations and memory of training, generating and learning, for one trial and for many",
-    options=CostOptions,
-    measure=measure,
-)
+STUDY = Study(CostOptions, measure)

@@ -155,9 +155,4 @@ def _reference_numbers(reference: Reference) -> dict[str, Any]:
     }
 
 
-STUDY = Study(
-    name="model_error",
-    help="prediction error by step: recorded actions, cloned behaviour, simulator, distance between distributions",
-    options=ModelErrorOptions,
-    measure=measure,
-)
+STUDY = Study(ModelErrorOptions, measure)

@@ -160,4 +160,4 @@ def _figure(policies: list[Scored], rows: list[dict[str, Any]], unit: str) -> An
     return plot_panels("estimates", "Score by estimate", "One point per policy.", panels)
 
 
-STUDY = Study("ope", "how well off-policy estimates rank policies with known scores", OpeOptions, measure)
+STUDY = Study(OpeOptions, measure)

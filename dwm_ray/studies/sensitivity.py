@@ -238,9 +238,4 @@ def _numbers(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-STUDY = Study(
-    name="sensitivity",
-    help="effect of options on error, generated data and scores: return-to-go, T against H, K, N, and any other axis",
-    options=SensitivityOptions,
-    measure=measure,
-)
+STUDY = Study(SensitivityOptions, measure)

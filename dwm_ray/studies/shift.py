@@ -199,9 +199,4 @@ def _numbers(shift: Shift) -> dict[str, Any]:
     return {"model": shift.label, **options, **{quantity: as_json(rows) for quantity, rows in shift.rows.items()}}
 
 
-STUDY = Study(
-    name="shift",
-    help="distance of generated from recorded data (MMD, KL) by step, return-to-go and temperature",
-    options=ShiftOptions,
-    measure=measure,
-)
+STUDY = Study(ShiftOptions, measure)

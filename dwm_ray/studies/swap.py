@@ -185,9 +185,4 @@ def _score(context: StudyContext, agent: Agent, config: RunConfig) -> float | No
         return None
 
 
-STUDY = Study(
-    name="swap",
-    help="scores of agents on segments composed of recorded and imagined rewards, ends and states",
-    options=SwapOptions,
-    measure=measure,
-)
+STUDY = Study(SwapOptions, measure)

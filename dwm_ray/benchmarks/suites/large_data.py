@@ -3,7 +3,7 @@
 The dataset is generated: rows of HalfCheetah's 17 states and 6 actions with random numbers, in episodes of 1000 steps.
 Updates alternate between this dataset, whose rows are mapped from files, and one of `fitting_rows` rows in memory.
 
-Memory is the anonymous memory of this process (RssAnon of /proc/self/status, sampled 100 times per second). Mapped
+Memory is the anonymous memory of this process (resident minus shared pages, sampled 100 times per second). Mapped
 pages are not counted: they belong to the page cache, which processes share and the operating system drops on demand.
 """
 

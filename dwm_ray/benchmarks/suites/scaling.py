@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.console import Console
 
@@ -20,6 +20,9 @@ from dwm_ray.experiment import profiles
 from dwm_ray.options import DataConfig
 from dwm_ray.report.table import Cell, Table
 from dwm_ray.runs.tensor_files import write_json
+
+if TYPE_CHECKING:
+    from dwm_ray.benchmarks.cluster.throughput import StreamRate
 
 HEADERS = (
     "samplers", "segments/s", "slowest, fastest", "efficiency", "95 %",
@@ -77,17 +80,7 @@ class Scaling:
         return config.with_values({f"synthesis.{name}": value for name, value in sizes.items()})
 
 
-class StreamRate(Protocol):
-    """Rates of one measurement."""
-
-    @property
-    def per_s(self) -> float: ...
-
-    @property
-    def per_cpu_s(self) -> float: ...
-
-
-def cells(measured: Mapping[int, Sequence[StreamRate]]) -> list[list[Cell]]:
+def cells(measured: Mapping[int, Sequence["StreamRate"]]) -> list[list[Cell]]:
     """Return the table rows of {number of samplers: measurements}."""
     first = next(iter(measured))
     rows: list[list[Cell]] = []

@@ -42,7 +42,8 @@ def run_sweep(
     A trial that fails is recorded and does not stop the others. Scores are reported to Tune only if a scheduler or
     search algorithm uses them: reporting costs one process per trial.
     """
-    _silence_result_search()
+    # Our writers replace Tune's result files, so its message that they are missing is hidden.
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     uses_scores = search is not None or sweep.scheduler != "fifo"
     groups = [] if search else populations(trials, services, max_members)
     listed = [launchable(_trials(params), services, uses_scores) for params in groups]
@@ -68,11 +69,6 @@ def run_sweep(
             verbose=0,
         ),
     ).fit()
-
-
-def _silence_result_search() -> None:
-    """Hide Tune's message that its result files are missing: our writers replace them."""
-    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
 
 
 def populations(trials: Sequence[Trial], services: ClusterServices, max_members: int) -> list[dict[str, Any]]:
