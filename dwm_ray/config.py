@@ -1,4 +1,4 @@
-"""`RunConfig`: the validated options of one run, to JSON and back without loss.
+"""`RunConfig`: the validated options of one run, which convert to JSON and back without loss.
 
 World model, agent and filter are plug-ins: their part of the tree is the `Config` of the chosen class, with its `name`
 in JSON.

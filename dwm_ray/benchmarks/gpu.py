@@ -29,7 +29,7 @@ from dwm_ray.runs.tensor_files import write_json
 
 HEADERS = ("part", "workload", "rate", "baseline", "ratio", "result")
 GRACE_S = 30.0
-"""Seconds by which a part may exceed its limit before it is ended: start of the process and the last workload."""
+"""Seconds by which a part may exceed its limit, for the start of its process and its last workload."""
 LEAST_S = 5.0
 """A part does not start with less time than this."""
 GPU_TEST = "torch.cuda.is_available()"

@@ -28,7 +28,7 @@ def reference_denoiser(net: Denoiser) -> Denoiser:
 
 
 class _ReferenceEncoder(nn.Module):
-    """Encoder that encodes the diffusion step of every row."""
+    """Encoder of the diffusion step of every row."""
 
     def __init__(self, encoder: Any) -> None:
         super().__init__()

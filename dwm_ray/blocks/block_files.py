@@ -78,7 +78,7 @@ def _stream(run: Run, spec: StreamSpec) -> Storage:
 
 
 def _num_rows(stream: Storage, spec: StreamSpec, index: int) -> int:
-    """Read the number from a local file; compute it from the spec for a remote one, which would cost two requests."""
+    """Read the number from a local file; compute it for a remote one, because reading that costs two requests."""
     if stream.scheme == "file":
         return int(pq.read_metadata(Path(stream.path) / _name(index)).num_rows)
     return len(spec.rows_of(index))

@@ -85,13 +85,13 @@ def named_by(where: str, attributes: Mapping[str, str], requested: str | None) -
     return replace(named, options=options)
 
 
-def environment_id(where: str, named: str | None, requested: str | None, default: str | None = None) -> str | None:
-    """Return the id that is `requested` (option data.env), else the one that the data name, else `default`.
+def environment_id(where: str, named: str | None, requested: str | None) -> str | None:
+    """Return the id that is `requested` (option data.env), else the one that the data name.
 
     Returns None for data without an environment, and if 'none' is requested. Gymnasium imports the module of an id
     'MODULE:NAME'. Data must not decide which code runs on this machine, so such an id must be requested by the user.
     """
-    found = requested or named or default
+    found = requested or named
     if not found or requested == NO_ENVIRONMENT:
         return None
     if ":" in found and not requested:

@@ -27,9 +27,8 @@ from dwm_ray.types import DataCard, Episodes
 
 
 def write_hdf5(episodes: Episodes, path: Path, attrs: dict[str, Any] | None = None) -> None:
-    """Write D4RL's keys (best gzip level), with the environment and `attrs` as attributes.
+    """Write D4RL's keys (best gzip level), with the environment and `attrs` as attributes, to a new file.
 
-    Raises ValueError if the file exists.
     `next_observations` is omitted if any next state is unknown, because readers would interpret the filler as a state.
     """
     arrays = _d4rl_arrays(episodes)

@@ -51,9 +51,8 @@ def evaluate(
 ) -> Evaluation:
     """Run `num_episodes` episodes of a policy, raw observations [B, O] float32 on `device` -> actions [B, A].
 
-    B is at most 16 and decreases at the end. Raises ValueError if the environment cannot be made, the count is not
-    positive, its subclass Diverged if the policy's actions are not finite, and BrokenEnvironmentError if the
-    environment fails.
+    B is at most 16 and decreases at the end. Raises ValueError if the environment cannot be made or the count is not
+    positive, Diverged if the policy's actions are not finite, and BrokenEnvironmentError if the environment fails.
     """
     if num_episodes < 1:
         raise ValueError(f"evaluation.num_episodes: is {num_episodes}; expected at least 1")

@@ -32,7 +32,7 @@ class ModelErrorOptions(StudyOptions):
     """Options of the study."""
 
     horizon: PositiveInt = 7
-    """Maximal number of predicted steps; models with shorter segments predict fewer."""
+    """Maximum number of predicted steps; models with shorter segments predict fewer."""
     num_windows: PositiveInt = 2048
     """Held-out windows for the errors."""
     num_points: PositiveInt = 800

@@ -29,7 +29,7 @@ class ShiftOptions(StudyOptions):
     """Options of the study."""
 
     horizon: PositiveInt = 7
-    """Maximal number of generated steps; models with shorter segments generate fewer."""
+    """Maximum number of generated steps; models with shorter segments generate fewer."""
     num_points: PositiveInt = 800
     """Generated and recorded points that are compared per step."""
     target_rtgs: tuple[float, ...] = (0.3, 0.5, 0.7)

@@ -5,9 +5,10 @@ g, s_t, a_t, (s_{t+1}, r_t), (s_{t+2}, r_{t+1}), ...; from a_t on, each predicts
 actions have no token, which is equivalent to masking them: as in DWM, segments follow the behaviour in the data under a
 return-to-go. Sampling caches keys and values, so a step costs one token.
 
-The paper specifies layers, heads and the mask; the rest is ours: diagonal Gaussians over the standardised change of
-state and reward by maximum likelihood, as in the one-step model, because a squared error defines no distribution; a
-temperature on the spread, as in DWM; pre-norm blocks without dropout, which would use torch's global generator.
+The paper specifies layers, heads and the mask. The rest is ours. Diagonal Gaussians over the standardised change of
+state and reward are fitted by maximum likelihood, as in the one-step model, because a squared error defines no
+distribution. A temperature scales the spread, as in DWM. Pre-norm blocks have no dropout, which would use torch's
+global generator.
 """
 
 from typing import Annotated, Any, ClassVar, Self

@@ -128,7 +128,7 @@ class Sampler(DWMSuite):
 
 
 def sampling(setup: BenchmarkSetup, size: Size, batch: int, variant: Variant, graphed: bool = False) -> Call:
-    """Sample a batch of segments of the maximal horizon; a CUDA graph is recorded here, as that takes long."""
+    """Sample a batch of segments of the maximum horizon; a CUDA graph is recorded here, because that takes long."""
     config = setup.config("dwm", "td3_bc", **model_values(size, variant))
     model, generator = with_form(setup.model(config), variant).requires_grad_(False), setup.generator()
     starts = setup.starts(config)[:batch]

@@ -34,7 +34,7 @@ class Sweep:
     seeds: int = 1
     """Seeds of each trial."""
     population: int = 1
-    """Maximal number of trials of an agent that learn in one population."""
+    """Maximum number of trials of an agent that learn in one population."""
     alone: int = 1
     """Trials to run separately as well, each with its own world model and stream."""
     updates: int = 20_000

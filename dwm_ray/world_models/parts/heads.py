@@ -2,11 +2,11 @@
 
 Termination head, a learned termination rule: a logistic network on the state after a step predicts whether the step
 terminated the task. It trains next to a model, on the same windows, and shares no weight with it. A generated segment
-ends at the first state that is more likely terminal than not. DWM has a channel of its windows instead
+ends at the first state that is more likely terminal than not. DWM uses a channel of its windows instead
 (`window_layout`). The papers do not model terminations.
 
-Reward network of DyDiff (arXiv 2405.19189): r(s, a) by two hidden layers, least squares on standardised rewards.
-Difference: Mish units, as in the other networks of this project.
+Reward network of DyDiff (arXiv 2405.19189): r(s, a) with two hidden layers, fitted by least squares to standardised
+rewards. Unlike the paper's, it has Mish units, as the other networks of this project do.
 """
 
 from typing import Literal
