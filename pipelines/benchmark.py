@@ -1,6 +1,6 @@
-"""Measure rates and their ratios on this machine: learner, sampler, world-model training, replay; the cost, CPU time
-and memory of a sweep; the scaling of samplers; the maximum load on the buffer index; all GPU measurements and
-tests; or provoke faults in a sweep.
+"""Measure rates and their ratios on this machine, or provoke faults in a sweep. There are suites for the learner, the
+sampler, world-model training and replay, for the cost, CPU time and memory of a sweep, for the scaling of samplers and
+the load on the buffer index, and for a GPU.
 
 Rates are timed repeatedly in alternating order. The program prints medians and paired ratios and writes all rates to a
 JSON file. --peer NAME=COMMAND times an external command as well; the last word of its output is its rate.

@@ -130,7 +130,7 @@ def read_choices(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def expanded(argv: Sequence[str]) -> list[str]:
-    """Return the words of a command line with short names replaced, also in `--short=value`."""
+    """Return the words of a command line with short names replaced, including those in `--short=value`."""
     parts = (word.partition("=") for word in argv)
     return [SHORT.get(head, head) + equals + value for head, equals, value in parts]
 

@@ -21,7 +21,7 @@ from dwm_ray.runs.tensor_files import write_json
 def executor(
     console: Console, config: RunConfig, run: RunFolder, task_data: TaskData, num_trials: int, in_process: bool
 ) -> Iterator[Any]:
-    """Return a LocalExecutor or RayExecutor, and meanwhile show the progress and update the counters of the run."""
+    """Yield a LocalExecutor or RayExecutor; until the context ends, show the progress and update the run's counters."""
     if in_process:
         with _shown(console, run, num_trials, LocalExecutor(run, task_data.episodes)) as chosen:
             yield chosen

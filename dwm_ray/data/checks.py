@@ -33,8 +33,8 @@ def episodes_from(arrays: Arrays, card: DataCard, spaces: Spaces | None = None, 
     """Return checked float32 episodes and fill in the card's fingerprint and findings.
 
     `spaces` and the time `limit` default to those of the card's environment; without `spaces`, its observation bounds
-    are checked, too. Without an environment, the spaces come from the data. The last row always ends an episode. Raises
-    ValueError naming `card.path` and the key at fault, also if most rows contradict each other
+    are also checked. Without an environment, the spaces come from the data. The last row always ends an episode. Raises
+    ValueError naming `card.path` and the key at fault, and if most rows contradict each other
     (`consistency.make_consistent`).
     """
     where, options = card.path, card.env_options

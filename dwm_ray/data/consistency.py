@@ -92,7 +92,7 @@ def _check_inverted(rows: Rows, where: str, jumps: np.ndarray, following: np.nda
 
 
 def _isolate(rows: Rows, where: str, jumps: np.ndarray) -> None:
-    """Make every row a separate episode, because the rows are in no order."""
+    """Make every row a separate episode, because the rows are not in the order of time."""
     if _equal(rows.next_obs, rows.obs).mean() > MOST:
         raise ValueError(f"{where}: 'next_observations' repeat 'observations' in most rows; expected the states after")
     if _equal(rows.next_obs[:-2], rows.obs[2:]).mean() > MOST:
@@ -104,7 +104,7 @@ def _isolate(rows: Rows, where: str, jumps: np.ndarray) -> None:
             f"{where}: 'next_observations' are the 'observations' of the row before in most rows, so the two are "
             "swapped or the rows go backwards in time; expected rows in the order of time"
         )
-    rows.cut(jumps, "rows do not lead to the following row: the rows are in no order, so each is used on its own")
+    rows.cut(jumps, "rows do not lead to the following row: they are not in the order of time, so each is used alone")
     rows.truncated[:] = ~rows.terminated
     rows.is_ordered = False
 

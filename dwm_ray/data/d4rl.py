@@ -66,7 +66,7 @@ def folder() -> Path:
 
 
 def find(task: str) -> Path | None:
-    """Return D4RL's own file of a task on this machine, or None, also if the home folder is not accessible."""
+    """Return D4RL's own file of a task on this machine; None without one or without access to the home folder."""
     path = folder() / file_name(task)
     return path if (os.environ.get(FOLDER) or os.access(path, os.F_OK)) and path.is_file() else None
 

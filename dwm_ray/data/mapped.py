@@ -163,8 +163,8 @@ def _complete(folder: Path, write: Callable[[Path], None]) -> Path:
 
 def _no_room(error: OSError) -> ValueError:
     return ValueError(
-        f"{cache_folder()}: cannot hold a converted dataset ({error.strerror}); expected DWM_RAY_CACHE with a "
-        "folder on a disk with room for eight times the data"
+        f"{cache_folder()}: cannot hold a converted dataset ({error.strerror}); expected DWM_RAY_CACHE to name "
+        "a folder on a disk with room for eight times the data"
     )
 
 

@@ -36,9 +36,9 @@ class TaskData:
         length = getattr(config.world_model, "sequence_length", 1)
         if length > 2 and not episodes.card.is_ordered:
             raise ValueError(
-                f"{episodes.card.path}: the rows are in no order, so there are no windows of {length} states for the "
-                "world model; expected rows in the order of time, or a method that learns from single transitions, "
-                "such as --world-model none or one_step"
+                f"{episodes.card.path}: the rows are not in the order of time, so there are no windows of {length} "
+                "states for the world model; expected ordered rows, or a method that learns from single "
+                "transitions, such as --world-model none or one_step"
             )
         stats = data_stats(episodes, config.training.discount)
         return_scale = max(abs(stats.rtg_min), abs(stats.rtg_max))  # for tasks without a published scale

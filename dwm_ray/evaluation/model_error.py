@@ -47,7 +47,7 @@ class ModelError:
     obs_mse: list[float]
     rew_mse: list[float]
     no_change_obs_mse: list[float]
-    """Error of predicting that the state stays s_t."""
+    """Error of predicting that the state remains s_t."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the errors with steps, unit and root mean squares."""

@@ -7,8 +7,8 @@
 | `estimate_distance` | mean squared distance of the policy's actions from the recorded ones, in standard deviations |
 
 All three are measured on the held-out episodes, on which neither critics nor models are trained. (The policy itself
-learns from all episodes.) Intervals are bootstraps over these episodes: they contain the variation of start states, but
-not the error of the critics, which `estimate_fqe_spread`, the standard deviation between critics, only indicates.
+learns from all episodes.) Intervals are bootstraps over these episodes: they include the variation of start states, but
+not the error of the critics. `estimate_fqe_spread`, the standard deviation between critics, only indicates this error.
 
 Every network of the one-step ensemble is rolled out alone for all steps, so that the spread between networks contains
 the accumulated errors. Imagined states and rewards are clipped to the range of the recorded ones, outside of which no

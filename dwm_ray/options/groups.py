@@ -28,8 +28,9 @@ class DataConfig(Frozen):
     contains it. None selects the data of the task: D4RL's file if it is on this machine, else the bundled dataset."""
     env: str | None = None
     """Gymnasium id of the environment in which policies are scored. Set it if the data do not name their environment,
-    or to override it. MODULE:NAME-v0 imports the module first, also from the working directory. none: data without a
-    simulator; scores are then off-policy estimates. Data that name no environment are treated in the same way."""
+    or to override it. MODULE:NAME-v0 first imports the module, which may be in the working directory. none: data
+    without a simulator; scores are then off-policy estimates. Data that name no environment are treated in the same
+    way."""
     env_kwargs: Annotated[str | None, AfterValidator(_checked_json)] = None
     """Keyword arguments of the environment as a JSON object, such as {"frame_skip": 4}. They override those named by
     the data."""

@@ -106,7 +106,7 @@ class RunFolder:
         return self.storage or Storage.folder(self.root)
 
     def push(self, *paths: Path, tries: int = TRIES) -> None:
-        """Send changed files, also those in folders, to the storage."""
+        """Send changed files, including those in folders, to the storage."""
         if self.storage:
             synced_folder(self.root, self.storage).push(paths, tries)
 
@@ -116,7 +116,7 @@ class RunFolder:
 
     @contextmanager
     def writing(self, *paths: Path) -> Iterator[None]:
-        """Send the files written in this context when it ends; nothing is fetched meanwhile."""
+        """Send the files written in this context when it ends; until then, nothing is fetched."""
         if self.storage is None:
             yield
             return

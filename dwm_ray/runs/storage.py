@@ -192,7 +192,7 @@ class Storage:
             part.unlink(missing_ok=True)
 
     def _read(self, path: str) -> bytes:
-        """Read a file in one request; repeat it if the file was replaced meanwhile."""
+        """Read a file in one request; repeat it if the file was replaced during the request."""
         while True:
             with self._fs.open_input_file(path) as file:
                 content: bytes = file.read()

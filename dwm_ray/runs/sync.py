@@ -32,10 +32,10 @@ class SyncedFolder:
         self._sent: dict[str, tuple[int, int]] = {}
         self._seen: dict[str, Entry] = {}
         self.lock = threading.RLock()
-        """Held while a file is written and sent, so that no older version is fetched meanwhile."""
+        """Held while a file is written and sent, so that no older version is fetched in between."""
 
     def push(self, paths: Iterable[Path], tries: int = TRIES) -> None:
-        """Send files, also those in folders, that have changed since they were last sent."""
+        """Send the files, including those in folders, that have changed since they were last sent."""
         with self.lock:
             files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
             named = {self._name(file): file for file in files if file.is_file() and not file.name.endswith(".part")}

@@ -41,7 +41,8 @@ class StudyOptions(Frozen):
     """Options of every study."""
 
     world_models: tuple[str, ...] = ("dwm", "one_step")
-    """World models to study, or 'all'. The one of --world-model takes its flags, others their presets."""
+    """World models to study, or 'all'. The one chosen by --world-model has the options of the command line; others have
+    their presets."""
     model_updates: PositiveInt | None = None
     """Gradient steps of every world model; the default is that of the profile."""
     run: str | None = None

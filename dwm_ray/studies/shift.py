@@ -189,7 +189,7 @@ def _by_rtg(shifts: list[Shift], floor: Shift) -> list[Figure]:
         if panel.lines:
             level = floor.mean(quantity, metric)
             panel.lines.append(Line(RECORDED, [rtgs[0], rtgs[-1]], [level, level], reference=True))
-    caption = "Means over steps. An optimistic return-to-go is meant to move the data; this figure shows how far."
+    caption = "Means over steps. An optimistic return-to-go should move the generated data; the figure shows how far."
     return [plot_panels("by-rtg", "Distance by return-to-go", caption, list(panels.values()))]
 
 

@@ -51,10 +51,10 @@ class SwapOptions(StudyOptions):
     """Options of the study."""
 
     world_models: tuple[str, ...] = ("dwm",)
-    """World models to study; they do not follow the policy. The one of --world-model takes its flags, others their
-    presets."""
+    """World models to study; they do not follow the policy. The one chosen by --world-model has the options of the
+    command line; others have their presets."""
     agents: tuple[str, ...] = ("iql",)
-    """Agents to train. The one of --agent takes its flags, others their presets."""
+    """Agents to train. The one chosen by --agent has the options of the command line; others have their presets."""
     horizon: PositiveInt = 10
     """H: steps per segment."""
     agent_updates: PositiveInt = 10_000

@@ -82,7 +82,7 @@ class Learner:
         ]
 
     def load_state_dicts(self, states: Sequence[dict[str, Tensor]]) -> None:
-        """Load `state_dicts`, also of another population size or device; raise ValueError if their updates differ."""
+        """Load `state_dicts`, of any population size and device; raise ValueError if their updates differ."""
         updates = {int(state["update"]) for state in states}
         if len(updates) > 1:
             raise ValueError(f"population: members are at updates {sorted(updates)}; expected one update for all")

@@ -13,7 +13,7 @@ If several segments are sampled per pair (DWM-PQL), the reward is their mean and
 squared distance between two segments' (reward, next state). The distance is in the units of the network, so that no
 dimension dominates.
 
-Differences: padded entries at an episode's end carry no loss (unspecified in the paper); `continuation` learns
+Differences: padded entries at an episode's end do not enter the loss (unspecified in the paper); `continuation` learns
 terminations, which the paper does not model.
 """
 

@@ -7,7 +7,8 @@ members, 5 elites by held-out error and changes of state as targets, it generate
 dominates. Each member is used with the weights of its lowest held-out error, and training ends when no member improves
 any more.
 
-Differences: mean and variance share a trunk; SiLU units; inputs and targets are standardised; members share batches.
+Differences: mean and variance share a trunk, units are SiLU, inputs and targets are standardised, and members share
+batches.
 """
 
 import copy

@@ -134,12 +134,12 @@ def test_shuffled_rows_are_single_transitions(pendulum: Arrays) -> None:
     data = read({name: array[order] for name, array in pendulum.items()})
     assert (data.num_episodes, data.known_next.all(), data.card.is_ordered) == (1000, True, False)
     assert (
-        "rows do not lead to the following row: the rows are in no order, so each is used on its own"
+        "rows do not lead to the following row: they are not in the order of time, so each is used alone"
         in (findings(data)[0])
     )
     for model in (None, "one_step", "recorded"):
         TaskData.of(options(model), data)
-    with pytest.raises(ValueError, match="rows are in no order, so there are no windows of 8 states"):
+    with pytest.raises(ValueError, match="rows are not in the order of time, so there are no windows of 8 states"):
         TaskData.of(options("dwm"), data)
     without = read({name: array[order] for name, array in pendulum.items()}, next_observations=None)
     assert any("as shuffled rows do" in text for text in findings(without))

@@ -82,7 +82,7 @@ class Samplers:
     run: RunFolder
     spec: StreamSpec
     buffers: dict[int, Shards]
-    """Number of samplers -> the buffer that uses so many."""
+    """Number of samplers -> the buffer that uses this number."""
 
     def measure(self, repeats: int, report: Callable[[str], None]) -> dict[int, list[StreamRate]]:
         """Return {number of samplers: rates}. Every repeat measures each number once, in alternating order."""

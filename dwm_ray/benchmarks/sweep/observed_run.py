@@ -65,7 +65,7 @@ class ProcessUsage:
 
 
 class ProcessMonitor:
-    """Samples a process and its descendants; a descendant stays included after its parent has ended."""
+    """Samples a process and its descendants; a descendant remains included after its parent has ended."""
 
     def __init__(self, pid: int) -> None:
         self._root = psutil.Process(pid)

@@ -1,1 +1,1 @@
-"""Shared replay buffer: actors that request blocks from samplers and hand them to learners."""
+"""Shared replay buffer: actors that request blocks from samplers and deliver them to learners."""

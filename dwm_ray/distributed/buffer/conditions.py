@@ -61,6 +61,6 @@ class Dispatcher(Generic[Item]):
         return await future
 
     def dispatch(self) -> None:
-        """Hand available items to idle tasks; call it when there may be new items."""
+        """Pass available items to idle tasks; call it when there may be new items."""
         while self._idle and (item := self._next_item()) is not None:
             self._idle.popleft().set_result(item)

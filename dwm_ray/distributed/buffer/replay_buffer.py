@@ -16,7 +16,7 @@ journal, which is pushed to the storage periodically and at the end.
 | sampler task   | a wanted block (prefetch limit not reached)   | a reader that opens or advances its cursor     |
 | reader's fetch | a block beyond its cursor                     | an accepted block, the stream's end or failure |
 
-A waiting fetch returns `GATHER_S` after a block arrived, with all blocks that arrived meanwhile.
+A waiting fetch returns `GATHER_S` after a block has arrived, with all blocks that have arrived by then.
 """
 
 import asyncio
@@ -74,7 +74,7 @@ class SyntheticReplayBuffer:
     ) -> Delivery:
         """Return up to `max_blocks` blocks beyond the cursor; wait up to `wait_s` seconds for the first.
 
-        `position` is the number of blocks the reader has; blocks handed out beyond it were lost with an earlier buffer.
+        `position` is the number of blocks that the reader has; later deliveries were lost with an earlier buffer.
 
         Raises:
             ValueError: The stream failed.
@@ -119,7 +119,7 @@ class SyntheticReplayBuffer:
         await asyncio.to_thread(self._upload.now if force else self._upload.if_due)
 
     async def _open(self, spec: StreamSpec, cursor: str) -> Stream:
-        """Return a stream with an open cursor; load the stream at its first fetch, also after a restart."""
+        """Return a stream with an open cursor; the first fetch, or the first one after a restart, loads the stream."""
         name = spec.fingerprint
         async with self._open_lock:
             if name not in self._streams:

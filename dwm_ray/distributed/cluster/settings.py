@@ -85,7 +85,7 @@ def _own_token() -> None:
 
 
 def _private_token(path: Path) -> None:
-    """Create a token file that nobody else can read; the file that Ray creates is readable by all."""
+    """Create a token file that other users cannot read, unlike the file that Ray creates."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         _create(path, secrets.token_hex(32))

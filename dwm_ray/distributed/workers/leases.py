@@ -1,4 +1,4 @@
-"""Leases on world models that are being trained; the module imports nothing heavy, so that its process stays small."""
+"""Leases on world models that are being trained; the module imports no large package, which keeps its process small."""
 
 import time
 

@@ -1,9 +1,9 @@
 """Trajectory diffusion of DyDiff (arXiv 2405.19189): p(s_1 .. s_{L-1} | s_0, a_0 .. a_{L-1}) over windows.
 
 Layout: a window x [B, L, O + A], position i = (s_i, a_i), states and actions scaled by their ranges to [-1, 1]; s_0 and
-all actions are given and carry no loss. Process: EDM. Network: the U-Net of `diffusion.denoisers`, conditioned on the
-noise level only, which serves every length that its resolutions divide; or, for small machines, an MLP over the
-flattened window, which serves the length of the training windows.
+all actions are given and do not enter the loss. Process: EDM. Network: the U-Net of `diffusion.denoisers`, conditioned
+on the noise level only; it accepts every length that its resolutions divide. Small machines can use an MLP over the
+flattened window, which accepts only the length of the training windows.
 
 `faithful` repeats three faults of the public code: the loss also counts given and padded entries, churn corrupts the
 given entries, and preconditioning multiplies them by c_in.

@@ -1,9 +1,9 @@
 """Layout of DWM's windows: one tensor [B, T, D], all entries in [-1, 1].
 
 Position i is (s_{t+i}, r_{t+i}), as in DWM (arXiv 2402.03570). A continuation channel (ours) adds c_{t+i}: 1 if the
-task continues after the step from s_{t+i}, -1 if that step terminated it. After a termination, the channel stays at -1
-and carries loss, whereas states and rewards do not exist and carry none. A window that ends is then one clear pattern
-instead of a single outlying entry. After a truncation nothing is known, so no entry carries loss.
+task continues after the step from s_{t+i}, -1 if that step terminated it. After a termination, the channel remains -1
+and enters the loss, whereas states and rewards do not exist. A window that ends is then one clear pattern instead of a
+single outlying entry. After a truncation nothing is known, so no entry enters the loss.
 """
 
 from dataclasses import dataclass
@@ -79,7 +79,7 @@ class WindowLayout:
         return torch.cumprod((window[..., -1] >= 0).to(window.dtype), -1)
 
     def learned(self, windows: Windows) -> Tensor:
-        """Return the mask [B, T, D] of entries that carry loss: recorded, or known to be -1, and not given."""
+        """Return the mask [B, T, D] of entries that enter the loss: recorded, or known to be -1, and not given."""
         obs_mask = windows.obs_mask[..., None].expand(windows.obs.shape).clone()
         obs_mask[:, 0] = False
         masks = [obs_mask, windows.step_mask[..., None]]
