@@ -20,7 +20,7 @@ from dwm_ray.experiment.names import method_name
 from dwm_ray.experiment.plan import SweepConfig, axes_of
 from dwm_ray.experiment.profiles import Profile
 from dwm_ray.experiment.search_space import Plan, Trial, record_trials
-from dwm_ray.runs.folder import RunFolder
+from dwm_ray.runs.folder import RunFolder, status_of
 
 Log = Callable[[str], None]
 
@@ -45,13 +45,20 @@ class RayExecutor:
         """Run trials that Optuna suggests; `plan` receives them."""
         from dwm_ray.distributed.tune.optuna_search import FeasibleOptuna  # Optuna is optional for everything else
 
+        run = self._services.run
+
         def launch(trial: Trial) -> dict[str, object]:
-            record_trials([trial], self._services.run)
+            record_trials([trial], run)
             return launchable([trial], self._services, reports=True)
+
+        def has_failed(trial: Trial) -> bool:
+            folder = run.trial(trial.id)
+            run.pull(folder)
+            return status_of(folder) == "failed"
 
         named = {method_name(base.model_dump(mode="json")): base for base in bases}
         most = self._services.placement.concurrent_trials
-        optuna = FeasibleOptuna(axes_of(sweep, profile), named, plan, launch, most, sweep.search_seed)
+        optuna = FeasibleOptuna(axes_of(sweep, profile), named, plan, launch, has_failed, most, sweep.search_seed)
         run_sweep([], self._services, sweep, self._config, search=optuna)
 
 

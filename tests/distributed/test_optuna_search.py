@@ -31,7 +31,16 @@ class Sweep:
         sweep = SweepConfig(search="optuna", agents=("td3_bc",), **options)
         bases = {"td3_bc": bases_of(sweep, dwm_run(), "laptop")[0]}
         self.launched: list[Trial] = []
-        self.search = FeasibleOptuna(axes_of(sweep, "paper"), bases, plan, self._launch, max_running, seed=0)
+        self.failed = set[str]()
+        self.search = FeasibleOptuna(
+            axes_of(sweep, "paper"),
+            bases,
+            plan,
+            self._launch,
+            lambda trial: trial.id in self.failed,
+            max_running,
+            seed=0,
+        )
 
     def _launch(self, trial: Trial) -> dict[str, Any]:
         self.launched.append(trial)
@@ -74,6 +83,17 @@ def test_optuna_waits_while_all_slots_are_taken() -> None:
     assert sweep.search.suggest("third") is None
     sweep.search.on_trial_complete("first", {OBJECTIVE: 1.0})
     assert sweep.search.suggest("third")
+
+
+def test_a_recorded_failure_is_one_for_optuna_too() -> None:
+    sweep = Sweep(Plan(), max_running=2, dimensions=("horizon",))
+    for name in ("fails", "ends"):
+        sweep.search.suggest(name)
+    sweep.failed.add(sweep.launched[0].id)
+    for name in ("fails", "ends"):  # Tune ends both trials normally, with the last score that was reported
+        sweep.search.on_trial_complete(name, {OBJECTIVE: 1.0})
+    states = {trial.state.name: trial.value for trial in sweep.search._inner._ot_study.trials}
+    assert states == {"FAIL": None, "COMPLETE": 1.0}
 
 
 def test_optuna_passes_over_trials_of_an_earlier_session() -> None:

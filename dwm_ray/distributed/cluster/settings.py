@@ -23,6 +23,7 @@ SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # checkpoints before the first evaluation have no score
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the project's writers are the only ones
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the traceback; the project prints the cause
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the program instead of one pass of the scheduler
     "RAY_AIR_NEW_OUTPUT": "0",  # the project's progress display is the only one
     "RAY_worker_maximum_startup_concurrency": "16",

@@ -9,7 +9,7 @@ from typing import Any
 import ray
 
 from dwm_ray.distributed.services import ClusterServices
-from dwm_ray.distributed.tune.trial import TrialJob
+from dwm_ray.distributed.tune.trial import TrialJob, reset_failed
 from dwm_ray.distributed.workers.learner import LearnerJob, learner_loop
 from dwm_ray.distributed.workers.ray_train import worker_loop
 from dwm_ray.distributed.workers.world_model import model_job
@@ -19,8 +19,12 @@ from dwm_ray.options import fingerprint
 
 
 def trial_job(trials: Sequence[Trial], services: ClusterServices, reports: bool = False) -> TrialJob:
-    """Return the job of trials that can form a population; `reports` sends scores to Tune."""
+    """Return the job of trials that can form a population; `reports` sends scores to Tune.
+
+    Trials that failed in an earlier session are reset. Restarted processes skip trials that fail in this one.
+    """
     run, data, placement = services.run, services.data, services.placement
+    reset_failed(run, (trial.id for trial in trials))
     configs = [config for trial in trials for config in required_models(trial.config, data.has_environment)]
     models = {job.name: job for job in (model_job(config, run, data, placement) for config in configs)}
     name, learner = learner_name(trials), _learner_job(trials, services, reports)

@@ -31,13 +31,14 @@ class FeasibleOptuna(Searcher):
         bases: dict[str, RunConfig],
         plan: Plan,
         launch: Callable[[Trial], dict[str, Any]],
+        has_failed: Callable[[Trial], bool],
         max_running: int,
         seed: int,
     ) -> None:
         """Search `axes` for every method in `bases` (name -> options).
 
         `plan` holds the trials so far and counts dropped points; `launch` creates the folder of a trial and returns the
-        parameters for Tune.
+        parameters for Tune. `has_failed` reads the status of an ended trial: Tune does not see recorded failures.
         """
         super().__init__(metric=OBJECTIVE, mode="max")
         choices = {"method": tuple(bases), **{name: values for name, (_, values) in axes.items()}}
@@ -47,19 +48,19 @@ class FeasibleOptuna(Searcher):
         self._axes = {name: axis for name, (axis, _) in axes.items()}
         self._paths = {name: axis.path for name, axis in self._axes.items()}
         self._bases, self._plan, self._launch, self._max_running = bases, plan, launch, max_running
-        self._num_suggested = 0
-        self._inner_ids: dict[str, str] = {}
+        self._has_failed, self._num_suggested = has_failed, 0
+        self._running: dict[str, tuple[str, Trial]] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return parameters, None while all slots are taken, or FINISHED when no new point is left."""
-        if len(self._inner_ids) >= self._max_running:
+        if len(self._running) >= self._max_running:
             return None
         for _ in range(MAX_TRIES):
             self._num_suggested += 1
             inner_id = f"ask-{self._num_suggested}"
             trial = self._new_trial(dict(self._inner.suggest(inner_id)))
             if trial is not None:
-                self._inner_ids[trial_id] = inner_id
+                self._running[trial_id] = inner_id, trial
                 return {"trial": self._launch(trial)}
             self._inner.on_trial_complete(inner_id, error=True)
         return Searcher.FINISHED
@@ -72,7 +73,9 @@ class FeasibleOptuna(Searcher):
         return self._plan.trials[-1] if len(self._plan.trials) > before else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        self._inner.on_trial_complete(self._inner_ids.pop(trial_id), result, error)
+        inner_id, trial = self._running.pop(trial_id)
+        failed = error or self._has_failed(trial)
+        self._inner.on_trial_complete(inner_id, None if failed else result, failed)
 
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: a resumed sweep restarts Optuna and skips finished trials."""

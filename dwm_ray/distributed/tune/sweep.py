@@ -6,7 +6,7 @@ finished trials and needs no pickled state.
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,15 @@ from ray.tune.search import Searcher
 from dwm_ray.config import RunConfig
 from dwm_ray.distributed.services import ClusterServices
 from dwm_ray.distributed.tune.jobs import as_params, launchable
-from dwm_ray.distributed.tune.trial import cause, trainable
+from dwm_ray.distributed.tune.trial import changing, progress_of, record_failure, trainable
 from dwm_ray.distributed.workers.ray_train import ray_storage
 from dwm_ray.evaluation.evaluators import OBJECTIVE
 from dwm_ray.experiment.grouping import groups_of, population_size
 from dwm_ray.experiment.plan import SweepConfig, in_order
 from dwm_ray.experiment.search_space import Trial
-from dwm_ray.runs.folder import RunFolder, read_json, set_status, status_of
-from dwm_ray.runs.row_log import read_rows
+from dwm_ray.runs.folder import RunFolder, set_status, status_of
+
+logger = logging.getLogger(__name__)
 
 
 def run_sweep(
@@ -97,30 +98,29 @@ def _scheduler(sweep: SweepConfig, config: RunConfig) -> TrialScheduler:
 
 
 class _StatusRecorder(Callback):
-    """Callback that records the status failed or stopped in a trial's folder."""
+    """Callback that records the status failed or stopped in a trial's folder.
+
+    Failures of workers are recorded in the process of the trial; Tune sees that process end unexpectedly only.
+    """
 
     def __init__(self, run: RunFolder) -> None:
         self._run = run
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        logger.warning("%s: its process has ended unexpectedly; it starts again", trial)
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        for folder in self._changing(trial):
-            if status_of(folder) != "done":
-                known = read_json(folder / "status.json") or {}
-                error = known.get("error") or cause(str(trial.get_error()))
-                set_status(folder, "failed", error=error, **_progress_of(folder))
+        for folder in self._folders(trial):
+            record_failure(folder, self._run, str(trial.get_error()), "its process")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        for folder in self._changing(trial):
-            if status_of(folder) not in ("done", "failed"):
-                set_status(folder, "stopped", **_progress_of(folder))
+        for folder in self._folders(trial):
+            with changing(folder, self._run):
+                if status_of(folder) not in ("done", "failed"):
+                    set_status(folder, "stopped", **progress_of(folder))
 
-    def _changing(self, trial: Any) -> Iterator[Path]:
-        """Yield each folder of a learner's trials: downloaded before, and uploaded after, its status changes."""
-        for each in _trials(trial.config["trial"]):
-            folder = self._run.trial(each.id)
-            with self._run.writing(folder / "status.json"):
-                self._run.pull(folder)
-                yield folder
+    def _folders(self, trial: Any) -> list[Path]:
+        return [self._run.trial(each.id) for each in _trials(trial.config["trial"])]
 
 
 class _SilentProgress(TrialProgressCallback):
@@ -128,8 +128,3 @@ class _SilentProgress(TrialProgressCallback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         pass
-
-
-def _progress_of(folder: Path) -> dict[str, Any]:
-    rows = read_rows(folder / "metrics.jsonl")
-    return {"updates": rows[-1]["update"], "seconds": rows[-1]["seconds"]} if rows else {"updates": 0, "seconds": 0.0}

@@ -5,8 +5,10 @@ before its learner. This module therefore imports neither torch nor plug-ins: `j
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,18 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from dwm_ray.distributed.cluster.resources import Placement
 from dwm_ray.distributed.workers.artifacts import ModelJob, ensure_world_model
-from dwm_ray.distributed.workers.ray_train import new_trainer
+from dwm_ray.distributed.workers.ray_train import new_trainer, run_workers
 from dwm_ray.runs.folder import RunFailed, RunFolder, set_status, status_of
+from dwm_ray.runs.row_log import read_rows
+
+DIED = r"(ray\.exceptions\.\w+: )?The actor died unexpectedly"
+"""Start of the line with which Ray reports that a process has died."""
+DEATHS = {
+    "low on memory": "was killed because its node was low on memory",
+    "its node has died": "is gone with its node",
+    "": "died: it was killed, ran out of memory, or crashed in native code",
+}
+"""Part of Ray's message -> how the process died; the first match counts."""
 
 
 @dataclass(frozen=True)
@@ -39,53 +51,75 @@ class TrialJob:
 
 
 def trainable(params: dict[str, Any]) -> None:
-    """Run the job of Tune's parameters."""
-    run_trials(ray.get(params["trial"]["job"]))
+    """Run the job of Tune's parameters; return normally after failures that are recorded, which Tune would repeat."""
+    with suppress(RunFailed):
+        run_trials(ray.get(params["trial"]["job"]))
 
 
 def run_trials(job: TrialJob) -> None:
     """Run trials that can form a population, each until it finishes or diverges.
 
-    Interrupted trials continue from their checkpoints. Raises RunFailed if a worker keeps failing, including one that
-    trains a world model.
+    Interrupted trials continue from their checkpoints. Raises RunFailed after recording the failure if a worker keeps
+    failing, including one that trains a world model.
     """
     run = RunFolder.at(job.run)
     folders = [run.trial(trial) for trial in job.trials]
-    _reset_failed(folders, run)
     callbacks = [TuneReportCallback()] if job.reports else []
+    worker = "a world-model worker"
     try:
         for model in job.models:
             ensure_world_model(model, run, job.leases, job.placement)
-        name = f"learner-{job.name}"
-        new_trainer(job.loop, name, run, job.placement, job.max_failures, callbacks=callbacks).fit()
+        worker = "a learner"
+        learner = partial(new_trainer, job.loop, f"learner-{job.name}", run, job.placement, callbacks=callbacks)
+        run_workers(learner, job.max_failures)
     except TrainingFailedError as error:
         for folder in folders:
-            _record_failure(folder, run, str(error))
-        raise RunFailed(f"trial {', '.join(job.trials)}: {cause(str(error))}") from error
+            record_failure(folder, run, str(error), worker)
+        raise RunFailed(f"trial {', '.join(job.trials)}: {cause(str(error), worker)}") from error
     for folder in folders:
         run.pull(folder)
 
 
-def _reset_failed(folders: Sequence[Path], run: RunFolder) -> None:
-    """Reset trials that failed in an earlier session; a restarted worker skips trials that fail in this one."""
-    for folder in folders:
-        folder.mkdir(parents=True, exist_ok=True)
-        with run.writing(folder / "status.json"):
-            run.pull(folder)
+def reset_failed(run: RunFolder, trials: Iterable[str]) -> None:
+    """Reset the status of failed trials, so that they run again."""
+    for folder in map(run.trial, trials):
+        with changing(folder, run):
             if status_of(folder) == "failed":
                 set_status(folder, "pending")
 
 
-def _record_failure(folder: Path, run: RunFolder, text: str) -> None:
+def record_failure(folder: Path, run: RunFolder, text: str, process: str) -> None:
+    """Write the status of an unfinished trial whose `process` failed with the message `text` of Ray."""
+    with changing(folder, run):
+        if status_of(folder) not in ("done", "failed"):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "failure.txt").write_text(text, encoding="utf-8")
+            set_status(folder, "failed", error=cause(text, process), **progress_of(folder))
+
+
+@contextmanager
+def changing(folder: Path, run: RunFolder) -> Iterator[None]:
+    """Bring a trial's folder up to date, and send its status and its failure after they have changed."""
     with run.writing(folder / "failure.txt", folder / "status.json"):
         run.pull(folder)
-        if status_of(folder) not in ("done", "failed"):
-            (folder / "failure.txt").write_text(text, encoding="utf-8")
-            set_status(folder, "failed", error=cause(text))
+        yield
 
 
-def cause(text: str) -> str:
-    """Return the line of a worker's traceback that names the error: the last one of the form `SomeError: ...`."""
+def progress_of(folder: Path) -> dict[str, Any]:
+    """Return the updates and seconds that a trial has logged."""
+    rows = read_rows(folder / "metrics.jsonl")
+    return {"updates": rows[-1]["update"], "seconds": rows[-1]["seconds"]} if rows else {"updates": 0, "seconds": 0.0}
+
+
+def cause(text: str, process: str) -> str:
+    """Return one line for the failure of a process: how it died, or the error that its traceback names.
+
+    `text` is the message of Ray, which has several lines; `process` names the process in a sentence.
+    """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if any(re.match(DIED, line) for line in lines):
+        how = next(how for part, how in DEATHS.items() if part in text)
+        facts = dict(re.findall(r"^\s*(pid|ip): (\S+)$", text, re.MULTILINE))
+        return f"{process} (process {facts.get('pid', '?')} on node {facts.get('ip', '?')}) {how}; see failure.txt"
     named = [line for line in lines if re.match(r"[\w.]*(Error|Loss|Exception)\b.*: ", line)]
     return (named or lines or ["unknown"])[-1]

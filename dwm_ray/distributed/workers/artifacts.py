@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from threading import Event
 from typing import Any
 from uuid import uuid4
@@ -17,7 +18,7 @@ import ray
 
 from dwm_ray.distributed.cluster.resources import Placement
 from dwm_ray.distributed.workers.leases import LEASE_S
-from dwm_ray.distributed.workers.ray_train import new_trainer
+from dwm_ray.distributed.workers.ray_train import new_trainer, run_workers
 from dwm_ray.runs.background import in_background
 from dwm_ray.runs.folder import RunFolder
 
@@ -42,7 +43,7 @@ def ensure_world_model(job: ModelJob, run: RunFolder, leases: Any, placement: Pl
         if ray.get(leases.acquire.remote(job.name, owner)):
             with _renewing(leases, job.name, owner):
                 name = f"world-model-{job.name}"
-                new_trainer(job.loop, name, run, placement, job.max_failures, job.num_workers).fit()
+                run_workers(partial(new_trainer, job.loop, name, run, placement, job.num_workers), job.max_failures)
         else:
             time.sleep(POLL_S)
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import ray
-from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.v2._internal.callbacks import placement_group_callback
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
@@ -98,16 +98,29 @@ def _run_stored(loop: list[Any]) -> None:
     ray.get(loop[0])()
 
 
+def run_workers(trainer: Callable[[], DataParallelTrainer], max_failures: int) -> None:
+    """Run the workers of a new trainer; if they fail, run those of another one, up to `max_failures` times.
+
+    Raises TrainingFailedError of the last ones. Ray Train itself does not restart workers that die at their start.
+    """
+    for left in reversed(range(max_failures + 1)):
+        try:
+            trainer().fit()
+            return
+        except TrainingFailedError:
+            if not left:
+                raise
+
+
 def new_trainer(
     loop: Callable[[], None],
     name: str,
     run: RunFolder,
     placement: Placement,
-    max_failures: int,
     num_workers: int = 1,
     callbacks: Sequence[Any] = (),
 ) -> DataParallelTrainer:
-    """Return a trainer that runs `loop` on workers, which are restarted up to `max_failures` times.
+    """Return a trainer that runs `loop` on workers, without restarts after failures: see `run_workers`.
 
     Only several workers get torch's process group: its store listens on all addresses of the node, without a token.
     The loop has no configuration: Ray would load that in its controller too, which would import this package and torch.
@@ -122,7 +135,7 @@ def new_trainer(
             name=name,
             **ray_storage(run),
             callbacks=list(callbacks),
-            failure_config=FailureConfig(max_failures=max_failures, controller_failure_limit=5),
+            failure_config=FailureConfig(controller_failure_limit=5),
         ),
     )
 
