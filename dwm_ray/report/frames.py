@@ -1,33 +1,29 @@
 """Rendered frames of a run's best policy in its MuJoCo environment.
 
-Rendering runs in a separate process with a time limit, because OpenGL may crash or wait for a display. The frames are
+The policy acts in this process; its states are rendered in another one (`rendering`) with a time limit. The frames are
 stored in the run folder, so that a report can be rebuilt without the policy and without OpenGL.
 """
 
-import base64
 import json
 import os
 import subprocess
 import sys
 from ctypes.util import find_library
-from dataclasses import replace
 from pathlib import Path
-
-import imageio.v3 as iio
+from typing import Any
 
 from dwm_ray.env_options import EnvOptions
 from dwm_ray.errors import last_line
 from dwm_ray.experiment.names import method_name
 from dwm_ray.local.api import load_policy
+from dwm_ray.report import rendering
 from dwm_ray.runs.folder import read_json
 from dwm_ray.runs.tensor_files import write_json
-from dwm_ray.tasks.environments import make_environment, specification
+from dwm_ray.tasks.environments import bare_id, make_environment, specification
 from dwm_ray.types import Json
 
 STEPS = range(0, 101, 20)
 """Environment steps that are rendered."""
-RENDERING = {"render_mode": "rgb_array", "width": 240, "height": 180, "camera_name": "track"}
-"""Arguments of the environment; environments without this camera use a fixed view."""
 LIMIT_S = 90.0
 BACKENDS = {"egl": "EGL", "osmesa": "OSMesa"}
 """Value of MUJOCO_GL for machines without a display -> the library that it needs."""
@@ -55,20 +51,25 @@ def _is_mujoco(env_id: str) -> bool:
 
 
 def _render_apart(trial: Path, out: Path, updates: int) -> str | None:
-    """Write the frames in a new process; return the reason if this fails."""
+    """Write the frames, which a new process renders; return the reason if this fails."""
     if not (trial / "checkpoint").is_dir():
         return "the run folder has no weights of the policy"
     backend = os.environ.get("MUJOCO_GL") or _backend()
     if backend is None or backend.lower() in DISABLED:
         return "no OpenGL for rendering without a display" if backend is None else f"MUJOCO_GL is {backend}"
-    command = [sys.executable, "-m", "dwm_ray.report.frames", str(trial), str(out), str(updates)]
-    environment = {**os.environ, "MUJOCO_GL": backend, "OMP_NUM_THREADS": "1"}
+    about, request = rollout(trial)
+    command = [sys.executable, "-m", rendering.__name__]
+    options: Json = {"env": {**os.environ, "MUJOCO_GL": backend, "OMP_NUM_THREADS": "1"}, "timeout": LIMIT_S}
     try:
-        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+        ended = subprocess.run(
+            command, input=json.dumps(request), capture_output=True, text=True, check=False, **options
+        )
     except subprocess.TimeoutExpired:
         return f"rendering took more than {LIMIT_S:g} s"
-    if ended.returncode != 0:
+    if ended.returncode:
         return f"rendering failed with MUJOCO_GL={backend} ({last_line(ended.stderr)[:200]})"
+    frames = [{"step": step, "png": image} for step, image in zip(STEPS, json.loads(ended.stdout), strict=False)]
+    write_json(out, {"trial": trial.name, "updates": updates, **about, "frames": frames})
     return None
 
 
@@ -79,29 +80,22 @@ def _backend() -> str | None:
     return next((name for name, library in BACKENDS.items() if find_library(library)), None)
 
 
-def render(trial: Path) -> Json:
-    """Return frames of the first steps of an episode as base64 PNG, with a description."""
+def rollout(trial: Path) -> tuple[Json, Json]:
+    """Return a description of the first steps of an episode, and the request for `rendering.render`."""
     policy, config = load_policy(trial), read_json(trial / "config.json") or {}
     env_id, options = policy.description["env_id"], EnvOptions.from_json(policy.description.get("env_options", {}))
-    env = make_environment(env_id, replace(options, kwargs=json.dumps(json.loads(options.kwargs) | RENDERING)))
+    env = make_environment(env_id, options)
+    simulator: Any = env.unwrapped
     obs, _ = env.reset(seed=0)
-    frames, over = [], False
+    states, over = [], False
     for step in range(STEPS.stop):
         if step in STEPS:
-            image = iio.imwrite("<bytes>", env.render(), extension=".png")
-            frames.append({"step": step, "png": base64.b64encode(image).decode()})
+            states.append((simulator.data.qpos.tolist(), simulator.data.qvel.tolist()))
         if over:
             break
         obs, _, terminated, truncated, _ = env.step(policy(obs))
         over = terminated or truncated
-    seconds = float(getattr(env.unwrapped, "dt", 0.0))
+    seconds = float(getattr(simulator, "dt", 0.0))
     env.close()
-    return {"env_id": env_id, "method": method_name(config), "seed": config["seed"], "dt": seconds, "frames": frames}
-
-
-def main(trial: str, out: str, updates: str) -> None:
-    write_json(Path(out), {"trial": Path(trial).name, "updates": int(updates), **render(Path(trial))})
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    about = {"env_id": env_id, "method": method_name(config), "seed": config["seed"], "dt": seconds}
+    return about, {"env_id": bare_id(env_id), "kwargs": json.loads(options.kwargs), "states": states}
