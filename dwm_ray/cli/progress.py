@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from dwm_ray.experiment.phases import Group, Phase, grouped, phases_of
-from dwm_ray.experiment.remaining import Resources, Total, total_of
+from dwm_ray.experiment.remaining import END_S, Resources, Total, total_of
 from dwm_ray.experiment.run_state import ENDED, RunState, read_state
 from dwm_ray.report.table import format_seconds
 from dwm_ray.runs.background import in_background
@@ -94,7 +94,8 @@ def summary(state: RunState, num_trials: int, total: Total | None = None) -> str
 
 def total_progress(state: RunState, phases: Sequence[Phase], num_trials: int) -> Total:
     """Return the progress of the whole run from its phases."""
-    return total_of(phases, num_trials, Resources(state.processes, state.cpus, state.start_s))
+    end_s = 0.0 if state.concluded else END_S
+    return total_of(phases, num_trials, Resources(state.processes, state.cpus, state.start_s, end_s))
 
 
 def percent(fraction: float | None) -> str:

@@ -1,8 +1,8 @@
 """Estimate the remaining time of a whole run.
 
-The work of a phase is counted in CPU seconds, which do not depend on other programs. Work that has not started is
-estimated from other phases: of the same method, or of another one by its relative cost. The wall-clock time follows
-from a simulation of the processes that share the CPUs.
+The work of a phase is counted in CPU seconds, which do not depend on what else ran meanwhile. Work that has not started
+is estimated from other phases: of the same method, or of another one by its relative cost. The wall-clock time follows
+from a simulation of the processes that share the CPUs. The seconds after the last trial are a constant.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from dwm_ray.experiment.phases import Phase
 LEAST_EFFICIENCY = 0.5
 """CPU seconds per second below which the CPU seconds of a process are incomplete: those before a restart are
 missing."""
+
+END_S = 5.0
+"""Seconds from the last trial to the end of the program, on two free cores: the end of the cluster and the report."""
 
 TRUSTED = 0.25
 """Fraction of a phase from which only its own speed counts."""
@@ -41,6 +44,8 @@ class Resources:
     cpus: float = math.inf
     start_s: float = 0.0
     """Seconds that a learner takes to start."""
+    end_s: float = 0.0
+    """Seconds that follow the last trial."""
 
 
 def total_of(phases: Sequence[Phase], num_trials: int, resources: Resources = Resources()) -> Total:
@@ -55,8 +60,8 @@ def total_of(phases: Sequence[Phase], num_trials: int, resources: Resources = Re
     left = weights * (1 - np.array([phase.fraction for phase in known], float))
     started = any(phase.done for phase in known)
     estimable = started and all(work.of_phase(phase) for phase in known if phase.fraction != 1)
-    done = 1 - float(left.sum()) / float(weights.sum())
-    return Total(done, _wall_s(known, left, resources) / work.efficiency if estimable else None)
+    done = 1 - (float(left.sum()) + resources.end_s) / (float(weights.sum()) + resources.end_s)
+    return Total(done, _wall_s(known, left, resources) / work.efficiency + resources.end_s if estimable else None)
 
 
 @dataclass(frozen=True)

@@ -83,3 +83,9 @@ def test_processes_share_the_cpus_with_the_streams_beside_them() -> None:
 def test_the_start_of_every_waiting_population_counts() -> None:
     phases = [Phase("learner", "a", True, 50, 100, 10.0), Phase("learner", "a", False, 0, 100, None)]
     assert total_of(phases, 2, Resources(start_s=7.0)).remaining_s == pytest.approx(10 + 7 + 20)
+
+
+def test_the_report_follows_the_last_trial() -> None:
+    total = total_of([Phase("learner", "a", False, 100, 100, 20.0)], 1, Resources(end_s=5.0))
+    assert total.remaining_s == pytest.approx(5.0)
+    assert total.fraction == pytest.approx(20 / 25)
