@@ -180,6 +180,11 @@ class Segments:
         before = self.discount[..., :-1] > 0
         return torch.cat([torch.ones_like(self.discount[..., :1], dtype=torch.bool), before.cumprod(-1) > 0], -1)
 
+    def reward_sum(self) -> Tensor:
+        """Return the discounted sum [B] of the rewards up to the end of the task (DyDiff, section 4.3)."""
+        before = torch.cat([torch.ones_like(self.rew[..., :1]), self.discount[..., :-1]], -1)
+        return (before.cumprod(-1) * self.rew).sum(-1)
+
     def __len__(self) -> int:
         """Return the number of segments B (members P for a batch of a population)."""
         return self.rew.shape[0]

@@ -61,6 +61,13 @@ class WindowSet:
         """Number of windows in the set."""
         return len(self._rtg)
 
+    def complete(self) -> Tensor:
+        """Return the numbers [M] of the windows that are recorded to their last state or to the end of the task."""
+        first, last_state, last_step = self._places.long().unbind(1)
+        end = first + len(self._steps) - 1
+        terminated = self._table[last_step, -1] > 0
+        return torch.nonzero((end <= last_state) | ((end > last_step) & terminated)).squeeze(1)
+
     def starting_at(self, rows: np.ndarray) -> WindowSet:
         """Return the windows that start at the rows of a mask [N]; they share the states of this set."""
         other, mask = copy.copy(self), torch.from_numpy(rows).to(self._rtg.device)

@@ -45,12 +45,6 @@ class Filter(Plugin, ABC):
         """Return the distinct indices of the selected rows, at least one."""
 
 
-def trajectory_score(segments: Segments) -> Tensor:
-    """Return the imagined discounted return [B] up to the termination (DyDiff, section 4.3)."""
-    weights = torch.cumprod(torch.cat([torch.ones_like(segments.rew[:, :1]), segments.discount[:, :-1]], 1), 1)
-    return (weights * segments.rew).sum(1)
-
-
 def num_selected(num_rows: int, keep_ratio: float) -> int:
     """Return the number of rows that a ratio selects, at least one."""
     return max(1, round(num_rows * keep_ratio))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from dwm_ray.filters.base import Filter, RatioConfig, num_selected, trajectory_score
+from dwm_ray.filters.base import Filter, RatioConfig, num_selected
 from dwm_ray.types import Segments
 
 
@@ -18,4 +18,4 @@ class Hardmax(Filter):
     config: HardmaxConfig
 
     def select(self, segments: Segments, generator: torch.Generator) -> Tensor:
-        return trajectory_score(segments).topk(num_selected(len(segments), self.config.keep_ratio)).indices
+        return segments.reward_sum().topk(num_selected(len(segments), self.config.keep_ratio)).indices

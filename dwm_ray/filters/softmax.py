@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dwm_ray.filters.base import Filter, RatioConfig, num_selected, trajectory_score
+from dwm_ray.filters.base import Filter, RatioConfig, num_selected
 from dwm_ray.types import Segments
 
 
@@ -30,7 +30,7 @@ class Softmax(Filter):
     config: SoftmaxConfig
 
     def select(self, segments: Segments, generator: torch.Generator) -> Tensor:
-        score = trajectory_score(segments)
+        score = segments.reward_sum()
         logits = (score - score.mean()) / (score.std(correction=0) + 1e-8) / self.config.softmax_temperature
         uniform = torch.rand(logits.shape, generator=generator, device=logits.device).clamp_min(1e-20)
         return (logits - uniform.log().neg().log()).topk(num_selected(len(segments), self.config.keep_ratio)).indices

@@ -16,6 +16,7 @@ import torch
 
 from dwm_ray import __version__
 from dwm_ray.agents.base import Agent, new_agent
+from dwm_ray.blocks.futures import known_windows
 from dwm_ray.config import RunConfig
 from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.evaluation.evaluators import evaluate_agent
@@ -37,7 +38,6 @@ from dwm_ray.studies.swap_parts import (
     Mix,
     advantages,
     futures_of,
-    known_windows,
     last_values,
     statistics_of,
 )

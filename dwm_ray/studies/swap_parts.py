@@ -12,9 +12,7 @@ import torch
 from torch import Tensor
 
 from dwm_ray.agents.base import Agent
-from dwm_ray.blocks.stream import continued
-from dwm_ray.data.windows import WindowSet
-from dwm_ray.filters.base import trajectory_score
+from dwm_ray.blocks.futures import imagined_segments, recorded_segments
 from dwm_ray.types import Segments, Termination, Windows
 from dwm_ray.world_models.base import WorldModel
 
@@ -26,8 +24,6 @@ SHUFFLED = "shuffled"
 """Imagined with the return-to-go of another start pair."""
 REPEATED = "repeated"
 """A second sample of the future that a run would use: continued, or imagined if the model cannot continue."""
-CHUNK_ROWS = 4096
-"""Start pairs per call of the model, which bounds memory."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +60,6 @@ SECOND_SAMPLE = Mix("second sample", REPEATED, REPEATED, REPEATED)
 """Control: its targets differ from those of the first sample as recorded targets would if the model were perfect."""
 
 
-def known_windows(windows: WindowSet, num_pairs: int, generator: torch.Generator) -> Windows:
-    """Return up to `num_pairs` windows that are recorded to their last state or to the end of the task."""
-    every = windows.gather(torch.arange(windows.num_windows, device=generator.device))
-    known = torch.nonzero(every.obs_mask[:, -1] | every.terminated[:, :-1].any(1)).squeeze(1)
-    order = torch.randperm(len(known), generator=generator, device=generator.device)
-    return every[known[order[:num_pairs]]]
-
-
 def futures_of(
     model: WorldModel, windows: Windows, rule: Termination, discount: float, generator: torch.Generator
 ) -> dict[str, Segments]:
@@ -84,46 +72,13 @@ def futures_of(
 
     def imagined(rtg: Tensor, first_step: str) -> Segments:
         options = {"first_step": first_step} if hasattr(model.config, "first_step") else {}
-        return _imagined(model.with_options(options), recorded, rule, discount, rtg, generator)
+        return imagined_segments(model.with_options(options), recorded, rule, discount, rtg, generator)
 
     futures = {RECORDED: recorded, IMAGINED: imagined(windows.rtg, "imagined")}
     if hasattr(model.config, "first_step"):
         futures[CONTINUED] = imagined(windows.rtg, "recorded")
     futures[SHUFFLED] = imagined(windows.rtg[order], "imagined")
     return {**futures, REPEATED: imagined(windows.rtg, "recorded")}
-
-
-def recorded_segments(windows: Windows, discount: float) -> Segments:
-    """Return windows of H + 1 states as segments; after a termination rewards are 0 and the state is repeated."""
-    terminated, recorded = windows.terminated[:, :-1], windows.step_mask[:, :-1]
-    alive = (terminated.cumsum(1) == 0).float()
-    rew = windows.rew[:, :-1] * recorded
-    return Segments(windows.obs, windows.act[:, :1], rew, discount * alive, 0 * rew, rew.new_zeros(len(rew)))
-
-
-def _imagined(
-    model: WorldModel,
-    starts: Segments,
-    rule: Termination,
-    discount: float,
-    rtg: Tensor,  # [B]
-    generator: torch.Generator,
-) -> Segments:
-    """Return segments as long as `starts`, generated in chunks."""
-    parts = [
-        continued(
-            model,
-            starts[rows].prefix(1),
-            rule,
-            discount,
-            policy=None,
-            horizon=starts.horizon,
-            rtg=rtg[rows],
-            generator=generator,
-        ).with_first_action()
-        for rows in torch.arange(len(starts), device=rtg.device).split(CHUNK_ROWS)
-    ]
-    return Segments.cat(parts)
 
 
 NUM_VALUED = 8192
@@ -176,7 +131,7 @@ def advantages(agent: Any, futures: dict[str, Segments]) -> dict[str, dict[str, 
 
 def _targets(agent: Any, segments: Segments) -> Tensor:
     """Return n-step targets [B] in units of reward."""
-    return trajectory_score(segments) + segments.discount.prod(1) * values(agent, segments.obs[:, -1])
+    return segments.reward_sum() + segments.discount.prod(1) * values(agent, segments.obs[:, -1])
 
 
 @torch.no_grad()
@@ -206,14 +161,14 @@ def statistics_of(futures: dict[str, Segments]) -> list[dict[str, Any]]:
     """Return statistics of the sums of discounted rewards and of the ends of each future."""
     found, reference = [], futures[RECORDED]
     for name, segments in futures.items():
-        sums, ended = trajectory_score(segments), segments.discount[:, -1] == 0
+        sums, ended = segments.reward_sum(), segments.discount[:, -1] == 0
         both = (ended & (reference.discount[:, -1] == 0)).double().mean()
         found.append(
             {
                 "future": name,
                 "reward_sum": float(sums.mean()),
                 "reward_sum_std": float(sums.std()),
-                "reward_sum_correlation": correlation(sums, trajectory_score(reference)),
+                "reward_sum_correlation": correlation(sums, reference.reward_sum()),
                 "ended": float(ended.double().mean()),
                 "ended_in_both": float(both),
             }

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from dwm_ray.blocks.futures import imagined_segments, known_windows, recorded_segments
 from dwm_ray.blocks.stream import end_imagined_episodes
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData, window_sets
@@ -22,11 +23,14 @@ from dwm_ray.training.checkpoints import load_state, remove_checkpoint, save_sta
 from dwm_ray.training.stores import load_model, save_model
 from dwm_ray.training.world_model import AverageGradients, WorldModelTrainer
 from dwm_ray.training.writers import MetricsWriter
-from dwm_ray.world_models.base import WorldModel, model_options, sampling_options
+from dwm_ray.types import Termination
+from dwm_ray.world_models.base import WorldModel, model_options, sampling_options, seeded
 from dwm_ray.world_models.parts.build import model_fingerprint, new_model
 
 NUM_ROWS = 40
 """Rows of metrics, and checkpoints, per training."""
+BIAS_PAIRS = 40_000
+"""Maximum number of start pairs from which the bias of returns is learned."""
 ERROR_STEPS = 8
 """Minimum window length over which the errors of models are compared."""
 OnRow = Callable[[dict[str, Any]], None]
@@ -79,9 +83,20 @@ def world_model_trainer(
     """Build a trainer at its first update; workers share initial weights and sample different windows."""
     model = new_model(config, task_data, device)
     train, holdout = window_sets(config, task_data, model.sequence_length, device)
+    if model.return_bias is not None:
+        _check_futures(train, model.sequence_length)
     generator = torch.Generator(device).manual_seed(model_options(config).seed * 1000 + worker.rank)
     rank_batch = max(1, model.windows_per_update // worker.count)
     return WorldModelTrainer(model, train, holdout, generator, worker.average_gradients, rank_batch)
+
+
+def _check_futures(windows: WindowSet, length: int) -> None:
+    """Raise ValueError if no bias of returns can be learned; better now than after the training."""
+    if len(windows.complete()) == 0:
+        raise ValueError(
+            f"world_model.correct_returns: no episode of the data has {length} states (world_model.sequence_length) or "
+            "a termination; expected shorter windows, or False"
+        )
 
 
 def _resume(trainer: WorldModelTrainer, folder: Path) -> float:
@@ -120,6 +135,9 @@ def publish(
 ) -> None:
     """Write the trained model, its error per step, examples and, last, the status that marks it as complete."""
     device = next(model.parameters()).device
+    if model.return_bias is not None:
+        train, _ = window_sets(config, task_data, model.sequence_length, device)
+        learn_return_bias(model, train, task_data.task.termination, config.training.discount)
     save_model(folder, model, {"task": config.task, "data": task_data.episodes.card.fingerprint})
     _, holdout = window_sets(config, task_data, max(model.sequence_length, ERROR_STEPS), device)
     write_json(folder / "error.json", measure_error(model, holdout, task_data))
@@ -128,6 +146,18 @@ def publish(
         examples = example_futures(model, holdout, task_data.stats.obs_std, task_data.task.termination, generator)
         write_json(folder / "futures.json", examples)
     write_json(folder / "status.json", {"trained": True, "updates": updates, "seconds": seconds})
+
+
+def learn_return_bias(model: WorldModel, windows: WindowSet, rule: Termination, discount: float) -> None:
+    """Let a trained model learn the bias of its returns from windows of its sequence length."""
+    assert model.return_bias is not None
+    generator = torch.Generator(next(model.parameters()).device).manual_seed(model.config.seed)
+    known = known_windows(windows, BIAS_PAIRS, generator)
+    recorded = recorded_segments(known, discount)
+    continued = model.with_options({"first_step": "recorded"})
+    imagined = imagined_segments(continued, recorded, rule, discount, known.rtg, generator)
+    with seeded(model.config.seed):
+        model.return_bias.fit(recorded, imagined, generator)
 
 
 def measure_error(model: WorldModel, holdout: WindowSet, task_data: TaskData) -> dict[str, Any]:

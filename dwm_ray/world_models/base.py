@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dwm_ray.options import Plugin, PluginConfig, PositiveInt, RunOptions
 from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
+from dwm_ray.world_models.parts.return_bias import ReturnBias
 
 
 class WorldModelConfig(PluginConfig):
@@ -145,6 +146,8 @@ class WorldModel(Plugin, nn.Module):
         super().__init__()
         self.config = config
         self.spaces = spaces
+        self.return_bias: ReturnBias | None = None
+        """Bias of imagined returns, learned from recorded futures after training, if the model corrects it."""
 
     @property
     def sequence_length(self) -> int:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from dwm_ray.blocks.futures import known_windows, recorded_segments
 from dwm_ray.data.windows import WindowSet
-from dwm_ray.filters.base import trajectory_score
 from dwm_ray.studies.base import StudyContext
 from dwm_ray.studies.swap import SwapOptions, measure
 from dwm_ray.studies.swap_parts import (
@@ -22,8 +22,6 @@ from dwm_ray.studies.swap_parts import (
     advantages,
     correlation,
     futures_of,
-    known_windows,
-    recorded_segments,
 )
 from dwm_ray.types import DataCard, Episodes, Segments, Spaces, Termination, Windows
 from dwm_ray.world_models.base import FirstStepConfig, SegmentRequest, WorldModel, generated
@@ -63,7 +61,7 @@ def test_recorded_futures_end_with_their_episode() -> None:
     assert segments.rew.tolist() == [[1, 2], [2, 3], [3, 0], [11, 12], [12, 13], [13, 14]]
     assert segments.discount.tolist() == [[0.5, 0.5], [0.5, 0], [0, 0], [0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]
     assert segments.obs[0].flatten().tolist() == [0, 1, 2]
-    assert trajectory_score(segments).tolist() == [2, 3.5, 3, 17, 18.5, 20]
+    assert segments.reward_sum().tolist() == [2, 3.5, 3, 17, 18.5, 20]
 
 
 class Far(WorldModel):

@@ -1,0 +1,52 @@
+"""Recorded and imagined futures of the same start pairs."""
+
+import torch
+from torch import Tensor
+
+from dwm_ray.blocks.stream import continued
+from dwm_ray.data.windows import WindowSet
+from dwm_ray.types import Segments, Termination, Windows
+from dwm_ray.world_models.base import WorldModel
+
+CHUNK_ROWS = 4096
+"""Start pairs per call of the model, which bounds memory."""
+
+
+def known_windows(windows: WindowSet, num_pairs: int, generator: torch.Generator) -> Windows:
+    """Return up to `num_pairs` windows that are recorded to their last state or to the end of the task."""
+    known = windows.complete()
+    order = torch.randperm(len(known), generator=generator, device=generator.device)
+    return windows.gather(known[order[:num_pairs]])
+
+
+def recorded_segments(windows: Windows, discount: float) -> Segments:
+    """Return windows of H + 1 states as segments; after a termination rewards are 0 and the state is repeated."""
+    terminated, recorded = windows.terminated[:, :-1], windows.step_mask[:, :-1]
+    alive = (terminated.cumsum(1) == 0).float()
+    rew = windows.rew[:, :-1] * recorded
+    return Segments(windows.obs, windows.act[:, :1], rew, discount * alive, 0 * rew, rew.new_zeros(len(rew)))
+
+
+def imagined_segments(
+    model: WorldModel,
+    starts: Segments,
+    rule: Termination,
+    discount: float,
+    rtg: Tensor,  # [B]
+    generator: torch.Generator,
+) -> Segments:
+    """Return segments as long as `starts` from the same start pairs and with the same first actions, made in chunks."""
+    parts = [
+        continued(
+            model,
+            starts[rows].prefix(1),
+            rule,
+            discount,
+            policy=None,
+            horizon=starts.horizon,
+            rtg=rtg[rows],
+            generator=generator,
+        ).with_first_action()
+        for rows in torch.arange(len(starts), device=rtg.device).split(CHUNK_ROWS)
+    ]
+    return Segments.cat(parts)

@@ -1,0 +1,128 @@
+"""Bias of imagined returns by start pair, learned from recorded futures (ours).
+
+The recorded future of a start pair is an unbiased sample of what a perfect model would imagine. Errors of imagined last
+states are no noise: for some start pairs they raise the value of the last state, for others they lower it, and agents
+learn to prefer the former. Let V be the value of the behaviour policy, and
+
+    delta_h = r_h + gamma V(s_{h+1}) - V(s_h)
+
+the TD error of step h. The bias b_h(s_t, a_t, s_{t+1}) is the expected delta_h of imagined minus that of recorded
+segments. Subtracted from the imagined rewards, it makes H-step targets under V unbiased for every H, up to the
+regression's error. Targets under another value are as biased as imagined last states are under the difference of the
+two values.
+"""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from dwm_ray.data.normalizers import ZScore
+from dwm_ray.types import Segments, Spaces
+
+WIDTH = 128
+VALUE_UPDATES, BIAS_UPDATES = 1500, 1500
+BATCH = 256
+LEARNING_RATE = 1e-3
+TARGET_DECAY = 0.99
+
+
+class ReturnBias(nn.Module):
+    """MLP (s_t, a_t, s_{t+1}) -> b_1, ..., b_{H-1} in units of reward; 0 until it is fitted."""
+
+    scale: Tensor  # [] unit of the output
+
+    def __init__(self, spaces: Spaces, horizon: int) -> None:
+        super().__init__()
+        size = 2 * spaces.obs_size + spaces.act_size
+        self.normalizer, self.net = ZScore(size), _mlp(size, horizon - 1)
+        self.register_buffer("scale", torch.zeros(()))
+        self.requires_grad_(False)  # not learned with the model, but after it
+
+    def forward(self, first: Segments) -> Tensor:
+        """Return the bias [B, H - 1] of the steps after recorded first steps (segments of one step)."""
+        found: Tensor = self.scale * self.net(self.normalizer(_inputs(first)))
+        return found
+
+    def fit(self, recorded: Segments, imagined: Segments, generator: torch.Generator) -> None:
+        """Learn from recorded and imagined segments of the same start pairs and first steps (H steps).
+
+        Steps after an imagined end do not count, because no reward follows that could be corrected.
+        """
+        inputs, value = _inputs(recorded), fit_value(recorded, generator)
+        self.normalizer.fit(inputs.cpu().numpy())
+        inputs, alive = self.normalizer(inputs), imagined.alive[:, 1:].to(inputs.dtype)
+        excess = (_td_errors(imagined, value) - _td_errors(recorded, value))[:, 1:]
+        self.scale.copy_(excess.std().clamp_min(torch.finfo(excess.dtype).tiny))
+        excess = excess / self.scale
+
+        def loss(rows: Tensor) -> Tensor:
+            return (alive[rows] * self.net(inputs[rows]) - excess[rows]).square().mean()
+
+        _minimize(self.net, loss, BIAS_UPDATES, len(inputs), generator)
+
+
+class Value(nn.Module):
+    """Value of raw states [N, O] -> [N] in units of reward."""
+
+    def __init__(self, recorded: Segments) -> None:
+        super().__init__()
+        states = recorded.obs[:, 0]
+        self.normalizer, self.net = ZScore(states.shape[1]), _mlp(states.shape[1], 1)
+        self.normalizer.fit(states.cpu().numpy())
+        ends = 1 - recorded.discount.prod(1).mean()
+        self.scale = float(recorded.reward_sum().abs().mean() / ends)
+        self.to(states.device)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        found: Tensor = self.scale * self.net(self.normalizer(obs)).squeeze(-1)
+        return found
+
+
+def fit_value(recorded: Segments, generator: torch.Generator) -> Value:
+    """Return the value of the behaviour policy, learned by n-step TD from segments of n steps."""
+    start, end, rewards = recorded.obs[:, 0], recorded.obs[:, -1], recorded.reward_sum()
+    discount, value = recorded.discount.prod(1), Value(recorded)
+    target = copy.deepcopy(value).requires_grad_(False)
+    averaged = [param.detach() for param in target.parameters()]
+    current = [param.detach() for param in value.parameters()]
+
+    def loss(rows: Tensor) -> Tensor:
+        torch._foreach_lerp_(averaged, current, 1 - TARGET_DECAY)
+        wanted = rewards[rows] + discount[rows] * target(end[rows])
+        return ((value(start[rows]) - wanted) / value.scale).square().mean()
+
+    _minimize(value, loss, VALUE_UPDATES, len(start), generator)
+    return value
+
+
+def _mlp(inputs: int, outputs: int) -> nn.Sequential:
+    hidden = nn.Linear(inputs, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU()
+    return nn.Sequential(*hidden, nn.Linear(WIDTH, outputs))
+
+
+def _minimize(
+    net: nn.Module, loss: Callable[[Tensor], Tensor], num_updates: int, num_rows: int, generator: torch.Generator
+) -> None:
+    """Train `net` by Adam on batches of rows; it needs no gradient before and after."""
+    net.requires_grad_(True)
+    adam = torch.optim.Adam(net.parameters(), lr=LEARNING_RATE, fused=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, num_updates)
+    for _ in range(num_updates):
+        adam.zero_grad(set_to_none=True)
+        loss(torch.randint(num_rows, (BATCH,), generator=generator, device=generator.device)).backward()
+        adam.step()
+        schedule.step()
+    net.requires_grad_(False)
+
+
+def _inputs(segments: Segments) -> Tensor:
+    return torch.cat([segments.obs[:, 0], segments.act[:, 0], segments.obs[:, 1]], 1)
+
+
+@torch.no_grad()
+def _td_errors(segments: Segments, value: Value) -> Tensor:
+    """Return the TD errors [B, H] of the steps that are alive; 0 after the end."""
+    values = value(segments.obs.flatten(0, 1)).view(segments.obs.shape[:2])
+    return segments.alive * (segments.rew + segments.discount * values[:, 1:] - values[:, :-1])

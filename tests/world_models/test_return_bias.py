@@ -1,0 +1,121 @@
+"""The bias of imagined returns: what it learns, where it is subtracted, and that it is stored with the model."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from toy import SPACES, fitted, generator, starts, toy_episodes
+
+from dwm_ray.data.task_data import TaskData
+from dwm_ray.data.windows import WindowSet
+from dwm_ray.experiment.profiles import run_config
+from dwm_ray.tasks.table import never
+from dwm_ray.training.fit import learn_return_bias, world_model_trainer
+from dwm_ray.training.stores import load_model, save_model
+from dwm_ray.types import Segments
+from dwm_ray.world_models.dwm import DWM, DWMConfig
+from dwm_ray.world_models.parts import return_bias
+from dwm_ray.world_models.parts.return_bias import ReturnBias, fit_value
+
+GAMMA, HORIZON = 0.5, 3
+SMALL = {**DWMConfig.small(), "correct_returns": True, "sequence_length": 4, "dim": 8, "multipliers": (4, 4)}
+
+
+def constant_segments(rows: int = 2000) -> Segments:
+    """Return segments that stay in their first state, whose first entry is the reward: V = 2 s[0]."""
+    random = generator(3)
+    obs = torch.randn(rows, 1, SPACES.obs_size, generator=random).expand(-1, HORIZON + 1, -1)
+    act = torch.randn(rows, 1, SPACES.act_size, generator=random)
+    rew = obs[:, :-1, 0]
+    return Segments(obs, act, rew, torch.full_like(rew, GAMMA), 0 * rew, rew.new_zeros(rows))
+
+
+def moved(segments: Segments) -> Segments:
+    """Return segments whose last state is better by the first entry of the action, which no reward shows."""
+    shift = torch.zeros_like(segments.obs)
+    shift[:, -1, 0] = segments.act[:, 0, 0]
+    return replace(segments, obs=segments.obs + shift)
+
+
+def first_of(segments: Segments) -> Segments:
+    return segments.prefix(1)
+
+
+def test_the_value_of_the_behaviour_policy_is_learned() -> None:
+    recorded = constant_segments()
+    found = fit_value(recorded, generator())(recorded.obs[:, 0])
+    torch.testing.assert_close(found, 2 * recorded.rew[:, 0], atol=0.35, rtol=0)
+
+
+def test_the_bias_is_the_value_of_what_is_imagined_too_well() -> None:
+    recorded = constant_segments()
+    bias = ReturnBias(SPACES, HORIZON)
+    assert (bias(first_of(recorded)) == 0).all()
+    bias.fit(recorded, moved(recorded), generator())
+    found = bias(first_of(recorded))
+    expected = torch.stack([torch.zeros(len(recorded)), GAMMA * 2 * recorded.act[:, 0, 0]], 1)
+    assert (found - expected).abs().mean() < 0.1
+    assert not any(param.requires_grad for param in bias.parameters())
+
+
+def test_steps_after_an_imagined_end_do_not_count() -> None:
+    recorded = constant_segments()
+    ended = recorded.discount.clone()
+    ended[::2, 1:] = 0  # the second step ends every second imagined segment
+    bias = ReturnBias(SPACES, HORIZON)
+    bias.fit(recorded, replace(recorded, discount=ended), generator())
+    lost = bias(first_of(recorded))
+    value = 2 * recorded.rew[:, 0]
+    torch.testing.assert_close(lost[:, 0].mean(), (-GAMMA * value / 2).mean(), atol=0.1, rtol=0)
+    assert lost[:, 1].abs().mean() < 0.2
+
+
+def small_model(monkeypatch: pytest.MonkeyPatch, **options: object) -> DWM:
+    monkeypatch.setattr(return_bias, "VALUE_UPDATES", 20)
+    monkeypatch.setattr(return_bias, "BIAS_UPDATES", 20)
+    model = fitted(DWM, {**SMALL, **options})
+    learn_return_bias(model, WindowSet(toy_episodes(), 4, GAMMA, 1.0), never, GAMMA)
+    return model
+
+
+def test_dwm_subtracts_it_after_recorded_first_steps_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    model, raw = small_model(monkeypatch), fitted(DWM, SMALL)  # equal, but one has not learned its bias
+    obs, act = starts(5)
+    first = Segments(torch.stack([obs, obs + 0.1], 1), act[:, None], *torch.ones(3, 5, 1).unbind(0), torch.zeros(5))
+
+    def rewards(sampled: DWM, first: Segments | None) -> torch.Tensor:
+        return sampled.imagine(obs, act, policy=None, horizon=3, rtg=0.5, generator=generator(), first=first).rew
+
+    found = rewards(raw, first) - rewards(model, first)
+    torch.testing.assert_close(found[:, 1:], model.return_bias(first), atol=1e-5, rtol=0)
+    assert (found[:, 0] == 0).all()
+    assert found[:, 1:].abs().min() > 0
+    assert torch.equal(rewards(raw, None), rewards(model, None))
+    save_model(tmp_path, model, {})
+    assert torch.equal(rewards(load_model(tmp_path), first), rewards(model, first))
+
+
+def test_a_model_learns_the_same_bias_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = small_model(monkeypatch), small_model(monkeypatch)
+    assert all(torch.equal(*pair) for pair in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_the_bias_is_that_of_one_sampler() -> None:
+    plain, corrected = (DWMConfig(correct_returns=on) for on in (False, True))
+    other = {"temperature": 0.9}
+    assert plain.training_options() == plain.model_copy(update=other).training_options()
+    assert corrected.training_options() != corrected.model_copy(update=other).training_options()
+
+
+def test_data_without_a_whole_future_are_refused() -> None:
+    config = run_config("laptop", "dwm", "bc").with_values({"world_model.correct_returns": True, "data.env": "none"})
+    data = TaskData.of(config, toy_episodes(length=9))
+    with pytest.raises(ValueError, match="correct_returns: no episode of the data has 16 states"):
+        world_model_trainer(config, data, torch.device("cpu"))
+
+
+def test_segments_of_one_step_have_no_bias() -> None:
+    model = fitted(DWM, {**SMALL, "sequence_length": 2})
+    assert model.return_bias is None
+    assert "correct_returns" in model.config.unread
