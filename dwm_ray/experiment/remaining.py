@@ -1,7 +1,7 @@
 """Estimate the remaining time of a whole run.
 
-The work of a phase is counted in CPU seconds, which do not depend on what else ran meanwhile. Work that has not started
-is estimated from other phases: of the same method, or of another one by its relative cost. The wall-clock time follows
+The work of a phase is counted in CPU seconds, which do not depend on other programs. Work that has not started is
+estimated from other phases: of the same method, or of another one by its relative cost. The wall-clock time follows
 from a simulation of the processes that share the CPUs. The seconds after the last trial are a constant.
 """
 

@@ -91,7 +91,7 @@ def world_model_trainer(
 
 
 def _check_futures(windows: WindowSet, length: int) -> None:
-    """Raise ValueError if no bias of returns can be learned; better now than after the training."""
+    """Raise ValueError, before the training, if no bias of returns can be learned."""
     if len(windows.complete()) == 0:
         raise ValueError(
             f"world_model.correct_returns: no episode of the data has {length} states (world_model.sequence_length) or "

@@ -100,7 +100,7 @@ def _scheduler(sweep: SweepConfig, config: RunConfig) -> TrialScheduler:
 class _StatusRecorder(Callback):
     """Callback that records the status failed or stopped in a trial's folder.
 
-    Failures of workers are recorded in the process of the trial; Tune sees that process end unexpectedly only.
+    The process of the trial records failures of workers; Tune sees only the unexpected end of that process.
     """
 
     def __init__(self, run: RunFolder) -> None:
