@@ -13,6 +13,7 @@ from local_runs import train
 from tiny_task import recording, tiny_config
 from torch import Tensor
 
+from dwm_ray.agents.parts.optimizer import descend, fused_adam
 from dwm_ray.cuda_graphs import WARM_UPS, CudaCapture, Graphs, capture_on
 from dwm_ray.devices import device_for, product_dtype, reduced
 from dwm_ray.runs.folder import RunFolder
@@ -183,6 +184,17 @@ def test_torch_is_called_in_the_required_order(monkeypatch: pytest.MonkeyPatch) 
     _, replay = capture.record(lambda: cuda.calls.append("call"), generators)
     replay()
     assert cuda.calls == ["register", "register", "begin on side, thread_local", "call", "end", "replay"]
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_adam_is_capturable_only_while_it_is_recorded(recorded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch refuses to record other optimisers, and warns of capturable ones outside of a recording."""
+    monkeypatch.setattr("dwm_ray.agents.parts.optimizer._is_captured", lambda x: recorded)
+    net = torch.nn.Linear(2, 1)
+    optimizer, said = fused_adam(0.1, net), []
+    optimizer.register_step_pre_hook(lambda own, *_: said.append([group["capturable"] for group in own.param_groups]))
+    descend(optimizer, net(torch.ones(1, 2)).sum())
+    assert said == [[recorded]]
 
 
 def test_named_precisions_hold_everywhere() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dwm_ray.agents.parts.networks import Scaling
 from dwm_ray.agents.parts.noise import Generators, Noise
-from dwm_ray.agents.parts.optimizer import Adam, adam_tensors, load_adam_tensors
+from dwm_ray.agents.parts.optimizer import adam_tensors, load_adam_tensors
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.devices import Precision
 from dwm_ray.options import Fraction, Plugin, PluginConfig, PositiveFraction, PositiveInt, RunOptions, TrainingConfig
@@ -103,7 +103,7 @@ class Agent(Plugin, nn.Module):
         self.network_args = (spaces, [config.hidden_size] * config.num_hidden, config.matmul_precision)
         """First arguments of the classes in `parts.networks`."""
         self.scaling = Scaling(spaces, stats)
-        self.optimizers: dict[str, Adam] = {}
+        self.optimizers: dict[str, torch.optim.Adam] = {}
         self.num_updates = 0
         self.member_values = SimpleNamespace(**{name: getattr(config, name) for name in self.member_options or ()})
         """Values of `member_options`: numbers, or tensors [P, 1, ...] in a population whose members differ."""

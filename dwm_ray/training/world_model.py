@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from dwm_ray.agents.parts.optimizer import Adam, adam_tensors, load_adam_tensors
+from dwm_ray.agents.parts.optimizer import adam_tensors, load_adam_tensors
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.runs.tensor_files import prefixed, unprefixed
 from dwm_ray.types import Metrics, Windows
@@ -42,7 +42,7 @@ class WorldModelTrainer:
         self._average_gradients = average_gradients
         self._batch_size = rank_batch or model.windows_per_update
         self._params = [param for param in model.parameters() if param.requires_grad]
-        self._adam = Adam(model.config.learning_rate, self._params)
+        self._adam = torch.optim.Adam(self._params, lr=model.config.learning_rate, fused=True)
         self._averaged = copy.deepcopy(model).requires_grad_(False).eval()
 
     @property
@@ -64,8 +64,7 @@ class WorldModelTrainer:
         self._adam.param_groups[0]["lr"] = self._learning_rate()
         windows = self._train.sample(self._batch_size, self._generator)
         loss, metrics = self.model.loss(windows, self._generator)
-        for param in self._params:
-            param.grad = None
+        self._adam.zero_grad(set_to_none=True)
         loss.backward()
         if self._average_gradients is not None:
             self._average_gradients(self._params)

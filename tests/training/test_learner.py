@@ -9,7 +9,6 @@ import torch
 from learners import agent_of, mixture
 from torch import Tensor
 
-from dwm_ray.agents.parts.optimizer import Adam
 from dwm_ray.runs import tensor_files
 from dwm_ray.training.learner import Learner
 
@@ -139,6 +138,6 @@ def test_an_optimizer_step_is_at_most_eight_frames_below_run(monkeypatch: pytest
         names = [frame.function for frame in inspect.stack() if "dwm_ray" in frame.filename]
         depths.append(names.index("run") + 2)  # from `run` to `step`, both counted
 
-    monkeypatch.setattr(Adam, "step", step)
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
     learner("td3_bc", 0).run(2)
     assert max(depths) <= 8
