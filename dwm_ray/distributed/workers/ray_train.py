@@ -21,6 +21,10 @@ from dwm_ray.distributed.cluster.resources import Placement
 from dwm_ray.runs.folder import RunFolder
 
 
+CHECK_S = 5.0
+"""Seconds between two checks for a dead controller. Each one is a request to Ray's dashboard."""
+
+
 class _NoRequests(FixedScalingPolicy):
     """Scaling policy without requests to Ray Data's coordinator: the program requests its nodes itself."""
 
@@ -53,6 +57,10 @@ class _Cleaner(PlacementGroupCleaner):
         os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
         super().__init__(*args, **arguments)
 
+    def stop(self) -> None:
+        """End the process at once; Ray's waits until its thread has noticed, up to one check."""
+        self._exit()
+
 
 class _CleanerCallback(PlacementGroupCleanerCallback):
     def after_controller_start(self, train_run_context: Any) -> None:
@@ -70,7 +78,7 @@ class _Trainer(DataParallelTrainer):
     def _create_default_callbacks(self) -> list[Any]:
         replaced = (DatasetsCallback, PlacementGroupCleanerCallback)
         found = super()._create_default_callbacks()
-        return [_CleanerCallback(), *(each for each in found if not isinstance(each, replaced))]
+        return [_CleanerCallback(check_interval_s=CHECK_S), *(each for each in found if not isinstance(each, replaced))]
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
         if ray.get_runtime_context().get_actor_id() is None:  # no placement group outlives this process
