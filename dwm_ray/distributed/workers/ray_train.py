@@ -61,6 +61,7 @@ class _CleanerCallback(PlacementGroupCleanerCallback):
     """
 
     shared: ClassVar[Any] = None
+    _cleaner: Any
 
     def after_controller_start(self, train_run_context: Any) -> None:
         if self.shared is None:
