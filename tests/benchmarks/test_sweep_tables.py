@@ -214,3 +214,9 @@ def test_descendants_are_monitored_also_without_their_parent() -> None:
             assert [usage.until > last for usage in monitor.usages if usage.kind == SERVICE] == [True]
         finally:
             child.kill()
+
+
+def test_a_sweep_with_its_defaults_has_no_other_words() -> None:
+    suite = Sweep(defaults=True, alone=3)
+    suite.check()
+    assert (suite.sweep_words(), suite.single_trial_words()) == ([], [])

@@ -35,6 +35,8 @@ class Sweep:
     """Seeds of each trial."""
     population: int = 1
     """Maximum number of trials of an agent that learn in one population."""
+    defaults: bool = False
+    """Run the sweep with all its defaults, as the README's first command does; the other options do not apply."""
     alone: int = 1
     """Trials to run separately as well, each with its own world model and stream."""
     updates: int = 20_000
@@ -47,7 +49,7 @@ class Sweep:
     def check(self) -> None:
         """Raise ValueError for values that cannot be run."""
         for option, value in {**vars(self), "agents": len(self.agents), "horizons": len(self.horizons)}.items():
-            if option not in ("baselines", "alone") and value < 1:
+            if option not in ("baselines", "defaults", "alone") and value < 1:
                 raise ValueError(f"--{option.replace('_', '-')}: expected at least 1, not {value}")
         if self.alone < 0:
             raise ValueError(f"--alone: expected 0 or more trials, not {self.alone}")
@@ -82,6 +84,8 @@ class Sweep:
 
     def sweep_words(self) -> list[str]:
         """Return the command line of `pipelines/sweep.py`."""
+        if self.defaults:
+            return []
         axis = f"horizon={','.join(map(str, self.horizons))}"
         baselines = "--baselines" if self.baselines else "--no-baselines"
         repeated = f"--seeds {self.seeds} --population {self.population}".split()
@@ -89,7 +93,7 @@ class Sweep:
 
     def single_trial_words(self) -> list[list[str]]:
         """Return one command line of `pipelines/train.py` per separate trial: all agents, then the next seed."""
-        numbers = (divmod(index, len(self.agents)) for index in range(self.alone))
+        numbers = (divmod(index, len(self.agents)) for index in range(0 if self.defaults else self.alone))
         return [["--agent", self.agents[which], "--seed", str(seed), *self._sizes()] for seed, which in numbers]
 
     def _sizes(self) -> list[str]:
