@@ -157,7 +157,7 @@ def learn_return_bias(model: WorldModel, windows: WindowSet, rule: Termination, 
     continued = model.with_options({"first_step": "recorded"})
     imagined = imagined_segments(continued, recorded, rule, discount, known.rtg, generator)
     with seeded(model.config.seed):
-        model.return_bias.fit(recorded, imagined, generator)
+        model.return_bias.fit(recorded, imagined, known.rtg, generator)
 
 
 def measure_error(model: WorldModel, holdout: WindowSet, task_data: TaskData) -> dict[str, Any]:

@@ -241,7 +241,7 @@ class DWM(WorldModel):
         """Return the bias [B, H] to subtract from the rewards; 0 in the first step and where that is not recorded."""
         if self.return_bias is None or request.first is None:
             return request.obs.new_zeros(len(request.obs), request.horizon)
-        return F.pad(self.return_bias(request.first)[:, : request.horizon - 1], (1, 0))
+        return F.pad(self.return_bias(request.first, request.rtg)[:, : request.horizon - 1], (1, 0))
 
     def _disagreement(self, windows: Tensor) -> Tensor:
         """Return the largest squared distance [B, T - 1] between two segments' reward and next state."""

@@ -18,11 +18,12 @@ from dwm_ray.world_models.dwm import DWM, DWMConfig
 from dwm_ray.world_models.parts import return_bias
 from dwm_ray.world_models.parts.return_bias import ReturnBias, fit_value
 
-GAMMA, HORIZON = 0.5, 3
+GAMMA, HORIZON, ROWS = 0.5, 3, 2000
+LABELS = torch.linspace(0, 1, ROWS)
 SMALL = {**DWMConfig.small(), "correct_returns": True, "sequence_length": 4, "dim": 8, "multipliers": (4, 4)}
 
 
-def constant_segments(rows: int = 2000) -> Segments:
+def constant_segments(rows: int = ROWS) -> Segments:
     """Return segments that stay in their first state, whose first entry is the reward: V = 2 s[0]."""
     random = generator(3)
     obs = torch.randn(rows, 1, SPACES.obs_size, generator=random).expand(-1, HORIZON + 1, -1)
@@ -51,9 +52,9 @@ def test_the_value_of_the_behaviour_policy_is_learned() -> None:
 def test_the_bias_is_the_value_of_what_is_imagined_too_well() -> None:
     recorded = constant_segments()
     bias = ReturnBias(SPACES, HORIZON)
-    assert (bias(first_of(recorded)) == 0).all()
-    bias.fit(recorded, moved(recorded), generator())
-    found = bias(first_of(recorded))
+    assert (bias(first_of(recorded), LABELS) == 0).all()
+    bias.fit(recorded, moved(recorded), LABELS, generator())
+    found = bias(first_of(recorded), LABELS)
     expected = torch.stack([torch.zeros(len(recorded)), GAMMA * 2 * recorded.act[:, 0, 0]], 1)
     assert (found - expected).abs().mean() < 0.1
     assert not any(param.requires_grad for param in bias.parameters())
@@ -64,8 +65,8 @@ def test_steps_after_an_imagined_end_do_not_count() -> None:
     ended = recorded.discount.clone()
     ended[::2, 1:] = 0  # the second step ends every second imagined segment
     bias = ReturnBias(SPACES, HORIZON)
-    bias.fit(recorded, replace(recorded, discount=ended), generator())
-    lost = bias(first_of(recorded))
+    bias.fit(recorded, replace(recorded, discount=ended), LABELS, generator())
+    lost = bias(first_of(recorded), LABELS)
     value = 2 * recorded.rew[:, 0]
     torch.testing.assert_close(lost[:, 0].mean(), (-GAMMA * value / 2).mean(), atol=0.1, rtol=0)
     assert lost[:, 1].abs().mean() < 0.2
@@ -88,7 +89,7 @@ def test_dwm_subtracts_it_after_recorded_first_steps_only(monkeypatch: pytest.Mo
         return sampled.imagine(obs, act, policy=None, horizon=3, rtg=0.5, generator=generator(), first=first).rew
 
     found = rewards(raw, first) - rewards(model, first)
-    torch.testing.assert_close(found[:, 1:], model.return_bias(first), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found[:, 1:], model.return_bias(first, torch.full((5,), 0.5)), atol=1e-5, rtol=0)
     assert (found[:, 0] == 0).all()
     assert found[:, 1:].abs().min() > 0
     assert torch.equal(rewards(raw, None), rewards(model, None))

@@ -6,10 +6,10 @@ learn to prefer the former. Let V be the value of the behaviour policy, and
 
     delta_h = r_h + gamma V(s_{h+1}) - V(s_h)
 
-the TD error of step h. The bias b_h(s_t, a_t, s_{t+1}) is the expected delta_h of imagined minus that of recorded
-segments. Subtracted from the imagined rewards, it makes H-step targets under V unbiased for every H, up to the
-regression's error. Targets under another value are as biased as imagined last states are under the difference of the
-two values.
+the TD error of step h. The bias b_h of a start pair, its first step and its return-to-go is the expected delta_h of
+imagined minus that of recorded segments. Subtracted from the imagined rewards, it makes H-step targets under V unbiased
+for every H, up to the regression's error. Targets under another value are as biased as imagined last states are under
+the difference of the two values.
 """
 
 import copy
@@ -29,28 +29,28 @@ TARGET_DECAY = 0.99
 
 
 class ReturnBias(nn.Module):
-    """MLP (s_t, a_t, s_{t+1}) -> b_1, ..., b_{H-1} in units of reward; 0 until it is fitted."""
+    """MLP (s_t, a_t, s_{t+1}, return-to-go) -> b_1, ..., b_{H-1} in units of reward; 0 until it is fitted."""
 
     scale: Tensor  # [] unit of the output
 
     def __init__(self, spaces: Spaces, horizon: int) -> None:
         super().__init__()
-        size = 2 * spaces.obs_size + spaces.act_size
+        size = 2 * spaces.obs_size + spaces.act_size + 1
         self.normalizer, self.net = ZScore(size), _mlp(size, horizon - 1)
         self.register_buffer("scale", torch.zeros(()))
         self.requires_grad_(False)  # not learned with the model, but after it
 
-    def forward(self, first: Segments) -> Tensor:
-        """Return the bias [B, H - 1] of the steps after recorded first steps (segments of one step)."""
-        found: Tensor = self.scale * self.net(self.normalizer(_inputs(first)))
+    def forward(self, first: Segments, rtg: Tensor) -> Tensor:
+        """Return the bias [B, H - 1] of the steps after recorded first steps (H = 1), for a return-to-go [B]."""
+        found: Tensor = self.scale * self.net(self.normalizer(_inputs(first, rtg)))
         return found
 
-    def fit(self, recorded: Segments, imagined: Segments, generator: torch.Generator) -> None:
-        """Learn from recorded and imagined segments of the same start pairs and first steps (H steps).
+    def fit(self, recorded: Segments, imagined: Segments, rtg: Tensor, generator: torch.Generator) -> None:
+        """Learn from recorded and imagined segments (H steps) of the same start pairs, first steps and labels [B].
 
         Steps after an imagined end do not count, because no reward follows that could be corrected.
         """
-        inputs, value = _inputs(recorded), fit_value(recorded, generator)
+        inputs, value = _inputs(recorded, rtg), fit_value(recorded, generator)
         self.normalizer.fit(inputs.cpu().numpy())
         inputs, alive = self.normalizer(inputs), imagined.alive[:, 1:].to(inputs.dtype)
         excess = (_td_errors(imagined, value) - _td_errors(recorded, value))[:, 1:]
@@ -117,8 +117,8 @@ def _minimize(
     net.requires_grad_(False)
 
 
-def _inputs(segments: Segments) -> Tensor:
-    return torch.cat([segments.obs[:, 0], segments.act[:, 0], segments.obs[:, 1]], 1)
+def _inputs(segments: Segments, rtg: Tensor) -> Tensor:
+    return torch.cat([segments.obs[:, 0], segments.act[:, 0], segments.obs[:, 1], rtg[:, None]], 1)
 
 
 @torch.no_grad()
