@@ -9,6 +9,7 @@ import torch
 from dwm_ray.data.statistics import data_stats
 from dwm_ray.evaluation.clone import CLONED, clone_behaviour
 from dwm_ray.evaluation.examples import NUM_IMAGINED, example_futures
+from dwm_ray.tasks.table import never
 from dwm_ray.types import DataCard, Episodes, Segments, Spaces, Windows
 
 STD = np.array([1.0, 3.0, 2.0])
@@ -40,7 +41,6 @@ class Model:
 
 
 def examples() -> dict[str, Any]:
-    never = lambda obs: torch.zeros(obs.shape[:-1])  # noqa: E731
     model: Any = Model()
     windows: Any = Recording()
     return example_futures(model, windows, STD, never, torch.Generator().manual_seed(0))
