@@ -17,7 +17,7 @@ from torch import Tensor
 from dwm_ray.options import PositiveInt
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
 from dwm_ray.world_models.base import SegmentRequest, WorldModel, generated
-from dwm_ray.world_models.dwm import DWM, dwm_options
+from dwm_ray.world_models.dwm import DWM, DWMConfig
 from dwm_ray.world_models.parts.options import WindowModelConfig
 
 
@@ -51,7 +51,7 @@ class Autoregressive(WorldModel):
 
     def __init__(self, config: AutoregressiveConfig, spaces: Spaces) -> None:
         super().__init__(config, spaces)
-        self.one_step = DWM(dwm_options(config), spaces)
+        self.one_step = DWM(DWMConfig.of(config), spaces)
 
     @property
     def max_horizon(self) -> int:

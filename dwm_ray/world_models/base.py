@@ -146,8 +146,7 @@ class WorldModel(Plugin, nn.Module):
         super().__init__()
         self.config = config
         self.spaces = spaces
-        self.return_bias: ReturnBias | None = None
-        """Bias of imagined returns, learned from recorded futures after training, if the model corrects it."""
+        self.return_bias: ReturnBias | None = None  # learned after the model, if it corrects its returns
 
     @property
     def sequence_length(self) -> int:

@@ -24,7 +24,7 @@ from dwm_ray.devices import reduced
 from dwm_ray.options import PositiveInt
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
 from dwm_ray.world_models.base import SegmentRequest, WorldModel, seeded
-from dwm_ray.world_models.dwm import DWM, dwm_options
+from dwm_ray.world_models.dwm import DWM, DWMConfig
 from dwm_ray.world_models.parts.ensemble import largest_distance
 from dwm_ray.world_models.parts.inverse_dynamics import InverseDynamics
 from dwm_ray.world_models.parts.options import WindowModelConfig
@@ -70,7 +70,7 @@ class DAWM(WorldModel):
 
     def __init__(self, config: DAWMConfig, spaces: Spaces) -> None:
         super().__init__(config, spaces)
-        self.dwm = DWM(dwm_options(config), spaces)
+        self.dwm = DWM(DWMConfig.of(config), spaces)
         with seeded(config.seed):
             self.inverse = InverseDynamics(spaces, config.inverse_members, config.inverse_width, config.inverse_dropout)
 

@@ -19,7 +19,7 @@ terminations, which the paper does not model.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -35,11 +35,9 @@ from dwm_ray.diffusion.conditioning import (
     NumberEncoder,
     StepEncoder,
 )
-from dwm_ray.diffusion.ddpm import DDPM, DDPMStride, alpha_bars, strided_jumps
+from dwm_ray.diffusion.ddpm import alpha_bars
 from dwm_ray.diffusion.denoisers import conditioned
-from dwm_ray.diffusion.edm import EDM, Multistep, Preconditioning, karras_levels
 from dwm_ray.diffusion.fast.unet import has_inference_form, inference_form
-from dwm_ray.diffusion.flow import Flow
 from dwm_ray.diffusion.process import Given, Network, Process, per_row
 from dwm_ray.options import PositiveInt, RunOptions
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
@@ -48,18 +46,10 @@ from dwm_ray.world_models.parts.ensemble import largest_distance
 from dwm_ray.world_models.parts.first_step import FirstStep
 from dwm_ray.world_models.parts.losses import log_mean, masked_mean
 from dwm_ray.world_models.parts.options import WindowModelConfig
+from dwm_ray.world_models.parts.process import process_of
 from dwm_ray.world_models.parts.return_bias import ReturnBias
 from dwm_ray.world_models.parts.window_layout import WindowLayout
 from dwm_ray.world_models.parts.window_units import window_units
-
-SIGMA_MIN, SIGMA_MAX = 0.02, 20.0
-"""Noise levels of EDM's solver. Three network calls cannot use a wider range."""
-LOG_MEAN, LOG_STD = -0.6, 1.4
-"""Mean and deviation of the logarithm of EDM's noise levels in training, for entries of unit scale."""
-
-
-BIASED_BY = {"guidance_scale", "solver_steps", "temperature", "first_order"}
-"""Options of sampling that change the bias of imagined returns."""
 
 
 class DWMConfig(WindowModelConfig):
@@ -73,21 +63,25 @@ class DWMConfig(WindowModelConfig):
     condition_on_action: bool = True
     """Condition on the first action. False gives Decision Diffuser's diffusion of states, for agents that plan; value
     expansion would credit an action with effects that it did not cause."""
-
     correct_returns: bool = False
     """Subtract the bias of imagined returns from the rewards of segments that continue from a recorded first step. The
     bias per start pair is learned from recorded futures, after the model and for its sampler. It raises TD3+BC on
     hopper, but not IQL (docs/results.md)."""
 
+    @classmethod
+    def of(cls, config: WindowModelConfig) -> Self:
+        """Return DWM's part of the options of a model that is built on DWM."""
+        return cls.model_validate(config.model_dump(include=set(WindowModelConfig.model_fields)))
+
     @property
     def unread(self) -> frozenset[str]:
-        is_read = self.sequence_length > 2 and self.first_step == "recorded"
-        return super().unread | (frozenset() if is_read else {"correct_returns"})
+        return super().unread | ({"correct_returns"} if self.first_step == "imagined" else set())
 
     def training_options(self) -> dict[str, object]:
         options = super().training_options()
         if self.correct_returns:  # the bias is that of one sampler
-            options |= self.model_dump(mode="json", include=BIASED_BY)
+            sampler = {"guidance_scale", "solver_steps", "temperature", "first_order"}
+            options |= self.model_dump(mode="json", include=sampler)
         return options
 
     @property
@@ -113,11 +107,6 @@ class DWMConfig(WindowModelConfig):
                 f"world_model.condition_on_action: False needs an agent that plans, and {run.agent.plugin_name()} does "
                 "not; expected True"
             )
-
-
-def dwm_options(config: WindowModelConfig) -> DWMConfig:
-    """Return DWM's part of the options of a model that is built on DWM."""
-    return DWMConfig.model_validate(config.model_dump(include=set(WindowModelConfig.model_fields)))
 
 
 class DWM(WorldModel):
@@ -156,15 +145,7 @@ class DWM(WorldModel):
     @property
     def process(self) -> Process:
         """The configured process with its solver."""
-        config = self.config
-        if config.process == "flow":
-            return Flow(config.solver_steps, temperature=config.temperature)
-        if config.process == "edm":
-            levels = karras_levels(config.solver_steps, SIGMA_MAX, SIGMA_MIN)
-            solver = Multistep(levels, config.temperature, second_order=not config.first_order)
-            return EDM(Preconditioning(sigma_data=self.units.std), solver, LOG_MEAN, LOG_STD)
-        jumps = strided_jumps(config.schedule, config.diffusion_steps, config.solver_steps)
-        return DDPM(self.signal, DDPMStride(jumps, config.temperature, self.units.bound), config.prediction)
+        return process_of(self.config, self.units, self.signal)
 
     @property
     def state_normalizer(self) -> Callable[[Tensor], Tensor] | None:

@@ -7,7 +7,7 @@ from toy import SPACES, fitted, generator, starts, windows
 
 from dwm_ray.types import Segments
 from dwm_ray.world_models.dawm import DAWM, DAWMConfig
-from dwm_ray.world_models.dwm import DWM, dwm_options
+from dwm_ray.world_models.dwm import DWM, DWMConfig
 
 TINY = {"dim": 8, "multipliers": (1, 2), "sequence_length": 4, "inverse_width": 16, "inverse_members": 3}
 
@@ -22,7 +22,7 @@ def imagined(model: DAWM | DWM, horizon: int = 3) -> Segments:
 
 def dwm_of(model: DAWM) -> DWM:
     """DWM by itself, with the weights that are the generator's."""
-    alone = DWM(dwm_options(model.config), SPACES)
+    alone = DWM(DWMConfig.of(model.config), SPACES)
     alone.load_state_dict(model.dwm.state_dict())
     return alone
 
@@ -98,7 +98,7 @@ def test_recorded_segments_can_be_given_inferred_actions() -> None:
 
 def test_options_are_dwms_except_temperature_and_options_of_value_expansion() -> None:
     config = DAWMConfig()
-    shared = dwm_options(config)
+    shared = DWMConfig.of(config)
     assert (config.temperature, shared.temperature, shared.sequence_length) == (1.0, 1.0, 8)
     assert (config.inverse_members, config.inverse_width, config.inverse_dropout) == (5, 512, 0.1)
     assert DAWMConfig.run_options("small") == {"replay.real_ratio": 0.5, "filter": "disagreement"}
