@@ -65,8 +65,7 @@ class DWMConfig(WindowModelConfig):
     expansion would credit an action with effects that it did not cause."""
     correct_returns: bool = False
     """Subtract the bias of imagined returns from the rewards of segments that continue from a recorded first step. The
-    bias per start pair is learned from recorded futures, after the model and for its sampler. It raises TD3+BC on
-    hopper, but not IQL (docs/results.md)."""
+    bias per start pair is learned from recorded futures, after the model and for its sampler (docs/results.md)."""
 
     @classmethod
     def of(cls, config: WindowModelConfig) -> Self:
