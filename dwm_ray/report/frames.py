@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dwm_ray.env_options import EnvOptions
-from dwm_ray.errors import last_line
+from dwm_ray.errors import last_line, one_line
 from dwm_ray.experiment.names import method_name
 from dwm_ray.local.api import load_policy
 from dwm_ray.report import rendering
@@ -57,7 +57,10 @@ def _render_apart(trial: Path, out: Path, updates: int) -> str | None:
     backend = os.environ.get("MUJOCO_GL") or _backend()
     if backend is None or backend.lower() in DISABLED:
         return "no OpenGL for rendering without a display" if backend is None else f"MUJOCO_GL is {backend}"
-    about, request = rollout(trial)
+    try:
+        about, request = rollout(trial)
+    except (ValueError, OSError) as error:
+        return f"the policy cannot be run ({one_line(error)})"
     command = [sys.executable, "-m", rendering.__name__]
     options: Json = {"env": {**os.environ, "MUJOCO_GL": backend, "OMP_NUM_THREADS": "1"}, "timeout": LIMIT_S}
     try:
@@ -68,7 +71,8 @@ def _render_apart(trial: Path, out: Path, updates: int) -> str | None:
         return f"rendering took more than {LIMIT_S:g} s"
     if ended.returncode:
         return f"rendering failed with MUJOCO_GL={backend} ({last_line(ended.stderr)[:200]})"
-    frames = [{"step": step, "png": image} for step, image in zip(STEPS, json.loads(ended.stdout), strict=False)]
+    images = json.loads(last_line(ended.stdout))  # other lines are messages of the environment
+    frames = [{"step": step, "png": image} for step, image in zip(STEPS, images, strict=False)]
     write_json(out, {"trial": trial.name, "updates": updates, **about, "frames": frames})
     return None
 

@@ -10,8 +10,7 @@ ours: changes since s_t, EDM, an MLP, the errors of all entries weighted alike o
 first step is given, so that segments continue from the recorded s_{t+1} (`first_step`).
 
 If several segments are sampled per pair (DWM-PQL), the reward is their mean and the penalty of a step the largest
-squared distance between two segments' (reward, next state). The distance is in the units of the network, so that no
-dimension dominates.
+squared distance between two segments' (reward, next state), in units in which no dimension dominates.
 
 Differences: padded entries at an episode's end do not enter the loss (unspecified in the paper); `continuation` learns
 terminations, which the paper does not model.
@@ -74,14 +73,13 @@ class DWMConfig(WindowModelConfig):
 
     @property
     def unread(self) -> frozenset[str]:
-        return super().unread | ({"correct_returns"} if self.first_step == "imagined" else set())
+        without_effect = self.first_step == "imagined" or self.sequence_length == 2
+        return super().unread | ({"correct_returns"} if without_effect else set())
 
     def training_options(self) -> dict[str, object]:
-        options = super().training_options()
-        if self.correct_returns:  # the bias is that of one sampler
-            sampler = {"guidance_scale", "solver_steps", "temperature", "first_order"}
-            options |= self.model_dump(mode="json", include=sampler)
-        return options
+        # A bias of returns is that of one sampler.
+        sampler = {"guidance_scale", "solver_steps", "temperature", "first_order"} if self.correct_returns else set()
+        return super().training_options() | self.model_dump(mode="json", include=sampler)
 
     @property
     def has_penalty(self) -> bool:
@@ -122,12 +120,12 @@ class DWM(WorldModel):
         super().__init__(config, spaces)
         self.units = window_units(config.states, spaces, config.sequence_length)
         self.act_normalizer = MinMaxNormalizer(spaces.act_size)
-        has_bias = config.correct_returns and self.max_horizon > 1  # a segment of one step is recorded
         self.layout = WindowLayout(config.sequence_length, spaces.obs_size, config.continuation == "on")
         with seeded(config.seed):
             self.denoiser = config.build_denoiser(self.layout.shape[1], self._encoder())
             self.first = FirstStep(spaces, 2 * config.dim) if config.first_model == "regression" else None
-            self.return_bias = ReturnBias(spaces, self.max_horizon) if has_bias else None
+            if config.correct_returns and self.max_horizon > 1:
+                self.return_bias = ReturnBias(spaces, self.max_horizon)
         self.register_buffer("signal", alpha_bars(config.schedule, config.diffusion_steps), persistent=False)
 
     def _encoder(self) -> Encoder:

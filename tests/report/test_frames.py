@@ -76,6 +76,24 @@ def test_a_crash_and_a_hang_cost_a_line(run: Path, monkeypatch: pytest.MonkeyPat
     assert best_frames(run, RESULTS) == {"frames": [], "skipped": "rendering took more than 90 s"}
 
 
+def test_messages_of_an_environment_are_ignored(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    ended = subprocess.CompletedProcess([], 0, 'simulator 3.1\n["a", "b"]\n', "")
+    monkeypatch.setattr(module.subprocess, "run", lambda *args, **options: ended)
+    found = best_frames(run, RESULTS)
+    assert found is not None
+    assert found["frames"] == [{"step": 0, "png": "a"}, {"step": 20, "png": "b"}]
+
+
+def test_a_damaged_policy_costs_a_line(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    (run / "trials" / "t" / "checkpoint" / "agent.safetensors").write_bytes(b"damaged")
+    found = best_frames(run, RESULTS)
+    assert found is not None
+    assert found["frames"] == []
+    assert found["skipped"].startswith("the policy cannot be run (")
+
+
 @pytest.mark.parametrize("env_id", ["Pendulum-v1", "Unknown-v0", None])
 def test_other_tasks_have_no_frames(run: Path, env_id: str | None) -> None:
     assert best_frames(run, RESULTS | {"data": {"env_id": env_id}}) is None

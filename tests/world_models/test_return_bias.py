@@ -72,6 +72,13 @@ def test_steps_after_an_imagined_end_do_not_count() -> None:
     assert lost[:, 1].abs().mean() < 0.2
 
 
+def test_without_rewards_there_is_no_bias() -> None:
+    recorded = replace(constant_segments(), rew=torch.zeros(ROWS, HORIZON))
+    bias = ReturnBias(SPACES, HORIZON)
+    bias.fit(recorded, moved(recorded), LABELS, generator())
+    assert bias(first_of(recorded), LABELS).abs().max() < 1e-4
+
+
 def small_model(monkeypatch: pytest.MonkeyPatch, **options: object) -> DWM:
     monkeypatch.setattr(return_bias, "VALUE_UPDATES", 20)
     monkeypatch.setattr(return_bias, "BIAS_UPDATES", 20)
@@ -117,4 +124,7 @@ def test_data_without_a_whole_future_are_refused() -> None:
 
 
 def test_segments_of_one_step_have_no_bias() -> None:
-    assert fitted(DWM, {**SMALL, "sequence_length": 2}).return_bias is None
+    model = fitted(DWM, {**SMALL, "sequence_length": 2})
+    assert model.return_bias is None
+    assert "correct_returns" in model.config.unread
+    assert "correct_returns" not in DWMConfig(first_step="recorded", given_first=0.5).unread

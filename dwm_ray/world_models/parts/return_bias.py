@@ -1,8 +1,8 @@
 """Bias of imagined returns by start pair, learned from recorded futures (ours).
 
-The recorded future of a start pair is an unbiased sample of what a perfect model would imagine. Errors of imagined last
-states are no noise: for some start pairs they raise the value of the last state, for others they lower it, and agents
-learn to prefer the former. Let V be the value of the behaviour policy, and
+The recorded future of a start pair is an unbiased sample of what a perfect model would imagine. The errors of imagined
+last states are systematic: they raise the value of the last state for some start pairs and lower it for others, and
+agents learn to prefer the former. Let V be the value of the behaviour policy, and
 
     delta_h = r_h + gamma V(s_{h+1}) - V(s_h)
 
@@ -12,11 +12,11 @@ for every H, up to the regression's error. Targets under another value are as bi
 the difference of the two values.
 """
 
-import copy
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dwm_ray.data.normalizers import ZScore
 from dwm_ray.types import Segments, Spaces
@@ -26,6 +26,8 @@ VALUE_UPDATES, BIAS_UPDATES = 1500, 1500
 BATCH = 256
 LEARNING_RATE = 1e-3
 TARGET_DECAY = 0.99
+SMALLEST_SCALE = 1e-6
+"""Lower bound of scales, for data whose rewards are all 0."""
 
 
 class ReturnBias(nn.Module):
@@ -54,7 +56,7 @@ class ReturnBias(nn.Module):
         self.normalizer.fit(inputs.cpu().numpy())
         inputs, alive = self.normalizer(inputs), imagined.alive[:, 1:].to(inputs.dtype)
         excess = (_td_errors(imagined, value) - _td_errors(recorded, value))[:, 1:]
-        self.scale.copy_(excess.std().clamp_min(torch.finfo(excess.dtype).tiny))
+        self.scale.copy_(excess.square().mean().sqrt().clamp_min(SMALLEST_SCALE))
         excess = excess / self.scale
 
         def loss(rows: Tensor) -> Tensor:
@@ -72,7 +74,7 @@ class Value(nn.Module):
         self.normalizer, self.net = ZScore(states.shape[1]), _mlp(states.shape[1], 1)
         self.normalizer.fit(states.cpu().numpy())
         ends = 1 - recorded.discount.prod(1).mean()
-        self.scale = float(recorded.reward_sum().abs().mean() / ends)
+        self.scale = max(float(recorded.reward_sum().abs().mean() / ends), SMALLEST_SCALE)
         self.to(states.device)
 
     def forward(self, obs: Tensor) -> Tensor:
@@ -84,12 +86,10 @@ def fit_value(recorded: Segments, generator: torch.Generator) -> Value:
     """Return the value of the behaviour policy, learned by n-step TD from segments of n steps."""
     start, end, rewards = recorded.obs[:, 0], recorded.obs[:, -1], recorded.reward_sum()
     discount, value = recorded.discount.prod(1), Value(recorded)
-    target = copy.deepcopy(value).requires_grad_(False)
-    averaged = [param.detach() for param in target.parameters()]
-    current = [param.detach() for param in value.parameters()]
+    target = AveragedModel(value, multi_avg_fn=get_ema_multi_avg_fn(TARGET_DECAY)).requires_grad_(False)
 
     def loss(rows: Tensor) -> Tensor:
-        torch._foreach_lerp_(averaged, current, 1 - TARGET_DECAY)
+        target.update_parameters(value)
         wanted = rewards[rows] + discount[rows] * target(end[rows])
         return ((value(start[rows]) - wanted) / value.scale).square().mean()
 
