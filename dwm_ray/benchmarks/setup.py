@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from dwm_ray.agents.base import Agent, new_agent
-from dwm_ray.blocks.stream import StreamSpec, generate_block
+from dwm_ray.blocks.stream import generate_block
 from dwm_ray.config import RunConfig
 from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.data.task_data import TaskData, load_task_data
@@ -20,7 +20,7 @@ from dwm_ray.options import DataConfig
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.source import BatchSource
-from dwm_ray.replay.sources import InlineSource, real_ring, selection, start_targets
+from dwm_ray.replay.sources import InlineSource, real_ring, selection, start_targets, stream_of
 from dwm_ray.types import Segments
 from dwm_ray.world_models.base import WorldModel
 from dwm_ray.world_models.parts.build import new_model
@@ -74,7 +74,7 @@ class BenchmarkSetup:
     def stream(self, config: RunConfig) -> BatchSource:
         """Return a source of segments that were generated ahead of time."""
         config = config.with_values({"synthesis.block_rows": RING_ROWS, "synthesis.num_segments": RING_ROWS})
-        spec, select = StreamSpec.of(config, "benchmark"), selection(config)
+        spec, select = stream_of(config, self.task_data), selection(config)
         targets, rule = start_targets(config, self.task_data, self.device), self.task_data.task.termination
         block = generate_block(spec, 0, self.model(config), self.starts(config), rule, targets)
         shape = SegmentShape.of(block)

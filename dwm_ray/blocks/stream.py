@@ -20,6 +20,9 @@ from dwm_ray.options import fingerprint
 from dwm_ray.types import Policy, Segments, Termination
 from dwm_ray.world_models.base import sampling_options
 
+MIN_SEGMENTS = 150_000
+"""Least segments of a stream whose length is not an option. On the bundled data, 100 000 and 300 000 scored alike."""
+
 
 @dataclass(frozen=True)
 class StreamSpec:
@@ -36,15 +39,15 @@ class StreamSpec:
     seed: int
 
     @staticmethod
-    def of(config: RunConfig, world_model: str) -> StreamSpec:
-        """Return the stream that a run learns from."""
+    def of(config: RunConfig, world_model: str, num_pairs: int) -> StreamSpec:
+        """Return the stream that a run learns from data with `num_pairs` start pairs."""
         synthesis = config.synthesis
         return StreamSpec(
             world_model,
             sampling_options(config),
             synthesis.target_rtg,
             config.training.discount,
-            synthesis.num_segments,
+            synthesis.num_segments or max(num_pairs, MIN_SEGMENTS),
             synthesis.block_rows,
             synthesis.seed,
         )

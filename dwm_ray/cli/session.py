@@ -20,11 +20,10 @@ from dwm_ray.data.split import PARTS
 from dwm_ray.data.summary import data_summary, summary_text
 from dwm_ray.data.targets import labels_text, outside
 from dwm_ray.data.task_data import TaskData, load_task_data
-from dwm_ray.data.transitions import usable_rows
 from dwm_ray.evaluation.evaluators import check_evaluation
 from dwm_ray.experiment.profiles import Profile
 from dwm_ray.options import Frozen
-from dwm_ray.replay.sources import source_kind
+from dwm_ray.replay.sources import source_kind, stream_of
 from dwm_ray.report.collect import collect_results
 from dwm_ray.report.run_report import ranking_table, write_report
 from dwm_ray.report.run_tables import estimate_table, trial_table
@@ -171,8 +170,8 @@ def _announce_targets(console: Console, task_data: TaskData, configs: Iterable[R
 
 def _announce_coverage(console: Console, task_data: TaskData, configs: Iterable[RunConfig]) -> None:
     """Print the fraction of start pairs that a stream uses if it is shorter than the data."""
-    num_pairs = int(usable_rows(task_data.episodes).sum())
-    lengths = {config.synthesis.num_segments for config in configs if source_kind(config) == "stream"}
+    num_pairs = task_data.identity.num_pairs
+    lengths = {stream_of(config, task_data).num_segments for config in configs if source_kind(config) == "stream"}
     for length in sorted(length for length in lengths if length < num_pairs):
         console.print(
             f"synthesis.num_segments {length}: imagined segments start from {100 * length / num_pairs:.0f} % of the "

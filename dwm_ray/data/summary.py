@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from dwm_ray.data.transitions import num_start_pairs
 from dwm_ray.tasks.table import TaskSpec
 from dwm_ray.types import Episodes, Finding
 
@@ -22,6 +23,7 @@ def data_summary(episodes: Episodes, task: TaskSpec) -> dict[str, Any]:
         "notes": list(card.notes),
         "findings": [asdict(finding) for finding in card.findings],
         "transitions": episodes.num_transitions,
+        "start_pairs": num_start_pairs(episodes),
         "episodes": episodes.num_episodes,
         "fingerprint": card.fingerprint,
         "terminated_episodes": int(episodes.terminated.sum()),

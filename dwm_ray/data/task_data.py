@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from dwm_ray.data.load import load_episodes
 from dwm_ray.data.split import split_rows
 from dwm_ray.data.statistics import data_stats
 from dwm_ray.data.targets import relative_targets, start_labels
-from dwm_ray.data.transitions import real_segments
+from dwm_ray.data.transitions import num_start_pairs, real_segments
 from dwm_ray.data.windows import RtgKind, WindowSet
 from dwm_ray.options import PluginConfig, RunOptions
 from dwm_ray.tasks.table import TaskSpec, task_for
@@ -50,11 +51,11 @@ class TaskData:
         """Whether episodes terminate although the termination rule of the task is unknown."""
         return not self.task.termination_known and bool(self.episodes.terminated.any())
 
-    @property
+    @cached_property
     def identity(self) -> DataIdentity:
         """Identity of the data in the fingerprints of artefacts."""
-        simulated = self.task.env_id is not None
-        return DataIdentity(self.episodes.card.fingerprint, self.task.rtg_scale, simulated)
+        num_pairs, simulated = num_start_pairs(self.episodes), self.task.env_id is not None
+        return DataIdentity(self.episodes.card.fingerprint, self.task.rtg_scale, num_pairs, simulated)
 
     def start_pairs(self, discount: float, device: torch.device) -> Segments:
         """Return all recorded transitions as segments of length 1. They are cached; do not modify them."""
@@ -80,6 +81,8 @@ class DataIdentity:
 
     fingerprint: str
     rtg_scale: float
+    num_pairs: int
+    """Start pairs of streams; names of world models do not depend on it."""
     has_environment: bool = True
 
 

@@ -71,6 +71,11 @@ def last_steps(episodes: Episodes, device: torch.device) -> tuple[Tensor, int]:
     return torch.from_numpy(np.repeat(ends, lengths)).to(device), int(lengths.max())
 
 
+def num_start_pairs(episodes: Episodes) -> int:
+    """Return the number of start pairs: the transitions of `usable_rows`."""
+    return int(np.count_nonzero(usable_rows(episodes)))
+
+
 def usable_rows(episodes: Episodes) -> np.ndarray:
     """Return the mask [N] of the rows that are transitions: their next state is known, or they terminated."""
     return episodes.known_next | episodes.terminated

@@ -190,5 +190,5 @@ def _shared_parts(config: RunConfig, data: DataIdentity) -> dict[str, str | None
     if trained_options(config) is None:
         return {"world_model": None, "stream": None}
     name = model_fingerprint(config, data)
-    stream = StreamSpec.of(config, name).fingerprint if source_kind(config) == "stream" else None
+    stream = StreamSpec.of(config, name, data.num_pairs).fingerprint if source_kind(config) == "stream" else None
     return {"world_model": name, "stream": stream}

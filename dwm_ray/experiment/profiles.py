@@ -16,11 +16,13 @@ from dwm_ray.options import PluginConfig
 Profile = Literal["laptop", "paper", "published"]
 
 OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
-    "paper": {"training": {"batch_size": 128}},
-    "published": {"training": {"num_updates": 1_000_000, "batch_size": 256}},
+    "paper": {"training": {"batch_size": 128}, "synthesis": {"num_segments": 1_000_000}},
+    "published": {
+        "training": {"num_updates": 1_000_000, "batch_size": 256},
+        "synthesis": {"num_segments": 1_000_000},
+    },
     "laptop": {
         "synthesis": {
-            "num_segments": 300_000,
             "target_rtg": "own",
             "horizon": 5,
             "kept_versions": 4,

@@ -54,7 +54,7 @@ def _parts_of(
     if identity is None:
         return None, about, None
     name = model_fingerprint(run, identity)
-    return name, about, StreamSpec.of(run, name)
+    return name, about, StreamSpec.of(run, name, identity.num_pairs)
 
 
 @lru_cache(maxsize=4096)
@@ -71,6 +71,9 @@ def stored_config(config: Path) -> RunConfig | None:
 
 def _identity(data: Json | None) -> DataIdentity | None:
     """Return the identity of the data, or None if their RTG scale was measured on rows that are not read here."""
-    options = EnvOptions.from_json((data or {}).get("env_options", {}))
-    info = environment_info(data["env_id"], options) if data else None
-    return DataIdentity(data["fingerprint"], info.rtg_scale) if data and info and info.rtg_scale else None
+    if data is None:
+        return None
+    info = environment_info(data["env_id"], EnvOptions.from_json(data.get("env_options", {})))
+    if info is None or not info.rtg_scale:
+        return None
+    return DataIdentity(data["fingerprint"], info.rtg_scale, data.get("start_pairs", 0))

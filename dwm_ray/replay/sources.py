@@ -164,7 +164,8 @@ class InlineSource(BatchSource):
 
 def stream_of(config: RunConfig, task_data: TaskData) -> StreamSpec:
     """Return the specification of the stream that a run learns from."""
-    return StreamSpec.of(config, model_fingerprint(config, task_data.identity))
+    data = task_data.identity
+    return StreamSpec.of(config, model_fingerprint(config, data), data.num_pairs)
 
 
 def ring_key(config: RunConfig, task_data: TaskData) -> str:

@@ -108,14 +108,14 @@ def axes() -> str:
 
 def _regenerates(axis: Dimension) -> str:
     base = with_required(profiles.run_config("paper", "dwm"), SweepConfig(dimensions=(axis.name,)), "paper")
-    data, models, streams = DataIdentity("", 1.0), set(), set()
+    data, models, streams = DataIdentity("", 1.0, 1), set(), set()
     for value in axis.values:
         try:
             config = base.with_values({axis.path: value})
         except ValueError:
             continue  # not feasible with the other defaults, such as a horizon beyond the window
         models.add(model_fingerprint(config, data))
-        streams.add(StreamSpec.of(config, model_fingerprint(config, data)).fingerprint)
+        streams.add(StreamSpec.of(config, model_fingerprint(config, data), data.num_pairs).fingerprint)
     return "world model, stream" if len(models) > 1 else "stream" if len(streams) > 1 else NOTHING
 
 

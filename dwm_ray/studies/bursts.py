@@ -17,17 +17,16 @@ from statistics import median
 
 import torch
 
-from dwm_ray.blocks.stream import StreamSpec, generate_block
+from dwm_ray.blocks.stream import generate_block
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.evaluation.flops import count_flops
 from dwm_ray.local.compatibility import untrained_learner
-from dwm_ray.replay.sources import source_kind, start_targets
+from dwm_ray.replay.sources import source_kind, start_targets, stream_of
 from dwm_ray.runs.clock import peak_memory
 from dwm_ray.training.fit import world_model_trainer
 from dwm_ray.training.learner import Learner
 from dwm_ray.world_models.base import WorldModel, model_options, trained_options
-from dwm_ray.world_models.parts.build import model_fingerprint
 
 TRAIN, GENERATE, LEARN, REFRESH = "train the world model", "generate segments", "learn", "refresh segments"
 
@@ -111,14 +110,14 @@ def _train_part(setting: Setting, config: RunConfig, bursts: Bursts) -> tuple[Pa
 
 
 def _generate_part(setting: Setting, config: RunConfig, model: WorldModel, bursts: Bursts) -> PartCost:
-    spec = StreamSpec.of(_short(config, bursts), model_fingerprint(config, setting.task_data.identity))
+    spec = stream_of(_short(config, bursts), setting.task_data)
     starts = setting.task_data.start_pairs(config.training.discount, setting.device)
     sampler, rule = model.with_options(spec.sampling), setting.task_data.task.termination
     targets = start_targets(config, setting.task_data, setting.device)
     reading = read(
         lambda: generate_block(spec, 0, sampler, starts, rule, targets), bursts.segments, bursts.repeats, setting.device
     )
-    return PartCost(GENERATE, "segment", config.synthesis.num_segments, *reading)
+    return PartCost(GENERATE, "segment", stream_of(config, setting.task_data).num_segments, *reading)
 
 
 def _learn_parts(setting: Setting, config: RunConfig, model: WorldModel | None, bursts: Bursts) -> list[PartCost]:

@@ -42,8 +42,9 @@ def finished(tmp_path: Path) -> RunFolder:
     trial = folder.trial(Trial(config, {}).id)
     write(trial / "config.json", config.model_dump(mode="json"))
     train(config, folder)
+    write(folder.root / "data.json", {"start_pairs": 100})
     [model] = (path.name for path in folder.root.glob("world_models/*"))
-    stream = folder.root / "streams" / StreamSpec.of(config, model).fingerprint
+    stream = folder.root / "streams" / StreamSpec.of(config, model, 100).fingerprint
     lines = [{"block": n, "rows": 4, "accepted": True, "seconds": 0.5, "cpu_s": 0.25} for n in range(2)]
     write(stream / FILE, *lines, {"cursor": "a", "position": 1, "rows": 4, "open": True})
     shape = {"horizon": 3, "obs_size": 3, "act_size": 1, "num_actions": 1}

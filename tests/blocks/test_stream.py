@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -9,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dwm_ray.blocks.stream import StreamSpec, end_imagined_episodes, generate_block, start_rows
+from dwm_ray.blocks.stream import MIN_SEGMENTS, StreamSpec, end_imagined_episodes, generate_block, start_rows
 from dwm_ray.config import RunConfig
 from dwm_ray.data.segment_rows import SegmentShape
+from dwm_ray.experiment.profiles import run_config
 from dwm_ray.options import fingerprint
 from dwm_ray.tasks.table import hopper_fell, never
 from dwm_ray.types import Policy, Segments, Spaces
@@ -61,6 +63,12 @@ def starts(num: int = 7) -> Segments:
 
 def block(index: int, of: StreamSpec) -> Segments:
     return generate_block(of, index, walk(), starts(), never)
+
+
+def test_the_default_length_covers_all_start_pairs() -> None:
+    of = partial(StreamSpec.of, run_config("laptop", "dwm"), "model")
+    assert (of(10).num_segments, of(400_000).num_segments) == (MIN_SEGMENTS, 400_000)
+    assert StreamSpec.of(run_config("paper", "dwm"), "model", 10).num_segments == 1_000_000
 
 
 @given(st.integers(1, 60), st.integers(1, 17))
@@ -130,9 +138,10 @@ def test_options_that_do_not_change_the_stream_are_not_in_its_name() -> None:
         "training.discount": 0.9,
     }
     names = [
-        StreamSpec.of(run.with_values({key: value}), "model").fingerprint for key, value in {**same, **other}.items()
+        StreamSpec.of(run.with_values({key: value}), "model", 100).fingerprint
+        for key, value in {**same, **other}.items()
     ]
-    assert Counter(names)[StreamSpec.of(run, "model").fingerprint] == len(same)
+    assert Counter(names)[StreamSpec.of(run, "model", 100).fingerprint] == len(same)
     assert len(set(names)) == 1 + len(other)
 
 

@@ -20,7 +20,7 @@ from dwm_ray.experiment.plan import SweepConfig, make_plan
 from dwm_ray.experiment.profiles import run_config
 from dwm_ray.studies.bursts import GENERATE, LEARN, TRAIN, PartCost
 
-SETTING: Any = SimpleNamespace(task_data=SimpleNamespace(identity=DataIdentity("data", 1.0)))
+SETTING: Any = SimpleNamespace(task_data=SimpleNamespace(identity=DataIdentity("data", 1.0, 50_000)))
 """What the keys of shared parts need of a dataset."""
 
 

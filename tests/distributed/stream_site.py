@@ -17,10 +17,9 @@ from dwm_ray.distributed.cluster.resources import place
 from dwm_ray.distributed.services import ClusterServices
 from dwm_ray.distributed.workers.prefetcher import BlockPrefetcher
 from dwm_ray.replay.ring import Ring
-from dwm_ray.replay.sources import StreamRing, selection
+from dwm_ray.replay.sources import StreamRing, selection, stream_of
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.world_models.base import WorldModel
-from dwm_ray.world_models.parts.build import model_fingerprint
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def sorted_rows(rows: np.ndarray) -> np.ndarray:
 def make_site(root: Path, file: Path) -> Site:
     config, run = tiny_config(file, **{"replay.min_synthetic": 1}), RunFolder(root)
     task_data = load_task_data(config)
-    spec = StreamSpec.of(config, model_fingerprint(config, task_data.identity))
+    spec = stream_of(config, task_data)
     return Site(config, run, task_data, spec, world_model(config, task_data, run))
 
 

@@ -14,14 +14,13 @@ import pytest
 from local_runs import CPU, generated_ring
 from tiny_task import DWM, ONE_STEP, recording, tiny_config
 
-from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import load_task_data
 from dwm_ray.distributed.metrics import gauges as module
 from dwm_ray.distributed.metrics.gauges import FAMILIES, LABELS, Gauges, SamplerGauges
 from dwm_ray.distributed.workers.prefetcher import BlockPrefetcher
 from dwm_ray.local.services import LocalServices
-from dwm_ray.replay.sources import StreamRing, ring_key, selection
+from dwm_ray.replay.sources import StreamRing, ring_key, selection, stream_of
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.training.fit import train_world_model
 from dwm_ray.training.services import StreamRows
@@ -163,7 +162,7 @@ class ExportingServices(LocalServices):
     @contextmanager
     def streams(self, configs: Sequence[RunConfig]) -> Iterator[dict[str, StreamRows]]:
         [config] = configs
-        spec = StreamSpec.of(config, "model")
+        spec = stream_of(config, self._task_data)
         own = StreamRing(spec, selection(config), config.replay, CPU)
         own._ring = generated_ring(config, self._task_data, self.world_model(config))
         prefetcher = BlockPrefetcher(None, spec, [own], "trial", 1.0)

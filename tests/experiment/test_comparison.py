@@ -31,7 +31,7 @@ from dwm_ray.experiment.comparison import (
 from dwm_ray.runs.folder import RunFolder, set_status
 from dwm_ray.world_models.parts.build import model_fingerprint
 
-DATA = DataIdentity("0123456789abcdef", 1200.0)
+DATA = DataIdentity("0123456789abcdef", 1200.0, 100)
 
 
 def run_options(**options: Any) -> RunConfig:
@@ -140,7 +140,7 @@ def test_recorded_futures_share_nothing_and_have_any_horizon() -> None:
         "Recorded-TD3+BC (horizon=10)",
         "Recorded-IQL (horizon=200, real_ratio=0.5)",
     ]
-    described = describe_entries(found, DataIdentity("", 1.0))
+    described = describe_entries(found, DataIdentity("", 1.0, 100))
     assert [(method["world_model"], method["stream"]) for method in described] == [(None, None)] * 3
 
 

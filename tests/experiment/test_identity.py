@@ -27,8 +27,8 @@ CPU = torch.device("cpu")
 
 def names(config: RunConfig) -> tuple[str, str, str]:
     """Return trial id, world-model fingerprint and stream fingerprint."""
-    model = model_fingerprint(config, DataIdentity("data", 1.0))
-    return Trial(config, {}).id, model, StreamSpec.of(config, model).fingerprint
+    model = model_fingerprint(config, DataIdentity("data", 1.0, 100))
+    return Trial(config, {}).id, model, StreamSpec.of(config, model, 100).fingerprint
 
 
 def other_value(value: Any) -> Any:

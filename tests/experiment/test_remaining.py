@@ -44,7 +44,7 @@ def state_at(time: float) -> RunState:
     model, stream = RECORDED["world_model"], RECORDED["stream"]
     blocks, done = [block for block in stream["blocks"] if block <= time], stream["ended"] <= time
     models = [ModelState(Path("m"), "dwm", model["ended"] <= time, 2500, last_row(model, time))]
-    spec = StreamSpec.of(CONFIG, "m")
+    spec = StreamSpec.of(CONFIG, "m", 100)
     rows = sum(len(spec.rows_of(index)) for index in range(len(blocks)))
     spent = stream["seconds"] if done else blocks[-1] - blocks[0] if len(blocks) > 1 else 0.0
     streams = [StreamState(Path("s"), spec, done, len(blocks), rows, rows / spent if spent else None)]

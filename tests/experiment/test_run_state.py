@@ -17,9 +17,9 @@ from dwm_ray.tasks.table import task_for
 from dwm_ray.world_models.parts.build import model_fingerprint
 
 CONFIG = tiny_config(Path("data.hdf5"))
-HOPPER = DataIdentity("0123", task_for("hopper-medium", "Hopper-v5", 1.0).rtg_scale)
+HOPPER = DataIdentity("0123", task_for("hopper-medium", "Hopper-v5", 1.0).rtg_scale, 100)
 MODEL = model_fingerprint(CONFIG, HOPPER)
-SPEC = StreamSpec.of(CONFIG, MODEL)
+SPEC = StreamSpec.of(CONFIG, MODEL, HOPPER.num_pairs)
 
 
 def touch(path: Path, when: float) -> Path:

@@ -42,7 +42,7 @@ def untrained_services(
     save_model(run.world_model(MODEL), new_model(config, task_data, torch.device("cpu")), {})
     services = ClusterServices.start(config, run, task_data.identity, place(config.cluster))
     try:
-        yield services, StreamSpec.of(config, MODEL), run, task_data
+        yield services, StreamSpec.of(config, MODEL, task_data.identity.num_pairs), run, task_data
     finally:
         for actor in (*services.samplers, *services.buffer.actors, services.leases):
             ray.kill(actor)

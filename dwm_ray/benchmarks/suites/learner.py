@@ -18,13 +18,13 @@ import tyro
 from dwm_ray.agents.base import Agent
 from dwm_ray.benchmarks.measure import Call, Workload
 from dwm_ray.benchmarks.setup import BenchmarkSetup
-from dwm_ray.blocks.stream import StreamSpec, generate_block
+from dwm_ray.blocks.stream import generate_block
 from dwm_ray.config import RunConfig
 from dwm_ray.devices import Precision
 from dwm_ray.experiment.grouping import stackable_agents
 from dwm_ray.registry import find
 from dwm_ray.replay.source import BatchSource
-from dwm_ray.replay.sources import start_targets
+from dwm_ray.replay.sources import start_targets, stream_of
 from dwm_ray.training import learner as training
 
 UPDATES_PER_CALL = 20
@@ -131,8 +131,9 @@ def stream(setup: BenchmarkSetup, config: RunConfig) -> Call:
 def generate(setup: BenchmarkSetup, config: RunConfig) -> Call:
     """Generate segments, then learn from a stream for the number of updates that they are for."""
     learning, model, starts = stream(setup, config), setup.model(config), setup.starts(config)
-    rows = round(config.synthesis.num_segments / config.training.num_updates * UPDATES_PER_CALL)
-    spec = StreamSpec.of(config.with_values({"synthesis.block_rows": rows}), "benchmark")
+    stream_rows = stream_of(config, setup.task_data).num_segments
+    rows = round(stream_rows / config.training.num_updates * UPDATES_PER_CALL)
+    spec = stream_of(config.with_values({"synthesis.block_rows": rows}), setup.task_data)
     targets = start_targets(config, setup.task_data, setup.device)
 
     def call() -> None:

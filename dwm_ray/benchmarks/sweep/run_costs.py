@@ -149,6 +149,7 @@ def ring_row_bytes(run: Path, config: RunConfig) -> int:
     """Return the size of a generated row in the ring of a learner; 0 for a trial without a stream."""
     if source_kind(config) != "stream":
         return 0
-    specs = [StreamSpec.of(config, folder.name) for folder in run.glob("world_models/*")]
+    num_pairs = (read_json(run / "data.json") or {})["start_pairs"]
+    specs = [StreamSpec.of(config, folder.name, num_pairs) for folder in run.glob("world_models/*")]
     [shape] = filter(None, (read_json(run / "streams" / spec.fingerprint / "shape.json") for spec in specs))
     return FLOAT_BYTES * selection(config).shape(SegmentShape(**shape)).width + MARK_BYTES
