@@ -27,7 +27,7 @@ from dwm_ray.agents.parts.diffusion_policy import DiffusionPolicy
 from dwm_ray.agents.parts.networks import TwinCritic
 from dwm_ray.agents.parts.optimizer import descend, fused_adam, track, with_target
 from dwm_ray.agents.parts.targets import TargetRule, critic_errors, critic_metrics
-from dwm_ray.diffusion.fast.activation import mish
+from dwm_ray.diffusion.activation import mish
 from dwm_ray.options import PositiveInt, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
 

@@ -65,12 +65,11 @@ def words(text: str) -> tuple[str, ...]:
 
 BATCHES = "--batch-sizes 128 1024 4096 --graphed"
 FORMS = "--variants reference-fp32 reference-auto optimized-fp32 optimized-auto"
-INFERENCE = f"{FORMS} inference-fp32 inference-auto"
 TESTS = "tests"
 FULL = (
     Part(TESTS, (), 75),
-    Part("sampler, paper's U-Net", words(f"sampler --sizes unet {INFERENCE} {BATCHES}"), 85),
-    Part("sampler, small U-Net", words(f"sampler --sizes unet_small {INFERENCE} {BATCHES}"), 75),
+    Part("sampler, paper's U-Net", words(f"sampler --sizes unet {FORMS} {BATCHES}"), 85),
+    Part("sampler, small U-Net", words(f"sampler --sizes unet_small {FORMS} {BATCHES}"), 75),
     Part("sampler, MLP", words(f"sampler --sizes mlp {FORMS} {BATCHES}"), 30),
     Part("learner", words("learner --agents td3_bc iql --populations 1 8 32 --graphed"), 75),
     Part("world-model training", words(f"world_model --sizes unet unet_small mlp {FORMS}"), 40),

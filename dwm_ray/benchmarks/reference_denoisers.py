@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dwm_ray.diffusion.activation import Mish
 from dwm_ray.diffusion.conditioning import Condition, ConditionEncoder, StepEncoder
 from dwm_ray.diffusion.denoisers import NUM_GROUPS, Denoiser, ResidualBlock, Stage, TemporalUNet
-from dwm_ray.diffusion.fast.activation import Mish
 from dwm_ray.diffusion.temporal import TemporalConv
 
 

@@ -5,7 +5,6 @@ without a graph. The noise is the same in both cases, because the state of the c
 graph's generator before each replay, and back afterwards.
 """
 
-import copy
 from functools import partial
 from typing import Any
 
@@ -31,8 +30,6 @@ class CudaGraphSampler:
             )
         self._model, self._num_rows = model, num_rows
         self.max_horizon, self.uses_first_step = model.max_horizon, model.uses_first_step
-        # A copy: other batch sizes would move the scratch memory of the networks.
-        self._recorded = copy.deepcopy(model)
         self._obs = torch.zeros(num_rows, model.spaces.obs_size, device=device)
         self._act = torch.zeros(num_rows, model.spaces.act_size, device=device)
         self._rtg = torch.zeros(num_rows, device=device)
@@ -64,6 +61,6 @@ class CudaGraphSampler:
 
     def _run(self, horizon: int, has_first: bool) -> Segments:
         first = self._first if has_first else None
-        return self._recorded.imagine(
+        return self._model.imagine(
             self._obs, self._act, policy=None, horizon=horizon, rtg=self._rtg, generator=self._generator, first=first
         )

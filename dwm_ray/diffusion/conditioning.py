@@ -14,7 +14,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from dwm_ray.diffusion.fast.activation import Mish
+from dwm_ray.diffusion.activation import Mish
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dwm_ray.devices import Precision, reduced
+from dwm_ray.diffusion.activation import Mish, mish
 from dwm_ray.diffusion.conditioning import Encoder
-from dwm_ray.diffusion.fast.activation import Mish, mish
 from dwm_ray.diffusion.process import Network
 from dwm_ray.diffusion.temporal import TemporalConv, TemporalGroupNorm
 
@@ -70,9 +70,6 @@ class Stage(nn.Module):
 
 class TemporalUNet(nn.Module):
     """U-Net with `dim * multipliers[i]` channels (a multiple of 8) at T / 2^i positions (an integer)."""
-
-    inference_devices: tuple[str, ...] = ("cpu",)
-    """Types of devices on which samplers use the inference form; on others it has not been measured."""
 
     def __init__(self, size: int, encoder: Encoder, dim: int, multipliers: Sequence[int]) -> None:
         super().__init__()

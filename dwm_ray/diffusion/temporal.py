@@ -51,10 +51,10 @@ class TemporalConv(nn.Module):
         return self._dense(x) if x.shape[1] <= DENSE_LENGTH else self._library(x)
 
     def _dense(self, x: Tensor) -> Tensor:
-        matrix, bias = self.matrix(x.shape[1])
+        matrix, bias = self._matrix(x.shape[1])
         return F.linear(x.flatten(1), matrix, bias).view(len(x), -1, len(self.bias))
 
-    def matrix(self, length: int) -> tuple[Tensor, Tensor]:
+    def _matrix(self, length: int) -> tuple[Tensor, Tensor]:
         """Return weights [T' * C_out, T * C_in] and bias [T' * C_out] of the same map on flattened windows."""
         taps, length_out = _taps(length, self.kernel, self.stride, self.padding, self.transposed, self.weight.device)
         _, size_in, size_out = self.weight.shape

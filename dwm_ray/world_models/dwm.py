@@ -25,7 +25,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dwm_ray.data.normalizers import MinMaxNormalizer
-from dwm_ray.devices import product_dtype
 from dwm_ray.diffusion.conditioning import (
     Condition,
     ConditionEncoder,
@@ -36,8 +35,7 @@ from dwm_ray.diffusion.conditioning import (
 )
 from dwm_ray.diffusion.ddpm import alpha_bars
 from dwm_ray.diffusion.denoisers import conditioned
-from dwm_ray.diffusion.fast.unet import has_inference_form, inference_form
-from dwm_ray.diffusion.process import Given, Network, Process, per_row
+from dwm_ray.diffusion.process import Given, Process, per_row
 from dwm_ray.options import PositiveInt, RunOptions
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
 from dwm_ray.world_models.base import SegmentRequest, WorldModel, generated, seeded
@@ -235,7 +233,8 @@ class DWM(WorldModel):
         given = self._given(request)
         given = Given(*(part.repeat_interleave(num_segments, 0) for part in (given.mask, given.values)))
         has_rtg = torch.ones_like(rtg, dtype=torch.bool)
-        network = self._sampling_network(self._condition(act, rtg, has_rtg, given))
+        condition, config = self._condition(act, rtg, has_rtg, given), self.config
+        network = conditioned(self.denoiser, condition, config.sampling_precision, config.guidance_scale)
         windows = self.process.sample(network, (len(act), *self.layout.shape), given, request.generator)
         return windows.unflatten(0, (len(request.obs), num_segments))
 
@@ -248,12 +247,3 @@ class DWM(WorldModel):
         window = F.pad(known, (0, 0, 0, self.layout.length - known.shape[1]))
         has_first = torch.full((len(obs),), request.first is not None, device=obs.device)
         return self.layout.continued(window, has_first)
-
-    def _sampling_network(self, condition: Condition) -> Network:
-        """Return the guided network, in its inference form if there is one for this device."""
-        config, net, device = self.config, self.denoiser, condition.rtg.device
-        if not has_inference_form(net, config.sequence_length, device):
-            return conditioned(net, condition, config.sampling_precision, config.guidance_scale)
-        form = inference_form(net, config.sequence_length, product_dtype(config.sampling_precision, device.type))
-        shifts = form.shifts(condition, guided=config.guidance_scale != 1)
-        return lambda x, step: form.guided(x, step, shifts, config.guidance_scale)

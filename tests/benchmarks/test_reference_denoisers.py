@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from dwm_ray.benchmarks.reference_denoisers import reference_denoiser
+from dwm_ray.diffusion.activation import Mish
 from dwm_ray.diffusion.conditioning import Condition, ConditionEncoder, StepEncoder
 from dwm_ray.diffusion.denoisers import ResidualMLP, TemporalUNet
-from dwm_ray.diffusion.fast.activation import Mish
 from dwm_ray.diffusion.temporal import TemporalConv
 
 

@@ -27,7 +27,6 @@ from dwm_ray.types import Segments
 SUITES = [
     Learner(agents=("td3_bc", "iql"), batch_size=16, hidden_size=32, populations=(2, 3)),
     Sampler(sizes=("mlp", "unet_small"), batch_sizes=(2, 4)),
-    Sampler(sizes=("unet_small",), batch_sizes=(2,), variants=("reference-fp32", "reference-auto", "inference-fp32")),
     WorldModels(sizes=("mlp", "unet_small"), batch_size=4),
     Replay(batch_sizes=(4,)),
 ]
@@ -117,12 +116,6 @@ def test_cuda_graphs_need_a_gpu(suite: RateSuite, setup: BenchmarkSetup) -> None
         suite.workloads(setup)
 
 
-def test_an_mlp_has_no_inference_form(setup: BenchmarkSetup) -> None:
-    [work] = Sampler(sizes=("mlp",), variants=("inference-fp32",)).workloads(setup)
-    with pytest.raises(ValueError, match="--variants inference-fp32: only U-Nets"):
-        work.build()
-
-
 def test_batch_sizes_are_used(setup: BenchmarkSetup) -> None:
     works = Sampler(sizes=("mlp",), batch_sizes=(2, 4)).workloads(setup)
     assert [(work.units, len(work.build()().rew)) for work in works] == [(2, 2)] * 3 + [(4, 4)] * 3  # type: ignore[attr-defined]
@@ -205,13 +198,6 @@ def test_fractions_follow_rate_and_peak(monkeypatch: pytest.MonkeyPatch) -> None
     works = [Workload("a", lambda: int, flops=lambda: 2e6, note=lambda rate: f"; {rate}"), Workload("b", lambda: int)]
     lines = roofline(works, {"a": 250.0, "b": 1.0}, CPU, "wall")
     assert lines == ["a: 2 MFLOP per unit, 50 % of 0.001 TFLOP/s; 250.0"]
-
-
-def test_the_inference_form_multiplies_less_than_the_reference(setup: BenchmarkSetup) -> None:
-    works = Sampler(sizes=("unet_small",), batch_sizes=(4,)).workloads(setup)
-    reference, optimized = (flops(works, f"unet_small-{form}-fp32-4") for form in ("reference", "optimized"))
-    assert 5e6 < reference < 5e7
-    assert 0.5 * reference < optimized < 0.9 * reference
 
 
 def test_training_counts_gradients(setup: BenchmarkSetup) -> None:

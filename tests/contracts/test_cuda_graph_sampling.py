@@ -19,8 +19,6 @@ from dwm_ray.blocks.micro_batching import MicroBatching
 from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.cuda_graphs import WARM_UPS
 from dwm_ray.data.transitions import real_segments
-from dwm_ray.diffusion.denoisers import TemporalUNet
-from dwm_ray.diffusion.fast.unet import inference_form
 from dwm_ray.experiment.profiles import run_config
 from dwm_ray.registry import find
 from dwm_ray.types import Segments
@@ -144,19 +142,6 @@ def test_micro_batches_are_sampled_eagerly(tmp_path: Path) -> None:
     parts = blocks(block_generator_of(tmp_path / "parts", True, Full()), spec_of("dwm"), model)
     for first, second in zip(plain, parts, strict=True):
         np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-4)
-
-
-@pytest.mark.usefixtures("capture")
-def test_a_graph_has_scratch_memory_of_its_own() -> None:
-    model = variants("dwm")[1]
-    assert isinstance(model, DWM)
-    own = CudaGraphSampler(model, 8)._recorded
-    assert isinstance(own, DWM)
-    nets = [one.denoiser for one in (model, own)]
-    for net in nets:
-        assert isinstance(net, TemporalUNet)
-    first, second = (inference_form(net, model.sequence_length, torch.float32) for net in nets)  # type: ignore[arg-type]
-    assert first.layout.scratch is not second.layout.scratch
 
 
 class Synchronising(DWM):

@@ -123,7 +123,7 @@ def test_named_options_exist() -> None:
 def test_named_files_exist() -> None:
     text = "\n".join(CURRENT.values()).replace("`dwm_ray/filters/first.py`", "").replace("`dwm_ray/pipelines/", "`")
     named = set(re.findall(r"(?<![\w./-])((?:dwm_ray|tests|pipelines|tune_spaces)/[\w./]*\w)", text))
-    assert "dwm_ray/diffusion/fast/unet.py" in named
+    assert "dwm_ray/diffusion/denoisers.py" in named
     assert not [name for name in named if not (ROOT / name).exists()]
 
 

@@ -8,10 +8,7 @@ from torch import Tensor
 from toy import fitted, generator, starts, toy_episodes, train, windows
 
 from dwm_ray.data.windows import WindowSet
-from dwm_ray.diffusion.conditioning import Condition
-from dwm_ray.diffusion.denoisers import TemporalUNet
 from dwm_ray.types import Windows
-from dwm_ray.world_models import dwm
 from dwm_ray.world_models.base import SegmentRequest
 from dwm_ray.world_models.dwm import DWM
 
@@ -65,17 +62,6 @@ def test_segments_of_one_pair_start_alike_and_differ_later() -> None:
     assert not torch.allclose(sampled[:, 0, 1:], sampled[:, 3, 1:])
     penalty = build(segments_per_pair=4).imagine(obs, act, policy=None, horizon=3, rtg=0.5, generator=generator())
     assert (penalty.penalty > 0).all()
-
-
-def test_the_inference_form_is_used_on_cpus_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    built: list[TemporalUNet] = []
-    form = dwm.inference_form
-    monkeypatch.setattr(dwm, "inference_form", lambda net, *about: [built.append(net), form(net, *about)][1])
-    model = build()
-    for device, num_built in (("meta", 0), ("cpu", 1)):
-        ones = torch.ones(2, device=device)
-        model._sampling_network(Condition(ones[:, None], ones, ones.bool()))
-        assert len(built) == num_built
 
 
 @pytest.mark.parametrize("conditioned", [True, False])

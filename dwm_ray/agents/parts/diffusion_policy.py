@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from dwm_ray.agents.parts.networks import StackedMLP
 from dwm_ray.devices import Precision
+from dwm_ray.diffusion.activation import mish
 from dwm_ray.diffusion.conditioning import mlp, sinusoids
 from dwm_ray.diffusion.ddpm import DDPMStride, alpha_bars, posterior_jumps, stride_steps
-from dwm_ray.diffusion.fast.activation import mish
 from dwm_ray.diffusion.process import standard_normal
 from dwm_ray.types import Spaces
 

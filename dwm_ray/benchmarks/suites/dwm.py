@@ -3,8 +3,7 @@
 DWM is measured in several sizes and variants: form of the denoiser and precision of the products.
 
 reference: the denoiser in standard torch layers (`reference_denoisers`). optimized: as in a run, in the project's own
-layers, and in the inference form if samplers use it on the device. inference: in the inference form on every device.
-fp32, auto: float32 products, or the reduced precision of the device.
+layers. fp32, auto: float32 products, or the reduced precision of the device.
 
 A training update is a batch of windows, loss, gradient, Adam and weight average. Other world models are trained as in
 the profile `laptop`.
@@ -26,7 +25,6 @@ from dwm_ray.config import RunConfig
 from dwm_ray.cuda_graphs import WARM_UPS
 from dwm_ray.data.task_data import window_sets
 from dwm_ray.devices import product_dtype
-from dwm_ray.diffusion.denoisers import TemporalUNet
 from dwm_ray.evaluation.flops import count_flops
 from dwm_ray.registry import find
 from dwm_ray.replay.sources import start_targets
@@ -37,9 +35,7 @@ from dwm_ray.world_models.parts.build import new_model
 
 PARAMETRISATION = ("sequence_length", "denoiser", "states", "process", "entry_weights", "first_model", "given_first")
 Size = Literal["mlp", "unet_small", "unet"]
-Variant = Literal[
-    "reference-fp32", "reference-auto", "optimized-fp32", "optimized-auto", "inference-fp32", "inference-auto"
-]
+Variant = Literal["reference-fp32", "reference-auto", "optimized-fp32", "optimized-auto"]
 
 PAPER = {name: field.default for name, field in DWMConfig.model_fields.items() if name in PARAMETRISATION}
 SIZES: dict[Size, dict[str, Any]] = {
@@ -65,14 +61,10 @@ def model_values(size: Size, variant: Variant) -> dict[str, Any]:
 
 
 def with_form(model: WorldModel, variant: Variant) -> WorldModel:
-    """Give the denoiser of a DWM the form of a variant. Raise ValueError if it has no inference form."""
+    """Give the denoiser of a DWM the form of a variant."""
     assert isinstance(model, DWM)
     if variant.startswith("reference"):
         model.denoiser = reference_denoiser(model.denoiser)
-    if variant.startswith("inference"):
-        if not isinstance(model.denoiser, TemporalUNet):
-            raise ValueError(f"--variants {variant}: only U-Nets have an inference form")
-        model.denoiser.inference_devices = ("cpu", "cuda")
     return model
 
 

@@ -1,1 +1,0 @@
-"""Inference forms of networks for CPUs."""
