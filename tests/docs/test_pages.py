@@ -80,6 +80,14 @@ def test_run_commands_parse(line: str) -> None:
     assert config.task
 
 
+def test_sweep_options_of_benchmarks_parse() -> None:
+    option = "--sweep-options="
+    found = [word.removeprefix(option) for _, words in COMMANDS.values() for word in words if word.startswith(option)]
+    assert found
+    for text in found:
+        parse(load_program("pipelines/sweep.py").Command, shlex.split(text), "")
+
+
 @pytest.mark.parametrize("name", ["check_data", "collect", "evaluate", "export", "report", "methods", "watch"])
 def test_flags_of_the_other_programs_exist(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -1,1 +1,1 @@
-"""Benchmark of a whole sweep: CPU time by kind of process, cost relative to the learners, memory."""
+"""Benchmark of a whole sweep: CPU time and memory by kind of process, cost relative to the learners."""

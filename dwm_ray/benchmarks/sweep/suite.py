@@ -1,9 +1,14 @@
 """Run a real sweep on its own cluster and measure its cost, its CPU time by kind of process, and its memory.
 
-The trials share one world model and one stream. The cost of the same trials without sharing is computed from the parts;
-`--alone` runs some of them separately, as `pipelines/train.py` does, to check that computation.
+All ratios are ratios of CPU seconds, so that other programs on the machine have little influence. Useful work is the
+training, sampling and evaluation that the processes log; everything else is overhead.
 """
 
+import shlex
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,92 +17,92 @@ from typing import ClassVar
 from rich.console import Console
 
 from dwm_ray.benchmarks.options import WITH_DATA, Options
-from dwm_ray.benchmarks.sweep.observed_run import ObservedRun, observe
-from dwm_ray.benchmarks.sweep.tables import cpu_seconds, factors, tables, trial_seconds
-from dwm_ray.benchmarks.tables import busy_machine, expect_own_cluster, show
+from dwm_ray.benchmarks.sweep.process_monitor import SAMPLER, WORKER, ProcessUsage, observe
+from dwm_ray.benchmarks.sweep.run_costs import RunCosts
+from dwm_ray.benchmarks.tables import busy_machine, expect_own_cluster, number, show
+from dwm_ray.report.table import Cell, Table
 from dwm_ray.runs.tensor_files import write_json
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A real sweep (profile laptop, DWM): cost relative to its learners, CPU time by kind of process, memory. Starts
-    Ray. Of the common options, only --output, --markdown, --task and --data apply."""
+    """A real sweep: CPU time and memory by kind of process, cost relative to its learners. Starts Ray. Of the common
+    options, only --output, --markdown, --task and --data apply."""
 
     name: ClassVar[str] = "sweep"
 
-    agents: tuple[str, ...] = ("td3_bc", "iql")
-    """Agents; each is run with all horizons and model-free."""
-    horizons: tuple[int, ...] = (3, 5)
-    """Horizons of the trials with a world model."""
-    baselines: bool = True
-    """Add model-free trials, one per agent and seed."""
-    seeds: int = 1
-    """Seeds of each trial."""
-    population: int = 1
-    """Maximum number of trials of an agent that learn in one population."""
-    defaults: bool = False
-    """Run the sweep with all its defaults, as the README's first command does; the other options do not apply."""
-    alone: int = 1
-    """Trials to run separately as well, each with its own world model and stream."""
-    updates: int = 20_000
-    """Updates of each learner."""
-    world_model_updates: int = 6000
-    """Updates of the world model."""
-    num_segments: int = 100_000
-    """Segments of the stream."""
-
-    def check(self) -> None:
-        """Raise ValueError for values that cannot be run."""
-        for option, value in {**vars(self), "agents": len(self.agents), "horizons": len(self.horizons)}.items():
-            if option not in ("baselines", "defaults", "alone") and value < 1:
-                raise ValueError(f"--{option.replace('_', '-')}: expected at least 1, not {value}")
-        if self.alone < 0:
-            raise ValueError(f"--alone: expected 0 or more trials, not {self.alone}")
+    sweep_options: str = ""
+    """Options of pipelines/sweep.py, as one word: --sweep-options="--seeds 3". Without them, the sweep is the README's
+    first command."""
 
     def run(self, options: Options, programs: Path) -> None:
-        """Run the sweep and the separate trials; write JSON after each run and print the tables."""
-        self.check()
+        """Run the sweep, write JSON and print the tables."""
         options.refuse_others(WITH_DATA, "does not apply to a sweep, which is run once")
         expect_own_cluster("the sweep")
-        path, data, alone = options.path(self.name), options.data_words(), list[ObservedRun]()
-        with Console(stderr=True).status("the sweep") as status, TemporaryDirectory() as folder:
-            swept = observe(programs / "sweep.py", (*data, *self.sweep_words()), Path(folder) / "sweep")
-            self._write(path, swept, alone)
-            for index, words in enumerate(self.single_trial_words()):
-                status.update(f"separate trial {index + 1} of {self.alone}")
-                alone.append(observe(programs / "train.py", (*data, *words), Path(folder) / f"alone-{index}"))
-                self._write(path, swept, alone)
-        for table in tables(swept, alone):
+        path, started = options.path(self.name), time.perf_counter()
+        command = [sys.executable, str(programs / "sweep.py"), *options.data_words(), *shlex.split(self.sweep_options)]
+        with Console(stderr=True).status("the sweep"), TemporaryDirectory() as folder:
+            processes = observe([*command, "--output", folder], Path(folder) / "output.txt")
+            [config] = Path(folder).glob("*/config.json")
+            costs = RunCosts.read(config.parent)
+        measured = {"wall_s": time.perf_counter() - started, "cpu_s": cpu_seconds(costs, processes)}
+        measured |= {"ratios": ratios(costs, processes), "processes": list(map(asdict, processes))}
+        write_json(path, {"suite": self.name, **measured, "machine": busy_machine(), "options": asdict(self)})
+        for table in tables(costs, processes):
             show(table, options.markdown)
         print(path)
 
-    def _write(self, path: Path, swept: ObservedRun, alone: list[ObservedRun]) -> None:
-        """Write all measurements so far, so that they survive a failure of a later run."""
-        measured = {
-            "factors": [asdict(factor) for factor in factors(swept, alone)],
-            "cpu_s": cpu_seconds(swept),
-            "trial_s": trial_seconds(swept),
-            "sweep": asdict(swept),
-            "alone": [asdict(run) for run in alone],
-        }
-        write_json(path, {"suite": self.name, **measured, "machine": busy_machine(), "options": asdict(self)})
 
-    def sweep_words(self) -> list[str]:
-        """Return the command line of `pipelines/sweep.py`."""
-        if self.defaults:
-            return []
-        axis = f"horizon={','.join(map(str, self.horizons))}"
-        baselines = "--baselines" if self.baselines else "--no-baselines"
-        repeated = f"--seeds {self.seeds} --population {self.population}".split()
-        return ["--dimensions", axis, baselines, "--agents", *self.agents, *repeated, *self._sizes()]
+def tables(costs: RunCosts, processes: list[ProcessUsage]) -> list[Table]:
+    total = _total(processes)
+    by_purpose = {**cpu_seconds(costs, processes), "training, sampling, evaluation": costs.useful, "all": total}
+    cpu: list[list[Cell]] = [[name, number(used), f"{100 * used / total:.1f} %"] for name, used in by_purpose.items()]
+    cost: list[list[Cell]] = [[name, f"{value:.2f}"] for name, value in ratios(costs, processes).items()]
+    return [
+        Table("CPU time", ["purpose", "CPU s", "fraction"], cpu),
+        Table("cost", ["ratio", "factor"], cost),
+        Table("memory", ["process", "number", "peak, MB"], memory_rows(processes)),
+    ]
 
-    def single_trial_words(self) -> list[list[str]]:
-        """Return one command line of `pipelines/train.py` per separate trial: all agents, then the next seed."""
-        numbers = (divmod(index, len(self.agents)) for index in range(0 if self.defaults else self.alone))
-        return [["--agent", self.agents[which], "--seed", str(seed), *self._sizes()] for seed, which in numbers]
 
-    def _sizes(self) -> list[str]:
-        return (
-            f"--profile laptop --world-model dwm --training.num-updates {self.updates} "
-            f"--world-model.num-updates {self.world_model_updates} --synthesis.num-segments {self.num_segments}"
-        ).split()
+def cpu_seconds(costs: RunCosts, processes: list[ProcessUsage]) -> dict[str, float]:
+    """Return {purpose: CPU seconds}; the sum is the CPU time of all processes."""
+    kinds = {kind: _total(of) for kind, of in _by_kind(processes).items()}
+    workers = kinds.pop(WORKER, 0.0) - costs.world_models - costs.learners
+    return {
+        "learners: updates": costs.updates,
+        "learners: evaluation": costs.evaluation,
+        "world models: training": costs.world_models,
+        "samplers: sampling": costs.sampling,
+        "workers of Ray Train: start, data": workers,
+        "samplers: start, data": kinds.pop(SAMPLER, 0.0) - costs.sampling,
+        **dict(sorted(kinds.items(), key=lambda item: -item[1])),
+    }
+
+
+def ratios(costs: RunCosts, processes: list[ProcessUsage]) -> dict[str, float]:
+    total = _total(processes)
+    return {
+        "useful work / all processes": costs.useful / total,
+        "useful work / learners": costs.useful / costs.learners,
+        "all processes / learners": total / costs.learners,
+    }
+
+
+def memory_rows(processes: list[ProcessUsage]) -> list[list[Cell]]:
+    """Return the number of processes of each kind and the largest memory of one."""
+    return [
+        [kind, len(of), number(max(process.peak_bytes for process in of) / 1e6)]
+        for kind, of in _by_kind(processes).items()
+    ]
+
+
+def _by_kind(processes: list[ProcessUsage]) -> Mapping[str, list[ProcessUsage]]:
+    found = defaultdict(list)
+    for process in processes:
+        found[process.kind].append(process)
+    return found
+
+
+def _total(processes: list[ProcessUsage]) -> float:
+    return sum(process.cpu_s for process in processes)

@@ -1,14 +1,12 @@
-"""Run a program of this project in its own process and monitor all processes that it starts.
+"""Run a program in its own process and monitor all processes that it starts.
 
 CPU time between the last sample and the end of a process is missed: a few tenths of a second at two samples per second.
+Memory is the largest sample of the resident memory, which includes memory shared with other processes.
 """
 
-import os
 import re
 import subprocess
-import sys
 import threading
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +14,6 @@ from pathlib import Path
 
 import psutil
 
-from dwm_ray.benchmarks.sweep.run_costs import RunCosts
 from dwm_ray.errors import last_line
 from dwm_ray.runs.background import in_background
 from dwm_ray.runs.folder import RunFailed
@@ -47,21 +44,8 @@ class ProcessUsage:
     """Usage of one process up to its last sample."""
 
     kind: str
-    title: str
-    since: float
-    """Time of the first sample with this kind, in seconds since 1970."""
-    until: float = 0.0
-    """Time of the last sample."""
     cpu_s: float = 0.0
     peak_bytes: int = 0
-    """Peak resident memory, including memory shared with other processes."""
-    shared_bytes: int = 0
-    """Peak shared memory: the part of the object store that the process has touched."""
-
-    def rename(self, kind: str, title: str, now: float) -> None:
-        """Update a provisional kind. A process that ends loses its title but not its kind."""
-        if title and kind != self.kind:
-            self.kind, self.title, self.since = kind, title, now
 
 
 class ProcessMonitor:
@@ -88,18 +72,16 @@ class ProcessMonitor:
         for process in found:
             with suppress(psutil.NoSuchProcess):
                 if process.is_running():
-                    self._record(process, time.time())
+                    self._record(process)
 
-    def _record(self, process: psutil.Process, now: float) -> None:
+    def _record(self, process: psutil.Process) -> None:
         title, times = _title(process), process.cpu_times()
         kind = PROGRAM if process == self._root else kind_of(title)
-        usage = self._usages.setdefault(process, ProcessUsage(kind, title, now))
-        if usage.kind in PROVISIONAL:
-            usage.rename(kind, title, now)
-        usage.until, usage.cpu_s = now, times.user + times.system
-        sizes = _memory(process.pid)
-        usage.peak_bytes = max(usage.peak_bytes, sizes.get("VmHWM", 0))
-        usage.shared_bytes = max(usage.shared_bytes, sizes.get("RssShmem", 0))
+        usage = self._usages.setdefault(process, ProcessUsage(kind))
+        if usage.kind in PROVISIONAL and title:  # a process that ends loses its title but not its kind
+            usage.kind = kind
+        usage.cpu_s = times.user + times.system
+        usage.peak_bytes = max(usage.peak_bytes, process.memory_info().rss)
 
 
 def kind_of(title: str) -> str:
@@ -115,50 +97,8 @@ def _title(process: psutil.Process) -> str:
         return ""
 
 
-def _memory(pid: int) -> dict[str, int]:
-    """Return peak resident memory and shared memory in bytes, which psutil does not offer; empty for a zombie."""
-    try:
-        text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    except OSError:
-        return {}
-    return {name: int(size) * 1024 for name, size in re.findall(r"^(VmHWM|RssShmem):\s+(\d+) kB", text, re.MULTILINE)}
-
-
-@dataclass(frozen=True)
-class ObservedRun:
-    """Resource usage of a finished program and the costs recorded in its run folder."""
-
-    wall_s: float
-    load: tuple[float, float]
-    """One-minute load average of the machine before the start and at the end."""
-    processes: list[ProcessUsage]
-    costs: RunCosts
-
-    @property
-    def cpu_s(self) -> float:
-        """CPU seconds of all processes."""
-        return sum(process.cpu_s for process in self.processes)
-
-    @property
-    def other_cpu_s(self) -> float:
-        """CPU seconds that are neither training nor sampling nor evaluation."""
-        return self.cpu_s - self.costs.cpu_s
-
-    def of_kind(self, kind: str) -> list[ProcessUsage]:
-        return [process for process in self.processes if process.kind == kind]
-
-
-def observe(program: Path, words: Sequence[str], folder: Path) -> ObservedRun:
-    """Run a program that creates one run folder and starts its own cluster. Raise RunFailed if it fails."""
-    folder.mkdir(parents=True)
-    load, started = os.getloadavg()[0], time.perf_counter()
-    processes = _run([sys.executable, str(program), *words, "--output", str(folder)], folder / "output.txt")
-    wall_s = time.perf_counter() - started
-    [config] = folder.glob("*/config.json")
-    return ObservedRun(wall_s, (load, os.getloadavg()[0]), processes, RunCosts.read(config.parent))
-
-
-def _run(command: list[str], output: Path) -> list[ProcessUsage]:
+def observe(command: Sequence[str], output: Path) -> list[ProcessUsage]:
+    """Run a command and return the usage of its processes; its output goes to a file. Raise RunFailed if it fails."""
     with output.open("w", encoding="utf-8") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:
         monitor = ProcessMonitor(process.pid)
         try:
