@@ -134,10 +134,11 @@ def publish(
     folder: Path, model: WorldModel, config: RunConfig, task_data: TaskData, updates: int, seconds: float
 ) -> None:
     """Write the trained model, its error per step, examples and, last, the status that marks it as complete."""
-    device = next(model.parameters()).device
+    device, clock = next(model.parameters()).device, Clock(seconds)
     if model.return_bias is not None:
         train, _ = window_sets(config, task_data, model.sequence_length, device)
         learn_return_bias(model, train, task_data.task.termination, config.training.discount)
+        seconds = clock.seconds
     save_model(folder, model, {"task": config.task, "data": task_data.episodes.card.fingerprint})
     _, holdout = window_sets(config, task_data, max(model.sequence_length, ERROR_STEPS), device)
     write_json(folder / "error.json", measure_error(model, holdout, task_data))
