@@ -32,6 +32,7 @@ from dwm_ray.runs.folder import RunFailed, RunFolder, read_json
 from dwm_ray.runs.storage import Storage, StorageFailed
 from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.training.checkpoints import remove_leftovers
+from dwm_ray.training.fit import correction_note
 from dwm_ray.training.writers import wandb_module
 
 Command = TypeVar("Command", bound=BaseModel)
@@ -147,8 +148,10 @@ def announce(console: Console, run: RunFolder, task_data: TaskData, record: dict
 
 
 def announce_synthesis(console: Console, task_data: TaskData, configs: Sequence[RunConfig]) -> None:
-    """Print the return-to-go that segments are conditioned on, and warn of values outside of the data."""
+    """Print the return-to-go that segments are conditioned on, and warnings about the use of the data."""
     _announce_targets(console, task_data, configs)
+    for note in sorted({note for config in configs if (note := correction_note(config, task_data))}):
+        console.print(note, style="yellow")
     _announce_coverage(console, task_data, configs)
 
 

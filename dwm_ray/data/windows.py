@@ -105,6 +105,12 @@ class WindowSet:
         return self.gather(starts)
 
 
+def has_complete_window(episodes: Episodes, length: int) -> bool:
+    """Return whether any window of `length` states is complete; see `WindowSet.complete`."""
+    num_states = np.diff(episodes.offsets) + episodes.known_next[episodes.offsets[1:] - 1]
+    return bool(num_states.max() >= length or episodes.terminated.any())
+
+
 def _state_table(episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
     """Return (table [S, O + A + 2] of state, action, reward, terminated; places [N, 3] int32).
 

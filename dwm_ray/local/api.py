@@ -19,6 +19,7 @@ from dwm_ray.local.executor import LocalExecutor
 from dwm_ray.runs.folder import RunFailed, RunFolder, read_json, status_of
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.runs.tensor_files import write_json
+from dwm_ray.training.fit import correction_note
 from dwm_ray.training.stores import load_agent, load_model
 from dwm_ray.types import Policy
 from dwm_ray.world_models.base import WorldModel
@@ -59,7 +60,8 @@ def train(config: RunConfig, output: str | Path = "runs") -> TrainedTrial:
         raise TypeError(f"config: got {type(config).__name__}; expected the result of dwm_ray.run_config(...)")
     task_data = load_task_data(config)
     check_evaluation(config, task_data)
-    for line in (*task_data.episodes.card.notes, *task_data.episodes.card.findings):
+    notes = [note for note in [correction_note(config, task_data)] if note]
+    for line in (*task_data.episodes.card.notes, *task_data.episodes.card.findings, *notes):
         LOG.warning("%s: %s", config.task, line)
     run = RunFolder.create(Path(output), config.task)
     write_json(run.config, {"profile": "api", "run": config.model_dump(mode="json")})

@@ -169,6 +169,7 @@ def _world_model(folder: Path) -> Json:
         "name": described.get("name") or error.get("model"),
         "seconds": status.get("seconds"),
         "updates": status.get("updates"),
+        "returns_corrected": status.get("returns_corrected"),
         "error": error if "obs_mse" in error else None,
         "calibration": calibration,
         "futures": _read(folder / "futures.json"),

@@ -11,7 +11,7 @@ from dwm_ray.blocks.futures import imagined_segments, known_windows, recorded_se
 from dwm_ray.blocks.stream import end_imagined_episodes
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData, window_sets
-from dwm_ray.data.windows import WindowSet
+from dwm_ray.data.windows import WindowSet, has_complete_window
 from dwm_ray.evaluation.calibration import Calibration, calibration
 from dwm_ray.evaluation.examples import example_futures
 from dwm_ray.evaluation.model_error import imagined_windows, prediction_error
@@ -83,20 +83,9 @@ def world_model_trainer(
     """Build a trainer at its first update; workers share initial weights and sample different windows."""
     model = new_model(config, task_data, device)
     train, holdout = window_sets(config, task_data, model.sequence_length, device)
-    if model.return_bias is not None:
-        _check_futures(train, model.sequence_length)
     generator = torch.Generator(device).manual_seed(model_options(config).seed * 1000 + worker.rank)
     rank_batch = max(1, model.windows_per_update // worker.count)
     return WorldModelTrainer(model, train, holdout, generator, worker.average_gradients, rank_batch)
-
-
-def _check_futures(windows: WindowSet, length: int) -> None:
-    """Raise ValueError, before the training, if no bias of returns can be learned."""
-    if len(windows.complete()) == 0:
-        raise ValueError(
-            f"world_model.correct_returns: no episode of the data has {length} states (world_model.sequence_length) or "
-            "a termination; expected shorter windows, or False"
-        )
 
 
 def _resume(trainer: WorldModelTrainer, folder: Path) -> float:
@@ -134,10 +123,10 @@ def publish(
     folder: Path, model: WorldModel, config: RunConfig, task_data: TaskData, updates: int, seconds: float
 ) -> None:
     """Write the trained model, its error per step, examples and, last, the status that marks it as complete."""
-    device, clock = next(model.parameters()).device, Clock(seconds)
+    device, clock, has_bias = next(model.parameters()).device, Clock(seconds), False
     if model.return_bias is not None:
         train, _ = window_sets(config, task_data, model.sequence_length, device)
-        learn_return_bias(model, train, task_data.task.termination, config.training.discount)
+        has_bias = learn_return_bias(model, train, task_data.task.termination, config.training.discount)
         seconds = clock.seconds
     save_model(folder, model, {"task": config.task, "data": task_data.episodes.card.fingerprint})
     _, holdout = window_sets(config, task_data, max(model.sequence_length, ERROR_STEPS), device)
@@ -146,19 +135,38 @@ def publish(
         generator = torch.Generator(device).manual_seed(0)
         examples = example_futures(model, holdout, task_data.stats.obs_std, task_data.task.termination, generator)
         write_json(folder / "futures.json", examples)
-    write_json(folder / "status.json", {"trained": True, "updates": updates, "seconds": seconds})
+    status = {"trained": True, "updates": updates, "seconds": seconds, "returns_corrected": has_bias}
+    write_json(folder / "status.json", status)
 
 
-def learn_return_bias(model: WorldModel, windows: WindowSet, rule: Termination, discount: float) -> None:
-    """Let a trained model learn the bias of its returns from windows of its sequence length."""
+def correction_note(config: RunConfig, task_data: TaskData) -> str | None:
+    """Return a line if the run's world model cannot learn the bias of its returns from these data, otherwise None."""
+    options, episodes = config.world_model, task_data.episodes
+    length = getattr(options, "sequence_length", 0)
+    if not getattr(options, "has_bias", False) or has_complete_window(episodes, length):
+        return None
+    return (
+        f"world_model.correct_returns: no episode has {length} states (world_model.sequence_length) or a termination; "
+        "imagined returns are not corrected"
+    )
+
+
+def learn_return_bias(model: WorldModel, windows: WindowSet, rule: Termination, discount: float) -> bool:
+    """Let a trained model learn the bias of its returns from windows of its sequence length.
+
+    Return False if no window is complete; the bias then remains 0. Programs announce it (`correction_note`).
+    """
     assert model.return_bias is not None
     generator = torch.Generator(next(model.parameters()).device).manual_seed(model.config.seed)
     known = known_windows(windows, BIAS_PAIRS, generator)
+    if len(known.rtg) == 0:
+        return False
     recorded = recorded_segments(known, discount)
     continued = model.with_options({"first_step": "recorded"})
     imagined = imagined_segments(continued, recorded, rule, discount, known.rtg, generator)
     with seeded(model.config.seed):
         model.return_bias.fit(recorded, imagined, known.rtg, generator)
+    return True
 
 
 def measure_error(model: WorldModel, holdout: WindowSet, task_data: TaskData) -> dict[str, Any]:

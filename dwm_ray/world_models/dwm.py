@@ -69,14 +69,23 @@ class DWMConfig(WindowModelConfig):
         """Return DWM's part of the options of a model that is built on DWM."""
         return cls.model_validate(config.model_dump(include=set(WindowModelConfig.model_fields)))
 
+    @classmethod
+    def small(cls) -> dict[str, Any]:
+        return {**super().small(), "correct_returns": True}
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether a bias of returns is learned; plans have no returns, and segments of one step no bias."""
+        return self.correct_returns and self.condition_on_action and self.sequence_length > 2
+
     @property
     def unread(self) -> frozenset[str]:
-        without_effect = self.first_step == "imagined" or self.sequence_length == 2
-        return super().unread | ({"correct_returns"} if without_effect else set())
+        is_read = self.first_step == "recorded" and self.condition_on_action and self.sequence_length > 2
+        return super().unread | (set() if is_read else {"correct_returns"})
 
     def training_options(self) -> dict[str, object]:
         # A bias of returns is that of one sampler.
-        sampler = {"guidance_scale", "solver_steps", "temperature", "first_order"} if self.correct_returns else set()
+        sampler = {"guidance_scale", "solver_steps", "temperature", "first_order"} if self.has_bias else set()
         return super().training_options() | self.model_dump(mode="json", include=sampler)
 
     @property
@@ -122,7 +131,7 @@ class DWM(WorldModel):
         with seeded(config.seed):
             self.denoiser = config.build_denoiser(self.layout.shape[1], self._encoder())
             self.first = FirstStep(spaces, 2 * config.dim) if config.first_model == "regression" else None
-            if config.correct_returns and self.max_horizon > 1:
+            if config.has_bias:
                 self.return_bias = ReturnBias(spaces, self.max_horizon)
         self.register_buffer("signal", alpha_bars(config.schedule, config.diffusion_steps), persistent=False)
 

@@ -11,7 +11,7 @@ from dwm_ray.data.task_data import TaskData
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.experiment.profiles import run_config
 from dwm_ray.tasks.table import never
-from dwm_ray.training.fit import learn_return_bias, world_model_trainer
+from dwm_ray.training.fit import correction_note, learn_return_bias
 from dwm_ray.training.stores import load_model, save_model
 from dwm_ray.types import Segments
 from dwm_ray.world_models.dwm import DWM, DWMConfig
@@ -116,11 +116,16 @@ def test_the_bias_is_that_of_one_sampler() -> None:
     assert corrected.training_options() != corrected.model_copy(update=other).training_options()
 
 
-def test_data_without_a_whole_future_are_refused() -> None:
-    config = run_config("laptop", "dwm", "bc").with_values({"world_model.correct_returns": True, "data.env": "none"})
-    data = TaskData.of(config, toy_episodes(length=9))
-    with pytest.raises(ValueError, match="correct_returns: no episode of the data has 16 states"):
-        world_model_trainer(config, data, torch.device("cpu"))
+def test_data_without_a_whole_future_have_no_bias() -> None:
+    config = run_config("laptop", "dwm", "bc").with_values({"data.env": "none"})
+    short, long = (TaskData.of(config, toy_episodes(length=length)) for length in (9, 15))
+    assert "correct_returns: no episode has 16 states" in str(correction_note(config, short))
+    assert correction_note(config, long) is None
+    assert correction_note(run_config("paper", "dwm", "bc"), short) is None
+    model = fitted(DWM, SMALL)
+    assert not learn_return_bias(model, WindowSet(toy_episodes(length=2), 4, GAMMA, 1.0), never, GAMMA)
+    assert model.return_bias is not None
+    assert model.return_bias.scale == 0
 
 
 def test_segments_of_one_step_have_no_bias() -> None:
