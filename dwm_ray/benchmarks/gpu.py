@@ -64,20 +64,19 @@ def words(text: str) -> tuple[str, ...]:
 
 
 BATCHES = "--batch-sizes 128 1024 4096 --graphed"
-FORMS = "--variants reference-fp32 reference-auto optimized-fp32 optimized-auto"
 TESTS = "tests"
 FULL = (
     Part(TESTS, (), 75),
-    Part("sampler, paper's U-Net", words(f"sampler --sizes unet {FORMS} {BATCHES}"), 85),
-    Part("sampler, small U-Net", words(f"sampler --sizes unet_small {FORMS} {BATCHES}"), 75),
-    Part("sampler, MLP", words(f"sampler --sizes mlp {FORMS} {BATCHES}"), 30),
+    Part("sampler, paper's U-Net", words(f"sampler --sizes unet {BATCHES}"), 85),
+    Part("sampler, small U-Net", words(f"sampler --sizes unet_small {BATCHES}"), 75),
+    Part("sampler, MLP", words(f"sampler --sizes mlp {BATCHES}"), 30),
     Part("learner", words("learner --agents td3_bc iql --populations 1 8 32 --graphed"), 75),
-    Part("world-model training", words(f"world_model --sizes unet unet_small mlp {FORMS}"), 40),
+    Part("world-model training", words("world_model --sizes unet unet_small mlp"), 40),
     Part("replay", words("replay --batch-sizes 256 1024 4096"), 20),
     Part("compiled learner", words("learner --agents td3_bc iql --populations 1 8 32 --compiled --only compiled"), 80),
 )
 """Parts in order of importance; the seconds add up to the default budget."""
-TINY = "--sizes unet_small --variants reference-fp32 optimized-fp32"
+TINY = "--sizes unet_small"
 QUICK = (
     Part(TESTS, (), 30),
     Part("sampler", words(f"sampler {TINY} --batch-sizes 2 --graphed"), 30),

@@ -57,12 +57,6 @@ class Workload:
     """Units of the suite per call."""
     baseline: str | None = None
     """Name of the workload to compare with."""
-    flops: Callable[[], float] | None = None
-    """Returns the floating-point operations per unit, for the roofline."""
-    dtype: torch.dtype = torch.float32
-    """Type of the matrix products, for the roofline."""
-    note: Callable[[float], str] = lambda rate: ""
-    """Returns text about a median rate, for the roofline."""
 
 
 @dataclass(frozen=True)

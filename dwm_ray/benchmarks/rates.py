@@ -1,19 +1,14 @@
-"""Measure a suite of rates: build its workloads, time them, write every rate as JSON, print medians and ratios.
-
-The roofline is the fraction of the peak of the device, which is measured with a large matrix product.
-"""
+"""Measure a suite of rates: build its workloads, time them, write every rate as JSON, print medians and ratios."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from typing import Any, ClassVar, Protocol
 
 import torch
 from rich.console import Console
 
 from dwm_ray.benchmarks.measure import (
-    Clock,
     Peer,
     Spread,
     Stopwatch,
@@ -30,35 +25,6 @@ from dwm_ray.options import DataConfig
 from dwm_ray.report.table import Cell, Table
 from dwm_ray.runs.folder import RunFailed
 from dwm_ray.runs.tensor_files import write_json
-
-SIZE = {"cpu": 2048, "cuda": 8192}
-REPEATS, CALLS = 3, {"cpu": 1, "cuda": 20}
-
-
-def peak_flops(device: torch.device, dtype: torch.dtype, clock: Clock, size: int | None = None) -> float:
-    """Return the best of a few measurements in operations per second; a multiply and an add are two operations."""
-    size, calls = size or SIZE[device.type], CALLS[device.type]
-    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    watch = Stopwatch(device, 0.0, clock)
-    watch.seconds(lambda: left @ right, calls)
-    best = min(watch.seconds(lambda: left @ right, calls) for _ in range(REPEATS))
-    return 2 * size**3 * calls / best
-
-
-def roofline(
-    workloads: Sequence[Workload], medians: Mapping[str, float], device: torch.device, clock: Clock
-) -> list[str]:
-    """Return a line per measured workload with known operations: operations per unit and fraction of the peak."""
-    peak = cache(lambda dtype: peak_flops(device, dtype, clock))
-    lines = []
-    for work in workloads:
-        if work.flops and work.name in medians:
-            flops, peak_rate = work.flops(), peak(work.dtype)
-            rate = medians[work.name]
-            fraction = f"{100 * rate * flops / peak_rate:.0f} % of {peak_rate / 1e12:.3g} TFLOP/s"
-            lines.append(f"{work.name}: {flops / 1e6:.4g} MFLOP per unit, {fraction}{work.note(rate)}")
-    return lines
-
 
 HEADERS = ("workload", "rate", "slowest, fastest", "baseline", "ratio", "95 %")
 
@@ -85,9 +51,6 @@ class Rates:
     """Workload that this machine cannot run or that did not fit in the time -> reason."""
     failed: dict[str, str] = field(default_factory=dict)
     """Workload that raised an error -> message."""
-
-    def medians(self) -> dict[str, float]:
-        return {name: rate_spread(rates).median for name, rates in self.rates.items()}
 
     def ratio(self, pair: tuple[str, str]) -> Spread:
         return paired_ratio(self.rates[pair[0]], self.rates[pair[1]])
@@ -124,17 +87,13 @@ def measure(suite: RateSuite, options: Options) -> None:
         setup = BenchmarkSetup.load(options.task, DataConfig(file=options.data), device)
         workloads = selected(suite, setup, options.only)
         result = measure_workloads(workloads, options, device, status.update)
-        lines = roofline(workloads, result.medians(), device, options.clock)
     about = {"suite": suite.name, "unit": suite.unit, "date": time.strftime("%Y-%m-%d %H:%M:%S")}
     settings = {**asdict(options), "output": str(path), **asdict(suite)}  # type: ignore[call-overload]
-    write_json(path, {**about, **result.to_json(), "roofline": lines, "machine": machine(device), "options": settings})
+    write_json(path, {**about, **result.to_json(), "machine": machine(device), "options": settings})
     show(Table(f"{suite.name}: {suite.unit}", list(HEADERS), result.rows()), options.markdown)
-    unmeasured = {"not measured": result.skipped, "failed": result.failed}
-    print(
-        *lines,
-        *(f"{kind}: {name} ({reason})" for kind, of in unmeasured.items() for name, reason in of.items()),
-        sep="\n",
-    )
+    for kind, of in {"not measured": result.skipped, "failed": result.failed}.items():
+        for name, reason in of.items():
+            print(f"{kind}: {name} ({reason})")
     print(path)
     if result.failed:
         raise RunFailed(f"{', '.join(result.failed)}: see {path}")
