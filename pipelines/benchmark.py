@@ -12,15 +12,14 @@ from dwm_ray.cli import stopping
 if __name__ == "__main__":
     stopping.catch_signals()  # before the imports that take seconds
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 
 from dwm_ray.benchmarks.gpu import Gpu
-from dwm_ray.benchmarks.options import Options
-from dwm_ray.benchmarks.rates import measure
-from dwm_ray.benchmarks.suites.dwm import Sampler, WorldModels
+from dwm_ray.benchmarks.options import Suite
+from dwm_ray.benchmarks.suites.dwm import Sampler, WorldModel
 from dwm_ray.benchmarks.suites.faults import Faults
 from dwm_ray.benchmarks.suites.large_data import LargeData
 from dwm_ray.benchmarks.suites.learner import Learner
@@ -30,32 +29,20 @@ from dwm_ray.benchmarks.suites.scaling import Scaling
 from dwm_ray.benchmarks.sweep.suite import Sweep
 from dwm_ray.cli.command_line import main_guard
 
-Suite = (
-    Annotated[Learner, tyro.conf.subcommand(Learner.name)]
-    | Annotated[Sampler, tyro.conf.subcommand(Sampler.name)]
-    | Annotated[WorldModels, tyro.conf.subcommand(WorldModels.name)]
-    | Annotated[Replay, tyro.conf.subcommand(Replay.name)]
-    | Annotated[Gpu, tyro.conf.subcommand(Gpu.name)]
-    | Annotated[Sweep, tyro.conf.subcommand(Sweep.name)]
-    | Annotated[Scaling, tyro.conf.subcommand(Scaling.name)]
-    | Annotated[Load, tyro.conf.subcommand(Load.name)]
-    | Annotated[LargeData, tyro.conf.subcommand(LargeData.name)]
-    | Annotated[Faults, tyro.conf.subcommand(Faults.name)]
-)
+SUITES: tuple[type[Suite], ...] = (
+    Learner, Sampler, WorldModel, Replay, Gpu, Sweep, Scaling, Load, LargeData, Faults,
+)  # fmt: skip
 
 
-def run(suite: Suite, options: Options) -> None:
-    """Measure one suite."""
-    if isinstance(suite, Learner | Sampler | WorldModels | Replay):
-        measure(suite, options)
-    else:
-        suite.run(options, Path(__file__).parent)
+def parse(argv: list[str] | None = None) -> Suite:
+    """Return the suite that the command line selects, with its options."""
+    suites: dict[str, Callable[..., Suite]] = {suite.name: suite for suite in SUITES}
+    return tyro.extras.subcommand_cli_from_dict(suites, args=argv, description=__doc__)
 
 
 @main_guard
 def main(argv: list[str] | None = None) -> None:
-    markers = (tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
-    tyro.cli(run, args=argv, description=__doc__, config=markers)
+    parse(argv).run(Path(__file__).parent)
 
 
 if __name__ == "__main__":

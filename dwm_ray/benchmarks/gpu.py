@@ -8,19 +8,16 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, ClassVar
-from xml.etree import ElementTree
 
-import torch
 import tyro
 from rich.console import Console
 
 from dwm_ray.benchmarks.measure import Spread
-from dwm_ray.benchmarks.options import WITH_DATA, Options, expect_device
+from dwm_ray.benchmarks.options import Device, TaskSuite, expect_device
 from dwm_ray.benchmarks.tables import machine, number, show
 from dwm_ray.errors import last_line
 from dwm_ray.report.table import Cell, Table
@@ -56,7 +53,7 @@ class PartResult:
     message: str = ""
     seconds: float = 0.0
     measured: dict[str, Any] = field(default_factory=dict)
-    """JSON of the suite, or counts of the tests."""
+    """JSON of the suite."""
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -92,10 +89,9 @@ TIMING = {False: words("--repeats 5 --burst-s 0.15"), True: words("--repeats 1 -
 
 
 @dataclass(frozen=True)
-class Gpu:
-    """All GPU measurements and GPU tests within a time budget, without Ray: one JSON file and one table. Of the options
-    for all suites, only --device, --output, --markdown, --task and --data apply. The exit code is 1 if a part
-    failed."""
+class Gpu(TaskSuite):
+    """All GPU measurements and GPU tests within a time budget, without Ray: one JSON file and one table. The exit code
+    is 1 if a part failed."""
 
     name: ClassVar[str] = "gpu"
 
@@ -105,31 +101,32 @@ class Gpu:
     """Run every kind of part at its smallest size, to check the command itself; with --device cpu in a minute."""
     tests: bool = True
     """Run the tests that need a GPU."""
+    device: Device = "cuda"
+    """Device to measure on; cpu only with --quick."""
 
-    def run(self, options: Options, programs: Path) -> None:
+    def run(self, programs: Path) -> None:
         """Run all parts. Raise ValueError without a GPU, and RunFailed at the end if a part failed."""
-        options.refuse_others((*WITH_DATA, "device"), "does not apply to the suite gpu, which chooses it")
-        device = options.device or "cuda"
+        device = self.device
         expect_device(device)
         if device == "cpu" and not self.quick:
             raise ValueError("--device cpu: the suite gpu measures a GPU; expected cuda, or --quick")
-        path, results, deadline = options.path(self.name), list[PartResult](), time.monotonic() + self.budget_s
-        console, common = Console(stderr=True), ("--device", device, *options.data_words(), *TIMING[self.quick])
-        for part in self.parts(device):
+        path, results, deadline = self.path, list[PartResult](), time.monotonic() + self.budget_s
+        console, common = Console(stderr=True), ("--device", device, *self.data_words(), *TIMING[self.quick])
+        for part in self.parts():
             console.print(f"{part.name} ...", highlight=False)
             results.append(run_part(part, common, programs, deadline))
             console.print(f"  {results[-1].status}: {results[-1].seconds:.0f} s {results[-1].message}", highlight=False)
             parts = [asdict(result) for result in results]
-            write_json(path, {"suite": self.name, "machine": machine(torch.device(device)), "parts": parts})
-        show(Table("GPU", list(HEADERS), [row for result in results for row in rows(result)]), options.markdown)
+            write_json(path, {"suite": self.name, "machine": machine(device), "parts": parts})
+        show(Table("GPU", list(HEADERS), [row for result in results for row in rows(result)]), self.markdown)
         print(path)
         if failed := [result.name for result in results if result.status == "failed"]:
             raise RunFailed(f"{', '.join(failed)}: see {path}")
 
-    def parts(self, device: str) -> list[Part]:
+    def parts(self) -> list[Part]:
         """Return the parts to run; without CUDA graphs on a CPU."""
         parts = [part for part in (QUICK if self.quick else FULL) if self.tests or part.name != TESTS]
-        unsupported = {"--graphed"} if device == "cpu" else set()
+        unsupported = {"--graphed"} if self.device == "cpu" else set()
         return [replace(part, words=tuple(word for word in part.words if word not in unsupported)) for part in parts]
 
 
@@ -141,7 +138,7 @@ def run_part(part: Part, common: tuple[str, ...], programs: Path, deadline: floa
     limit, started = min(part.seconds, left), time.monotonic()
     with TemporaryDirectory() as folder:
         if part.name == TESTS:
-            result = _run_tests(programs.parent, Path(folder) / "tests.xml", limit)
+            result = _run_tests(programs.parent, limit)
         else:
             output = Path(folder) / "part.json"
             limited = ("--limit-s", f"{limit:.0f}", "--output", str(output))
@@ -154,19 +151,17 @@ def run_part(part: Part, common: tuple[str, ...], programs: Path, deadline: floa
 def _run_suite(name: str, command: list[str], output: Path, timeout_s: float) -> PartResult:
     status, message = _run(command, timeout_s)
     measured = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {}
-    return PartResult(name, command, status, message, measured=measured)
+    return PartResult(name, command, status, "" if status == "ok" else message, measured=measured)
 
 
-def _run_tests(root: Path, report: Path, timeout_s: float) -> PartResult:
+def _run_tests(root: Path, timeout_s: float) -> PartResult:
     files = [str(path) for path in gpu_tests(root / "tests")]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *files]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files]
     if importlib.util.find_spec("pytest") is None:
         return PartResult(TESTS, command, "skipped", "pytest is not installed")
     if not files:
         return PartResult(TESTS, command, "skipped", f"{root / 'tests'}: no GPU tests there")
-    status, message = _run(command, timeout_s, cwd=root)
-    counts = dict(_counts(report)) if report.is_file() else {}
-    return PartResult(TESTS, command, status, message, measured={"tests": counts})
+    return PartResult(TESTS, command, *_run(command, timeout_s, cwd=root))
 
 
 def gpu_tests(folder: Path) -> list[Path]:
@@ -175,21 +170,14 @@ def gpu_tests(folder: Path) -> list[Path]:
 
 
 def _run(command: list[str], timeout_s: float, cwd: Path | None = None) -> tuple[str, str]:
-    """Return (status, last line of the output of a failed command)."""
+    """Return (status, message): the last line of the output, after the exit code of a failed command."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, cwd=cwd)
     except subprocess.TimeoutExpired:
         return "failed", f"ended after {timeout_s:.0f} s"
     if done.returncode == 0:
-        return "ok", ""
+        return "ok", last_line(done.stdout)
     return "failed", f"exit code {done.returncode}: {last_line(done.stderr, last_line(done.stdout))}"
-
-
-def _counts(report: Path) -> Iterator[tuple[str, int]]:
-    """Yield the counts of a JUnit report."""
-    suite = next(ElementTree.parse(report).iter("testsuite"))
-    for name in ("tests", "failures", "errors", "skipped"):
-        yield name, int(suite.get(name, 0))
 
 
 def rows(result: PartResult) -> list[list[Cell]]:
@@ -206,7 +194,6 @@ def rows(result: PartResult) -> list[list[Cell]]:
         found += [
             [result.name, name, "", "", "", f"{status}: {reason}"] for name, reason in measured.get(status, {}).items()
         ]
-    counts = ", ".join(f"{count} {name}" for name, count in measured.get("tests", {}).items())
-    if counts or not found or result.status != "ok":
-        found.append([result.name, "", "", "", "", ": ".join(filter(None, (result.status, result.message, counts)))])
+    if not found or result.status != "ok":
+        found.append([result.name, "", "", "", "", ": ".join(filter(None, (result.status, result.message)))])
     return found

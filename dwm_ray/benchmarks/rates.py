@@ -1,9 +1,11 @@
 """Measure a suite of rates: build its workloads, time them, write every rate as JSON, print medians and ratios."""
 
 import time
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Protocol
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from rich.console import Console
@@ -18,7 +20,7 @@ from dwm_ray.benchmarks.measure import (
     paired_ratio,
     rate_spread,
 )
-from dwm_ray.benchmarks.options import Options
+from dwm_ray.benchmarks.options import TimedSuite
 from dwm_ray.benchmarks.setup import BenchmarkSetup
 from dwm_ray.benchmarks.tables import machine, number, show
 from dwm_ray.options import DataConfig
@@ -29,15 +31,35 @@ from dwm_ray.runs.tensor_files import write_json
 HEADERS = ("workload", "rate", "slowest, fastest", "baseline", "ratio", "95 %")
 
 
-class RateSuite(Protocol):
-    """A dataclass of options that lists workloads."""
+@dataclass(frozen=True)
+class RateSuite(TimedSuite):
+    """A suite of workloads whose rates are measured and compared."""
 
-    name: ClassVar[str]
     unit: ClassVar[str]
     """Unit of the rates."""
 
+    @abstractmethod
     def workloads(self, setup: BenchmarkSetup) -> list[Workload]:
         """Return the workloads, each after its baseline. Raise ValueError for options that do not fit."""
+
+    def run(self, programs: Path) -> None:
+        """Measure all workloads. Raise RunFailed after all results are written if a workload failed."""
+        self.check()
+        torch.set_num_threads(self.threads)
+        device, path = torch.device(self.device), self.path
+        with Console(stderr=True).status("loading data") as status:
+            setup = BenchmarkSetup.load(self.task, DataConfig(file=self.data), device)
+            result = measure_workloads(selected(self, setup), self, device, status.update)
+        about = {"suite": self.name, "unit": self.unit, "date": time.strftime("%Y-%m-%d %H:%M:%S")}
+        options = {**asdict(self), "output": str(path)}
+        write_json(path, {**about, **result.to_json(), "machine": machine(self.device), "options": options})
+        show(Table(f"{self.name}: {self.unit}", list(HEADERS), result.rows()), self.markdown)
+        for kind, of in {"not measured": result.skipped, "failed": result.failed}.items():
+            for name, reason in of.items():
+                print(f"{kind}: {name} ({reason})")
+        print(path)
+        if result.failed:
+            raise RunFailed(f"{', '.join(result.failed)}: see {path}")
 
 
 @dataclass
@@ -78,30 +100,9 @@ class Rates:
         return rows
 
 
-def measure(suite: RateSuite, options: Options) -> None:
-    """Measure a suite. Raise RunFailed after all results are written if a workload failed."""
-    options.check()
-    torch.set_num_threads(options.threads)
-    device, path = torch.device(options.device or "cpu"), options.path(suite.name)
-    with Console(stderr=True).status("loading data") as status:
-        setup = BenchmarkSetup.load(options.task, DataConfig(file=options.data), device)
-        workloads = selected(suite, setup, options.only)
-        result = measure_workloads(workloads, options, device, status.update)
-    about = {"suite": suite.name, "unit": suite.unit, "date": time.strftime("%Y-%m-%d %H:%M:%S")}
-    settings = {**asdict(options), "output": str(path), **asdict(suite)}  # type: ignore[call-overload]
-    write_json(path, {**about, **result.to_json(), "machine": machine(device), "options": settings})
-    show(Table(f"{suite.name}: {suite.unit}", list(HEADERS), result.rows()), options.markdown)
-    for kind, of in {"not measured": result.skipped, "failed": result.failed}.items():
-        for name, reason in of.items():
-            print(f"{kind}: {name} ({reason})")
-    print(path)
-    if result.failed:
-        raise RunFailed(f"{', '.join(result.failed)}: see {path}")
-
-
-def selected(suite: RateSuite, setup: BenchmarkSetup, only: str) -> list[Workload]:
-    """Return the workloads whose names contain the text, and their baselines."""
-    workloads = suite.workloads(setup)
+def selected(suite: RateSuite, setup: BenchmarkSetup) -> list[Workload]:
+    """Return the workloads whose names contain the text of `--only`, and their baselines."""
+    workloads, only = suite.workloads(setup), suite.only
     wanted = {work.name for work in workloads if only in work.name}
     wanted |= {work.baseline for work in workloads if work.name in wanted and work.baseline}
     if not wanted:
@@ -110,7 +111,7 @@ def selected(suite: RateSuite, setup: BenchmarkSetup, only: str) -> list[Workloa
 
 
 def measure_workloads(
-    workloads: list[Workload], options: Options, device: torch.device, report: Callable[[str], None]
+    workloads: list[Workload], options: TimedSuite, device: torch.device, report: Callable[[str], None]
 ) -> Rates:
     """Build and time all workloads; each peer is compared with every workload, as workload / peer."""
     started, watch = time.monotonic(), Stopwatch(device, options.burst_s, options.clock)

@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 
 from dwm_ray.report.table import Table
+from dwm_ray.runs.environment import environment
 
 
 def show(table: Table, as_markdown: bool) -> None:
@@ -25,20 +26,11 @@ def number(value: float) -> str:
     return f"{value:.3g}" if value < 1000 else f"{value:,.0f}".replace(",", " ")
 
 
-def machine(device: torch.device) -> dict[str, Any]:
-    """Return the device, the number of threads, and the versions of torch, Python and the platform."""
-    return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-    }
-
-
-def busy_machine() -> dict[str, Any]:
-    """Return the description of the CPU, its number of cores and the load average."""
-    return {**machine(torch.device("cpu")), "cpus": os.cpu_count(), "load": os.getloadavg()}
+def machine(device: str = "cpu") -> dict[str, Any]:
+    """Return the device, number of threads and cores, load average, and versions of the platform and the libraries."""
+    name = torch.cuda.get_device_name(device) if device == "cuda" else cpu_name()
+    load = {"threads": torch.get_num_threads(), "cores": os.cpu_count(), "load": os.getloadavg()}
+    return {**environment(), **load, "device": name}
 
 
 def cpu_name(path: Path = Path("/proc/cpuinfo")) -> str:

@@ -8,11 +8,10 @@ import pytest
 import torch
 from emulated_graphs import EmulatedCapture
 
-from dwm_ray.benchmarks.options import Options
 from dwm_ray.benchmarks.rates import RateSuite
 from dwm_ray.benchmarks.setup import BenchmarkSetup
 from dwm_ray.benchmarks.suites import learner
-from dwm_ray.benchmarks.suites.dwm import Sampler, WorldModels
+from dwm_ray.benchmarks.suites.dwm import Sampler, WorldModel
 from dwm_ray.benchmarks.suites.large_data import LargeData
 from dwm_ray.benchmarks.suites.learner import Learner
 from dwm_ray.benchmarks.suites.replay import Replay
@@ -26,7 +25,7 @@ from dwm_ray.types import Segments
 SUITES = [
     Learner(agents=("td3_bc", "iql"), batch_size=16, hidden_size=32, populations=(2, 3)),
     Sampler(sizes=("mlp", "unet_small"), batch_sizes=(2, 4)),
-    WorldModels(sizes=("mlp", "unet_small"), batch_size=4),
+    WorldModel(sizes=("mlp", "unet_small"), batch_size=4),
     Replay(batch_sizes=(4,)),
 ]
 NO_GPU = r"^--graphed: CUDA graphs need a GPU; expected --device cuda, not cpu"
@@ -130,8 +129,6 @@ def test_an_agent_without_a_critic_learns_from_recorded_transitions_only(setup: 
 def test_unknown_names_are_refused(setup: BenchmarkSetup) -> None:
     with pytest.raises(ValueError, match="unknown agent 'td3'"):
         Learner(agents=("td3",)).workloads(setup)
-    with pytest.raises(ValueError, match="unknown world model 'onestep'"):
-        WorldModels(others=("onestep",)).workloads(setup)
 
 
 @dataclass(frozen=True)
@@ -148,7 +145,7 @@ def test_efficiency_is_the_rate_over_that_of_as_many_single_samplers() -> None:
 
 
 def test_the_run_has_the_configured_sizes() -> None:
-    config = Scaling(num_segments=4096, block_rows=128).config("hopper-medium", "file.hdf5")
+    config = Scaling(num_segments=4096, block_rows=128, task="hopper-medium", data="file.hdf5").config()
     assert (config.task, config.data.file) == ("hopper-medium", "file.hdf5")
     assert (config.synthesis.num_segments, config.synthesis.block_rows) == (4096, 128)
 
@@ -157,6 +154,7 @@ def test_the_run_has_the_configured_sizes() -> None:
     ("options", "text"),
     [
         ({"samplers": (0, 1)}, "--samplers"),
+        ({"repeats": 0}, "--repeats"),
         ({"samplers": (1, 1)}, "--samplers 1 1: expected different numbers"),
         ({"num_segments": 4096}, "--num-segments: expected at least 4 blocks"),
     ],
@@ -171,8 +169,8 @@ def test_memory_and_rates_of_mapped_rows_are_measured(
 ) -> None:
     monkeypatch.setenv("DWM_RAY_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(mapped, "LARGE", 250_000)
-    suite = LargeData(rows=3000, fitting_rows=2000, folder=tmp_path, updates=2)
-    suite.run(Options(repeats=2, output=tmp_path / "out.json"), Path())
+    sizes = {"rows": 3000, "fitting_rows": 2000, "updates": 2, "repeats": 2}
+    LargeData(**sizes, folder=tmp_path, output=tmp_path / "out.json").run(Path())  # type: ignore[arg-type]
     found = json.loads((tmp_path / "out.json").read_text())
     assert found["rows"] == 3000
     assert 0.01 < found["load_or_convert_gb"] <= found["learner_gb"] + 1

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from tiny_task import BLOCK_ROWS, NUM_SEGMENTS, tiny_config
 
-from dwm_ray.benchmarks.cluster.load import measure, measure_bare
-from dwm_ray.benchmarks.cluster.load_generator import LoadSize
+from dwm_ray.benchmarks.cluster.load import LoadSize, measure
 from dwm_ray.benchmarks.cluster.throughput import StreamRate, samplers
 
 
@@ -33,16 +32,9 @@ def test_streams_are_generated_by_each_number_of_samplers(cluster: str, file: Pa
 @pytest.mark.cluster
 @pytest.mark.parametrize("shards", [1, 2])
 def test_a_small_load_moves_blocks(cluster: str, shards: int) -> None:
-    window = measure(LoadSize(8, 4, 2, 1, 16, shards), 0.05, 3.0, 5.0)
+    window = measure(LoadSize(8, 4, 2), shards, 0.05, 3.0, 5.0)
     assert window.accepted > 0
     assert window.delivered >= window.accepted
-    assert {name for name, values in window.delays.items() if values} == {"fetch", "delivery", "turnaround"}
-    assert all(value >= 0 for values in window.delays.values() for value in values)
+    assert window.delays
+    assert min(window.delays) >= 0
     assert len(window.cpu_s) == len(window.rss_bytes) == shards
-
-
-@pytest.mark.cluster
-def test_bare_calls_have_no_readers(cluster: str) -> None:
-    window = measure_bare(LoadSize(8, 1, 1, 1, 16), 0.05, 1.0, 2.0)
-    assert window.accepted > 0
-    assert window.delivered == 0

@@ -1,15 +1,13 @@
 """Simulated samplers and readers that generate load on the index of the replay buffer.
 
 A simulated sampler sleeps and returns a tiny block. A few processes run all samplers: the buffer addresses samplers by
-name and does not depend on processes. A simulated reader fetches and closes like a prefetcher, but has no ring.
+name and does not depend on processes. A simulated reader fetches like a prefetcher, but has no ring.
 """
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -25,23 +23,8 @@ SHAPE = SegmentShape(horizon=1, obs_size=1, act_size=1, num_actions=1)
 BLOCK_ROWS = 1
 NUM_BLOCKS = 200_000
 """Blocks of a simulated stream; more than a measurement uses."""
-LATE_READER_PAUSE_S = 0.05
-
-
-@dataclass(frozen=True)
-class LoadSize:
-    """Numbers of simulated samplers, readers and streams."""
-
-    samplers: int
-    readers: int
-    streams: int
-    """Streams; readers are divided evenly among them."""
-    processes: int
-    """Processes that run all samplers, and as many for all readers."""
-    prefetch_blocks: int
-    """Prefetch limit of each stream."""
-    shards: int = 1
-    """Actors of the buffer (`cluster.buffer_shards`)."""
+NUM_PROCESSES = 2
+"""Processes that run all samplers, and as many for all readers."""
 
 
 class SimulatedSamplers:
@@ -49,39 +32,27 @@ class SimulatedSamplers:
 
     def __init__(self, block_s: float) -> None:
         self._block_s = block_s
-        self._idle: deque[float] = deque()
-        self._turnarounds: list[float] = []
 
     @ray.method(num_returns=2)
     async def generate(self, spec: StreamSpec, index: int) -> tuple[np.ndarray, dict[str, Any]]:
         """Return a block after `block_s` seconds; it contains the time at which it was generated."""
-        if self._idle:
-            self._turnarounds.append(time.time() - self._idle.popleft())
         await asyncio.sleep(self._block_s)
-        now = time.time()
-        self._idle.append(now)
-        rows = np.full((BLOCK_ROWS, SHAPE.width), now)  # float64 holds the time exactly
+        rows = np.full((BLOCK_ROWS, SHAPE.width), time.time())  # float64 holds the time exactly
         return rows, {"rows": BLOCK_ROWS, "shape": SHAPE, "seconds": self._block_s, "cpu_s": 0.0, "oom_splits": 0}
-
-    async def delays(self) -> dict[str, list[float]]:
-        """Return the delays since the last call."""
-        seen, self._turnarounds = self._turnarounds, []
-        return {"turnaround": seen}
 
 
 class SimulatedReaders:
-    """One process that runs many readers, and one reader after another that starts late."""
+    """One process that runs many readers."""
 
     def __init__(self, shards: Shards) -> None:
         self._shards = shards
-        self._delays: dict[str, list[float]] = {"delivery": [], "fetch": []}
+        self._delays: list[float] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     async def begin(self, specs: list[StreamSpec]) -> None:
         """Start one reader per specification."""
         assert all(spec.fingerprint for spec in specs)  # computed now, as in a prefetcher before its second fetch
         self._tasks = [asyncio.create_task(self._read(spec)) for spec in specs]
-        self._tasks.append(asyncio.create_task(self._start_late(specs[0])))
 
     async def _read(self, spec: StreamSpec) -> None:
         cursor, buffer = uuid4().hex, self._shards.of(spec)
@@ -89,23 +60,13 @@ class SimulatedReaders:
             answer = await buffer.fetch.remote(spec, cursor, BLOCKS_PER_FETCH, FETCH_WAIT_S)
             blocks = await asyncio.gather(*(ref for _, [ref] in answer.blocks))
             now = time.time()
-            self._delays["delivery"] += [now - rows[0, 0] for rows in blocks]
+            self._delays += [now - rows[0, 0] for rows in blocks]
 
-    async def _start_late(self, spec: StreamSpec) -> None:
-        buffer = self._shards.of(spec)
-        while True:
-            cursor, started = uuid4().hex, time.time()
-            answer = await buffer.fetch.remote(spec, cursor, BLOCKS_PER_FETCH, FETCH_WAIT_S)
-            if answer.blocks:
-                self._delays["fetch"].append(time.time() - started)
-            await buffer.close.remote(spec, cursor)
-            await asyncio.sleep(LATE_READER_PAUSE_S)
-
-    async def delays(self) -> dict[str, list[float]]:
+    async def delays(self) -> list[float]:
         """Return the delays since the last call. Raise the error that ended a reader."""
         for task in filter(asyncio.Task.done, self._tasks):
             task.result()
-        seen, self._delays = self._delays, {name: [] for name in self._delays}
+        seen, self._delays = self._delays, []
         return seen
 
 
@@ -115,13 +76,13 @@ def endless_stream(name: str, seed: int) -> StreamSpec:
 
 
 @contextmanager
-def simulated_samplers(size: LoadSize, block_s: float) -> Iterator[tuple[list[Any], list[str]]]:
-    """Start the processes; yield their actors, and one actor name per sampler."""
+def simulated_samplers(num_samplers: int, block_s: float) -> Iterator[list[str]]:
+    """Start the processes; yield one actor name per sampler."""
     mark = uuid4().hex[:8]
-    shared = [f"simulated-{mark}-{number}" for number in range(size.processes)]
-    actors = [as_actor(SimulatedSamplers, name=name, max_concurrency=size.samplers).remote(block_s) for name in shared]
+    shared = [f"simulated-{mark}-{number}" for number in range(NUM_PROCESSES)]
+    actors = [as_actor(SimulatedSamplers, name=name, max_concurrency=num_samplers).remote(block_s) for name in shared]
     try:
-        yield actors, [shared[number % size.processes] for number in range(size.samplers)]
+        yield [shared[number % NUM_PROCESSES] for number in range(num_samplers)]
     finally:
         for actor in actors:
             ray.kill(actor)

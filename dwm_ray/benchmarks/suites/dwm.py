@@ -1,7 +1,7 @@
-"""Segments per second of DWM, and training updates per second of world models.
+"""Segments and training updates per second of DWM.
 
 fp32, auto: float32 products, or the reduced precision of the device. A training update is a batch of windows, loss,
-gradient, Adam and weight average. Other world models are trained as in the profile `laptop`.
+gradient, Adam and weight average.
 """
 
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ import tyro
 from torch import Tensor
 
 from dwm_ray.benchmarks.measure import Call, Workload
+from dwm_ray.benchmarks.rates import RateSuite
 from dwm_ray.benchmarks.setup import BenchmarkSetup
 from dwm_ray.blocks.graphed import CudaGraphSampler
 from dwm_ray.config import RunConfig
 from dwm_ray.cuda_graphs import WARM_UPS
 from dwm_ray.data.task_data import window_sets
-from dwm_ray.registry import find
 from dwm_ray.replay.sources import start_targets
 from dwm_ray.training.world_model import WorldModelTrainer
 from dwm_ray.world_models.dwm import DWMConfig
@@ -49,7 +49,7 @@ def baseline_of(size: Size, precision: str, suffix: str = "") -> str | None:
 
 
 @dataclass(frozen=True)
-class Sampler:
+class Sampler(RateSuite):
     """Segments/s of DWM: sizes of the denoiser, float32 and reduced precision, CUDA graphs."""
 
     name: ClassVar[str] = "sampler"
@@ -93,32 +93,25 @@ def sampling(setup: BenchmarkSetup, size: Size, batch: int, precision: str, grap
 
 
 @dataclass(frozen=True)
-class WorldModels:
-    """Training updates/s of world models: DWM by size and precision, others as they are."""
+class WorldModel(RateSuite):
+    """Training updates/s of DWM: sizes of the denoiser, float32 and reduced precision."""
 
     name: ClassVar[str] = "world_model"
     unit: ClassVar[str] = "updates/s"
 
     sizes: tuple[Size, ...] = ("mlp", "unet_small", "unet")
-    """Sizes of DWM's denoiser, as for the suite sampler."""
-    others: tuple[str, ...] = ("one_step",)
-    """Other world models by name."""
+    """Sizes of the denoiser, as for the suite sampler."""
     batch_size: int = 64
     """Windows per update; 64 in the paper."""
 
     def workloads(self, setup: BenchmarkSetup) -> list[Workload]:
-        """Return one workload per size and precision of DWM, and one per other world model."""
-        for name in self.others:
-            find("world_models", name)
-        sized = [self._sized(setup, size, precision) for size in self.sizes for precision in PRECISIONS]
-        return sized + [Workload(name, partial(training, setup, self._config(setup, name))) for name in self.others]
+        """Return one workload per size and precision."""
+        return [self._of(setup, size, precision) for size in self.sizes for precision in PRECISIONS]
 
-    def _sized(self, setup: BenchmarkSetup, size: Size, precision: str) -> Workload:
-        build = partial(training, setup, self._config(setup, "dwm", **model_values(size, precision)))
+    def _of(self, setup: BenchmarkSetup, size: Size, precision: str) -> Workload:
+        values = {**model_values(size, precision), "world_model.batch_size": self.batch_size}
+        build = partial(training, setup, setup.config("dwm", "td3_bc", **values))
         return Workload(f"{size}-{precision}", build, baseline=baseline_of(size, precision))
-
-    def _config(self, setup: BenchmarkSetup, name: str, **values: object) -> RunConfig:
-        return setup.config(name, "td3_bc", **{**values, "world_model.batch_size": self.batch_size})
 
 
 def training(setup: BenchmarkSetup, config: RunConfig) -> Call:

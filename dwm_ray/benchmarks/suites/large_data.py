@@ -8,7 +8,7 @@ pages are not counted: they belong to the page cache, which processes share and 
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,8 +21,8 @@ import numpy as np
 import psutil
 import torch
 
-from dwm_ray.benchmarks.measure import paired_ratio, rate_spread
-from dwm_ray.benchmarks.options import SHOWN, Options
+from dwm_ray.benchmarks.measure import Stopwatch, Timed, Workload, alternating, paired_ratio, rate_spread
+from dwm_ray.benchmarks.options import Suite
 from dwm_ray.benchmarks.setup import BenchmarkSetup
 from dwm_ray.benchmarks.tables import machine
 from dwm_ray.options import DataConfig
@@ -36,7 +36,7 @@ CHUNK = 1_000_000
 
 
 @dataclass(frozen=True)
-class LargeData:
+class LargeData(Suite):
     """Memory and updates/s of a learner whose dataset is larger than memory."""
 
     name: ClassVar[str] = "large_data"
@@ -49,31 +49,37 @@ class LargeData:
     """Folder of the generated files."""
     updates: int = 300
     """Updates per timing."""
+    repeats: int = 7
+    """Timings of each dataset, in alternating order."""
 
-    def run(self, options: Options, programs: Path) -> None:
+    def run(self, programs: Path) -> None:
         """Generate, measure, print and write JSON."""
-        options.refuse_others((*SHOWN, "threads", "repeats"), "is not read by this suite")
-        options.check()
-        torch.set_num_threads(options.threads)
+        if self.repeats < 1:
+            raise ValueError("--repeats: expected a positive number")
+        torch.set_num_threads(1)
         large, small = (generated(self.folder / f"{rows}.hdf5", rows) for rows in (self.rows, self.fitting_rows))
         facts: dict[str, Any] = {"rows": self.rows, "bytes": large.stat().st_size}
         with peak_memory(facts, "load_or_convert"):
             setup = _setup(large)
         with peak_memory(facts, "learner"):
-            mapped = _updates(setup, self.updates)
-            rate(mapped, self.updates)
-        fitting = _updates(_setup(small), self.updates)
-        pairs = [(rate(mapped, self.updates), rate(fitting, self.updates)) for _ in range(options.repeats)]
-        rates = [list(side) for side in zip(*pairs, strict=True)]
-        facts |= {"mapped_updates_per_s": rates[0], "fitting_updates_per_s": rates[1]}
-        ratio = paired_ratio(*rates)
-        path = options.path(self.name)
-        write_json(path, {**facts, "ratio": vars(ratio), "machine": machine(torch.device("cpu"))})
-        medians = [rate_spread(side).median for side in rates]
+            mapped = self._timed("mapped", setup)
+        rates = alternating([mapped, self._timed("fitting", _setup(small))], self.repeats)
+        facts |= {f"{name}_updates_per_s": of for name, of in rates.items()}
+        ratio = paired_ratio(*rates.values())
+        path = self.path
+        write_json(path, {**facts, "ratio": vars(ratio), "machine": machine()})
+        medians = [rate_spread(of).median for of in rates.values()]
         print(
             f"anonymous memory, peak: load {facts['load_or_convert_gb']:.2f} GB, learner {facts['learner_gb']:.2f} GB"
         )
         print(f"updates/s: mapped {medians[0]:.0f}, in memory {medians[1]:.0f}, ratio {ratio.median:.3f}\n{path}")
+
+    def _timed(self, name: str, setup: BenchmarkSetup) -> Timed:
+        """Return timed updates of TD3+BC, with the profile's sizes, on recorded rows; they are made once here."""
+        config = setup.config("none", "td3_bc")
+        learner = Learner([setup.agent(config)], [setup.real(config)], [setup.generator()], config.execution)
+        work = Workload(name, lambda: partial(learner.run, self.updates), units=self.updates)
+        return Timed(work, Stopwatch(torch.device("cpu"), burst_s=0))
 
 
 def generated(path: Path, rows: int) -> Path:
@@ -100,20 +106,6 @@ def generated(path: Path, rows: int) -> Path:
 
 def _setup(file: Path) -> BenchmarkSetup:
     return BenchmarkSetup.load(TASK, DataConfig(file=str(file)), torch.device("cpu"))
-
-
-def _updates(setup: BenchmarkSetup, updates: int) -> Callable[[], object]:
-    """Return a call that makes updates of TD3+BC with the profile's sizes on recorded rows."""
-    config = setup.config("none", "td3_bc")
-    learner = Learner([setup.agent(config)], [setup.real(config)], [setup.generator()], config.execution)
-    return partial(learner.run, updates)
-
-
-def rate(call: Callable[[], object], updates: int) -> float:
-    """Return updates per second of one call, which makes `updates` of them."""
-    started = time.perf_counter()
-    call()
-    return updates / (time.perf_counter() - started)
 
 
 @contextmanager

@@ -3,9 +3,7 @@
 The whole training loop is timed, including metrics. fp32, auto: recorded transitions, with float32 products or the
 reduced precision of the device. The other workloads use auto. population-P: P agents in one population; updates are
 summed over members. compiled, graphed: compiled updates, or updates replayed as CUDA graphs. stream: segments generated
-ahead of time. generate: the same process also generates the segments that a run of the profile needs per update
-(`synthesis.num_segments / training.num_updates`) without sharing; its blocks are small, so this is an upper bound.
-inline: the segments of every batch are generated within the update, as in the paper of DWM.
+ahead of time. inline: the segments of every batch are generated within the update, as in the paper of DWM.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,16 +15,17 @@ import tyro
 
 from dwm_ray.agents.base import Agent
 from dwm_ray.benchmarks.measure import Call, Workload
+from dwm_ray.benchmarks.rates import RateSuite
 from dwm_ray.benchmarks.setup import BenchmarkSetup
-from dwm_ray.blocks.stream import generate_block
 from dwm_ray.config import RunConfig
 from dwm_ray.devices import Precision
 from dwm_ray.experiment.grouping import stackable_agents
 from dwm_ray.registry import find
 from dwm_ray.replay.source import BatchSource
-from dwm_ray.replay.sources import start_targets, stream_of
 from dwm_ray.training import learner as training
 
+HORIZON = 5
+"""Steps of the generated segments."""
 UPDATES_PER_CALL = 20
 """Updates between two reads of the metrics; small, because inline updates are slow."""
 MODES = {"graphed": "execution.cuda_graphs", "compiled": "execution.compiled"}
@@ -34,7 +33,7 @@ MODES = {"graphed": "execution.cuda_graphs", "compiled": "execution.compiled"}
 
 
 @dataclass(frozen=True)
-class Learner:
+class Learner(RateSuite):
     """Updates/s of the learner: precision, populations, compiled updates, CUDA graphs, sources of batches."""
 
     name: ClassVar[str] = "learner"
@@ -42,8 +41,6 @@ class Learner:
 
     agents: tuple[str, ...] = ("td3_bc", "iql")
     """Agents by name."""
-    horizon: int = 5
-    """Horizon of the generated segments."""
     batch_size: int = 256
     """Segments per update."""
     hidden_size: int = 256
@@ -77,7 +74,7 @@ class Learner:
             yield from self._populations(name, f"-{mode}", setup, config)
         if cls.has_critic:
             generated = self._config(setup, name, "dwm", self.precision)
-            for source in (stream, generate, inline):
+            for source in (stream, inline):
                 yield _work(f"{name}-{source.__name__}", f"{name}-auto", source, setup, generated)
 
     def _populations(
@@ -97,7 +94,7 @@ class Learner:
             "agent.matmul_precision": precision,
             "agent.hidden_size": self.hidden_size,
             "training.batch_size": self.batch_size,
-            "synthesis.horizon": self.horizon,
+            "synthesis.horizon": HORIZON,
             "replay.real_ratio": 0.0,
         }
         return setup.config(world_model, agent, **values)
@@ -126,21 +123,6 @@ def population(setup: BenchmarkSetup, config: RunConfig, num_members: int) -> Ca
 def stream(setup: BenchmarkSetup, config: RunConfig) -> Call:
     """Learn from segments that were generated ahead of time."""
     return _updates(setup, config, [setup.agent(config)], setup.stream(config))
-
-
-def generate(setup: BenchmarkSetup, config: RunConfig) -> Call:
-    """Generate segments, then learn from a stream for the number of updates that they are for."""
-    learning, model, starts = stream(setup, config), setup.model(config), setup.starts(config)
-    stream_rows = stream_of(config, setup.task_data).num_segments
-    rows = round(stream_rows / config.training.num_updates * UPDATES_PER_CALL)
-    spec = stream_of(config.with_values({"synthesis.block_rows": rows}), setup.task_data)
-    targets = start_targets(config, setup.task_data, setup.device)
-
-    def call() -> None:
-        generate_block(spec, 0, model, starts, setup.task_data.task.termination, targets)
-        learning()
-
-    return call
 
 
 def inline(setup: BenchmarkSetup, config: RunConfig) -> Call:

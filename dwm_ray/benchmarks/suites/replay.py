@@ -6,13 +6,14 @@ from functools import partial
 from typing import ClassVar
 
 from dwm_ray.benchmarks.measure import Call, Workload
+from dwm_ray.benchmarks.rates import RateSuite
 from dwm_ray.benchmarks.setup import BenchmarkSetup
 from dwm_ray.config import RunConfig
 from dwm_ray.replay.source import BatchSource
 
 
 @dataclass(frozen=True)
-class Replay:
+class Replay(RateSuite):
     """Batches/s gathered from recorded rows and from mixtures of recorded and generated rows."""
 
     name: ClassVar[str] = "replay"

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.console import Console
 
 from dwm_ray.benchmarks.measure import paired_ratio, rate_spread
-from dwm_ray.benchmarks.options import WITH_DATA, Options
-from dwm_ray.benchmarks.tables import busy_machine, number, show
+from dwm_ray.benchmarks.options import TaskSuite
+from dwm_ray.benchmarks.tables import machine, number, show
 from dwm_ray.config import RunConfig
 from dwm_ray.experiment import profiles
 from dwm_ray.options import DataConfig
@@ -31,9 +31,9 @@ HEADERS = (
 
 
 @dataclass(frozen=True)
-class Scaling:
-    """Segments/s through the real buffer with 1 and more samplers (DWM of the profile laptop, untrained). Starts Ray.
-    Of the common options, only --repeats, --output, --markdown, --task and --data apply."""
+class Scaling(TaskSuite):
+    """Segments/s through the real buffer with 1 and more samplers (untrained DWM of the profile laptop).
+    Starts Ray."""
 
     name: ClassVar[str] = "scaling"
 
@@ -43,39 +43,41 @@ class Scaling:
     """Segments of one measurement."""
     block_rows: int = 1024
     """Segments per block; smaller than in a run, so that a measurement has many blocks."""
+    repeats: int = 7
+    """Measurements of each number of samplers, in alternating order."""
 
     def check(self) -> None:
         """Raise ValueError for values that cannot be measured."""
-        if not self.samplers or min(self.samplers) < 1:
-            raise ValueError("--samplers: expected positive numbers")
+        if min(self.samplers, default=0) < 1 or self.repeats < 1:
+            raise ValueError("--samplers and --repeats: expected positive numbers")
         if len(set(self.samplers)) < len(self.samplers):
             raise ValueError(f"--samplers {' '.join(map(str, self.samplers))}: expected different numbers")
         if self.block_rows < 1 or self.num_segments < 4 * max(self.samplers) * self.block_rows:
             raise ValueError("--num-segments: expected at least 4 blocks of --block-rows per sampler")
 
-    def run(self, options: Options, programs: Path) -> None:
+    def run(self, programs: Path) -> None:
         """Generate streams with each number of samplers in alternating order."""
         self.check()
-        options.refuse_others((*WITH_DATA, "repeats"), "does not apply to samplers, which are timed by their blocks")
-        options.check()
         from dwm_ray.benchmarks.cluster import load, throughput  # other suites work without Ray
 
-        path, config = options.path(self.name), self.config(options.task, options.data)
+        path, config = self.path, self.config()
         with (
             Console(stderr=True).status("starting Ray") as status,
             TemporaryDirectory() as folder,
             load.cluster(),
             throughput.samplers(config, Path(folder), self.samplers) as samplers,
         ):
-            rates = samplers.measure(options.repeats, status.update)
+            rates = samplers.measure(self.repeats, status.update)
         measured = {count: [asdict(one) for one in of] for count, of in rates.items()}
-        write_json(path, {"suite": self.name, "measured": measured, "machine": busy_machine(), "options": asdict(self)})
-        show(Table(self.name, list(HEADERS), cells(rates)), options.markdown)
+        options = {**asdict(self), "output": str(path)}
+        write_json(path, {"suite": self.name, "measured": measured, "machine": machine(), "options": options})
+        show(Table(self.name, list(HEADERS), cells(rates)), self.markdown)
         print(path)
 
-    def config(self, task: str, data: str | None) -> RunConfig:
+    def config(self) -> RunConfig:
         """Return the run whose stream is generated."""
-        config = profiles.run_config("laptop", "dwm").model_copy(update={"task": task, "data": DataConfig(file=data)})
+        data = {"task": self.task, "data": DataConfig(file=self.data)}
+        config = profiles.run_config("laptop", "dwm").model_copy(update=data)
         sizes = {"num_segments": self.num_segments, "block_rows": self.block_rows}
         return config.with_values({f"synthesis.{name}": value for name, value in sizes.items()})
 

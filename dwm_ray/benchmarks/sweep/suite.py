@@ -16,18 +16,17 @@ from typing import ClassVar
 
 from rich.console import Console
 
-from dwm_ray.benchmarks.options import WITH_DATA, Options
+from dwm_ray.benchmarks.options import TaskSuite
 from dwm_ray.benchmarks.sweep.process_monitor import SAMPLER, WORKER, ProcessUsage, observe
 from dwm_ray.benchmarks.sweep.run_costs import RunCosts
-from dwm_ray.benchmarks.tables import busy_machine, expect_own_cluster, number, show
+from dwm_ray.benchmarks.tables import expect_own_cluster, machine, number, show
 from dwm_ray.report.table import Cell, Table
 from dwm_ray.runs.tensor_files import write_json
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """A real sweep: CPU time and memory by kind of process, cost relative to its learners. Starts Ray. Of the common
-    options, only --output, --markdown, --task and --data apply."""
+class Sweep(TaskSuite):
+    """A real sweep: CPU time and memory by kind of process, cost relative to its learners. Starts Ray."""
 
     name: ClassVar[str] = "sweep"
 
@@ -35,21 +34,20 @@ class Sweep:
     """Options of pipelines/sweep.py, as one word: --sweep-options="--seeds 3". Without them, the sweep is the README's
     first command."""
 
-    def run(self, options: Options, programs: Path) -> None:
+    def run(self, programs: Path) -> None:
         """Run the sweep, write JSON and print the tables."""
-        options.refuse_others(WITH_DATA, "does not apply to a sweep, which is run once")
         expect_own_cluster("the sweep")
-        path, started = options.path(self.name), time.perf_counter()
-        command = [sys.executable, str(programs / "sweep.py"), *options.data_words(), *shlex.split(self.sweep_options)]
+        path, started = self.path, time.perf_counter()
+        command = [sys.executable, str(programs / "sweep.py"), *self.data_words(), *shlex.split(self.sweep_options)]
         with Console(stderr=True).status("the sweep"), TemporaryDirectory() as folder:
             processes = observe([*command, "--output", folder], Path(folder) / "output.txt")
             [config] = Path(folder).glob("*/config.json")
             costs = RunCosts.read(config.parent)
         measured = {"wall_s": time.perf_counter() - started, "cpu_s": cpu_seconds(costs, processes)}
         measured |= {"ratios": ratios(costs, processes), "processes": list(map(asdict, processes))}
-        write_json(path, {"suite": self.name, **measured, "machine": busy_machine(), "options": asdict(self)})
+        write_json(path, {"suite": self.name, **measured, "machine": machine(), "sweep_options": self.sweep_options})
         for table in tables(costs, processes):
-            show(table, options.markdown)
+            show(table, self.markdown)
         print(path)
 
 

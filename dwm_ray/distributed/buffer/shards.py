@@ -1,9 +1,9 @@
 """The buffer as several actors: a stream belongs to one of them, determined by its name.
 
-One actor is one event loop, which is limited by the cost of Ray's calls (docs/benchmarks.md). Streams are independent,
-so the actors need not communicate. All of them use the same samplers, and each gets an equal part of `buffer_bytes`.
-The load of one stream is not divided: if it is too high, give its trials different values of `synthesis.seed`, so that
-they read different streams.
+One actor is one event loop, which accepts some hundred blocks per CPU second (docs/benchmarks.md). Streams are
+independent, so the actors need not communicate. All of them use the same samplers, and each gets an equal part of
+`buffer_bytes`. The load of one stream is not divided: if it is too high, give its trials different values of
+`synthesis.seed`, so that they read different streams.
 """
 
 from __future__ import annotations
