@@ -61,7 +61,7 @@ def check_nodes(console: Console, command: Command, config: RunConfig) -> int:
     """Join or start the cluster as a run would, and inspect its nodes; return 1 if a run would fail on one of them."""
     if command.in_process or command.resume is not None:
         raise ValueError("--check-cluster: starts no run; expected neither --in-process nor --resume")
-    from dwm_ray.distributed.node_report import report_nodes  # Ray is optional for everything else
+    from dwm_ray.cli.node_report import report_nodes  # Ray is optional for everything else
 
     return report_nodes(console, config, command.output, command.storage)
 

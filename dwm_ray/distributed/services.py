@@ -1,4 +1,4 @@
-"""The services that all trials of a run on a cluster share: buffer, samplers and leases."""
+"""The services that all trials of a run on a cluster share: buffer and samplers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import DataIdentity
 from dwm_ray.distributed.buffer.shards import Shards
 from dwm_ray.distributed.cluster.resources import Placement, Resources
-from dwm_ray.distributed.workers.leases import Leases
 from dwm_ray.distributed.workers.sampler import Sampler
 from dwm_ray.runs.folder import RunFolder
 
@@ -25,7 +24,6 @@ class ClusterServices:
     data: DataIdentity
     placement: Placement
     buffer: Shards
-    leases: Any
     samplers: tuple[Any, ...]
     sampler_names: tuple[str, ...]
 
@@ -41,8 +39,7 @@ class ClusterServices:
         )
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         buffer = Shards.build(run.address, cluster, list(names), here)
-        leases = ray.remote(Leases).options(num_cpus=0, scheduling_strategy=here).remote()
-        return ClusterServices(run, data, placement, buffer, leases, samplers, names)
+        return ClusterServices(run, data, placement, buffer, samplers, names)
 
 
 def actor_options(needs: Resources) -> dict[str, Any]:

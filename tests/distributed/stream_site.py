@@ -74,7 +74,7 @@ def make_site(root: Path, file: Path) -> Site:
 
 def stop(services: ClusterServices) -> None:
     """Kill all actors and wait until their names are free."""
-    for actor in (*services.samplers, *services.buffer.actors, services.leases):
+    for actor in (*services.samplers, *services.buffer.actors):
         ray.kill(actor)
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:

@@ -10,10 +10,10 @@ import pytest
 import ray
 from programs import load_program
 
-from dwm_ray.distributed import node_report
+from dwm_ray.cli import node_report
 from dwm_ray.distributed.cluster import check
-from dwm_ray.distributed.cluster.check import Facts, Node, folder_probe, inspect_cluster, read_probe
-from dwm_ray.runs.storage import Storage
+from dwm_ray.distributed.cluster.check import Facts, Node, inspect_cluster
+from dwm_ray.runs.probe import folder_probe
 
 GOOD = Facts({"python": "3.11.7", "torch": "2.13.0"}, ("H200 139 GiB",), 10**12, None)
 NODE = Node("worker", "10.0.0.2", 8, 1, GOOD)
@@ -57,52 +57,6 @@ def test_the_fastest_round_trip_counts() -> None:
     assert (skew, uncertainty) == (pytest.approx(100.0 - 0.01, abs=1e-9), pytest.approx(0.02, abs=1e-9))
 
 
-def test_a_probe_leaves_nothing(tmp_path: Path) -> None:
-    with folder_probe(tmp_path / "a" / "runs") as (probe, token):
-        assert Storage.parse(probe).parent == Storage.folder(tmp_path / "a" / "runs")
-        problem, seconds = read_probe(probe, token)
-        assert problem is None
-        assert seconds is not None
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(ZeroDivisionError), folder_probe(tmp_path):
-        _ = 1 / 0
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_in_use_by_another_program_stays(tmp_path: Path) -> None:
-    with folder_probe(tmp_path / "runs"):
-        (tmp_path / "runs" / "other").touch()
-    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["other"]
-
-
-def test_an_output_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with (
-        pytest.raises(ValueError, match=r"--output .*file: storage .*file: cannot write"),
-        folder_probe(tmp_path / "file"),
-    ):
-        pass
-
-
-def test_folders_that_are_not_the_drivers_are_distinguished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with folder_probe(tmp_path / "runs") as (probe, token):
-        runs = f"{tmp_path / 'runs'}"
-        assert read_probe(probe, "other") == (f"{runs} is not the driver's", None)
-        absent = read_probe((tmp_path / "runs" / ".check-x").as_uri(), token)
-        assert absent == (f"{runs} is not the driver's: the driver's file is missing", None)
-        missing = read_probe((tmp_path / "mnt" / ".check-x").as_uri(), token)
-        assert missing == (f"{tmp_path / 'mnt'} does not exist here", None)
-
-        def read_only(path: Path, content: bytes) -> int:
-            raise OSError(30, "Read-only file system")
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Path, "write_bytes", read_only)
-            problem, _ = read_probe(probe, token)
-        assert problem is not None
-        assert "Read-only file system" in problem
-
-
 def test_code_that_differs_has_another_fingerprint(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("x = 1\n")
     before = check.code_fingerprint(tmp_path)
@@ -113,8 +67,8 @@ def test_code_that_differs_has_another_fingerprint(tmp_path: Path) -> None:
 
 
 def test_the_drivers_own_facts(tmp_path: Path) -> None:
-    with folder_probe(tmp_path) as (probe, token):
-        facts = check.local_facts(probe, token)
+    with folder_probe(tmp_path) as probe:
+        facts = check.local_facts(probe)
     assert facts.storage is None
     assert facts.free_bytes > 0
     assert facts.versions == check.local_versions()

@@ -1,6 +1,6 @@
 """Optuna chooses points; points that cannot run or were tried before are skipped; populations of a sweep."""
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,7 +10,7 @@ from tiny_task import ONE_STEP, recording, tiny_config
 
 from dwm_ray.config import RunConfig
 from dwm_ray.distributed.services import ClusterServices
-from dwm_ray.distributed.tune.jobs import as_params
+from dwm_ray.distributed.tune.jobs import learner_name
 from dwm_ray.distributed.tune.optuna_search import FeasibleOptuna
 from dwm_ray.distributed.tune.sweep import populations
 from dwm_ray.evaluation.evaluators import OBJECTIVE
@@ -123,8 +123,8 @@ def services(folder: Path, at_once: int) -> ClusterServices:
     )
 
 
-def sizes(found: list[dict[str, Any]]) -> list[int]:
-    return sorted(len(population["trials"]) for population in found)
+def sizes(found: list[Sequence[Trial]]) -> list[int]:
+    return sorted(map(len, found))
 
 
 @pytest.mark.parametrize(
@@ -140,9 +140,9 @@ def sizes(found: list[dict[str, Any]]) -> list[int]:
 def test_populations(most: int, at_once: int, expected: list[int], trials: list[Trial], tmp_path: Path) -> None:
     found = populations(trials, services(tmp_path, at_once), most)
     assert sizes(found) == expected
-    configs = sorted(each["config"] for population in found for each in population["trials"])
+    configs = sorted(trial.config.model_dump_json() for population in found for trial in population)
     assert configs == sorted(trial.config.model_dump_json() for trial in trials)
-    assert len({population["name"] for population in found}) == len(found)
+    assert len(set(map(learner_name, found))) == len(found)
 
 
 def test_populations_that_train_a_world_model_start_first_and_longer_ones_before_shorter_ones(
@@ -150,11 +150,11 @@ def test_populations_that_train_a_world_model_start_first_and_longer_ones_before
 ) -> None:
     """CQL takes longer than four IQL members and trains the model of most; a single trial has a model of its own."""
     found = populations(trials, services(tmp_path, 2), 8)
-    order = [(json.loads(own["trials"][0]["config"])["agent"]["name"], len(own["trials"])) for own in found]
+    order = [(own[0].config.agent.plugin_name(), len(own)) for own in found]
     assert order == [("cql", 1), ("td3_bc", 1), ("iql", 4), ("td3_bc", 4)]
 
 
 def test_a_population_is_named_by_its_members(trials: list[Trial]) -> None:
-    names = {as_params(own)["name"] for own in (trials[:2], trials[1:3], trials[:3])}
+    names = {learner_name(own) for own in (trials[:2], trials[1:3], trials[:3])}
     assert len(names) == 3
-    assert as_params(trials[:1])["name"] == trials[0].id
+    assert learner_name(trials[:1]) == trials[0].id

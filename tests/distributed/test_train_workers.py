@@ -21,12 +21,14 @@ from tiny_task import recording, tiny_config
 
 from dwm_ray.data.task_data import load_task_data
 from dwm_ray.distributed.cluster.resources import place
+from dwm_ray.distributed.services import ClusterServices
 from dwm_ray.distributed.tune import trial as module
 from dwm_ray.distributed.workers.learner import LearnerJob, learner_loop
 from dwm_ray.distributed.workers.ray_train import new_trainer, run_workers
 from dwm_ray.experiment.search_space import Trial
 from dwm_ray.options import ClusterConfig
 from dwm_ray.runs.folder import RunFailed, RunFolder, read_json, set_status, status_of
+from dwm_ray.runs.trial_status import reset_failed
 from dwm_ray.training.checkpoints import resume_folder, save_state
 
 TRACEBACK = "Traceback (most recent call last):\n  File ...\nValueError: data.hdf5: no such file\n"
@@ -49,7 +51,7 @@ def failing(*args: object, **options: object) -> NoReturn:
 def a_job(run: RunFolder, trial: str) -> module.TrialJob:
     no: Any = None
     model = module.ModelJob("model", no, 0, 1)
-    return module.TrialJob("learner", (trial,), run.address, (model,), no, 0, no, no, reports=False)
+    return module.TrialJob("learner", (trial,), run.address, (model,), no, 0, no, reports=False)
 
 
 @pytest.mark.parametrize("fails", ["ensure_world_model", "new_trainer"])
@@ -64,7 +66,7 @@ def test_a_failed_worker_fails_the_trial_for_good(tmp_path: Path, monkeypatch: p
     assert (run.trial(trial) / "failure.txt").read_text() == TRACEBACK
     monkeypatch.setattr(module.ray, "get", lambda job: job)
     module.trainable({"trial": {"job": a_job(run, trial)}})  # Tune would repeat a trial that raises
-    module.reset_failed(run, [trial])
+    reset_failed(run, [trial])
     assert status_of(run.trial(trial)) == "pending", "the next session repeats it"
 
 
@@ -112,10 +114,10 @@ def test_a_restarted_learner_deletes_the_checkpoint_of_a_finished_trial(tmp_path
     folder = run.trial(config.trial_id)
     set_status(folder, "done", updates=30)
     save_state(folder, {"update": torch.tensor(30)}, 1.0)
-    no_buffer: Any = None
-    identity = load_task_data(config).identity.fingerprint
-    job = LearnerJob("learner", (config.model_dump_json(),), run.address, identity, no_buffer, (), 1, False)
-    learner_loop(job)
+    no: Any = None
+    identity, placement = load_task_data(config).identity, place(ClusterConfig(), [{"CPU": 8}])
+    services = ClusterServices(run, identity, placement, no, (), ())
+    learner_loop(LearnerJob("learner", (config.model_dump_json(),), services, False))
     assert not resume_folder(folder).exists()
 
 

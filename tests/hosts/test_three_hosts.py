@@ -36,7 +36,7 @@ SWEEP = f"""
     --evaluation.every 1000 --evaluation.num-episodes 1 --evaluation.curve-episodes 1
 """
 """Learning starts when the stream is complete, so no trial can end without the sampler that is lost in the middle."""
-ON_HEAD = {"SyntheticReplayBuffer", "Leases"}
+ON_HEAD = {"SyntheticReplayBuffer"}
 ON_LEARNERS = {"ImplicitFunc", "RayTrainWorker"}
 
 

@@ -44,7 +44,7 @@ def untrained_services(
     try:
         yield services, StreamSpec.of(config, MODEL, task_data.identity.num_pairs), run, task_data
     finally:
-        for actor in (*services.samplers, *services.buffer.actors, services.leases):
+        for actor in (*services.samplers, *services.buffer.actors):
             ray.kill(actor)
 
 

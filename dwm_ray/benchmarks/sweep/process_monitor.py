@@ -28,7 +28,7 @@ KINDS = {
     rf"{ACTOR}RayTrainWorker": WORKER,
     rf"{ACTOR}Sampler": SAMPLER,
     rf"{ACTOR}SyntheticReplayBuffer": "buffer",
-    rf"{ACTOR}Leases": "leases",
+    rf"{ACTOR}Lock": "lock of a world model",
     rf"{ACTOR}ImplicitFunc": TRIAL,
     r"ray::IDLE|\S*python\S* .*default_worker\.py": UNUSED,
     r"ray::\w*Agent\b": SERVICE,

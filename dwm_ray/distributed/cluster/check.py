@@ -1,19 +1,15 @@
 """Check every node of a cluster before a run: versions, GPUs, clock, and access to the run's folder or storage.
 
-One actor is pinned to each alive node. The driver writes a random token to the run's folder or storage. Each node must
-read the token at the same place, which detects a different folder of the same name, and then write a file there. Clocks
-are compared as in NTP: the node's time is assigned to the middle of the request's round trip, and the fastest of
-several requests counts.
+One actor is pinned to each alive node. Clocks are compared as in NTP: the node's time is assigned to the middle of the
+request's round trip, and the fastest of several requests counts.
 """
 
 import hashlib
 import platform
-import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +20,8 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import dwm_ray
-from dwm_ray.runs.storage import Storage, StorageFailed
+from dwm_ray.runs.probe import find_probe, folder_probe, probe_file
+from dwm_ray.runs.storage import Storage
 
 TIMEOUT_S = 90.0
 """Timeout of a node's first answer: its worker process imports Ray and torch, perhaps from a network file system."""
@@ -83,8 +80,8 @@ class Node:
 class Inspector:
     """Actor on the node that it inspects."""
 
-    def facts(self, probe: str, token: str) -> Facts:
-        return local_facts(probe, token)
+    def facts(self, probe: str) -> Facts:
+        return local_facts(probe)
 
     def clock(self) -> float:
         return time.time()
@@ -93,59 +90,18 @@ class Inspector:
 def inspect_cluster(output: Path, storage: str | None = None) -> tuple[Facts, list[Node]]:
     """Return the driver's facts and every alive node; raise ValueError if the driver cannot write the storage."""
     alive = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: str(node["NodeManagerHostname"]))
-    with folder_probe(output) if storage is None else probe_file(Storage.parse(storage), "--storage") as (probe, token):
+    with folder_probe(output) if storage is None else probe_file(Storage.parse(storage), "--storage") as probe:
         inspectors = [_start_inspector(node["NodeID"]) for node in alive]
-        answers = [inspector.facts.remote(probe, token) for inspector in inspectors]
+        answers = [inspector.facts.remote(probe) for inspector in inspectors]
         ray.wait(answers, num_returns=len(answers), timeout=TIMEOUT_S)  # one timeout for all nodes together
         nodes = [_node(*each) for each in zip(alive, inspectors, answers, strict=True)]
-        return local_facts(probe, token), nodes
+        return local_facts(probe), nodes
 
 
-@contextmanager
-def folder_probe(output: Path) -> Iterator[tuple[str, str]]:
-    """Write a probe file to a folder; remove everything that was created. See `probe_file`."""
-    missing = [path for path in (output, *output.parents) if not path.exists()]
-    with probe_file(Storage.folder(output), f"--output {output}") as probe:
-        yield probe
-    with suppress(OSError):  # not empty: another program uses the folder
-        for path in missing:
-            path.rmdir()
-
-
-@contextmanager
-def probe_file(storage: Storage, option: str) -> Iterator[tuple[str, str]]:
-    """Yield (address of a file with a token, token); delete the file. Raise ValueError if it cannot be written."""
-    name, token = f".check-{secrets.token_hex(8)}", secrets.token_hex(16)
-    try:
-        storage.write(name, token.encode())
-    except StorageFailed as error:
-        raise ValueError(f"{option}: {error}") from error
-    try:
-        yield storage.child(name).address, token
-    finally:
-        storage.delete(name)
-
-
-def read_probe(probe: str, token: str) -> tuple[str | None, float | None]:
-    """Return (reason why this process cannot use the driver's storage, seconds of a round trip)."""
-    file = Storage.parse(probe)
-    storage = file.parent
-    if storage.scheme == "file" and not Path(storage.path).is_dir():
-        return f"{storage} does not exist here", None
-    try:
-        if storage.read(file.name) != token.encode():
-            return f"{storage} is not the driver's", None
-        return None, storage.probe()
-    except FileNotFoundError:
-        return f"{storage} is not the driver's: the driver's file is missing", None
-    except StorageFailed as error:
-        return str(error), None
-
-
-def local_facts(probe: str, token: str) -> Facts:
+def local_facts(probe: str) -> Facts:
     gpus = tuple(_gpu(index) for index in range(torch.cuda.device_count()))
     free = shutil.disk_usage(tempfile.gettempdir()).free
-    return Facts(local_versions(), gpus, free, *read_probe(probe, token))
+    return Facts(local_versions(), gpus, free, *find_probe(probe))
 
 
 def local_versions() -> dict[str, str]:

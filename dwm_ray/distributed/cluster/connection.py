@@ -56,21 +56,19 @@ def short_temp_dir() -> str | None:
 @contextmanager
 def removed_at_end() -> Iterator[None]:
     """Stop a cluster that is started in this context and remove its files; after an error, its logs remain."""
-    starts = joined_address() is None and not ray.is_initialized()
+    starts, failed = joined_address() is None and not ray.is_initialized(), False
     try:
         yield
     except Exception:
+        failed = True
         raise
-    except BaseException:
-        _end(starts)
-        raise
-    else:
-        _end(starts)
+    finally:
+        if starts and not failed and ray.is_initialized():
+            _stop()
 
 
-def _end(started: bool) -> None:
-    if not started or not ray.is_initialized():
-        return
+def _stop() -> None:
+    """Stop the cluster that this program started, and remove its files."""
     session = Path(worker._global_node.get_session_dir_path())
     leave()
     folder = session.parent

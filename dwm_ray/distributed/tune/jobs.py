@@ -1,7 +1,5 @@
 """Prepare the jobs of trials, which depend on torch and on plug-ins."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -9,13 +7,14 @@ from typing import Any
 import ray
 
 from dwm_ray.distributed.services import ClusterServices
-from dwm_ray.distributed.tune.trial import TrialJob, reset_failed
+from dwm_ray.distributed.tune.trial import TrialJob
 from dwm_ray.distributed.workers.learner import LearnerJob, learner_loop
 from dwm_ray.distributed.workers.ray_train import worker_loop
 from dwm_ray.distributed.workers.world_model import model_job
 from dwm_ray.evaluation.evaluators import required_models
 from dwm_ray.experiment.search_space import Trial
 from dwm_ray.options import fingerprint
+from dwm_ray.runs.trial_status import reset_failed
 
 
 def trial_job(trials: Sequence[Trial], services: ClusterServices, reports: bool = False) -> TrialJob:
@@ -24,34 +23,14 @@ def trial_job(trials: Sequence[Trial], services: ClusterServices, reports: bool 
     Trials that failed in an earlier session are reset. Restarted processes skip trials that fail in this one.
     """
     run, data, placement = services.run, services.data, services.placement
-    reset_failed(run, (trial.id for trial in trials))
+    ids = tuple(trial.id for trial in trials)
+    reset_failed(run, ids)
     configs = [config for trial in trials for config in required_models(trial.config, data.has_environment)]
     models = {job.name: job for job in (model_job(config, run, data, placement) for config in configs)}
-    name, learner = learner_name(trials), _learner_job(trials, services, reports)
-    return TrialJob(
-        name,
-        tuple(trial.id for trial in trials),
-        run.address,
-        tuple(models.values()),
-        worker_loop(partial(learner_loop, learner)),
-        trials[0].config.cluster.max_failures,
-        placement,
-        services.leases,
-        reports,
-    )
-
-
-def _learner_job(trials: Sequence[Trial], services: ClusterServices, reports: bool) -> LearnerJob:
-    return LearnerJob(
-        learner_name(trials),
-        tuple(trial.config.model_dump_json() for trial in trials),
-        services.run.address,
-        services.data.fingerprint,
-        services.buffer,
-        services.sampler_names,
-        services.placement.learner_threads,
-        reports,
-    )
+    name = learner_name(trials)
+    learner = LearnerJob(name, tuple(trial.config.model_dump_json() for trial in trials), services, reports)
+    loop, max_failures = worker_loop(partial(learner_loop, learner)), trials[0].config.cluster.max_failures
+    return TrialJob(name, ids, run.address, tuple(models.values()), loop, max_failures, placement, reports)
 
 
 def learner_name(trials: Sequence[Trial]) -> str:
@@ -61,12 +40,7 @@ def learner_name(trials: Sequence[Trial]) -> str:
     return f"population-{fingerprint([trial.id for trial in trials])[:10]}"
 
 
-def as_params(trials: Sequence[Trial]) -> dict[str, Any]:
-    """Return the trials of one learner as Tune's parameters."""
-    each = [{"config": trial.config.model_dump_json(), "values": trial.values} for trial in trials]
-    return {"name": learner_name(trials), "trials": each}
-
-
 def launchable(trials: Sequence[Trial], services: ClusterServices, reports: bool) -> dict[str, Any]:
-    """Return Tune's parameters with the job that `trial.trainable` runs."""
-    return {**as_params(trials), "job": ray.put(trial_job(trials, services, reports))}
+    """Return Tune's parameters of the trials of one learner, with the job that `trial.trainable` runs."""
+    job = trial_job(trials, services, reports)
+    return {"name": job.name, "trials": list(job.trials), "job": ray.put(job)}

@@ -18,14 +18,15 @@ from ray.tune.search import Searcher
 
 from dwm_ray.config import RunConfig
 from dwm_ray.distributed.services import ClusterServices
-from dwm_ray.distributed.tune.jobs import as_params, launchable
-from dwm_ray.distributed.tune.trial import changing, progress_of, record_failure, trainable
+from dwm_ray.distributed.tune.jobs import launchable
+from dwm_ray.distributed.tune.trial import cause, trainable
 from dwm_ray.distributed.workers.ray_train import ray_storage
 from dwm_ray.evaluation.evaluators import OBJECTIVE
 from dwm_ray.experiment.grouping import groups_of, population_size
 from dwm_ray.experiment.plan import SweepConfig, in_order
 from dwm_ray.experiment.search_space import Trial
-from dwm_ray.runs.folder import RunFolder, set_status, status_of
+from dwm_ray.runs.folder import RunFolder
+from dwm_ray.runs.trial_status import record_end
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def run_sweep(
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     uses_scores = search is not None or sweep.scheduler != "fifo"
     groups = [] if search else populations(trials, services, max_members)
-    listed = [launchable(_trials(params), services, uses_scores) for params in groups]
+    listed = [launchable(group, services, uses_scores) for group in groups]
     Tuner(
         tune.with_resources(trainable, tune.PlacementGroupFactory([services.placement.quotas.trial])),
         param_space={} if search else {"trial": tune.grid_search(listed)},
@@ -72,17 +73,12 @@ def run_sweep(
     ).fit()
 
 
-def populations(trials: Sequence[Trial], services: ClusterServices, max_members: int) -> list[dict[str, Any]]:
-    """Return Tune's parameters: populations as large as allowed that still occupy all processes."""
+def populations(trials: Sequence[Trial], services: ClusterServices, max_members: int) -> list[Sequence[Trial]]:
+    """Return populations in the order of their start, as large as allowed while they still occupy all processes."""
     size = population_size(max_members, len(trials), services.placement.concurrent_trials)
     by_id = {trial.id: trial for trial in trials}
     groups = groups_of([trial.config for trial in trials], services.run, size)
-    return [as_params(group) for group in in_order([[by_id[config.trial_id] for config in group] for group in groups])]
-
-
-def _trials(params: dict[str, Any]) -> list[Trial]:
-    """Return the trials of `as_params`."""
-    return [Trial(RunConfig.model_validate_json(each["config"]), each["values"]) for each in params["trials"]]
+    return in_order([[by_id[config.trial_id] for config in group] for group in groups])
 
 
 def _name(trial: Any) -> str:
@@ -110,17 +106,16 @@ class _StatusRecorder(Callback):
         logger.warning("%s: its process has ended unexpectedly; it starts again", trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        message = str(trial.get_error())
         for folder in self._folders(trial):
-            record_failure(folder, self._run, str(trial.get_error()), "its process")
+            record_end(folder, self._run, "failed", message, error=cause(message, "its process"))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         for folder in self._folders(trial):
-            with changing(folder, self._run):
-                if status_of(folder) not in ("done", "failed"):
-                    set_status(folder, "stopped", **progress_of(folder))
+            record_end(folder, self._run, "stopped")
 
     def _folders(self, trial: Any) -> list[Path]:
-        return [self._run.trial(each.id) for each in _trials(trial.config["trial"])]
+        return [self._run.trial(trial_id) for trial_id in trial.config["trial"]["trials"]]
 
 
 class _SilentProgress(TrialProgressCallback):

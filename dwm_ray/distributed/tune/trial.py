@@ -5,11 +5,10 @@ before its learner. This module therefore imports neither torch nor plug-ins: `j
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -19,8 +18,8 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from dwm_ray.distributed.cluster.resources import Placement
 from dwm_ray.distributed.workers.artifacts import ModelJob, ensure_world_model
 from dwm_ray.distributed.workers.ray_train import new_trainer, run_workers
-from dwm_ray.runs.folder import RunFailed, RunFolder, set_status, status_of
-from dwm_ray.runs.row_log import read_rows
+from dwm_ray.runs.folder import RunFailed, RunFolder
+from dwm_ray.runs.trial_status import record_end
 
 DIED = r"(ray\.exceptions\.\w+: )?The actor died unexpectedly"
 """Start of the line with which Ray reports that a process has died."""
@@ -45,7 +44,6 @@ class TrialJob:
     """Loop of the learner's worker, by `ray_train.worker_loop`."""
     max_failures: int
     placement: Placement
-    leases: Any
     reports: bool
     """Whether scores are sent to Tune."""
 
@@ -68,47 +66,17 @@ def run_trials(job: TrialJob) -> None:
     worker = "a world-model worker"
     try:
         for model in job.models:
-            ensure_world_model(model, run, job.leases, job.placement)
+            ensure_world_model(model, run, job.placement)
         worker = "a learner"
         learner = partial(new_trainer, job.loop, f"learner-{job.name}", run, job.placement, callbacks=callbacks)
         run_workers(learner, job.max_failures)
     except TrainingFailedError as error:
+        reason = cause(str(error), worker)
         for folder in folders:
-            record_failure(folder, run, str(error), worker)
-        raise RunFailed(f"trial {', '.join(job.trials)}: {cause(str(error), worker)}") from error
+            record_end(folder, run, "failed", str(error), error=reason)
+        raise RunFailed(f"trial {', '.join(job.trials)}: {reason}") from error
     for folder in folders:
         run.pull(folder)
-
-
-def reset_failed(run: RunFolder, trials: Iterable[str]) -> None:
-    """Reset the status of failed trials, so that they run again."""
-    for folder in map(run.trial, trials):
-        with changing(folder, run):
-            if status_of(folder) == "failed":
-                set_status(folder, "pending")
-
-
-def record_failure(folder: Path, run: RunFolder, text: str, process: str) -> None:
-    """Write the status of an unfinished trial whose `process` failed with the message `text` of Ray."""
-    with changing(folder, run):
-        if status_of(folder) not in ("done", "failed"):
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "failure.txt").write_text(text, encoding="utf-8")
-            set_status(folder, "failed", error=cause(text, process), **progress_of(folder))
-
-
-@contextmanager
-def changing(folder: Path, run: RunFolder) -> Iterator[None]:
-    """Bring a trial's folder up to date, and send its status and its failure after they have changed."""
-    with run.writing(folder / "failure.txt", folder / "status.json"):
-        run.pull(folder)
-        yield
-
-
-def progress_of(folder: Path) -> dict[str, Any]:
-    """Return the updates and seconds that a trial has logged."""
-    rows = read_rows(folder / "metrics.jsonl")
-    return {"updates": rows[-1]["update"], "seconds": rows[-1]["seconds"]} if rows else {"updates": 0, "seconds": 0.0}
 
 
 def cause(text: str, process: str) -> str:

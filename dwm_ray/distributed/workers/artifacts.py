@@ -1,25 +1,22 @@
 """Build every world model once, however many trials need it.
 
-A trial that needs a world model requests a lease on its name. The holder of the lease trains the model; the others wait
-until the model's folder is complete. A holder that dies stops renewing its lease, and the next trial continues from the
-last checkpoint. A model of an earlier session is reused.
+A trial that needs a world model tries to lock its name. The trial with the lock trains the model; the others wait until
+the model's folder is complete. The lock is a named actor of the process of the trial, so it ends with that process, and
+the next trial continues from the last checkpoint. A model of an earlier session is reused.
 """
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from threading import Event
-from typing import Any
-from uuid import uuid4
 
 import ray
+from ray.exceptions import ActorAlreadyExistsError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dwm_ray.distributed.cluster.resources import Placement
-from dwm_ray.distributed.workers.leases import LEASE_S
 from dwm_ray.distributed.workers.ray_train import new_trainer, run_workers
-from dwm_ray.runs.background import in_background
 from dwm_ray.runs.folder import RunFolder
 
 POLL_S = 1.0
@@ -36,21 +33,31 @@ class ModelJob:
     num_workers: int
 
 
-def ensure_world_model(job: ModelJob, run: RunFolder, leases: Any, placement: Placement) -> None:
+def ensure_world_model(job: ModelJob, run: RunFolder, placement: Placement) -> None:
     """Train a world model, or wait until another trial has trained it; continue from its checkpoint."""
-    owner = uuid4().hex
+    name = f"world-model-{job.name}"
     while not run.has(run.world_model(job.name) / "status.json"):
-        if ray.get(leases.acquire.remote(job.name, owner)):
-            with _renewing(leases, job.name, owner):
-                name = f"world-model-{job.name}"
+        with locked(name) as is_mine:
+            if is_mine:
                 run_workers(partial(new_trainer, job.loop, name, run, placement, job.num_workers), job.max_failures)
-        else:
+        if not is_mine:
             time.sleep(POLL_S)
 
 
-def _renewing(leases: Any, name: str, owner: str) -> AbstractContextManager[None]:
-    def renew(stop: Event) -> None:
-        while not stop.wait(LEASE_S / 4):
-            leases.acquire.remote(name, owner)
+class Lock:
+    """Actor that exists while its creator holds the lock."""
 
-    return in_background("lease", renew)
+
+@contextmanager
+def locked(name: str) -> Iterator[bool]:
+    """Try to lock a name of this cluster for the context; yield whether this process holds the lock."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    try:
+        lock = ray.remote(Lock).options(name=name, num_cpus=0, scheduling_strategy=here).remote()
+    except ActorAlreadyExistsError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        ray.kill(lock)

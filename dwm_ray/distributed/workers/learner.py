@@ -15,8 +15,8 @@ import torch
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.devices import default_device
-from dwm_ray.distributed.buffer.shards import Shards
 from dwm_ray.distributed.metrics.gauges import Gauges, export_transfer_stats
+from dwm_ray.distributed.services import ClusterServices
 from dwm_ray.distributed.workers.prefetcher import BlockPrefetcher
 from dwm_ray.distributed.workers.rollouts import ActorRollouts
 from dwm_ray.evaluation.evaluators import OBJECTIVE, ranked
@@ -38,27 +38,22 @@ class LearnerJob:
 
     name: str
     configs: tuple[str, ...]
-    run: str
-    data: str
-    """Fingerprint of the data."""
-    buffer: Shards
-    samplers: tuple[str, ...]
-    """Names of the sampler actors."""
-    num_threads: int
+    """Options of each trial as JSON."""
+    services: ClusterServices
     reports: bool
     """Whether a scheduler or search algorithm of Tune uses the scores."""
 
 
 def learner_loop(job: LearnerJob) -> None:
     """Train the job's trials that are neither done nor failed; the train loop of Ray Train's only worker."""
-    torch.set_num_threads(job.num_threads)
-    run = RunFolder.at(job.run)
+    torch.set_num_threads(job.services.placement.learner_threads)
+    run = RunFolder.at(job.services.run.address)
     export_transfer_stats(run, f"learner-{job.name}")
     configs = [RunConfig.model_validate_json(text) for text in job.configs]
     unfinished = [config for config in configs if _is_unfinished(config, run)]
     for config in configs:
         remove_checkpoint(run, run.trial(config.trial_id))  # the worker before this one may have died earlier
-    episodes = load_task_data(configs[0], job.data).episodes
+    episodes = load_task_data(configs[0], job.services.data.fingerprint).episodes
     for group in groups_of(unfinished, run, len(configs)):
         task_data = TaskData.of(group[0], episodes)
         train_trials(group, task_data, run, WorkerServices(job, task_data, run))
@@ -99,13 +94,13 @@ class WorkerServices:
         """Return the prefetcher of a stream, and the keys of its rings."""
         spec, rings = stream_of(configs[0], self._task_data), stream_rings(configs, self._task_data, self._device)
         patience_s = max(config.replay.patience_s for config in configs)
-        buffer = self._job.buffer.of(spec)
+        buffer = self._job.services.buffer.of(spec)
         return BlockPrefetcher(buffer, spec, list(rings.values()), self._job.name, patience_s), list(rings)
 
     def rollouts(self, config: RunConfig, context: RolloutContext) -> ActorRollouts:
         """Generate rollouts in the sampler actors."""
         name = model_fingerprint(config, self._task_data.identity)
-        return ActorRollouts(config, name, list(self._job.samplers))
+        return ActorRollouts(config, name, self._job.services.sampler_names)
 
     def on_row(self, trial_id: str, row: dict[str, Any]) -> None:
         """Export a row as gauges; report an evaluation if Tune uses scores (a report blocks until the next poll)."""

@@ -7,7 +7,6 @@ from the rings. Every block is fetched once for all members of a population that
 import threading
 import time
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -47,10 +46,8 @@ class BlockPrefetcher:
         self._thread.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._thread.__exit__(kind, value, trace)
+    def __exit__(self, *error: Any) -> None:
+        self._thread.__exit__(*error)
 
     def wait_until_ready(self) -> list[StreamRing]:
         """Return the rings once each holds `replay.min_synthetic` rows, or all rows of the stream.

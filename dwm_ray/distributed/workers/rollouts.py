@@ -5,6 +5,7 @@ A shard whose sampler died is requested from the next sampler.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
@@ -34,7 +35,7 @@ class ActorRollouts:
 
     asynchronous = True
 
-    def __init__(self, config: RunConfig, world_model: str, sampler_names: list[str]) -> None:
+    def __init__(self, config: RunConfig, world_model: str, sampler_names: Sequence[str]) -> None:
         self._config, self._world_model = config, world_model
         self._options = config.model_dump_json()
         self._samplers = cycle([ray.get_actor(name) for name in sampler_names])

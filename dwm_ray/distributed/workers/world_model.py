@@ -7,7 +7,6 @@ Rank 0 writes the log and the checkpoint from which all ranks resume.
 """
 
 from functools import partial
-from typing import Any
 
 import ray.train
 import torch
@@ -28,26 +27,20 @@ from dwm_ray.world_models.parts.build import model_fingerprint
 def model_job(config: RunConfig, run: RunFolder, data: DataIdentity, placement: Placement) -> ModelJob:
     """Return the training of a run's world model, which is published in the run folder."""
     name, cluster = model_fingerprint(config, data), config.cluster
-    arguments = {
-        "config": config.model_dump_json(),
-        "run": run.address,
-        "name": name,
-        "data": data.fingerprint,
-        "num_threads": placement.learner_threads,
-    }
-    return ModelJob(name, worker_loop(partial(_loop, arguments)), cluster.max_failures, cluster.model_workers)
+    loop = partial(_loop, name, config.model_dump_json(), run.address, data.fingerprint, placement.learner_threads)
+    return ModelJob(name, worker_loop(loop), cluster.max_failures, cluster.model_workers)
 
 
-def _loop(job: dict[str, Any]) -> None:
-    torch.set_num_threads(job["num_threads"])
-    config, run = RunConfig.model_validate_json(job["config"]), RunFolder.at(job["run"])
+def _loop(name: str, options: str, address: str, data: str, num_threads: int) -> None:
+    torch.set_num_threads(num_threads)
+    config, run = RunConfig.model_validate_json(options), RunFolder.at(address)
     context = ray.train.get_context()
     rank, count = context.get_world_rank(), context.get_world_size()
     worker = Worker(rank, count, average_over_workers if count > 1 else None)
     if rank == 0:
-        export_transfer_stats(run, f"model-{job['name']}")
-    gauges = Gauges("world_model", {"run": run.name, "model": job["name"]})
-    train_world_model(config, load_task_data(config, job["data"]), run, default_device(), worker, gauges.set_row)
+        export_transfer_stats(run, f"model-{name}")
+    gauges = Gauges("world_model", {"run": run.name, "model": name})
+    train_world_model(config, load_task_data(config, data), run, default_device(), worker, gauges.set_row)
 
 
 def average_over_workers(parameters: list[torch.nn.Parameter]) -> None:
