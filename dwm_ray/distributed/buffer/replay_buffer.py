@@ -22,7 +22,6 @@ A waiting fetch returns `GATHER_S` after a block has arrived, with all blocks th
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable
 
 from dwm_ray.blocks import block_files
 from dwm_ray.blocks.journal import Journal, load_journals, total_counters
@@ -41,6 +40,11 @@ GAUGES_INTERVAL_S = 1.0
 """Setting the gauges costs more than accepting a block, and Ray exports them every few seconds."""
 
 
+def owner(stream: str, num_shards: int) -> int:
+    """Return the number of the actor that owns a stream, given the stream's name."""
+    return int(stream, 16) % num_shards
+
+
 class SyntheticReplayBuffer:
     """Actor that owns the blocks of its streams; all methods run on one event loop, so no lock is needed."""
 
@@ -50,16 +54,16 @@ class SyntheticReplayBuffer:
         prefetch_limit: int,
         buffer_bytes: int,
         sampler_names: list[str],
-        owns: Callable[[str], bool] = lambda stream: True,
         shard: int = 0,
+        num_shards: int = 1,
     ) -> None:
-        """Load the journals of the run at an address; `owns` selects the streams of actor `shard` by name."""
+        """Load the journals of those streams of the run at an address that belong to actor `shard`."""
         folder = RunFolder.at(run)
         self._run, self._root, self._prefetch_limit = folder.shared, folder.root, prefetch_limit
         self._streams: dict[str, Stream] = {}
         self._upload = Upload(folder, folder.root / "streams")
         folder.pull(folder.root / "streams")
-        self._journals = load_journals(folder.root, owns)
+        self._journals = load_journals(folder.root, lambda stream: owner(stream, num_shards) == shard)
         self._cache = BlockCache(folder.shared, buffer_bytes)
         self._open_lock = asyncio.Lock()
         self._samplers = SamplerTasks(sampler_names, self._cache, self._claim, self._notify, self._fail)

@@ -10,25 +10,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import ray
 
 from dwm_ray.blocks.stream import StreamSpec
-from dwm_ray.distributed.buffer.replay_buffer import SyntheticReplayBuffer
+from dwm_ray.distributed.buffer.replay_buffer import SyntheticReplayBuffer, owner
 from dwm_ray.options import ClusterConfig
 
 RESTARTED = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
-
-
-def owner(stream: str, num_shards: int) -> int:
-    """Return the number of the actor that owns a stream, given the stream's name."""
-    return int(stream, 16) % num_shards
-
-
-def _owns(number: int, num_shards: int, stream: str) -> bool:
-    return owner(stream, num_shards) == number
 
 
 @dataclass(frozen=True)
@@ -43,7 +33,7 @@ class Shards:
         count = config.buffer_shards
         start = ray.remote(SyntheticReplayBuffer).options(**RESTARTED, scheduling_strategy=strategy).remote
         args = (run, config.prefetch_blocks, max(1, config.buffer_bytes // count), sampler_names)
-        return Shards(tuple(start(*args, partial(_owns, number, count), number) for number in range(count)))
+        return Shards(tuple(start(*args, number, count) for number in range(count)))
 
     def of(self, spec: StreamSpec) -> Any:
         """Return the actor that owns a stream; the same in every process and session."""

@@ -55,14 +55,11 @@ def _leave_and_free(job: str) -> None:
 def free_job(job: str) -> None:
     """Remove placement groups of an ending job until it has no actor that could create another one."""
     deadline = time.monotonic() + TIMEOUT_S
-    while _has_actors(job) and time.monotonic() < deadline:
+    alive = [("job_id", "=", job), ("state", "!=", "DEAD")]
+    while list_actors(filters=alive, limit=LIMIT) and time.monotonic() < deadline:
         _remove_groups(job.__eq__)
         time.sleep(POLL_S)
     _remove_groups(job.__eq__)
-
-
-def _has_actors(job: str) -> bool:
-    return bool(list_actors(filters=[("job_id", "=", job), ("state", "!=", "DEAD")], limit=LIMIT))
 
 
 def _remove_groups(of_job: Callable[[str], bool]) -> int:

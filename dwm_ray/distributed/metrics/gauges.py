@@ -24,7 +24,7 @@ FAMILIES: dict[str, dict[str, str]] = {
         "oom_splits": "Times that a sampler ran out of memory and halved its micro-batch size",
         "segments_held": "Segments of all streams that can be read now, from memory or from disk",
         "resident_bytes": "Bytes of blocks that the buffer holds in the object store; bound: cluster.buffer_bytes",
-        "prefetch_blocks": "Blocks accepted or in flight beyond the foremost reader, maximum over streams; "
+        "prefetch_blocks": "Blocks accepted or being generated beyond the foremost reader, maximum over streams; "
         "bound: cluster.prefetch_blocks",
         "blocks_in_flight": "Blocks being generated now",
         "readers": "Open cursors: learners that read a stream",

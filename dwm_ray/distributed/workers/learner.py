@@ -24,6 +24,7 @@ from dwm_ray.experiment.grouping import groups_of
 from dwm_ray.replay.on_policy import RolloutContext
 from dwm_ray.replay.sources import by_stream, stream_of, stream_rings
 from dwm_ray.runs.folder import RunFolder, status_of
+from dwm_ray.runs.trial_status import ENDED
 from dwm_ray.training.checkpoints import remove_checkpoint
 from dwm_ray.training.fit import trained_model
 from dwm_ray.training.services import StreamRows
@@ -50,17 +51,14 @@ def learner_loop(job: LearnerJob) -> None:
     run = RunFolder.at(job.services.run.address)
     export_transfer_stats(run, f"learner-{job.name}")
     configs = [RunConfig.model_validate_json(text) for text in job.configs]
-    unfinished = [config for config in configs if _is_unfinished(config, run)]
-    for config in configs:
-        remove_checkpoint(run, run.trial(config.trial_id))  # the worker before this one may have died earlier
+    folders = {config.trial_id: run.fetched(run.trial(config.trial_id)) for config in configs}
+    unfinished = [config for config in configs if status_of(folders[config.trial_id]) not in ENDED]
+    for folder in folders.values():
+        remove_checkpoint(run, folder)  # the worker before this one may have died earlier
     episodes = load_task_data(configs[0], job.services.data.fingerprint).episodes
     for group in groups_of(unfinished, run, len(configs)):
         task_data = TaskData.of(group[0], episodes)
         train_trials(group, task_data, run, WorkerServices(job, task_data, run))
-
-
-def _is_unfinished(config: RunConfig, run: RunFolder) -> bool:
-    return status_of(run.fetched(run.trial(config.trial_id))) not in ("done", "failed")
 
 
 class WorkerServices:

@@ -31,7 +31,7 @@ from dwm_ray.world_models.base import WorldModel, sampling_options
 
 
 class Sampler:
-    """Actor that serves all streams of a run; `config` is any trial of the run: all trials share their data."""
+    """Actor that generates rows for all streams of a run; `config` is any trial of the run, because they share data."""
 
     def __init__(self, config: str, run: str, data_fingerprint: str, num_threads: int) -> None:
         torch.set_num_threads(num_threads)
