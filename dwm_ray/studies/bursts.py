@@ -73,7 +73,7 @@ class PartCost:
     unit: str
     count: int
     seconds_each: float
-    flops_each: float | None = None
+    flops_each: float
     peak_bytes: int | None = None
 
     @property
@@ -81,8 +81,8 @@ class PartCost:
         return self.count * self.seconds_each
 
     @property
-    def flops(self) -> float | None:
-        return None if self.flops_each is None else self.count * self.flops_each
+    def flops(self) -> float:
+        return self.count * self.flops_each
 
 
 @dataclass(frozen=True)

@@ -49,12 +49,9 @@ class Setting:
     temperature: float | None
     """None for models without a temperature."""
 
-    @property
-    def with_temperature(self) -> str:
-        return "" if self.temperature is None else f", temperature {self.temperature:g}"
-
     def describe(self) -> str:
-        return ("own RTG" if self.rtg is None else f"RTG {self.rtg:g}") + self.with_temperature
+        rtg = "own RTG" if self.rtg is None else f"RTG {self.rtg:g}"
+        return rtg if self.temperature is None else f"{rtg}, temperature {self.temperature:g}"
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ def measure(context: StudyContext, options: ShiftOptions) -> Findings:
             summary_line(context, [subject.config for subject in chosen], options),
         ],
         tables=[_table(metric, [*shifts, floor]) for metric in METRICS],
-        figures=[_by_step(shifts, floor), *_by_rtg(shifts, floor)],
+        figures=[_by_step(shifts, floor)],
         numbers={"shifts": [_numbers(shift) for shift in [*shifts, floor]]},
     )
 
@@ -145,9 +142,11 @@ def _table(metric: str, shifts: list[Shift]) -> Table:
     return Table(f"{metric} from recorded data", ["data", *QUANTITIES], rows, note)
 
 
-def _panels(xlabel: str) -> Panels:
+def _panels() -> Panels:
     return {
-        (metric, quantity): Panel(f"{metric}, {quantity}", xlabel, "nats" if metric == "KL" else "distance", [])
+        (metric, quantity): Panel(
+            f"{metric}, {quantity}", "generated step", "nats" if metric == "KL" else "distance", []
+        )
         for metric in METRICS
         for quantity in QUANTITIES
     }
@@ -155,7 +154,7 @@ def _panels(xlabel: str) -> Panels:
 
 def _by_step(shifts: list[Shift], floor: Shift) -> Figure:
     """Plot the first temperature of each model, to keep lines distinguishable."""
-    panels, first = _panels("generated step"), dict[str, float | None]()
+    panels, first = _panels(), dict[str, float | None]()
     for shift in shifts:
         assert shift.setting is not None
         if first.setdefault(shift.label, shift.setting.temperature) == shift.setting.temperature:
@@ -170,27 +169,6 @@ def _add_lines(panels: Panels, shift: Shift, group: str, reference: bool = False
         if rows := shift.rows[quantity]:
             values = [METRICS[metric](row) for row in rows]
             panel.lines.append(Line(shift.name, [row.step for row in rows], values, group, reference))
-
-
-def _by_rtg(shifts: list[Shift], floor: Shift) -> list[Figure]:
-    """Plot means over steps by target return-to-go; no figure if no model uses one."""
-    lines: dict[str, dict[float, Shift]] = {}  # one per model and temperature
-    for shift in shifts:
-        if shift.setting is not None and shift.setting.rtg is not None:
-            lines.setdefault(shift.label + shift.setting.with_temperature, {})[shift.setting.rtg] = shift
-    if not lines:
-        return []
-    panels, rtgs = _panels("target return-to-go"), sorted({rtg for line in lines.values() for rtg in line})
-    for (metric, quantity), panel in panels.items():
-        for name, line in lines.items():
-            means = [shift.mean(quantity, metric) for shift in line.values()]
-            if any(value is not None for value in means):
-                panel.lines.append(Line(name, list(line), means, next(iter(line.values())).label))
-        if panel.lines:
-            level = floor.mean(quantity, metric)
-            panel.lines.append(Line(RECORDED, [rtgs[0], rtgs[-1]], [level, level], reference=True))
-    caption = "Means over steps. An optimistic return-to-go should move the generated data; the figure shows how far."
-    return [plot_panels("by-rtg", "Distance by return-to-go", caption, list(panels.values()))]
 
 
 def _numbers(shift: Shift) -> dict[str, Any]:

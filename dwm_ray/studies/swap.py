@@ -5,8 +5,8 @@ or imagined futures. A part that costs the score if it is imagined is one that t
 further rows show the effect of the return-to-go label, which is replaced by that of another start pair, and of the
 recorded first step. Outcomes are stored, so that the study can be stopped and restarted.
 
-Two further tables show where targets differ: the values that the trained agents assign to recorded and imagined last
-states, and the advantages of all compositions under the values learned from recorded futures.
+A further table shows where targets differ: the advantages of all compositions under the values learned from recorded
+futures.
 """
 
 from dataclasses import asdict
@@ -38,10 +38,9 @@ from dwm_ray.studies.swap_parts import (
     Mix,
     advantages,
     futures_of,
-    last_values,
     statistics_of,
 )
-from dwm_ray.studies.swap_views import Comparison, Outcome, figures, tables
+from dwm_ray.studies.swap_views import Comparison, Outcome, tables
 from dwm_ray.training.learner import Learner
 from dwm_ray.types import Segments
 from dwm_ray.world_models.parts.build import model_fingerprint
@@ -78,7 +77,7 @@ def measure(context: StudyContext, options: SwapOptions) -> Findings:
             summary_line(context, [subject.config for subject in chosen], options),
         ],
         tables=tables(compared),
-        figures=figures(compared),
+        figures=[],
         numbers={"comparisons": [one.to_json() for one in compared]},
     )
 
@@ -139,9 +138,9 @@ def _outcome(
     ]
     path = context.store.root / "swap" / f"{fingerprint(made_of)}.json"
     if (stored := read_json(path)) is not None:
-        return Outcome(mix, **stored)
+        return Outcome(mix, stored["scores"], stored["advantages"])
     outcome = _trained_outcome(context, config, mix, futures, options.num_seeds)
-    write_json(path, {name: value for name, value in vars(outcome).items() if name != "mix"})
+    write_json(path, {"scores": outcome.scores, "advantages": outcome.advantages})
     return outcome
 
 
@@ -151,11 +150,10 @@ def _trained_outcome(
     configs = [config.with_values({"seed": seed}) for seed in range(num_seeds)]
     agents = _train(context, configs, mix.of(futures))
     scores = [_score(context, agent, one) for agent, one in zip(agents, configs, strict=True)]
-    last = [last_values(agent, futures) for agent in agents]
     context.log(f"  {mix.name}: {', '.join('diverged' if score is None else f'{score:.1f}' for score in scores)}")
     gains = [advantages(agent, futures) for agent in agents]
     means = {name: _means([one[name] for one in gains]) for name in gains[0]}
-    return Outcome(mix, scores, advantages=means, **_means(last))
+    return Outcome(mix, scores, means)
 
 
 def _means(rows: list[dict[str, float]]) -> dict[str, float]:

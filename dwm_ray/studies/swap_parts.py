@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dwm_ray.agents.base import Agent
 from dwm_ray.blocks.futures import imagined_segments, recorded_segments
 from dwm_ray.types import Segments, Termination, Windows
 from dwm_ray.world_models.base import WorldModel
@@ -83,23 +82,6 @@ def futures_of(
 
 NUM_VALUED = 8192
 """Maximum number of start pairs whose values are computed."""
-
-
-def last_values(agent: Agent, futures: dict[str, Segments]) -> dict[str, float]:
-    """Return mean and deviation of the values of recorded and of imagined last states, and their correlation.
-
-    Only start pairs whose futures are both alive after the last step count.
-    """
-    recorded, imagined = (futures[name][slice(NUM_VALUED)] for name in (RECORDED, IMAGINED))
-    alive = (recorded.discount[:, -1] > 0) & (imagined.discount[:, -1] > 0)
-    first, second = (values(agent, part.obs[alive, -1]) for part in (recorded, imagined))
-    return {
-        "recorded_value": float(first.mean()),
-        "recorded_std": float(first.std()),
-        "imagined_value": float(second.mean()),
-        "imagined_std": float(second.std()),
-        "value_correlation": correlation(first, second),
-    }
 
 
 def advantages(agent: Any, futures: dict[str, Segments]) -> dict[str, dict[str, float]]:

@@ -33,7 +33,7 @@ def configs(*dimensions: str, **sweep: Any) -> list[RunConfig]:
 @pytest.fixture(autouse=True)
 def an_hour_per_part(monkeypatch: pytest.MonkeyPatch) -> None:
     def parts(setting: Any, config: RunConfig, bursts: Any) -> tuple[list[PartCost], list[PartCost]]:
-        one = [PartCost(name, "unit", 1, 3600.0) for name in (TRAIN, GENERATE, LEARN)]
+        one = [PartCost(name, "unit", 1, 3600.0, 0.0) for name in (TRAIN, GENERATE, LEARN)]
         return (one[:2] if config.world_model and config.world_model.plugin.trained else []), one[2:]
 
     monkeypatch.setattr(announced_cost, "parts_of", parts)

@@ -9,7 +9,7 @@ from dwm_ray.report.findings import Findings
 from dwm_ray.studies import ablation
 from dwm_ray.studies.ablation import VARIANTS, AblationOptions
 from dwm_ray.studies.base import StudyContext, find_study, studies, subjects
-from dwm_ray.studies.cost import CostOptions, of_run
+from dwm_ray.studies.cost import CostOptions
 from dwm_ray.studies.cost import measure as measure_cost
 from dwm_ray.studies.model_error import ModelErrorOptions
 from dwm_ray.studies.model_error import measure as measure_error
@@ -110,16 +110,6 @@ def test_sensitivity_filters_as_in_the_run(context: StudyContext) -> None:
     assert few["reward"] > all_of_them["reward"]
 
 
-def test_sensitivity_with_scores_reuses_its_trials(context: StudyContext) -> None:
-    options = SensitivityOptions(axes=("target_rtg=0.5",), with_scores=True, **SMALL)
-    first = measure_sensitivity(context, options).numbers["outcomes"][0]["score_mean"]
-    logs = list(context.store.root.glob("trials/*/evaluations.jsonl"))
-    before = [log.stat().st_mtime_ns for log in logs]
-    assert measure_sensitivity(context, options).numbers["outcomes"][0]["score_mean"] == first < 0
-    assert len(logs) == 1
-    assert [log.stat().st_mtime_ns for log in logs] == before
-
-
 @pytest.mark.parametrize(
     ("axes", "message"),
     [(("horizn",), "--axes: unknown axis 'horizn'; did you mean horizon"), (("world_model.dim",), "expected values")],
@@ -142,20 +132,6 @@ def test_cost_multiplies_bursts_by_the_run_s_counts(context: StudyContext) -> No
     assert train["seconds"] == pytest.approx(20 * train["seconds_each"])
     assert train["flops"] > 0
     assert costs["OneStep-TD3+BC"]["own"][0]["flops"] > costs["TD3+BC"]["own"][0]["flops"]
-
-
-def test_cost_of_a_run_is_read_from_its_logs(context: StudyContext) -> None:
-    measure_sensitivity(context, SensitivityOptions(axes=("target_rtg=0.5",), with_scores=True, **SMALL))
-    (context.store.root / "config.json").write_text(json.dumps({"run": context.config.model_dump(mode="json")}))
-    try:
-        (cost,) = of_run(context.store.root)
-    finally:
-        (context.store.root / "config.json").unlink()
-    assert cost.method == "DWM-TD3+BC"
-    assert [part.name for part in cost.shared] == ["train the world model", "generate segments"]
-    assert cost.own[0].count == 30
-    shared = sum(part.seconds for part in cost.shared)
-    assert cost.seconds(3) == pytest.approx(shared + 3 * cost.own[0].seconds)
 
 
 def test_each_variant_has_a_row_and_sampling_variants_share_the_first_ones_weights(

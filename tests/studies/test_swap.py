@@ -190,7 +190,6 @@ def test_the_study_scores_every_composition(context: StudyContext) -> None:
         assert one["futures"][0]["reward_sum_correlation"] == pytest.approx(1.0)
         assert one["num_pairs"] == 300
         assert list(one["outcomes"][0]["advantages"]) == [mix.name for mix in (*MIXES, SECOND_SAMPLE)]
-    assert [figure.name for figure in findings.figures] == ["swap-0", "swap-1"]
     stored = list(context.store.root.glob("swap/*.json"))
     before = [path.stat().st_mtime_ns for path in stored]
     assert len(before) == 2 * len(MIXES)
