@@ -1,9 +1,9 @@
 """Statistics over runs (seeds) and tasks with confidence intervals, after Agarwal et al. (arXiv 2108.13264).
 
 Scores of one method are a list with one array [runs] per task; a run's score is its mean over evaluation episodes.
-Interquartile mean: section 4.3; probability of improvement: section 4.3, the Mann-Whitney U statistic; performance
-profiles: section 4.2; intervals: percentile bootstrap, stratified by task (section 4.1). Differences from the paper's
-`rliable`: 2000 resamples instead of 50 000, and tasks may have different numbers of runs.
+Interquartile mean: section 4.3; probability of improvement: section 4.3, the Mann-Whitney U statistic; intervals:
+percentile bootstrap, stratified by task (section 4.1). Differences from the paper's `rliable`: 2000 resamples instead
+of 50 000, and tasks may have different numbers of runs.
 
 Percentile intervals of few runs are too narrow: for normal scores, a 95 % interval of the mean covers the true mean
 in about 50 % (2 runs), 75 % (3), 85 % (5), 90 % (10), 93 % (20) of the cases.
@@ -55,12 +55,6 @@ def improvement(ours: Scores, theirs: Scores) -> np.ndarray:
     return np.mean([((x > y) + 0.5 * (x == y)).mean(axis=(-2, -1)) for x, y in pairs], axis=0)
 
 
-def profile(scores: Scores, thresholds: np.ndarray) -> np.ndarray:
-    """Return the performance profile [..., thresholds]: fraction of runs above each threshold, mean over tasks."""
-    fractions = [(np.asarray(runs)[..., None, :] > thresholds[:, None]).mean(axis=-1) for runs in scores]
-    return np.mean(fractions, axis=0)
-
-
 def resamples(scores: Scores, generator: np.random.Generator) -> list[np.ndarray]:
     """Sample runs with replacement within each task (strata), [NUM_RESAMPLES, runs] per task."""
     _check(scores)
@@ -76,13 +70,6 @@ def estimate(statistic: Callable[..., np.ndarray], *methods: Scores, generator: 
         return Estimate(value, None, None)
     low, high = _interval(statistic(*resampled))
     return Estimate(value, float(low), float(high))
-
-
-def profile_band(
-    scores: Scores, thresholds: np.ndarray, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return (low, high), each [thresholds]: the pointwise bootstrap interval of the performance profile."""
-    return _interval(profile(resamples(scores, generator), thresholds))
 
 
 def _interval(resampled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

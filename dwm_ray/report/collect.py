@@ -42,7 +42,7 @@ def collect_results(run: Path) -> Json:
         "profile": config.get("profile"),
         "wall_s": sweep.get("wall_s"),
         "dropped": sweep.get("dropped", {}),
-        "counters": _read(folder.counters) or _counted(models, streams),
+        "counters": _read(folder.counters) or {},
         "best": best_trial(trials),
         "trials": trials,
         "world_models": models,
@@ -93,7 +93,6 @@ def _trial(folder: Path) -> Json | None:
         "checkpoint": "last",
         "curve": _curve(evaluations),
         "learning": _columns(metrics, ("update", "q_mean")),
-        "refresh": _refresh(metrics),
         "costs": _costs(metrics, final),
         "config": config,
     }
@@ -151,16 +150,6 @@ def _values(folder: Path, config: Json) -> Json:
     return {key: config["synthesis"][key] for key in names} | searched
 
 
-def _refresh(rows: list[Json]) -> Json | None:
-    """Return the last on-policy refresh of a log and the largest staleness; None without policy versions."""
-    logged = [row for row in rows if "policy_version" in row]
-    if not logged:
-        return None
-    names = ("policy_version", "staleness_mean", "learner_busy_fraction", "sampler_busy_fraction", "consumed_fraction")
-    last = {name: logged[-1][name] for name in (*names, "segments_imagined")}
-    return {**last, "staleness": max(row["staleness"] for row in logged)}
-
-
 def _world_model(folder: Path) -> Json:
     status, error = _read(folder / "status.json") or {}, _read(folder / "error.json") or {}
     described, calibration = _read(folder / "model.json") or {}, error.pop("calibration", None)
@@ -180,16 +169,6 @@ def _world_model(folder: Path) -> Json:
 def _stream(folder: Path) -> Json | None:
     described = _read(folder / "stream.json")
     return None if described is None else {"id": folder.name, **described}
-
-
-def _counted(models: list[Json], streams: list[Json]) -> Json:
-    """Return counters computed from the folders of a run without counters.json; consumption is unknown."""
-    return {
-        "world_models_trained": sum(model["updates"] is not None for model in models),
-        "streams_generated": len(streams) if streams else None,
-        "segments_sampled": sum(stream["rows"] for stream in streams) if streams else None,
-        "segments_consumed": None,
-    }
 
 
 def _each(folder: Path, read: Callable[[Path], Json | None]) -> list[Json]:

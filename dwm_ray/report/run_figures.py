@@ -15,8 +15,6 @@ from dwm_ray.report.ranking import CURVES, curve, method_rows, ranked, ranking_f
 from dwm_ray.report.run_tables import axes_of, label
 from dwm_ray.types import Json
 
-MAX_LINEAR_SPREAD = 20.0
-"""Above this ratio of Q values, a linear axis would only show the diverging trial."""
 FUTURE_HEIGHT = 120
 
 
@@ -158,8 +156,6 @@ def model_calibration(results: Json, looks: Looks) -> Figure:
 def q_values(results: Json, looks: Looks) -> Figure:
     """Plot the mean Q value of each trial over updates, to show overestimation."""
     trials = _logged(results["trials"], "q_mean")
-    peaks = [np.nanmax(np.abs(numbers(trial["learning"]["q_mean"]))) for trial in trials]
-    spread = bool(peaks) and max(peaks) > MAX_LINEAR_SPREAD * max(np.median(peaks), 1e-9)
     caption = (
         "One line per trial. Q estimates a discounted return: a line far above the others shows overestimation, and "
         "the policy of that trial is unreliable."
@@ -171,7 +167,7 @@ def q_values(results: Json, looks: Looks) -> Figure:
             for trial in trials
             if trial["agent"] == agent
         ]
-        panels.append(Panel(agent_label(agent), "updates", "mean Q", lines, yscale="symlog" if spread else "linear"))
+        panels.append(Panel(agent_label(agent), "updates", "mean Q", lines, yscale="log"))
     return plot_panels("q", "Q values", caption, panels, values=False)
 
 

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from dwm_ray.data.summary import findings_lines
 from dwm_ray.env_options import REGISTERED
 from dwm_ray.report.calibration import calibrated_models, calibration_table
@@ -13,15 +11,7 @@ from dwm_ray.report.page import render_page
 from dwm_ray.report.panels import Looks
 from dwm_ray.report.ranking import method_rows, ranked, score_table, verdict
 from dwm_ray.report.run_figures import run_figures
-from dwm_ray.report.run_tables import (
-    error_table,
-    estimate_table,
-    failures,
-    num_episodes,
-    refresh_table,
-    summary_table,
-    trial_table,
-)
+from dwm_ray.report.run_tables import estimate_table, failures, num_episodes, summary_table, trial_table
 from dwm_ray.report.table import Table, format_count, format_seconds
 from dwm_ray.runs.files import write_complete
 from dwm_ray.tasks.table import ESTIMATED
@@ -65,9 +55,7 @@ def render(results: Json, frames: Json | None = None) -> str:
         failures=failures(results),
         figures=run_figures(results),
         estimates=estimate_table(results),
-        errors=error_table(results),
         calibration=calibration_table(calibrated_models(results, Looks(results["trials"], results["world_models"]))),
-        refresh=refresh_table(results),
         sharing=sharing_facts(results),
     )
 
@@ -104,41 +92,20 @@ def key_facts(results: Json) -> dict[str, str]:
     return {name: value for name, value in facts.items() if value}
 
 
-def sharing(results: Json) -> Json:
-    """Return the seconds spent on world models and streams, and an estimate of the seconds without sharing.
-
-    The estimate charges each trial with a world model the mean seconds of its kind of world model and of that model's
-    streams (0 for models without streams, such as on-policy ones).
-    """
-    models = pd.DataFrame(results["world_models"], columns=["id", "name", "seconds"]).astype({"seconds": float})
-    streams = pd.DataFrame(results["streams"], columns=["world_model", "seconds"]).astype({"seconds": float})
-    names = streams["world_model"].map(models.set_index("id")["name"])
-    users = pd.Series([trial["world_model"] for trial in results["trials"] if trial["world_model"] is not None])
-    sampled, consumed = (results["counters"].get(f"segments_{event}") for event in ("sampled", "consumed"))
-    return {
-        "model_s": float(models["seconds"].sum()),
-        "stream_s": float(streams["seconds"].sum()),
-        "num_users": len(users),
-        "alone_model_s": float(users.map(models.groupby("name")["seconds"].mean()).sum()),
-        "alone_stream_s": float(users.map(streams.groupby(names)["seconds"].mean()).sum()),
-        "reuse": consumed / sampled if sampled and consumed is not None else None,
-    }
-
-
 def sharing_facts(results: Json) -> dict[str, str]:
-    """Return counters and costs of shared parts by printed name."""
-    shared, counters = sharing(results), results["counters"]
-    reuse = "" if shared["reuse"] is None else f" ({shared['reuse']:.1f} per generated segment)"
-    models = f"{format_count(counters['world_models_trained'])}, used by {shared['num_users']} trials"
+    """Return counters and costs of the parts that trials share by printed name; empty for a run without counters."""
+    if not (counters := results["counters"]):
+        return {}
+    sampled, consumed = counters["segments_sampled"], counters["segments_consumed"]
+    reuse = f" ({consumed / sampled:.1f} per generated segment)" if sampled else ""
+    users = sum(trial["world_model"] is not None for trial in results["trials"])
+    models = f"{format_count(counters['world_models_trained'])}, used by {users} trials"
+    model_s, stream_s = (sum(part["seconds"] or 0.0 for part in results[kind]) for kind in ("world_models", "streams"))
     return {
         "world models trained": models,
         "streams generated": format_count(counters["streams_generated"]),
-        "segments generated": format_count(counters["segments_sampled"]),
-        "segments consumed": format_count(counters["segments_consumed"]) + reuse,
-        "time of world models": _against(shared["model_s"], shared["alone_model_s"]),
-        "time of streams": _against(shared["stream_s"], shared["alone_stream_s"]),
+        "segments generated": format_count(sampled),
+        "segments consumed": format_count(consumed) + reuse,
+        "time of world models": format_seconds(model_s),
+        "time of streams": format_seconds(stream_s),
     }
-
-
-def _against(shared: float, alone: float) -> str:
-    return f"{format_seconds(shared)}; {format_seconds(alone)} without sharing (computed from mean times)"

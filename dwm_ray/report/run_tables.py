@@ -1,8 +1,7 @@
-"""Tables of a run: trials, means over seeds, on-policy refresh, estimates and errors of world models."""
+"""Tables of a run: trials, means over seeds, and off-policy estimates."""
 
 import pandas as pd
 
-from dwm_ray.experiment.names import world_model_label
 from dwm_ray.report.collect import measured
 from dwm_ray.report.table import NOTHING, Cell, Table, format_score, format_seconds
 from dwm_ray.tasks.table import ESTIMATED
@@ -138,54 +137,10 @@ def _setting(trial: Json, axes: list[str]) -> dict[str, str]:
 
 
 def summary_markdown(results: Json) -> str:
-    """Return the means over seeds as Markdown, with their data and the refresh of on-policy methods."""
-    data, refresh = results["data"], refresh_table(results)
+    """Return the means over seeds as Markdown, with their data."""
+    data = results["data"]
     source = (
         f"Task {results['task']}: {data['source']}, {data['transitions']} transitions, {data['episodes']} episodes, "
         f"{data['env_id'] or 'no environment'}, fingerprint {data['fingerprint']}. Scores are of the last checkpoint."
     )
-    return "\n\n".join([summary_table(results).markdown(), source, *([refresh.markdown()] if refresh else [])])
-
-
-def refresh_table(results: Json) -> Table | None:
-    """Return one row per trial with on-policy refresh, or None if there are none."""
-    trials = [trial for trial in results["trials"] if trial["refresh"]]
-    headers = [
-        "method",
-        "trial",
-        "policy versions",
-        "newest rows, versions old",
-        "all rows, versions old",
-        "learner busy",
-        "samplers busy",
-        "rows used at least once",
-        "segments generated",
-    ]
-    rows: list[list[Cell]] = []
-    for trial in trials:
-        found = trial["refresh"]
-        names = ("learner_busy_fraction", "sampler_busy_fraction", "consumed_fraction")
-        cells = [f"{found['policy_version'] + 1:.0f}", f"{found['staleness']:.0f}", f"{found['staleness_mean']:.1f}"]
-        cells += [*(f"{found[name]:.0%}" for name in names), f"{found['segments_imagined']:.0f}"]
-        rows.append([trial["method"], trial["id"], *cells])
-    note = (
-        "Samplers use one version of the policy while the learner trains the next. Percentages refer to the time of "
-        "the trial and to all generated rows."
-    )
-    return Table("Staleness and use of rows per trial", headers, rows, note) if rows else None
-
-
-def error_table(results: Json) -> Table | None:
-    """Return the prediction errors of each world model at its first and last step; None without world models."""
-    models = [model for model in results["world_models"] if model["error"]]
-    rows = [
-        [
-            world_model_label(model["name"]),
-            model["error"]["driven_by"],
-            *(f"{model['error'][f'{quantity}_rms'][i]:.3f}" for quantity in ("obs", "rew") for i in (0, -1)),
-        ]
-        for model in models
-    ]
-    steps = [f"{quantity}, {step} step" for quantity in ("states", "rewards") for step in ("first", "last")]
-    title = "Root mean square error, in standard deviations of the data"
-    return Table(title, ["world model", "driven by", *steps], rows) if rows else None
+    return f"{summary_table(results).markdown()}\n\n{source}"

@@ -3,10 +3,9 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
-Kind = Literal["linear", "log", "symlog"]
+Kind = Literal["linear", "log"]
 
 NUM_STEPS = 5
 """Approximate number of steps between the ticks of a linear axis."""
@@ -14,8 +13,6 @@ PADDING = 0.05
 """Free space at both ends of an axis, as a fraction of the range of the values."""
 LEAST_SHOWN = 1e-4
 """Lower end of a logarithmic axis as a fraction of the highest value; smaller values are below the axis."""
-LINEAR_BELOW = 100.0
-"""Up to about this magnitude, the values of a symlog axis are spaced linearly."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +42,6 @@ def scale_of(values: Iterable[float], kind: Kind = "linear", ends: tuple[float, 
     if kind == "log":
         low = max(low / 1.5, high * LEAST_SHOWN)
         return Scale((low, high * 1.2), _decades(low, high * 1.2), kind)
-    if kind == "symlog":
-        return Scale((low, high * 1.2), _symmetric_decades(low, high * 1.2), kind)
     margin = 0.0 if ends else PADDING * (high - low or abs(high) or 1.0)
     low, high = low - margin, high + margin
     return Scale((low, high), _multiples(low, high), kind)
@@ -61,9 +56,7 @@ def short(value: float) -> str:
 
 
 def _transformed(value: float, kind: Kind) -> float:
-    if kind == "log":
-        return math.log10(max(value, 1e-300))
-    return math.asinh(value / LINEAR_BELOW) if kind == "symlog" else value
+    return math.log10(max(value, 1e-300)) if kind == "log" else value
 
 
 def _multiples(low: float, high: float) -> list[tuple[float, str]]:
@@ -84,12 +77,6 @@ def _decades(low: float, high: float) -> list[tuple[float, str]]:
         if len(found) > 1:
             break
     return _printed(found)
-
-
-def _symmetric_decades(low: float, high: float) -> list[tuple[float, str]]:
-    powers = partial(range, 2, math.ceil(math.log10(max(-low, high, LINEAR_BELOW))) + 1)
-    candidates = [*(-(10.0**power) for power in reversed(powers())), 0.0, *(10.0**power for power in powers())]
-    return _printed(value for value in candidates if low <= value <= high)
 
 
 def _printed(values: Iterable[float]) -> list[tuple[float, str]]:

@@ -44,11 +44,6 @@ def test_golden_probability_of_improvement():
     assert stats.improvement([A], [A]) == pytest.approx(0.5)
 
 
-def test_golden_profile():
-    shares = stats.profile([A, B], np.array([-1.0, 0.0, 1.5, 3.0]))
-    assert shares == pytest.approx([1.0, (1.0 + 0.5) / 2, (2 / 3 + 0.5) / 2, 0.0])
-
-
 @given(finite, finite)
 def test_improvement_of_each_over_the_other_is_one_together(ours, theirs):
     both = stats.improvement([ours], [theirs]) + stats.improvement([theirs], [ours])
@@ -101,14 +96,6 @@ def test_improvement_interval_resamples_both_methods():
 def test_no_interval_where_any_task_has_a_single_run():
     assert stats.estimate(stats.mean, [A, np.ones(1)], generator=rng()).low is None
     assert stats.estimate(stats.improvement, [A], [np.ones(1)], generator=rng()).low is None
-
-
-def test_profile_band_holds_the_profile():
-    thresholds = np.linspace(-1, 4, 20)
-    low, high = stats.profile_band([A, B], thresholds, rng())
-    assert np.all(low <= stats.profile([A, B], thresholds) + 1e-12)
-    assert np.all(high >= stats.profile([A, B], thresholds) - 1e-12)
-    assert low[0] == high[0] == 1.0
 
 
 @pytest.mark.parametrize("scores", [[], [np.array([])], [A, np.array([])]])

@@ -1,5 +1,4 @@
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -38,7 +37,6 @@ def test_trial_has_its_final_score_and_not_the_best_of_its_curve(run):
     assert trial["score_mean"] == rows[-1]["score_mean"]
     assert (trial["episodes"], trial["checkpoint"], trial["method"]) == (10, "last", "DWM-TD3+BC")
     assert trial["values"] == {"horizon": 5, "target_rtg": 0.5}
-    assert trial["refresh"] is None
 
 
 def test_final_evaluation_replaces_the_curve_point_of_the_same_update(run):
@@ -79,27 +77,6 @@ def test_run_that_has_just_started_is_collected(tmp_path):
 def test_trial_without_status_is_pending(run):
     (run / "trials" / "dwm-h5-g0.3-s0" / "status.json").unlink()
     assert _trial(collect_results(run), "dwm-h5-g0.3-s0")["status"] == "pending"
-
-
-def test_counters_are_counted_where_the_run_kept_none(run):
-    (run / "counters.json").unlink()
-    assert collect_results(run)["counters"] == {
-        "world_models_trained": 2,
-        "streams_generated": 2,
-        "segments_sampled": 100_000,
-        "segments_consumed": None,
-    }
-    shutil.rmtree(run / "streams")
-    assert collect_results(run)["counters"]["streams_generated"] is None
-
-
-def test_refresh_of_rollouts_is_the_last_row_with_the_largest_staleness(run):
-    row = {"policy_version": 4, "staleness": 0, "staleness_mean": 1.26, "segments_imagined": 1200.0}
-    row |= {"learner_busy_fraction": 0.876, "sampler_busy_fraction": 0.5, "consumed_fraction": 0.98}
-    rows = [{"update": 1, **row, "staleness": 2}, {"update": 2, **row, "consumed_fraction": 0.1}, {"update": 3, **row}]
-    write_rows(run / "trials" / "dwm-h5-g0.3-s0" / "metrics.jsonl", *rows)
-    refresh = _trial(collect_results(run), "dwm-h5-g0.3-s0")["refresh"]
-    assert refresh == {**row, "staleness": 2}
 
 
 def test_half_written_last_row_is_left_out_and_a_broken_row_is_named(run):

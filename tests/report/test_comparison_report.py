@@ -188,7 +188,7 @@ def test_page_is_wellformed_loads_nothing_and_shows_every_task(two: Path, check_
     comparison = write_comparison(two)
     text = (two / "comparison.html").read_text()
     check_page(text)
-    assert text.count("<figure") == 3
+    assert text.count("<figure") == 2
     assert "hopper-medium-replay" in text
     assert json.loads((two / "comparison.json").read_text()) == comparison
 
@@ -202,7 +202,7 @@ def test_what_a_run_says_is_escaped(one: Path) -> None:
 def test_figures_are_wellformed_and_repeat_themselves(two: Path) -> None:
     comparison = collect_comparison(two)
     figures = comparison_figures(comparison)
-    assert [figure.name for figure in figures] == ["ranking", "curves", "profiles"]
+    assert [figure.name for figure in figures] == ["ranking", "curves"]
     for figure in figures:
         assert all(ElementTree.fromstring(panel).get("role") == "img" for panel in figure.panels)
     assert figures == comparison_figures(comparison)

@@ -7,11 +7,8 @@ from programs import load_program
 from rich.console import Console
 
 from dwm_ray.report.collect import collect_results
-from dwm_ray.report.run_report import key_facts, render, sharing, write_report
-from dwm_ray.report.run_tables import refresh_table, summary_markdown, summary_table, trial_table
-
-REFRESH = {"policy_version": 4, "staleness": 0, "staleness_mean": 1.26, "segments_imagined": 1200.0}
-REFRESH |= {"learner_busy_fraction": 0.876, "sampler_busy_fraction": 0.5, "consumed_fraction": 0.98}
+from dwm_ray.report.run_report import key_facts, render, sharing_facts, write_report
+from dwm_ray.report.run_tables import summary_markdown, summary_table, trial_table
 
 
 def test_trials_are_ordered_by_score_with_unfinished_ones_last_and_one_marked(results):
@@ -61,28 +58,13 @@ def test_summary_names_the_data(results):
     assert all(words in last for words in ("bundled SAC recording", "0123456789abcdef", "last checkpoint"))
 
 
-def test_refresh_has_one_row_per_on_policy_trial(results):
-    assert refresh_table(results) is None
-    results["trials"][1]["refresh"] = REFRESH
-    cells = ["DWM-TD3+BC", results["trials"][1]["id"], "5", "0", "1.3", "88%", "50%", "98%", "1200"]
-    assert refresh_table(results).rows == [cells]
-    assert summary_markdown(results).splitlines()[-1] == f"| {' | '.join(cells)} |"
-
-
-def test_cost_without_sharing_is_the_mean_time_of_each_trials_own_kind(results):
-    shared = sharing(results)
-    assert shared["num_users"] == 8
-    assert (shared["model_s"], shared["alone_model_s"]) == (360 + 120, 8 * 360)
-    assert (shared["stream_s"], shared["alone_stream_s"]) == (36, 8 * 18)
-    assert shared["reuse"] == 7.0
-
-
-def test_models_without_streams_or_counts_cost_none(results):
-    results["counters"]["segments_consumed"] = None
-    for trial in results["trials"]:
-        trial["world_model"] = trial["world_model"] and "one_step"
-    shared = sharing(results)
-    assert (shared["alone_model_s"], shared["alone_stream_s"], shared["reuse"]) == (8 * 120, 0, None)
+def test_shared_parts_have_counts_and_times(results):
+    shared = sharing_facts(results)
+    assert shared["world models trained"].endswith(", used by 8 trials")
+    assert shared["segments consumed"].endswith("(7.0 per generated segment)")
+    assert (shared["time of world models"], shared["time of streams"]) == ("8 min", "36 s")
+    results["counters"] = {}
+    assert sharing_facts(results) == {}
 
 
 def test_key_facts_name_data_seeds_updates_and_checkpoint(results):
@@ -120,7 +102,6 @@ def test_page_is_wellformed_and_names_data_errors_and_checkpoint(run, check_page
 def test_text_of_a_run_is_escaped(results, check_page):
     results["data"]["source"] = "<b>mine</b>"
     results["trials"][0]["error"] = "<img src=x>"
-    results["trials"][1]["refresh"] = REFRESH
     text = render(results)
     check_page(text)
     assert "&lt;b&gt;mine" in text
