@@ -1,7 +1,7 @@
 """Find and load the data of a task: a file, a Minari or OGBench dataset, D4RL's own file, or a bundled recording."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +28,9 @@ def _permissions() -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        raise ValueError(f"{error.filename}: permission denied; expected a readable file or folder") from error
+        raise ValueError(
+            f"{error.filename}: {error.strerror}; expected a file and folders that you may read"
+        ) from error
 
 
 def load_dataset(
@@ -110,23 +112,16 @@ def _by_name(task: str, request: _Request, download: bool, file: str | None = No
 
 def _from_file(path: Path, name: str, request: _Request) -> Episodes:
     """Read a file, a folder of Parquet files or the folder of a Minari dataset."""
-    try:
-        places = (path, path / "data", path.parent)
-        folder = next((place for place in places if (place / minari.MAIN_FILE).is_file()), None)
-        if folder is not None and (path.is_dir() or path.name == minari.MAIN_FILE):
-            return minari.read_folder(folder, name, *request)
-        return _reader(path)(path, name, "file", *request)
-    except PermissionError as error:
-        raise ValueError(f"{path}: {error.strerror}; expected a file and folders that you may read") from error
-
-
-def _reader(path: Path) -> Callable[..., Episodes]:
+    places = (path, path / "data", path.parent)
+    folder = next((place for place in places if (place / minari.MAIN_FILE).is_file()), None)
+    if folder is not None and (path.is_dir() or path.name == minari.MAIN_FILE):
+        return minari.read_folder(folder, name, *request)
     reader = parquet.read if path.is_dir() else READERS.get(path.suffix.lower())
     if reader is None:
         raise ValueError(
             f"--data.file {path}: unknown suffix {path.suffix!r}; expected {', '.join(READERS)}, or a folder"
         )
-    return reader
+    return reader(path, name, "file", *request)
 
 
 def _from_table(task: str, request: _Request, download: bool) -> Episodes:

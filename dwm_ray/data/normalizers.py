@@ -3,7 +3,7 @@
 `CDFNormalizer` is DWM's (arXiv 2402.03570): the empirical distribution function of each dimension maps it to [-1, 1].
 The function is stored as a fixed number of equally likely quantiles with linear interpolation. An unfitted module can
 therefore load the state of a fitted one, and the inverse, which is computed for every imagined segment, is one gather.
-Fitting uses numpy in double precision; `forward` and `inverse` use torch and accept any leading shape.
+Fitting uses numpy in double precision, on finite rows; `forward` and `inverse` use torch and accept any leading shape.
 """
 
 from typing import Self
@@ -12,17 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dwm_ray.data.chunks import chunks, moments
-
-
-def _checked(data: np.ndarray, size: int) -> np.ndarray:
-    """Return the data [N, D]; raise ValueError unless N > 0, D equals `size` and all values are finite."""
-    if data.ndim != 2 or data.shape[1] != size or len(data) == 0:
-        raise ValueError(f"normaliser: data has shape {list(data.shape)}; expected [N >= 1, {size}]")
-    num_bad = sum(int(np.count_nonzero(~np.isfinite(data[part]))) for part in chunks(len(data)))
-    if num_bad:
-        raise ValueError(f"normaliser: data has {num_bad} values that are not finite; expected none")
-    return data
+from dwm_ray.data.chunks import moments
 
 
 class CDFNormalizer(nn.Module):
@@ -43,11 +33,11 @@ class CDFNormalizer(nn.Module):
 
     def fit(self, data: np.ndarray) -> Self:
         """Set the quantiles from rows [N, D] and return the module."""
-        size, num_knots = self.knots.shape
+        num_knots = self.knots.shape[1]
         # Round to float32 so that equal values stay equal, which interpolation in double precision does not guarantee.
         levels = np.linspace(0, 1, num_knots)
-        columns = _checked(data, size).T  # one at a time: a million wide rows in double precision need gigabytes
-        knots = np.stack([np.quantile(column.astype(np.float64), levels) for column in columns])
+        # One column at a time: a million wide rows in double precision need gigabytes.
+        knots = np.stack([np.quantile(column.astype(np.float64), levels) for column in data.T])
         self.knots.copy_(torch.from_numpy(np.sort(knots.astype(np.float32), axis=1)))
         first = torch.searchsorted(self.knots, self.knots)
         last = torch.searchsorted(self.knots, self.knots, right=True) - 1
@@ -87,8 +77,7 @@ class MinMaxNormalizer(nn.Module):
 
     def fit(self, data: np.ndarray) -> Self:
         """Set the range from rows [N, D] and return the module."""
-        rows = _checked(data, len(self.center))
-        low, high = rows.min(0).astype(np.float64), rows.max(0).astype(np.float64)
+        low, high = data.min(0).astype(np.float64), data.max(0).astype(np.float64)
         self.center.copy_(torch.from_numpy((low + high) / 2))
         self.half_range.copy_(torch.from_numpy(np.where(high > low, (high - low) / 2, 1.0)))
         return self
@@ -116,8 +105,7 @@ class ZScore(nn.Module):
 
     def fit(self, data: np.ndarray) -> Self:
         """Set mean and standard deviation from rows [N, D] and return the module."""
-        rows = _checked(data, len(self.mean))
-        mean, std = moments(rows, np.float64)
+        mean, std = moments(data, np.float64)
         self.mean.copy_(torch.from_numpy(mean))
         self.scale.copy_(torch.from_numpy(std + self.eps))
         return self

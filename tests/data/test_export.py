@@ -10,7 +10,6 @@ import pytest
 from recordings import CARD, pendulum, write
 
 from dwm_ray.data import d4rl, parquet
-from dwm_ray.data.bundled import make
 from dwm_ray.data.checks import Arrays, episodes_from
 from dwm_ray.data.content import ARRAYS
 from dwm_ray.data.export import write_hdf5, write_parquet
@@ -131,15 +130,3 @@ def test_faults_of_parquet_files_are_named(tmp_path: Path) -> None:
     path.write_text("text")
     with pytest.raises(ValueError, match=r"bad.parquet: cannot be read as Parquet"):
         parquet.read(path, "x", "file", "Pendulum-v1")
-
-
-def test_thinning_selects_every_fourth_episode_and_copies_the_attributes(tmp_path: Path) -> None:
-    content = pendulum()
-    content["timeouts"][:] = True
-    source = write(tmp_path / "full.hdf5", content, env_id="Pendulum-v1", agent="someone")
-    target = make.thin(source, tmp_path)
-    data = d4rl.read(target, "x", "file", None)
-    np.testing.assert_array_equal(data.obs, content["observations"][[0, 4, 8]])
-    with h5py.File(target) as file:
-        assert (file.attrs["agent"], file.attrs["transitions"]) == ("someone", 3)
-        assert "(0, 4, 8, ...) of the 12" in file.attrs["selection"]

@@ -69,11 +69,3 @@ def test_an_unfitted_module_loads_a_fitted_state_and_any_leading_shape(cls: type
     raw = torch.from_numpy(data[:24])
     torch.testing.assert_close(fresh(raw.view(2, 3, 4, 4)).view(24, 4), fitted(raw))
     assert not torch.equal(fitted(raw), cls(4)(raw))
-
-
-@pytest.mark.parametrize("cls", NORMALIZERS)
-def test_bad_data_are_refused(cls: type) -> None:
-    with pytest.raises(ValueError, match=r"data has shape \[5, 3\]; expected \[N >= 1, 2\]"):
-        cls(2).fit(np.zeros((5, 3)))
-    with pytest.raises(ValueError, match="1 values that are not finite"):
-        cls(2).fit(np.array([[0.0, np.nan]]))
