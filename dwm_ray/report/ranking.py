@@ -72,7 +72,7 @@ def estimate(statistic: Callable[..., np.ndarray], *methods: stats.Scores) -> Js
 
 
 def method_rows(results: Json) -> list[Json]:
-    """Return one row per method of a run: the setting with the highest mean score, and its statistics.
+    """Return one row per method of a run, best first: the setting with the highest mean score, and its statistics.
 
     The reference of a method is its agent without a world model. A method without a finished trial has no statistics.
     """
@@ -83,7 +83,7 @@ def method_rows(results: Json) -> list[Json]:
             settings.setdefault(trial["method"], {}).setdefault(setting, []).append(trial)
     rows = [_best_setting(method, by_setting) for method, by_setting in settings.items()]
     free = {row["agent"]: i for i, row in enumerate(rows) if row["world_model"] is None}
-    return with_statistics([[row] for row in rows], references=[free.get(row["agent"]) for row in rows])
+    return ranked(with_statistics([[row] for row in rows], references=[free.get(row["agent"]) for row in rows]))
 
 
 def _best_setting(method: str, settings: Mapping[str, list[Json]]) -> Json:

@@ -11,7 +11,7 @@ from dwm_ray.report.calibration import calibrated_models, calibration_figure
 from dwm_ray.report.chart import Line, Look, Panel
 from dwm_ray.report.collect import measured
 from dwm_ray.report.panels import Figure, Looks, plot_panels
-from dwm_ray.report.ranking import CURVES, curve, method_rows, ranked, ranking_figure
+from dwm_ray.report.ranking import CURVES, curve, method_rows, ranking_figure
 from dwm_ray.report.run_tables import axes_of, label
 from dwm_ray.types import Json
 
@@ -28,18 +28,17 @@ def run_figures(results: Json) -> dict[str, Figure]:
 
 def ranking(results: Json, looks: Looks) -> Figure:
     """Plot score and probability of improvement over the model-free agent, with the best method at the top."""
-    shown = {trial["method"]: looks.of(trial) for trial in results["trials"]}
-    rows = ranked(method_rows(results))
+    rows = method_rows(results)
+    shown = {row["name"]: looks.of(row) for row in rows}
     return ranking_figure({"": (rows, results["score_unit"])} if rows else {}, shown, "its agent without a world model")
 
 
 def learning_curves(results: Json, looks: Looks) -> Figure:
     """Plot score over updates by agent, with the setting of each method in the ranking."""
-    shown, rows = {trial["method"]: looks.of(trial) for trial in results["trials"]}, method_rows(results)
-    panels = []
-    for agent in dict.fromkeys(row["agent"] for row in rows):
-        lines = [curve(row, shown[row["name"]]) for row in rows if row["agent"] == agent]
-        panels.append(Panel(agent_label(agent), "updates", results["score_unit"], lines))
+    lines: dict[str, list[Line]] = {}
+    for row in method_rows(results):
+        lines.setdefault(row["agent"], []).append(curve(row, looks.of(row)))
+    panels = [Panel(agent_label(agent), "updates", results["score_unit"], found) for agent, found in lines.items()]
     caption = f"Each method has its setting from the ranking. {CURVES}"
     return plot_panels("curves", "Learning curves", caption, panels, same_scale=True)
 
@@ -160,14 +159,11 @@ def q_values(results: Json, looks: Looks) -> Figure:
         "One line per trial. Q estimates a discounted return: a line far above the others shows overestimation, and "
         "the policy of that trial is unreliable."
     )
-    panels = []
-    for agent in dict.fromkeys(trial["agent"] for trial in trials):
-        lines = [
-            Line(trial["method"], trial["learning"]["update"], trial["learning"]["q_mean"], look=looks.of(trial))
-            for trial in trials
-            if trial["agent"] == agent
-        ]
-        panels.append(Panel(agent_label(agent), "updates", "mean Q", lines, yscale="log"))
+    lines: dict[str, list[Line]] = {}
+    for trial in trials:
+        line = Line(trial["method"], trial["learning"]["update"], trial["learning"]["q_mean"], look=looks.of(trial))
+        lines.setdefault(trial["agent"], []).append(line)
+    panels = [Panel(agent_label(agent), "updates", "mean Q", found, yscale="log") for agent, found in lines.items()]
     return plot_panels("q", "Q values", caption, panels, values=False)
 
 

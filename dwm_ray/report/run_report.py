@@ -9,7 +9,7 @@ from dwm_ray.report.collect import collect_results
 from dwm_ray.report.frames import best_frames
 from dwm_ray.report.page import render_page
 from dwm_ray.report.panels import Looks
-from dwm_ray.report.ranking import method_rows, ranked, score_table, verdict
+from dwm_ray.report.ranking import method_rows, score_table, verdict
 from dwm_ray.report.run_figures import run_figures
 from dwm_ray.report.run_tables import estimate_table, failures, num_episodes, summary_table, trial_table
 from dwm_ray.report.table import Table, format_count, format_seconds
@@ -35,19 +35,19 @@ def write_report(run: Path, out: Path | None = None) -> Path:
 
 def ranking_table(results: Json) -> Table:
     """Return the methods of a run by score, with intervals over seeds."""
-    rows = ranked(method_rows(results))
-    return score_table(f"{results['score_unit']} of the last checkpoint, by method", rows, RANKING_NOTE)
+    title = f"{results['score_unit']} of the last checkpoint, by method"
+    return score_table(title, method_rows(results), RANKING_NOTE)
 
 
 def render(results: Json, frames: Json | None = None) -> str:
     """Return the page of collected results, and of frames of the best policy, as HTML."""
-    trials, summary, rows = trial_table(results), summary_table(results), ranked(method_rows(results))
+    trials, summary = trial_table(results), summary_table(results)
     return render_page(
         "run.html.j2",
         results=results,
         data=data_facts(results["data"]),
         frames=frames,
-        verdict=verdict(rows),
+        verdict=verdict(method_rows(results)),
         facts=key_facts(results),
         ranking=ranking_table(results),
         trials=trials,

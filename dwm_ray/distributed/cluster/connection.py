@@ -30,7 +30,7 @@ SHORT, PREFIX = "/tmp", "dwm-"
 STARTUP_TIMEOUT = "timed out during startup"
 """Part of the message of Ray's error, which has no class of its own."""
 ANSWER_S = 10.0
-"""Seconds in which the cluster of RAY_ADDRESS has to answer; Ray itself tries for minutes."""
+"""Maximum seconds for the answer of the cluster at RAY_ADDRESS; Ray itself tries for minutes."""
 logger = logging.getLogger(__name__)
 
 

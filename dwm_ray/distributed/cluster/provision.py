@@ -1,9 +1,9 @@
 """Request nodes from the autoscaler, wait until they join, and withdraw the request at the end of the program.
 
-The request is for a cluster that is scaled down to its head. Once the program runs, its samplers and learners retain
-the nodes. A cluster stores one request, and Ray Train's coordinator overwrites it every 20 s, even long after its run
-has ended, so every poll repeats the request. It is withdrawn when the program ends, including by Ctrl-C or SIGTERM, but
-not after SIGKILL.
+The request brings nodes to a cluster that is scaled down to its head. Once the program runs, its samplers and learners
+retain the nodes. A cluster stores one request, and Ray Train's coordinator overwrites it every 20 s, even long after
+its run has ended, so every poll repeats the request. It is withdrawn when the program ends, including by Ctrl-C or
+SIGTERM, but not after SIGKILL.
 """
 
 import time

@@ -46,8 +46,7 @@ def joined_address() -> str | None:
 
 def apply() -> None:
     """Set the variables. Call it before `ray.init`; the import of Ray may come earlier."""
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
+    prepare_worker()
     starts_cluster = joined_address() is None
     for name, value in LOCAL_SETTINGS.items() if starts_cluster else ():
         os.environ.setdefault(name, value)
@@ -107,7 +106,7 @@ def _create(path: Path, text: str) -> None:
 
 
 def prepare_worker() -> None:
-    """Set the variables in a worker process of a cluster that was started elsewhere."""
+    """Set the variables of every process, here and in the workers of a cluster that was started elsewhere."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
 

@@ -115,7 +115,7 @@ def _run_stored(loop: list[Any]) -> None:
 def run_workers(trainer: Callable[[], DataParallelTrainer], max_failures: int) -> None:
     """Run the workers of a new trainer; if they fail, run those of another one, up to `max_failures` times.
 
-    Raises TrainingFailedError of the last ones. Ray Train itself does not restart workers that die at their start.
+    Raises the TrainingFailedError of the last trainer. Ray Train does not restart workers that die at their start.
     """
     for left in reversed(range(max_failures + 1)):
         try:
