@@ -2,9 +2,8 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
@@ -74,66 +73,56 @@ def load_dataset(
 @_permissions()
 def read_dataset(name: str, config: DataConfig, download: bool = False) -> Episodes:
     """Load a dataset as `load_dataset` does, but without warnings; its card contains notes and findings."""
-    path, request = Path(name).expanduser(), _Request(config.env, config.env_kwargs)
+    path = Path(name).expanduser()
     if path.suffix.lower() in READERS or path.is_file() or (path.is_dir() and name not in TASK_NAMES):
-        return _from_file(path, path.stem, request)
-    return _by_name(name, request, download)
+        return _from_file(path, path.stem, config)
+    return _by_name(name, config, download)
 
 
 @_permissions()
 def load_episodes(task: str, config: DataConfig, download: bool = False) -> Episodes:
     """Load the data of a run's task, from `config.file` if there is one; raise ValueError as `load_dataset` does."""
-    request = _Request(config.env, config.env_kwargs)
     if config.file is not None and not task.startswith(ogbench.PREFIX):
-        return with_bounds(_from_file(Path(config.file).expanduser(), task, request), config)
-    return with_bounds(_by_name(task, request, download, config.file), config)
+        return with_bounds(_from_file(Path(config.file).expanduser(), task, config), config)
+    return with_bounds(_by_name(task, config, download), config)
 
 
-class _Request(NamedTuple):
-    """Environment that the user requests."""
-
-    env_id: str | None
-    env_kwargs: str | None
-
-
-def _by_name(task: str, request: _Request, download: bool, file: str | None = None) -> Episodes:
+def _by_name(task: str, config: DataConfig, download: bool) -> Episodes:
     if task.startswith(ogbench.PREFIX):
-        return _from_ogbench(task.removeprefix(ogbench.PREFIX), request, download, file)
+        return _from_ogbench(task.removeprefix(ogbench.PREFIX), config, download)
     if task.startswith(MINARI_PREFIX):
-        return minari.read(task.removeprefix(MINARI_PREFIX), download, *request)
+        return minari.read(task.removeprefix(MINARI_PREFIX), download, config.env, config.env_kwargs)
     check_name(task)
     if task not in MINARI_TASKS:
-        return _from_table(task, request, download)
+        return _from_table(task, config, download)
     known = MINARI_TASKS[task]
-    if request.env_id != NO_ENVIRONMENT:  # a missing package is reported before the download
-        known_spaces(f"--task {task}", request.env_id or known.env_id)
-    return minari.read(known.dataset, download, *request)
+    if config.env != NO_ENVIRONMENT:  # a missing package is reported before the download
+        known_spaces(f"--task {task}", config.env or known.env_id)
+    return minari.read(known.dataset, download, config.env, config.env_kwargs)
 
 
-def _from_file(path: Path, name: str, request: _Request) -> Episodes:
+def _from_file(path: Path, name: str, config: DataConfig) -> Episodes:
     """Read a file, a folder of Parquet files or the folder of a Minari dataset."""
     places = (path, path / "data", path.parent)
     folder = next((place for place in places if (place / minari.MAIN_FILE).is_file()), None)
     if folder is not None and (path.is_dir() or path.name == minari.MAIN_FILE):
-        return minari.read_folder(folder, name, *request)
+        return minari.read_folder(folder, name, config.env, config.env_kwargs)
     reader = parquet.read if path.is_dir() else READERS.get(path.suffix.lower())
     if reader is None:
         raise ValueError(
             f"--data.file {path}: unknown suffix {path.suffix!r}; expected {', '.join(READERS)}, or a folder"
         )
-    return reader(path, name, "file", *request)
+    return reader(path, name, "file", config.env, config.env_kwargs)
 
 
-def _from_table(task: str, request: _Request, download: bool) -> Episodes:
+def _from_table(task: str, config: DataConfig, download: bool) -> Episodes:
     path = d4rl.find(task)
     if path is None and download:
         with _download_bar(d4rl.file_name(task)) as on_progress:
             path = d4rl.download(task, on_progress)
-    if path is not None:
-        return d4rl.read(path, task, "D4RL v2", *request)
-    recording = bundled.find(task)
-    if recording is not None:
-        return d4rl.read(recording, task, bundled.SOURCE, *request)
+    found, source = (path, "D4RL v2") if path else (bundled.find(task), bundled.SOURCE)
+    if found is not None:
+        return d4rl.read(found, task, source, config.env, config.env_kwargs)
     raise ValueError(
         f"--task {task}: no data on this machine; expected {d4rl.file_name(task)} in {d4rl.folder()} "
         "(--execution.download fetches it), a file of your own (--data.file FILE --data.env ENV) or a bundled task: "
@@ -141,11 +130,9 @@ def _from_table(task: str, request: _Request, download: bool) -> Episodes:
     )
 
 
-def _from_ogbench(name: str, request: _Request, download: bool, file: str | None) -> Episodes:
-    if not download:
-        return ogbench.read(name, file, None, *request)
-    with _download_bar(name) as on_progress:
-        return ogbench.read(name, file, on_progress, *request)
+def _from_ogbench(name: str, config: DataConfig, download: bool) -> Episodes:
+    with _download_bar(name) if download else nullcontext() as on_progress:
+        return ogbench.read(name, config.file, on_progress, config.env, config.env_kwargs)
 
 
 @contextmanager
