@@ -4,7 +4,6 @@ Generated futures start in one half of the windows and are compared with the rec
 same comparison with the recorded futures of the first half is the floor: the distance of a perfect model."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -12,13 +11,10 @@ from dwm_ray.blocks.stream import end_imagined_episodes
 from dwm_ray.data.split import split_episodes
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.evaluation.clone import BehaviourClone, clone_behaviour
-from dwm_ray.evaluation.futures import Futures, Scale, StepDistance, recorded_futures, segment_futures
+from dwm_ray.evaluation.futures import Futures, Scale, recorded_futures, segment_futures
 from dwm_ray.studies.base import StudyContext
 from dwm_ray.types import Segments, Windows
 from dwm_ray.world_models.base import WorldModel
-
-JSON_NAMES = {"": "value", "_floor": "floor", "_p": "p_value"}
-"""Suffix of a name in JSON -> field of a distance."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +70,3 @@ def futures_in(context: StudyContext, source: Segments | Windows) -> Futures:
     episodes = context.task_data.episodes
     scale = Scale.of(episodes.obs, episodes.act, episodes.rew, context.device)
     return segment_futures(source, scale) if isinstance(source, Segments) else recorded_futures(source, scale)
-
-
-def as_json(rows: list[StepDistance]) -> list[dict[str, Any]]:
-    """Return distances as JSON values."""
-    return [{"step": row.step, **_values(row, "mmd"), **_values(row, "energy"), "kl": row.kl} for row in rows]
-
-
-def _values(row: StepDistance, name: str) -> dict[str, Any]:
-    return {f"{name}{suffix}": getattr(getattr(row, name), field) for suffix, field in JSON_NAMES.items()}

@@ -9,6 +9,7 @@ distribution.
 If the simulator can be set to a recorded state, it separates model error from the randomness of the behaviour: driven
 by the clone it is a model without error, and single generated transitions are checked in it."""
 
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from dwm_ray.options import PositiveInt
 from dwm_ray.report.findings import Findings
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions, Subject, subjects, summary_line
 from dwm_ray.studies.error_views import Measured, Reference, figures, tables
-from dwm_ray.studies.futures import as_json, clone_of, futures_in, generate_like, halves
+from dwm_ray.studies.futures import clone_of, futures_in, generate_like, halves
 from dwm_ray.training.fit import measure_calibration
 from dwm_ray.types import Segments, Windows
 from dwm_ray.world_models.base import WorldModel
@@ -140,7 +141,7 @@ def _numbers(one: Measured) -> dict[str, Any]:
         "model": one.label,
         "errors": [error.to_json() for error in one.errors],
         "own_samples_obs_mse": one.spread,
-        "distances": as_json(one.distances),
+        "distances": [asdict(row) for row in one.distances],
         "simulator": None if one.checked is None else one.checked.to_json(),
         "calibration": one.calibration.to_json(),
     }
@@ -148,7 +149,7 @@ def _numbers(one: Measured) -> dict[str, Any]:
 
 def _reference_numbers(reference: Reference) -> dict[str, Any]:
     return {
-        "recorded_halves": as_json(reference.floor),
+        "recorded_halves": [asdict(row) for row in reference.floor],
         "simulator_driven_by_clone_obs_mse": reference.randomness,
         "simulator": None if reference.checked is None else reference.checked.to_json(),
         "unsimulated": reference.unsimulated,

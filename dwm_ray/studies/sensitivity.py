@@ -5,7 +5,7 @@ step is measured on held-out episodes, and a block of segments is generated and 
 scores is the subject of a sweep."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from dwm_ray.config import RunConfig
@@ -180,7 +180,7 @@ def _numbers(outcome: Outcome) -> dict[str, Any]:
         "model": outcome.label,
         "point": outcome.point,
         "error": None if outcome.error is None else outcome.error.to_json(),
-        "stream": outcome.stream.to_json(),
+        "stream": asdict(outcome.stream),
     }
 
 

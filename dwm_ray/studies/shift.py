@@ -6,7 +6,7 @@ KL(generated || recorded) of states, state-actions (of models that generate late
 the same distances between recorded data. Models that follow a policy follow the cloned behaviour."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from dwm_ray.report.findings import Findings
 from dwm_ray.report.panels import Figure, Line, Panel, plot_panels
 from dwm_ray.report.table import Cell, Table
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions, Subject, subjects, summary_line
-from dwm_ray.studies.futures import as_json, clone_of, futures_in, generate_like, halves
+from dwm_ray.studies.futures import clone_of, futures_in, generate_like, halves
 
 METRICS: dict[str, Callable[[StepDistance], float]] = {"MMD²": lambda row: row.mmd.value, "KL": lambda row: row.kl}
 RECORDED = "recorded halves"
@@ -174,7 +174,11 @@ def _add_lines(panels: Panels, shift: Shift, group: str, reference: bool = False
 def _numbers(shift: Shift) -> dict[str, Any]:
     setting = shift.setting
     options = {} if setting is None else {"target_rtg": setting.rtg, "temperature": setting.temperature}
-    return {"model": shift.label, **options, **{quantity: as_json(rows) for quantity, rows in shift.rows.items()}}
+    return {
+        "model": shift.label,
+        **options,
+        **{quantity: [asdict(row) for row in rows] for quantity, rows in shift.rows.items()},
+    }
 
 
 STUDY = Study(ShiftOptions, measure)

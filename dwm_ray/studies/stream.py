@@ -1,7 +1,7 @@
 """Statistics of a block of generated segments, filtered as in a run: the data that a learner would receive."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -40,9 +40,6 @@ class StreamStatistics:
     def cells(self) -> list[float]:
         """Return the cells in the order of the headers."""
         return list(asdict(self).values())
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def stream_statistics(

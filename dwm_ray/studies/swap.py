@@ -78,7 +78,7 @@ def measure(context: StudyContext, options: SwapOptions) -> Findings:
         ],
         tables=tables(compared),
         figures=[],
-        numbers={"comparisons": [one.to_json() for one in compared]},
+        numbers={"comparisons": [asdict(one) for one in compared]},
     )
 
 

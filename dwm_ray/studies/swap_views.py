@@ -1,6 +1,6 @@
 """Tables of the study of recorded and imagined parts."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import mean, pstdev
 from typing import Any
 
@@ -45,9 +45,6 @@ class Comparison:
     num_pairs: int
     futures: list[dict[str, Any]]
     outcomes: list[Outcome]
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def tables(compared: list[Comparison]) -> list[Table]:

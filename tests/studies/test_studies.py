@@ -71,8 +71,8 @@ def test_shift_measures_every_setting_and_the_floor(context: StudyContext) -> No
     ]
     assert shifts[0]["state-actions"] == []  # DWM generates no actions
     assert [row["step"] for row in shifts[4]["state-actions"]] == [2, 3]  # the first action is given
-    assert abs(shifts[-1]["states"][0]["mmd"]) < abs(
-        shifts[0]["states"][0]["mmd"]
+    assert abs(shifts[-1]["states"][0]["mmd"]["value"]) < abs(
+        shifts[0]["states"][0]["mmd"]["value"]
     )  # a model after 20 updates is far off
 
 
