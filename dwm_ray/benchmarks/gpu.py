@@ -118,7 +118,7 @@ class Gpu(TaskSuite):
             console.print(f"  {results[-1].status}: {results[-1].seconds:.0f} s {results[-1].message}", highlight=False)
             parts = [asdict(result) for result in results]
             write_json(path, {"suite": self.name, "machine": machine(device), "parts": parts})
-        show(Table("GPU", list(HEADERS), [row for result in results for row in rows(result)]), self.markdown)
+        show(Table("GPU", list(HEADERS), [row for result in results for row in rows(result)]))
         print(path)
         if failed := [result.name for result in results if result.status == "failed"]:
             raise RunFailed(f"{', '.join(failed)}: see {path}")

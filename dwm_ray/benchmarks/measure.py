@@ -20,7 +20,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -35,14 +35,17 @@ CALIBRATION_FRACTION = 0.2
 """Minimum duration of the calibration calls, as a fraction of a burst."""
 
 
-class Measurable(Protocol):
+Rate = TypeVar("Rate", covariant=True)
+
+
+class Measurable(Protocol[Rate]):
     """Anything with a name and a rate."""
 
     @property
     def name(self) -> str:
         """Name in tables."""
 
-    def rate(self) -> float:
+    def rate(self) -> Rate:
         """Measure units per second once."""
 
 
@@ -106,15 +109,15 @@ class Timed:
 
 
 def alternating(
-    measurables: Sequence[Measurable], repeats: int, on_repeat: Callable[[int], None] = lambda done: None
-) -> dict[str, list[float]]:
-    """Return {name: rates [repeats]}. Rates with one index were measured in one repeat; `on_repeat` receives the number
-    of finished repeats."""
-    rates: dict[str, list[float]] = {one.name: [] for one in measurables}
+    measurables: Sequence[Measurable[Rate]], repeats: int, report: Callable[[str], None] = lambda text: None
+) -> dict[str, list[Rate]]:
+    """Return {name: rates [repeats]}. Rates with one index were measured in one repeat; `report` receives the
+    progress."""
+    rates: dict[str, list[Rate]] = {one.name: [] for one in measurables}
     for repeat in range(repeats):
+        report(f"repeat {repeat + 1} of {repeats}")
         for one in measurables if repeat % 2 == 0 else reversed(measurables):
             rates[one.name].append(one.rate())
-        on_repeat(repeat + 1)
     return rates
 
 

@@ -4,7 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 import tyro
@@ -22,8 +22,6 @@ class Suite(ABC):
 
     output: Path | None = None
     """JSON file to write; the default is runs/benchmark/SUITE-TIME.json."""
-    markdown: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print the tables as Markdown; the default if the output is not a terminal."""
 
     @abstractmethod
     def run(self, programs: Path) -> None:
@@ -55,8 +53,6 @@ class TimedSuite(TaskSuite):
 
     device: Device = "cpu"
     """Device to measure on."""
-    threads: int = 1
-    """Threads of torch on the CPU."""
     repeats: int = 7
     """Timings of each workload, alternating between workloads."""
     burst_s: float = 0.5
@@ -73,10 +69,10 @@ class TimedSuite(TaskSuite):
 
     def check(self) -> None:
         """Raise ValueError for values that this machine or a table cannot use."""
-        if self.threads < 1 or self.repeats < 1 or self.burst_s <= 0:
-            raise ValueError("--threads, --repeats and --burst-s: expected positive numbers")
-        if self.clock == "cpu" and (self.device == "cuda" or self.threads != 1):
-            raise ValueError("--clock cpu: counts one thread of the processor; expected --device cpu and --threads 1")
+        if self.repeats < 1 or self.burst_s <= 0:
+            raise ValueError("--repeats and --burst-s: expected positive numbers")
+        if self.clock == "cpu" and self.device == "cuda":
+            raise ValueError("--clock cpu: does not count the time of a GPU; expected wall")
         expect_device(self.device)
 
 

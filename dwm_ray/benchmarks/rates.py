@@ -45,7 +45,7 @@ class RateSuite(TimedSuite):
     def run(self, programs: Path) -> None:
         """Measure all workloads. Raise RunFailed after all results are written if a workload failed."""
         self.check()
-        torch.set_num_threads(self.threads)
+        torch.set_num_threads(1)
         device, path = torch.device(self.device), self.path
         with Console(stderr=True).status("loading data") as status:
             setup = BenchmarkSetup.load(self.task, DataConfig(file=self.data), device)
@@ -53,7 +53,7 @@ class RateSuite(TimedSuite):
         about = {"suite": self.name, "unit": self.unit, "date": time.strftime("%Y-%m-%d %H:%M:%S")}
         options = {**asdict(self), "output": str(path)}
         write_json(path, {**about, **result.to_json(), "machine": machine(self.device), "options": options})
-        show(Table(f"{self.name}: {self.unit}", list(HEADERS), result.rows()), self.markdown)
+        show(Table(f"{self.name}: {self.unit}", list(HEADERS), result.rows()))
         for kind, of in {"not measured": result.skipped, "failed": result.failed}.items():
             for name, reason in of.items():
                 print(f"{kind}: {name} ({reason})")
@@ -130,7 +130,5 @@ def measure_workloads(
             result.failed[work.name] = " ".join(f"{type(error).__name__}: {error}".split())
     result.pairs = [(w.name, w.baseline) for w in workloads if w.name in timed and w.baseline in timed]
     result.pairs += [(name, peer.name) for name in timed for peer in peers]
-    result.rates = alternating(
-        [*timed.values(), *peers], options.repeats, lambda done: report(f"repeat {done} of {options.repeats}")
-    )
+    result.rates = alternating([*timed.values(), *peers], options.repeats, report)
     return result

@@ -13,12 +13,12 @@ from dwm_ray.report.table import Table
 from dwm_ray.runs.environment import environment
 
 
-def show(table: Table, as_markdown: bool) -> None:
-    """Print a table for a terminal, or as Markdown if requested or if the output is not a terminal."""
-    if as_markdown or not sys.stdout.isatty():
-        print(table.markdown())
-    else:
+def show(table: Table) -> None:
+    """Print a table for a terminal, or as Markdown if the output is not a terminal."""
+    if sys.stdout.isatty():
         Console().print(table.terminal())
+    else:
+        print(table.markdown())
 
 
 def number(value: float) -> str:

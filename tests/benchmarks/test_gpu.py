@@ -48,7 +48,7 @@ def test_an_error_or_a_timeout_is_recorded_and_the_next_parts_run(
     monkeypatch.setattr(gpu, "GRACE_S", 0.5)
     path = tmp_path / "out.json"
     with pytest.raises(RunFailed, match=r"^x, y: see"):
-        Gpu(quick=True, device="cpu", output=path, markdown=True).run(programs)
+        Gpu(quick=True, device="cpu", output=path).run(programs)
     parts = {part["name"]: (part["status"], part["message"]) for part in json.loads(path.read_text())["parts"]}
     assert parts == {"x": ("failed", "exit code 3: broken"), "y": ("failed", "ended after 1 s"), "z": ("ok", "")}
     assert "| y |  |  |  |  | failed: ended after 1 s |" in capsys.readouterr().out

@@ -78,11 +78,11 @@ def test_repeats_alternate_the_order() -> None:
             order.append(self.name)
             return float(len(order))
 
-    reported: list[int] = []
+    reported: list[str] = []
     rates = alternating([Fake("a"), Fake("b"), Fake("c")], 2, reported.append)
     assert order == ["a", "b", "c", "c", "b", "a"]
     assert rates == {"a": [1, 6], "b": [2, 5], "c": [3, 4]}
-    assert reported == [1, 2]
+    assert reported == ["repeat 1 of 2", "repeat 2 of 2"]
 
 
 def test_golden_spread() -> None:

@@ -24,7 +24,7 @@ def program(*words: object) -> int:
 
 def test_rates_and_ratios_go_to_a_table_and_a_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     peer = f"slow={sys.executable} -c 'print(2.0)'"
-    assert program("learner", *QUICK, "--data", file, "--peer", peer, "--markdown") == 0
+    assert program("learner", *QUICK, "--data", file, "--peer", peer) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" | ")[0] for line in lines[:6]] == [
         "| workload", "| ---", "| td3_bc-fp32", "| td3_bc-auto", "| td3_bc-auto", "| slow",
@@ -70,7 +70,6 @@ def test_unsupported_workloads_are_listed(
         (["--agents", "td3"], "unknown agent 'td3'"),
         (["--peer", "corl"], "--peer 'corl': expected NAME=COMMAND"),
         (["--repeats", "0"], "--repeats"),
-        (["--clock", "cpu", "--threads", "2"], "--clock cpu"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(

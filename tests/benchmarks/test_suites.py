@@ -138,7 +138,7 @@ class Fake:
 
 
 def test_efficiency_is_the_rate_over_that_of_as_many_single_samplers() -> None:
-    first, second = cells({1: [Fake(100, 50), Fake(200, 50)], 2: [Fake(150, 40), Fake(300, 40)]})
+    first, second = cells({"1": [Fake(100, 50), Fake(200, 50)], "2": [Fake(150, 40), Fake(300, 40)]})
     assert len(first) == len(second) == len(HEADERS)
     assert (first[0], first[3], first[6]) == ("1", "1.00", "1.00")
     assert (second[0], second[1], second[3], second[6]) == ("2", "225", "0.75", "0.80")

@@ -6,7 +6,8 @@ import pytest
 from tiny_task import BLOCK_ROWS, NUM_SEGMENTS, tiny_config
 
 from dwm_ray.benchmarks.cluster.load import LoadSize, measure
-from dwm_ray.benchmarks.cluster.throughput import StreamRate, samplers
+from dwm_ray.benchmarks.cluster.throughput import StreamRate, sampler_counts
+from dwm_ray.benchmarks.measure import alternating
 
 
 def test_a_rate_starts_when_every_sampler_has_generated_a_block() -> None:
@@ -19,12 +20,12 @@ def test_a_rate_starts_when_every_sampler_has_generated_a_block() -> None:
 @pytest.mark.cluster
 def test_streams_are_generated_by_each_number_of_samplers(cluster: str, file: Path, tmp_path: Path) -> None:
     reports: list[str] = []
-    with samplers(tiny_config(file), tmp_path, (1, 2)) as running:
-        rates = running.measure(2, reports.append)
+    with sampler_counts(tiny_config(file), tmp_path, (1, 2)) as counts:
+        rates = alternating(counts, 2, reports.append)
     assert reports == ["repeat 1 of 2", "repeat 2 of 2"]
     assert {count: [one.segments for one in of] for count, of in rates.items()} == {
-        1: [NUM_SEGMENTS - BLOCK_ROWS] * 2,
-        2: [NUM_SEGMENTS - 2 * BLOCK_ROWS] * 2,
+        "1": [NUM_SEGMENTS - BLOCK_ROWS] * 2,
+        "2": [NUM_SEGMENTS - 2 * BLOCK_ROWS] * 2,
     }
     assert all(one.cpu_s > 0 for of in rates.values() for one in of)
 

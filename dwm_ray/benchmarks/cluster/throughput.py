@@ -6,7 +6,8 @@ stream.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,44 +76,41 @@ class StreamRate:
         return StreamRate(int(rows), later[-1]["time"] - first["time"], cpu_s)
 
 
-@dataclass(frozen=True)
-class Samplers:
-    """Running samplers, and buffers that use some of them."""
+@dataclass
+class SamplerCount:
+    """A buffer that uses some of the running samplers; each measurement is a new stream."""
 
+    count: int
+    buffer: Shards
     run: RunFolder
     spec: StreamSpec
-    buffers: dict[int, Shards]
-    """Number of samplers -> the buffer that uses this number."""
+    seeds: Iterator[int]
 
-    def measure(self, repeats: int, report: Callable[[str], None]) -> dict[int, list[StreamRate]]:
-        """Return {number of samplers: rates}. Every repeat measures each number once, in alternating order."""
-        rates: dict[int, list[StreamRate]] = {count: [] for count in self.buffers}
-        for repeat in range(repeats):
-            report(f"repeat {repeat + 1} of {repeats}")
-            for count in self.buffers if repeat % 2 == 0 else reversed(self.buffers):
-                rates[count].append(self._measure_one(count, repeat))
-        return rates
+    @property
+    def name(self) -> str:
+        return str(self.count)
 
-    def _measure_one(self, count: int, repeat: int) -> StreamRate:
-        spec = replace(self.spec, seed=repeat * (max(self.buffers) + 1) + count)  # another stream each time
-        _read_all(self.buffers[count], spec)
-        return StreamRate.of(read_rows(stream_folder(self.run.root, spec) / FILE), count)
+    def rate(self) -> StreamRate:
+        """Generate and read a stream."""
+        spec = replace(self.spec, seed=next(self.seeds))
+        _read_all(self.buffer, spec)
+        return StreamRate.of(read_rows(stream_folder(self.run.root, spec) / FILE), self.count)
 
 
 @contextmanager
-def samplers(config: RunConfig, folder: Path, counts: Sequence[int]) -> Iterator[Samplers]:
-    """Start as many samplers as the largest count, with a model that they have loaded."""
+def sampler_counts(config: RunConfig, folder: Path, counts: Sequence[int]) -> Iterator[list[SamplerCount]]:
+    """Start as many samplers as the largest count, with a model that they have loaded, and one buffer per count."""
     config = config.with_values({"cluster.num_samplers": max(counts)})
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), False)
     with untrained_services(config, folder) as (services, spec, run, _):
-        names = list(services.sampler_names)
-        buffers = {count: Shards.build(run.address, config.cluster, names[:count], here) for count in counts}
+        names, seeds = list(services.sampler_names), itertools.count()
+        buffers = [Shards.build(run.address, config.cluster, names[:count], here) for count in counts]
         warm_up = replace(spec, num_segments=spec.block_rows, seed=-1)
         try:
             ray.get([sampler.generate.remote(warm_up, 0)[1] for sampler in services.samplers])
-            yield Samplers(run, spec, buffers)
+            yield [SamplerCount(*each, run, spec, seeds) for each in zip(counts, buffers, strict=True)]
         finally:
-            for actor in (actor for buffer in buffers.values() for actor in buffer.actors):
+            for actor in (actor for buffer in buffers for actor in buffer.actors):
                 ray.kill(actor)
 
 

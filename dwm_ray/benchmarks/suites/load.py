@@ -63,7 +63,7 @@ class Load(Suite):
         about = {"machine": machine(), **asdict(self), "output": str(path)}
         write_json(path, {"suite": self.name, "windows": windows, **about})
         rows = [cells(shards, window) for shards, window in windows.items()]
-        show(Table(self.name, list(HEADERS), rows), self.markdown)
+        show(Table(self.name, list(HEADERS), rows))
         print(path)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rich.console import Console
 
-from dwm_ray.benchmarks.measure import paired_ratio, rate_spread
+from dwm_ray.benchmarks.measure import alternating, paired_ratio, rate_spread
 from dwm_ray.benchmarks.options import TaskSuite
 from dwm_ray.benchmarks.tables import machine, number, show
 from dwm_ray.config import RunConfig
@@ -65,13 +65,13 @@ class Scaling(TaskSuite):
             Console(stderr=True).status("starting Ray") as status,
             TemporaryDirectory() as folder,
             load.cluster(),
-            throughput.samplers(config, Path(folder), self.samplers) as samplers,
+            throughput.sampler_counts(config, Path(folder), self.samplers) as counts,
         ):
-            rates = samplers.measure(self.repeats, status.update)
+            rates = alternating(counts, self.repeats, status.update)
         measured = {count: [asdict(one) for one in of] for count, of in rates.items()}
         options = {**asdict(self), "output": str(path)}
         write_json(path, {"suite": self.name, "measured": measured, "machine": machine(), "options": options})
-        show(Table(self.name, list(HEADERS), cells(rates)), self.markdown)
+        show(Table(self.name, list(HEADERS), cells(rates)))
         print(path)
 
     def config(self) -> RunConfig:
@@ -82,7 +82,7 @@ class Scaling(TaskSuite):
         return config.with_values({f"synthesis.{name}": value for name, value in sizes.items()})
 
 
-def cells(measured: Mapping[int, Sequence["StreamRate"]]) -> list[list[Cell]]:
+def cells(measured: Mapping[str, Sequence["StreamRate"]]) -> list[list[Cell]]:
     """Return the table rows of {number of samplers: measurements}."""
     first = next(iter(measured))
     rows: list[list[Cell]] = []
@@ -92,10 +92,10 @@ def cells(measured: Mapping[int, Sequence["StreamRate"]]) -> list[list[Cell]]:
         spread = rate_spread(wall)
         rows.append(
             [
-                str(count),
+                count,
                 number(spread.median),
                 f"{number(spread.low)}, {number(spread.high)}",
-                *_efficiency(wall, wall_of_first, first / count),
+                *_efficiency(wall, wall_of_first, int(first) / int(count)),
                 number(rate_spread(cpu).median),
                 *_efficiency(cpu, cpu_of_first, 1),
             ]

@@ -47,7 +47,7 @@ class Sweep(TaskSuite):
         measured |= {"ratios": ratios(costs, processes), "processes": list(map(asdict, processes))}
         write_json(path, {"suite": self.name, **measured, "machine": machine(), "sweep_options": self.sweep_options})
         for table in tables(costs, processes):
-            show(table, self.markdown)
+            show(table)
         print(path)
 
 
