@@ -44,13 +44,13 @@ def ensure_world_model(job: ModelJob, run: RunFolder, placement: Placement) -> N
             time.sleep(POLL_S)
 
 
-class Lock:
-    """Actor that exists while its creator holds the lock."""
-
-
 @contextmanager
 def locked(name: str) -> Iterator[bool]:
     """Try to lock a name of this cluster for the context; yield whether this process holds the lock."""
+
+    class Lock:
+        """Actor that exists while its creator holds the lock; local, so that its process imports no other module."""
+
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     try:
         lock = ray.remote(Lock).options(name=name, num_cpus=0, scheduling_strategy=here).remote()
