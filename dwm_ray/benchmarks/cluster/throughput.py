@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
+import numpy as np
 import ray
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -93,7 +94,7 @@ class SamplerCount:
     def rate(self) -> StreamRate:
         """Generate and read a stream."""
         spec = replace(self.spec, seed=next(self.seeds))
-        _read_all(self.buffer, spec)
+        read_blocks(self.buffer, spec)
         return StreamRate.of(read_rows(stream_folder(self.run.root, spec) / FILE), self.count)
 
 
@@ -114,11 +115,12 @@ def sampler_counts(config: RunConfig, folder: Path, counts: Sequence[int]) -> It
                 ray.kill(actor)
 
 
-def _read_all(buffer: Shards, spec: StreamSpec) -> None:
-    """Read a stream to its end, like a prefetcher without a ring."""
-    cursor, actor, complete = uuid4().hex, buffer.of(spec), False
+def read_blocks(buffer: Shards, spec: StreamSpec) -> dict[int, np.ndarray]:
+    """Read a stream to its end, like a prefetcher without a ring, and return its blocks by index."""
+    cursor, actor, blocks, complete = uuid4().hex, buffer.of(spec), dict[int, np.ndarray](), False
     while not complete:
-        delivery = ray.get(actor.fetch.remote(spec, cursor, BLOCKS_PER_FETCH, FETCH_WAIT_S))
-        ray.get([ref for _, [ref] in delivery.blocks])
+        delivery = ray.get(actor.fetch.remote(spec, cursor, BLOCKS_PER_FETCH, FETCH_WAIT_S, len(blocks)))
+        blocks |= {index: np.array(ray.get(ref)) for index, [ref] in delivery.blocks}
         complete = delivery.complete
     ray.get(actor.close.remote(spec, cursor))
+    return blocks

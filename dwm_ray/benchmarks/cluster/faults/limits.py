@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
@@ -24,7 +23,7 @@ from dwm_ray.benchmarks.cluster.faults import checks
 from dwm_ray.benchmarks.cluster.faults.checks import Outcome
 from dwm_ray.benchmarks.cluster.faults.harness import FaultHarness, Sweep
 from dwm_ray.benchmarks.cluster.faults.killed import ENDLESS, SMALL, wait_for_blocks, wait_for_progress
-from dwm_ray.benchmarks.cluster.throughput import MODEL, untrained_services
+from dwm_ray.benchmarks.cluster.throughput import MODEL, read_blocks, untrained_services
 from dwm_ray.blocks.block_files import stream_folder
 from dwm_ray.blocks.journal import Journal
 from dwm_ray.blocks.stream import StreamSpec, generate_block
@@ -60,7 +59,7 @@ def sampler_memory(harness: FaultHarness, base: RunConfig) -> Outcome:
         limit = psutil.Process(pid).memory_info().data + ALLOWED_BYTES
         resource.prlimit(pid, resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
         started = time.time()
-        blocks = _all_blocks(services.buffer.of(spec), spec)
+        blocks = read_blocks(services.buffer, spec)
         seconds = time.time() - started
     splits = Journal(stream_folder(run.root, spec)).oom_splits
     same = np.allclose(blocks[0], _expected(config, run, task_data, spec), rtol=0, atol=1e-3)
@@ -68,15 +67,6 @@ def sampler_memory(harness: FaultHarness, base: RunConfig) -> Outcome:
     behaviour = f"split {splits} times and generated both blocks in {seconds:.0f} s; {rows} with enough memory"
     exact = sum(map(len, blocks.values())) == spec.num_segments
     return Outcome("a sampler out of memory", behaviour, None, "no row", exact, harness.left(), same and splits > 0)
-
-
-def _all_blocks(buffer: Any, spec: StreamSpec) -> dict[int, np.ndarray]:
-    blocks: dict[int, np.ndarray] = {}
-    while True:
-        delivery = ray.get(buffer.fetch.remote(spec, "reader", 1, 5.0, len(blocks)))
-        blocks |= {index: np.array(ray.get(ref)) for index, [ref] in delivery.blocks}
-        if delivery.complete:
-            return blocks
 
 
 def _expected(config: RunConfig, run: RunFolder, task_data: TaskData, spec: StreamSpec) -> np.ndarray:
