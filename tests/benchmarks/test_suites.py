@@ -145,9 +145,9 @@ def test_efficiency_is_the_rate_over_that_of_as_many_single_samplers() -> None:
 
 
 def test_the_run_has_the_configured_sizes() -> None:
-    config = Scaling(num_segments=4096, block_rows=128, task="hopper-medium", data="file.hdf5").config()
+    config = Scaling(samplers=(1, 4), task="hopper-medium", data="file.hdf5").config()
     assert (config.task, config.data.file) == ("hopper-medium", "file.hdf5")
-    assert (config.synthesis.num_segments, config.synthesis.block_rows) == (4096, 128)
+    assert (config.synthesis.num_segments, config.synthesis.block_rows) == (64 * 1024, 1024)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,6 @@ def test_the_run_has_the_configured_sizes() -> None:
         ({"samplers": (0, 1)}, "--samplers"),
         ({"repeats": 0}, "--repeats"),
         ({"samplers": (1, 1)}, "--samplers 1 1: expected different numbers"),
-        ({"num_segments": 4096}, "--num-segments: expected at least 4 blocks"),
     ],
 )
 def test_invalid_values_are_refused(options: dict[str, object], text: str) -> None:

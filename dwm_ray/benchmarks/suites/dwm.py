@@ -24,15 +24,14 @@ from dwm_ray.training.world_model import WorldModelTrainer
 from dwm_ray.world_models.dwm import DWMConfig
 from dwm_ray.world_models.parts.build import new_model
 
-PARAMETRISATION = ("sequence_length", "denoiser", "states", "process", "entry_weights", "first_model", "given_first")
 Size = Literal["mlp", "unet_small", "unet"]
 PRECISIONS = ("fp32", "auto")
 
-PAPER = {name: field.default for name, field in DWMConfig.model_fields.items() if name in PARAMETRISATION}
+PAPER = DWMConfig().model_dump()
 SIZES: dict[Size, dict[str, Any]] = {
     "mlp": {},  # the preset of the profile `laptop`
     "unet_small": {**PAPER, "dim": 32, "multipliers": [1, 2, 4]},
-    "unet": {**PAPER, "dim": 128, "multipliers": [1, 4, 8]},  # 60 million weights
+    "unet": PAPER,  # 60 million weights
 }
 
 
@@ -56,7 +55,7 @@ class Sampler(RateSuite):
     unit: ClassVar[str] = "segments/s"
 
     sizes: tuple[Size, ...] = ("mlp", "unet_small", "unet")
-    """mlp: of the profile laptop. unet: the temporal U-Net of the paper. unet_small: a U-Net for a laptop."""
+    """mlp: of the profile laptop. unet: of the paper. unet_small: as in the paper, with fewer channels."""
     batch_sizes: tuple[int, ...] = (64,)
     """Segments per call."""
     graphed: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

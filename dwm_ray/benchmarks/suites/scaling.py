@@ -29,6 +29,11 @@ HEADERS = (
     "segments/CPU s", "efficiency, CPU", "95 %",
 )  # fmt: skip
 
+BLOCK_ROWS = 1024
+"""Segments per block; fewer than in a run, so that a measurement has many blocks."""
+BLOCKS_PER_SAMPLER = 16
+"""Blocks of one measurement per sampler of the largest number."""
+
 
 @dataclass(frozen=True)
 class Scaling(TaskSuite):
@@ -39,10 +44,6 @@ class Scaling(TaskSuite):
 
     samplers: tuple[int, ...] = (1, 2)
     """Numbers of samplers; the others are compared with the first."""
-    num_segments: int = 32_768
-    """Segments of one measurement."""
-    block_rows: int = 1024
-    """Segments per block; smaller than in a run, so that a measurement has many blocks."""
     repeats: int = 7
     """Measurements of each number of samplers, in alternating order."""
 
@@ -52,8 +53,6 @@ class Scaling(TaskSuite):
             raise ValueError("--samplers and --repeats: expected positive numbers")
         if len(set(self.samplers)) < len(self.samplers):
             raise ValueError(f"--samplers {' '.join(map(str, self.samplers))}: expected different numbers")
-        if self.block_rows < 1 or self.num_segments < 4 * max(self.samplers) * self.block_rows:
-            raise ValueError("--num-segments: expected at least 4 blocks of --block-rows per sampler")
 
     def run(self, programs: Path) -> None:
         """Generate streams with each number of samplers in alternating order."""
@@ -78,8 +77,8 @@ class Scaling(TaskSuite):
         """Return the run whose stream is generated."""
         data = {"task": self.task, "data": DataConfig(file=self.data)}
         config = profiles.run_config("laptop", "dwm").model_copy(update=data)
-        sizes = {"num_segments": self.num_segments, "block_rows": self.block_rows}
-        return config.with_values({f"synthesis.{name}": value for name, value in sizes.items()})
+        num_segments = BLOCKS_PER_SAMPLER * max(self.samplers) * BLOCK_ROWS
+        return config.with_values({"synthesis.num_segments": num_segments, "synthesis.block_rows": BLOCK_ROWS})
 
 
 def cells(measured: Mapping[str, Sequence["StreamRate"]]) -> list[list[Cell]]:
