@@ -26,6 +26,8 @@ VALUE_UPDATES, BIAS_UPDATES = 1500, 1500
 BATCH = 256
 LEARNING_RATE = 1e-3
 TARGET_DECAY = 0.99
+STATES_PER_CALL = 8192
+"""States per call of the value network; larger calls need more memory and are slower on CPUs."""
 SMALLEST_SCALE = 1e-6
 """Lower bound of scales, for data whose rewards are all 0."""
 
@@ -124,5 +126,6 @@ def _inputs(segments: Segments, rtg: Tensor) -> Tensor:
 @torch.no_grad()
 def _td_errors(segments: Segments, value: Value) -> Tensor:
     """Return the TD errors [B, H] of the steps that are alive; 0 after the end."""
-    values = value(segments.obs.flatten(0, 1)).view(segments.obs.shape[:2])
+    parts = segments.obs.flatten(0, 1).split(STATES_PER_CALL)
+    values = torch.cat([value(part) for part in parts]).view(segments.obs.shape[:2])
     return segments.alive * (segments.rew + segments.discount * values[:, 1:] - values[:, :-1])
