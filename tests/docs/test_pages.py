@@ -120,7 +120,7 @@ def test_named_options_exist() -> None:
     named = {
         (group.replace("-", "_"), option.replace("-", "_"))
         for text in CURRENT.values()
-        for group, option in re.findall(rf"--({groups})\.([a-z-]+)", text)
+        for group, option in re.findall(rf"--({groups})\.(?:no-)?([a-z-]+)", text)
     }
     assert len(named) > 20
     assert [option for option in named if option[1] not in options_of(option[0])] == [
