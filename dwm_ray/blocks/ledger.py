@@ -1,4 +1,4 @@
-"""Ledger of a stream: which blocks are wanted, in flight or accepted, and the position of every cursor.
+"""Ledger of a stream: which blocks are wanted, being sampled or accepted, and the position of every cursor.
 
 A block is accepted once, even if it is generated several times. Each cursor reads the accepted blocks in order of
 arrival.
@@ -14,7 +14,7 @@ class Ledger:
 
     num_blocks: int
     prefetch_limit: int
-    """Maximum number of blocks accepted or in flight beyond the foremost cursor."""
+    """Maximum number of blocks accepted or being sampled beyond the foremost cursor."""
     arrived: list[int] = field(default_factory=list)
     rows: dict[int, int] = field(default_factory=dict)
     in_flight: set[int] = field(default_factory=set)
@@ -37,7 +37,7 @@ class Ledger:
 
     @property
     def ahead(self) -> int:
-        """Number of blocks accepted or in flight beyond the foremost cursor."""
+        """Number of blocks accepted or being sampled beyond the foremost cursor."""
         return len(self.arrived) + len(self.in_flight) - self.foremost
 
     @property

@@ -199,7 +199,7 @@ class ClusterConfig(Frozen):
     that you compare."""
     prefetch_blocks: PositiveInt = 64
     """Prefetch limit: number of blocks by which a stream may be ahead of its fastest reader. Limits the imagined rows
-    in flight."""
+    that wait for readers."""
     buffer_bytes: PositiveInt = 2_000_000_000
     """Bytes of blocks that the buffer holds in the object store; other blocks are read from disk when needed."""
     buffer_shards: PositiveInt = 1

@@ -35,10 +35,10 @@ class ModelJob:
 
 def ensure_world_model(job: ModelJob, run: RunFolder, placement: Placement) -> None:
     """Train a world model, or wait until another trial has trained it; continue from its checkpoint."""
-    name = f"world-model-{job.name}"
-    while not run.has(run.world_model(job.name) / "status.json"):
+    name, trained = f"world-model-{job.name}", run.world_model(job.name) / "status.json"
+    while not run.has(trained):
         with locked(name) as is_mine:
-            if is_mine:
+            if is_mine and not run.has(trained):  # another trial may have finished since the first check
                 run_workers(partial(new_trainer, job.loop, name, run, placement, job.num_workers), job.max_failures)
         if not is_mine:
             time.sleep(POLL_S)
