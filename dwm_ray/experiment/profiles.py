@@ -28,8 +28,8 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
             "kept_versions": 4,
             "rollout_shards": 1,
         },
-        "training": {"num_updates": 6000, "batch_size": 128, "log_every": 500, "checkpoint_every": 1500},
-        "evaluation": {"every": 1500, "estimate_updates": 500, "estimate_model_updates": 2000},
+        "training": {"num_updates": 6000, "batch_size": 128, "log_every": 500, "checkpoint_every": 2000},
+        "evaluation": {"every": 2000, "estimate_updates": 500, "estimate_model_updates": 2000},
         "cluster": {"num_samplers": 1, "learner_cpus": 0.8},
     },
 }

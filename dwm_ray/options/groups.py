@@ -78,7 +78,7 @@ class SynthesisConfig(Frozen):
     """Return-to-go that segments are conditioned on. A number is in units of the task's scale. own: the label of each
     start pair. x1.2: this label, increased by 20 % of its magnitude. q0.9: the 0.9 quantile of all labels."""
     num_segments: PositiveInt | None = None
-    """Segments in the stream; default: one per start pair, but at least 150 000. After all start pairs have been used
+    """Segments in the stream; default: one per start pair, but at least 100 000. After all start pairs have been used
     once, they repeat in a new order."""
     block_rows: PositiveInt = 4096
     """Segments per block, the unit that samplers generate and learners fetch."""
