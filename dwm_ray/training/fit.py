@@ -141,9 +141,11 @@ def publish(
 
 def correction_note(config: RunConfig, task_data: TaskData) -> str | None:
     """Return a line if the run's world model cannot learn the bias of its returns from these data, otherwise None."""
-    options, episodes = config.world_model, task_data.episodes
-    length = getattr(options, "sequence_length", 0)
-    if not getattr(options, "has_bias", False) or has_complete_window(episodes, length):
+    options: Any = config.world_model
+    if not getattr(options, "correct_returns", False) or not options.can_have_bias:
+        return None
+    length = options.sequence_length
+    if has_complete_window(task_data.episodes, length):
         return None
     return (
         f"world_model.correct_returns: no episode has {length} states (world_model.sequence_length) or a termination; "

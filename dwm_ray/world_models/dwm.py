@@ -74,19 +74,20 @@ class DWMConfig(WindowModelConfig):
         return {**super().small(), "correct_returns": True}
 
     @property
-    def has_bias(self) -> bool:
-        """Whether a bias of returns is learned; plans have no returns, and segments of one step no bias."""
-        return self.correct_returns and self.condition_on_action and self.sequence_length > 2
+    def can_have_bias(self) -> bool:
+        """Whether returns can have a bias; plans have no returns, and segments of one step no imagined states."""
+        return self.condition_on_action and self.sequence_length > 2
 
     @property
     def unread(self) -> frozenset[str]:
-        is_read = self.first_step == "recorded" and self.condition_on_action and self.sequence_length > 2
+        is_read = self.first_step == "recorded" and self.can_have_bias
         return super().unread | (set() if is_read else {"correct_returns"})
 
     def training_options(self) -> dict[str, object]:
         # A bias of returns is that of one sampler.
-        sampler = {"guidance_scale", "solver_steps", "temperature", "first_order"} if self.has_bias else set()
-        return super().training_options() | self.model_dump(mode="json", include=sampler)
+        sampler = {"guidance_scale", "solver_steps", "temperature", "first_order"}
+        is_corrected = self.correct_returns and self.can_have_bias
+        return super().training_options() | self.model_dump(mode="json", include=sampler if is_corrected else set())
 
     @property
     def has_penalty(self) -> bool:
@@ -131,7 +132,7 @@ class DWM(WorldModel):
         with seeded(config.seed):
             self.denoiser = config.build_denoiser(self.layout.shape[1], self._encoder())
             self.first = FirstStep(spaces, 2 * config.dim) if config.first_model == "regression" else None
-            if config.has_bias:
+            if config.correct_returns and config.can_have_bias:
                 self.return_bias = ReturnBias(spaces, self.max_horizon)
         self.register_buffer("signal", alpha_bars(config.schedule, config.diffusion_steps), persistent=False)
 
