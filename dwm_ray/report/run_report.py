@@ -4,6 +4,7 @@ from pathlib import Path
 
 from dwm_ray.data.summary import findings_lines
 from dwm_ray.env_options import REGISTERED
+from dwm_ray.registry import plugins
 from dwm_ray.report.calibration import calibrated_models, calibration_table
 from dwm_ray.report.collect import collect_results
 from dwm_ray.report.frames import best_frames
@@ -98,11 +99,14 @@ def sharing_facts(results: Json) -> dict[str, str]:
         return {}
     sampled, consumed = counters["segments_sampled"], counters["segments_consumed"]
     reuse = f" ({consumed / sampled:.1f} per generated segment)" if sampled else ""
-    users = sum(trial["world_model"] is not None for trial in results["trials"])
+    trained = {name for name, plugin in plugins("world_models").items() if getattr(plugin, "trained", False)}
+    users = sum(trial["world_model"] in trained for trial in results["trials"])
+    corrected = sum(model["returns_corrected"] or False for model in results["world_models"])
     models = f"{format_count(counters['world_models_trained'])}, used by {users} trials"
     model_s, stream_s = (sum(part["seconds"] or 0.0 for part in results[kind]) for kind in ("world_models", "streams"))
     return {
         "world models trained": models,
+        "world models with corrected returns": format_count(corrected),
         "streams generated": format_count(counters["streams_generated"]),
         "segments generated": format_count(sampled),
         "segments consumed": format_count(consumed) + reuse,

@@ -72,7 +72,10 @@ def _write_shared(root: Path) -> None:
     for name, start, seconds in (("dwm", 0.06, 360.0), ("one_step", 0.003, 120.0)):
         folder = root / "world_models" / f"{name}0011223344"
         write_json(folder / "model.json", {"name": name})
-        write_json(folder / "status.json", {"seconds": seconds, "updates": 8000, "trained": True})
+        write_json(
+            folder / "status.json",
+            {"seconds": seconds, "updates": 8000, "trained": True, "returns_corrected": name == "dwm"},
+        )
         steps = np.arange(1, 8)
         error = {
             "model": name,

@@ -61,8 +61,12 @@ def test_summary_names_the_data(results):
 def test_shared_parts_have_counts_and_times(results):
     shared = sharing_facts(results)
     assert shared["world models trained"].endswith(", used by 8 trials")
+    assert shared["world models with corrected returns"] == "1"
     assert shared["segments consumed"].endswith("(7.0 per generated segment)")
     assert (shared["time of world models"], shared["time of streams"]) == ("8 min", "36 s")
+    user = next(trial for trial in results["trials"] if trial["world_model"] == "dwm")
+    user["world_model"] = "recorded"  # nothing is trained for it
+    assert sharing_facts(results)["world models trained"].endswith(", used by 7 trials")
     results["counters"] = {}
     assert sharing_facts(results) == {}
 
