@@ -54,7 +54,7 @@ class Window:
     rss_bytes: list[int]
     """Peak memory, per actor of the buffer."""
     delays: list[float]
-    """Seconds from the generation of a block until a reader that waited for it has it."""
+    """Seconds from the generation of a block until a waiting reader receives it."""
 
 
 class MonitoredBuffer(SyntheticReplayBuffer):

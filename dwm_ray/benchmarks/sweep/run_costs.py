@@ -57,7 +57,7 @@ def _learner(trial: Path) -> tuple[float, float]:
 
 
 def split_cpu(rows: list[Row], evaluations: list[Row]) -> tuple[float, float]:
-    """Return CPU seconds of (updates, evaluations) of a trial.
+    """Return the CPU seconds of a trial's updates and of its evaluations.
 
     The clock of a member counts its fraction of the population. Each member makes its evaluations for itself.
     """

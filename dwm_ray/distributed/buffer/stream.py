@@ -87,7 +87,7 @@ class Stream:
         self.ledger.accept(index, stored_rows)
 
     def sampler_failed(self, index: int, cause: BaseException) -> None:
-        """Release a block whose generation raised; fail the stream after too many consecutive failures."""
+        """Release a block whose generation failed; fail the stream after too many consecutive failures."""
         self.ledger.release(index)
         self.failures += 1
         self.failing_since = time.monotonic() if self.failures == 1 else self.failing_since

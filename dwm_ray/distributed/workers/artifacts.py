@@ -1,8 +1,9 @@
 """Build every world model once, however many trials need it.
 
-A trial that needs a world model tries to lock its name. The trial with the lock trains the model; the others wait until
-the model's folder is complete. The lock is a named actor of the process of the trial, so it ends with that process, and
-the next trial continues from the last checkpoint. A model of an earlier session is reused.
+A trial that needs a world model tries to acquire the lock with its name. The trial that holds the lock trains the
+model; the others wait until the model's folder is complete. The lock is a named actor of the process of the trial, so
+it ends with that process, and the next trial continues from the last checkpoint. A model of an earlier session is
+reused.
 """
 
 import time
