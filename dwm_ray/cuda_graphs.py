@@ -10,7 +10,7 @@ must not lie in memory that a graph overwrites. Call `Graphs.forget` after repla
 run resumes).
 
 Differences from `torch.cuda.make_graphed_callables`: backward pass, optimiser step and noise are inside the graph.
-Tests replace `CudaCapture` by an emulation that records operations and repeats them on the same memory.
+Tests replace `CudaCapture` with an emulation that records operations and repeats them on the same memory.
 """
 
 from collections import Counter

@@ -31,7 +31,7 @@ def _has_bf16(device_type: str) -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def reduced(precision: Precision, device: torch.device) -> torch.autocast:
+def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     """Return a context in which products are computed in the given precision."""
     return torch.autocast(device.type, torch.bfloat16, product_dtype(precision, device.type) == torch.bfloat16)
 

@@ -25,7 +25,7 @@ from dwm_ray.data.summary import data_summary, summary_text
 from dwm_ray.options import DataConfig
 from dwm_ray.report.data_page import data_findings
 from dwm_ray.report.findings import render
-from dwm_ray.runs.files import check_writable, write_complete
+from dwm_ray.runs.files import check_writable, write_atomically
 from dwm_ray.tasks.table import task_for
 
 MAX_ROWS = 40
@@ -55,7 +55,7 @@ def check(
     facts = data_summary(episodes, task_for(card.name, card.env_id, 1.0, card.env_options))
     found = data_findings(episodes, facts)
     page = output or Path(f"{card.name.replace('/', '-')}-check.html")
-    write_complete(page, render(found, facts))
+    write_atomically(page, render(found, facts))
     console.print(summary_text(facts))
     for table in found.tables:
         if len(table.rows) <= MAX_ROWS:

@@ -13,9 +13,9 @@ from local_runs import train
 from tiny_task import recording, tiny_config
 from torch import Tensor
 
-from dwm_ray.agents.parts.optimizer import descend, fused_adam
+from dwm_ray.agents.parts.optimizer import fused_adam, gradient_step
 from dwm_ray.cuda_graphs import WARM_UPS, CudaCapture, Graphs, capture_on
-from dwm_ray.devices import device_for, product_dtype, reduced
+from dwm_ray.devices import autocast, device_for, product_dtype
 from dwm_ray.runs.folder import RunFolder
 
 
@@ -193,7 +193,7 @@ def test_adam_is_capturable_only_while_it_is_recorded(recorded: bool, monkeypatc
     net = torch.nn.Linear(2, 1)
     optimizer, said = fused_adam(0.1, net), []
     optimizer.register_step_pre_hook(lambda own, *_: said.append([group["capturable"] for group in own.param_groups]))
-    descend(optimizer, net(torch.ones(1, 2)).sum())
+    gradient_step(optimizer, net(torch.ones(1, 2)).sum())
     assert said == [[recorded]]
 
 
@@ -211,8 +211,8 @@ def test_auto_follows_the_processor() -> None:
 
 def test_products_inside_the_context_are_reduced_and_only_there() -> None:
     x, device = torch.randn(4, 4), torch.device("cpu")
-    with reduced("bf16", device):
+    with autocast("bf16", device):
         assert (x @ x).dtype == torch.bfloat16
-    with reduced("fp32", device):
+    with autocast("fp32", device):
         assert (x @ x).dtype == torch.float32
     assert (x @ x).dtype == torch.float32

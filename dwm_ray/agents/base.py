@@ -30,7 +30,7 @@ class AgentConfig(PluginConfig):
 
     @classmethod
     def small(cls) -> dict[str, Any]:
-        """Return the changes of preset `small`: 1.8 times the updates per second with the same learning curves."""
+        """Return the changes of preset `small`: updates are 1.8 times as fast, with the same learning curves."""
         return {"matmul_precision": "auto"}
 
     def check(self, run: RunOptions) -> None:
@@ -55,17 +55,17 @@ class CriticConfig(AgentConfig):
     """Options common to agents with a critic."""
 
     tau: PositiveFraction = 0.005
-    """Step size with which target networks follow the learned ones."""
+    """Polyak coefficient: fraction by which target networks move towards the learned ones in each update."""
     return_lambda: Fraction = 1.0
     """lambda of the lambda-return over imagined steps: 1 is value expansion (MVE), 0 is one-step TD."""
     penalty_weight: Annotated[float, Field(ge=0)] = 0.0
     """kappa: weight of the model's disagreement, subtracted from each imagined reward."""
     max_penalty_ratio: Annotated[float, Field(gt=0)] | None = None
     """Cut imagined segments before the first step whose disagreement exceeds this multiple of the batch's mean over
-    first steps, which start from recorded pairs. Targets then bootstrap from an earlier state. None cuts none."""
+    first steps, which start from recorded pairs. Targets then bootstrap from an earlier state. None disables this."""
     imagined_expectile: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Expectile of the critic's regression on imagined targets (LEQ): below .5, lower targets have more weight, which
-    counteracts overestimation; .5 is the squared error. Recorded rows always have the squared error."""
+    counteracts overestimation; .5 is the squared error. Recorded rows always use the squared error."""
     target_clip: Literal["none", "data"] = "data"
     """Bounds of the critic's targets: 'data' clips them to the discounted returns that the data's rewards allow, but
     only from above if `penalty_weight` lowers rewards."""
@@ -117,7 +117,7 @@ class Agent(Plugin, nn.Module):
         return self.scaling.obs(segments.obs[..., 0, :]), self.scaling.unit(segments.act[..., 0, :])
 
     def update(self, segments: Segments, generator: torch.Generator) -> Metrics:
-        """Make one update from a batch; see `learn`."""
+        """Perform one update on a batch; see `learn`."""
         return self.learn(segments, generator, self.next_update_kind())
 
     def next_update_kind(self) -> int:
@@ -134,10 +134,10 @@ class Agent(Plugin, nn.Module):
 
     @abstractmethod
     def learn(self, segments: Segments, generator: torch.Generator, kind: int) -> Metrics:
-        """Make the gradient steps of an update and return metrics: 0-d tensors on the device, without a host sync.
+        """Take the gradient steps of an update and return metrics: 0-d tensors on the device, without a host sync.
 
-        With `supports_cuda_graphs` the operations depend only on the batch's shape and `kind`, and change only tensors
-        that keep their memory.
+        With `supports_cuda_graphs` the operations depend only on the batch's shape and `kind`, and modify tensors only
+        in place.
         """
 
     @abstractmethod

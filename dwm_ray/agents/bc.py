@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from dwm_ray.agents.base import Agent, AgentConfig
 from dwm_ray.agents.parts.networks import TanhActor
 from dwm_ray.agents.parts.noise import Noise
-from dwm_ray.agents.parts.optimizer import descend, fused_adam
+from dwm_ray.agents.parts.optimizer import fused_adam, gradient_step
 from dwm_ray.options import TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
 
@@ -44,7 +44,7 @@ class BC(Agent):
     def learn(self, segments: Segments, generator: Noise, kind: int) -> Metrics:
         obs, act = self.start_pairs(segments)
         loss = F.mse_loss(self.actor(obs), act, reduction="none").mean((-2, -1))
-        descend(self.optimizers["actor"], loss)
+        gradient_step(self.optimizers["actor"], loss)
         return {"bc_loss": loss.detach()}
 
     @torch.no_grad()

@@ -9,7 +9,7 @@ any optimiser step, as in public code.
 Differences from the paper and its public code:
 
 - There is no Lagrange multiplier, and targets contain no entropy unless `entropy_backup` is set.
-- The multiplier (1) and the offset (-1) of the policy's log-deviation are constants; public code learns both.
+- The multiplier (1) and the offset (-1) of the policy's log standard deviation are constants; public code learns both.
 - Actions are scaled to [-1, 1] internally: with bounds other than +-1, entropy and densities are those of scaled
   actions.
 - Initial weights follow torch's Linear.
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from dwm_ray.agents.base import Agent, CriticConfig
 from dwm_ray.agents.parts.networks import SquashedActor, TwinCritic, squashed
-from dwm_ray.agents.parts.optimizer import descend, fused_adam, track, with_target
+from dwm_ray.agents.parts.optimizer import fused_adam, gradient_step, polyak_update, with_target
 from dwm_ray.agents.parts.targets import TargetRule, critic_errors, critic_metrics
 from dwm_ray.diffusion.process import standard_normal
 from dwm_ray.options import PositiveInt, TrainingConfig
@@ -49,7 +49,7 @@ class CQLConfig(CriticConfig):
 
     @classmethod
     def small(cls) -> dict[str, Any]:
-        """Return the changes of preset `small`: a quarter of the cost, and a policy that learns faster."""
+        """Return the changes of preset `small`: a quarter of the cost and a higher policy learning rate."""
         return super().small() | {"num_hidden": 2, "num_sampled_actions": 4, "policy_learning_rate": 3e-4}
 
 
@@ -80,13 +80,13 @@ class CQL(Agent):
         actor_loss, actor_metrics = self._actor_loss(obs, policy, generator)
         samples, density = self._samples(segments, policy, generator)
         target, clipped = self._targets(segments, generator)
-        values = self.critic.of_each(obs, torch.cat([act.unsqueeze(1), samples], 1))  # [2, B, 1 + 3N]
+        values = self.critic.of_actions(obs, torch.cat([act.unsqueeze(1), samples], 1))  # [2, B, 1 + 3N]
         q, others = values[..., 0], values[..., 1:]
         error = critic_errors(q, target, segments.source, self.config.imagined_expectile).mean(1).sum()
         gap = ((others - density).logsumexp(2) - q).mean(1).sum()
-        descend(self.optimizers["actor"], actor_loss)
-        descend(self.optimizers["critic"], error + self.config.conservative_weight * gap)
-        track(self.target_critic, self.critic, self.config.tau)
+        gradient_step(self.optimizers["actor"], actor_loss)
+        gradient_step(self.optimizers["critic"], error + self.config.conservative_weight * gap)
+        polyak_update(self.target_critic, self.critic, self.config.tau)
         metrics = critic_metrics(error, q, target, clipped) | actor_metrics
         return metrics | {"conservative_gap": gap.detach() / 2}
 

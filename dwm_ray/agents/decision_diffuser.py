@@ -10,8 +10,8 @@ Differences from the paper:
 
 - The noise is the same at every step of an evaluation.
 - Plans start from s_t alone, without the recorded states before it.
-- The inverse dynamics' inputs are standardised, and a tanh keeps its actions within bounds.
-- Transitions that ended the task are not learned from, since the state after them may be missing from the recording.
+- The inputs of the inverse dynamics are standardised, and a tanh bounds its actions.
+- Terminal transitions are excluded from training, since the state after them may be missing from the recording.
 """
 
 from dataclasses import replace
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from dwm_ray.agents.base import Agent, AgentConfig
 from dwm_ray.agents.parts.networks import TanhActor
-from dwm_ray.agents.parts.optimizer import descend, fused_adam
+from dwm_ray.agents.parts.optimizer import fused_adam, gradient_step
 from dwm_ray.options import RunOptions, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
 
@@ -32,7 +32,7 @@ PLAN_SEED = 0
 
 
 class DecisionDiffuserConfig(AgentConfig):
-    """Options of Decision Diffuser; the world model has the options of its plans."""
+    """Options of Decision Diffuser; the options of plans belong to the world model."""
 
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     """Learning rate of the inverse dynamics."""
@@ -87,9 +87,9 @@ class DecisionDiffuser(Agent):
         """See `Agent.learn`; only the first transition of each row is read."""
         _, act = self.start_pairs(segments)
         error = (self._unit_action(segments.obs[:, :2]) - act).square().mean(1)
-        goes_on = (segments.discount[:, 0] > 0).float()
-        loss = (error * goes_on).sum() / goes_on.sum().clamp_min(1)
-        descend(self.optimizers["inverse"], loss)
+        continues = (segments.discount[:, 0] > 0).float()
+        loss = (error * continues).sum() / continues.sum().clamp_min(1)
+        gradient_step(self.optimizers["inverse"], loss)
         return {"inverse_loss": loss.detach()}
 
     def _unit_action(self, states: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ class DecisionDiffuser(Agent):
 
     @torch.no_grad()
     def explore(self, obs: Tensor, generator: torch.Generator) -> Tensor:
-        """See `Agent.explore`; actions of plans with the generator's noise."""
+        """See `Agent.explore`; plans are sampled with the generator's noise."""
         return self._planned(obs, generator)
 
     def _planned(self, obs: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,7 +1,7 @@
 """Diffusion-QL (Wang et al. 2022, arXiv 2208.06193, algorithm 1) on segments.
 
 The policy is a diffusion model of actions (`diffusion_policy`). Each update regresses both critics on G_0 (`targets`),
-bootstrapped with the smaller target Q at an action of the averaged policy. The policy descends its cloning loss minus
+bootstrapped with the smaller target Q at an action of the averaged policy. The policy minimises its cloning loss minus
 eta * Q_i / mean|Q_j| at one of its own actions, through the whole chain; i is one of the two critics, chosen at random,
 and j is the other. The target critics are updated next, and the averaged policy every few updates. Cloning and Q terms
 use the start pairs only.
@@ -25,7 +25,7 @@ from torch import Tensor
 from dwm_ray.agents.base import Agent, CriticConfig
 from dwm_ray.agents.parts.diffusion_policy import DiffusionPolicy
 from dwm_ray.agents.parts.networks import TwinCritic
-from dwm_ray.agents.parts.optimizer import descend, fused_adam, track, with_target
+from dwm_ray.agents.parts.optimizer import fused_adam, gradient_step, polyak_update, with_target
 from dwm_ray.agents.parts.targets import TargetRule, critic_errors, critic_metrics
 from dwm_ray.diffusion.activation import mish
 from dwm_ray.options import PositiveInt, TrainingConfig
@@ -42,7 +42,7 @@ class DiffusionQLConfig(CriticConfig):
     """Hidden layers of policy and critics."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     eta: Annotated[float, Field(ge=0)] = 1.0
-    """Weight of Q relative to behaviour cloning; 0 clones."""
+    """Weight of Q relative to behaviour cloning; 0 is pure behaviour cloning."""
     diffusion_steps: PositiveInt = 5
     """K: denoising steps of the policy, both in learning and in acting."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
@@ -54,11 +54,11 @@ class DiffusionQLConfig(CriticConfig):
     num_target_actions: PositiveInt = 1
     """Actions per bootstrap state, of which the best is used; the paper uses 10 if rewards are sparse (antmaze)."""
     num_candidates: PositiveInt = 50
-    """Actions to choose from when acting."""
+    """Candidate actions when acting, of which the best is taken."""
 
     @classmethod
     def small(cls) -> dict[str, Any]:
-        """Return the changes of preset `small`: one hidden layer and many candidate actions fewer."""
+        """Return the changes of preset `small`: two hidden layers instead of three, and fewer candidate actions."""
         return super().small() | {"num_hidden": 2, "num_candidates": 10}
 
 
@@ -90,7 +90,7 @@ class DiffusionQL(Agent):
         }
 
     def next_update_kind(self) -> int:
-        """See `Agent.next_update_kind`; 1 if the averaged policy moves."""
+        """See `Agent.next_update_kind`; 1 if the averaged policy is updated."""
         due = self.num_updates >= self.config.ema_start and self.num_updates % self.config.ema_every == 0
         super().next_update_kind()
         return int(due)
@@ -101,19 +101,19 @@ class DiffusionQL(Agent):
         target, clipped = self._targets(segments, generator)
         q = self.critic(obs, act)
         loss = critic_errors(q, target, segments.source, self.config.imagined_expectile).mean(1).sum()
-        descend(self.optimizers["critic"], loss)
+        gradient_step(self.optimizers["critic"], loss)
         metrics = critic_metrics(loss, q, target, clipped)
         metrics |= self._update_actor(obs, act, generator)
-        track(self.target_critic, self.critic, self.config.tau)
+        polyak_update(self.target_critic, self.critic, self.config.tau)
         if kind:
-            track(self.target_actor, self.actor, 1 - self.config.ema_decay)
+            polyak_update(self.target_actor, self.actor, 1 - self.config.ema_decay)
         return metrics
 
     @torch.no_grad()
     def _targets(self, segments: Segments, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         obs = self.scaling.obs(self.rule.bootstrap_obs(segments))
         act = self._sample(self.target_actor, obs, self.config.num_target_actions, generator)
-        return self.rule(segments, self.target_critic.of_each(obs, act).amax(2).amin(0))
+        return self.rule(segments, self.target_critic.of_actions(obs, act).amax(2).amin(0))
 
     def _sample(self, policy: DiffusionPolicy, obs: Tensor, num: int, generator: torch.Generator) -> Tensor:
         """Sample `num` unit actions [B, num, A] per state, each with its own noise."""
@@ -125,7 +125,7 @@ class DiffusionQL(Agent):
         one = torch.randint(2, (1,), generator=generator, device=obs.device)
         q_loss = -q.index_select(0, one).mean() / q.detach().index_select(0, 1 - one).abs().mean()
         loss = bc_loss + self.config.eta * q_loss
-        descend(self.optimizers["actor"], loss)
+        gradient_step(self.optimizers["actor"], loss)
         return {"actor_loss": loss.detach(), "bc_loss": bc_loss.detach()}
 
     @torch.no_grad()
@@ -133,7 +133,7 @@ class DiffusionQL(Agent):
         """See `Agent.act`; the best of `num_candidates` actions."""
         obs = self.scaling.obs(obs)
         candidates = self.actor.sample(obs, self.candidate_noise.shape[1:], iter(self.candidate_noise))
-        best = self.target_critic.of_each(obs, candidates).amin(0).argmax(1)
+        best = self.target_critic.of_actions(obs, candidates).amin(0).argmax(1)
         return self.scaling.raw(
             candidates.gather(1, best.view(-1, 1, 1).expand(-1, 1, self.spaces.act_size)).squeeze(1)
         )

@@ -8,7 +8,8 @@ last.
 Differences from the paper and its public code:
 
 - The authors' code updates V first: its targets and advantages use V after that step.
-- Actions are scaled to [-1, 1] internally, so that the policy's deviations are in units of half the action range.
+- Actions are scaled to [-1, 1] internally, so that the policy's standard deviations are in units of half the action
+  range.
 - Targets may be clipped (`target_clip`).
 """
 
@@ -22,7 +23,7 @@ from torch import Tensor
 from dwm_ray.agents.base import Agent, CriticConfig
 from dwm_ray.agents.parts.networks import GaussianActor, TwinCritic, ValueNet
 from dwm_ray.agents.parts.noise import Noise
-from dwm_ray.agents.parts.optimizer import descend, fused_adam, set_rate, track, with_target
+from dwm_ray.agents.parts.optimizer import fused_adam, gradient_step, polyak_update, set_rate, with_target
 from dwm_ray.agents.parts.targets import TargetRule, critic_errors, critic_metrics
 from dwm_ray.options import Fraction, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
@@ -34,19 +35,19 @@ class IQLConfig(CriticConfig):
     return_lambda: Fraction = 0.95
     """lambda of the lambda-return over imagined steps (DWM-IQL uses .95)."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
-    """Learning rate of all networks; the policy's falls to 0 along a cosine over the run."""
+    """Learning rate of all networks; that of the policy decays to 0 on a cosine schedule over the run."""
     expectile: Annotated[float, Field(gt=0, lt=1)] = 0.7
-    """Above .5, V leans towards the better actions of the data."""
+    """Expectile of Q that V regresses on; above .5, V approaches the value of the best actions in the data."""
     beta: Annotated[float, Field(ge=0)] = 3.0
-    """Inverse temperature of the policy's weights; 0 clones."""
+    """Inverse temperature of the advantage weights; 0 is pure behaviour cloning."""
     max_weight: Annotated[float, Field(gt=0)] = 100.0
-    """Upper bound of the policy's weights."""
+    """Upper bound on the advantage weights."""
     deterministic: bool = False
     """Regress the policy by squared error instead of Gaussian likelihood."""
     reward_scale: Literal["return_range", "none"] = "return_range"
     """'return_range' multiplies rewards by 1000 / (best - worst episode return of the data), usual for locomotion."""
     reward_shift: float = 0.0
-    """Number added to every reward before it is scaled. -1 is usual for rewards that are 1 at the goal and 0 elsewhere:
+    """Constant added to every reward before scaling. -1 is usual for rewards that are 1 at the goal and 0 elsewhere:
     each step then costs 1, and values depend on the distance to the goal."""
 
     @classmethod
@@ -102,8 +103,8 @@ class IQL(Agent):
         errors = critic_errors(q, target, segments.source, self.member_values.imagined_expectile)
         critic_loss = errors.mean((-2, -1))
         actor_loss = self._actor_loss(obs, act, low_q - v.detach())
-        descend(self.optimizers["adam"], value_loss + critic_loss + actor_loss)
-        track(self.target_critic, self.critic, self.config.tau)
+        gradient_step(self.optimizers["adam"], value_loss + critic_loss + actor_loss)
+        polyak_update(self.target_critic, self.critic, self.config.tau)
         losses = {"value_loss": value_loss.detach(), "actor_loss": actor_loss.detach()}
         return critic_metrics(critic_loss, q, target, clipped) | losses
 

@@ -19,7 +19,7 @@ class PQLConfig(IQLConfig):
     """Options of PQL: those of IQL with other defaults."""
 
     expectile: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """.5 is PQL's squared error; above it V leans towards the better actions of the data, as in IQL."""
+    """.5 is PQL's squared error; above .5, V approaches the value of the best actions in the data, as in IQL."""
     penalty_weight: Annotated[float, Field(ge=0)] = 0.1
     """kappa: weight of the model's disagreement, subtracted from each imagined reward; the paper tries .01, .1, 1."""
 

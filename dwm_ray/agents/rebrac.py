@@ -1,6 +1,6 @@
 """ReBRAC (Tarasov et al. 2023, arXiv 2305.09836) on segments: TD3+BC with a second penalty, in the critic's target.
 
-The agent is TD3 (`parts.td3`) with LayerNorm in the critics. Its actor descends
+The agent is TD3 (`parts.td3`) with LayerNorm in the critics. Its actor minimises
 
     beta_1 * |pi(s) - a|^2 - min Q / mean|min Q|
 
@@ -9,16 +9,16 @@ at the start pairs (s, a). Its targets are lowered by
     beta_2 * (product of the segment's discounts) * |a' - a_next|^2
 
 with a' the smoothed target action in the segment's last state and a_next the action recorded there. For H = 1 these are
-the paper's targets. Imagined segments have no recorded next action, and neither has the last transition of an episode
-that was truncated; their penalty is 0. The metric `next_act_known` is the fraction of rows with a next action.
+the paper's targets. Imagined segments and the last transition of a truncated episode have no recorded next action;
+their penalty is 0. The metric `next_act_known` is the fraction of rows with a next action.
 
 Differences from the paper and its public code:
 
 - Networks, noise and penalties use actions scaled to [-1, 1]; public code uses raw actions. With bounds other than +-1,
   both penalties therefore have a different weight relative to Q.
-- The last transition of a truncated episode is learned from, without penalty; public code leaves it out.
+- The last transition of a truncated episode is used without penalty; public code leaves it out.
 - States are standardised, and initial weights follow torch's Linear in every layer.
-- Target networks follow the learned ones after their step; public code uses the weights before it.
+- Target networks are updated after the optimiser step; public code updates them with the weights before it.
 - One pair of weights is the default for all tasks; the paper selects one per dataset by its score in the environment
   (on the medium-replay datasets, beta_1 .01 to .05 and beta_2 .001 to .5).
 - Targets may be clipped from above (`target_clip`). They have no lower bound, because the penalty lowers them below the
@@ -45,8 +45,8 @@ class ReBRACConfig(TD3Config):
     """Hidden layers of policy and critics."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     actor_penalty: Annotated[float, Field(ge=0)] = 0.01
-    """beta_1: weight of the policy's squared distance from the data's action, relative to the normalised Q; 0 does not
-    clone."""
+    """beta_1: weight of the policy's squared distance from the data's action, relative to the normalised Q; 0
+    disables behaviour cloning."""
     critic_penalty: Annotated[float, Field(ge=0)] = 0.01
     """beta_2: weight of the target action's squared distance from the recorded next action, in units of reward."""
 

@@ -1,8 +1,8 @@
 """TD3+BC (Fujimoto & Gu 2021, arXiv 2106.06860) on segments; with imagined ones this is DWM-TD3BC.
 
 Each update regresses both critics on G_0 (see `parts.targets`), bootstrapped with the smaller target Q at the smoothed
-target action. Every `policy_delay`-th update the actor descends -alpha * Q1 / mean|Q1| + MSE to the data's action, and
-all target networks move (`parts.td3`). Actor and BC terms use the start pairs only.
+target action. Every `policy_delay`-th update, the actor minimises -alpha * Q1 / mean|Q1| + MSE to the data's action,
+and all target networks are updated (`parts.td3`). Actor and BC terms use the start pairs only.
 
 Differences from the paper, none of which matters for H = 1, action bounds of +-1 and `target_clip` 'none':
 
@@ -24,7 +24,7 @@ class TD3BCConfig(TD3Config):
     """Options of TD3+BC."""
 
     alpha: Annotated[float, Field(ge=0)] = 2.5
-    """Weight of Q relative to behaviour cloning of unit actions; 0 clones."""
+    """Weight of Q relative to behaviour cloning of unit actions; 0 is pure behaviour cloning."""
 
 
 class TD3BC(TD3):

@@ -20,7 +20,7 @@ from dwm_ray.options import DataConfig
 from dwm_ray.replay.mixture import Mixture
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.source import BatchSource
-from dwm_ray.replay.sources import InlineSource, real_ring, selection, start_targets, stream_of
+from dwm_ray.replay.sources import InlineSource, real_ring, selection, start_rtg, stream_of
 from dwm_ray.types import Segments
 from dwm_ray.world_models.base import WorldModel
 from dwm_ray.world_models.parts.build import new_model
@@ -75,8 +75,8 @@ class BenchmarkSetup:
         """Return a source of segments that were generated ahead of time."""
         config = config.with_values({"synthesis.block_rows": RING_ROWS, "synthesis.num_segments": RING_ROWS})
         spec, select = stream_of(config, self.task_data), selection(config)
-        targets, rule = start_targets(config, self.task_data, self.device), self.task_data.task.termination
-        block = generate_block(spec, 0, self.model(config), self.starts(config), rule, targets)
+        rtg, rule = start_rtg(config, self.task_data, self.device), self.task_data.task.termination
+        block = generate_block(spec, 0, self.model(config), self.starts(config), rule, rtg)
         shape = SegmentShape.of(block)
         ring = Ring(RING_ROWS * select.rows_per_segment, select.shape(shape), self.device)
         ring.add(select.apply_to_block(spec, 0, shape.fuse(block), shape))
@@ -87,5 +87,5 @@ class BenchmarkSetup:
         """Return a source that generates segments within each update, as in the paper of DWM."""
         real = real_ring(config, self.task_data, self.device)
         rule = self.task_data.task.termination
-        targets = start_targets(config, self.task_data, self.device)
-        return InlineSource(config, real, self.model(config), agent, rule, self.generator(), targets)
+        rtg = start_rtg(config, self.task_data, self.device)
+        return InlineSource(config, real, self.model(config), agent, rule, self.generator(), rtg)

@@ -12,7 +12,7 @@ from dwm_ray.runs.storage import StorageFailed
 from dwm_ray.runs.tensor_files import write_json
 
 STORAGE_INTERVAL_S = 10.0
-"""Minimum time between two updates if the run is in a storage, from which journals must be fetched."""
+"""Minimum time between two updates if the run is in remote storage, from which journals must be fetched."""
 logger = logging.getLogger(__name__)
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from dwm_ray.blocks.stream import continued
+from dwm_ray.blocks.stream import generate_from
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.types import Segments, Termination, Windows
 from dwm_ray.world_models.base import WorldModel
@@ -13,7 +13,7 @@ CHUNK_ROWS = 4096
 
 
 def known_windows(windows: WindowSet, num_pairs: int, generator: torch.Generator) -> Windows:
-    """Return up to `num_pairs` windows that are recorded to their last state or to the end of the task."""
+    """Return up to `num_pairs` windows that are recorded up to their last state or to a termination."""
     known = windows.complete()
     order = torch.randperm(len(known), generator=generator, device=generator.device)
     return windows.gather(known[order[:num_pairs]])
@@ -35,9 +35,9 @@ def imagined_segments(
     rtg: Tensor,  # [B]
     generator: torch.Generator,
 ) -> Segments:
-    """Return segments as long as `starts` from the same start pairs and with the same first actions, made in chunks."""
+    """Generate segments from the start pairs of `starts`, with as many steps; the model runs in chunks."""
     parts = [
-        continued(
+        generate_from(
             model,
             starts[rows].prefix(1),
             rule,

@@ -21,7 +21,7 @@ from dwm_ray.types import Policy, Segments, Termination
 from dwm_ray.world_models.base import sampling_options
 
 MIN_SEGMENTS = 100_000
-"""Least segments of a stream whose length is not an option. On the bundled data, 300 000 scored no higher."""
+"""Minimum length of a stream if `synthesis.num_segments` is not set. On the bundled data, 300 000 scored no higher."""
 
 
 @dataclass(frozen=True)
@@ -95,13 +95,13 @@ def end_imagined_episodes(
 
     The rule is not applied to a recorded first step, whose discount shows whether the episode ended.
     """
-    goes_on = 1 - rule(segments.obs[:, 1:]).float()
+    continues = 1 - rule(segments.obs[:, 1:]).float()
     if first_is_recorded:
-        goes_on[:, 0] = 1.0
-    return replace(segments, discount=discount * torch.cumprod(segments.discount * goes_on, dim=1))
+        continues[:, 0] = 1.0
+    return replace(segments, discount=discount * torch.cumprod(segments.discount * continues, dim=1))
 
 
-def continued(
+def generate_from(
     model: SegmentSampler,
     starts: Segments,
     rule: Termination,
@@ -135,7 +135,7 @@ def generate_block(
         model: World model on the device of `starts`.
         starts: Recorded transitions, whose first states and actions are the start pairs.
         rule: Termination rule of the task.
-        rtg: Return-to-go of all start pairs, or one per pair [N] (`TaskData.start_targets`); default: the stream's
+        rtg: Return-to-go of all start pairs, or one per pair [N] (`TaskData.start_rtg`); default: the stream's
             number.
     """
     device = starts.rew.device
@@ -143,10 +143,10 @@ def generate_block(
     if rtg is None:
         if isinstance(spec.target_rtg, str):
             raise ValueError(
-                f"rtg: missing, and the target {spec.target_rtg} depends on the data; expected targets of start pairs"
+                f"rtg: missing, and the target {spec.target_rtg} depends on the data; expected one value per start pair"
             )
         rtg = spec.target_rtg
-    return continued(
+    return generate_from(
         model,
         starts[rows],
         rule,

@@ -27,7 +27,7 @@ from dwm_ray.replay.sources import source_kind, stream_of
 from dwm_ray.report.collect import collect_results
 from dwm_ray.report.run_report import ranking_table, write_report
 from dwm_ray.report.run_tables import estimate_table, trial_table
-from dwm_ray.runs.files import held
+from dwm_ray.runs.files import locked
 from dwm_ray.runs.folder import RunFailed, RunFolder, read_json
 from dwm_ray.runs.storage import Storage, StorageFailed
 from dwm_ray.runs.tensor_files import write_json
@@ -210,7 +210,7 @@ def resumable(run: RunFolder, command: str, new: bool = False) -> Iterator[None]
     Raises ValueError if another program runs in the folder.
     """
     line = f"resume with: python {command} --resume {run.address}"
-    with held(run.root), stopping.hint(line):
+    with locked(run.root), stopping.hint(line):
         try:
             yield
         except RunFailed as error:

@@ -83,11 +83,11 @@ def _leads_to_next(rows: Rows) -> np.ndarray:
 
 def _check_inverted(rows: Rows, where: str, jumps: np.ndarray, following: np.ndarray) -> None:
     """Raise ValueError if most rows are time-limit ends, or if the marks of episode ends are inverted."""
-    goes_on = rows.ends & following
-    if goes_on.mean() > MOST and (jumps.any() or (goes_on & ~rows.terminated).mean() > MOST):
+    continues = rows.ends & following
+    if continues.mean() > MOST and (jumps.any() or (continues & ~rows.terminated).mean() > MOST):
         raise ValueError(
-            f"{where}: 'terminals' or 'timeouts' end the episode in {goes_on.sum()} of {len(goes_on)} rows whose next "
-            "state follows; expected 1 in the last row of an episode only"
+            f"{where}: 'terminals' or 'timeouts' end the episode in {continues.sum()} of {len(continues)} rows whose "
+            "next state follows; expected 1 in the last row of an episode only"
         )
 
 
@@ -136,11 +136,11 @@ def _move_marks(rows: Rows, jumps: np.ndarray, following: np.ndarray) -> None:
     break.
     """
     for step, word, edge in ((-1, "late", 0), (1, "early", len(jumps) - 2)):
-        goes_on = rows.ends & following
-        wrong = goes_on & np.roll(jumps & ~rows.ends, -step)
+        continues = rows.ends & following
+        wrong = continues & np.roll(jumps & ~rows.ends, -step)
         wrong[0 if step < 0 else -1] = False
         if wrong.any():
-            wrong[edge] |= goes_on[edge] and not (step > 0 and rows.ends[-1])
+            wrong[edge] |= continues[edge] and not (step > 0 and rows.ends[-1])
             rows.found(wrong, f"ends of episodes are marked one row too {word}: moved")
             _shift(rows, wrong, step)
 

@@ -21,7 +21,7 @@ from minari.dataset.minari_dataset import parse_dataset_id
 from minari.storage import get_dataset_path
 
 from dwm_ray.data.checks import Arrays
-from dwm_ray.runs.files import check_writable, complete
+from dwm_ray.runs.files import atomic_path, check_writable
 from dwm_ray.tasks.environments import make_environment, specification
 from dwm_ray.types import DataCard, Episodes
 
@@ -40,7 +40,7 @@ def write_hdf5(episodes: Episodes, path: Path, attrs: dict[str, Any] | None = No
         for key, array in arrays.items():
             file.create_dataset(key, data=array, compression="gzip", compression_opts=9, shuffle=True)
         file.attrs.update({**(attrs or {}), **_environment(episodes.card)})
-    with complete(path) as part:
+    with atomic_path(path) as part:
         part.write_bytes(content.getbuffer())
 
 
@@ -50,7 +50,7 @@ def write_parquet(episodes: Episodes, path: Path) -> None:
     columns["next_observations"] = _vectors(episodes.next_obs, mask=pa.array(~episodes.known_next))
     table = pa.table(columns).replace_schema_metadata(_environment(episodes.card))
     _check_absent(str(path), path)
-    with complete(path) as part:
+    with atomic_path(path) as part:
         pq.write_table(table, part, compression="zstd")
 
 

@@ -66,7 +66,7 @@ class TaskData:
         kind, length = _labels_of(model), getattr(model, "sequence_length", 1)
         return start_labels(self.episodes, discount, self.task.rtg_scale, kind, length)
 
-    def start_targets(
+    def start_rtg(
         self, target: float | str, discount: float, model: PluginConfig | None, device: torch.device
     ) -> float | Tensor:
         """Return the return-to-go for a `synthesis.target_rtg`: a number, or one per row [N] of `start_pairs`."""

@@ -1,8 +1,8 @@
-"""Mish (arXiv 1908.08681), x * tanh(softplus(x)), at the cost of one sigmoid and a few products on a CPU.
+"""Mish (arXiv 1908.08681), x * tanh(softplus(x)), at the cost of one sigmoid and a few multiplications on a CPU.
 
 PyTorch's CPU kernel costs as much as the convolution before it. With s = sigmoid(x), the gate tanh(softplus(x)) is g =
 2 / (1 + (s - 1)^2) - 1, and the derivative of x * g is g + x * s * (1 - g^2), so one sigmoid gives both. The forward
-pass computes the derivative, and the backward pass is one product. A GPU uses PyTorch's kernel, a single launch.
+pass computes the derivative, and the backward pass is one product. On a GPU, PyTorch's kernel is used, a single launch.
 """
 
 from typing import Any

@@ -21,7 +21,7 @@ from dwm_ray.diffusion.activation import Mish
 class Condition:
     """Normalised conditions of a batch."""
 
-    numbers: Tensor  # [B, V]: the first action and, for some models, other numbers that are known
+    vector: Tensor  # [B, V]: the first action and, for some models, the given entries
     rtg: Tensor  # [B]
     has_rtg: Tensor  # [B] bool
 
@@ -29,7 +29,7 @@ class Condition:
         """Return [2B] rows: these, then the same without return-to-go."""
         null = torch.zeros_like(self.has_rtg)
         return Condition(
-            torch.cat([self.numbers, self.numbers]), torch.cat([self.rtg, self.rtg]), torch.cat([self.has_rtg, null])
+            torch.cat([self.vector, self.vector]), torch.cat([self.rtg, self.rtg]), torch.cat([self.has_rtg, null])
         )
 
 
@@ -75,7 +75,9 @@ class StepEncoder(Encoder):
         if num_steps > min(len(step), dim):
             return self.mlp(self.features[step])
         table = self.mlp(self.features)
-        selected = step.unsqueeze(-1) == torch.arange(num_steps, device=step.device)  # one_hot would read the steps
+        selected = step.unsqueeze(-1) == torch.arange(
+            num_steps, device=step.device
+        )  # one_hot would wait for the device
         return selected.to(table.dtype) @ table
 
 
@@ -97,31 +99,31 @@ class LevelEncoder(Encoder):
 
 
 class ConditionEncoder(Encoder):
-    """(level, condition) -> embeddings of level, return-to-go and numbers, [B, 3 * dim]."""
+    """(level, condition) -> embeddings of level, return-to-go and vector, [B, 3 * dim]."""
 
-    def __init__(self, level: StepEncoder | LevelEncoder, num_numbers: int) -> None:
+    def __init__(self, level: StepEncoder | LevelEncoder, vector_size: int) -> None:
         super().__init__()
         dim = level.size
         self.size = 3 * dim
         self.level = level
         self.rtg_mlp = mlp(1, dim, 4 * dim, dim)
-        self.act_mlp = mlp(num_numbers, dim, 4 * dim, dim)
+        self.act_mlp = mlp(vector_size, dim, 4 * dim, dim)
 
     def forward(self, level: Tensor, condition: Condition) -> Tensor:
         rtg = self.rtg_mlp(condition.rtg[:, None]) * condition.has_rtg[:, None]
-        return torch.cat([self.level(level), rtg, self.act_mlp(condition.numbers)], 1)
+        return torch.cat([self.level(level), rtg, self.act_mlp(condition.vector)], 1)
 
 
-class NumberEncoder(Encoder):
-    """(level, condition) -> embeddings of level and return-to-go, and the plain numbers, [B, 2 * dim + V + 1]."""
+class ConcatEncoder(Encoder):
+    """(level, condition) -> embeddings of level and return-to-go, and the vector itself, [B, 2 * dim + V + 1]."""
 
-    def __init__(self, level: StepEncoder | LevelEncoder, num_numbers: int) -> None:
+    def __init__(self, level: StepEncoder | LevelEncoder, vector_size: int) -> None:
         super().__init__()
-        self.size = 2 * level.size + num_numbers + 1
+        self.size = 2 * level.size + vector_size + 1
         self.level = level
         self.rtg_mlp = mlp(1, level.size, level.size)
 
     def forward(self, level: Tensor, condition: Condition) -> Tensor:
         has_rtg = condition.has_rtg[:, None]
         rtg = self.rtg_mlp(condition.rtg[:, None]) * has_rtg
-        return torch.cat([self.level(level), rtg, condition.numbers, has_rtg.to(rtg.dtype)], 1)
+        return torch.cat([self.level(level), rtg, condition.vector, has_rtg.to(rtg.dtype)], 1)

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dwm_ray.devices import Precision, reduced
+from dwm_ray.devices import Precision, autocast
 from dwm_ray.diffusion.activation import Mish, mish
 from dwm_ray.diffusion.conditioning import Encoder
 from dwm_ray.diffusion.process import Network
@@ -158,7 +158,7 @@ def conditioned(denoiser: Denoiser, condition: Any, precision: Precision, scale:
     """Return the denoiser under a condition as the network of a process, with products in `precision`."""
 
     def network(x: Tensor, level: Tensor) -> Tensor:
-        with reduced(precision, x.device):
+        with autocast(precision, x.device):
             return guided(denoiser, x, level, condition, scale).float()
 
     return network

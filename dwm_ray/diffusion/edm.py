@@ -24,7 +24,7 @@ from dwm_ray.diffusion.process import Given, Impose, Network, imposer, noise_lik
 SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 80.0, 7.0
 """The paper's range of noise levels in sampling and the exponent that spaces them (table 1)."""
 LOG_MEAN, LOG_STD = -1.2, 1.2
-"""Mean and deviation of the logarithm of noise levels in training (P_mean, P_std)."""
+"""Mean and standard deviation of the logarithm of noise levels in training (P_mean, P_std)."""
 
 Estimate = Callable[[Tensor, float], Tensor]
 """(x [B, ...], sigma) -> estimate of the clean sample, same shape."""

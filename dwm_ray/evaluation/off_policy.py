@@ -45,7 +45,7 @@ def imagined_returns(
     terminates it.
     """
     assert isinstance(model, OneStep)
-    networks = [model.alone(number) for number in range(len(model.elite))]
+    networks = [model.single_elite(number) for number in range(len(model.elite))]
     return torch.stack([_returns(network, policy, data, horizon, generator) for network in networks])
 
 
@@ -58,8 +58,8 @@ def _returns(
     for _ in range(horizon):
         step = network.imagine(obs, policy(obs), policy=None, horizon=1, rtg=0.0, generator=generator)
         total += weight * step.rew[:, 0].clamp(low, high)
-        goes_on = (step.discount[:, 0] > 0) & ~data.termination(step.obs[:, 1])
-        weight = weight * data.discount * goes_on
+        continues = (step.discount[:, 0] > 0) & ~data.termination(step.obs[:, 1])
+        weight = weight * data.discount * continues
         obs = step.obs[:, 1].clamp(data.obs_low, data.obs_high)
     return total
 

@@ -16,14 +16,14 @@ import torch
 
 from dwm_ray import __version__
 from dwm_ray.agents.base import Agent
-from dwm_ray.blocks.stream import StreamSpec, continued, start_rows
+from dwm_ray.blocks.stream import StreamSpec, generate_from, start_rows
 from dwm_ray.config import RunConfig
 from dwm_ray.data.content import with_fingerprint
 from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.devices import default_device
 from dwm_ray.export.trials import ChosenTrial
 from dwm_ray.replay.selection import Selection
-from dwm_ray.replay.sources import selection, source_kind, start_targets, stream_of
+from dwm_ray.replay.sources import selection, source_kind, start_rtg, stream_of
 from dwm_ray.tasks.table import TaskSpec
 from dwm_ray.training.fit import is_trained, trained_model
 from dwm_ray.training.stores import load_agent
@@ -110,10 +110,10 @@ class _Generator:
         spec, noise = self.spec, self.spec.generator(index, self.device)
         pairs = self.task_data.start_pairs(spec.discount, self.device)
         rows = start_rows(spec, index, len(pairs)).to(self.device)
-        starts, rtg = pairs[rows], start_targets(self.config, self.task_data, self.device)
+        starts, rtg = pairs[rows], start_rtg(self.config, self.task_data, self.device)
         if source_kind(self.config) == "on-policy":
             starts = replace(starts, act=self.agent.explore(starts.obs[:, 0], noise).unsqueeze(1))
-        return continued(
+        return generate_from(
             self.model,
             starts,
             self.task_data.task.termination,

@@ -17,7 +17,7 @@ class DisagreementConfig(FilterConfig):
     """Options of the disagreement filter."""
 
     quantile: PositiveFraction = 0.95
-    """Rows with a penalty above this quantile of the block are dropped; 1 drops none."""
+    """Rows with a penalty above this quantile of the block are dropped; with 1, no row is dropped."""
 
     @property
     def selected_fraction(self) -> float:
@@ -25,7 +25,7 @@ class DisagreementConfig(FilterConfig):
 
 
 class Disagreement(Filter):
-    """Select the rows up to a quantile of the penalty; the worst step of a row decides."""
+    """Select the rows up to a quantile of the penalty, which is the maximum over a row's steps."""
 
     Config = DisagreementConfig
     per_transition = True

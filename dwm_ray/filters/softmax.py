@@ -20,7 +20,7 @@ class SoftmaxConfig(RatioConfig):
     """Options of the softmax filter."""
 
     softmax_temperature: Annotated[float, Field(gt=0)] = 0.05
-    """Small values prefer high returns; large values sample uniformly."""
+    """Temperature of the sampling probabilities: small values prefer high returns, large values sample uniformly."""
 
 
 class Softmax(Filter):

@@ -19,7 +19,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.replay.ring import Ring
-from dwm_ray.replay.sources import StreamRing, start_targets, stream_of, stream_rings
+from dwm_ray.replay.sources import StreamRing, start_rtg, stream_of, stream_rings
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.world_models.base import WorldModel
 
@@ -34,7 +34,7 @@ def read_stream(
 ) -> dict[str, Ring]:
     """Return the rings of runs that learn from one stream, by `ring_key`."""
     spec, rings = stream_of(configs[0], task_data), stream_rings(configs, task_data, device)
-    starts, rtg = task_data.start_pairs(spec.discount, device), start_targets(configs[0], task_data, device)
+    starts, rtg = task_data.start_pairs(spec.discount, device), start_rtg(configs[0], task_data, device)
     rule, graphs = task_data.task.termination, configs[0].execution.sampler_cuda_graphs
     generator = BlockGenerator(run.shared, starts, rule, MicroBatching(), graphs, lambda spec, model: rtg)
     stream = LocalStream(run, spec, lambda index: generator.generate(spec, index, lambda: model))

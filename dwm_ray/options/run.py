@@ -34,7 +34,7 @@ class PluginConfig(Frozen):
 
     @classmethod
     def preset(cls, name: Literal["paper", "small"]) -> Self:
-        """Return the default options for a size of machine."""
+        """Return the options of a preset."""
         return cls() if name == "paper" else cls(**cls.small())
 
     @classmethod

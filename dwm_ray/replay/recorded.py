@@ -43,18 +43,21 @@ class RecordedFutures:
         self._steps = torch.arange(self.shape.horizon, device=device)
 
     def gather_into(
-        self, out: Tensor, generator: torch.Generator, padding: Padding | None = None, reach: int | Tensor | None = None
+        self,
+        out: Tensor,
+        generator: torch.Generator,
+        padding: Padding | None = None,
+        extra_steps: int | Tensor | None = None,
     ) -> None:
-        """Fill `out` [B, width] as `Ring.gather_into` does; `reach` (number or [B, 1]) is the number of steps - 1."""
+        """Fill `out` [B, width] as `Ring.gather_into` does. Segments have `extra_steps` + 1 steps."""
         if padding is not None:
             short = out.new_empty(len(out), self.shape.width)
-            self.gather_into(short, generator, reach=reach)
+            self.gather_into(short, generator, extra_steps=extra_steps)
             padding.write(short, out)
             return
         start = torch.randint(len(self._rows), (len(out), 1), generator=generator, device=self.device)
-        last = torch.minimum(
-            start + (self.horizon - 1 if reach is None else reach), self._last.index_select(0, start.flatten())[:, None]
-        )
+        wanted = start + (self.horizon - 1 if extra_steps is None else extra_steps)
+        last = torch.minimum(wanted, self._last.index_select(0, start.flatten())[:, None])
         index = start + self._steps  # [B, H]
         chosen = torch.minimum(index, last).flatten()
         self._write(self._rows.index_select(0, chosen).view(*index.shape, -1), index > last, self.shape.split(out))
@@ -78,9 +81,9 @@ class RecordedSource(BatchSource):
         """Pad batches as `RecordedFutures` does."""
         self._futures = RecordedFutures(config, task_data, device, padded)
         self.batch_size, self.device, self.shape = config.training.batch_size, device, self._futures.shape
-        self._reach = torch.full((self.batch_size, 1), num_steps(config) - 1, device=device)
-        self._reach[: num_real(config.replay.real_ratio, self.batch_size)] = 0
+        self._extra_steps = torch.full((self.batch_size, 1), num_steps(config) - 1, device=device)
+        self._extra_steps[: num_real(config.replay.real_ratio, self.batch_size)] = 0
 
     def sample_into(self, rows: Tensor, generator: torch.Generator) -> None:
         """Fill `rows` [B, width], transitions first."""
-        self._futures.gather_into(rows, generator, reach=self._reach)
+        self._futures.gather_into(rows, generator, extra_steps=self._extra_steps)

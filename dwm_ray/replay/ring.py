@@ -94,7 +94,7 @@ class Ring:
             self.num_added += len(rows)
 
     def gather_into(self, out: Tensor, generator: torch.Generator, padding: Padding | None = None) -> Tensor:
-        """Fill `out` [B, width] with rows sampled uniformly with replacement; return their numbers [B].
+        """Fill `out` [B, width] with rows sampled uniformly with replacement; return their indices [B].
 
         Raises ValueError if the ring is empty.
         """

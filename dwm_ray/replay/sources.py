@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from dwm_ray.agents.base import Agent
-from dwm_ray.blocks.stream import StreamSpec, continued
+from dwm_ray.blocks.stream import StreamSpec, generate_from
 from dwm_ray.config import RunConfig
 from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.data.task_data import TaskData
@@ -55,10 +55,10 @@ def selection(config: RunConfig) -> Selection:
     return Selection(config.filter.plugin(config.filter), config.synthesis.horizon, transitions)
 
 
-def start_targets(config: RunConfig, task_data: TaskData, device: torch.device) -> float | Tensor:
+def start_rtg(config: RunConfig, task_data: TaskData, device: torch.device) -> float | Tensor:
     """Return the return-to-go of a run's start pairs: a number, or one per recorded transition [N]."""
     target, discount = config.synthesis.target_rtg, config.training.discount
-    return task_data.start_targets(target, discount, config.world_model, device)
+    return task_data.start_rtg(target, discount, config.world_model, device)
 
 
 def real_ring(config: RunConfig, task_data: TaskData, device: torch.device) -> Ring:
@@ -133,7 +133,7 @@ class InlineSource(BatchSource):
         generator: torch.Generator,
         rtg: float | Tensor,
     ) -> None:
-        """Sample the noise of policy and model from `generator`; `rtg` is the result of `start_targets`."""
+        """Sample the noise of policy and model from `generator`; `rtg` is the result of `start_rtg`."""
         self._model, self._agent, self._rule, self._generator = model, agent, rule, generator
         self._horizon, self._rtg = config.synthesis.horizon, rtg
         self._discount = config.training.discount
@@ -143,12 +143,12 @@ class InlineSource(BatchSource):
         self._real = real
 
     def sample_into(self, rows: Tensor, generator: torch.Generator) -> None:
-        """Fill `rows` [B, width]: the first `real_ratio` of them are recorded; the model continues the others."""
+        """Fill `rows` [B, width]: a fraction `real_ratio` is recorded; the model continues the other start pairs."""
         fused = torch.empty(self.batch_size, self._real.shape.width, device=self.device)
         index = self._real.gather_into(fused, generator)
         recorded = self._real.shape.split(fused)
         rtg = self._rtg[index[self._num_real :]] if isinstance(self._rtg, Tensor) else self._rtg
-        imagined = continued(
+        imagined = generate_from(
             self._model,
             recorded[self._num_real :],
             self._rule,

@@ -7,7 +7,7 @@ from dwm_ray.report.comparison_figures import comparison_figures
 from dwm_ray.report.page import render_page
 from dwm_ray.report.ranking import ranked, score_table, verdict
 from dwm_ray.report.table import NOTHING, Cell, Table, format_count, format_seconds
-from dwm_ray.runs.files import write_complete
+from dwm_ray.runs.files import write_atomically
 from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.tasks.table import ESTIMATED
 from dwm_ray.types import Json
@@ -124,7 +124,7 @@ def write_comparison(root: Path) -> Json:
     """Write comparison.json and comparison.html to `root`, and return the collected results."""
     comparison = collect_comparison(root)
     write_json(root / "comparison.json", comparison)
-    write_complete(root / "comparison.html", render_comparison(comparison))
+    write_atomically(root / "comparison.html", render_comparison(comparison))
     return comparison
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from dwm_ray.report.page import render_page
 from dwm_ray.report.panels import Figure
 from dwm_ray.report.table import Table
-from dwm_ray.runs.files import write_complete
+from dwm_ray.runs.files import write_atomically
 from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.types import Json
 
@@ -37,7 +37,7 @@ def write(folder: Path, findings: Findings, facts: Json) -> Path:
     tables = [{"title": t.title, "headers": t.headers, "rows": t.rows} for t in findings.tables]
     write_json(folder / "study.json", {**facts, "summary": findings.summary, "tables": tables, **findings.numbers})
     page = folder / "report.html"
-    write_complete(page, render(findings, facts))
+    write_atomically(page, render(findings, facts))
     return page
 
 

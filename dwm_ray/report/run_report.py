@@ -14,7 +14,7 @@ from dwm_ray.report.ranking import method_rows, score_table, verdict
 from dwm_ray.report.run_figures import run_figures
 from dwm_ray.report.run_tables import estimate_table, failures, num_episodes, summary_table, trial_table
 from dwm_ray.report.table import Table, format_count, format_seconds
-from dwm_ray.runs.files import write_complete
+from dwm_ray.runs.files import write_atomically
 from dwm_ray.tasks.table import ESTIMATED
 from dwm_ray.types import Json
 
@@ -30,7 +30,7 @@ def write_report(run: Path, out: Path | None = None) -> Path:
     """Write the page to `out` (default RUN/report.html) and return its path; raise ValueError if RUN is not a run."""
     out = run / "report.html" if out is None else out
     results = collect_results(run)
-    write_complete(out, render(results, best_frames(run, results)))
+    write_atomically(out, render(results, best_frames(run, results)))
     return out
 
 

@@ -24,7 +24,7 @@ def check_writable(option: str, path: Path) -> None:
 
 
 @contextmanager
-def complete(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path that replaces `path` if the body succeeds, and is deleted otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -36,17 +36,17 @@ def complete(path: Path) -> Iterator[Path]:
     part.replace(path)
 
 
-def write_complete(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """Write a text file atomically."""
-    with complete(path) as part:
+    with atomic_path(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Hold a folder; raise ValueError if another program on this machine holds it.
+def locked(folder: Path) -> Iterator[None]:
+    """Lock a folder; raise ValueError if another program on this machine has locked it.
 
-    The operating system releases the folder when the process ends. On a file system without locks, log a warning.
+    The operating system releases the lock when the process ends. On a file system without locks, log a warning.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from dwm_ray.runs.files import complete, write_complete
+from dwm_ray.runs.files import atomic_path, write_atomically
 
 if TYPE_CHECKING:  # processes that only read and write JSON files do not import torch
     import torch
@@ -24,14 +24,14 @@ if TYPE_CHECKING:  # processes that only read and write JSON files do not import
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file atomically."""
-    write_complete(path, json.dumps(value, indent=2) + "\n")
+    write_atomically(path, json.dumps(value, indent=2) + "\n")
 
 
 def save(folder: Path, name: str, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Save named tensors of any device and shape, and their JSON description."""
     from safetensors.torch import save_file
 
-    with complete(folder / f"{name}.safetensors") as part, _os_errors(part):
+    with atomic_path(folder / f"{name}.safetensors") as part, _os_errors(part):
         save_file({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}, part)
     write_json(folder / f"{name}.json", meta)
 

@@ -22,7 +22,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.evaluation.flops import count_flops
 from dwm_ray.local.compatibility import untrained_learner
-from dwm_ray.replay.sources import source_kind, start_targets, stream_of
+from dwm_ray.replay.sources import source_kind, start_rtg, stream_of
 from dwm_ray.runs.clock import peak_memory
 from dwm_ray.training.fit import world_model_trainer
 from dwm_ray.training.learner import Learner
@@ -113,9 +113,9 @@ def _generate_part(setting: Setting, config: RunConfig, model: WorldModel, burst
     spec = stream_of(_short(config, bursts), setting.task_data)
     starts = setting.task_data.start_pairs(config.training.discount, setting.device)
     sampler, rule = model.with_options(spec.sampling), setting.task_data.task.termination
-    targets = start_targets(config, setting.task_data, setting.device)
+    rtg = start_rtg(config, setting.task_data, setting.device)
     reading = read(
-        lambda: generate_block(spec, 0, sampler, starts, rule, targets), bursts.segments, bursts.repeats, setting.device
+        lambda: generate_block(spec, 0, sampler, starts, rule, rtg), bursts.segments, bursts.repeats, setting.device
     )
     return PartCost(GENERATE, "segment", stream_of(config, setting.task_data).num_segments, *reading)
 

@@ -6,10 +6,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from dwm_ray.blocks.stream import continued
+from dwm_ray.blocks.stream import generate_from
 from dwm_ray.config import RunConfig
 from dwm_ray.evaluation.clone import BehaviourClone
-from dwm_ray.replay.sources import selection, start_targets
+from dwm_ray.replay.sources import selection, start_rtg
 from dwm_ray.studies.base import StudyContext
 from dwm_ray.studies.bursts import timed
 from dwm_ray.types import Segments
@@ -49,18 +49,18 @@ def stream_statistics(
     generator = context.generator(seed)
     starts = context.task_data.start_pairs(config.training.discount, context.device)
     rows = torch.randint(len(starts), (num_segments,), generator=generator, device=context.device)
-    targets = start_targets(config, context.task_data, context.device)
+    rtg = start_rtg(config, context.task_data, context.device)
     pairs, found = starts[rows], list[Segments]()
 
     def sample() -> None:
-        segments = continued(
+        segments = generate_from(
             model,
             pairs,
             context.task_data.task.termination,
             config.training.discount,
             policy=(lambda states, step: clone.sample(states, generator)) if model.follows_policy else None,
             horizon=min(config.synthesis.horizon, model.max_horizon),
-            rtg=targets[rows] if isinstance(targets, Tensor) else targets,
+            rtg=rtg[rows] if isinstance(rtg, Tensor) else rtg,
             generator=generator,
         )
         found.append(segments)

@@ -46,7 +46,7 @@ def remove_checkpoint(run: RunFolder, path: Path) -> None:
 
 
 def remove_leftovers(run: RunFolder) -> None:
-    """Delete checkpoints of complete trials and world models, which a killed process has left."""
+    """Delete checkpoints of complete trials and world models that a killed process left behind."""
     for status in run.root.glob("*/*/status.json"):
         remove_checkpoint(run, status.parent)
 

@@ -156,7 +156,7 @@ def correction_note(config: RunConfig, task_data: TaskData) -> str | None:
 def learn_return_bias(model: WorldModel, windows: WindowSet, rule: Termination, discount: float) -> bool:
     """Let a trained model learn the bias of its returns from windows of its sequence length.
 
-    Return False if no window is complete; the bias then remains 0. Programs announce it (`correction_note`).
+    Return False if no window is complete; the bias then remains 0. Programs report this (`correction_note`).
     """
     assert model.return_bias is not None
     generator = torch.Generator(next(model.parameters()).device).manual_seed(model.config.seed)

@@ -24,7 +24,7 @@ from dwm_ray.types import Segments
 class Learner:
     """Agents, their batch sources and their generators.
 
-    Equal states and equal rows in the sources give equal updates, bit for bit. Members may share a source unless it
+    Identical states and source rows give bit-identical updates. Members may share a source unless it
     refreshes itself.
     """
 
@@ -47,7 +47,7 @@ class Learner:
         self._updates = updates_of(self.population, self.generators, execution or ExecutionConfig())
 
     def run(self, num_updates: int) -> list[dict[str, float]]:
-        """Make `num_updates` updates of every member; return one row of metrics per member.
+        """Perform `num_updates` updates of every member; return one row of metrics per member.
 
         A row holds each metric's mean over the updates that reported it, the source's gauges, and updates per second
         summed over members. Metrics may be infinite or NaN; see `member.Member`.
@@ -102,7 +102,7 @@ class Means:
         self._counts: dict[str, int] = {}
 
     def add(self, metrics: dict[str, Tensor]) -> None:
-        """Add an update's metrics [P]; the tensors may be overwritten afterwards. One launch on a GPU."""
+        """Add an update's metrics [P]; the tensors may be overwritten afterwards. Launches one kernel on a GPU."""
         known = [name for name in metrics if name in self._sums]
         if known:
             torch._foreach_add_([self._sums[name] for name in known], [metrics[name] for name in known])

@@ -29,8 +29,8 @@ def milestones(config: RunConfig) -> list[int]:
     """Return the updates at which training pauses to log, evaluate or checkpoint; the last one is the end."""
     training = config.training
     periods = (training.log_every, training.checkpoint_every, config.evaluation.every)
-    marks = {mark for period in periods for mark in range(period, training.num_updates, period)}
-    return sorted(marks | {training.num_updates})
+    updates = {update for period in periods for update in range(period, training.num_updates, period)}
+    return sorted(updates | {training.num_updates})
 
 
 class Member:
@@ -85,38 +85,38 @@ class Member:
             set_status(self.folder, "failed", error=str(error), updates=self._latest.get("update", 0))
             raise
 
-    def on_milestone(self, mark: int, metrics: dict[str, float]) -> None:
+    def on_milestone(self, update: int, metrics: dict[str, float]) -> None:
         """Log the metrics since the last milestone."""
         if self.failed:
             return
         if broken := [name for name, value in metrics.items() if not math.isfinite(value)]:
-            self._fail(mark, broken)
+            self._fail(update, broken)
             return
-        self._writer.metrics(mark, {**metrics, **self._gauges(), **self._clock.costs()})
+        self._writer.metrics(update, {**metrics, **self._gauges(), **self._clock.costs()})
 
-    def checkpoint_due(self, mark: int) -> bool:
+    def checkpoint_due(self, update: int) -> bool:
         """Return whether a milestone requires a checkpoint; one is saved before every evaluation."""
-        return not self.failed and (self._is_scored(mark) or mark % self.config.training.checkpoint_every == 0)
+        return not self.failed and (self._evaluation_due(update) or update % self.config.training.checkpoint_every == 0)
 
     def save(self, state: dict[str, Tensor]) -> None:
         """Save the learner's state of this member and upload the folder."""
         save_state(self.folder, state, self._clock.seconds)
         self._upload.now()
 
-    def evaluate_if_due(self, mark: int) -> None:
+    def evaluate_if_due(self, update: int) -> None:
         """Evaluate the agent if a milestone requires it and no earlier process has recorded the result."""
-        if self.failed or not self._is_scored(mark) or self._latest.get("update") == mark:
+        if self.failed or not self._evaluation_due(update) or self._latest.get("update") == update:
             return
         try:
-            scores = self._evaluate(mark == self.config.training.num_updates)
+            scores = self._evaluate(update == self.config.training.num_updates)
         except Diverged:  # in an update whose metrics are not logged yet
-            self._fail(mark, ["actions"])
+            self._fail(update, ["actions"])
             return
-        self._latest = {"update": mark, **scores}
-        self._writer.evaluation(mark, scores)
+        self._latest = {"update": update, **scores}
+        self._writer.evaluation(update, scores)
 
-    def _is_scored(self, mark: int) -> bool:
-        return mark == self.config.training.num_updates or (mark > 0 and mark % self.config.evaluation.every == 0)
+    def _evaluation_due(self, update: int) -> bool:
+        return update == self.config.training.num_updates or (update > 0 and update % self.config.evaluation.every == 0)
 
     def finish(self, update: int) -> None:
         """Write the policy and the status `done`, unless the member has failed."""
@@ -124,13 +124,13 @@ class Member:
             save_agent(self.folder / "checkpoint", self.agent, self.config, self._task_data, update)
             set_status(self.folder, "done", updates=update, seconds=self._latest["seconds"])
 
-    def _fail(self, mark: int, broken: list[str]) -> None:
+    def _fail(self, update: int, broken: list[str]) -> None:
         self.failed = True
         error = (
-            f"learning diverged before update {mark}: {', '.join(broken)} not finite; check q_mean in the "
+            f"learning diverged before update {update}: {', '.join(broken)} not finite; check q_mean in the "
             "preceding rows, then try agent.target_clip data, a longer synthesis.horizon or a lower learning rate"
         )
-        set_status(self.folder, "failed", error=error, updates=mark)
+        set_status(self.folder, "failed", error=error, updates=update)
 
     def _evaluate(self, last: bool) -> dict[str, Any]:
         row = self._evaluator.evaluate(self.agent, last)

@@ -77,7 +77,7 @@ def load_agent(
 ) -> tuple[Agent, dict[str, Any]]:
     """Return agent and description of a checkpoint folder; raise ValueError if this version cannot read it.
 
-    `values` replace stored options by dotted path, such as {'agent.matmul_precision': 'fp32'}.
+    `values` override stored options by dotted path, such as {'agent.matmul_precision': 'fp32'}.
     """
     tensors, meta = tensor_files.load(folder, NAME, device)
     config = RunConfig.stored(meta.get("config"), folder)

@@ -26,7 +26,7 @@ from dwm_ray.replay.sources import (
     row_horizon,
     selection,
     source_kind,
-    start_targets,
+    start_rtg,
 )
 from dwm_ray.runs.clock import Clock
 from dwm_ray.runs.folder import RunFolder
@@ -71,7 +71,7 @@ def build_learner(
     """Build the learner at its first update; `synthetic` holds each member's ring of imagined rows, if it has one."""
     kind = source_kind(configs[0])
     generators = [torch.Generator(device).manual_seed(config.seed) for config in configs]
-    agents = [ready_agent(config, task_data, services, device) for config in configs]
+    agents = [build_agent(config, task_data, services, device) for config in configs]
     real = real_ring(configs[0], task_data, device)
     if "recorded" in map(source_kind, configs):
         sources = recorded_sources(configs, task_data, device)
@@ -85,7 +85,7 @@ def build_learner(
     return Learner(agents, sources, generators, configs[0].execution)
 
 
-def ready_agent(config: RunConfig, task_data: TaskData, services: Services, device: torch.device) -> Agent:
+def build_agent(config: RunConfig, task_data: TaskData, services: Services, device: torch.device) -> Agent:
     """Build the run's agent and attach its world model if it plans."""
     agent = new_agent(config, task_data, device)
     if agent.plans:
@@ -98,18 +98,18 @@ def policy_source(
 ) -> BatchSource:
     """Build the batch source of a run whose world model follows the policy."""
     model, rule = services.world_model(config), task_data.task.termination
-    targets = start_targets(config, task_data, real.device)
+    rtg = start_rtg(config, task_data, real.device)
     if source_kind(config) == "inline":
-        return InlineSource(config, real, model, agent, rule, generator, targets)
+        return InlineSource(config, real, model, agent, rule, generator, rtg)
     starts = task_data.start_pairs(config.training.discount, real.device)
-    context = RolloutContext(model, starts, rule, selection(config), targets)
+    context = RolloutContext(model, starts, rule, selection(config), rtg)
     return OnPolicySource(config, real, services.rollouts(config, context), agent)
 
 
 def _learn(learner: Learner, members: Sequence[Member], services: Services) -> None:
     """Train from milestone to milestone until the last update, or until every member has failed.
 
-    States are saved before the members are evaluated, so that an environment that fails costs no updates. A resumed
+    States are saved before the members are evaluated, so that no updates are lost if an environment fails. A resumed
     population first runs the evaluation of its checkpoint if it is missing.
     """
     seconds = _resume(learner, members)
@@ -118,20 +118,20 @@ def _learn(learner: Learner, members: Sequence[Member], services: Services) -> N
             stack.enter_context(member.running(learner.update, Clock(spent, len(members)), services.on_row))
         for member in members:
             member.evaluate_if_due(learner.update)
-        for mark in (mark for mark in milestones(members[0].config) if mark > learner.update):
-            for member, row in zip(members, learner.run(mark - learner.update), strict=True):
-                member.on_milestone(mark, row)
-            _save(learner, members, mark)
+        for update in [update for update in milestones(members[0].config) if update > learner.update]:
+            for member, row in zip(members, learner.run(update - learner.update), strict=True):
+                member.on_milestone(update, row)
+            _save(learner, members, update)
             for member in members:
-                member.evaluate_if_due(mark)
+                member.evaluate_if_due(update)
             if all(member.failed for member in members):
                 break
         for member in members:
             member.finish(learner.update)
 
 
-def _save(learner: Learner, members: Sequence[Member], mark: int) -> None:
-    due = [member.checkpoint_due(mark) for member in members]
+def _save(learner: Learner, members: Sequence[Member], update: int) -> None:
+    due = [member.checkpoint_due(update) for member in members]
     if any(due):
         for member, state, is_due in zip(members, learner.state_dicts(), due, strict=True):
             if is_due:

@@ -25,26 +25,26 @@ Learn = Callable[[Segments, Noise, int], Metrics]
 
 
 class Updates(Protocol):
-    """Executor of updates. Every batch is in the same memory."""
+    """Callable that performs updates. All batches occupy the same memory."""
 
     def __call__(self, batch: Segments) -> Metrics:
-        """Make one update; return metrics [P] on the device, in memory that the next update may overwrite."""
+        """Perform one update; return metrics [P] on the device, in memory that the next update may overwrite."""
 
     def forget(self) -> None:
         """Drop references to replaced tensors of the population or its optimisers."""
 
 
 def updates_of(population: Population, generators: MemberGenerators, execution: ExecutionConfig) -> Updates:
-    """Return the executor for `execution`; raise ValueError if agent or device do not support it."""
+    """Return the `Updates` for the options; raise ValueError if the agent or the device does not support them."""
     if execution.compiled and execution.cuda_graphs:
         raise ValueError(f"{COMPILED}: cannot be combined with {CUDA_GRAPHS}; expected False")
     if execution.cuda_graphs:
-        return Replayed(population, generators)
+        return CudaGraphed(population, generators)
     return Compiled(population, generators) if execution.compiled else Eager(population, generators)
 
 
 class Eager:
-    """Execute updates operation by operation."""
+    """Run updates eagerly."""
 
     def __init__(self, population: Population, generators: MemberGenerators) -> None:
         self._population, self._generators = population, generators
@@ -56,7 +56,7 @@ class Eager:
         pass
 
 
-class Replayed:
+class CudaGraphed:
     """Record each kind of update as a CUDA graph and replay it with one launch; see `cuda_graphs`."""
 
     def __init__(self, population: Population, generators: MemberGenerators) -> None:

@@ -21,11 +21,11 @@ HOLDOUT_WINDOWS = 1024
 HOLDOUT_SEED = 0
 
 AverageGradients = Callable[[list[nn.Parameter]], None]
-"""Replace each parameter's gradient by its mean over all workers."""
+"""Replace each parameter's gradient with its mean over all workers."""
 
 
 class WorldModelTrainer:
-    """Trainer of `model` in place; `averaged` holds the EMA weights, which are used for sampling."""
+    """Trainer that updates `model` in place; `averaged` holds the EMA weights, which are used for sampling."""
 
     def __init__(
         self,
@@ -51,13 +51,13 @@ class WorldModelTrainer:
         return self._averaged
 
     def run(self, num_updates: int) -> dict[str, float]:
-        """Make `num_updates` updates; return the mean of each metric."""
+        """Perform `num_updates` updates; return the mean of each metric."""
         totals: dict[str, Tensor | float] = defaultdict(float)
         for _ in range(num_updates):
             for name, value in self._step().items():
                 totals[name] = totals[name] + value
         if self.model.config.ema_decay == 0:
-            self._blend(0.0)
+            self._update_average(0.0)
         return {name: float(total) / num_updates for name, total in totals.items()}
 
     def _step(self) -> Metrics:
@@ -74,7 +74,7 @@ class WorldModelTrainer:
         if config.ema_decay > 0 and self.update % config.ema_every == 0:
             # Start with a fast decay; otherwise the random initial weights dominate for thousands of updates.
             age = self.update // config.ema_every
-            self._blend(min(config.ema_decay, (1 + age) / (10 + age)))
+            self._update_average(min(config.ema_decay, (1 + age) / (10 + age)))
         return metrics
 
     def _scaled(self, windows: WindowSet) -> WindowSet:
@@ -87,7 +87,7 @@ class WorldModelTrainer:
         factor = config.final_learning_rate + (1 - config.final_learning_rate) * (1 + math.cos(math.pi * progress)) / 2
         return config.learning_rate * factor
 
-    def _blend(self, decay: float) -> None:
+    def _update_average(self, decay: float) -> None:
         average = [param.detach() for param in self._averaged.parameters()]
         current = [param.detach() for param in self.model.parameters()]
         torch._foreach_lerp_(average, current, 1 - decay)

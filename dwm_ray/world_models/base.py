@@ -27,9 +27,9 @@ class WorldModelConfig(PluginConfig):
     batch_size: PositiveInt = 64
     """Windows per gradient step, over all workers."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
-    """Step size of Adam."""
+    """Learning rate of Adam."""
     final_learning_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Ratio of the last learning rate to the first; the schedule is half a cosine, 1 is constant."""
+    """Ratio of the final to the initial learning rate on a cosine schedule; 1 is a constant rate."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.995
     """Decay of the averaged weights that are used for sampling; 0 samples from the last weights."""
     ema_every: PositiveInt = 10
@@ -121,11 +121,11 @@ class SegmentRequest:
 
 
 class WorldModel(Plugin, nn.Module):
-    """Interface. Construct, `fit_normalizers` (or load a state dict), train with `loss`, then call `imagine`."""
+    """Base class. Construct, `fit_normalizers` (or load a state dict), train with `loss`, then call `imagine`."""
 
     trained: ClassVar[bool] = True
-    """Whether the model is trained, published by its fingerprint and called for segments. Otherwise only declarations
-    of the class are used, and a batch source provides the segments (see `replay.sources`)."""
+    """Whether the model is trained, stored under its fingerprint and called for segments. Otherwise only the class's
+    declarations are used, and a batch source provides the segments (see `replay.sources`)."""
     follows_policy: ClassVar[bool]
     """Whether segments depend on the learning policy; such a model is rolled out inside the learner's loop."""
     sees_future_actions: ClassVar[bool] = False
@@ -199,9 +199,9 @@ class WorldModel(Plugin, nn.Module):
     ) -> Segments:
         """Generate segments of `horizon` steps from raw start pairs [B, O] and [B, A].
 
-        `policy` gives the actions from step 1 on, for models that follow one. `rtg` is a number or [B], in units of the
-        task's scale. Segments are in raw units, of source 1. Their discount is 1 before the step that ends the task
-        according to the model and 0 from that step on (`blocks.stream` multiplies it by gamma and the task's rule).
+        `policy` provides the actions from step 1 on, for models that follow one. `rtg` is a number or [B], in units of
+        the task's scale. Segments are in raw units, of source 1. Their discount is 1 until the model predicts a
+        termination and 0 from that step on (`blocks.stream` multiplies it by gamma and the task's rule).
 
         `first` holds the recorded transitions of the start pairs, as segments of length 1. If the model continues from
         them (`uses_first_step`), the first step of every segment is the recorded one, without penalty.

@@ -3,7 +3,7 @@
 DWM generates a segment of states and rewards from (s_t, a_t, return-to-go). An inverse dynamics model then infers the
 action between each state and the next, so that segments become transitions for agents that learn by one-step TD: the
 first action is the recorded one, the others are inferred. Generator and inverse dynamics train on the same windows and
-share no weight. The penalty of a step is the largest squared distance between two inverse models' actions for it, in
+share no weights. The penalty of a step is the largest squared distance between two inverse models' actions for it, in
 units where the task's bounds are -1 and 1: it is large if no action explains the step. The filter
 `disagreement` uses it.
 
@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from dwm_ray.devices import reduced
+from dwm_ray.devices import autocast
 from dwm_ray.options import PositiveInt
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
 from dwm_ray.world_models.base import SegmentRequest, WorldModel, seeded
@@ -88,7 +88,7 @@ class DAWM(WorldModel):
     def loss(self, windows: Windows, generator: torch.Generator) -> tuple[Tensor, Metrics]:
         """Return the sum of both losses; the inverse dynamics learn from each window's first transition."""
         diffusion, metrics = self.dwm.loss(windows, generator)
-        with reduced(self.config.training_precision, windows.obs.device):
+        with autocast(self.config.training_precision, windows.obs.device):
             inverse = self.inverse.loss(
                 windows.obs[:, 0],
                 windows.act[:, 0],
@@ -107,7 +107,7 @@ class DAWM(WorldModel):
     def with_actions(self, segments: Segments) -> Segments:
         """Return the segments with inferred actions after the first one, and the penalty of each step."""
         batch, horizon = segments.rew.shape
-        with reduced(self.config.sampling_precision, segments.obs.device):
+        with autocast(self.config.sampling_precision, segments.obs.device):
             members = self.inverse(segments.obs[:, :-1].flatten(0, 1), segments.obs[:, 1:].flatten(0, 1))
         inferred = self.inverse.actions(members).unflatten(0, (batch, horizon))
         return replace(

@@ -26,11 +26,11 @@ from torch import Tensor
 
 from dwm_ray.data.normalizers import MinMaxNormalizer
 from dwm_ray.diffusion.conditioning import (
+    ConcatEncoder,
     Condition,
     ConditionEncoder,
     Encoder,
     LevelEncoder,
-    NumberEncoder,
     StepEncoder,
 )
 from dwm_ray.diffusion.ddpm import alpha_bars
@@ -50,7 +50,7 @@ from dwm_ray.world_models.parts.window_units import window_units
 
 
 class DWMConfig(WindowModelConfig):
-    """Options of DWM; the defaults are the paper's (T = 8)."""
+    """Options of DWM; the defaults are those of the paper (T = 8)."""
 
     SAMPLING: ClassVar[frozenset[str]] = WindowModelConfig.SAMPLING | {"segments_per_pair"}
 
@@ -140,8 +140,8 @@ class DWM(WorldModel):
         config, act_size = self.config, self.spaces.act_size
         if not config.knows_given_entries:
             return ConditionEncoder(self._level_encoder(config.dim), act_size)
-        kind = ConditionEncoder if config.denoiser == "unet" else NumberEncoder
-        size = config.dim if config.denoiser == "unet" else config.dim // 4  # numbers are not embedded
+        kind = ConditionEncoder if config.denoiser == "unet" else ConcatEncoder
+        size = config.dim if config.denoiser == "unet" else config.dim // 4  # the vector is not embedded
         return kind(self._level_encoder(size), act_size + self.layout.num_first_entries + 1)
 
     def _level_encoder(self, size: int) -> StepEncoder | LevelEncoder:
@@ -192,13 +192,13 @@ class DWM(WorldModel):
         return (chance < self.config.given_first) & windows.obs_mask[:, 1]
 
     def _condition(self, act: Tensor, rtg: Tensor, has_rtg: Tensor, given: Given) -> Condition:
-        numbers = self.act_normalizer(act)
+        vector = self.act_normalizer(act)
         if not self.config.condition_on_action:
-            numbers = torch.zeros_like(numbers)
+            vector = torch.zeros_like(vector)
         if self.config.knows_given_entries:
-            has_first = given.mask[:, 1, :1].expand(len(act), 1).to(numbers.dtype)
-            numbers = torch.cat([numbers, self.layout.first_entries(given), has_first], 1)
-        return Condition(numbers, rtg, has_rtg)
+            has_first = given.mask[:, 1, :1].expand(len(act), 1).to(vector.dtype)
+            vector = torch.cat([vector, self.layout.first_entries(given), has_first], 1)
+        return Condition(vector, rtg, has_rtg)
 
     def _noise(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Sample the level and the condition dropout of each row, and the noise of each entry."""

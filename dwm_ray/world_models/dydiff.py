@@ -1,10 +1,10 @@
 """DyDiff: Dynamics Diffusion (arXiv 2405.19189), long rollouts that follow the learning policy.
 
-Three parts train together by one loss and share no parameter: a one-step ensemble (`one_step`), a diffusion over whole
-trajectories given the first state and all actions (`trajectory`), and a reward network (`reward`). The initial rollout
-is that of the policy in the one-step model. M refinements follow (algorithm 1): states are sampled from the diffusion,
-given the first state and the current actions, and mixed with the current states; then the policy chooses new actions
-for them. The actions thus follow the policy, and the states are consistent over the whole trajectory.
+Three parts are trained jointly on one loss and share no parameters: a one-step ensemble (`one_step`), a diffusion over
+whole trajectories given the first state and all actions (`trajectory`), and a reward network (`reward`). The initial
+rollout is that of the policy in the one-step model. M refinements follow (algorithm 1): states are sampled from the
+diffusion, given the first state and the current actions, and mixed with the current states; then the policy chooses new
+actions for them. The actions thus follow the policy, and the states are consistent over the whole trajectory.
 
 The diffusion is also conditioned on a_H, the policy's action in the last state, as in training. With recorded actions,
 every later action carries information about the states before it, which a one-step model does not have.
@@ -16,7 +16,7 @@ windows and predicts the reward too, which enters its disagreement (the penalty)
 from the current states instead of pure noise, in few solver steps.
 
 `faithful` does not restore the embedding of the noise level: its features have 1/4 to 16 radians per unit of
-log(sigma) / 4. Those of the public code have 1 to 1/10000, so that most of them hardly vary over the range of levels.
+log(sigma) / 4. Those of the public code have 1 to 1/10000, so most of them hardly vary over the range of levels.
 """
 
 from dataclasses import replace
@@ -61,7 +61,7 @@ class DyDiffConfig(DenoiserConfig, ContinuationConfig):
     transition_batch: PositiveInt = 256
     """Transitions that one-step and reward networks learn from in an update."""
     faithful: bool = False
-    """Repeat the public code's faults (noisy and shrunk given entries, unmasked loss, actions newer than states)."""
+    """Reproduce the public code's faults (noisy and shrunk given entries, unmasked loss, actions newer than states)."""
     num_refinements: Annotated[int, Field(ge=0)] = 2
     """M: refinements of states and actions; 0 is the one-step rollout."""
     solver_steps: PositiveInt = 34
@@ -109,8 +109,8 @@ class DyDiffConfig(DenoiserConfig, ContinuationConfig):
     def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
         """Return long segments, real ratio alpha = .6 and, for the preset paper, its filter (eta = .6) by return.
 
-        Small machines keep all rollouts: on halfcheetah, the filter drops those that start at rest, and the policy of
-        TD3+BC then never leaves the start pose (docs/results-previous.md).
+        On small machines all rollouts are selected: on halfcheetah, the filter drops those that start at rest, and the
+        policy of TD3+BC then never leaves the start pose (docs/results-previous.md).
         """
         return {
             "filter": "softmax" if preset == "paper" else "keep_all",

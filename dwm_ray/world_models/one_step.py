@@ -5,10 +5,10 @@ members, 5 elites by held-out error and changes of state as targets, it generate
 2405.19189). The penalty is PQL's disagreement: the largest squared distance between two elites' mean predictions
 (reward and next state together), here in standard deviations of the data's rewards and changes, so that no unit
 dominates. Each member is used with the weights of its lowest held-out error, and training ends when no member improves
-any more.
+further.
 
-Differences: mean and variance share a trunk, units are SiLU, inputs and targets are standardised, and members share
-batches.
+Differences: mean and variance share a trunk, activations are SiLU, inputs and targets are standardised, and members
+share batches.
 """
 
 import copy
@@ -21,7 +21,7 @@ from pydantic import model_validator
 from torch import Tensor
 
 from dwm_ray.data.normalizers import ZScore
-from dwm_ray.devices import Precision, reduced
+from dwm_ray.devices import Precision, autocast
 from dwm_ray.options import PositiveInt
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
 from dwm_ray.world_models.base import FirstStepConfig, SegmentRequest, WorldModel, generated, seeded
@@ -144,16 +144,16 @@ class OneStep(WorldModel):
         self.best.restore(self.net)
         self.elite.copy_(self.best.error.argsort()[: self.config.num_elites])
 
-    def alone(self, number: int) -> Self:
+    def single_elite(self, index: int) -> Self:
         """Return a copy that shares the weights and uses one of the elites."""
         other = copy.copy(self)
-        other._buffers = {**self._buffers, "elite": self.elite[number : number + 1]}
+        other._buffers = {**self._buffers, "elite": self.elite[index : index + 1]}
         return other
 
     @torch.no_grad()
     def disagreement(self, obs: Tensor, act: Tensor) -> Tensor:
         """Return the penalty [B] of raw pairs [B, O] and [B, A]."""
-        with reduced(self.config.sampling_precision, obs.device):
+        with autocast(self.config.sampling_precision, obs.device):
             mean, _ = self._predict(obs, act)
         return largest_distance(mean[self.elite].float())
 
@@ -177,7 +177,7 @@ class OneStep(WorldModel):
 
     def _step(self, obs: Tensor, act: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Return change of state [B, O], reward [B] and penalty [B], by a random elite per row."""
-        with reduced(self.config.sampling_precision, obs.device):
+        with autocast(self.config.sampling_precision, obs.device):
             mean, variance = (part[self.elite].float() for part in self._predict(obs, act))
         rows = torch.arange(len(obs), device=obs.device)
         member = torch.randint(len(self.elite), (len(obs),), generator=generator, device=obs.device)

@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from dwm_ray.data.normalizers import ZScore
-from dwm_ray.devices import reduced
+from dwm_ray.devices import autocast
 from dwm_ray.options import PositiveInt
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
 from dwm_ray.world_models.base import FirstStepConfig, SegmentRequest, WorldModel, generated, seeded
@@ -47,7 +47,7 @@ class TransformerConfig(PrecisionConfig, FirstStepConfig, ContinuationConfig):
     num_layers: PositiveInt = 4
     """Blocks of attention and MLP."""
     num_heads: PositiveInt = 4
-    """Attention heads; width is divisible by their number."""
+    """Attention heads; width must be divisible by their number."""
     temperature: Annotated[float, Field(ge=0)] = 0.5
     """Scale of the predicted standard deviation in sampling; 0 takes the mean."""
 
@@ -152,7 +152,7 @@ class Transformer(WorldModel):
 
     def loss(self, windows: Windows, generator: torch.Generator) -> tuple[Tensor, Metrics]:
         """Return the negative log-likelihood (without its constant) plus the loss of the termination head."""
-        with reduced(self.config.training_precision, windows.obs.device):
+        with autocast(self.config.training_precision, windows.obs.device):
             mean, variance = self._teacher_forced(windows)
         change = self.change_normalizer(windows.obs[:, 1:] - windows.obs[:, :-1])
         squared = (torch.cat([change, self.rew_normalizer(windows.rew[:, :-1, None])], -1) - mean).square()
@@ -185,7 +185,7 @@ class Transformer(WorldModel):
 
     def generate(self, request: SegmentRequest) -> Segments:
         states, rews, past = [request.obs], list[Tensor](), None
-        with reduced(self.config.sampling_precision, request.obs.device):
+        with autocast(self.config.sampling_precision, request.obs.device):
             tokens = self._prompt(request.obs, request.act, request.rtg)
             if request.first is not None:
                 states.append(request.first.obs[:, 1])

@@ -52,19 +52,19 @@ def test_shape_and_every_weight_learns(denoiser: nn.Module) -> None:
 def test_rows_are_independent(denoiser: nn.Module) -> None:
     x, step = noisy()
     given = condition()
-    one = Condition(given.numbers[2:3], given.rtg[2:3], given.has_rtg[2:3])
+    one = Condition(given.vector[2:3], given.rtg[2:3], given.has_rtg[2:3])
     torch.testing.assert_close(denoiser(x, step, given)[2:3], denoiser(x[2:3], step[2:3], one), rtol=1e-4, atol=1e-5)
 
 
 def test_every_condition_matters_and_return_to_go_only_if_shown(denoiser: nn.Module) -> None:
     x, step = noisy()
     given = condition()
-    hidden = Condition(given.numbers, given.rtg, torch.zeros(BATCH).bool())
-    hidden_other = Condition(given.numbers, given.rtg + 1, torch.zeros(BATCH).bool())
+    hidden = Condition(given.vector, given.rtg, torch.zeros(BATCH).bool())
+    hidden_other = Condition(given.vector, given.rtg + 1, torch.zeros(BATCH).bool())
     base = denoiser(x, step, given)
     for other in (
-        Condition(given.numbers + 1, given.rtg, given.has_rtg),
-        Condition(given.numbers, given.rtg + 1, given.has_rtg),
+        Condition(given.vector + 1, given.rtg, given.has_rtg),
+        Condition(given.vector, given.rtg + 1, given.has_rtg),
     ):
         assert not torch.allclose(denoiser(x, step, other), base)
     assert not torch.allclose(denoiser(x, torch.ones_like(step) * 3, given), base)
@@ -100,7 +100,7 @@ def test_guidance_is_the_linear_mix_of_two_passes(denoiser: nn.Module) -> None:
     x, step = noisy()
     given = condition()
     shown = denoiser(x, step, given)
-    null = denoiser(x, step, Condition(given.numbers, given.rtg, torch.zeros(BATCH).bool()))
+    null = denoiser(x, step, Condition(given.vector, given.rtg, torch.zeros(BATCH).bool()))
     expected = 1.2 * shown - 0.2 * null
     torch.testing.assert_close(guided(denoiser, x, step, given, 1.2), expected, rtol=1e-4, atol=1e-5)
     assert torch.equal(guided(denoiser, x, step, given, 1.0), shown)
@@ -118,7 +118,7 @@ def test_embedding_each_step_once_equals_embedding_each_row() -> None:
     embed = encoder()
     given, step = condition(40), torch.arange(40) % STEPS + 1
     rows = [
-        embed(step[i : i + 1], Condition(given.numbers[i : i + 1], given.rtg[i : i + 1], given.has_rtg[i : i + 1]))
+        embed(step[i : i + 1], Condition(given.vector[i : i + 1], given.rtg[i : i + 1], given.has_rtg[i : i + 1]))
         for i in range(40)
     ]
     assert [len(rows) >= len(embed.level.features) for rows in (step, step[:1])] == [True, False]
@@ -133,7 +133,7 @@ def test_embedding_each_step_once_equals_embedding_each_row() -> None:
 def test_hidden_return_to_go_leaves_a_zero_third() -> None:
     given = condition()
     embedding = encoder()(
-        torch.ones(BATCH, dtype=torch.int64), Condition(given.numbers, given.rtg, torch.zeros(BATCH).bool())
+        torch.ones(BATCH, dtype=torch.int64), Condition(given.vector, given.rtg, torch.zeros(BATCH).bool())
     )
     assert embedding.shape == (BATCH, 24)
     assert not embedding[:, 8:16].any()

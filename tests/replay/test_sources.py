@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dwm_ray.agents.base import new_agent
 from dwm_ray.data.task_data import TaskData, load_task_data
-from dwm_ray.replay.sources import InlineSource, mixture, real_ring, start_targets
+from dwm_ray.replay.sources import InlineSource, mixture, real_ring, start_rtg
 from dwm_ray.types import Segments, Termination
 from dwm_ray.world_models.base import SegmentRequest
 from dwm_ray.world_models.one_step import OneStep
@@ -29,7 +29,7 @@ def batch(file: Path, rule: Termination | None = None, seed: int = 0, **options:
     agent, model = new_agent(config, task_data, CPU), new_model(config, task_data, CPU)
     generator = torch.Generator().manual_seed(seed)
     rule = rule or task_data.task.termination
-    real, targets = real_ring(config, task_data, CPU), start_targets(config, task_data, CPU)
+    real, targets = real_ring(config, task_data, CPU), start_rtg(config, task_data, CPU)
     return InlineSource(config, real, model, agent, rule, generator, targets).next_batch(generator)
 
 
@@ -74,7 +74,7 @@ def test_without_imagined_rows_a_mixture_is_the_recording(file: Path) -> None:
 def test_each_imagined_row_has_the_label_of_its_start_pair(file: Path) -> None:
     config = tiny_config(file, ONE_STEP, **{"replay.real_ratio": 0.25, "synthesis.target_rtg": "own"})
     task_data = load_task_data(config)
-    targets, requested = start_targets(config, task_data, CPU), list[Tensor]()
+    targets, requested = start_rtg(config, task_data, CPU), list[Tensor]()
     agent, model = new_agent(config, task_data, CPU), new_model(config, task_data, CPU)
 
     def generate(request: SegmentRequest) -> Segments:

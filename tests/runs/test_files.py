@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from dwm_ray.runs.files import check_writable, complete, held, write_complete
+from dwm_ray.runs.files import atomic_path, check_writable, locked, write_atomically
 
 
 def write_half(path: Path) -> None:
@@ -12,8 +12,8 @@ def write_half(path: Path) -> None:
 
 
 def test_a_file_is_complete_or_absent(tmp_path: Path) -> None:
-    write_complete(tmp_path / "new" / "a.txt", "ü")
-    with pytest.raises(KeyboardInterrupt), complete(tmp_path / "new" / "a.txt") as part:
+    write_atomically(tmp_path / "new" / "a.txt", "ü")
+    with pytest.raises(KeyboardInterrupt), atomic_path(tmp_path / "new" / "a.txt") as part:
         write_half(part)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.txt"]
     assert (tmp_path / "new" / "a.txt").read_text(encoding="utf-8") == "ü"
@@ -30,12 +30,12 @@ def test_places_that_cannot_be_written_are_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_held_by_one_program(tmp_path: Path) -> None:
-    with held(tmp_path):
-        with pytest.raises(ValueError, match="another program uses it"), held(tmp_path):
+    with locked(tmp_path):
+        with pytest.raises(ValueError, match="another program uses it"), locked(tmp_path):
             pass
-        with held(tmp_path.parent):
+        with locked(tmp_path.parent):
             pass
-    with held(tmp_path):
+    with locked(tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
@@ -46,6 +46,6 @@ def test_a_file_system_without_locks_is_reported(
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    with held(tmp_path):
+    with locked(tmp_path):
         pass
     assert "cannot be locked (No locks available); a second program in this folder is not detected" in caplog.text

@@ -18,7 +18,7 @@ from dwm_ray.devices import Precision, product_dtype
 from dwm_ray.types import DataStats, Spaces
 
 Activation = Callable[[Tensor], Tensor]
-"""Activation function; it may work in place, since nothing else reads its input."""
+"""Activation function; it may operate in place, since nothing else reads its input."""
 
 
 class StackedMLP(nn.Module):
@@ -113,8 +113,8 @@ class TwinCritic(nn.Module):
         """Return values [..., 2, B] of standardised states and unit actions, or [..., num, B] of the first networks."""
         return self.body(torch.cat([obs, act], -1), num).squeeze(-1)
 
-    def of_each(self, obs: Tensor, act: Tensor) -> Tensor:
-        """Return values [2, B, N] of N unit actions [B, N, A] per standardised state [B, O], in one pass."""
+    def of_actions(self, obs: Tensor, act: Tensor) -> Tensor:
+        """Return values [2, B, N] of N unit actions [B, N, A] per standardised state [B, O], in one forward pass."""
         batch, num, _ = act.shape
         rows = torch.cat([obs.unsqueeze(1).expand(-1, num, -1), act], 2).flatten(0, 1)
         return self.body(rows).view(2, batch, num)
@@ -145,7 +145,7 @@ class TanhActor(nn.Module):
 
 
 class GaussianActor(nn.Module):
-    """Gaussian policy of IQL: a tanh mean, and a log-deviation per action dimension that is the same in all states."""
+    """Gaussian policy of IQL: a tanh mean, and a state-independent log standard deviation per action dimension."""
 
     LOG_STD_RANGE = (-20.0, 2.0)
 
@@ -162,7 +162,7 @@ class GaussianActor(nn.Module):
 
 
 class SquashedActor(nn.Module):
-    """Gaussian policy squashed by tanh, with mean and log-deviation that depend on the state (SAC, CQL)."""
+    """Gaussian policy squashed by tanh, with mean and log standard deviation that depend on the state (SAC, CQL)."""
 
     LOG_STD_RANGE = (-20.0, 2.0)
     LOG_STD_OFFSET = -1.0  # so that an untrained policy is not nearly uniform
@@ -172,13 +172,13 @@ class SquashedActor(nn.Module):
         self.body = StackedMLP(1, [spaces.obs_size, *hidden, 2 * spaces.act_size], precision)
 
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and log-deviation [B, A] before squashing, for standardised states [B, O]."""
+        """Return mean and log standard deviation [B, A] before squashing, for standardised states [B, O]."""
         mean, log_std = self.body(obs).squeeze(0).chunk(2, dim=1)
         return mean, (log_std + self.LOG_STD_OFFSET).clamp(*self.LOG_STD_RANGE)
 
 
 def squashed(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Return tanh(mean + deviation * noise) [..., A] and its log-density [...] for standard normal noise.
+    """Return tanh(mean + std * noise) [..., A] and its log-density [...] for standard normal noise.
 
     log(1 - tanh(x)^2) is computed as 2 * (log 2 - x - softplus(-2x)), which is finite if tanh saturates.
     """

@@ -17,8 +17,8 @@ def fused_adam(learning_rate: float, *groups: nn.Module) -> torch.optim.Adam:
     return torch.optim.Adam(parts, lr=learning_rate, fused=True)
 
 
-def descend(optimizer: torch.optim.Adam, loss: Tensor) -> None:
-    """Make one step on a loss [], or [P] of a population; only the optimiser's own parameters get gradients."""
+def gradient_step(optimizer: torch.optim.Adam, loss: Tensor) -> None:
+    """Take one step on a loss [], or [P] of a population; only the optimiser's own parameters receive gradients."""
     params = _params(optimizer)
     grads = torch.autograd.grad(loss, params, torch.ones_like(loss))
     if torch.compiler.is_compiling():
@@ -34,7 +34,7 @@ def descend(optimizer: torch.optim.Adam, loss: Tensor) -> None:
 
 @torch.no_grad()
 def _unfused_step(optimizer: torch.optim.Adam, grads: Sequence[Tensor]) -> None:
-    """Make Adam's step from single operations, which torch.compile can fuse with others, unlike the fused kernel."""
+    """Take Adam's step in single operations, which torch.compile can fuse with others, unlike the fused kernel."""
     rest = iter(grads)
     for group in optimizer.param_groups:
         beta1, beta2 = group["betas"]
@@ -65,8 +65,8 @@ def set_rate(optimizer: torch.optim.Adam, group: int, rate: float) -> None:
 
 
 @torch.no_grad()
-def track(target: nn.Module, source: nn.Module, tau: float) -> None:
-    """Move a target network towards its source by the fraction `tau`, in place."""
+def polyak_update(target: nn.Module, source: nn.Module, tau: float) -> None:
+    """Move a target network towards its source by a fraction `tau`, in place."""
     torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), tau)
 
 

@@ -1,11 +1,11 @@
-"""Populations: P agents of one class that are trained by the same operations, each from its own batches.
+"""Populations: P agents of one class that are trained by the same operations, each on its own batches.
 
 With P > 1 every parameter is stacked to [P, ...], and so are target networks and the optimisers' moments. Members share
 no weights and have separate losses, so each member learns as it would alone, up to rounding. A member remains an agent:
 its parameters are views of the stack, and it acts, is evaluated and is saved like any other.
 
-A population of one delegates to its agent, which makes exactly the updates that it makes alone. It therefore works for
-every agent, including agents whose formulas do not accept [P, B, ...].
+A population of one delegates to its agent, whose updates are exactly those without a population. It therefore works
+for every agent, including agents whose formulas do not accept [P, B, ...].
 """
 
 import copy
@@ -39,7 +39,7 @@ class Population:
         self._agent = self.members[0] if self._is_single else _stack(self.members)
 
     def update(self, segments: Segments, generators: MemberGenerators) -> Metrics:
-        """Make one update of every member from batches [P, B, ...]; metrics [P] stay on the device."""
+        """Perform one update of every member on batches [P, B, ...]; metrics [P] stay on the device."""
         return self.learn(segments, generators, self.next_update_kind())
 
     def next_update_kind(self) -> int:

@@ -35,10 +35,10 @@ def lambda_return(rew: Tensor, discount: Tensor, values: Tensor, lam: float) -> 
 def target_range(stats: DataStats, discount: float, shift: float = 0.0) -> tuple[float, float]:
     """Return the lowest and highest discounted return that the data's rewards allow, in raw reward units.
 
-    The bounds are the best (worst) reward of the data received indefinitely, or an immediate termination. Rewards
-    within those of the data cannot leave the range, so a sound critic is never clipped. The data's own returns-to-go
-    would be too narrow: truncated recordings understate them, and a policy should exceed them. `shift` is added to the
-    rewards.
+    The bounds are the best (worst) reward of the data received indefinitely, or an immediate termination. If rewards
+    stay within those of the data, returns cannot leave the range, so targets of an accurate critic are never clipped.
+    The data's own returns-to-go would be too narrow: truncated recordings understate them, and a policy should exceed
+    them. `shift` is added to the rewards.
     """
     scale = 1 / (1 - discount)
     return min(0.0, (stats.rew_min + shift) * scale), max(0.0, (stats.rew_max + shift) * scale)

@@ -1,7 +1,7 @@
-"""TD3 (Fujimoto et al. 2018, arXiv 1802.09477) on segments, the base of agents that regularise its policy.
+"""TD3 (Fujimoto et al. 2018, arXiv 1802.09477) on segments, the base of agents that regularise their policy.
 
 Each update regresses both critics on G_0 (see `targets`), bootstrapped with the smaller target Q at the smoothed target
-action. Every `policy_delay`-th update the actor descends its loss, and all target networks move.
+action. Every `policy_delay`-th update also takes a gradient step on the actor's loss and updates all target networks.
 """
 
 from abc import abstractmethod
@@ -14,7 +14,7 @@ from torch import Tensor
 from dwm_ray.agents.base import Agent, CriticConfig
 from dwm_ray.agents.parts.networks import TanhActor, TwinCritic
 from dwm_ray.agents.parts.noise import Generators, Noise, normal_like
-from dwm_ray.agents.parts.optimizer import descend, fused_adam, track, with_target
+from dwm_ray.agents.parts.optimizer import fused_adam, gradient_step, polyak_update, with_target
 from dwm_ray.agents.parts.targets import TargetRule, critic_errors, critic_metrics
 from dwm_ray.options import PositiveInt, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
@@ -30,13 +30,13 @@ class TD3Config(CriticConfig):
     policy_noise: Annotated[float, Field(ge=0)] = 0.2
     """Standard deviation of the target action's smoothing noise, in units of half the action range."""
     noise_clip: Annotated[float, Field(ge=0)] = 0.5
-    """Bound of that noise."""
+    """Bound on that noise."""
     policy_delay: PositiveInt = 2
     """Critic updates per actor update."""
 
 
 class TD3(Agent):
-    """Base class of agents with a deterministic policy that follows twin critics."""
+    """Base class of agents with a deterministic policy that maximises twin critics."""
 
     layer_norm: ClassVar[bool] = False
     """Whether the critics have LayerNorm after each hidden layer."""
@@ -72,12 +72,12 @@ class TD3(Agent):
         target, clipped = self._targets(segments, generator)
         q = self.critic(obs, act)
         loss = critic_errors(q, target, segments.source, self.member_values.imagined_expectile).mean(-1).sum(-1)
-        descend(self.optimizers["critic"], loss)
+        gradient_step(self.optimizers["critic"], loss)
         metrics = critic_metrics(loss, q, target, clipped)
         if kind:
             metrics |= self._update_actor(obs, act)
-            track(self.target_actor, self.actor, self.config.tau)
-            track(self.target_critic, self.critic, self.config.tau)
+            polyak_update(self.target_actor, self.actor, self.config.tau)
+            polyak_update(self.target_critic, self.critic, self.config.tau)
         return metrics
 
     @torch.no_grad()
@@ -101,7 +101,7 @@ class TD3(Agent):
 
     def _update_actor(self, obs: Tensor, act: Tensor) -> Metrics:
         loss, bc_loss = self._actor_loss(obs, act)
-        descend(self.optimizers["actor"], loss)
+        gradient_step(self.optimizers["actor"], loss)
         return {"actor_loss": loss.detach(), "bc_loss": bc_loss.detach()}
 
     @abstractmethod

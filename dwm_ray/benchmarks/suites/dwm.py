@@ -19,7 +19,7 @@ from dwm_ray.blocks.graphed import CudaGraphSampler
 from dwm_ray.config import RunConfig
 from dwm_ray.cuda_graphs import WARM_UPS
 from dwm_ray.data.task_data import window_sets
-from dwm_ray.replay.sources import start_targets
+from dwm_ray.replay.sources import start_rtg
 from dwm_ray.training.world_model import WorldModelTrainer
 from dwm_ray.world_models.dwm import DWMConfig
 from dwm_ray.world_models.parts.build import new_model
@@ -82,7 +82,7 @@ def sampling(setup: BenchmarkSetup, size: Size, batch: int, precision: str, grap
     config = setup.config("dwm", "td3_bc", **model_values(size, precision))
     model, generator, starts = setup.model(config), setup.generator(), setup.starts(config)[:batch]
     obs, act = starts.obs[:, 0], starts.act[:, 0]
-    targets, horizon = start_targets(config, setup.task_data, setup.device), model.max_horizon
+    targets, horizon = start_rtg(config, setup.task_data, setup.device), model.max_horizon
     rtg = targets[:batch] if isinstance(targets, Tensor) else targets
     sampler = CudaGraphSampler(model, batch) if graphed else model
     call = partial(sampler.imagine, obs, act, policy=None, horizon=horizon, rtg=rtg, generator=generator)

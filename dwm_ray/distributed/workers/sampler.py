@@ -24,7 +24,7 @@ from dwm_ray.data.task_data import load_task_data
 from dwm_ray.devices import default_device
 from dwm_ray.distributed.metrics.gauges import SamplerGauges, export_transfer_stats
 from dwm_ray.replay import on_policy
-from dwm_ray.replay.sources import selection, start_targets
+from dwm_ray.replay.sources import selection, start_rtg
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.training.stores import load_model
 from dwm_ray.world_models.base import WorldModel, sampling_options
@@ -47,11 +47,13 @@ class Sampler:
         self._gauges = SamplerGauges(self._run.name, name)
         self._batching = MicroBatching(self._gauges.record_oom_split)
         graphs = options.execution.sampler_cuda_graphs
-        self._blocks = BlockGenerator(self._run.shared, self._starts, self._rule, self._batching, graphs, self._targets)
+        self._blocks = BlockGenerator(
+            self._run.shared, self._starts, self._rule, self._batching, graphs, self._start_rtg
+        )
         export_transfer_stats(self._run, name)
 
-    def _targets(self, spec: StreamSpec, model: WorldModel) -> float | Tensor:
-        return self._task_data.start_targets(spec.target_rtg, spec.discount, model.config, self._device)
+    def _start_rtg(self, spec: StreamSpec, model: WorldModel) -> float | Tensor:
+        return self._task_data.start_rtg(spec.target_rtg, spec.discount, model.config, self._device)
 
     def _load(self, fingerprint: str) -> WorldModel:
         return load_model(self._run.fetched(self._run.world_model(fingerprint)), self._device)
@@ -74,8 +76,8 @@ class Sampler:
         options, agent = self._agent(config)
         agent.load_state_dict(weights)
         model = self._batching.wrap(self._model(world_model).with_options(sampling_options(options)))
-        targets = start_targets(options, self._task_data, self._device)
-        context = on_policy.RolloutContext(model, self._starts, self._rule, selection(options), targets)
+        rtg = start_rtg(options, self._task_data, self._device)
+        context = on_policy.RolloutContext(model, self._starts, self._rule, selection(options), rtg)
         generated = on_policy.generate_shard(options, context, agent, version, shard)
         self._gauges.record(generated.num_segments, generated.seconds)
         return replace(generated, rows=generated.rows.cpu())

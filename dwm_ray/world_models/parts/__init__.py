@@ -1,1 +1,1 @@
-"""Building blocks of world models: networks, layouts, options, storage."""
+"""Building blocks of world models: networks, layouts, units, losses, shared options."""

@@ -1,4 +1,4 @@
-"""Untrained world models, and names of trained ones that identify their weights."""
+"""Build untrained world models, and compute the fingerprints that identify trained weights."""
 
 import torch
 
@@ -35,7 +35,7 @@ def new_model(config: RunOptions, task_data: TaskData, device: torch.device) -> 
 
 
 def resolved(options: WorldModelConfig, task_data: TaskData) -> WorldModelConfig:
-    """Replace `continuation: auto` by its value for this data: on if terminations occur that no task rule explains."""
+    """Resolve `continuation: auto` for these data: on if terminations occur that no task rule explains."""
     if getattr(options, "continuation", "off") != "auto":
         return options
     return options.model_copy(update={"continuation": "on" if task_data.has_unexplained_terminations else "off"})

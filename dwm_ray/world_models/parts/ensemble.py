@@ -1,4 +1,4 @@
-"""Ensemble of equal MLPs as one network: members are a leading dimension of every product (one bmm per layer).
+"""Ensemble of MLPs of one size as one network: members are a leading dimension of every matrix product.
 
 Members differ by their initial weights and train on the same batches, as in deep ensembles (arXiv 1612.01474).
 `BestMembers` retains each member at its lowest held-out error and counts observations without improvement, as MBPO
@@ -28,7 +28,7 @@ class EnsembleLinear(nn.Module):
 
 
 class EnsembleMLP(nn.Module):
-    """MLPs with SiLU units: [B, in], or [E, B, in] with rows per member, -> [E, B, out]."""
+    """MLPs with SiLU activations: [B, in], or [E, B, in] with rows per member, -> [E, B, out]."""
 
     def __init__(self, num_members: int, sizes: Sequence[int]) -> None:
         super().__init__()

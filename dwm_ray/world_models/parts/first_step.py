@@ -1,7 +1,7 @@
 """Regression of the first step (s_t, a_t) -> (s_{t+1}, r_t), which DWM's diffusion can continue from (ours).
 
-The paper's diffusion imagines the first step together with the later ones. It is the step that depends least on chance,
-so a plain regression is more accurate. The noise of each entry is Gaussian with the standard deviation of the errors on
+The paper's diffusion imagines the first step together with the later ones. The first step is the least random one, so
+a plain regression is more accurate. The noise of each entry is Gaussian with the standard deviation of the errors on
 held-out data.
 """
 
@@ -22,7 +22,7 @@ STEPS_PER_WINDOW = 2
 class FirstStep(nn.Module):
     """Residual MLP over the standardised state and unit action; it predicts the change of state and the reward."""
 
-    std: Tensor  # [O + 1] deviation of the standardised errors, set by `calibrate`
+    std: Tensor  # [O + 1] standard deviation of the standardised errors, set by `calibrate`
 
     def __init__(self, spaces: Spaces, width: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class FirstStep(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, holdout: Windows) -> None:
-        """Set the deviation of the noise to that of the errors on held-out windows."""
+        """Set the standard deviation of the noise to that of the errors on held-out windows."""
         error, mask = self._squared_error(holdout)
         self.std.copy_(((error * mask).sum((0, 1)) / mask.sum().clamp_min(1)).sqrt())
 

@@ -1,12 +1,12 @@
 """Termination head and reward network of models that predict states.
 
 Termination head, a learned termination rule: a logistic network on the state after a step predicts whether the step
-terminated the task. It trains next to a model, on the same windows, and shares no weight with it. A generated segment
-ends at the first state that is more likely terminal than not. DWM uses a channel of its windows instead
-(`window_layout`). The papers do not model terminations.
+terminated the task. It is trained together with a model, on the same windows, and shares no weights with it. A
+generated segment ends at the first state that is more likely terminal than not. DWM uses a channel of its windows
+instead (`window_layout`). The papers do not model terminations.
 
 Reward network of DyDiff (arXiv 2405.19189): r(s, a) with two hidden layers, fitted by least squares to standardised
-rewards. Unlike the paper's, it has Mish units, as the other networks of this project do.
+rewards. Unlike the paper's, it uses Mish activations, as the other networks of this project do.
 """
 
 from typing import Literal
@@ -82,7 +82,7 @@ class TerminationHead(nn.Module):
 
 
 class RewardNetwork(nn.Module):
-    """Raw pairs [B, O], [B, A] -> raw rewards [B]; initial weights follow from torch's global generator."""
+    """Raw pairs [B, O], [B, A] -> raw rewards [B]; initial weights come from torch's global generator."""
 
     def __init__(self, spaces: Spaces, width: int) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class RewardNetwork(nn.Module):
         self.net = mlp(spaces.obs_size + spaces.act_size, width, width, 1)
 
     def fit_normalizers(self, episodes: Episodes) -> None:
-        """Set means and deviations from real data."""
+        """Fit the normalisers to real data."""
         self.obs_normalizer.fit(episodes.obs)
         self.act_normalizer.fit(episodes.act)
         self.rew_normalizer.fit(episodes.rew[:, None])

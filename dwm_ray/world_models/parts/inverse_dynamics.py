@@ -21,7 +21,7 @@ from dwm_ray.world_models.parts.losses import masked_mean
 class InverseDynamics(nn.Module):
     """Inverse dynamics ensemble; predictions and errors are in unit actions, the task's bounds at -1 and 1.
 
-    `dropout` applies to hidden units in training. Initial weights follow from torch's global generator.
+    `dropout` applies to hidden units in training. Initial weights come from torch's global generator.
     """
 
     def __init__(self, spaces: Spaces, num_members: int, width: int, dropout: float) -> None:

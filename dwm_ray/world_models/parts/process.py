@@ -12,7 +12,7 @@ from dwm_ray.world_models.parts.window_units import WindowUnits
 SIGMA_MIN, SIGMA_MAX = 0.02, 20.0
 """Noise levels of EDM's solver. Three network calls cannot use a wider range."""
 LOG_MEAN, LOG_STD = -0.6, 1.4
-"""Mean and deviation of the logarithm of EDM's noise levels in training, for entries of unit scale."""
+"""Mean and standard deviation of the logarithm of EDM's noise levels in training, for entries of unit scale."""
 
 
 def process_of(config: WindowModelConfig, units: WindowUnits, signal: Tensor) -> Process:

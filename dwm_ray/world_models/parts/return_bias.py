@@ -52,7 +52,7 @@ class ReturnBias(nn.Module):
     def fit(self, recorded: Segments, imagined: Segments, rtg: Tensor, generator: torch.Generator) -> None:
         """Learn from recorded and imagined segments (H steps) of the same start pairs, first steps and labels [B].
 
-        Steps after an imagined end do not count, because no reward follows that could be corrected.
+        Steps after an imagined termination are ignored, because no reward follows that could be corrected.
         """
         inputs, value = _inputs(recorded, rtg), fit_value(recorded, generator)
         self.normalizer.fit(inputs.cpu().numpy())
@@ -107,7 +107,7 @@ def _mlp(inputs: int, outputs: int) -> nn.Sequential:
 def _minimize(
     net: nn.Module, loss: Callable[[Tensor], Tensor], num_updates: int, num_rows: int, generator: torch.Generator
 ) -> None:
-    """Train `net` by Adam on batches of rows; it needs no gradient before and after."""
+    """Train `net` with Adam on batches of rows; its gradients are enabled only meanwhile."""
     net.requires_grad_(True)
     adam = torch.optim.Adam(net.parameters(), lr=LEARNING_RATE, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, num_updates)
@@ -125,7 +125,7 @@ def _inputs(segments: Segments, rtg: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _td_errors(segments: Segments, value: Value) -> Tensor:
-    """Return the TD errors [B, H] of the steps that are alive; 0 after the end."""
+    """Return the TD errors [B, H]; 0 after a termination."""
     parts = segments.obs.flatten(0, 1).split(STATES_PER_CALL)
     values = torch.cat([value(part) for part in parts]).view(segments.obs.shape[:2])
     return segments.alive * (segments.rew + segments.discount * values[:, 1:] - values[:, :-1])

@@ -5,7 +5,7 @@ all actions are given and do not enter the loss. Process: EDM. Network: the U-Ne
 on the noise level only; it accepts every length that its resolutions divide. Small machines can use an MLP over the
 flattened window, which accepts only the length of the training windows.
 
-`faithful` repeats three faults of the public code: the loss also counts given and padded entries, churn corrupts the
+`faithful` reproduces three faults of the public code: the loss also counts given and padded entries, churn corrupts the
 given entries, and preconditioning multiplies them by c_in.
 """
 
@@ -31,7 +31,7 @@ def edm(solver_steps: int, churn: Churn | None, start_sigma: float, faithful: bo
 
 
 class TrajectoryDiffusion(nn.Module):
-    """Diffusion of the states of a trajectory; initial weights follow from torch's global generator."""
+    """Diffusion of the states of a trajectory; initial weights come from torch's global generator."""
 
     def __init__(self, spaces: Spaces, config: DenoiserConfig, faithful: bool) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
 """Units of DWM's windows: raw states and rewards to entries of about unit scale, and back.
 
 `absolute` (DWM, arXiv 2402.03570): every state dimension through its empirical CDF, rewards by their range, both to
-[-1, 1]. `change` (ours): entry i of a window is s_{t+i} - s_t, standardised by the mean and deviation that this change
-has in the data, for every step and dimension separately; s_t and rewards are standardised. A small
+[-1, 1]. `change` (ours): entry i of a window is s_{t+i} - s_t, standardised by the mean and standard deviation of
+this change in the data, for every step and dimension separately; s_t and rewards are standardised. A small
 change within one step then has the same magnitude for the network as a large change within ten.
 """
 
@@ -19,7 +19,7 @@ from dwm_ray.types import Episodes, Spaces
 
 Units = Literal["absolute", "change"]
 SMALLEST_DEVIATION = 1e-6
-"""Deviation below which a change counts as constant."""
+"""Standard deviation below which a change counts as constant."""
 
 
 class WindowUnits(nn.Module):
@@ -110,7 +110,7 @@ def window_units(kind: Units, spaces: Spaces, length: int) -> WindowUnits:
 
 
 def _change(episodes: Episodes, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and deviation [O] of the change over `steps` steps; 0 if no episode is that long."""
+    """Return mean and standard deviation [O] of the change over `steps` steps; 0 if no episode is that long."""
     ends = np.repeat(episodes.offsets[1:], np.diff(episodes.offsets))
     first = np.arange(episodes.num_transitions - steps + 1)
     last = first + steps - 1

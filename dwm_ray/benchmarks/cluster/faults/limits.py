@@ -30,7 +30,7 @@ from dwm_ray.blocks.stream import StreamSpec, generate_block
 from dwm_ray.config import RunConfig
 from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.data.task_data import TaskData
-from dwm_ray.replay.sources import start_targets
+from dwm_ray.replay.sources import start_rtg
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.training.stores import load_model
 
@@ -73,8 +73,8 @@ def _expected(config: RunConfig, run: RunFolder, task_data: TaskData, spec: Stre
     device = torch.device("cpu")
     model = load_model(run.world_model(MODEL), device).with_options(spec.sampling)
     starts = task_data.start_pairs(config.training.discount, device)
-    targets = start_targets(config, task_data, device)
-    segments = generate_block(spec, 0, model, starts, task_data.task.termination, targets)
+    rtg = start_rtg(config, task_data, device)
+    segments = generate_block(spec, 0, model, starts, task_data.task.termination, rtg)
     rows: np.ndarray = SegmentShape.of(segments).fuse(segments).numpy()
     return rows
 
