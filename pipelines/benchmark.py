@@ -1,4 +1,4 @@
-"""Measure rates and their ratios on this machine, or provoke faults in a sweep. There are suites for the learner, the
+"""Measure rates and their ratios on this machine, or inject faults into a sweep. There are suites for the learner, the
 sampler, world-model training and replay, for the cost, CPU time and memory of a sweep, for the scaling of samplers and
 the load on the buffer index, and for a GPU.
 

@@ -1,8 +1,8 @@
 """Evaluate the trained policies of a run again: in its simulator, or from its data alone (--offline).
 
-RUN is the folder of a run, its address in a storage (all its finished trials), or the folder of one trial. Scores are
-printed and written, with the return of every episode, to reevaluation.json in each trial's folder, and to the storage
-if there is one. --offline prints off-policy estimates instead and writes them to estimates.json.
+RUN is the folder of a run, its address in remote storage (all its finished trials), or the folder of one trial. Scores
+are printed and written, with the return of every episode, to reevaluation.json in each trial's folder, and to the
+storage if there is one. --offline prints off-policy estimates instead and writes them to estimates.json.
 """
 
 from dwm_ray.cli import stopping
@@ -40,7 +40,7 @@ def reevaluate_run(
     """Evaluate the policies of RUN.
 
     Args:
-        folder: Folder of a run, its address in a storage, or the folder of one trial.
+        folder: Folder of a run, its address in remote storage, or the folder of one trial.
         num_episodes: Episodes per policy.
         seed: Seed of the first episode; later episodes use the following seeds.
         task: Refuse checkpoints of any other task.

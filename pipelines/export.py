@@ -1,7 +1,7 @@
 """Export a trained policy, or generated data, for programs without dwm_ray.
 
-RUN is the folder of a run, its address in a storage, or the folder of one trial. Without --trial, the trial with the
-best score is exported. The policy is that of the last update; earlier checkpoints are not retained.
+RUN is the folder of a run, its address in remote storage, or the folder of one trial. Without --trial, the trial with
+the best score is exported. The policy is that of the last update; earlier checkpoints are not retained.
 
 Policies are written as ONNX and as torch.export files, which include the observation normaliser, with a JSON card. The
 program compares the actions of both files with those of torch.
@@ -47,7 +47,7 @@ def export(
     """Export from RUN.
 
     Args:
-        folder: Folder of a run, its address in a storage, or the folder of one trial.
+        folder: Folder of a run, its address in remote storage, or the folder of one trial.
         trial: Trial to export; default: the finished trial with the best score, or estimate if there is no simulator.
         data: Write generated data in this format instead of the policy.
         out: Folder for the policy's files (default: export/TRIAL in the run folder), new HDF5 file, or id of a new

@@ -25,7 +25,7 @@ def report(run: Annotated[str, tyro.conf.Positional], out: Path | None = None, m
     """Collect the results of a run, print them and write its report.
 
     Args:
-        run: Folder, or address in a storage, of a finished or running run.
+        run: Folder, or address in remote storage, of a finished or running run.
         out: Path of the page; default: RUN/report.html.
         markdown: Print one row per method and setting, over seeds, as Markdown.
     """

@@ -37,7 +37,7 @@ def watch(
     """Watch RUN.
 
     Args:
-        run: Run folder, or address in a storage.
+        run: Run folder, or address in remote storage.
         once: Print one view with every trial and exit.
         failed: Print the cause of the last failure with the end of its log and traceback, and exit.
         trial: Id of the trial to print in this way.

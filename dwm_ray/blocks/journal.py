@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO
 from uuid import uuid4
 
-from dwm_ray.runs.row_log import open_to_append, read_rows
+from dwm_ray.runs.row_log import open_for_appending, read_rows
 
 FILE = "journal.jsonl"
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class Journal:
             logger.warning("%s: cannot write (%s); %d lines are pending", self._path, error, len(self._pending))
 
     def _write(self) -> None:
-        self._file = self._file or open_to_append(self._path)
+        self._file = self._file or open_for_appending(self._path)
         self._file.write("".join(self._pending))
         self._file.flush()
         self._pending.clear()

@@ -32,7 +32,7 @@ from dwm_ray.runs.folder import RunFailed
 from dwm_ray.runs.storage import StorageFailed
 
 STORAGE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE}
-"""Errors of a storage that is full, over quota, read-only, defective or unavailable."""
+"""Errors of storage that is full, over quota, read-only, defective or unavailable."""
 P = ParamSpec("P")
 Command = TypeVar("Command", bound=BaseModel)
 
@@ -46,8 +46,8 @@ def main_guard(main: Callable[P, int | None]) -> Callable[P, int]:
 
     @functools.wraps(main)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> int:
-        stopping.running()
-        _ready_output()
+        stopping.set_running()
+        _prepare_output()
         try:
             try:
                 return main(*args, **kwargs) or 0
@@ -60,12 +60,12 @@ def main_guard(main: Callable[P, int | None]) -> Callable[P, int]:
                 raise
             return code
         finally:
-            stopping.ending()
+            stopping.set_ending()
 
     return guarded
 
 
-def _ready_output() -> None:
+def _prepare_output() -> None:
     """Replace characters that the output cannot encode, and discard output that was closed before the start."""
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from dwm_ray.cli.progress import watched
+from dwm_ray.cli.progress import show_progress
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.errors import one_line
@@ -42,7 +42,7 @@ def _shown(console: Console, run: RunFolder, num_trials: int, chosen: Any) -> It
     shared = {"num_trials": num_trials, "processes": chosen.processes, "cpus": chosen.cpus}
     write_json(run.sweep, {**(read_json(run.sweep) or {}), **shared})
     run.push(run.sweep)
-    with watched(run, num_trials, console, chosen.counters.update):
+    with show_progress(run, num_trials, console, chosen.counters.update):
         yield chosen
     chosen.counters.write()
 

@@ -26,7 +26,7 @@ MAX_SHOWN = 12
 """Maximum number of groups of phases with a separate bar; running groups come first."""
 
 
-def watched(
+def show_progress(
     run: RunFolder, num_trials: int, console: Console, on_refresh: Callable[[], None]
 ) -> AbstractContextManager[None]:
     """Show the progress of a run while the context is open; `on_refresh` is called before each read of the folder."""

@@ -53,7 +53,8 @@ class RunCommand(Frozen):
     """Store the run in a folder at s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a path; --output is then the local copy.
     Credentials come from the environment or the role of the machine."""
     resume: str | None = None
-    """Resume this run folder or address in a storage. Finished trials are retained; other options are those stored."""
+    """Resume this run folder, or the run at this storage address. Finished trials are retained, and the stored options
+    are used."""
 
 
 def begin(
@@ -104,7 +105,7 @@ def reopen(
 ) -> tuple[RunFolder, TaskData, dict[str, Any]]:
     """Return a run to resume, its unchanged data and its record.
 
-    A run in a storage is copied to `output`. `kind` is the entry of the calling program in `PROGRAMS`. Raises
+    A run in remote storage is copied to `output`. `kind` is the entry of the calling program in `PROGRAMS`. Raises
     ValueError for runs of an older version or of another program.
     """
     run = RunFolder.open(where, output)
@@ -130,10 +131,10 @@ def announce(console: Console, run: RunFolder, task_data: TaskData, record: dict
     console.print(summary_text(data_summary(task_data.episodes, task_data.task)))
     if task_data.task.env_id is None:
         config = RunConfig.stored(record["run"], run.config)
-        cut = f"; the only episode is cut into {PARTS} parts for them" if task_data.episodes.num_episodes == 1 else ""
+        cut = f"; the only episode is split into {PARTS} parts for them" if task_data.episodes.num_episodes == 1 else ""
         console.print(
             f"no environment: {spaces_text(task_data.episodes.spaces, config.data)}; scores are off-policy estimates, "
-            f"each of at most {config.evaluation.estimate_updates} updates of critics{cut}",
+            f"each with at most {config.evaluation.estimate_updates} critic updates{cut}",
             soft_wrap=True,
         )
     if task_data.has_unexplained_terminations:
@@ -168,7 +169,7 @@ def _announce_targets(console: Console, task_data: TaskData, configs: Iterable[R
         console.print(text)
         if targets:
             words = ", ".join(map(str, sorted(targets, key=str)))
-            console.print(f"synthesis.target_rtg {words}: outside of these labels", style="yellow")
+            console.print(f"synthesis.target_rtg {words}: outside the range of these labels", style="yellow")
 
 
 def _announce_coverage(console: Console, task_data: TaskData, configs: Iterable[RunConfig]) -> None:

@@ -53,12 +53,12 @@ def catch_signals() -> None:
     os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_restore)
 
 
-def running() -> None:
+def set_running() -> None:
     """Raise KeyboardInterrupt in the main thread on later signals, instead of ending the process at once."""
     _state.phase, _state.hint, _state.print_once = "running", SAME_COMMAND, threading.Lock()
 
 
-def ending() -> None:
+def set_ending() -> None:
     """Let the process end with its own exit code; from now on, a signal only limits the time for this."""
     _state.phase = "ending"
     for number in STOPS if _state.signal else ():

@@ -37,7 +37,7 @@ def split_numbers(episodes: Episodes, holdout_ratio: float, seed: int = 0) -> tu
 def split_for_estimates(episodes: Episodes, holdout_ratio: float) -> tuple[Episodes, np.ndarray, np.ndarray]:
     """Return episodes with the numbers of those for training and of the held-out ones, at least one each.
 
-    A single episode is cut into `PARTS`, as by a time limit, and the last ones are held out.
+    A single episode is split into `PARTS`, as if by a time limit, and the last ones are held out.
     """
     if episodes.num_episodes > 1 or episodes.num_transitions < PARTS:
         return episodes, *split_numbers(episodes, holdout_ratio)

@@ -24,7 +24,7 @@ ENDS_TOLERANCE = 0.2
 """Largest difference between the fractions of ended segments, relative to the recorded one, of a calibrated model."""
 REWARDS_TOLERANCE = 0.01
 """The same for mean rewards, relative to the mean absolute reward of the recorded steps."""
-FEWEST_ENDS = 25
+MIN_ENDS = 25
 """Ends within h steps, imagined or recorded, below which fractions are not compared: with fewer, the standard error of
 a fraction exceeds `ENDS_TOLERANCE`."""
 
@@ -54,14 +54,14 @@ class Calibration:
     def ends_difference(self) -> float | None:
         """Largest difference of `ended` over steps, relative to the recorded fraction (at least one window).
 
-        Returns None if no step has `FEWEST_ENDS` ends.
+        Returns None if no step has `MIN_ENDS` ends.
         """
         differences = [
             abs(ours - theirs) / max(theirs, 1 / self.num_windows)
             for ours, theirs, *counts in zip(
                 self.imagined.ended, self.recorded.ended, self.imagined.num_ends, self.recorded.num_ends, strict=True
             )
-            if max(counts) >= FEWEST_ENDS
+            if max(counts) >= MIN_ENDS
         ]
         return max(differences, default=None)
 

@@ -1,9 +1,9 @@
-"""A cloned behaviour policy, which supplies a world model with actions in any state.
+"""Cloned behaviour policy, which provides a world model with actions in any state.
 
 The clone is a Gaussian with a state-dependent standard deviation, fitted by maximum likelihood, so that it is as random
-as the behaviour. Imagined futures of a deterministic clone would be too similar. Samples are clipped to the action
-bounds, as the recorded actions are. One Gaussian cannot represent several modes; its negative log-likelihood on
-held-out data measures the fit.
+as the behaviour policy. Imagined futures of a deterministic clone would be too similar to each other. Samples are
+clipped to the action bounds, as the recorded actions are. One Gaussian cannot represent several modes; its negative
+log-likelihood on held-out data measures the fit.
 """
 
 import math

@@ -97,7 +97,7 @@ OBJECTIVE = "objective"
 
 
 def ranked(row: Mapping[str, Any]) -> float | None:
-    """Return the number of an evaluation that trials are compared by; None in other rows."""
+    """Return the value by which evaluations of trials are compared; None for other rows."""
     value = row.get("score_mean", row.get("estimate_fqe"))
     return None if value is None else float(value)
 

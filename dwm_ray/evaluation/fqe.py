@@ -5,8 +5,8 @@ and evaluate it at the start states. Paine et al. 2020 (arXiv 2007.09055) select
 2021 (DOPE, arXiv 2103.16596) measure how well it ranks policies. Here:
 
 - An ensemble of MLPs with LayerNorm, each with a target network of its own, is trained in one batched computation.
-- Critics start from the value of the behaviour: from critics that were regressed on the recorded returns-to-go. The
-  estimate then has to change only by the difference between two policies.
+- Critics start from the value of the behaviour policy, regressed on the recorded returns-to-go. They then have to learn
+  only the difference between two policies.
 - Outputs are in standard deviations of the recorded returns-to-go, around their mean. States are standardised, actions
   scaled to [-1, 1]. Targets are clipped to the discounted returns that the data's rewards allow, which stops
   divergence.
@@ -29,19 +29,19 @@ HIDDEN = [64, 64]
 BATCH_SIZE = 256
 LEARNING_RATE = 1e-3
 FINAL_LEARNING_RATE = 0.1
-"""Ratio of the last learning rate to the first of every `fit`. The rate decays linearly, which averages out the
+"""Ratio of the final to the initial learning rate of every `fit`. The rate decays linearly, which averages out the
 noise."""
 TAU = 0.1
-"""Step of the target networks. The distance from the solution decays within 1 / (TAU * (1 - gamma)) updates, which are
-1000 with a discount of .99."""
+"""Polyak coefficient of the target networks. The distance from the solution decays within 1 / (TAU * (1 - gamma))
+updates, which are 1000 with a discount of .99."""
 
 
 class FittedQ:
-    """Ensemble of critics of one policy, which starts from the value of the behaviour (`behaviour_critics`).
+    """Ensemble of critics of one policy, initialised to the value of the behaviour policy (`behaviour_critics`).
 
     Args:
         data: Recorded rows.
-        num_updates: Updates of the behaviour's value, which all policies with equal `data` share.
+        num_updates: Updates of `behaviour_critics`, which all policies with equal `data` share.
         generator: Generator of the batches, on the device of the data.
     """
 
@@ -52,7 +52,7 @@ class FittedQ:
         self._targets = copy.deepcopy(initial)
 
     def fit(self, policy: Callable[[Tensor], Tensor], num_updates: int) -> None:
-        """Make updates towards the value of `policy` (raw states [B, O] -> actions [B, A])."""
+        """Train the critics towards the value of `policy` (raw states [B, O] -> actions [B, A])."""
         train, units = self._data.train, self._units
         following = units.pairs(train.obs[:, 1], policy(train.obs[:, 1]))
         low, high = target_range(self._data.stats, self._data.discount)
@@ -111,7 +111,7 @@ def regress(
     generator: torch.Generator,
     targets: StackedMLP | None = None,
 ) -> None:
-    """Regress outputs for inputs [N, D] on targets [B] or [critics, B] of rows [B]; the target networks follow."""
+    """Regress outputs for inputs [N, D] on targets [B] or [critics, B] of rows [B]; also update target networks."""
     params = list(critics.parameters())
     current = [param.detach() for param in params]
     followers = [] if targets is None else [param.detach() for param in targets.parameters()]

@@ -21,7 +21,7 @@ from dwm_ray.types import Segments, Windows
 Quantity = Literal["states", "state-actions", "rewards"]
 QUANTITIES: tuple[Quantity, ...] = ("states", "state-actions", "rewards")
 
-FEWEST_POINTS = 20
+MIN_POINTS = 20
 """Minimum number of points per step for a distance."""
 
 
@@ -56,7 +56,7 @@ class Futures:
         return self.rew.shape[1]
 
     def rows(self, chosen: Tensor) -> Futures:
-        """Return the futures with numbers [n] or mask [N] `chosen`."""
+        """Return the futures selected by `chosen`, indices [n] or a mask [N]."""
         parts = (self.obs, self.act, self.rew, self.reached, self.acted)
         return Futures(*(part[chosen] for part in parts))
 
@@ -97,10 +97,10 @@ def distances(
     found = []
     for step in range(1, min(first.horizon, second.horizon) + 1):
         x, y = first.points(quantity, step), second.points(quantity, step)
-        if x is None or y is None or min(len(x), len(y)) < FEWEST_POINTS:
+        if x is None or y is None or min(len(x), len(y)) < MIN_POINTS:
             continue
-        nearby, apart = (test(x, y, generator, num_permutations) for test in (mmd, energy))
-        found.append(StepDistance(step, nearby, apart, kl_divergence(x, y)))
+        mmd_distance, energy_distance = (test(x, y, generator, num_permutations) for test in (mmd, energy))
+        found.append(StepDistance(step, mmd_distance, energy_distance, kl_divergence(x, y)))
     return found
 
 

@@ -2,8 +2,8 @@
 
 A model that follows a policy receives the window's logged actions, or those of another driver such as a cloned
 behaviour policy. Other models (DWM) receive the first action and the window's return-to-go only. Without the later
-actions most of the error is the randomness of the behaviour. The table of DWM (arXiv 2402.03570) compares both kinds
-directly; here the result names its driver.
+actions, most of the error is due to the randomness of the behaviour policy. The table of DWM (arXiv 2402.03570)
+compares both kinds directly; here the result names its driver.
 """
 
 from collections.abc import Callable, Iterator

@@ -69,7 +69,7 @@ HORIZON = 100
 NUM_MODELS = 5
 """Networks of the one-step ensemble, all of which are used."""
 BEHAVIOUR_FACTOR = 4
-"""Updates of the behaviour's value per update of a policy's value; all trials in a process share the former."""
+"""Updates of the behaviour policy's value per update of a policy's value; all trials in a process share the former."""
 CHUNK = 8192
 """States per call of a policy."""
 
@@ -99,10 +99,11 @@ def estimation_config(config: RunConfig) -> RunConfig:
 class OffPolicyEvaluator:
     """Evaluator of one trial from recorded data.
 
-    The first estimate of a trial and the final one make `evaluation.estimate_updates` updates of the critics. Estimates
+    The first and the final estimate of a trial use `evaluation.estimate_updates` updates of the critics. Estimates
     in between continue from the critics of the previous checkpoint with a quarter of these updates. This is sound
     because the solution of fitted Q evaluation does not depend on where it starts, and cheap because the policy changes
-    little. The final estimate starts from the behaviour again, so that it does not depend on the history of a trial.
+    little. The final estimate starts from the behaviour policy's value again, so that it does not depend on the history
+    of a trial.
     """
 
     def __init__(self, config: RunConfig, data: LoggedData, model: WorldModel) -> None:

@@ -1,7 +1,7 @@
 """Compare the steps of segments with the simulator: set it to s_i, apply a_i, compare (r_i, s_{i+1}) with its result.
 
 This is the acceptance check of DAWM (arXiv 2509.19538). It is comparable between models that receive, infer or generate
-the later actions, because it does not contain the behaviour's randomness, which dominates `model_error` for models
+the later actions, because it excludes the randomness of the behaviour policy, which dominates `model_error` for models
 without the actions. Each step starts from the segment's own state, so errors do not accumulate. Recorded transitions
 give the floor: float32 rounding of the recording, and slightly more for the Ant's reward, which is measured from a
 position that lags one substep behind the state.
@@ -87,10 +87,10 @@ def _column(obs_squares: np.ndarray, rew_squares: np.ndarray) -> tuple[int, floa
 
 
 def simulated(env_id: str | None, obs: Tensor, act: Tensor, policy: Policy, horizon: int) -> tuple[Segments, Tensor]:
-    """Roll out a policy in the simulator from raw pairs [B, O] and [B, A], as a world model without error would.
+    """Roll out a policy in the simulator from raw pairs [B, O] and [B, A], as a perfect world model would.
 
-    With a cloned behaviour policy, the distance of these segments from the recorded futures is the randomness of the
-    behaviour plus the error of the clone: a lower bound for every model that does not see the actions.
+    With a cloned behaviour policy, the distance of these segments from the recorded futures is due to the randomness of
+    that policy and the error of the clone: a lower bound for every model that does not see the actions.
 
     Returns segments of `horizon` steps with discounts 1 and the mask [B] of the valid rows, which contain no invalid
     step (see `Simulator.step`). Raises ValueError if the environment's state cannot be set from an observation.

@@ -19,7 +19,7 @@ from dwm_ray.errors import reason, suggest
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.dimension import Value
 from dwm_ray.experiment.names import method_name
-from dwm_ray.experiment.plan import SweepConfig, in_order_alone, unread_options, with_required
+from dwm_ray.experiment.plan import SweepConfig, trial_start_order, unused_options, with_required
 from dwm_ray.experiment.profiles import Profile
 from dwm_ray.experiment.search_space import Point, Trial, dimensions, parse_value
 from dwm_ray.options import Frozen, PositiveInt
@@ -133,7 +133,7 @@ def configure(method: Method, run: RunConfig, profile: Profile, given: Collectio
         values = {path_of(name): value for name, value in method.options.items()}
         axes = SweepConfig(dimensions=tuple(name for name in method.options if name in dimensions()))
         base = profiles.with_method(run, profile, method.world_model, method.agent, given)
-        if unused := [path for path in values if path.startswith(unread_options(base))]:
+        if unused := [path for path in values if path.startswith(unused_options(base))]:
             raise ValueError(f"{', '.join(unused)}: not used by this method")
         config = with_required(base, axes, profile).with_values(values)
         training = config.training.model_copy(update={"num_updates": run.training.num_updates})
@@ -169,7 +169,7 @@ def _entry(method: Method, seeds: int, run: RunConfig, profile: Profile, given: 
 
 def trials_of(entries: list[Entry]) -> list[Trial]:
     """Return all trials in start order."""
-    return in_order_alone([trial for entry in entries for trial in entry.trials])
+    return trial_start_order([trial for entry in entries for trial in entry.trials])
 
 
 def describe_entries(entries: list[Entry], data: DataIdentity) -> list[dict[str, Any]]:

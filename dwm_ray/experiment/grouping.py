@@ -25,8 +25,8 @@ class PopulationOptions(Frozen):
     population: Annotated[int, Field(ge=1)] | None = None
     """Maximum number of trials of one agent that are trained together, in one process with stacked weights. Increase it
     if the matrix products of one trial are too small for the machine. 1 trains every trial separately. Default: 8 for
-    the profile laptop, 1 for paper, and 1 if scores decide about trials (optuna, asha). When a run is resumed, the
-    stored value is used."""
+    the profile laptop, 1 for paper, and 1 if scores determine which trials run (optuna, asha). When a run is resumed,
+    the stored value is used."""
     in_process: bool = False
     """Run everything in this process, without Ray."""
 

@@ -12,7 +12,7 @@ import numpy as np
 from dwm_ray.evaluation.evaluators import ranked, ranked_name
 from dwm_ray.experiment.grouping import groups, population_size
 from dwm_ray.experiment.names import method_name, world_model_label
-from dwm_ray.experiment.plan import in_order
+from dwm_ray.experiment.plan import start_order
 from dwm_ray.experiment.relative_cost import relative_cost
 from dwm_ray.experiment.run_state import ENDED, ModelState, RunState, StreamState, TrialState
 from dwm_ray.experiment.search_space import Trial
@@ -75,7 +75,7 @@ def planned(state: RunState) -> dict[str, dict[str, Any]]:
     """Return `Phase.relative_cost` and `Phase.place` of the trials whose options are known, by id."""
     configs = [trial.run for trial in state.trials if trial.run is not None]
     size = population_size(state.max_members, len(configs), state.processes)
-    populations = in_order([[Trial(config, {}) for config in group] for group in groups(configs, size)])
+    populations = start_order([[Trial(config, {}) for config in group] for group in groups(configs, size)])
     return {
         trial.id: {
             "relative_cost": relative_cost([each.config for each in population]) / len(population),

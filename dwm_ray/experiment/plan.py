@@ -19,9 +19,9 @@ BASELINES = ("none", "recorded")
 """Baselines of a sweep: no world model, and one without training."""
 Population = Sequence[Trial]
 """Trials of one learner."""
-ABOUT_PENALTIES = ("agent.penalty_weight", "agent.max_penalty_ratio")
+PENALTY_OPTIONS = ("agent.penalty_weight", "agent.max_penalty_ratio")
 """Agent options that are read only for rows of models with a penalty."""
-ABOUT_IMAGINED = ("agent.imagined_expectile", *ABOUT_PENALTIES)
+IMAGINED_OPTIONS = ("agent.imagined_expectile", *PENALTY_OPTIONS)
 """Agent options that are read only for imagined rows."""
 NOT_RECORDED = (
     *(f"synthesis.{name}" for name in SynthesisConfig.model_fields if name != "horizon"),
@@ -84,27 +84,27 @@ def baselines_of(base: RunConfig, profile: Profile, given: Collection[str]) -> l
 
 def effective(base: RunConfig, point: Point, paths: Mapping[str, str]) -> Point:
     """Return a point without the axes (`paths` by axis) that do not affect the base, so that no trial runs twice."""
-    unread = (*unread_options(base), *(["world_model."] if trained_options(base) is None else []))
-    return {name: value for name, value in point.items() if not paths[name].startswith(unread)}
+    unused = (*unused_options(base), *(["world_model."] if trained_options(base) is None else []))
+    return {name: value for name, value in point.items() if not paths[name].startswith(unused)}
 
 
-def unread_options(base: RunConfig) -> tuple[str, ...]:
+def unused_options(base: RunConfig) -> tuple[str, ...]:
     """Return the path prefixes of the options of imagined segments that a method does not read."""
     if base.world_model is None:
-        return ("synthesis.", "filter", "replay.", *ABOUT_IMAGINED)
+        return ("synthesis.", "filter", "replay.", *IMAGINED_OPTIONS)
     model = trained_options(base)
     if model is None:
-        return (*NOT_RECORDED, *ABOUT_IMAGINED)
-    unread = tuple(f"world_model.{name}" for name in sorted(model.unread))
-    unread += () if model.plugin.uses_rtg else ("synthesis.target_rtg",)
-    return unread if model.has_penalty else (*unread, *ABOUT_PENALTIES)
+        return (*NOT_RECORDED, *IMAGINED_OPTIONS)
+    unused = tuple(f"world_model.{name}" for name in sorted(model.unused))
+    unused += () if model.plugin.uses_rtg else ("synthesis.target_rtg",)
+    return unused if model.has_penalty else (*unused, *PENALTY_OPTIONS)
 
 
 def with_required(run: RunConfig, sweep: SweepConfig, profile: Profile) -> RunConfig:
     """Return the run with the plug-ins that the axes require (keep_ratio requires a filter with that option)."""
     for axis, _ in axes_of(sweep, profile).values():
         group, _, leaf = axis.path.partition(".")
-        is_read = not axis.path.startswith(unread_options(run))
+        is_read = not axis.path.startswith(unused_options(run))
         if axis.requires and is_read and not hasattr(getattr(run, group), leaf):
             kind, plugin = axis.requires
             run = run.model_copy(update={kind: profiles.plugin(f"{kind}s", plugin, profile)})
@@ -130,16 +130,16 @@ def make_plan(sweep: SweepConfig, run: RunConfig, profile: Profile, given: Colle
                     plan.add(baseline, {**point, **seed}, known)
             for point in points if sweep.search != "optuna" else []:
                 plan.add(base, {**effective(base, point, paths), **seed}, known)
-    plan.trials = in_order_alone(plan.trials)
+    plan.trials = trial_start_order(plan.trials)
     return plan
 
 
-def in_order_alone(trials: Sequence[Trial]) -> list[Trial]:
+def trial_start_order(trials: Sequence[Trial]) -> list[Trial]:
     """Return the start order of trials with separate learners."""
-    return [trial for population in in_order([(trial,) for trial in trials]) for trial in population]
+    return [trial for population in start_order([(trial,) for trial in trials]) for trial in population]
 
 
-def in_order(populations: Sequence[Population]) -> list[Population]:
+def start_order(populations: Sequence[Population]) -> list[Population]:
     """Return the start order of populations that run in parallel.
 
     Populations that train a world model start first, alternating with model-free ones, which do not wait for one.

@@ -15,7 +15,7 @@ import numpy as np
 
 from dwm_ray.experiment.phases import Phase
 
-LEAST_EFFICIENCY = 0.5
+MIN_EFFICIENCY = 0.5
 """CPU seconds per second below which the CPU seconds of a process are incomplete: those before a restart are
 missing."""
 
@@ -23,7 +23,7 @@ END_S = 5.0
 """Seconds from the last trial to the end of the program, on two free cores: the end of the cluster and the report."""
 
 TRUSTED = 0.25
-"""Fraction of a phase from which only its own speed counts."""
+"""Fraction of a phase after which only its own speed is used."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Work:
         if not phase.seconds or not phase.fraction:
             return None
         scaled = phase.seconds * self.efficiency
-        cpu_s = scaled if phase.cpu_s is None else max(phase.cpu_s, LEAST_EFFICIENCY * scaled)
+        cpu_s = scaled if phase.cpu_s is None else max(phase.cpu_s, MIN_EFFICIENCY * scaled)
         return cpu_s / phase.fraction
 
     def by_relative_cost(self, phase: Phase) -> float | None:
@@ -106,7 +106,7 @@ class Work:
     def of_phase(self, phase: Phase) -> float | None:
         """Return the work of a phase, estimated from others if it has not started.
 
-        The first quarter of a phase counts in part only: it contains few evaluations.
+        The first quarter of a phase contains few evaluations, so its own speed is combined with that of others.
         """
         by_relative_cost = self.by_relative_cost(phase)
         if (own := self.measured(phase)) is None or phase.fraction is None:
@@ -118,7 +118,7 @@ class Work:
 def _wall_s(phases: Sequence[Phase], left: np.ndarray, resources: Resources) -> float:
     """Return the seconds until all processes have ended: running ones continue, then populations start in their order.
 
-    `left` [phases] is the remaining work of each phase. Members of a population have made equally many updates. Trials
+    `left` [phases] is the remaining work of each phase. Members of a population are at the same update. Trials
     of a method that has not started are one population, unless their places are known.
     """
     running, waiting, streams = dict[object, float](), dict[object, float](), list[float]()

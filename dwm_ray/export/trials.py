@@ -26,7 +26,7 @@ class ChosenTrial:
 def choose_trial(where: str, trial_id: str | None) -> ChosenTrial:
     """Return a trial of the run at `where`, by default the one with the best score; raise ValueError if there is none.
 
-    `where` is the folder of a run, its address in a storage, or the folder of a trial.
+    `where` is the folder of a run, its address in remote storage, or the folder of a trial.
     """
     if (Path(where) / "checkpoint").is_dir():
         where, trial_id = str(Path(where).resolve().parents[1]), trial_id or Path(where).resolve().name

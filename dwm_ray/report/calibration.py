@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dwm_ray.evaluation.calibration import ENDS_TOLERANCE, FEWEST_ENDS, REWARDS_TOLERANCE
+from dwm_ray.evaluation.calibration import ENDS_TOLERANCE, MIN_ENDS, REWARDS_TOLERANCE
 from dwm_ray.experiment.names import world_model_label
 from dwm_ray.report.chart import Line, Look, Panel
 from dwm_ray.report.panels import Figure, Looks, plot_panels
@@ -15,7 +15,7 @@ NOTE = (
     "Fraction of segments that have ended by the last step, and mean reward at that step (in brackets: recorded), each "
     f"with the largest difference over steps. Calibrated: fractions differ by at most {ENDS_TOLERANCE:.0%} of the "
     f"recorded ones and rewards by at most {REWARDS_TOLERANCE:.0%} of the mean absolute reward, at every step. "
-    f"Fractions are compared only at steps by which at least {FEWEST_ENDS} segments have ended."
+    f"Fractions are compared only at steps by which at least {MIN_ENDS} segments have ended."
 )
 
 

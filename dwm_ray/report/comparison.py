@@ -22,7 +22,7 @@ NORMALISED = "normalised score"
 
 
 def open_comparison(where: str, parent: Path) -> Path:
-    """Return the local folder of a comparison; copy one in a storage to `parent`. Raise ValueError if there is none."""
+    """Return the folder of a comparison, copied to `parent` if it is remote; raise ValueError if there is none."""
     if "://" not in where:
         return Path(where)
     storage = Storage.parse(where)

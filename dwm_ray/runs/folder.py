@@ -1,6 +1,6 @@
 """Layout of a run folder; the documentation shows it as a tree.
 
-A run without a storage consists of its folder, which must be visible on all nodes. With a storage, the driver's folder
+A run without remote storage consists of its folder, which must be visible on all nodes. With it, the driver's folder
 is a synchronised copy without blocks and, by default, without weights, and each node works in a private folder.
 """
 
@@ -58,7 +58,7 @@ class RunFolder:
 
     @staticmethod
     def open(where: Path | str, parent: Path | None = None) -> RunFolder:
-        """Open a run at a path, or copy one from a storage to `parent`; raise ValueError if there is none."""
+        """Open a run at a path, or copy one from remote storage to `parent`; raise ValueError if there is none."""
         if "://" in str(where):
             return _open_stored(Storage.parse(str(where)), parent)
         root = Path(where)
@@ -75,7 +75,7 @@ class RunFolder:
 
     @staticmethod
     def synced_copy(storage: Storage, root: Path) -> RunFolder:
-        """Make a folder the (empty) synchronised copy of a storage; raise ValueError if it has other content."""
+        """Make a folder the (empty) synchronised copy of remote storage; raise ValueError if it has other content."""
         if root.exists() and any(root.iterdir()) and RunFolder.of_path(root).storage != storage:
             raise ValueError(f"{root} exists and is not a copy of {storage}; choose another --output")
         root.mkdir(parents=True, exist_ok=True)
@@ -106,17 +106,17 @@ class RunFolder:
         return self.storage or Storage.folder(self.root)
 
     def push(self, *paths: Path, tries: int = TRIES) -> None:
-        """Send changed files, including those in folders, to the storage."""
+        """Upload changed files, including those in folders, to the storage."""
         if self.storage:
             synced_folder(self.root, self.storage).push(paths, tries)
 
     def push_record(self) -> None:
-        """Send the files of the run folder, without subfolders."""
+        """Upload the files of the run folder, without subfolders."""
         self.push(*(path for path in sorted(self.root.glob("*")) if path.is_file() and path.name != STORAGE_FILE))
 
     @contextmanager
     def writing(self, *paths: Path) -> Iterator[None]:
-        """Send the files written in this context when it ends; until then, nothing is fetched."""
+        """Upload the files written in this context when it ends; until then, nothing is fetched."""
         if self.storage is None:
             yield
             return
@@ -243,7 +243,7 @@ def read_json(path: Path) -> Any:
 
 @lru_cache
 def _warn_once(warning: str) -> None:
-    """Log a warning only once, because files are read repeatedly while a run is watched."""
+    """Log a warning only once, because files are read repeatedly while a run is show_progress."""
     logger.warning(warning)
 
 

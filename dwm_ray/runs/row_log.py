@@ -49,7 +49,7 @@ def last_rows(path: Path, max_rows: int) -> list[dict[str, Any]]:
         raise ValueError(f"{path}: expected one JSON object per line ({error})") from error
 
 
-def open_to_append(path: Path) -> TextIO:
+def open_for_appending(path: Path) -> TextIO:
     """Open or create a JSON-lines file for appending; remove a truncated last row."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:

@@ -52,12 +52,12 @@ FINAL = (
 
 
 class StorageFailed(Exception):  # noqa: N818 - it names what happened
-    """Failure of a request to a storage; the message names both on one line."""
+    """Failure of a request to storage; the message names both on one line."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """File in a storage."""
+    """File in remote storage."""
 
     name: str
     size: int
@@ -76,7 +76,7 @@ class Storage:
 
     @staticmethod
     def parse(text: str) -> Storage:
-        """Parse an address; raise ValueError, without repeating credentials, if it is not a storage."""
+        """Parse an address; raise ValueError, without repeating credentials, if it is invalid."""
         if "://" not in text:
             return Storage.folder(Path(text))
         parts = urlsplit(text)

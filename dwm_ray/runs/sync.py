@@ -1,4 +1,4 @@
-"""Synchronise a run folder with the same run in a storage, in both directions.
+"""Synchronise a run folder with the same run in remote storage, in both directions.
 
 Files that mark a folder as complete (`MARKERS`) are sent and fetched last, so a marker never exists without the files
 that it describes. Only changed files are transferred. Each file is written by one process: learners, samplers and
@@ -95,7 +95,7 @@ def synced_folder(root: Path, storage: Storage) -> SyncedFolder:
 
 
 def work_folder(storage: Storage) -> Path:
-    """Return this user's private work folder for a run in a storage; raise ValueError if it cannot be created."""
+    """Return this user's private work folder for a run in remote storage; raise ValueError if it cannot be created."""
     parent = Path(tempfile.gettempdir()) / f"dwm_ray-{os.getuid()}"
     folder = parent / f"{storage.name}-{fingerprint(storage.address)[:8]}"
     try:

@@ -56,7 +56,7 @@ def load_one(folder: Path, name: str, key: str) -> Tensor:
 
 @contextmanager
 def _os_errors(path: Path) -> Iterator[None]:
-    """Raise OSError for an error of safetensors that the operating system has caused, such as a full disk."""
+    """Raise OSError for a safetensors error caused by the operating system, such as a full disk."""
     try:
         yield
     except SafetensorError as error:

@@ -1,4 +1,4 @@
-"""Change the status of trials from another process than their own, with or without a storage."""
+"""Change the status of trials from other processes than their own, with or without remote storage."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ def record_end(folder: Path, run: RunFolder, status: str, message: str | None = 
 
 @contextmanager
 def _changing(folder: Path, run: RunFolder) -> Iterator[None]:
-    """Fetch a trial's folder, and send its status and the message of its failure after they have changed."""
+    """Fetch a trial's folder; upload its status and failure message after the context has changed them."""
     with run.writing(folder / FAILURE, folder / "status.json"):
         run.pull(folder)
         yield

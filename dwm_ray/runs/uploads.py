@@ -1,6 +1,6 @@
 """Upload a folder to the run's storage while a process writes to it.
 
-Without a storage, nothing is uploaded, because all nodes see the folder. Otherwise the folder is uploaded at every
+Without remote storage, nothing is uploaded, because all nodes see the folder. Otherwise the folder is uploaded at every
 checkpoint, every 15 s in between, and at the end. Only the uploads in between may fail.
 """
 

@@ -46,7 +46,7 @@ class WorldModelConfig(PluginConfig):
         return False
 
     @property
-    def unread(self) -> frozenset[str]:
+    def unused(self) -> frozenset[str]:
         """Names of options that have no effect with the values of the others."""
         return frozenset()
 

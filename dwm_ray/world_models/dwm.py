@@ -79,9 +79,9 @@ class DWMConfig(WindowModelConfig):
         return self.condition_on_action and self.sequence_length > 2
 
     @property
-    def unread(self) -> frozenset[str]:
+    def unused(self) -> frozenset[str]:
         is_read = self.first_step == "recorded" and self.can_have_bias
-        return super().unread | (set() if is_read else {"correct_returns"})
+        return super().unused | (set() if is_read else {"correct_returns"})
 
     def training_options(self) -> dict[str, object]:
         # A bias of returns is that of one sampler.

@@ -87,7 +87,7 @@ def test_labels_and_targets_outside_of_them(tmp_path: Path) -> None:
     targets = [base.with_values({"synthesis.target_rtg": target}) for target in ("own", "q0.5", -0.1)]
     assert printed(*targets).count("return-to-go labels -") == 1
     assert "outside" not in printed(*targets)
-    assert "synthesis.target_rtg 0.5: outside of these labels" in printed(*targets, base)
+    assert "synthesis.target_rtg 0.5: outside the range of these labels" in printed(*targets, base)
     assert printed(base.with_values({"world_model": ONE_STEP}), base.with_values({"world_model": None})) == ""
 
 

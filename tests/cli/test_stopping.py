@@ -26,14 +26,14 @@ stopping.REACT_S = stopping.CLEAN_UP_S = 0.5
 def ready():
     print("ready", flush=True)
 {starting}
-stopping.running()
+stopping.set_running()
 try:
     with stopping.hint("resume with: this"):
         {work}
 except BaseException as error:
     code = stopping.exit_code(error)
 finally:
-    stopping.ending()
+    stopping.set_ending()
 {ending}
 sys.exit(code)
 """

@@ -87,7 +87,7 @@ def substituted(expression: str) -> str:
 
 @pytest.fixture(scope="module")
 def scraped(cluster: str, file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """Prometheus after a run with a stream, in a storage, and one with on-policy refresh."""
+    """Prometheus after a run with a stream, in remote storage, and one with on-policy refresh."""
     folder = tmp_path_factory.mktemp("board")
     (folder / "prometheus").mkdir()
     data = ["--task", "pendulum", "--data", file, "--output", folder / "runs"]

@@ -121,7 +121,7 @@ def test_lines_stay_pending_while_the_journal_cannot_be_written(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "open_to_append", full)
+        patch.setattr(module, "open_for_appending", full)
         journal.record_block(0, 4, accepted=True)
     journal.record_block(1, 4, accepted=True)
     assert Journal(folder(tmp_path)).accepted == journal.accepted == {0: 4, 1: 4}

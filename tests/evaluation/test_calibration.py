@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dwm_ray.data.windows import WindowSet
-from dwm_ray.evaluation.calibration import FEWEST_ENDS, Calibration, Curves, calibration
+from dwm_ray.evaluation.calibration import MIN_ENDS, Calibration, Curves, calibration
 from dwm_ray.types import DataCard, Episodes, Segments, Spaces, Windows
 
 
@@ -106,7 +106,7 @@ def curves(ends: list[int], num: int) -> Curves:
 
 
 def test_shares_of_too_few_ends_are_not_compared() -> None:
-    few, many = FEWEST_ENDS - 1, 4 * FEWEST_ENDS
-    found = Calibration(1000, curves([0, many], 1000), curves([few, 3 * FEWEST_ENDS], 1000), 1.0)
+    few, many = MIN_ENDS - 1, 4 * MIN_ENDS
+    found = Calibration(1000, curves([0, many], 1000), curves([few, 3 * MIN_ENDS], 1000), 1.0)
     assert found.ends_difference == pytest.approx(1 / 3)
     assert Calibration(1000, curves([0], 1000), curves([few], 1000), 1.0).to_json()["ends_agree"] is None

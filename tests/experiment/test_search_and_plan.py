@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dwm_ray.config import RunConfig
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.dimension import Dimension, Value
-from dwm_ray.experiment.plan import SweepConfig, bases_of, in_order, make_plan
+from dwm_ray.experiment.plan import SweepConfig, bases_of, make_plan, start_order
 from dwm_ray.experiment.search_space import Plan, Trial, describe, find_dimension, grid, random_points
 from dwm_ray.world_models.base import trained_options
 
@@ -166,7 +166,7 @@ def test_trials_that_train_a_world_model_start_first_with_model_free_trials() ->
     front = [trial.config.world_model for trial in plan.trials[:4]]
     assert [getattr(model, "diffusion_steps", None) for model in front] == [5, None, 10, None]
     assert len(plan.trials) == 2 * (4 + 2 + 1)
-    assert in_order([]) == []
+    assert start_order([]) == []
 
 
 def test_long_trials_start_before_short_ones() -> None:
@@ -177,17 +177,17 @@ def test_long_trials_start_before_short_ones() -> None:
     assert free == ["cql"] * 3 + ["iql"] * 3 + ["td3_bc"] * 3 + ["bc"]
     assert rest == sorted(rest, key=["cql", "iql", "td3_bc", "bc"].index)
     longer = Trial(plan.trials[4].config.with_values({"training.num_updates": 10**9}), {})
-    assert in_order([plan.trials[1:3], [longer]]) == [[longer], plan.trials[1:3]]
+    assert start_order([plan.trials[1:3], [longer]]) == [[longer], plan.trials[1:3]]
 
 
 def test_a_population_counts_as_long_as_all_of_its_members() -> None:
     dimensions, agents = ("diffusion_steps", "horizon"), ("td3_bc", "iql")
     trials = plan_of(dwm_run(**DDPM), dimensions=dimensions, agents=agents, baselines=False).trials
     few, many = (party_of(trials, "td3_bc", 5), party_of(trials, "td3_bc", 5) + party_of(trials, "td3_bc", 10))
-    assert in_order([few, many]) == [many, few]
+    assert start_order([few, many]) == [many, few]
     other = party_of(trials, "iql", 10)
-    assert in_order([other, few, many]) == [many, other, few]
-    assert in_order([other[:1], few]) == [few, other[:1]]
+    assert start_order([other, few, many]) == [many, other, few]
+    assert start_order([other[:1], few]) == [few, other[:1]]
 
 
 def test_recorded_futures_vary_in_what_they_read_only() -> None:

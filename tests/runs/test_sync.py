@@ -75,7 +75,7 @@ def test_a_marker_is_fetched_after_all_other_files(left: int, tmp_path_factory: 
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    """A run in a storage at a path."""
+    """A run in remote storage at a path."""
     made = RunFolder.create(tmp_path / "runs", "task", Storage.folder(tmp_path / "kept"))
     write_json(made.config, {"run": {}})
     made.push_record()
@@ -152,7 +152,7 @@ def test_nodes_work_in_a_private_folder_apart_from_the_drivers(
     assert node.root != run.root
     assert node.root == work_folder(run.shared)
     assert node.root.parent.stat().st_mode & 0o077 == 0
-    assert RunFolder.at(str(tmp_path)) == RunFolder(tmp_path), "without a storage it is the folder itself"
+    assert RunFolder.at(str(tmp_path)) == RunFolder(tmp_path), "without remote storage it is the folder itself"
 
 
 def test_a_name_that_leads_out_of_the_folder_is_not_fetched(run: RunFolder, tmp_path: Path) -> None:

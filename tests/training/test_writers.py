@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny_task import recording, tiny_config
 
 from dwm_ray.runs.folder import RunFolder
-from dwm_ray.runs.row_log import RowLog, open_to_append, read_rows
+from dwm_ray.runs.row_log import RowLog, open_for_appending, read_rows
 from dwm_ray.training.writers import MetricsWriter
 
 
@@ -47,7 +47,7 @@ def test_a_half_written_row_is_skipped_and_removed_when_the_log_is_opened_again(
 def test_a_row_appended_after_a_half_written_one_stands_alone(tmp_path: Path) -> None:
     path = tmp_path / "new" / "journal.jsonl"
     for text in ('{"update": 1}\n{"upda', '{"update": 2}\n'):
-        with open_to_append(path) as file:
+        with open_for_appending(path) as file:
             file.write(text)
     assert read_rows(path) == [{"update": 1}, {"update": 2}]
 

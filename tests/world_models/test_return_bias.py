@@ -131,5 +131,5 @@ def test_data_without_a_whole_future_have_no_bias() -> None:
 def test_segments_of_one_step_have_no_bias() -> None:
     model = fitted(DWM, {**SMALL, "sequence_length": 2})
     assert model.return_bias is None
-    assert "correct_returns" in model.config.unread
-    assert "correct_returns" not in DWMConfig(first_step="recorded", given_first=0.5).unread
+    assert "correct_returns" in model.config.unused
+    assert "correct_returns" not in DWMConfig(first_step="recorded", given_first=0.5).unused

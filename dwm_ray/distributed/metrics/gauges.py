@@ -140,6 +140,6 @@ class SamplerGauges:
 
 
 def export_transfer_stats(run: RunFolder, process: str) -> None:
-    """Export the transfer statistics of this process as gauges, if the run has a storage."""
+    """Export the transfer statistics of this process as gauges, if the run has remote storage."""
     if run.storage:
         TRANSFERS.on_change = Gauges("storage", {"run": run.name, "process": process}).set

@@ -23,7 +23,7 @@ from dwm_ray.distributed.tune.trial import cause, trainable
 from dwm_ray.distributed.workers.ray_train import ray_storage
 from dwm_ray.evaluation.evaluators import OBJECTIVE
 from dwm_ray.experiment.grouping import groups_of, population_size
-from dwm_ray.experiment.plan import SweepConfig, in_order
+from dwm_ray.experiment.plan import SweepConfig, start_order
 from dwm_ray.experiment.search_space import Trial
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.trial_status import record_end
@@ -78,7 +78,7 @@ def populations(trials: Sequence[Trial], services: ClusterServices, max_members:
     size = population_size(max_members, len(trials), services.placement.concurrent_trials)
     by_id = {trial.id: trial for trial in trials}
     groups = groups_of([trial.config for trial in trials], services.run, size)
-    return in_order([[by_id[config.trial_id] for config in group] for group in groups])
+    return start_order([[by_id[config.trial_id] for config in group] for group in groups])
 
 
 def _name(trial: Any) -> str:

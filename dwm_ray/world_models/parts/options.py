@@ -141,7 +141,7 @@ class WindowModelConfig(DenoiserConfig, FirstStepConfig, ContinuationConfig):
         return self
 
     @property
-    def unread(self) -> frozenset[str]:
+    def unused(self) -> frozenset[str]:
         of_ddpm = frozenset({"diffusion_steps", "schedule", "prediction"})
         return {"ddpm": frozenset({"first_order"}), "edm": of_ddpm, "flow": of_ddpm | {"first_order"}}[self.process]
 
