@@ -31,9 +31,13 @@ from dwm_ray.world_models.base import WorldModel, model_options, trained_options
 TRAIN, GENERATE, LEARN, REFRESH = "train the world model", "generate segments", "learn", "refresh segments"
 
 
-def read(work: Callable[[], object], units: int, repeats: int, device: torch.device) -> tuple[float, float, int]:
-    """Return (seconds and operations per unit, peak bytes) of work that does `units` per call; calls it `repeats` + 2
-    times."""
+def measure_bursts(
+    work: Callable[[], object], units: int, repeats: int, device: torch.device
+) -> tuple[float, float, int]:
+    """Return (seconds and operations per unit, peak bytes) of `work`, which processes `units` units per call.
+
+    It is called `repeats` + 2 times.
+    """
     work()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -105,7 +109,7 @@ def parts_of(setting: Setting, config: RunConfig, bursts: Bursts) -> tuple[list[
 
 def _train_part(setting: Setting, config: RunConfig, bursts: Bursts) -> tuple[PartCost, WorldModel]:
     trainer = world_model_trainer(config, setting.task_data, setting.device)
-    reading = read(lambda: trainer.run(bursts.updates), bursts.updates, bursts.repeats, setting.device)
+    reading = measure_bursts(lambda: trainer.run(bursts.updates), bursts.updates, bursts.repeats, setting.device)
     return PartCost(TRAIN, "update", model_options(config).num_updates, *reading), trainer.averaged
 
 
@@ -114,7 +118,7 @@ def _generate_part(setting: Setting, config: RunConfig, model: WorldModel, burst
     starts = setting.task_data.start_pairs(config.training.discount, setting.device)
     sampler, rule = model.with_options(spec.sampling), setting.task_data.task.termination
     rtg = start_rtg(config, setting.task_data, setting.device)
-    reading = read(
+    reading = measure_bursts(
         lambda: generate_block(spec, 0, sampler, starts, rule, rtg), bursts.segments, bursts.repeats, setting.device
     )
     return PartCost(GENERATE, "segment", stream_of(config, setting.task_data).num_segments, *reading)
@@ -124,7 +128,7 @@ def _learn_parts(setting: Setting, config: RunConfig, model: WorldModel | None, 
     """Return the cost of updates and, if segments are refreshed with the policy, of the refreshes."""
     trainer = _learner(setting, config, model, bursts)
     first_s = timed(lambda: trainer.run(1), setting.device)  # includes the first refresh
-    reading = read(lambda: trainer.run(bursts.updates), bursts.updates, bursts.repeats, setting.device)
+    reading = measure_bursts(lambda: trainer.run(bursts.updates), bursts.updates, bursts.repeats, setting.device)
     seconds, update_flops, _ = reading
     parts = [PartCost(LEARN, "update", config.training.num_updates, *reading)]
     if source_kind(config) == "on-policy":

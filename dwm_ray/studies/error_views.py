@@ -23,8 +23,8 @@ Row = tuple[str, str, list[float]]
 """World model, kind of row, values by step."""
 
 OWN_SAMPLES_NOTE = (
-    "Columns are steps. Own samples: between two samples of the model from one start. Simulator: a model without "
-    "error, driven by the clone; it contains the randomness of the behaviour and the error of the clone."
+    "Columns are steps. Own samples: between two samples of the model from one start. Simulator: a perfect model, "
+    "driven by the clone; its error is due to the randomness of the behaviour policy and to the error of the clone."
 )
 FLOOR_NOTE = (
     "From recorded states that followed other starts: distance of generated states, of recorded states (a perfect "
@@ -48,7 +48,7 @@ class Measured:
     checked: SimulatorError | None
     """Error of single generated transitions; None without a simulator."""
     calibration: Calibration
-    """Ends and rewards against those of recorded segments; policies are replaced by the recorded actions."""
+    """Ends and rewards compared with those of recorded segments; models that follow a policy get recorded actions."""
 
 
 @dataclass(frozen=True)

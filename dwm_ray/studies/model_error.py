@@ -1,13 +1,13 @@
 """Prediction error by step, with equal conditions for all models, unlike in the table of DWM (arXiv 2402.03570).
 
 The meaning of an error depends on the driver. With recorded actions, a model that follows a policy shows its own error.
-With a cloned behaviour policy, the randomness of the behaviour is added, as for DWM, which sees no later action. The
+With a cloned behaviour policy, the randomness of that policy is added, as for DWM, which sees no later actions. The
 distance between the sets of generated and recorded states measures whether futures have the right distribution. The
 distance between two samples from one start is the randomness of a model: the error of a model with the right
 distribution.
 
-If the simulator can be set to a recorded state, it separates model error from the randomness of the behaviour: driven
-by the clone it is a model without error, and single generated transitions are checked in it."""
+If the simulator can be set to a recorded state, it separates model error from the randomness of the behaviour policy:
+driven by the clone, it is a perfect model, and single generated transitions are checked in it."""
 
 from dataclasses import asdict
 from typing import Any

@@ -71,7 +71,7 @@ def measure(context: StudyContext, options: OpeOptions) -> Findings:
         title=f"Off-policy estimates: {context.config.task}",
         summary=[
             f"{len(policies)} policies with {unit}s from {policies[-1].score:.1f} to {policies[0].score:.1f}, "
-            f"{rows[0]['estimate_episodes']} held-out episodes, {options.estimate_updates} updates of critics, "
+            f"{rows[0]['estimate_episodes']} held-out episodes, {options.estimate_updates} critic updates, "
             f"{np.mean([row['estimate_s'] for row in rows]):.0f} s per policy."
         ],
         tables=[_quality_table(policies, rows), _policy_table(policies, rows, unit)],

@@ -1,4 +1,4 @@
-"""Distance of generated data from the behaviour's data, by step, target return-to-go and temperature.
+"""Distance of generated data from recorded data, by step, target return-to-go and temperature.
 
 Offline learning is safe where generated data resemble recorded data, and useful where they are better; an optimistic
 return-to-go and a low temperature trade one for the other. Distances are MMD² and the nearest-neighbour estimate of
@@ -81,7 +81,7 @@ def measure(context: StudyContext, options: ShiftOptions) -> Findings:
     floor = _floor(context, options)
     stats, scale = context.task_data.stats, context.task_data.task.rtg_scale
     return Findings(
-        title=f"Shift from the behaviour's data: {context.config.task}",
+        title=f"Shift from the recorded data: {context.config.task}",
         summary=[
             f"{options.num_points} generated and as many recorded points per step, in standard deviations of the data. "
             f"Returns-to-go of the data: {stats.rtg_min / scale:.2f} to {stats.rtg_max / scale:.2f}.",

@@ -1,7 +1,7 @@
 """Parts of a future that make recorded targets better than imagined ones: agents learn from segments composed of both.
 
 Agents of several seeds learn from the same start pairs with segments that take rewards, ends and states from recorded
-or imagined futures. A part that costs the score if it is imagined is one that the world model must learn better. Two
+or imagined futures. If the score falls when a part is imagined, the world model must learn this part better. Two
 further rows show the effect of the return-to-go label, which is replaced by that of another start pair, and of the
 recorded first step. Outcomes are stored, so that the study can be stopped and restarted.
 
