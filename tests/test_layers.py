@@ -47,19 +47,6 @@ def test_no_import_cycle() -> None:
     assert cycle(imports()) == []
 
 
-def test_a_cycle_through_a_function_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = tmp_path / "cyclic"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    (package / "one.py").write_text("def f():\n    from cyclic import two\n")
-    typing = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from cyclic.one import f\n"
-    (package / "two.py").write_text(typing)
-    monkeypatch.syspath_prepend(tmp_path)
-    graph = grimp.build_graph("cyclic", cache_dir=None)
-    edges = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
-    assert {"cyclic.one", "cyclic.two"} == set(cycle(edges))
-
-
 def test_ray_is_imported_in_its_packages_only() -> None:
     users = {module for module, imported in imports().items() if "ray" in imported}
     assert len(users) > 10

@@ -6,7 +6,8 @@ Gymnasium's -v4 environments (Hopper, Walker2d and Ant differ in -v5).
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,14 +83,20 @@ def _contents(path: Path, env_id: str | None) -> tuple[Arrays, dict[str, str]]:
         raise ValueError(f"{path}: is a folder; expected an HDF5 file, or a folder of Parquet files")
     if not path.exists():
         raise ValueError(f"{path}: no such file")
+    with reading_hdf5(str(path)), h5py.File(path, "r") as file:
+        found = [key for key in (*REQUIRED, *OPTIONAL) if key in file]
+        _check_own(path, file, found)
+        array = _mapped_array if sum(file[key].nbytes for key in found) >= mapped.LARGE else _array
+        return {key: array(file[key]) for key in found}, _attributes(path, file.attrs, env_id)
+
+
+@contextmanager
+def reading_hdf5(where: str) -> Iterator[None]:
+    """Turn errors of h5py into ValueError naming the data."""
     try:
-        with h5py.File(path, "r") as file:
-            found = [key for key in (*REQUIRED, *OPTIONAL) if key in file]
-            _check_own(path, file, found)
-            array = _mapped_array if sum(file[key].nbytes for key in found) >= mapped.LARGE else _array
-            return {key: array(file[key]) for key in found}, _attributes(path, file.attrs, env_id)
+        yield
     except (OSError, RuntimeError, KeyError) as error:
-        raise ValueError(f"{path}: cannot be read as HDF5 ({one_line(error)}); expected {_remedy(error)}") from error
+        raise ValueError(f"{where}: cannot be read as HDF5 ({one_line(error)}); expected {_remedy(error)}") from error
 
 
 def _num_bytes(path: Path) -> int:

@@ -1,8 +1,6 @@
 """Read Minari datasets (minari.farama.org), which store T + 1 observations per episode: all next states are known."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from gymnasium.spaces import Box, Dict
 
 from dwm_ray.data import mapped
 from dwm_ray.data.checks import Arrays, episodes_from
+from dwm_ray.data.d4rl import reading_hdf5
 from dwm_ray.data.environment import NamedEnvironment, environment_id, known_spaces, options_of, with_environment
 from dwm_ray.errors import one_line
 from dwm_ray.tasks.environments import as_vector
@@ -60,12 +59,12 @@ def _episodes(where: str, name: str, dataset: Any, env_id: str | None, env_kwarg
     if env_id and spaces and len(specs) == 2 and named == _named(where, env_id, specs[:1]):
         _check_spaces(where, env_id, spaces, specs[1])
     layout = env_id or (specs[0].id if specs else "")
-    with _readable(where):
+    with reading_hdf5(where):
         num_bytes = int(dataset.total_steps) * mapped.row_bytes(_episode(where, layout, dataset[0]))
 
     def convert() -> Episodes:
         parts = (_episode(where, layout, episode) for episode in dataset.iterate_episodes())
-        with _readable(where):
+        with reading_hdf5(where):
             arrays = mapped.joined(where, parts, int(dataset.total_steps))
         return episodes_from(arrays, card, limit=specs[-1].max_episode_steps if specs else None)
 
@@ -79,17 +78,6 @@ def _check_vectors(where: str, dataset: Any) -> None:
     for name, (space, kinds) in spaces.items():
         if not isinstance(space, kinds):
             raise ValueError(f"{where}: {name} are {space}; expected a vector of real numbers")
-
-
-@contextmanager
-def _readable(where: str) -> Iterator[None]:
-    """Turn errors of h5py into ValueError, except permission errors."""
-    try:
-        yield
-    except PermissionError:
-        raise
-    except (OSError, RuntimeError, KeyError) as error:
-        raise ValueError(f"{where}: cannot be read as HDF5 ({one_line(error)}); expected a complete file") from error
 
 
 def _named(where: str, env_id: str, specs: list[EnvSpec]) -> NamedEnvironment | None:

@@ -24,13 +24,13 @@ def take(episodes: Episodes, chosen: np.ndarray) -> Episodes:
     return with_fingerprint(replace(episodes, **{name: getattr(episodes, name)[rows] for name in ARRAYS}))
 
 
-def split_numbers(episodes: Episodes, holdout_ratio: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of training and held-out episodes, at least one each, chosen at random."""
+def split_numbers(episodes: Episodes, holdout_ratio: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of training and held-out episodes, at least one each, chosen at random with a fixed seed."""
     total = episodes.num_episodes
     if total < 2:
         raise ValueError(f"{episodes.card.path}: one episode cannot be split; expected two, or {PARTS} steps")
     num_holdout = min(max(1, round(holdout_ratio * total)), total - 1)
-    order = np.random.default_rng(seed).permutation(total)
+    order = np.random.default_rng(0).permutation(total)
     return order[num_holdout:], order[:num_holdout]
 
 
@@ -66,7 +66,7 @@ def split_rows(episodes: Episodes, holdout_ratio: float, length: int) -> tuple[n
     return rows <= first - length, rows >= first
 
 
-def split_episodes(episodes: Episodes, holdout_ratio: float, seed: int = 0) -> tuple[Episodes, Episodes]:
+def split_episodes(episodes: Episodes, holdout_ratio: float) -> tuple[Episodes, Episodes]:
     """Return the training and the held-out episodes of `split_numbers`."""
-    train, holdout = split_numbers(episodes, holdout_ratio, seed)
+    train, holdout = split_numbers(episodes, holdout_ratio)
     return take(episodes, train), take(episodes, holdout)

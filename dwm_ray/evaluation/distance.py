@@ -1,14 +1,13 @@
 """Distances between two sets of points, such as generated and recorded states.
 
     MMD^2       mean k(x, x') + mean k(y, y') - 2 mean k(x, y), unbiased      Gretton et al. 2012, eq. 3
-    energy      2 mean |x - y| - mean |x - x'| - mean |y - y'|, unbiased      Szekely & Rizzo 2013
     KL(x || y)  from distances to the k-th nearest neighbours in x and y      Wang, Kulkarni & Verdu 2009, eq. 5
 
-k is Gaussian; its width is the median distance of the pooled points. The first two are one statistic of a matrix of
-pairs with expectation 0 if x and y have the same distribution. One permutation test serves both: the labels x and y are
-shuffled, and the 95 % quantile of the results is the floor below which a distance is not significant. The test assumes
-independent points. KL estimates from a few hundred points in many dimensions are biased: compare them with the same
-estimate between two halves of the real data, not with 0.
+k is Gaussian; its width is the median distance of the pooled points. The expectation of MMD^2 is 0 if x and y have the
+same distribution. In a permutation test, the labels x and y are shuffled, and the 95 % quantile of the results is the
+floor below which a distance is not significant. The test assumes independent points. KL estimates from a few hundred
+points in many dimensions are biased: compare them with the same estimate between two halves of the real data, not with
+0.
 """
 
 import math
@@ -38,11 +37,6 @@ def mmd(x: Tensor, y: Tensor, generator: torch.Generator, num_permutations: int 
     squared = _distances(x, y).square()
     width = _pairs(squared).median().clamp_min(CLOSEST**2)
     return _two_sample(torch.exp(-squared / (2 * width)), len(x), generator, num_permutations)
-
-
-def energy(x: Tensor, y: Tensor, generator: torch.Generator, num_permutations: int = 100) -> Distance:
-    """Return the energy distance of x [m, D] and y [n, D] with m, n >= 2, in the units of the points."""
-    return _two_sample(-_distances(x, y), len(x), generator, num_permutations)
 
 
 def kl_divergence(x: Tensor, y: Tensor, neighbours: int = 5) -> float:

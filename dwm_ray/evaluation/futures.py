@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dwm_ray.evaluation.distance import Distance, energy, kl_divergence, mmd
+from dwm_ray.evaluation.distance import Distance, kl_divergence, mmd
 from dwm_ray.evaluation.model_error import units
 from dwm_ray.types import Segments, Windows
 
@@ -81,7 +81,6 @@ class StepDistance:
 
     step: int
     mmd: Distance
-    energy: Distance
     kl: float
     """KL(first || second), in nats."""
 
@@ -99,8 +98,7 @@ def distances(
         x, y = first.points(quantity, step), second.points(quantity, step)
         if x is None or y is None or min(len(x), len(y)) < MIN_POINTS:
             continue
-        mmd_distance, energy_distance = (test(x, y, generator, num_permutations) for test in (mmd, energy))
-        found.append(StepDistance(step, mmd_distance, energy_distance, kl_divergence(x, y)))
+        found.append(StepDistance(step, mmd(x, y, generator, num_permutations), kl_divergence(x, y)))
     return found
 
 

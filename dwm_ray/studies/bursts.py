@@ -16,11 +16,11 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from dwm_ray.blocks.stream import generate_block
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
-from dwm_ray.evaluation.flops import count_flops
 from dwm_ray.local.compatibility import untrained_learner
 from dwm_ray.replay.sources import source_kind, start_rtg, stream_of
 from dwm_ray.runs.clock import peak_memory
@@ -59,6 +59,13 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
     work()
     torch.cuda.synchronize(device)
     return time.perf_counter() - started
+
+
+def count_flops(work: Callable[[], object]) -> int:
+    """Return the operations of matrix products and convolutions of one call, including its backward passes."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return int(counter.get_total_flops())
 
 
 @dataclass(frozen=True)

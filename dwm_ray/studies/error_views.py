@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from dwm_ray.evaluation.calibration import Calibration
 from dwm_ray.evaluation.clone import CLONED
-from dwm_ray.evaluation.futures import StepDistance
 from dwm_ray.evaluation.model_error import AHEAD, LOGGED_ACTIONS, UNDRIVEN, ModelError
 from dwm_ray.evaluation.simulator import SimulatorError
 from dwm_ray.report.calibration import Calibrated, calibration_figure, calibration_table
@@ -26,10 +25,6 @@ OWN_SAMPLES_NOTE = (
     "Columns are steps. Own samples: between two samples of the model from one start. Simulator: a perfect model, "
     "driven by the clone; its error is due to the randomness of the behaviour policy and to the error of the clone."
 )
-FLOOR_NOTE = (
-    "From recorded states that followed other starts: distance of generated states, of recorded states (a perfect "
-    "model), and the 95 % quantile with shuffled labels."
-)
 CHECKED_NOTE = (
     "Single steps, each simulated from its own first state: model error only. DWM receives its first action only."
 )
@@ -44,7 +39,6 @@ class Measured:
     """One per driver; none for a model that does not start from recorded pairs."""
     spread: list[float]
     """Squared distance between two samples from one start; empty for such a model."""
-    distances: list[StepDistance]
     checked: SimulatorError | None
     """Error of single generated transitions; None without a simulator."""
     calibration: Calibration
@@ -55,8 +49,6 @@ class Measured:
 class Reference:
     """Values to compare with."""
 
-    floor: list[StepDistance]
-    """Distances between recorded futures of different starts."""
     randomness: list[float] | None
     """Error by step of a simulator that the cloned behaviour drives."""
     checked: SimulatorError | None
@@ -70,7 +62,6 @@ def tables(measured: list[Measured], reference: Reference) -> list[Table]:
     found = [
         _table("Mean squared error of states", "driven by", _state_rows(measured, reference), OWN_SAMPLES_NOTE),
         _table("Mean squared error of rewards", "driven by", rewards),
-        _table("Energy distance from recorded states", "states", _distance_rows(measured, reference), FLOOR_NOTE),
         _table(
             "Transitions checked in the simulator", "mean squared error", _check_rows(measured, reference), CHECKED_NOTE
         ),
@@ -101,14 +92,6 @@ def _state_rows(measured: list[Measured], reference: Reference) -> list[Row]:
     return rows + [("no change", "–", error.no_change_obs_mse) for error in _longest(measured)]
 
 
-def _distance_rows(measured: list[Measured], reference: Reference) -> list[Row]:
-    rows: list[Row] = []
-    for model in measured:
-        rows.append((model.label, "generated", [step.energy.value for step in model.distances]))
-        rows.append((model.label, "shuffled", [step.energy.floor for step in model.distances]))
-    return [*rows, ("recorded", "recorded", [step.energy.value for step in reference.floor])]
-
-
 def _check_rows(measured: list[Measured], reference: Reference) -> list[Row]:
     checks = [(model.label, model.checked) for model in measured] + [("recorded", reference.checked)]
     known = [(label, check) for label, check in checks if check is not None]
@@ -122,8 +105,9 @@ def _longest(measured: list[Measured]) -> list[ModelError]:
 
 
 def figures(measured: list[Measured], reference: Reference) -> list[Figure]:
-    found = [_distance_figure(measured, reference), calibration_figure(_calibrated(measured))]
-    return [_error_figure(measured, reference), *found] if any(model.errors for model in measured) else found
+    calibration = calibration_figure(_calibrated(measured))
+    has_errors = any(model.errors for model in measured)
+    return [_error_figure(measured, reference), calibration] if has_errors else [calibration]
 
 
 def _line(label: str, values: list[float], group: str = "", reference: bool = False) -> Line:
@@ -150,20 +134,3 @@ def _error_figure(measured: list[Measured], reference: Reference) -> Figure:
         "one start."
     )
     return plot_panels("errors", "Error against the recorded future", caption, [states, rewards])
-
-
-def _distance_figure(measured: list[Measured], reference: Reference) -> Figure:
-    panels = {
-        "energy": Panel("energy distance", "predicted step", "distance"),
-        "mmd": Panel("MMD²", "predicted step", ""),
-    }
-    for name, panel in panels.items():
-        panel.lines.extend(
-            _line(model.label, [getattr(row, name).value for row in model.distances]) for model in measured
-        )
-        panel.lines.append(_line("recorded", [getattr(row, name).value for row in reference.floor], reference=True))
-    caption = (
-        "Between generated states and recorded states that followed other starts; models that follow a policy follow "
-        "the cloned behaviour. The dashed line is the distance of recorded states, which a perfect model reaches."
-    )
-    return plot_panels("distances", "Distance between distributions of states", caption, list(panels.values()))

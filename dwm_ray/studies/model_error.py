@@ -2,21 +2,17 @@
 
 The meaning of an error depends on the driver. With recorded actions, a model that follows a policy shows its own error.
 With a cloned behaviour policy, the randomness of that policy is added, as for DWM, which sees no later actions. The
-distance between the sets of generated and recorded states measures whether futures have the right distribution. The
 distance between two samples from one start is the randomness of a model: the error of a model with the right
-distribution.
+distribution, which the study `shift` compares with that of the data.
 
 If the simulator can be set to a recorded state, it separates model error from the randomness of the behaviour policy:
 driven by the clone, it is a perfect model, and single generated transitions are checked in it."""
 
-from dataclasses import asdict
 from typing import Any
-
-import torch
 
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.evaluation.clone import BehaviourClone
-from dwm_ray.evaluation.futures import distances, squared_distance
+from dwm_ray.evaluation.futures import squared_distance
 from dwm_ray.evaluation.model_error import LOGGED_ACTIONS, Driver, ModelError, prediction_error
 from dwm_ray.evaluation.simulator import Simulator, SimulatorError, recorded_segments, simulated, simulator_error
 from dwm_ray.options import PositiveInt
@@ -37,7 +33,7 @@ class ModelErrorOptions(StudyOptions):
     num_windows: PositiveInt = 2048
     """Held-out windows for the errors."""
     num_points: PositiveInt = 800
-    """Points in each of the two sets whose distance is measured."""
+    """Held-out windows from which each model is sampled twice."""
     num_simulated: PositiveInt = 400
     """Segments that are checked in the simulator."""
     clone_updates: PositiveInt = 3000
@@ -45,15 +41,14 @@ class ModelErrorOptions(StudyOptions):
 
 
 def measure(context: StudyContext, options: ModelErrorOptions) -> Findings:
-    """Measure errors and distances of all world models."""
+    """Measure the errors of all world models."""
     chosen = subjects(context, options)
     clone = clone_of(context, options.clone_updates, options.study_seed)
     reference = _reference(context, clone, options)
     measured = [_measure_one(context, subject, clone, reference.unsimulated is None, options) for subject in chosen]
-    unit = "standard deviations of the data"
     summary = [
-        f"Errors on up to {options.num_windows} windows of held-out episodes, in squares of {unit}; distances between "
-        f"up to {options.num_points} generated and as many recorded states, in {unit}.",
+        f"Errors on up to {options.num_windows} windows of held-out episodes, in squares of standard deviations of the "
+        "data.",
         summary_line(context, [subject.config for subject in chosen], options),
         *([reference.unsimulated] if reference.unsimulated else []),
     ]
@@ -69,20 +64,19 @@ def measure(context: StudyContext, options: ModelErrorOptions) -> Findings:
 def _measure_one(
     context: StudyContext, subject: Subject, clone: BehaviourClone, simulate: bool, options: ModelErrorOptions
 ) -> Measured:
-    context.log(f"{subject.label}: errors and distances")
+    context.log(f"{subject.label}: errors")
     model, seed = subject.model, options.study_seed
     windows = context.holdout(subject.config, min(options.horizon, model.max_horizon) + 1)
     driven = [clone.driver(context.generator(seed + 1))] if model.follows_policy else []
     drivers = [LOGGED_ACTIONS, *driven] if model.starts_from_data else []
-    pair = halves(windows, options.num_points, context.generator(seed))
-    generator, shuffles = context.generator(seed + 2), torch.Generator().manual_seed(seed)
-    first, second = (generate_like(context, model, pair.start_from, clone, generator) for _ in range(2))
-    futures = futures_in(context, first)
+    starts = halves(windows, options.num_points, context.generator(seed)).start_from
+    generator = context.generator(seed + 2)
+    first, second = (generate_like(context, model, starts, clone, generator) for _ in range(2))
+    spread = squared_distance(futures_in(context, first), futures_in(context, second))
     return Measured(
         label=subject.label,
         errors=[_error(context, model, windows, driver, options) for driver in drivers],
-        spread=squared_distance(futures, futures_in(context, second)) if model.starts_from_data else [],
-        distances=distances(futures, futures_in(context, pair.compare_with), "states", shuffles),
+        spread=spread if model.starts_from_data else [],
         checked=_checked(context, first[: options.num_simulated]) if simulate else None,
         calibration=measure_calibration(
             model, windows, context.task_data, context.generator(seed), num_windows=options.num_windows
@@ -105,20 +99,17 @@ def _checked(context: StudyContext, segments: Segments) -> SimulatorError:
 
 
 def _reference(context: StudyContext, clone: BehaviourClone, options: ModelErrorOptions) -> Reference:
-    """Measure recorded data, and the simulator in the role of a model."""
-    windows = context.holdout(context.config, options.horizon + 1)
-    pair = halves(windows, options.num_points, context.generator(options.study_seed))
-    shuffles = torch.Generator().manual_seed(options.study_seed)
-    first, second = futures_in(context, pair.start_from), futures_in(context, pair.compare_with)
-    floor = distances(first, second, "states", shuffles, num_permutations=0)
+    """Measure recorded transitions, and the simulator in the role of a model."""
     try:
         Simulator(context.task_data.task.env_id, context.task_data.task.env_options)
     except ValueError as error:
-        return Reference(floor, None, None, unsimulated=f"Model error and randomness are not separated: {error}.")
+        return Reference(None, None, unsimulated=f"Model error and randomness are not separated: {error}.")
     context.log("the simulator, driven by the cloned behaviour")
-    start_from = pair.start_from[: options.num_simulated]
-    checked = _checked(context, recorded_segments(start_from))
-    return Reference(floor, _randomness(context, start_from, clone, options), checked)
+    windows = context.holdout(context.config, options.horizon + 1)
+    starts = halves(windows, options.num_points, context.generator(options.study_seed)).start_from
+    starts = starts[: options.num_simulated]
+    checked = _checked(context, recorded_segments(starts))
+    return Reference(_randomness(context, starts, clone, options), checked)
 
 
 def _randomness(
@@ -141,7 +132,6 @@ def _numbers(one: Measured) -> dict[str, Any]:
         "model": one.label,
         "errors": [error.to_json() for error in one.errors],
         "own_samples_obs_mse": one.spread,
-        "distances": [asdict(row) for row in one.distances],
         "simulator": None if one.checked is None else one.checked.to_json(),
         "calibration": one.calibration.to_json(),
     }
@@ -149,7 +139,6 @@ def _numbers(one: Measured) -> dict[str, Any]:
 
 def _reference_numbers(reference: Reference) -> dict[str, Any]:
     return {
-        "recorded_halves": [asdict(row) for row in reference.floor],
         "simulator_driven_by_clone_obs_mse": reference.randomness,
         "simulator": None if reference.checked is None else reference.checked.to_json(),
         "unsimulated": reference.unsimulated,

@@ -45,13 +45,6 @@ def test_ray_accepts_the_file(config: dict[str, Any]) -> None:
     validate_config(prepare_config(config))
 
 
-def test_ray_refuses_a_fraction_of_a_gpu() -> None:
-    config = yaml.safe_load(yaml.safe_dump(AWS))
-    config["available_node_types"]["sampler"]["resources"]["GPU"] = 0.5
-    with pytest.raises(Exception, match="is not of type 'integer'"):
-        validate_config(prepare_config(config))
-
-
 @BOTH
 def test_every_start_command_requires_the_token_that_is_delivered(config: dict[str, Any]) -> None:
     commands = config["head_start_ray_commands"] + config["worker_start_ray_commands"]
@@ -102,12 +95,6 @@ def test_only_samplers_are_spot_and_every_worker_has_one_role() -> None:
     assert roles == {"head": set(), "learner": {"learner_node"}, "sampler": {"sampler_node"}}
     head = NODE_TYPES["head"]
     assert (head["resources"], head["max_workers"]) == ({"CPU": 0, "GPU": 0}, 0)
-
-
-def test_ray_creates_neither_security_group_nor_role() -> None:
-    """Ray's own group opens ssh to the internet, and its own role has all rights on EC2."""
-    assert all(kind["node_config"]["SecurityGroupIds"] for kind in NODE_TYPES.values())
-    assert "IamInstanceProfile" in NODE_TYPES["head"]["node_config"]
 
 
 @pytest.mark.parametrize(("file", "offered"), [('{"sampler_node": 1}', '{"sampler_node": 1}'), (None, "{}")])

@@ -47,8 +47,3 @@ def test_ray_listens_on_loopback_only() -> None:
     assert lines[1].startswith("127.0.0.1:"), lines
     assert len(addresses) >= 5, "scheduler, object manager, dashboard, driver and workers listen"
     assert [address for address in addresses if not is_loopback(address)] == []
-
-
-def test_loopback_addresses_are_recognised() -> None:
-    assert all(map(is_loopback, ("127.0.0.1", "::1", "::ffff:127.0.0.1")))
-    assert not any(map(is_loopback, ("0.0.0.0", "::", "192.0.2.2")))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dwm_ray.evaluation.distance import energy, kl_divergence, mmd
+from dwm_ray.evaluation.distance import kl_divergence, mmd
 from dwm_ray.evaluation.futures import Scale, distances, recorded_futures, segment_futures, squared_distance
 from dwm_ray.types import Segments, Windows
 
@@ -34,56 +34,38 @@ def u_statistic(x: np.ndarray, y: np.ndarray, of) -> float:
     return sum(within) - 2 * across
 
 
-def test_mmd_is_the_unbiased_statistic_with_the_median_distance_as_width():
-    x, y = normal(6, 3).double().numpy(), normal(5, 3, 1.0, seed=1).double().numpy()
-    pooled = [*x, *y]
-    distances = sorted(apart(a, b) for i, a in enumerate(pooled) for b in pooled[:i])
-    median = distances[len(distances) // 2]  # 55 pairs
-    expected = u_statistic(x, y, lambda a, b: math.exp(-(apart(a, b) ** 2) / (2 * median**2)))
-    assert mmd(torch.from_numpy(x), torch.from_numpy(y), seeded(), 0).value == pytest.approx(expected, rel=1e-9)
+def mmd_kernel(pooled: np.ndarray):
+    """Gaussian kernel whose width is the median distance of the pooled points."""
+    median = np.median([apart(a, b) for i, a in enumerate(pooled) for b in pooled[:i]])
+    return lambda a, b: math.exp(-(apart(a, b) ** 2) / (2 * median**2))
 
 
-def test_energy_distance_is_the_mean_distance_across_less_those_within():
-    x, y = normal(7, 2).double().numpy(), normal(4, 2, 1.0, seed=1).double().numpy()
-    expected = u_statistic(x, y, lambda a, b: -apart(a, b))
-    assert energy(torch.from_numpy(x), torch.from_numpy(y), seeded(), 0).value == pytest.approx(expected, rel=1e-9)
+def test_mmd_and_its_floor_are_those_of_plain_loops():
+    x, y, shuffles = normal(20, 2), normal(14, 2, 0.3, seed=1), seeded(5)  # 561 pairs: the median is one of them
+    got = mmd(x, y, seeded(5), 40)
+    pooled = torch.cat([x, y]).double().numpy()
+    kernel = mmd_kernel(pooled)
+    assert got.value == pytest.approx(u_statistic(pooled[:20], pooled[20:], kernel), rel=1e-9)
+    values = []
+    for _ in range(40):
+        labels = torch.randperm(34, generator=shuffles).numpy() < 20
+        values.append(u_statistic(pooled[labels], pooled[~labels], kernel))
+    assert got.floor == pytest.approx(np.quantile(values, 0.95), rel=1e-6)
+    assert got.p_value == pytest.approx((1 + sum(value >= got.value for value in values)) / 41)
 
 
-def test_energy_distance_of_two_shifted_normals_is_known():
-    # for N(0, 1) and N(m, 1): 2 E|N(m, 2)| - 2 E|N(0, 2)|
-    shift = 1.0
-    expected_across = 2 / math.sqrt(math.pi) * math.exp(-(shift**2) / 4) + shift * math.erf(shift / 2)
-    expected = 2 * expected_across - 2 * 2 / math.sqrt(math.pi)
-    got = energy(normal(1500, 1), normal(1500, 1, shift, seed=1), seeded(), 0).value
-    assert got == pytest.approx(expected, rel=0.1)
-
-
-@pytest.mark.parametrize("test", [mmd, energy])
-def test_equal_distributions_stay_below_the_floor_and_different_ones_do_not(test):
-    same = test(normal(200, 4), normal(200, 4, seed=1), seeded())
-    other = test(normal(200, 4), normal(200, 4, 0.5, seed=1), seeded())
+def test_equal_distributions_stay_below_the_floor_and_different_ones_do_not():
+    same = mmd(normal(200, 4), normal(200, 4, seed=1), seeded())
+    other = mmd(normal(200, 4), normal(200, 4, 0.5, seed=1), seeded())
     assert same.value < same.floor
     assert same.p_value > 0.05
     assert other.value > 3 * other.floor
     assert other.p_value == pytest.approx(1 / 101)  # the given labels are one of 101
 
 
-@pytest.mark.parametrize("test", [mmd, energy])
-def test_the_estimate_is_unbiased(test):
-    values = [test(normal(12, 2, seed=2 * i), normal(12, 2, seed=2 * i + 1), seeded(), 0).value for i in range(200)]
+def test_the_estimate_is_unbiased():
+    values = [mmd(normal(12, 2, seed=2 * i), normal(12, 2, seed=2 * i + 1), seeded(), 0).value for i in range(200)]
     assert abs(np.mean(values)) < 3 * np.std(values) / math.sqrt(len(values))
-
-
-def test_floor_is_the_quantile_over_shuffled_labels():
-    x, y, shuffles = normal(20, 2), normal(15, 2, 0.3, seed=1), seeded(5)
-    got = energy(x, y, seeded(5), 40)
-    pooled = torch.cat([x, y]).double().numpy()
-    values = []
-    for _ in range(40):
-        labels = torch.randperm(35, generator=shuffles).numpy() < 20
-        values.append(u_statistic(pooled[labels], pooled[~labels], lambda a, b: -apart(a, b)))
-    assert got.floor == pytest.approx(np.quantile(values, 0.95), rel=1e-6)
-    assert got.p_value == pytest.approx((1 + sum(value >= got.value for value in values)) / 41)
 
 
 def test_kl_is_wangs_estimator():
@@ -109,11 +91,10 @@ def test_kl_of_points_that_coincide_is_finite():
     assert kl_divergence(x, x, 3) == pytest.approx(math.log(10 / 9))
 
 
-@pytest.mark.parametrize("test", [mmd, energy])
 @pytest.mark.parametrize(("x", "y"), [((1, 2), (5, 2)), ((5, 2), (5, 3))])
-def test_sets_that_cannot_be_compared_are_refused(test, x, y):
+def test_sets_that_cannot_be_compared_are_refused(x, y):
     with pytest.raises(ValueError, match="2 points each, of one size"):
-        test(torch.zeros(x), torch.zeros(y), seeded())
+        mmd(torch.zeros(x), torch.zeros(y), seeded())
 
 
 def test_too_few_points_for_the_neighbours_are_refused():
@@ -183,8 +164,8 @@ def test_distances_cover_the_steps_that_have_enough_points():
     some = Segments(obs, torch.ones(60, 1, 1), ended, torch.cumprod(ended, 1), ended, ended[:, 0])
     rows = distances(segment_futures(some, SCALE), first, "states", torch.Generator().manual_seed(0), 10)
     assert [row.step for row in rows] == [1]  # ten are left at step 2
-    assert rows[0].energy.value > rows[0].energy.floor
-    assert distances(first, first, "state-actions", torch.Generator().manual_seed(0), 0)[0].energy.value < 0
+    assert rows[0].mmd.value > rows[0].mmd.floor
+    assert distances(first, first, "state-actions", torch.Generator().manual_seed(0), 0)[0].mmd.value < 0
 
 
 def test_scale_is_the_deviation_of_the_data():

@@ -92,21 +92,3 @@ def test_pages_have_no_fault_at_any_width(run: Path, tmp_path: Path, dark: bool)
     assert all(one["width"] == int(name.split()[1]) for name, one in found.items())
     assert min(one["panels"] for one in found.values()) >= 1
     assert {name: one["faults"][:5] for name, one in found.items() if one["faults"]} == {}
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian's package chromium)")
-def test_the_probe_finds_faults(tmp_path: Path) -> None:
-    broken = (
-        "<html><head></head><body style='background:#fff'><p style='width:500px;color:#999'>words</p>"
-        "<img src='https://example.org/a.png'><script>undefinedFunction()</script></body></html>"
-    )
-    faults = " ".join(browse({"broken": broken}, tmp_path, dark=False)["broken 360"]["faults"])
-    for fault in (
-        "overflow",
-        "scrolls sideways",
-        "contrast 2.85",
-        "request: https://example.org",
-        "error: ",
-        "no text",
-    ):
-        assert fault in faults, fault

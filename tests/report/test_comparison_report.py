@@ -1,7 +1,6 @@
 """A comparison's tables, figures and page, from folders as `pipelines/compare.py` leaves them."""
 
 import json
-import shutil
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
@@ -210,12 +209,3 @@ def test_figures_are_wellformed_and_repeat_themselves(two: Path) -> None:
 
 def test_two_dozen_methods_look_different() -> None:
     assert len({look(i) for i in range(24)}) == 24
-
-
-def test_a_method_without_any_trial_yet_is_listed_and_has_no_curve(tmp_path: Path) -> None:
-    run = make_task(tmp_path / "run")
-    for seed in range(SEEDS):
-        shutil.rmtree(run / "trials" / f"iql-one_step-{seed}")
-    comparison = collect_comparison(run)
-    assert [line.count("pending") for line in failures(comparison)] == [1] * SEEDS
-    assert "OneStep-IQL" in render_comparison(comparison)

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from dwm_ray.report.chart import MARKERS, Look
-from dwm_ray.report.findings import Findings, show, write
+from dwm_ray.report.findings import Findings, write
 from dwm_ray.report.panels import Line, Looks, Panel, looks_of, plot_panels
 from dwm_ray.report.scales import Kind
 from dwm_ray.report.table import Table, format_count, format_score, format_seconds, text
@@ -179,13 +179,6 @@ ERRORS = Table("Errors", ["model", "1", "2"], [["DWM <b>", 0.25, None], ["OneSte
 def findings() -> Findings:
     figure = plot_panels("errors", "Figure", "Caption.", [Panel("p", "x", "y", [Line("a", [1, 2], [1.0, 2.0])])])
     return Findings("A title", ["What was done."], [ERRORS], [figure], {"raw": [1, 2]})
-
-
-def test_the_terminal_shows_every_cell(findings: Findings) -> None:
-    console = Console(record=True, width=80)
-    show(console, findings)
-    shown = console.export_text()
-    assert all(word in shown for word in ("Errors", "DWM <b>", "0.250", "A note."))
 
 
 def test_a_folder_gets_numbers_figures_and_a_page_that_needs_nothing_else(

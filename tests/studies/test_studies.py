@@ -48,7 +48,6 @@ def test_model_error_measures_each_driver_and_explains_a_missing_simulator(conte
         "DWM": ["first action and return-to-go"],
         "OneStep": ["logged actions", "cloned behaviour"],
     }
-    assert [row["step"] for row in numbers["DWM"]["distances"]] == [1, 2, 3]
     own = numbers["OneStep"]["own_samples_obs_mse"]
     assert own[0] == 0  # one elite and no noise: the first step is deterministic
     assert own[2] > 0  # later ones follow a clone that samples its actions

@@ -82,14 +82,6 @@ def test_a_rollout_is_dwm_called_step_by_step() -> None:
         obs, act = single.obs[:, 1], torch.full((64, 1), 0.2 * (step + 1))
 
 
-def test_segments_carry_all_actions_and_a_prefix_is_a_shorter_rollout() -> None:
-    model = build()
-    long, short = rolled_out(model, 5), rolled_out(model, 2)
-    assert long.act.shape == (64, 5, 1)
-    assert long.rew.shape == long.discount.shape == long.penalty.shape == (64, 5)
-    assert all(torch.equal(value, getattr(short, key)) for key, value in long.prefix(2).tensors().items())
-
-
 def test_the_first_termination_is_final() -> None:
     """A rollout has ended from the first step on that terminates."""
     single = rolled_out(build(continuation="on"), 1, rows=2)

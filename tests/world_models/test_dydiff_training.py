@@ -98,9 +98,6 @@ def test_impossible_options_are_named() -> None:
         DyDiffConfig(sequence_length=10)
     with pytest.raises(ValidationError, match="num_elites: got 8; expected at most ensemble_size 7"):
         DyDiffConfig(num_elites=8)
-    start = windows(2)
-    with pytest.raises(ValueError, match="policy: missing"):
-        build().imagine(start.obs[:, 0], start.act[:, 0], policy=None, horizon=3, rtg=0.0, generator=generator())
 
 
 def test_a_run_gets_long_segments() -> None:
