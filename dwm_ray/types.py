@@ -142,6 +142,11 @@ class Windows:
     rtg: Tensor  # [B]; in units of the task's scale
     scaled: Tensor | None = None  # [B, T, O]; `obs` normalised by the model, if the window set caches it
 
+    @property
+    def transition_mask(self) -> Tensor:
+        """[B, T - 1] bool: the step and the state that it leads to are recorded."""
+        return self.step_mask[:, :-1] & self.obs_mask[:, 1:]
+
     def __len__(self) -> int:
         """Return the number of windows B."""
         return self.rtg.shape[0]

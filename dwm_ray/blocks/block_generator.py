@@ -17,8 +17,8 @@ from dwm_ray.world_models.base import WorldModel
 
 MAX_GRAPHED_STREAMS = 4
 """Number of streams whose CUDA graphs a process retains; each holds the memory for generating one block."""
-StartRtg = Callable[[StreamSpec, WorldModel], float | Tensor]
-"""Return-to-go of a stream's start pairs; see `blocks.stream.generate_block`."""
+StartRtg = Callable[[StreamSpec, WorldModel], Tensor]
+"""Return-to-go [N] of a stream's start pairs; see `blocks.stream.generate_block`."""
 
 
 class BlockGenerator:
@@ -29,11 +29,10 @@ class BlockGenerator:
         run: Run,
         starts: Segments,
         rule: Termination,
+        start_rtg: StartRtg,
         micro_batching: MicroBatching,
         cuda_graphs: bool = False,
-        start_rtg: StartRtg | None = None,
     ) -> None:
-        """Generate from `starts`; streams whose return-to-go depends on the data need `start_rtg`."""
         self._start_rtg, self._cuda_graphs = start_rtg, cuda_graphs
         self._run, self._starts, self._rule, self._micro_batching = run, starts, rule, micro_batching
         self._graphed: dict[str, CudaGraphSampler] = {}
@@ -49,7 +48,7 @@ class BlockGenerator:
         clock, splits = Clock(), self._micro_batching.num_splits
         loaded = model()
         sampler = self._micro_batching.wrap(self._sampler(spec, loaded.with_options(spec.sampling)))
-        rtg = None if self._start_rtg is None else self._start_rtg(spec, loaded)
+        rtg = self._start_rtg(spec, loaded)
         segments = generate_block(spec, index, sampler, self._starts, self._rule, rtg)
         shape = SegmentShape.of(segments)
         rows = shape.fuse(segments).cpu().numpy()

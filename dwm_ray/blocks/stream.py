@@ -109,7 +109,7 @@ def generate_from(
     *,
     policy: Policy | None,
     horizon: int,
-    rtg: float | Tensor,
+    rtg: Tensor,
     generator: torch.Generator,
 ) -> Segments:
     """Generate segments from recorded transitions (H = 1); a model with `uses_first_step` continues from their step."""
@@ -125,7 +125,7 @@ def generate_block(
     model: SegmentSampler,
     starts: Segments,
     rule: Termination,
-    rtg: float | Tensor | None = None,
+    rtg: Tensor,
 ) -> Segments:
     """Generate block `index` of a stream: segments of the model's maximum horizon from its start pairs.
 
@@ -135,17 +135,10 @@ def generate_block(
         model: World model on the device of `starts`.
         starts: Recorded transitions, whose first states and actions are the start pairs.
         rule: Termination rule of the task.
-        rtg: Return-to-go of all start pairs, or one per pair [N] (`TaskData.start_rtg`); default: the stream's
-            number.
+        rtg: Return-to-go of each start pair [N] (`TaskData.start_rtg`).
     """
     device = starts.rew.device
     rows = start_rows(spec, index, len(starts)).to(device)
-    if rtg is None:
-        if isinstance(spec.target_rtg, str):
-            raise ValueError(
-                f"rtg: missing, and the target {spec.target_rtg} depends on the data; expected one value per start pair"
-            )
-        rtg = spec.target_rtg
     return generate_from(
         model,
         starts[rows],
@@ -153,6 +146,6 @@ def generate_block(
         spec.discount,
         policy=None,
         horizon=model.max_horizon,
-        rtg=rtg[rows] if isinstance(rtg, Tensor) else rtg,
+        rtg=rtg[rows],
         generator=spec.generator(index, device),
     )

@@ -19,16 +19,15 @@ def start_labels(episodes: Episodes, discount: float, scale: float, kind: RtgKin
     return labels.astype(np.float32)
 
 
-def relative_targets(target: float | str, labels: np.ndarray, device: torch.device) -> float | Tensor:
-    """Return the value of `synthesis.target_rtg` as a number, or as one number per label [N] on `device`.
+def relative_targets(target: float | str, labels: np.ndarray, device: torch.device) -> Tensor:
+    """Return the value of `synthesis.target_rtg` for each label [N], on `device`.
 
     A factor f gives label + (f - 1) |label|, so that f > 1 is optimistic for labels of either sign.
     """
     kind, value = parse_target(target)
-    if kind == "absolute":
-        return value
-    if kind == "quantile":
-        return float(np.quantile(labels, value))
+    if kind != "factor":
+        number = value if kind == "absolute" else float(np.quantile(labels, value))
+        return torch.tensor(number, device=device).expand(len(labels))
     return torch.from_numpy(labels + np.float32(value - 1) * np.abs(labels)).to(device)
 
 

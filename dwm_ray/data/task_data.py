@@ -68,10 +68,10 @@ class TaskData:
 
     def start_rtg(
         self, target: float | str, discount: float, model: PluginConfig | None, device: torch.device
-    ) -> float | Tensor:
-        """Return the return-to-go for a `synthesis.target_rtg`: a number, or one per row [N] of `start_pairs`."""
-        if isinstance(target, float):
-            return target
+    ) -> Tensor:
+        """Return the return-to-go [N] of `start_pairs` for a `synthesis.target_rtg`."""
+        if isinstance(target, float):  # needs no labels
+            return torch.tensor(target, device=device).expand(self.identity.num_pairs)
         return relative_targets(target, self.start_labels(discount, model), device)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dwm_ray.agents.parts.networks import Scaling, StackedMLP
 from dwm_ray.evaluation.model_error import Driver
 from dwm_ray.types import DataStats, Episodes, Spaces
+from dwm_ray.world_models.base import seeded
 
 CLONED = "cloned behaviour"
 HIDDEN = [256, 256]
@@ -58,8 +59,7 @@ def clone_behaviour(
     episodes: Episodes, stats: DataStats, num_updates: int, seed: int, device: torch.device
 ) -> BehaviourClone:
     """Return a clone trained on all transitions of `episodes`."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         clone = BehaviourClone(episodes.spaces, stats).to(device)
     obs, act = (torch.from_numpy(x).to(device) for x in (episodes.obs, episodes.act))
     generator = torch.Generator(device).manual_seed(seed)

@@ -23,6 +23,7 @@ from torch import Tensor
 from dwm_ray.agents.parts.networks import Scaling, StackedMLP
 from dwm_ray.agents.parts.targets import target_range
 from dwm_ray.evaluation.logged_data import LoggedData
+from dwm_ray.world_models.base import seeded
 
 NUM_CRITICS = 4
 HIDDEN = [64, 64]
@@ -94,8 +95,7 @@ class Units:
 def behaviour_critics(data: LoggedData, num_updates: int) -> StackedMLP:
     """Return critics of the recorded returns-to-go, trained once per process: do not modify them."""
     units, size = Units(data), data.spaces.obs_size + data.spaces.act_size
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0):
         critics = StackedMLP(NUM_CRITICS, [size, *HIDDEN, 1], "fp32", layer_norm=True).to(data.rtg.device)
     returns, inputs = units.scaled(data.rtg), units.pairs(data.train.obs[:, 0], data.train.act[:, 0])
     generator = torch.Generator(data.rtg.device).manual_seed(0)

@@ -120,7 +120,7 @@ class _Generator:
             spec.discount,
             policy=(lambda obs, step: self.agent.explore(obs, noise)) if self.model.follows_policy else None,
             horizon=self.config.synthesis.horizon if self.model.follows_policy else self.model.max_horizon,
-            rtg=rtg[rows] if isinstance(rtg, torch.Tensor) else rtg,
+            rtg=rtg[rows],
             generator=noise,
         )
 

@@ -36,7 +36,7 @@ def read_stream(
     spec, rings = stream_of(configs[0], task_data), stream_rings(configs, task_data, device)
     starts, rtg = task_data.start_pairs(spec.discount, device), start_rtg(configs[0], task_data, device)
     rule, graphs = task_data.task.termination, configs[0].execution.sampler_cuda_graphs
-    generator = BlockGenerator(run.shared, starts, rule, MicroBatching(), graphs, lambda spec, model: rtg)
+    generator = BlockGenerator(run.shared, starts, rule, lambda spec, model: rtg, MicroBatching(), graphs)
     stream = LocalStream(run, spec, lambda index: generator.generate(spec, index, lambda: model))
     stream.read(list(rings.values()), [config.trial_id for config in configs])
     return {key: ring.ring for key, ring in rings.items()}

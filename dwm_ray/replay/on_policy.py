@@ -68,8 +68,8 @@ class RolloutContext:
     """Recorded transitions; rollouts start from their first states."""
     rule: Termination
     select: Selection
-    rtg: float | Tensor = 0.0
-    """Return-to-go of all start states, or of each [N], for models that depend on it."""
+    rtg: Tensor  # [N]
+    """Return-to-go of each start state, for models that depend on it."""
 
 
 def generate_shard(config: RunConfig, context: RolloutContext, agent: Agent, version: int, shard: int) -> RolloutShard:
@@ -85,7 +85,7 @@ def generate_shard(config: RunConfig, context: RolloutContext, agent: Agent, ver
         agent.explore(obs, generator),
         policy=lambda states, step: agent.explore(states, generator),
         horizon=config.synthesis.horizon,
-        rtg=context.rtg[chosen] if isinstance(context.rtg, Tensor) else context.rtg,
+        rtg=context.rtg[chosen],
         generator=generator,
     )
     segments = end_imagined_episodes(segments, context.rule, config.training.discount)

@@ -55,8 +55,8 @@ def selection(config: RunConfig) -> Selection:
     return Selection(config.filter.plugin(config.filter), config.synthesis.horizon, transitions)
 
 
-def start_rtg(config: RunConfig, task_data: TaskData, device: torch.device) -> float | Tensor:
-    """Return the return-to-go of a run's start pairs: a number, or one per recorded transition [N]."""
+def start_rtg(config: RunConfig, task_data: TaskData, device: torch.device) -> Tensor:
+    """Return the return-to-go [N] of a run's start pairs."""
     target, discount = config.synthesis.target_rtg, config.training.discount
     return task_data.start_rtg(target, discount, config.world_model, device)
 
@@ -131,7 +131,7 @@ class InlineSource(BatchSource):
         agent: Agent,
         rule: Termination,
         generator: torch.Generator,
-        rtg: float | Tensor,
+        rtg: Tensor,
     ) -> None:
         """Sample the noise of policy and model from `generator`; `rtg` is the result of `start_rtg`."""
         self._model, self._agent, self._rule, self._generator = model, agent, rule, generator
@@ -147,7 +147,6 @@ class InlineSource(BatchSource):
         fused = torch.empty(self.batch_size, self._real.shape.width, device=self.device)
         index = self._real.gather_into(fused, generator)
         recorded = self._real.shape.split(fused)
-        rtg = self._rtg[index[self._num_real :]] if isinstance(self._rtg, Tensor) else self._rtg
         imagined = generate_from(
             self._model,
             recorded[self._num_real :],
@@ -155,7 +154,7 @@ class InlineSource(BatchSource):
             self._discount,
             policy=lambda obs, step: self._agent.explore(obs, self._generator),
             horizon=self._horizon,
-            rtg=rtg,
+            rtg=self._rtg[index[self._num_real :]],
             generator=self._generator,
         )
         rows[: self._num_real] = self.shape.fuse(recorded[: self._num_real].padded(self._horizon))

@@ -60,7 +60,7 @@ def stream_statistics(
             config.training.discount,
             policy=(lambda states, step: clone.sample(states, generator)) if model.follows_policy else None,
             horizon=min(config.synthesis.horizon, model.max_horizon),
-            rtg=rtg[rows] if isinstance(rtg, Tensor) else rtg,
+            rtg=rtg[rows],
             generator=generator,
         )
         found.append(segments)

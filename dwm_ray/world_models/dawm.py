@@ -93,7 +93,7 @@ class DAWM(WorldModel):
                 windows.obs[:, 0],
                 windows.act[:, 0],
                 windows.obs[:, 1],
-                windows.step_mask[:, 0] & windows.obs_mask[:, 1],
+                windows.transition_mask[:, 0],
                 generator if self.training else None,
             )
         loss = diffusion + inverse

@@ -124,7 +124,7 @@ class OneStep(WorldModel):
         """Return the negative log-likelihood (without its constant) plus the loss of the termination head."""
         mean, variance = self._predict(windows.obs[:, 0], windows.act[:, 0])
         squared = (self._target(windows) - mean).square()
-        mask = _known_rows(windows)
+        mask = windows.transition_mask[:, 0]
         termination = self.termination.loss(windows)
         loss = _member_means(0.5 * (squared / variance + variance.log()), mask).mean() + termination
         mse = _member_means(squared.detach(), mask).mean()
@@ -134,7 +134,7 @@ class OneStep(WorldModel):
     def observe(self, holdout: Windows) -> bool:
         """Retain each member's best weights, by the squared error of its means."""
         mean, _ = self._predict(holdout.obs[:, 0], holdout.act[:, 0])
-        error = _member_means((self._target(holdout) - mean).square(), _known_rows(holdout))
+        error = _member_means((self._target(holdout) - mean).square(), holdout.transition_mask[:, 0])
         self.best.observe(self.net, error)
         return int(self.best.stale) >= self.config.patience
 
@@ -197,11 +197,6 @@ class OneStep(WorldModel):
     def _target(self, windows: Windows) -> Tensor:
         change = windows.obs[:, 1] - windows.obs[:, 0]
         return self.target_normalizer(torch.cat([change, windows.rew[:, :1]], 1))
-
-
-def _known_rows(windows: Windows) -> Tensor:
-    """Return [B] bool: transition and next state are recorded."""
-    return windows.step_mask[:, 0] & windows.obs_mask[:, 1]
 
 
 def _member_means(values: Tensor, mask: Tensor) -> Tensor:

@@ -121,8 +121,7 @@ class SynthER(WorldModel):
         noise = noise_like(clean, generator)
         network = conditioned(self.denoiser, None, self.config.training_precision)
         error = process.squared_error(network, process.add_noise(clean, noise, level), level, clean, noise, None)
-        recorded = windows.step_mask[:, 0] & windows.obs_mask[:, 1]
-        loss = masked_mean(process.weight(level) * error.mean((1, 2)), recorded)
+        loss = masked_mean(process.weight(level) * error.mean((1, 2)), windows.transition_mask[:, 0])
         return loss, {"loss": loss.detach()}
 
     def _rows(self, windows: Windows) -> Tensor:

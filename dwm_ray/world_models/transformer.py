@@ -212,6 +212,5 @@ class Transformer(WorldModel):
 
 def _recorded(windows: Windows) -> Tensor:
     """Return [B, T - 1, O + 1] bool: the next state, and the reward of the step to it, are recorded."""
-    step_mask = windows.step_mask[:, :-1, None]
-    obs_mask = (windows.obs_mask[:, 1:, None] & step_mask).expand(-1, -1, windows.obs.shape[2])
-    return torch.cat([obs_mask, step_mask], -1)
+    obs_mask = windows.transition_mask[..., None].expand(-1, -1, windows.obs.shape[2])
+    return torch.cat([obs_mask, windows.step_mask[:, :-1, None]], -1)

@@ -38,7 +38,7 @@ class Small(Walk):
 
 def rows(model: object, index: int = 0) -> Tensor:
     stream = spec(num_segments=2 * NUM, block_rows=NUM)
-    return generate_block(stream, index, model, starts(40), never).obs  # type: ignore[arg-type]
+    return generate_block(stream, index, model, starts(40), never, torch.zeros(40)).obs  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("error", ERRORS)
@@ -72,13 +72,13 @@ def test_other_errors_are_raised() -> None:
 
 
 def test_each_row_has_its_own_return_to_go() -> None:
-    pairs, rtg = starts(NUM), torch.arange(NUM, dtype=torch.float32)[:, None]
+    pairs, rtg = starts(NUM), torch.arange(NUM, dtype=torch.float32)
     segments = (
         MicroBatching()
         .wrap(Small(30))
         .imagine(pairs.obs[:, 0], pairs.act[:, 0], policy=None, horizon=3, rtg=rtg, generator=torch.Generator())
     )
-    torch.testing.assert_close(segments.rew, rtg.expand(NUM, 3))
+    torch.testing.assert_close(segments.rew, rtg[:, None].expand(NUM, 3))
 
 
 def test_a_real_failed_allocation_is_recognised() -> None:

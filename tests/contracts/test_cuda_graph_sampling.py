@@ -49,7 +49,8 @@ def never_ends(obs: Tensor) -> Tensor:
 
 def block_generator_of(folder: Path, cuda_graphs: bool, batching: MicroBatching | None = None) -> BlockGenerator:
     starts = real_segments(episodes(), 0.99, CPU)
-    return BlockGenerator(folder, starts, never_ends, batching or MicroBatching(), cuda_graphs)
+    rtg = torch.full((len(starts),), 0.5)
+    return BlockGenerator(folder, starts, never_ends, lambda spec, model: rtg, batching or MicroBatching(), cuda_graphs)
 
 
 def blocks(generator: BlockGenerator, spec: StreamSpec, model: WorldModel) -> list[np.ndarray]:

@@ -71,14 +71,9 @@ def test_labels_are_those_of_the_start_pairs() -> None:
 
 
 def test_targets() -> None:
-    assert relative_targets(0.7, LABELS, CPU) == 0.7
-    assert relative_targets("q0.5", LABELS, CPU) == 0.0
-    assert relative_targets("q1", LABELS, CPU) == 3.0
-    own, factor = (relative_targets(target, LABELS, CPU) for target in ("own", "x1.2"))
-    assert isinstance(own, torch.Tensor)
-    assert isinstance(factor, torch.Tensor)
-    assert own.tolist() == LABELS.tolist()
-    torch.testing.assert_close(factor, torch.tensor([-1.6, -0.4, 0.0, 1.2, 3.6]))
+    expected = {0.7: [0.7] * 5, "q0.5": [0.0] * 5, "q1": [3.0] * 5, "own": LABELS, "x1.2": [-1.6, -0.4, 0.0, 1.2, 3.6]}
+    for target, values in expected.items():
+        torch.testing.assert_close(relative_targets(target, LABELS, CPU), torch.as_tensor(values))
 
 
 def test_numbers_outside_of_the_labels() -> None:

@@ -20,6 +20,7 @@ from dwm_ray.distributed.workers.rollouts import ActorRollouts
 from dwm_ray.filters.keep_all import KeepAll, KeepAllConfig
 from dwm_ray.replay.on_policy import LocalRollouts, RolloutContext
 from dwm_ray.replay.selection import Selection
+from dwm_ray.replay.sources import start_rtg
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.world_models.parts.build import model_fingerprint
@@ -43,7 +44,8 @@ def test_samplers_generate_the_rows_of_one_process_even_when_they_die(cluster: s
     model, agent = world_model(config, task_data, run), new_agent(config, task_data, CPU)
     starts = task_data.start_pairs(config.training.discount, CPU)
     admit = Selection(KeepAll(KeepAllConfig()), config.synthesis.horizon, False)
-    local = LocalRollouts(config, RolloutContext(model, starts, task_data.task.termination, admit))
+    rtg = start_rtg(config, task_data, CPU)
+    local = LocalRollouts(config, RolloutContext(model, starts, task_data.task.termination, admit, rtg))
     services = ClusterServices.start(config, run, task_data.identity, place(config.cluster))
     remote = ActorRollouts(config, model_fingerprint(config, task_data.identity), list(services.sampler_names))
     victim = ray.get(services.samplers[0].__ray_call__.remote(lambda self: os.getpid()))

@@ -63,7 +63,7 @@ def test_rows_of_a_refresh_do_not_depend_on_the_number_of_samplers(tmp_path: Pat
         task_data = load_task_data(config)
         model, agent = new_model(config, task_data, CPU), new_agent(config, task_data, CPU)
         starts = real_segments(task_data.episodes, config.training.discount, CPU)
-        context = RolloutContext(model, starts, task_data.task.termination, selection(config))
+        context = RolloutContext(model, starts, task_data.task.termination, selection(config), torch.zeros(len(starts)))
         rollouts = LocalRollouts(config, context)
         rollouts.submit(0, agent)
         drawn.append([shard.rows for shard in rollouts.collect(0)])

@@ -44,7 +44,8 @@ def parts_of(config: RunConfig) -> tuple[Ring, RolloutContext, Agent]:
     model, agent = new_model(config, task_data, CPU), new_agent(config, task_data, CPU)
     starts = task_data.start_pairs(0.99, CPU)
     admit = Selection(KeepAll(KeepAllConfig()), config.synthesis.horizon, True)
-    return real_ring(config, task_data, CPU), RolloutContext(model, starts, never, admit), agent
+    context = RolloutContext(model, starts, never, admit, torch.zeros(len(starts)))
+    return real_ring(config, task_data, CPU), context, agent
 
 
 class SlowDrawer:

@@ -87,5 +87,4 @@ def test_each_imagined_row_has_the_label_of_its_start_pair(file: Path) -> None:
     batch = InlineSource(config, real, model, agent, always, generator, targets).next_batch(generator)
     rows = torch.from_numpy(task_data.episodes.obs)
     first = [int((rows == start).all(1).nonzero()[0]) for start in batch.obs[4:, 0]]
-    assert isinstance(targets, Tensor)
     assert torch.equal(requested[0], targets[first])

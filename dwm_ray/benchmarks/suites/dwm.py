@@ -10,7 +10,6 @@ from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
-from torch import Tensor
 
 from dwm_ray.benchmarks.measure import Call, Workload
 from dwm_ray.benchmarks.rates import RateSuite
@@ -82,8 +81,7 @@ def sampling(setup: BenchmarkSetup, size: Size, batch: int, precision: str, grap
     config = setup.config("dwm", "td3_bc", **model_values(size, precision))
     model, generator, starts = setup.model(config), setup.generator(), setup.starts(config)[:batch]
     obs, act = starts.obs[:, 0], starts.act[:, 0]
-    targets, horizon = start_rtg(config, setup.task_data, setup.device), model.max_horizon
-    rtg = targets[:batch] if isinstance(targets, Tensor) else targets
+    rtg, horizon = start_rtg(config, setup.task_data, setup.device)[:batch], model.max_horizon
     sampler = CudaGraphSampler(model, batch) if graphed else model
     call = partial(sampler.imagine, obs, act, policy=None, horizon=horizon, rtg=rtg, generator=generator)
     for _ in range(WARM_UPS + 1 if graphed else 0):

@@ -5,7 +5,7 @@ import torch
 from dwm_ray import __version__
 from dwm_ray.data.task_data import DataIdentity, TaskData
 from dwm_ray.options import RunOptions, fingerprint
-from dwm_ray.world_models.base import WorldModel, WorldModelConfig, model_options
+from dwm_ray.world_models.base import WorldModel, WorldModelConfig, model_options, seeded
 
 
 def model_fingerprint(config: RunOptions, data: DataIdentity) -> str:
@@ -27,8 +27,7 @@ def model_fingerprint(config: RunOptions, data: DataIdentity) -> str:
 def new_model(config: RunOptions, task_data: TaskData, device: torch.device) -> WorldModel:
     """Build an untrained world model with fitted normalisers; `world_model.seed` determines its initial weights."""
     options = resolved(model_options(config), task_data)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.seed)
+    with seeded(options.seed):
         model: WorldModel = options.plugin(options, task_data.episodes.spaces)
     model.fit_normalizers(task_data.episodes)
     return model.to(device)

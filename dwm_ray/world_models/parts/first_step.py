@@ -67,7 +67,7 @@ class FirstStep(nn.Module):
         steps = min(STEPS_PER_WINDOW, windows.obs.shape[1] - 1)
         obs, later = windows.obs[:, :steps], windows.obs[:, 1 : steps + 1]
         target = self.target_normalizer(torch.cat([later - obs, windows.rew[:, :steps, None]], -1))
-        mask = (windows.step_mask[:, :steps] & windows.obs_mask[:, 1 : steps + 1])[..., None]
+        mask = windows.transition_mask[:, :steps, None]
         return (self._predict(obs, windows.act[:, :steps]) - target).square(), mask
 
     def _predict(self, obs: Tensor, act: Tensor) -> Tensor:

@@ -58,10 +58,9 @@ class TerminationHead(nn.Module):
         """Return the mean cross-entropy over the windows' steps whose next state is recorded."""
         if not self.learned:
             return windows.rew.new_zeros(())
-        recorded = windows.step_mask[:, :-1] & windows.obs_mask[:, 1:]
         terminated = windows.terminated[:, :-1].to(windows.rew.dtype)
         error = F.binary_cross_entropy_with_logits(self._logit(windows.obs[:, 1:]), terminated, reduction="none")
-        return masked_mean(error, recorded)
+        return masked_mean(error, windows.transition_mask)
 
     def metrics(self, loss: Tensor) -> Metrics:
         """Return the loss under its name, if terminations are learned."""
