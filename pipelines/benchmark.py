@@ -17,20 +17,21 @@ from pathlib import Path
 
 import tyro
 
-from dwm_ray.benchmarks.gpu import Gpu
+from dwm_ray.benchmarks.gpu import GpuSuite
 from dwm_ray.benchmarks.options import Suite
-from dwm_ray.benchmarks.suites.dwm import Sampler, WorldModel
-from dwm_ray.benchmarks.suites.faults import Faults
-from dwm_ray.benchmarks.suites.large_data import LargeData
-from dwm_ray.benchmarks.suites.learner import Learner
-from dwm_ray.benchmarks.suites.load import Load
-from dwm_ray.benchmarks.suites.replay import Replay
-from dwm_ray.benchmarks.suites.scaling import Scaling
-from dwm_ray.benchmarks.sweep.suite import Sweep
+from dwm_ray.benchmarks.suites.dwm import SamplerSuite, WorldModelSuite
+from dwm_ray.benchmarks.suites.faults import FaultsSuite
+from dwm_ray.benchmarks.suites.large_data import LargeDataSuite
+from dwm_ray.benchmarks.suites.learner import LearnerSuite
+from dwm_ray.benchmarks.suites.load import LoadSuite
+from dwm_ray.benchmarks.suites.replay import ReplaySuite
+from dwm_ray.benchmarks.suites.scaling import ScalingSuite
+from dwm_ray.benchmarks.sweep.suite import SweepSuite
 from dwm_ray.cli.command_line import main_guard
 
 SUITES: tuple[type[Suite], ...] = (
-    Learner, Sampler, WorldModel, Replay, Gpu, Sweep, Scaling, Load, LargeData, Faults,
+    LearnerSuite, SamplerSuite, WorldModelSuite, ReplaySuite, GpuSuite,
+    SweepSuite, ScalingSuite, LoadSuite, LargeDataSuite, FaultsSuite,
 )  # fmt: skip
 
 

@@ -174,7 +174,7 @@ def test_torch_is_called_in_the_required_order(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("recorded", [False, True])
 def test_adam_is_capturable_only_while_it_is_recorded(recorded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch refuses to record other optimisers, and warns of capturable ones outside of a recording."""
+    """torch refuses to record other optimisers, and warns of capturable ones outside a recording."""
     monkeypatch.setattr("dwm_ray.agents.parts.optimizer._is_captured", lambda x: recorded)
     net = torch.nn.Linear(2, 1)
     optimizer, said = fused_adam(0.1, net), []

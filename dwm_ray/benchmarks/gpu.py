@@ -26,8 +26,8 @@ from dwm_ray.runs.tensor_files import write_json
 
 HEADERS = ("part", "workload", "rate", "baseline", "ratio", "result")
 GRACE_S = 30.0
-"""Seconds by which a part may exceed its limit, for the start of its process and its last workload."""
-LEAST_S = 5.0
+"""Seconds by which a part may exceed its limit, because its process has to start and its last workload to finish."""
+MIN_S = 5.0
 """A part does not start with less time than this."""
 GPU_TEST = "torch.cuda.is_available()"
 """Text of the test files that need a GPU."""
@@ -35,7 +35,7 @@ GPU_TEST = "torch.cuda.is_available()"
 
 @dataclass(frozen=True)
 class Part:
-    """One suite with its options, and its part of the time budget."""
+    """One suite with its options, and its fraction of the time budget."""
 
     name: str
     words: tuple[str, ...]
@@ -89,7 +89,7 @@ TIMING = {False: words("--repeats 5 --burst-s 0.15"), True: words("--repeats 1 -
 
 
 @dataclass(frozen=True)
-class Gpu(TaskSuite):
+class GpuSuite(TaskSuite):
     """All GPU measurements and GPU tests within a time budget, without Ray: one JSON file and one table. The exit code
     is 1 if a part failed."""
 
@@ -133,7 +133,7 @@ class Gpu(TaskSuite):
 def run_part(part: Part, common: tuple[str, ...], programs: Path, deadline: float) -> PartResult:
     """Run one part in a separate process, within its time limit and the remaining budget."""
     left = deadline - time.monotonic()
-    if left < LEAST_S:
+    if left < MIN_S:
         return PartResult(part.name, [], "skipped", "the time budget is used up")
     limit, started = min(part.seconds, left), time.monotonic()
     with TemporaryDirectory() as folder:

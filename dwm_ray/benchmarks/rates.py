@@ -40,7 +40,7 @@ class RateSuite(TimedSuite):
 
     @abstractmethod
     def workloads(self, setup: BenchmarkSetup) -> list[Workload]:
-        """Return the workloads, each after its baseline. Raise ValueError for options that do not fit."""
+        """Return the workloads, each after its baseline. Raise ValueError for incompatible options."""
 
     def run(self, programs: Path) -> None:
         """Measure all workloads. Raise RunFailed after all results are written if a workload failed."""

@@ -15,10 +15,10 @@ from dwm_ray.cli import stopping
 from dwm_ray.cli.command_line import given_paths, parse
 from dwm_ray.cli.execution import require_ray
 from dwm_ray.config import RunConfig
+from dwm_ray.data.rtg_targets import labels_text, outside
 from dwm_ray.data.spaces import spaces_text
 from dwm_ray.data.split import PARTS
 from dwm_ray.data.summary import data_summary, summary_text
-from dwm_ray.data.targets import labels_text, outside
 from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.evaluation.evaluators import check_evaluation
 from dwm_ray.experiment.profiles import Profile
@@ -157,7 +157,7 @@ def announce_synthesis(console: Console, task_data: TaskData, configs: Sequence[
 
 
 def _announce_targets(console: Console, task_data: TaskData, configs: Iterable[RunConfig]) -> None:
-    """Print the range of the return-to-go labels that world models use, and targets outside of this range."""
+    """Print the range of the return-to-go labels that world models use, and targets outside this range."""
     found: dict[str, set[float | str]] = {}
     for config in configs:
         model, target = config.world_model, config.synthesis.target_rtg

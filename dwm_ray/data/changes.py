@@ -14,7 +14,7 @@ ALIKE = 0.3
 """Maximum spread of starts, as a fraction of the spread of all states."""
 UNORDERED = 0.9
 """Fraction of 2 variances, the mean squared change of shuffled rows, above which rows look shuffled."""
-FEWEST_ROWS = 100
+MIN_ROWS = 100
 """Minimum number of rows for meaningful statistics."""
 
 
@@ -42,7 +42,7 @@ def offset_of_marks(obs: np.ndarray, marks: np.ndarray) -> int:
     """Return the offset of episode ends from the marked rows [N]: 0, one row before (-1) or one row after (1)."""
     rows = np.flatnonzero(marks[:-2])
     rows = rows[rows > 0]
-    if len(rows) < 2 or len(obs) < FEWEST_ROWS:
+    if len(rows) < 2 or len(obs) < MIN_ROWS:
         return 0
     change = state_changes(obs)
     usual, at_marks = float(np.median(change)), float(np.median(change[rows]))
@@ -58,7 +58,7 @@ def offset_of_marks(obs: np.ndarray, marks: np.ndarray) -> int:
 
 def are_starts(obs: np.ndarray, ends: np.ndarray, rows: np.ndarray) -> bool:
     """Return whether new episodes start after the rows of a mask [N], rather than one recording continuing."""
-    if len(obs) < FEWEST_ROWS or ends.all():
+    if len(obs) < MIN_ROWS or ends.all():
         return False
     change, rows = state_changes(obs), np.flatnonzero(rows[:-1])
     jumps = float(np.median(change[rows])) > JUMP * float(np.median(change[~ends[:-1]]))
@@ -67,4 +67,4 @@ def are_starts(obs: np.ndarray, ends: np.ndarray, rows: np.ndarray) -> bool:
 
 def look_shuffled(obs: np.ndarray, inside: np.ndarray) -> bool:
     """Return whether rows inside episodes differ from the next rows as shuffled rows do (von Neumann's ratio)."""
-    return bool(inside.sum() >= FEWEST_ROWS and np.square(state_changes(obs)[inside]).mean() > UNORDERED * 2)
+    return bool(inside.sum() >= MIN_ROWS and np.square(state_changes(obs)[inside]).mean() > UNORDERED * 2)

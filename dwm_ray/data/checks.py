@@ -53,7 +53,7 @@ def episodes_from(arrays: Arrays, card: DataCard, spaces: Spaces | None = None, 
     if card.env_id is None and arrays["actions"].dtype.kind in "iu":
         rows.found(np.ones(len(act), dtype=bool), "actions are integers: treated as continuous numbers")
     if is_named:
-        rows.found(_outside(obs, card), "observations are outside of the environment's observation space: kept")
+        rows.found(_outside(obs, card), "observations are outside the environment's observation space: kept")
     card = replace(card, findings=tuple(rows.findings), is_ordered=rows.is_ordered)
     card = with_step_cap(card, int(np.diff(rows.offsets).max()))
     return with_fingerprint(

@@ -1,4 +1,4 @@
-"""Compare recorded rows with each other, with the time limit and with the task's rule, and repair contradictions.
+"""Compare recorded rows with each other, with the time limit and with the task's termination rule, and repair them.
 
 Typical contradictions: episode ends are not marked or are marked one row too late, rows are missing or in random order,
 terminals include time-limit ends. Only safe repairs are made: an episode is cut, a next state becomes unknown, a
@@ -38,7 +38,7 @@ def make_consistent(rows: Rows, where: str, env_id: str, limit: int | None, rule
         if look_shuffled(rows.obs, inside := ~rows.ends[:-1]):
             rows.found(
                 inside,
-                "rows differ from the following row as shuffled rows do: if they are shuffled, next states are wrong",
+                "rows differ from the following row as much as shuffled rows do: if they are, next states are wrong",
             )
         _fill_next(rows)
     _compare_limit(rows, limit, rule)
@@ -68,7 +68,7 @@ def _compare_successors(rows: Rows, where: str) -> None:
     rows.found(rows.terminated & kept, "terminals are followed by their own next state: kept as terminations")
     rows.found(
         rows.truncated & ~rows.terminated & kept,
-        "time-limit ends are followed by their own next state: kept as ends of episodes",
+        "time-limit ends are followed by their own next state: kept as episode ends",
     )
 
 
@@ -92,7 +92,7 @@ def _check_inverted(rows: Rows, where: str, jumps: np.ndarray, following: np.nda
 
 
 def _isolate(rows: Rows, where: str, jumps: np.ndarray) -> None:
-    """Make every row a separate episode, because the rows are not in the order of time."""
+    """Make every row a separate episode, because the rows are not in chronological order."""
     if _equal(rows.next_obs, rows.obs).mean() > MOST:
         raise ValueError(f"{where}: 'next_observations' repeat 'observations' in most rows; expected the states after")
     if _equal(rows.next_obs[:-2], rows.obs[2:]).mean() > MOST:
@@ -102,9 +102,9 @@ def _isolate(rows: Rows, where: str, jumps: np.ndarray) -> None:
     if _equal(rows.next_obs[1:], rows.obs[:-1]).mean() > MOST:
         raise ValueError(
             f"{where}: 'next_observations' are the 'observations' of the row before in most rows, so the two are "
-            "swapped or the rows go backwards in time; expected rows in the order of time"
+            "swapped or the rows go backwards in time; expected rows in chronological order"
         )
-    rows.cut(jumps, "rows do not lead to the following row: they are not in the order of time, so each is used alone")
+    rows.cut(jumps, "rows do not lead to the following row: they are not in chronological order, so each is used alone")
     rows.truncated[:] = ~rows.terminated
     rows.is_ordered = False
 
@@ -119,18 +119,18 @@ def _forget_placeholders(rows: Rows, jumps: np.ndarray) -> None:
     breaks = (rows.ends | jumps) & rows.known
     for same in (rowwise(lambda part: ~part.any(1), rows.next_obs), _equal(rows.next_obs, rows.obs)):
         if breaks.any() and same[breaks].mean() > MOST and not same[~breaks].any():
-            rows.forget(same & breaks, "ends of episodes have a placeholder as next state: treated as unknown")
+            rows.forget(same & breaks, "episode ends have a placeholder as next state: treated as unknown")
 
 
 def _forget_starts(rows: Rows, following: np.ndarray) -> None:
     """Treat next states as unknown if they are the start of the next episode, as vector environments return them."""
     at = rows.ends & following & rows.known
     if at.any() and are_starts(rows.obs, rows.ends, at):
-        rows.forget(at, "ends of episodes have the start of the next one as next state: treated as unknown")
+        rows.forget(at, "episode ends have the start of the next one as next state: treated as unknown")
 
 
 def _move_marks(rows: Rows, jumps: np.ndarray, following: np.ndarray) -> None:
-    """Move marks that are one row late or early: the recording continues there and breaks off in the adjacent row.
+    """Move marks that are one row late or early: the recording continues there and stops in the adjacent row.
 
     If there are such marks, the mark next to the start or the end of the file is moved as well, although it is no
     break.
@@ -141,7 +141,7 @@ def _move_marks(rows: Rows, jumps: np.ndarray, following: np.ndarray) -> None:
         wrong[0 if step < 0 else -1] = False
         if wrong.any():
             wrong[edge] |= continues[edge] and not (step > 0 and rows.ends[-1])
-            rows.found(wrong, f"ends of episodes are marked one row too {word}: moved")
+            rows.found(wrong, f"episode ends are marked one row too {word}: moved")
             _shift(rows, wrong, step)
 
 
@@ -181,7 +181,7 @@ def _cut_at_limit(rows: Rows, limit: int | None) -> None:
     step = np.arange(len(rows.obs)) - np.repeat(rows.offsets[:-1], lengths)
     due = ((step + 1) % limit == 0) & np.repeat(lengths > limit, lengths) & ~rows.ends
     due[-1] = False
-    rows.cut(due, f"unmarked ends of episodes: cut at the time limit of {limit:,} steps")
+    rows.cut(due, f"unmarked episode ends: cut at the time limit of {limit:,} steps")
 
 
 def _fill_next(rows: Rows) -> None:

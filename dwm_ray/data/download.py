@@ -1,4 +1,4 @@
-"""Download one file over HTTP; interrupted downloads are continued, and the target is never incomplete."""
+"""Download one file over HTTP; interrupted downloads are resumed, and the target is never incomplete."""
 
 import http.client
 import shutil

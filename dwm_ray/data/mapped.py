@@ -52,7 +52,7 @@ def owned(array: np.ndarray) -> np.ndarray:
 def converted(
     card: DataCard, env_kwargs: str | None, files: Sequence[Path], num_bytes: int, read: Callable[[], Episodes]
 ) -> Episodes:
-    """Return the result of `read`, or its conversion if the arrays of `files` have `LARGE` bytes or more.
+    """Return the result of `read`, converted to mapped files if the arrays of `files` have `LARGE` bytes or more.
 
     `card` holds the name, source, path and requested environment of the data.
     """
@@ -84,7 +84,7 @@ def joined(where: str, parts: Iterable[dict[str, np.ndarray]], num_rows: int) ->
             if array.shape[1:] != out[key].shape[1:] or not same_kind:
                 raise ValueError(
                     f"{where}: {key!r} has rows of shape {out[key].shape[1:]} ({out[key].dtype}) and of "
-                    f"{array.shape[1:]} ({array.dtype}); expected equal ones"
+                    f"{array.shape[1:]} ({array.dtype}); expected equal shapes and types"
                 )
             out[key][start : start + len(array)] = array
         start += len(next(iter(part.values()), ()))

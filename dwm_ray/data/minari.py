@@ -20,7 +20,7 @@ from dwm_ray.types import DataCard, Episodes, Spaces
 MAIN_FILE = "main_data.hdf5"
 """File that contains the episodes of a dataset."""
 ID = re.compile(r"[\w-]+(/[\w-]+)*-v\d+", re.ASCII)
-"""Minari appends an id to its folder without a check, so other text could point outside of the folder."""
+"""Minari appends an id to its folder without a check, so other text could point outside the folder."""
 
 
 def read(dataset_id: str, download: bool, env_id: str | None = None, env_kwargs: str | None = None) -> Episodes:

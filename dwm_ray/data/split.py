@@ -8,24 +8,24 @@ from dwm_ray.data.content import ARRAYS, with_fingerprint
 from dwm_ray.types import Episodes
 
 PARTS = 20
-"""Number of equal parts into which a single episode is cut for estimates."""
+"""Number of equal parts into which a single episode is split for estimates."""
 
 
 def rows_of(episodes: Episodes, chosen: np.ndarray) -> np.ndarray:
-    """Return the mask [N] of the rows of the episodes with numbers `chosen` [K]."""
+    """Return the mask [N] of the rows of the episodes with indices `chosen` [K]."""
     mask = np.zeros(episodes.num_episodes, dtype=bool)
     mask[chosen] = True
     return np.repeat(mask, np.diff(episodes.offsets))
 
 
 def take(episodes: Episodes, chosen: np.ndarray) -> Episodes:
-    """Return the episodes with numbers `chosen` [K] in file order, with a fingerprint of their own."""
+    """Return the episodes with indices `chosen` [K] in file order, with a fingerprint of their own."""
     rows = rows_of(episodes, chosen)
     return with_fingerprint(replace(episodes, **{name: getattr(episodes, name)[rows] for name in ARRAYS}))
 
 
-def split_numbers(episodes: Episodes, holdout_ratio: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of training and held-out episodes, at least one each, chosen at random with a fixed seed."""
+def split_indices(episodes: Episodes, holdout_ratio: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of training and held-out episodes, at least one each, chosen at random with a fixed seed."""
     total = episodes.num_episodes
     if total < 2:
         raise ValueError(f"{episodes.card.path}: one episode cannot be split; expected two, or {PARTS} steps")
@@ -35,12 +35,12 @@ def split_numbers(episodes: Episodes, holdout_ratio: float) -> tuple[np.ndarray,
 
 
 def split_for_estimates(episodes: Episodes, holdout_ratio: float) -> tuple[Episodes, np.ndarray, np.ndarray]:
-    """Return episodes with the numbers of those for training and of the held-out ones, at least one each.
+    """Return episodes, and the indices of the training and the held-out ones, at least one each.
 
     A single episode is split into `PARTS`, as if by a time limit, and the last ones are held out.
     """
     if episodes.num_episodes > 1 or episodes.num_transitions < PARTS:
-        return episodes, *split_numbers(episodes, holdout_ratio)
+        return episodes, *split_indices(episodes, holdout_ratio)
     truncated, bounds = episodes.truncated.copy(), np.linspace(0, episodes.num_transitions, PARTS + 1, dtype=int)
     truncated[bounds[1:-1] - 1] = True
     first = PARTS - min(max(1, round(holdout_ratio * PARTS)), PARTS - 1)
@@ -53,7 +53,7 @@ def split_rows(episodes: Episodes, holdout_ratio: float, length: int) -> tuple[n
     If there is only one episode, its last rows are held out, and no training window reaches them.
     """
     if episodes.num_episodes > 1:
-        train, holdout = split_numbers(episodes, holdout_ratio)
+        train, holdout = split_indices(episodes, holdout_ratio)
         return rows_of(episodes, train), rows_of(episodes, holdout)
     total = episodes.num_transitions
     first = total - max(1, round(holdout_ratio * total))
@@ -67,6 +67,6 @@ def split_rows(episodes: Episodes, holdout_ratio: float, length: int) -> tuple[n
 
 
 def split_episodes(episodes: Episodes, holdout_ratio: float) -> tuple[Episodes, Episodes]:
-    """Return the training and the held-out episodes of `split_numbers`."""
-    train, holdout = split_numbers(episodes, holdout_ratio)
+    """Return the training and the held-out episodes of `split_indices`."""
+    train, holdout = split_indices(episodes, holdout_ratio)
     return take(episodes, train), take(episodes, holdout)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from dwm_ray.data.load import load_episodes
+from dwm_ray.data.rtg_targets import start_labels, target_rtg_of
 from dwm_ray.data.split import split_rows
 from dwm_ray.data.statistics import data_stats
-from dwm_ray.data.targets import relative_targets, start_labels
 from dwm_ray.data.transitions import num_start_pairs, real_segments
 from dwm_ray.data.windows import RtgKind, WindowSet
 from dwm_ray.options import PluginConfig, RunOptions
@@ -37,7 +37,7 @@ class TaskData:
         length = getattr(config.world_model, "sequence_length", 1)
         if length > 2 and not episodes.card.is_ordered:
             raise ValueError(
-                f"{episodes.card.path}: the rows are not in the order of time, so there are no windows of {length} "
+                f"{episodes.card.path}: the rows are not in chronological order, so there are no windows of {length} "
                 "states for the world model; expected ordered rows, or a method that learns from single "
                 "transitions, such as --world-model none or one_step"
             )
@@ -72,7 +72,7 @@ class TaskData:
         """Return the return-to-go [N] of `start_pairs` for a `synthesis.target_rtg`."""
         if isinstance(target, float):  # needs no labels
             return torch.tensor(target, device=device).expand(self.identity.num_pairs)
-        return relative_targets(target, self.start_labels(discount, model), device)
+        return target_rtg_of(target, self.start_labels(discount, model), device)
 
 
 @dataclass(frozen=True)

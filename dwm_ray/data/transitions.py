@@ -61,7 +61,7 @@ def _segments(episodes: Episodes, rows: np.ndarray, discount: float, with_next_a
 def last_steps(episodes: Episodes, device: torch.device) -> tuple[Tensor, int]:
     """Return the last row of the recorded future of each row of `fused_rows`, and the length of the longest future.
 
-    Row numbers are [N] int64 on `device`. They are cached; do not modify them. A future ends with its episode, or
+    Row indices are [N] int64 on `device`. They are cached; do not modify them. A future ends with its episode, or
     before an omitted row.
     """
     rows = np.flatnonzero(usable_rows(episodes))

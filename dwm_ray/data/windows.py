@@ -62,7 +62,7 @@ class WindowSet:
         return len(self._rtg)
 
     def complete(self) -> Tensor:
-        """Return the numbers [M] of the windows that are recorded to their last state or to the end of the task."""
+        """Return the indices [M] of the windows that are recorded up to their last state or to a termination."""
         first, last_state, last_step = self._places.long().unbind(1)
         end = first + len(self._steps) - 1
         terminated = self._table[last_step, -1] > 0
@@ -82,7 +82,7 @@ class WindowSet:
         return other
 
     def gather(self, starts: Tensor) -> Windows:
-        """Return the windows with numbers `starts` [B] (int64, on the set's device)."""
+        """Return the windows with indices `starts` [B] (int64, on the set's device)."""
         first, last_state, last_step = self._places[starts].long().unsqueeze(-1).unbind(1)
         entry = first + self._steps
         places = torch.minimum(entry, last_state)

@@ -75,7 +75,7 @@ def cluster_placement(config: RunConfig, log: Log) -> Iterator[Placement]:
     with removed_at_end():
         dashboard = connect()
         if joined_address() is not None and (freed := free_leftovers()):
-            log(f"removed {freed} placement groups that ended programs had left in the cluster")
+            log(f"removed {freed} placement groups that earlier programs left in the cluster")
         with cleanup_on_interrupt(), provisioned(config.cluster, log) as placement:
             log(f"cluster: {placement.describe()}; {dashboard}")
             yield placement

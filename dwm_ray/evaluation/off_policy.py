@@ -11,7 +11,7 @@ learns from all episodes.) Intervals are bootstraps over these episodes: they in
 not the error of the critics. `estimate_fqe_spread`, the standard deviation between critics, only indicates this error.
 
 Every network of the one-step ensemble is rolled out alone for all steps, so that the spread between networks contains
-the accumulated errors. Imagined states and rewards are clipped to the range of the recorded ones, outside of which no
+the accumulated errors. Imagined states and rewards are clipped to the range of the recorded ones, outside which no
 network was trained.
 """
 

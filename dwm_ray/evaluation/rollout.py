@@ -51,7 +51,7 @@ def evaluate(
 ) -> Evaluation:
     """Run `num_episodes` episodes of a policy, raw observations [B, O] float32 on `device` -> actions [B, A].
 
-    B is at most 16 and decreases at the end. Raises ValueError if the environment cannot be made or the count is not
+    B is at most 16 and decreases at the end. Raises ValueError if the environment cannot be created or the count is not
     positive, Diverged if the policy's actions are not finite, and BrokenEnvironmentError if the environment fails.
     """
     if num_episodes < 1:

@@ -25,7 +25,7 @@ CURVES = (
     "Means over finished runs; bands reach from the lowest to the highest run. All points except the last are averages "
     "over few episodes."
 )
-SURE = 0.95
+CONFIDENCE = 0.95
 """Probability of improvement above which methods are separated if the interval also excludes 0.5."""
 
 
@@ -178,13 +178,13 @@ def verdict(rows: Sequence[Json], reference: str = "") -> Json | None:
 def _lead(best: Json, other: Json, role: str) -> Json:
     """Return the difference and the probability of improvement of the best method over another, and its doubt.
 
-    There are too few runs if equal methods would be completely separated with a probability above 1 - `SURE`.
+    There are too few runs if equal methods would be completely separated with a probability above 1 - `CONFIDENCE`.
     """
     difference = best["iqm"]["value"] - other["iqm"]["value"]
     found = estimate(stats.improvement, [scores(best)], [scores(other)])
     probability, ends = interval(found, 2)
-    enough = 1 / math.comb(best["num_runs"] + other["num_runs"], best["num_runs"]) <= 1 - SURE + 1e-9
-    separated = found["low"] is not None and found["value"] >= SURE and found["low"] > 0.5
+    enough = 1 / math.comb(best["num_runs"] + other["num_runs"], best["num_runs"]) <= 1 - CONFIDENCE + 1e-9
+    separated = found["low"] is not None and found["value"] >= CONFIDENCE and found["low"] > 0.5
     doubt = "" if separated and enough else "not clearly separated" if enough else "too few runs to be sure"
     return {
         "over": f"{role}, {other['name']}",

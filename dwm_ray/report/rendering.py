@@ -1,4 +1,4 @@
-"""Render states of a MuJoCo environment in a process of its own: OpenGL may crash, or wait for a display.
+"""Render states of a MuJoCo environment in a separate process, because OpenGL may crash or wait for a display.
 
 The module imports neither torch nor other parts of this package, so that the process starts fast.
 """

@@ -11,7 +11,7 @@ NUM_STEPS = 5
 """Approximate number of steps between the ticks of a linear axis."""
 PADDING = 0.05
 """Free space at both ends of an axis, as a fraction of the range of the values."""
-LEAST_SHOWN = 1e-4
+MIN_SHOWN = 1e-4
 """Lower end of a logarithmic axis as a fraction of the highest value; smaller values are below the axis."""
 
 
@@ -40,7 +40,7 @@ def scale_of(values: Iterable[float], kind: Kind = "linear", ends: tuple[float, 
     known = [value for value in values if math.isfinite(value)] or [0.0]
     low, high = ends or (min(known), max(known))
     if kind == "log":
-        low = max(low / 1.5, high * LEAST_SHOWN)
+        low = max(low / 1.5, high * MIN_SHOWN)
         return Scale((low, high * 1.2), _decades(low, high * 1.2), kind)
     margin = 0.0 if ends else PADDING * (high - low or abs(high) or 1.0)
     low, high = low - margin, high + margin

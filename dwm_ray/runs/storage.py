@@ -67,7 +67,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Storage:
-    """Folder whose file names are relative, separated by '/', and cannot point outside of it."""
+    """Folder whose file names are relative, separated by '/', and cannot point outside it."""
 
     scheme: str
     path: str
@@ -173,7 +173,7 @@ class Storage:
 
     def _entry(self, info: fs.FileInfo) -> Entry:
         name = info.path.removeprefix(f"{self.path}/")
-        self._at(name)  # raises for a name that points outside of the folder
+        self._at(name)  # raises for a name that points outside the folder
         return Entry(name, info.size, info.mtime_ns / 1e9)
 
     def _write(self, path: str, content: bytes | pa.Buffer) -> None:

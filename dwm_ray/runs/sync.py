@@ -70,7 +70,7 @@ class SyncedFolder:
     def _fetch(self, name: str, entry: Entry) -> None:
         target = self._root / name
         if not target.resolve().is_relative_to(self._root.resolve()):
-            raise StorageFailed(f"storage {self._storage}: {name} would be written outside of {self._root}")
+            raise StorageFailed(f"storage {self._storage}: {name} would be written outside {self._root}")
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.part")
         part.write_bytes(self._storage.read(name))

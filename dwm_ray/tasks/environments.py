@@ -41,7 +41,7 @@ REFUSALS = (gymnasium.error.Error, ImportError)
 
 
 def make_environment(env_id: str, options: EnvOptions = REGISTERED) -> gymnasium.Env:
-    """Make a guarded environment with vector observations and actions.
+    """Create a guarded environment with vector observations and actions.
 
     An id 'MODULE:NAME' imports the module first, which may be in the working directory. Raises ValueError if the
     environment is unknown or has other spaces, and BrokenEnvironmentError if it fails.
@@ -171,7 +171,7 @@ def _check_actions(env_id: str, space: gymnasium.Space) -> None:
 def _make(env_id: str, options: EnvOptions) -> gymnasium.Env:
     kwargs, limit = json.loads(options.kwargs), options.max_episode_steps
     refused = (*REFUSALS, TypeError) if kwargs else REFUSALS
-    with _explained(env_id, bool(kwargs)), _quiet(), fault_of(env_id, "making it", refused):
+    with _explained(env_id, bool(kwargs)), _quiet(), fault_of(env_id, "creation", refused):
         _register(env_id)
         gymnasium.spec(bare_id(env_id))  # refuses ids without a version, which `make` would guess
         # The guard replaces Gymnasium's checker, whose warnings would surround an error.
@@ -201,7 +201,7 @@ def _explained(env_id: str, has_kwargs: bool = False) -> Iterator[None]:
         yield
     except (*REFUSALS, TypeError) as error:
         raise ValueError(
-            f"environment {env_id!r} cannot be made here: {one_line(error)}; expected {_remedy(env_id, has_kwargs)}"
+            f"environment {env_id!r} cannot be created: {one_line(error)}; expected {_remedy(env_id, has_kwargs)}"
         ) from error
 
 

@@ -42,25 +42,25 @@ def unknown(obs: Tensor) -> Tensor:
 
 
 def hopper_fell(obs: Tensor) -> Tensor:
-    """Return False while every entry but the first is within 100, height > 0.7 and |angle| < 0.2."""
+    """Return True unless every entry but the first is within 100, height > 0.7 and |angle| < 0.2."""
     healthy = (obs[..., 1:].abs() < 100).all(-1) & (obs[..., 0] > 0.7) & (obs[..., 1].abs() < 0.2)
     return ~healthy
 
 
 def walker2d_fell(obs: Tensor) -> Tensor:
-    """Return False while 0.8 < height < 2 and |angle| < 1."""
+    """Return True unless 0.8 < height < 2 and |angle| < 1."""
     healthy = (obs[..., 0] > 0.8) & (obs[..., 0] < 2.0) & (obs[..., 1].abs() < 1.0)
     return ~healthy
 
 
 def ant_fell(obs: Tensor) -> Tensor:
-    """Return False while 0.2 <= height <= 1 and every entry is finite."""
+    """Return True unless 0.2 <= height <= 1 and every entry is finite."""
     healthy = obs.isfinite().all(-1) & (obs[..., 0] >= 0.2) & (obs[..., 0] <= 1.0)
     return ~healthy
 
 
 def humanoid_fell(obs: Tensor) -> Tensor:
-    """Return False while 1 < height < 2."""
+    """Return True unless 1 < height < 2."""
     return ~((obs[..., 0] > 1.0) & (obs[..., 0] < 2.0))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dwm_ray.benchmarks import gpu
-from dwm_ray.benchmarks.gpu import FULL, HEADERS, Gpu, Part, PartResult, gpu_tests, run_part
+from dwm_ray.benchmarks.gpu import FULL, HEADERS, GpuSuite, Part, PartResult, gpu_tests, run_part
 from dwm_ray.runs.folder import RunFailed
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +48,7 @@ def test_an_error_or_a_timeout_is_recorded_and_the_next_parts_run(
     monkeypatch.setattr(gpu, "GRACE_S", 0.5)
     path = tmp_path / "out.json"
     with pytest.raises(RunFailed, match=r"^x, y: see"):
-        Gpu(quick=True, device="cpu", output=path).run(programs)
+        GpuSuite(quick=True, device="cpu", output=path).run(programs)
     parts = {part["name"]: (part["status"], part["message"]) for part in json.loads(path.read_text())["parts"]}
     assert parts == {"x": ("failed", "exit code 3: broken"), "y": ("failed", "ended after 1 s"), "z": ("ok", "")}
     assert "| y |  |  |  |  | failed: ended after 1 s |" in capsys.readouterr().out
@@ -70,12 +70,14 @@ def test_gpu_tests_are_those_that_ask_for_a_gpu() -> None:
 
 
 def test_the_budget_is_divided_among_the_parts() -> None:
-    assert sum(part.seconds for part in FULL) == Gpu().budget_s == 480
+    assert sum(part.seconds for part in FULL) == GpuSuite().budget_s == 480
     assert all(len(row) == len(HEADERS) for row in gpu.rows(PartResult("x", [])))
 
 
 def test_cuda_graphs_are_not_measured_on_a_cpu() -> None:
-    graphed = [[part for part in Gpu(device=device).parts() if "--graphed" in part.words] for device in ("cpu", "cuda")]
+    graphed = [
+        [part for part in GpuSuite(device=device).parts() if "--graphed" in part.words] for device in ("cpu", "cuda")
+    ]
     assert [len(parts) for parts in graphed] == [0, 4]
 
 
@@ -83,7 +85,7 @@ def test_cuda_graphs_are_not_measured_on_a_cpu() -> None:
 def test_every_part_runs_on_a_cpu_at_its_smallest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(gpu, "GRACE_S", 900.0)
-    Gpu(quick=True, tests=False, budget_s=900, device="cpu", output=tmp_path / "gpu.json").run(ROOT / "pipelines")
+    GpuSuite(quick=True, tests=False, budget_s=900, device="cpu", output=tmp_path / "gpu.json").run(ROOT / "pipelines")
     parts = json.loads((tmp_path / "gpu.json").read_text())["parts"]
     assert [part["status"] for part in parts] == ["ok"] * 4
     assert all(part["measured"]["rates"] for part in parts)

@@ -11,11 +11,11 @@ from emulated_graphs import EmulatedCapture
 from dwm_ray.benchmarks.rates import RateSuite
 from dwm_ray.benchmarks.setup import BenchmarkSetup
 from dwm_ray.benchmarks.suites import learner
-from dwm_ray.benchmarks.suites.dwm import Sampler, WorldModel
-from dwm_ray.benchmarks.suites.large_data import LargeData
-from dwm_ray.benchmarks.suites.learner import Learner
-from dwm_ray.benchmarks.suites.replay import Replay
-from dwm_ray.benchmarks.suites.scaling import HEADERS, Scaling, cells
+from dwm_ray.benchmarks.suites.dwm import SamplerSuite, WorldModelSuite
+from dwm_ray.benchmarks.suites.large_data import LargeDataSuite
+from dwm_ray.benchmarks.suites.learner import LearnerSuite
+from dwm_ray.benchmarks.suites.replay import ReplaySuite
+from dwm_ray.benchmarks.suites.scaling import HEADERS, ScalingSuite, cells
 from dwm_ray.blocks import graphed as graphed_sampling
 from dwm_ray.data import mapped
 from dwm_ray.options import DataConfig
@@ -23,10 +23,10 @@ from dwm_ray.training import updates
 from dwm_ray.types import Segments
 
 SUITES = [
-    Learner(agents=("td3_bc", "iql"), batch_size=16, hidden_size=32, populations=(2, 3)),
-    Sampler(sizes=("mlp", "unet_small"), batch_sizes=(2, 4)),
-    WorldModel(sizes=("mlp", "unet_small"), batch_size=4),
-    Replay(batch_sizes=(4,)),
+    LearnerSuite(agents=("td3_bc", "iql"), batch_size=16, hidden_size=32, populations=(2, 3)),
+    SamplerSuite(sizes=("mlp", "unet_small"), batch_sizes=(2, 4)),
+    WorldModelSuite(sizes=("mlp", "unet_small"), batch_size=4),
+    ReplaySuite(batch_sizes=(4,)),
 ]
 NO_GPU = r"^--graphed: CUDA graphs need a GPU; expected --device cuda, not cpu"
 
@@ -79,7 +79,7 @@ def test_sources_of_batches(setup: BenchmarkSetup) -> None:
 
 
 def test_graphed_updates_are_compared_with_eager_ones(setup: BenchmarkSetup, capture: EmulatedCapture) -> None:
-    suite = Learner(agents=("td3_bc", "cql"), batch_size=16, hidden_size=32, populations=(2,), graphed=True)
+    suite = LearnerSuite(agents=("td3_bc", "cql"), batch_size=16, hidden_size=32, populations=(2,), graphed=True)
     works = {work.name: work for work in suite.workloads(setup)}
     baselines = {name: work.baseline for name, work in works.items() if "graphed" in name}
     assert baselines == {
@@ -96,7 +96,7 @@ def test_graphed_updates_are_compared_with_eager_ones(setup: BenchmarkSetup, cap
 
 
 def test_graphed_sampling_is_compared_with_eager_sampling(setup: BenchmarkSetup, capture: EmulatedCapture) -> None:
-    suite = Sampler(sizes=("mlp", "unet_small"), batch_sizes=(2,), graphed=True)
+    suite = SamplerSuite(sizes=("mlp", "unet_small"), batch_sizes=(2,), graphed=True)
     works = [work for work in suite.workloads(setup) if "graph" in work.name]
     assert [(work.name, work.baseline, work.units) for work in works] == [
         ("mlp-fp32-graph-2", "mlp-fp32-2", 2),
@@ -110,25 +110,25 @@ def test_graphed_sampling_is_compared_with_eager_sampling(setup: BenchmarkSetup,
         assert len(call().rew) == 2  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("suite", [Learner(graphed=True), Sampler(graphed=True)])
+@pytest.mark.parametrize("suite", [LearnerSuite(graphed=True), SamplerSuite(graphed=True)])
 def test_cuda_graphs_need_a_gpu(suite: RateSuite, setup: BenchmarkSetup) -> None:
     with pytest.raises(ValueError, match=NO_GPU):
         suite.workloads(setup)
 
 
 def test_batch_sizes_are_used(setup: BenchmarkSetup) -> None:
-    works = Sampler(sizes=("mlp",), batch_sizes=(2, 4)).workloads(setup)
+    works = SamplerSuite(sizes=("mlp",), batch_sizes=(2, 4)).workloads(setup)
     assert [(work.units, len(work.build()().rew)) for work in works] == [(2, 2)] * 2 + [(4, 4)] * 2  # type: ignore[attr-defined]
 
 
 def test_an_agent_without_a_critic_learns_from_recorded_transitions_only(setup: BenchmarkSetup) -> None:
-    names = [work.name for work in Learner(agents=("decision_diffuser",)).workloads(setup)]
+    names = [work.name for work in LearnerSuite(agents=("decision_diffuser",)).workloads(setup)]
     assert names == ["decision_diffuser-fp32", "decision_diffuser-auto"]
 
 
 def test_unknown_names_are_refused(setup: BenchmarkSetup) -> None:
     with pytest.raises(ValueError, match="unknown agent 'td3'"):
-        Learner(agents=("td3",)).workloads(setup)
+        LearnerSuite(agents=("td3",)).workloads(setup)
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def test_efficiency_is_the_rate_over_that_of_as_many_single_samplers() -> None:
 
 
 def test_the_run_has_the_configured_sizes() -> None:
-    config = Scaling(samplers=(1, 4), task="hopper-medium", data="file.hdf5").config()
+    config = ScalingSuite(samplers=(1, 4), task="hopper-medium", data="file.hdf5").config()
     assert (config.task, config.data.file) == ("hopper-medium", "file.hdf5")
     assert (config.synthesis.num_segments, config.synthesis.block_rows) == (64 * 1024, 1024)
 
@@ -160,7 +160,7 @@ def test_the_run_has_the_configured_sizes() -> None:
 )
 def test_invalid_values_are_refused(options: dict[str, object], text: str) -> None:
     with pytest.raises(ValueError, match=text):
-        Scaling(**options).check()  # type: ignore[arg-type]
+        ScalingSuite(**options).check()  # type: ignore[arg-type]
 
 
 def test_memory_and_rates_of_mapped_rows_are_measured(
@@ -169,7 +169,7 @@ def test_memory_and_rates_of_mapped_rows_are_measured(
     monkeypatch.setenv("DWM_RAY_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(mapped, "LARGE", 250_000)
     sizes = {"rows": 3000, "fitting_rows": 2000, "updates": 2, "repeats": 2}
-    LargeData(**sizes, folder=tmp_path, output=tmp_path / "out.json").run(Path())  # type: ignore[arg-type]
+    LargeDataSuite(**sizes, folder=tmp_path, output=tmp_path / "out.json").run(Path())  # type: ignore[arg-type]
     found = json.loads((tmp_path / "out.json").read_text())
     assert found["rows"] == 3000
     assert 0.01 < found["load_or_convert_gb"] <= found["learner_gb"] + 1

@@ -1,4 +1,4 @@
-"""Contract tests run with a plug-in from outside of the package."""
+"""Contract tests run with a plug-in from outside the package."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""A distribution with the plug-ins in `tests/plugins`, outside of the package."""
+"""A distribution with the plug-ins in `tests/plugins`, outside the package."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Contract of plug-ins outside of dwm_ray.
+"""Contract of plug-ins outside dwm_ray.
 
 An exported policy acts like its agent, or the agent is refused with a reason. Segments of every world model become
 episodes.

@@ -1,4 +1,4 @@
-"""A world model outside of the package is offered, trained, swept and reported like the others, without an edit."""
+"""A world model outside the package is offered, trained, swept and reported like the others, without an edit."""
 
 from pathlib import Path
 

@@ -87,7 +87,7 @@ def test_unmarked_ends_lie_at_the_time_limit(pendulum: Arrays) -> None:
     data = read(pendulum, timeouts=marks([199, 999]), next_observations=None)
     assert np.flatnonzero(data.truncated).tolist() == ENDS
     assert np.flatnonzero(~data.known_next).tolist() == ENDS
-    assert findings(data) == ["3 unmarked ends of episodes: cut at the time limit of 200 steps"]
+    assert findings(data) == ["3 unmarked episode ends: cut at the time limit of 200 steps"]
     with pytest.raises(ValueError, match="mark no episode end in 1000 rows"):  # falls would be unmarked, too
         read(pendulum, timeouts=marks([]), next_observations=None)
 
@@ -134,12 +134,12 @@ def test_shuffled_rows_are_single_transitions(pendulum: Arrays) -> None:
     data = read({name: array[order] for name, array in pendulum.items()})
     assert (data.num_episodes, data.known_next.all(), data.card.is_ordered) == (1000, True, False)
     assert (
-        "rows do not lead to the following row: they are not in the order of time, so each is used alone"
+        "rows do not lead to the following row: they are not in chronological order, so each is used alone"
         in (findings(data)[0])
     )
     for model in (None, "one_step", "recorded"):
         TaskData.of(options(model), data)
-    with pytest.raises(ValueError, match="rows are not in the order of time, so there are no windows of 8 states"):
+    with pytest.raises(ValueError, match="rows are not in chronological order, so there are no windows of 8 states"):
         TaskData.of(options("dwm"), data)
     without = read({name: array[order] for name, array in pendulum.items()}, next_observations=None)
     assert any("as shuffled rows do" in text for text in findings(without))
@@ -163,7 +163,7 @@ def test_starts_as_next_states_are_unknown(pendulum: Arrays, hopper: Arrays) -> 
         assert np.flatnonzero(~data.known_next).tolist() == np.flatnonzero(ends)[:-1].tolist()
         np.testing.assert_array_equal(data.terminated, arrays["terminals"])
         assert findings(data) == [
-            f"{ends.sum() - 1} ends of episodes have the start of the next one as next state: treated as unknown"
+            f"{ends.sum() - 1} episode ends have the start of the next one as next state: treated as unknown"
         ]
 
 
@@ -174,7 +174,7 @@ def test_placeholders_of_next_states_are_unknown(kind: str, hopper: Arrays) -> N
     data = read(hopper, "Hopper-v5", next_observations=following)
     np.testing.assert_array_equal(~data.known_next, ends)
     np.testing.assert_array_equal(data.terminated, hopper["terminals"])
-    assert findings(data) == [f"{ends.sum()} ends of episodes have a placeholder as next state: treated as unknown"]
+    assert findings(data) == [f"{ends.sum()} episode ends have a placeholder as next state: treated as unknown"]
 
 
 def test_inverted_flags_are_refused(hopper: Arrays) -> None:
@@ -265,7 +265,7 @@ def test_observations_in_other_units_are_refused(hopper: Arrays) -> None:
 def test_pieces_of_one_log_are_kept_and_counted(pendulum: Arrays) -> None:
     data = read(pendulum, timeouts=pendulum["timeouts"] | marks([99, 299]))
     assert data.num_episodes == 7
-    assert findings(data) == ["2 time-limit ends are followed by their own next state: kept as ends of episodes"]
+    assert findings(data) == ["2 time-limit ends are followed by their own next state: kept as episode ends"]
 
 
 def test_longer_episodes_and_observations_outside_are_counted(pendulum: Arrays) -> None:
@@ -273,7 +273,7 @@ def test_longer_episodes_and_observations_outside_are_counted(pendulum: Arrays) 
     long["observations"][7] = long["next_observations"][6] = [0, 0, 9]
     assert findings(read(long)) == [
         "2 episodes are longer than the time limit of 200 steps: kept",
-        "1 observations are outside of the environment's observation space: kept",
+        "1 observations are outside the environment's observation space: kept",
     ]
 
 

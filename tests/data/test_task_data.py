@@ -11,9 +11,9 @@ from recordings import episodes
 from tiny_task import recording, tiny_config
 
 from dwm_ray.config import RunConfig
+from dwm_ray.data.rtg_targets import labels_text, outside, start_labels, target_rtg_of
 from dwm_ray.data.split import PARTS, split_episodes, split_for_estimates, take
 from dwm_ray.data.statistics import data_stats, return_to_go
-from dwm_ray.data.targets import labels_text, outside, relative_targets, start_labels
 from dwm_ray.data.task_data import TaskData, load_task_data, window_sets
 from dwm_ray.data.transitions import fused_rows, real_segments
 from dwm_ray.data.windows import WindowSet
@@ -73,7 +73,7 @@ def test_labels_are_those_of_the_start_pairs() -> None:
 def test_targets() -> None:
     expected = {0.7: [0.7] * 5, "q0.5": [0.0] * 5, "q1": [3.0] * 5, "own": LABELS, "x1.2": [-1.6, -0.4, 0.0, 1.2, 3.6]}
     for target, values in expected.items():
-        torch.testing.assert_close(relative_targets(target, LABELS, CPU), torch.as_tensor(values))
+        torch.testing.assert_close(target_rtg_of(target, LABELS, CPU), torch.as_tensor(values))
 
 
 def test_numbers_outside_of_the_labels() -> None:

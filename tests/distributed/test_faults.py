@@ -112,7 +112,7 @@ def test_an_error_in_a_scenario_is_a_row_and_the_next_ones_follow(monkeypatch: p
     monkeypatch.setattr(scenarios, "in_one_sweep", broken)
     monkeypatch.setattr(scenarios.resumed, "early_stop", broken)
     monkeypatch.setattr(scenarios.limits, "blocked_and_full", lambda harness: [Outcome.not_run("storage", "no root")])
-    found = list(scenarios.provoke_all(Nowhere(), "pendulum", None))  # type: ignore[arg-type]
+    found = list(scenarios.inject_all(Nowhere(), "pendulum", None))  # type: ignore[arg-type]
     assert [line.expected for line in found[:4]] == [False, False, False, None]
     assert "error: no disk" in found[0].cells()[1]
 

@@ -1,6 +1,6 @@
 """Flow-matching world model: DWM's window layout and condition, rectified flow, an MLP.
 
-One file outside of the package. It composes the package's parts as DWM (arXiv 2402.03570) does, with another process
+One file outside the package. It composes the package's parts as DWM (arXiv 2402.03570) does, with another process
 (arXiv 2209.03003) and an encoder of continuous levels.
 """
 

@@ -92,14 +92,14 @@ def test_spaces_without_vectors_are_refused(
 
 def test_an_environment_that_fails_inside_gives_a_one_line_error(monkeypatch: pytest.MonkeyPatch) -> None:
     register(monkeypatch, "Broken-v0", Broken)
-    with pytest.raises(BrokenEnvironmentError, match=r"^environment 'Broken-v0': making it failed: AssertionError$"):
+    with pytest.raises(BrokenEnvironmentError, match=r"^environment 'Broken-v0': creation failed: AssertionError$"):
         make_environment("Broken-v0")
 
 
 @pytest.mark.parametrize(
     ("env_id", "text"),
     [
-        ("NoSuchRobot-v0", "'NoSuchRobot-v0' cannot be made here.*gymnasium\\[mujoco\\]"),
+        ("NoSuchRobot-v0", "'NoSuchRobot-v0' cannot be created.*gymnasium\\[mujoco\\]"),
         ("HalfCheetah-v2", "v4 or -v5"),
         ("PointMaze_Nowhere-v3", "pip install gymnasium-robotics"),
         ("CartPole-v1", "'CartPole-v1': actions are Discrete.*expected a vector"),
@@ -113,7 +113,7 @@ def test_an_environment_that_cannot_be_used_is_named(env_id: str, text: str) -> 
 @pytest.mark.parametrize("call", [make_environment, specification, spaces_of])
 def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch, call: Any) -> None:
     monkeypatch.setitem(sys.modules, "gymnasium_robotics", None)
-    with pytest.raises(ValueError, match=r"'AntMaze_Open-v4' cannot be made here: .*pip install gymnasium-robotics$"):
+    with pytest.raises(ValueError, match=r"'AntMaze_Open-v4' cannot be created: .*pip install gymnasium-robotics$"):
         call("AntMaze_Open-v4")
 
 

@@ -28,8 +28,8 @@ def test_a_good_environment_is_tried_without_a_word(name: str, capsys: pytest.Ca
         ("OldInterface", "reset failed: TypeError: .*"),
         ("FourValues", "step 1 failed: ValueError: not enough values to unpack .*"),
         ("ArrayOnly", "reset returned a ndarray; expected a tuple of 2, as in Gymnasium"),
-        ("NoDisplay", "making it failed: RuntimeError: cannot open display"),
-        ("NoFile", "making it failed: FileNotFoundError: .*/nowhere/robot.xml.*"),
+        ("NoDisplay", "creation failed: RuntimeError: cannot open display"),
+        ("NoFile", "creation failed: FileNotFoundError: .*/nowhere/robot.xml.*"),
         ("FixedActuator", r"action entries \[1\] are constant in .*; expected low < high"),
         ("NanReward", "step 1 returned reward nan; expected a finite number"),
         ("NanObservation", "step 1 returned an observation with NaN or infinite entries; expected finite numbers"),
@@ -45,12 +45,12 @@ def test_a_fault_is_one_line(name: str, text: str) -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_an_id_without_a_version_is_refused_without_a_warning() -> None:
-    with pytest.raises(ValueError, match="'odd_robots:Robot' cannot be made here: No registered env with id: Robot"):
+    with pytest.raises(ValueError, match="'odd_robots:Robot' cannot be created: No registered env with id: Robot"):
         make_environment(f"{PREFIX}:Robot")
 
 
 def test_a_module_that_is_missing_or_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="'no_such_module:Robot-v0' cannot be made here: No module named"):
+    with pytest.raises(ValueError, match="'no_such_module:Robot-v0' cannot be created: No module named"):
         make_environment("no_such_module:Robot-v0")
     (tmp_path / "failing_robots.py").write_text("raise RuntimeError('no licence')")
     monkeypatch.syspath_prepend(tmp_path)

@@ -47,7 +47,7 @@ def baseline_of(size: Size, precision: str, suffix: str = "") -> str | None:
 
 
 @dataclass(frozen=True)
-class Sampler(RateSuite):
+class SamplerSuite(RateSuite):
     """Segments/s of DWM: sizes of the denoiser, float32 and reduced precision, CUDA graphs."""
 
     name: ClassVar[str] = "sampler"
@@ -90,7 +90,7 @@ def sampling(setup: BenchmarkSetup, size: Size, batch: int, precision: str, grap
 
 
 @dataclass(frozen=True)
-class WorldModel(RateSuite):
+class WorldModelSuite(RateSuite):
     """Training updates/s of DWM: sizes of the denoiser, float32 and reduced precision."""
 
     name: ClassVar[str] = "world_model"

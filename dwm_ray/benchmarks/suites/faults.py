@@ -1,4 +1,4 @@
-"""Provoke faults in sweeps on a separate cluster: `dwm_ray.benchmarks.cluster.faults`."""
+"""Inject faults in sweeps on a separate cluster: `dwm_ray.benchmarks.cluster.faults`."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from dwm_ray.runs.tensor_files import write_json
 
 
 @dataclass(frozen=True)
-class Faults(TaskSuite):
+class FaultsSuite(TaskSuite):
     """Behaviour of a sweep when its processes are killed or memory or disk are full. Starts Ray."""
 
     name: ClassVar[str] = "faults"
@@ -23,7 +23,7 @@ class Faults(TaskSuite):
     """Updates of each learner; enough that learners still run at the last kill."""
 
     def run(self, programs: Path) -> None:
-        """Provoke all faults; write and print each result as soon as it is known."""
+        """Inject all faults; write and print each result as soon as it is known."""
         expect_own_cluster("faults")
         from dwm_ray.benchmarks.cluster.faults import checks, harness, scenarios  # other suites work without Ray
 
@@ -32,7 +32,7 @@ class Faults(TaskSuite):
             faults = harness.FaultHarness(
                 address, Path(folder), programs / "sweep.py", self.data_words(), console.print
             )
-            for row in scenarios.provoke_all(faults, self.task, self.data, self.updates):
+            for row in scenarios.inject_all(faults, self.task, self.data, self.updates):
                 rows.append(row)
                 console.print(" | ".join(row.cells()), highlight=False, soft_wrap=True)
                 write_json(path, {"faults": [asdict(one) for one in rows], "machine": machine()})

@@ -36,7 +36,7 @@ CHUNK = 1_000_000
 
 
 @dataclass(frozen=True)
-class LargeData(Suite):
+class LargeDataSuite(Suite):
     """Memory and updates/s of a learner whose dataset is larger than memory."""
 
     name: ClassVar[str] = "large_data"
@@ -75,7 +75,7 @@ class LargeData(Suite):
         print(f"updates/s: mapped {medians[0]:.0f}, in memory {medians[1]:.0f}, ratio {ratio.median:.3f}\n{path}")
 
     def _timed(self, name: str, setup: BenchmarkSetup) -> Timed:
-        """Return timed updates of TD3+BC, with the profile's sizes, on recorded rows; they are made once here."""
+        """Return timed updates of TD3+BC on recorded rows, with the profile's sizes; the first updates run here."""
         config = setup.config("none", "td3_bc")
         learner = Learner([setup.agent(config)], [setup.real(config)], [setup.generator()], config.execution)
         work = Workload(name, lambda: partial(learner.run, self.updates), units=self.updates)

@@ -33,7 +33,7 @@ MODES = {"graphed": "execution.cuda_graphs", "compiled": "execution.compiled"}
 
 
 @dataclass(frozen=True)
-class Learner(RateSuite):
+class LearnerSuite(RateSuite):
     """Updates/s of the learner: precision, populations, compiled updates, CUDA graphs, sources of batches."""
 
     name: ClassVar[str] = "learner"

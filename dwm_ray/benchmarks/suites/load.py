@@ -20,7 +20,7 @@ HEADERS = (
 
 
 @dataclass(frozen=True)
-class Load(Suite):
+class LoadSuite(Suite):
     """The index of the buffer under simulated samplers and readers: blocks/s, latency, CPU, memory. Starts Ray."""
 
     name: ClassVar[str] = "load"

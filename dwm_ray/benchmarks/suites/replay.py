@@ -13,7 +13,7 @@ from dwm_ray.replay.source import BatchSource
 
 
 @dataclass(frozen=True)
-class Replay(RateSuite):
+class ReplaySuite(RateSuite):
     """Batches/s gathered from recorded rows and from mixtures of recorded and generated rows."""
 
     name: ClassVar[str] = "replay"

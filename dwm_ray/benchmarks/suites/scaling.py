@@ -32,11 +32,11 @@ HEADERS = (
 BLOCK_ROWS = 1024
 """Segments per block; fewer than in a run, so that a measurement has many blocks."""
 BLOCKS_PER_SAMPLER = 16
-"""Blocks of one measurement per sampler of the largest number."""
+"""Blocks per measurement for each sampler of the largest count."""
 
 
 @dataclass(frozen=True)
-class Scaling(TaskSuite):
+class ScalingSuite(TaskSuite):
     """Segments/s through the real buffer with 1 and more samplers (untrained DWM of the profile laptop).
     Starts Ray."""
 

@@ -59,7 +59,7 @@ def _learner(trial: Path) -> tuple[float, float]:
 def split_cpu(rows: list[Row], evaluations: list[Row]) -> tuple[float, float]:
     """Return the CPU seconds of a trial's updates and of its evaluations.
 
-    The clock of a member counts its fraction of the population. Each member makes its evaluations for itself.
+    The clock of a member counts its fraction of the population. Each member is evaluated separately.
     """
     before, num_members = {row["update"]: row["cpu_s"] for row in rows}, rows[-1].get("num_members", 1)
     evaluating = num_members * sum(row["cpu_s"] - before[row["update"]] for row in evaluations)

@@ -25,7 +25,7 @@ from dwm_ray.runs.tensor_files import write_json
 
 
 @dataclass(frozen=True)
-class Sweep(TaskSuite):
+class SweepSuite(TaskSuite):
     """A real sweep: CPU time and memory by kind of process, cost relative to its learners. Starts Ray."""
 
     name: ClassVar[str] = "sweep"

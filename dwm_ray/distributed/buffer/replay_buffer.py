@@ -41,7 +41,7 @@ GAUGES_INTERVAL_S = 1.0
 
 
 def owner(stream: str, num_shards: int) -> int:
-    """Return the number of the actor that owns a stream, given the stream's name."""
+    """Return the index of the actor that owns a stream, given the stream's name."""
     return int(stream, 16) % num_shards
 
 

@@ -70,7 +70,7 @@ def removed_at_end() -> Iterator[None]:
 def _stop() -> None:
     """Stop the cluster that this program started, and remove its files."""
     session = Path(worker._global_node.get_session_dir_path())
-    leave()
+    disconnect()
     folder = session.parent
     if folder.name.startswith(PREFIX):
         shutil.rmtree(folder, ignore_errors=True)
@@ -82,7 +82,7 @@ def _stop() -> None:
                 link.unlink()
 
 
-def leave() -> None:
+def disconnect() -> None:
     """Disconnect from the cluster, and stop it if this program started it."""
     with _own_handlers():
         ray.shutdown()

@@ -1,4 +1,4 @@
-"""Placement groups that stopped programs left in a cluster.
+"""Remove placement groups that earlier programs left in a cluster.
 
 Ray 2.60 removes a job's placement groups when its driver ends but can miss a group that was being created at that
 moment. Its resources stay reserved, and the next trial waits for them indefinitely. A program therefore removes its own
@@ -16,7 +16,7 @@ from ray.util import remove_placement_group
 from ray.util.placement_group import PlacementGroup
 from ray.util.state import list_actors, list_jobs, list_placement_groups
 
-from dwm_ray.distributed.cluster.connection import connect, leave
+from dwm_ray.distributed.cluster.connection import connect, disconnect
 from dwm_ray.distributed.cluster.settings import joined_address
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
@@ -44,7 +44,7 @@ def cleanup_on_interrupt() -> Iterator[None]:
 
 def _leave_and_free(job: str) -> None:
     """Disconnect, which ends the job, connect again and remove the groups that Ray missed."""
-    leave()
+    disconnect()
     try:
         connect()
         free_job(job)

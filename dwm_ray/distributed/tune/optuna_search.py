@@ -1,4 +1,4 @@
-"""Optuna (TPE) chooses a sweep's points by the scores so far.
+"""Choose a sweep's points with Optuna (TPE), guided by the scores so far.
 
 Points that cannot run (H >= T) and points that were tried before are reported to Optuna as failed and skipped, so every
 trial that Tune launches is new and can run. The plan counts skipped points by reason.

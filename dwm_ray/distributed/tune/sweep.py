@@ -103,7 +103,7 @@ class _StatusRecorder(Callback):
         self._run = run
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        logger.warning("%s: its process has ended unexpectedly; it starts again", trial)
+        logger.warning("%s: its process ended unexpectedly; it is restarted", trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         message = str(trial.get_error())

@@ -1,4 +1,4 @@
-"""A learner's thread that fetches blocks of its stream into rings on the learner's device.
+"""Background thread of a learner that fetches blocks of its stream into rings on the learner's device.
 
 The learner never requests a batch over the network: whole blocks arrive in the background, and batches are sampled
 from the rings. Every block is fetched once for all members of a population that learn from the stream.

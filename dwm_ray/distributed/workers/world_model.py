@@ -44,7 +44,7 @@ def _loop(name: str, options: str, address: str, data: str, num_threads: int) ->
 
 
 def average_over_workers(parameters: list[torch.nn.Parameter]) -> None:
-    """Replace every gradient by its mean over the workers, in one all-reduce of all of them."""
+    """Replace every gradient with its mean over the workers, in one all-reduce."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
     torch.distributed.all_reduce(flat)

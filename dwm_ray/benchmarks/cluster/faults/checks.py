@@ -118,11 +118,11 @@ class Outcome:
     left: tuple[str, ...] = ()
     """Actors, placement groups and processes that remained and should not."""
     expected: bool | None = False
-    """Whether the behaviour agrees with the documentation; None if the fault was not provoked."""
+    """Whether the behaviour agrees with the documentation; None if the fault was not injected."""
 
     @staticmethod
     def not_run(fault: str, reason: str) -> Outcome:
-        """Return the row of a fault that cannot be provoked on this machine."""
+        """Return the row of a fault that cannot be injected on this machine."""
         return Outcome(fault, f"not run here: {reason}", expected=None)
 
     def cells(self) -> list[str]:

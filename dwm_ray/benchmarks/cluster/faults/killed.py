@@ -1,6 +1,6 @@
 """SIGKILL to a sampler, the buffer, a learner and the process of a trial, one after the other in one sweep.
 
-A temporary failure of the storage is provoked in the same sweep by forbidding the samplers to write files.
+A temporary failure of the storage is injected in the same sweep by forbidding the samplers to write files.
 """
 
 import resource
@@ -46,7 +46,7 @@ def wait_for_checkpoints(sweep: Sweep) -> None:
 
 
 def wait_for_progress(sweep: Sweep, before: dict[str, int]) -> None:
-    """Wait until learners have made more updates."""
+    """Wait until learners have performed more updates."""
     sweep.wait(lambda: sum(checks.updates(sweep.run).values()) > sum(before.values()), "learners that continue")
 
 

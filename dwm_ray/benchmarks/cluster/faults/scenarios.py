@@ -19,9 +19,7 @@ DIVERGING = shlex.split("--agent iql --agent.learning-rate 1e30 --agents td3_bc 
 """Two trials of TD3+BC, and two of IQL whose learning diverges."""
 
 
-def provoke_all(
-    harness: FaultHarness, task: str, data: str | None, num_updates: int = NUM_UPDATES
-) -> Iterator[Outcome]:
+def inject_all(harness: FaultHarness, task: str, data: str | None, num_updates: int = NUM_UPDATES) -> Iterator[Outcome]:
     """Yield the outcome of every fault as soon as it is known; an error in one scenario does not stop the others."""
     base = profiles.run_config("laptop", "dwm", "td3_bc")
     base = base.model_copy(update={"task": task, "data": DataConfig(file=data)})
@@ -34,10 +32,10 @@ def provoke_all(
         yield Outcome.not_run("GPU memory", "no GPU; samplers use the same micro-batching on a GPU")
 
 
-def _guarded(harness: FaultHarness, faults: str, provoke: Callable[[], Iterable[Outcome]]) -> Iterator[Outcome]:
+def _guarded(harness: FaultHarness, faults: str, inject: Callable[[], Iterable[Outcome]]) -> Iterator[Outcome]:
     """Yield the outcomes of some faults; after an error, yield a row that contains it."""
     try:
-        yield from provoke()
+        yield from inject()
     except (RunFailed, ValueError, OSError) as error:
         yield Outcome(faults, f"error: {last_line(str(error))}")
     finally:

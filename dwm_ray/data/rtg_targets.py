@@ -19,7 +19,7 @@ def start_labels(episodes: Episodes, discount: float, scale: float, kind: RtgKin
     return labels.astype(np.float32)
 
 
-def relative_targets(target: float | str, labels: np.ndarray, device: torch.device) -> Tensor:
+def target_rtg_of(target: float | str, labels: np.ndarray, device: torch.device) -> Tensor:
     """Return the value of `synthesis.target_rtg` for each label [N], on `device`.
 
     A factor f gives label + (f - 1) |label|, so that f > 1 is optimistic for labels of either sign.
