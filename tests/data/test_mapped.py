@@ -113,7 +113,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     row, wide = np.zeros((1, 2), np.float32), np.zeros((1, 3), np.float32)
     with pytest.raises(ValueError, match=r"a.parquet: 'actions' has rows of shape \(2,\) \(float32\) and of \(3,\)"):
         mapped.joined("a.parquet", [{"actions": row}, {"actions": wide}], 2)
-    with pytest.raises(ValueError, match=r"and of \(2,\) \(float32\); expected equal ones"):
+    with pytest.raises(ValueError, match=r"and of \(2,\) \(float32\); expected equal shapes and types"):
         mapped.joined("a.parquet", [{"actions": row.astype(int)}, {"actions": row}], 2)
     with pytest.raises(ValueError, match=r"a.parquet: holds no rows"):
         mapped.joined("a.parquet", [], 0)
