@@ -20,8 +20,8 @@ import tyro
 from rich.console import Console
 
 from dwm_ray.cli import session
-from dwm_ray.cli.announced_cost import announce_cost
 from dwm_ray.cli.command_line import given_paths, main_guard
+from dwm_ray.cli.cost_estimate import print_cost_estimate
 from dwm_ray.cli.execution import executor
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
@@ -89,7 +89,7 @@ def begin(console: Console, command: Command, config: RunConfig, profile: Profil
     def estimate(task_data: TaskData) -> None:
         if profile != "laptop":
             configs = [trial.config for trial in plan.trials]
-            announce_cost(console, configs, task_data, command.in_process, command.yes)
+            print_cost_estimate(console, configs, task_data, command.in_process, command.yes)
 
     run, task_data = session.begin(console, config, command.output, record, command.storage, estimate)
     searched = bases_of(sweep, config, profile, given) if sweep.search == "optuna" else []

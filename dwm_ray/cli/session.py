@@ -32,7 +32,7 @@ from dwm_ray.runs.folder import RunFailed, RunFolder, read_json
 from dwm_ray.runs.storage import Storage, StorageFailed
 from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.training.checkpoints import remove_leftovers
-from dwm_ray.training.fit import correction_note
+from dwm_ray.training.fit_world_model import correction_note
 from dwm_ray.training.writers import wandb_module
 
 Command = TypeVar("Command", bound=BaseModel)

@@ -25,7 +25,7 @@ from dwm_ray.export.trials import ChosenTrial
 from dwm_ray.replay.selection import Selection
 from dwm_ray.replay.sources import selection, source_kind, start_rtg, stream_of
 from dwm_ray.tasks.table import TaskSpec
-from dwm_ray.training.fit import is_trained, trained_model
+from dwm_ray.training.fit_world_model import is_trained, trained_model
 from dwm_ray.training.stores import load_agent
 from dwm_ray.types import DataCard, Episodes, Segments, Spaces
 from dwm_ray.world_models.base import WorldModel

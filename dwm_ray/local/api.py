@@ -19,7 +19,7 @@ from dwm_ray.local.executor import LocalExecutor
 from dwm_ray.runs.folder import RunFailed, RunFolder, read_json, status_of
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.runs.tensor_files import write_json
-from dwm_ray.training.fit import correction_note
+from dwm_ray.training.fit_world_model import correction_note
 from dwm_ray.training.stores import load_agent, load_model
 from dwm_ray.types import Policy
 from dwm_ray.world_models.base import WorldModel

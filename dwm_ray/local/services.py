@@ -11,7 +11,7 @@ from dwm_ray.local.streams import read_stream
 from dwm_ray.replay.on_policy import LocalRollouts, RolloutContext
 from dwm_ray.replay.sources import by_stream
 from dwm_ray.runs.folder import RunFolder
-from dwm_ray.training.fit import is_trained, train_world_model, trained_model
+from dwm_ray.training.fit_world_model import is_trained, train_world_model, trained_model
 from dwm_ray.training.services import StreamRows
 from dwm_ray.world_models.base import WorldModel, sampling_options
 from dwm_ray.world_models.parts.build import model_fingerprint

@@ -15,7 +15,7 @@ from dwm_ray.experiment import profiles
 from dwm_ray.report.findings import Findings
 from dwm_ray.report.table import Cell, Table
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions
-from dwm_ray.training.fit import measure_error, world_model_trainer
+from dwm_ray.training.fit_world_model import measure_error, world_model_trainer
 from dwm_ray.world_models.base import WorldModel, model_options, sampling_options
 
 BURST = 20

@@ -28,7 +28,7 @@ from dwm_ray.report.findings import Findings
 from dwm_ray.runs.background import in_background
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.row_log import read_rows
-from dwm_ray.training.fit import is_trained
+from dwm_ray.training.fit_world_model import is_trained
 from dwm_ray.training.stores import load_model
 from dwm_ray.world_models.base import WorldModel, model_options, trained_options
 from dwm_ray.world_models.parts.build import model_fingerprint

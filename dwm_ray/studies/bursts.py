@@ -24,7 +24,7 @@ from dwm_ray.data.task_data import TaskData
 from dwm_ray.local.compatibility import untrained_learner
 from dwm_ray.replay.sources import source_kind, start_rtg, stream_of
 from dwm_ray.runs.clock import peak_memory
-from dwm_ray.training.fit import world_model_trainer
+from dwm_ray.training.fit_world_model import world_model_trainer
 from dwm_ray.training.learner import Learner
 from dwm_ray.world_models.base import WorldModel, model_options, trained_options
 

@@ -20,7 +20,7 @@ from dwm_ray.report.findings import Findings
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions, Subject, subjects, summary_line
 from dwm_ray.studies.error_views import Measured, Reference, figures, tables
 from dwm_ray.studies.futures import clone_of, futures_in, generate_like, halves
-from dwm_ray.training.fit import measure_calibration
+from dwm_ray.training.fit_world_model import measure_calibration
 from dwm_ray.types import Segments, Windows
 from dwm_ray.world_models.base import WorldModel
 

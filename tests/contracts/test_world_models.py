@@ -16,7 +16,7 @@ from dwm_ray.data.task_data import TaskData
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.registry import find
 from dwm_ray.tasks.table import task_for
-from dwm_ray.training.fit import measure_error
+from dwm_ray.training.fit_world_model import measure_error
 from dwm_ray.training.stores import load_model, save_model
 
 pytestmark = pytest.mark.parametrize("name", trained_models())

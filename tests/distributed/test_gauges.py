@@ -22,7 +22,7 @@ from dwm_ray.distributed.workers.prefetcher import BlockPrefetcher
 from dwm_ray.local.services import LocalServices
 from dwm_ray.replay.sources import StreamRing, ring_key, selection, stream_of
 from dwm_ray.runs.folder import RunFolder
-from dwm_ray.training.fit import train_world_model
+from dwm_ray.training.fit_world_model import train_world_model
 from dwm_ray.training.services import StreamRows
 from dwm_ray.training.trials import train_trials
 from dwm_ray.world_models.base import model_options

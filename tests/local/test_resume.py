@@ -16,7 +16,7 @@ from dwm_ray.runs.folder import RunFolder, status_of
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.runs.storage import Storage
 from dwm_ray.runs.tensor_files import write_json
-from dwm_ray.training import fit
+from dwm_ray.training import fit_world_model
 from dwm_ray.training.checkpoints import resume_folder, saved_update
 from dwm_ray.training.stores import load_agent
 from dwm_ray.training.writers import MetricsWriter
@@ -168,7 +168,7 @@ def test_a_world_model_that_was_cut_off_goes_on(file: Path, tmp_path: Path) -> N
     task_data = load_task_data(config)
     whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
     expected = world_model(config, task_data, whole).state_dict()
-    really, rows = fit.save_state, []
+    really, rows = fit_world_model.save_state, []
 
     def last(path: Path, state: dict[str, Any], seconds: float) -> None:
         really(path, state, seconds)
@@ -177,7 +177,7 @@ def test_a_world_model_that_was_cut_off_goes_on(file: Path, tmp_path: Path) -> N
             raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit, "save_state", last)
+        patch.setattr(fit_world_model, "save_state", last)
         with pytest.raises(Killed):
             world_model(config, task_data, cut)
     found = world_model(config, task_data, cut).state_dict()

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from dwm_ray.runs import tensor_files
 from dwm_ray.runs.folder import RunFolder, read_json, set_status, status_of
 from dwm_ray.runs.tensor_files import write_json
-from dwm_ray.training.fit import is_trained
+from dwm_ray.training.fit_world_model import is_trained
 
 
 def test_runs_of_one_second_get_different_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from torch import nn
 
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.runs import tensor_files
-from dwm_ray.training.fit import fit
+from dwm_ray.training.fit_world_model import fit
 from dwm_ray.training.world_model import AverageGradients, WorldModelTrainer
 from dwm_ray.types import Windows
 from dwm_ray.world_models.dwm import DWM, DWMConfig

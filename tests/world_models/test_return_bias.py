@@ -11,7 +11,7 @@ from dwm_ray.data.task_data import TaskData
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.experiment.profiles import run_config
 from dwm_ray.tasks.table import never
-from dwm_ray.training.fit import correction_note, learn_return_bias
+from dwm_ray.training.fit_world_model import correction_note, learn_return_bias
 from dwm_ray.training.stores import load_model, save_model
 from dwm_ray.types import Segments
 from dwm_ray.world_models.dwm import DWM, DWMConfig

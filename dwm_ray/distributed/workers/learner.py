@@ -26,7 +26,7 @@ from dwm_ray.replay.sources import by_stream, stream_of, stream_rings
 from dwm_ray.runs.folder import RunFolder, status_of
 from dwm_ray.runs.trial_status import ENDED
 from dwm_ray.training.checkpoints import remove_checkpoint
-from dwm_ray.training.fit import trained_model
+from dwm_ray.training.fit_world_model import trained_model
 from dwm_ray.training.services import StreamRows
 from dwm_ray.training.trials import train_trials
 from dwm_ray.world_models.base import WorldModel

@@ -20,7 +20,7 @@ from dwm_ray.distributed.metrics.gauges import Gauges, export_transfer_stats
 from dwm_ray.distributed.workers.artifacts import ModelJob
 from dwm_ray.distributed.workers.ray_train import worker_loop
 from dwm_ray.runs.folder import RunFolder
-from dwm_ray.training.fit import Worker, train_world_model
+from dwm_ray.training.fit_world_model import Worker, train_world_model
 from dwm_ray.world_models.parts.build import model_fingerprint
 
 

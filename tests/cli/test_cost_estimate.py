@@ -11,8 +11,8 @@ import torch
 from rich.console import Console
 from tiny_task import DWM, ONE_STEP, recording, tiny_config
 
-from dwm_ray.cli import announced_cost
-from dwm_ray.cli.announced_cost import announce_cost, estimated_hours
+from dwm_ray.cli import cost_estimate
+from dwm_ray.cli.cost_estimate import estimated_hours, print_cost_estimate
 from dwm_ray.cli.session import announce_synthesis
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import DataIdentity, load_task_data
@@ -36,7 +36,7 @@ def an_hour_per_part(monkeypatch: pytest.MonkeyPatch) -> None:
         one = [PartCost(name, "unit", 1, 3600.0, 0.0) for name in (TRAIN, GENERATE, LEARN)]
         return (one[:2] if config.world_model and config.world_model.plugin.trained else []), one[2:]
 
-    monkeypatch.setattr(announced_cost, "parts_of", parts)
+    monkeypatch.setattr(cost_estimate, "parts_of", parts)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
@@ -59,7 +59,7 @@ def test_a_run_of_more_than_a_day_asks_for_yes(
     many: Any = configs("horizon=5,10", seeds=10)
 
     def announce() -> None:
-        announce_cost(console, many, SETTING.task_data, True, confirmed)
+        print_cost_estimate(console, many, SETTING.task_data, True, confirmed)
 
     if terminal and not confirmed:
         with pytest.raises(ValueError, match="--yes: the run takes about 52 CPU hours"):
@@ -72,7 +72,7 @@ def test_a_run_of_more_than_a_day_asks_for_yes(
 def test_a_machine_without_gpu_does_not_estimate_for_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     console = Console(record=True, width=200)
-    announce_cost(console, configs("horizon"), SETTING.task_data, False, False)
+    print_cost_estimate(console, configs("horizon"), SETTING.task_data, False, False)
     assert torch.cuda.is_available() or "cost: not estimated" in console.export_text()
 
 

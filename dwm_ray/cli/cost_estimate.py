@@ -1,4 +1,4 @@
-"""Estimate the cost of a long run before it starts from a short measurement on this machine."""
+"""Estimate of the cost of a long run before it starts, from a short measurement on this machine."""
 
 import sys
 from collections import defaultdict
@@ -19,7 +19,7 @@ BURSTS = Bursts(updates=2, segments=64, repeats=1)
 HOURS_TO_CONFIRM = 24.0
 
 
-def announce_cost(
+def print_cost_estimate(
     console: Console, configs: Sequence[RunConfig], task_data: TaskData, in_process: bool, confirmed: bool
 ) -> None:
     """Print the estimated hours of the trials and their shared parts.
@@ -32,7 +32,7 @@ def announce_cost(
         from dwm_ray.distributed.cluster.settings import joined_address  # Ray is optional for everything else
 
         if joined_address() is not None:
-            console.print("cost: not estimated, because this machine has no GPU and the cluster may have some")
+            console.print("cost: not estimated, because this machine has no GPU and the cluster may have GPUs")
             return
     console.print("cost: measuring a few updates of each method")
     hours = estimated_hours(configs, Setting(task_data, device))
