@@ -2,10 +2,13 @@
 
 import difflib
 import importlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from types import ModuleType
+from typing import TypeVar
 
 from pydantic import ValidationError
+
+Found = TypeVar("Found")
 
 
 def reason(error: Exception) -> str:
@@ -38,6 +41,13 @@ def optional_module(name: str, option: str, extra: str) -> ModuleType:
         raise ValueError(
             f"{option}: the package {package} is not installed; expected `pip install 'dwm-ray[{extra}]'`"
         ) from error
+
+
+def lookup(known: Mapping[str, Found], name: str, what: str) -> Found:
+    """Return `known[name]`; raise ValueError with similar names if there is none."""
+    if name not in known:
+        raise ValueError(f"{what} {name!r}{suggest(name, list(known))}")
+    return known[name]
 
 
 def suggest(name: str, known: Collection[str]) -> str:

@@ -14,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any
 
-from dwm_ray.errors import one_line, suggest
+from dwm_ray.errors import lookup, one_line
 
 BASES = {"world_models": "WorldModel", "agents": "Agent", "filters": "Filter"}
 """Kind of plug-in -> its base class in the module `base` of the kind's package."""
@@ -34,10 +34,7 @@ def plugins(kind: str) -> dict[str, type]:
 
 def find(kind: str, name: str) -> Any:
     """Return the plug-in class called `name`; raise ValueError with similar names if there is none."""
-    known = plugins(kind)
-    if name not in known:
-        raise ValueError(f"unknown {kind[:-1].replace('_', ' ')} {name!r}{suggest(name, list(known))}")
-    return known[name]
+    return lookup(plugins(kind), name, f"unknown {kind[:-1].replace('_', ' ')}")
 
 
 def modules_of(package: str) -> dict[str, ModuleType]:

@@ -27,7 +27,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
 import tyro
 from rich.console import Console
@@ -35,7 +34,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeR
 
 from dwm_ray.cli.command_line import main_guard
 from dwm_ray.cli.progress import LINE_S
-from dwm_ray.data.export import check_new_file, check_new_minari, write_hdf5, write_minari, write_parquet
+from dwm_ray.data.export import Format, check_new, write
 from dwm_ray.data.recording.collector import Collector, RecordingOptions
 from dwm_ray.data.summary import data_summary, summary_text
 from dwm_ray.report.table import format_seconds
@@ -52,7 +51,7 @@ class Options(RecordingOptions):
 
     out: str
     """File to write, or with --format minari the id of the new dataset (NAMESPACE/NAME-vN)."""
-    format: Literal["hdf5", "parquet", "minari"] = "hdf5"
+    format: Format = "hdf5"
     """File format; hdf5 is D4RL's layout."""
 
 
@@ -78,10 +77,7 @@ def _check(options: Options) -> None:
             raise ValueError(f"--{name.replace('_', '-')}: is {getattr(options, name)}; expected at least 1")
     if options.seed < 0:
         raise ValueError(f"--seed: is {options.seed}; expected 0 or more")
-    if options.format == "minari":
-        check_new_minari(options.out)
-    else:
-        check_new_file(Path(options.out), f".{options.format}")
+    check_new(options.format, options.out)
 
 
 def _collect(options: Options, resume: Path) -> tuple[Collector, Episodes]:
@@ -118,12 +114,7 @@ def _write(options: Options, episodes: Episodes, trained_steps: int) -> None:
         "gymnasium": version("gymnasium"),
         "mujoco": version("mujoco"),
     }
-    if options.format == "minari":
-        write_minari(episodes, options.out, ", ".join(f"{key}: {value}" for key, value in facts.items()))
-    elif options.format == "parquet":
-        write_parquet(episodes, Path(options.out))
-    else:
-        write_hdf5(episodes, Path(options.out), facts)
+    write(episodes, options.format, options.out, facts)
 
 
 def _agent(options: Options, trained_steps: int) -> str:

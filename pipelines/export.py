@@ -27,7 +27,7 @@ import tyro
 from rich.console import Console
 
 from dwm_ray.cli.command_line import main_guard
-from dwm_ray.data.export import check_new_file, check_new_minari, write_hdf5, write_minari
+from dwm_ray.data.export import Format, check_new, write
 from dwm_ray.data.summary import data_summary, summary_text
 from dwm_ray.experiment.search_space import parse_value
 from dwm_ray.export.policy import export_policy
@@ -90,14 +90,11 @@ def _score(card: dict[str, Any]) -> str:
     return f"{score['mean']:.2f} ± {score['std']:.2f} ({score['unit']}, {score['episodes']} episodes, {score['data']})"
 
 
-def _check_target(data: str, out: str | None) -> None:
+def _check_target(data: Format, out: str | None) -> None:
     """Raise ValueError for a target that would otherwise cause a failure after the data have been generated."""
     if out is None:
         raise ValueError(f"--out: is missing; expected {'NAME.hdf5' if data == 'hdf5' else 'NAMESPACE/NAME-v0'}")
-    if data == "minari":
-        check_new_minari(out)
-    else:
-        check_new_file(Path(out), ".hdf5")
+    check_new(data, out)
 
 
 def _change(text: str) -> tuple[str, Any]:
@@ -108,12 +105,9 @@ def _change(text: str) -> tuple[str, Any]:
     return name, parse_value(value)
 
 
-def _write_data(trial: ChosenTrial, data: str, out: str, changes: dict[str, Any]) -> None:
+def _write_data(trial: ChosenTrial, data: Format, out: str, changes: dict[str, Any]) -> None:
     made = generate_data(trial, changes)
-    if data == "minari":
-        write_minari(made.episodes, out, ", ".join(f"{key}: {value}" for key, value in made.facts.items()))
-    else:
-        write_hdf5(made.episodes, Path(out), made.facts)
+    write(made.episodes, data, out, made.facts)
     console.print(summary_text(data_summary(made.episodes, made.task)))
     for what, count in made.repairs.items():
         if count:

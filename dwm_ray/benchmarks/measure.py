@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from dwm_ray.errors import last_line
+from dwm_ray.evaluation.stats import LEVEL, NUM_RESAMPLES
 from dwm_ray.runs.folder import RunFailed
 
 Call = Callable[[], object]
@@ -119,10 +120,6 @@ def alternating(
         for one in measurables if repeat % 2 == 0 else reversed(measurables):
             rates[one.name].append(one.rate())
     return rates
-
-
-NUM_RESAMPLES = 2000
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)

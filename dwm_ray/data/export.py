@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import minari
@@ -106,6 +106,27 @@ def _specification(card: DataCard, env_id: str) -> EnvSpec:
         raise ValueError(f"{card.name}: its environment has the wrappers {names}; expected another format than Minari")
     limit = options.max_episode_steps or spec.max_episode_steps
     return replace(spec, kwargs={**spec.kwargs, **json.loads(options.kwargs)}, max_episode_steps=limit)
+
+
+Format = Literal["hdf5", "parquet", "minari"]
+
+
+def write(episodes: Episodes, kind: Format, out: str, facts: dict[str, Any]) -> None:
+    """Write a new file or Minari dataset; `facts` are attributes of HDF5 and the description of Minari's."""
+    if kind == "minari":
+        write_minari(episodes, out, ", ".join(f"{key}: {value}" for key, value in facts.items()))
+    elif kind == "parquet":
+        write_parquet(episodes, Path(out))
+    else:
+        write_hdf5(episodes, Path(out), facts)
+
+
+def check_new(kind: Format, out: str) -> None:
+    """Raise ValueError unless `write` can write to `out`: the path of a new file, or the id of a new dataset."""
+    if kind == "minari":
+        check_new_minari(out)
+    else:
+        check_new_file(Path(out), f".{kind}")
 
 
 def check_new_file(path: Path, suffix: str) -> None:

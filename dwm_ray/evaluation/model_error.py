@@ -50,9 +50,8 @@ class ModelError:
     """Error of predicting that the state remains s_t."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the errors with steps, unit and root mean squares."""
-        roots = {"obs_rms": np.sqrt(self.obs_mse).tolist(), "rew_rms": np.sqrt(self.rew_mse).tolist()}
-        return {**asdict(self), "unit": UNIT, "steps": list(range(1, len(self.obs_mse) + 1)), **roots}
+        """Return the errors with steps and unit."""
+        return {**asdict(self), "unit": UNIT, "steps": list(range(1, len(self.obs_mse) + 1))}
 
 
 def units(std: np.ndarray) -> np.ndarray:

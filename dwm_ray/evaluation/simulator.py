@@ -46,11 +46,10 @@ class SimulatorError:
     """Median over transitions of the root mean square over dimensions, because contacts make the mean heavy-tailed."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the errors with steps, unit and root mean squares; NaN becomes None."""
-        roots = {"obs_rms": np.sqrt(self.obs_mse).tolist(), "rew_rms": np.sqrt(self.rew_mse).tolist()}
+        """Return the errors with steps and unit; NaN becomes None."""
         lists = {
             name: [None if np.isnan(value) else value for value in values]
-            for name, values in {**vars(self), **roots}.items()
+            for name, values in vars(self).items()
             if name != "env_id"
         }
         return {"env_id": self.env_id, "unit": UNIT, "steps": list(range(1, len(self.obs_mse) + 1)), **lists}

@@ -57,7 +57,8 @@ def improvement(ours: Scores, theirs: Scores) -> np.ndarray:
 
 def resamples(scores: Scores, generator: np.random.Generator) -> list[np.ndarray]:
     """Sample runs with replacement within each task (strata), [NUM_RESAMPLES, runs] per task."""
-    _check(scores)
+    if not scores or any(len(runs) == 0 for runs in scores):
+        raise ValueError(f"scores: {[len(runs) for runs in scores]} runs per task; expected one or more in each")
     samples = [generator.integers(len(runs), size=(NUM_RESAMPLES, len(runs))) for runs in scores]
     return [np.asarray(runs, np.float64)[rows] for runs, rows in zip(scores, samples, strict=True)]
 
@@ -68,16 +69,5 @@ def estimate(statistic: Callable[..., np.ndarray], *methods: Scores, generator: 
     value = float(statistic(*methods))
     if min(len(runs) for scores in methods for runs in scores) < 2:
         return Estimate(value, None, None)
-    low, high = _interval(statistic(*resampled))
+    low, high = np.quantile(statistic(*resampled), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(value, float(low), float(high))
-
-
-def _interval(resampled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the percentiles over the resamples (first axis)."""
-    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    return low, high
-
-
-def _check(scores: Scores) -> None:
-    if not scores or any(len(runs) == 0 for runs in scores):
-        raise ValueError(f"scores: {[len(runs) for runs in scores]} runs per task; expected one or more in each")

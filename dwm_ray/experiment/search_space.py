@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from dwm_ray.config import RunConfig
-from dwm_ray.errors import reason, suggest
+from dwm_ray.errors import lookup, reason
 from dwm_ray.experiment.dimension import Dimension, Value
 from dwm_ray.options import PLACEMENT
 from dwm_ray.registry import modules_of, summary
@@ -33,10 +33,7 @@ def dimensions() -> dict[str, Dimension]:
 
 def find_dimension(name: str, option: str = "--dimensions") -> Dimension:
     """Return the axis `name`; raise ValueError naming `option` if there is none."""
-    known = dimensions()
-    if name not in known:
-        raise ValueError(f"{option}: unknown axis {name!r}{suggest(name, list(known))}")
-    return known[name]
+    return lookup(dimensions(), name, f"{option}: unknown axis")
 
 
 def parse_dimension(text: str, option: str = "--dimensions") -> Dimension:

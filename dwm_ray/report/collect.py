@@ -73,9 +73,9 @@ def _trial(folder: Path) -> Json | None:
     if config is None:
         return None
     status = _read(folder / "status.json") or {"status": "pending"}
-    evaluations, metrics = _rows(folder / "evaluations.jsonl"), _rows(folder / "metrics.jsonl")
+    evaluations, metrics = read_rows(folder / "evaluations.jsonl"), read_rows(folder / "metrics.jsonl")
     latest = metrics[-1] if metrics else {}
-    final = next((row for row in reversed(evaluations) if row.get("final")), {})
+    final: Json = next((row for row in reversed(evaluations) if row.get("final")), {})
     return {
         "id": folder.name,
         "method": method_name(config),
@@ -162,7 +162,7 @@ def _world_model(folder: Path) -> Json:
         "error": error if "obs_mse" in error else None,
         "calibration": calibration,
         "futures": _read(folder / "futures.json"),
-        "learning": _columns(_rows(folder / "metrics.jsonl"), ("update", "loss", "holdout_loss")),
+        "learning": _columns(read_rows(folder / "metrics.jsonl"), ("update", "loss", "holdout_loss")),
     }
 
 
@@ -184,13 +184,6 @@ def _read(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: not a JSON file ({error})") from error
-
-
-def _rows(path: Path) -> list[Json]:
-    try:
-        return read_rows(path)
-    except ValueError as error:
-        raise ValueError(f"{path}: expected one JSON object per line ({error})") from error
 
 
 def _columns(rows: list[Json], names: tuple[str, ...]) -> dict[str, list[Any]]:

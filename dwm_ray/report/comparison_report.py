@@ -52,21 +52,6 @@ def all_tables(comparison: Json) -> list[Table]:
     return [*tables, *([score_table("all tasks", comparison["all_tasks"])] if comparison["all_tasks"] else [])]
 
 
-def run_table(task: Json) -> Table:
-    """Return the score and the episode returns of every run."""
-    rows: list[list[Cell]] = [
-        [
-            method["name"],
-            run["seed"],
-            NOTHING if run["score"] is None else f"{run['score']:.1f}",
-            ", ".join(f"{value:.0f}" for value in run["returns"]),
-        ]
-        for method in task["methods"]
-        for run in method["runs"]
-    ]
-    return Table(task["task"], ["method", "seed", "score", "returns of its episodes"], rows)
-
-
 def failures(comparison: Json) -> list[str]:
     """Return one line per run without a score: task, method, seed, status and cause."""
     return [
@@ -139,7 +124,6 @@ def render_comparison(comparison: Json) -> str:
             "verdict": verdict(task["methods"], comparison["reference"]),
             "scores": task_scores(task),
             "costs": cost_table(f"{task['task']}: cost per run on this machine", task["methods"]),
-            "runs": run_table(task),
         }
         for task in comparison["tasks"]
     ]

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from dwm_ray import registry
 from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.data.task_data import DataIdentity
-from dwm_ray.errors import suggest
+from dwm_ray.errors import lookup
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.comparison import ComparisonConfig
 from dwm_ray.experiment.dimension import Dimension
@@ -52,10 +52,7 @@ def tables() -> dict[str, Callable[[], str]]:
 
 def render(name: str) -> str:
     """Return one table as Markdown; raise ValueError for an unknown name."""
-    known = tables()
-    if name not in known:
-        raise ValueError(f"generated: {name}: unknown table{suggest(name, list(known))}")
-    return known[name]()
+    return lookup(tables(), name, "generated: unknown table")()
 
 
 def stale(path: Path) -> list[str]:

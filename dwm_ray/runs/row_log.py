@@ -26,10 +26,7 @@ class RowLog:
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return all complete rows, or [] without a file; a truncated last row is ignored."""
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n") and line.strip()]
+    return _parsed(path, path.read_bytes().splitlines(keepends=True)) if path.exists() else []
 
 
 def last_rows(path: Path, max_rows: int) -> list[dict[str, Any]]:
@@ -42,9 +39,13 @@ def last_rows(path: Path, max_rows: int) -> list[dict[str, Any]]:
         lines = file.read().splitlines(keepends=True)
     if size > TAIL_BYTES:
         lines = lines[1:]  # the first one is truncated
-    whole = [line for line in lines if line.endswith(b"\n") and line.strip()][-max_rows:]
+    return _parsed(path, lines)[-max_rows:]
+
+
+def _parsed(path: Path, lines: list[bytes]) -> list[dict[str, Any]]:
+    """Return the complete rows; raise ValueError naming the file for other text."""
     try:
-        return [json.loads(line) for line in whole]
+        return [json.loads(line) for line in lines if line.endswith(b"\n") and line.strip()]
     except ValueError as error:
         raise ValueError(f"{path}: expected one JSON object per line ({error})") from error
 

@@ -17,7 +17,7 @@ from pydantic import Field
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData, all_windows, window_sets
 from dwm_ray.data.windows import WindowSet
-from dwm_ray.errors import suggest
+from dwm_ray.errors import lookup
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.names import world_model_label
 from dwm_ray.experiment.profiles import Profile
@@ -133,10 +133,7 @@ def studies() -> dict[str, Study]:
 
 def find_study(name: str) -> Study:
     """Return a study by name. Raise ValueError with the nearest names for an unknown one."""
-    known = studies()
-    if name not in known:
-        raise ValueError(f"unknown study {name!r}{suggest(name, list(known))}")
-    return known[name]
+    return lookup(studies(), name, "unknown study")
 
 
 def subjects(context: StudyContext, options: StudyOptions) -> list[Subject]:

@@ -91,7 +91,7 @@ def test_steps_after_the_end_are_left_out() -> None:
     discount[:, 0] = 0
     none_left = error(replace(segments, discount=discount))
     assert np.isnan(none_left.obs_mse[1:]).all()
-    assert none_left.to_json()["rew_rms"][1:] == [None, None]
+    assert none_left.to_json()["rew_mse"][1:] == [None, None]
 
 
 def test_steps_that_begin_at_a_clipped_velocity_are_left_out() -> None:

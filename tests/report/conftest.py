@@ -86,8 +86,6 @@ def _write_shared(root: Path) -> None:
             "obs_mse": (start * steps**1.2).tolist(),
             "rew_mse": (start * steps).tolist(),
             "no_change_obs_mse": (0.5 + 0.06 * steps).tolist(),
-            "obs_rms": np.sqrt(start * steps**1.2).tolist(),
-            "rew_rms": np.sqrt(start * steps).tolist(),
             "calibration": _calibration(steps, drift=start),
         }
         write_json(folder / "error.json", error)

@@ -93,7 +93,7 @@ def test_stale_regions_are_found_and_updated(page: Path) -> None:
     [
         ("<!-- generated: axes -->\n", "page.md: a generated region has no end"),
         ("<!-- generated: axes -->\n<!-- generated: tasks -->\n<!-- /generated -->\n", "has no end"),
-        ("<!-- generated: axis -->\n<!-- /generated -->\n", "unknown table; did you mean axes"),
+        ("<!-- generated: axis -->\n<!-- /generated -->\n", "unknown table 'axis'; did you mean axes"),
     ],
 )
 def test_broken_regions_are_refused(page: Path, text: str, message: str) -> None:

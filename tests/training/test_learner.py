@@ -1,7 +1,6 @@
 """The learner: means, populations against single agents, exact resume."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +8,6 @@ import torch
 from learners import agent_of, mixture
 from torch import Tensor
 
-from dwm_ray.runs import tensor_files
 from dwm_ray.training.learner import Learner
 
 SHARED = ("num_members", "updates_per_s")
@@ -48,25 +46,6 @@ def test_members_have_rows_of_their_own_also_before_the_first_update() -> None:
     assert run(learner("td3_bc", 0, 1), 0) == [{}, {}]
 
 
-def tensors_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[key], second[key]) for key in first)
-
-
-@pytest.mark.parametrize("name", ["td3_bc", "iql", "cql"])
-def test_resume_is_exact(name: str, tmp_path: Path) -> None:
-    straight = learner(name, 0)
-    first = run(straight, 5)  # odd: the delayed actor's counter matters
-    tensor_files.save(tmp_path, "trainer", straight.state_dicts()[0], {})
-    second = run(straight, 6)
-
-    resumed = learner(name, 9)
-    resumed.load_state_dicts([tensor_files.load(tmp_path, "trainer")[0]])
-    assert resumed.update == 5
-    assert run(resumed, 6) == second != first
-    tensors_equal(straight.state_dicts()[0], resumed.state_dicts()[0])
-
-
 def test_resume_before_the_first_update() -> None:
     straight, resumed = learner("td3_bc", 0), learner("td3_bc", 9)
     resumed.run(3)
@@ -101,25 +80,6 @@ def test_batches_of_different_shapes_are_refused() -> None:
     sources = [mixture(imagined=True), mixture(imagined=False)]
     with pytest.raises(ValueError, match=r"training\.batch_size, synthesis\.horizon: expected batches of one shape"):
         Learner([agent_of("td3_bc", seed) for seed in (0, 1)], sources, [torch.Generator()] * 2)
-
-
-@pytest.mark.parametrize("name", ["td3_bc", "iql"])
-def test_states_move_between_populations_of_any_size(name: str) -> None:
-    alone, first, second = [learner(name, seed) for seed in (0, 1)], learner(name, 0, 1), learner(name, 8, 9)
-    for single in alone:
-        single.run(5)
-    first.load_state_dicts([single.state_dicts()[0] for single in alone])
-    first.run(6)
-    second.load_state_dicts(first.state_dicts())
-    assert second.update == 11
-    first.run(4), second.run(4)
-    for single, state, other in zip(alone, first.state_dicts(), second.state_dicts(), strict=True):
-        single.run(10)
-        [expected] = single.state_dicts()
-        tensors_equal(state, other)
-        assert state.keys() == expected.keys()
-        for key, value in expected.items():
-            torch.testing.assert_close(state[key], value, rtol=1e-3, atol=1e-4, msg=key)
 
 
 def test_states_of_different_updates_are_refused() -> None:
