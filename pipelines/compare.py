@@ -60,12 +60,12 @@ class Command(ComparisonConfig, PopulationOptions, session.RunCommand):
 @main_guard
 def main(argv: list[str] | None = None) -> int:
     console, seconds = Console(highlight=False), session.stopwatch()
-    words = sys.argv[1:] if argv is None else argv
+    argv = sys.argv[1:] if argv is None else argv
     methods = textwrap.fill(", ".join(method_names()), 100, subsequent_indent="  ", break_on_hyphens=False)
-    command, config, profile = session.options(Command, words, f"{__doc__}\nMethods: {methods}")
+    command, config, profile = session.options(Command, argv, f"{__doc__}\nMethods: {methods}")
     opened = None
     if command.resume is None:
-        root, opened = begin(console, command, config, profile, sorted(given_paths(words)))
+        root, opened = begin(console, command, config, profile, sorted(given_paths(argv)))
     else:
         root = open_comparison(command.resume, command.output)
     runs = run_folders(root)
@@ -162,9 +162,9 @@ def execute(
 
 def execute_apart(root: Path, command: PopulationOptions) -> None:
     """Run one of several tasks in a separate process and cluster; the run folder records failed trials."""
-    words = ["--resume", str(root), *(["--in-process"] if command.in_process else [])]
-    words += [f"--population={command.population}"] if command.population else []
-    task = subprocess.Popen([sys.executable, __file__, *words], env={**os.environ, stopping.SILENT: "1"})
+    args = ["--resume", str(root), *(["--in-process"] if command.in_process else [])]
+    args += [f"--population={command.population}"] if command.population else []
+    task = subprocess.Popen([sys.executable, __file__, *args], env={**os.environ, stopping.SILENT: "1"})
     try:
         task.wait()
     except KeyboardInterrupt:

@@ -59,12 +59,12 @@ class Opened:
 @main_guard
 def main(argv: list[str] | None = None) -> int:
     console, seconds = Console(highlight=False), session.stopwatch()
-    words = sys.argv[1:] if argv is None else argv
+    argv = sys.argv[1:] if argv is None else argv
     axes = [f"  {a.name}: {a.help} (laptop: {a.small}, paper: {a.values})" for a in dimensions().values()]
     description = "\n".join([__doc__ or "", "Axes for --dimensions:", *axes])
-    command, config, profile = session.options(Command, words, description)
+    command, config, profile = session.options(Command, argv, description)
     if command.resume is None:
-        opened = begin(console, command, config, profile, sorted(given_paths(words)))
+        opened = begin(console, command, config, profile, sorted(given_paths(argv)))
     else:
         opened = reopen(console, command, command.resume)
     with session.resumable(opened.run, "pipelines/sweep.py", new=command.resume is None):

@@ -47,7 +47,7 @@ class IQLConfig(CriticConfig):
     reward_scale: Literal["return_range", "none"] = "return_range"
     """'return_range' multiplies rewards by 1000 / (best - worst episode return of the data), usual for locomotion."""
     reward_shift: float = 0.0
-    """Constant added to every reward before scaling. -1 is usual for rewards that are 1 at the goal and 0 elsewhere:
+    """Constant added to every reward before scaling. -1 is common for rewards that are 1 at the goal and 0 elsewhere:
     each step then costs 1, and values depend on the distance to the goal."""
 
     @classmethod

@@ -152,21 +152,21 @@ class Peer:
     """An external command."""
 
     name: str
-    words: tuple[str, ...]
+    args: tuple[str, ...]
 
     @staticmethod
     def parse(text: str) -> Peer:
         """Parse NAME=COMMAND. Raise ValueError for anything else."""
         name, _, command = text.partition("=")
-        words = tuple(shlex.split(command))
-        if not name or not words:
+        args = tuple(shlex.split(command))
+        if not name or not args:
             raise ValueError(f"--peer {text!r}: expected NAME=COMMAND")
-        return Peer(name, words)
+        return Peer(name, args)
 
     def rate(self) -> float:
         """Run the command and return its rate. Raise RunFailed if it fails or prints no positive number last."""
         try:
-            done = subprocess.run(self.words, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+            done = subprocess.run(self.args, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise RunFailed(f"--peer {self.name}: {error}") from error
         if done.returncode != 0:

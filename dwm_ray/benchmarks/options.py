@@ -42,8 +42,8 @@ class TaskSuite(Suite):
     data: str | None = None
     """Dataset file, as in training."""
 
-    def data_words(self) -> tuple[str, ...]:
-        """Return task and data as command-line words for another program."""
+    def data_args(self) -> tuple[str, ...]:
+        """Return task and data as command-line arguments for another program."""
         return ("--task", self.task, *(("--data", str(Path(self.data).resolve())) if self.data else ()))
 
 

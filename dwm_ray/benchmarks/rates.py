@@ -70,7 +70,7 @@ class Rates:
     pairs: list[tuple[str, str]] = field(default_factory=list)
     """(workload, baseline)."""
     skipped: dict[str, str] = field(default_factory=dict)
-    """Workload that this machine cannot run or that did not fit in the time -> reason."""
+    """Workload that this machine cannot run or that did not fit in the time limit -> reason."""
     failed: dict[str, str] = field(default_factory=dict)
     """Workload that raised an error -> message."""
 
@@ -106,7 +106,7 @@ def selected(suite: RateSuite, setup: BenchmarkSetup) -> list[Workload]:
     wanted = {work.name for work in workloads if only in work.name}
     wanted |= {work.baseline for work in workloads if work.name in wanted and work.baseline}
     if not wanted:
-        raise ValueError(f"--only {only!r}: no such workload; expected text of {', '.join(w.name for w in workloads)}")
+        raise ValueError(f"--only {only!r}: no such workload; expected part of {', '.join(w.name for w in workloads)}")
     return [work for work in workloads if work.name in wanted]
 
 

@@ -119,7 +119,7 @@ CHOICES = {
 
 
 def read_choices(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Parse the flags that determine the other flags; return them and the remaining words."""
+    """Parse the flags that determine the other flags; return them and the remaining arguments."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for flag, default in CHOICES.items():
         parser.add_argument(f"--{flag}", default=default)
@@ -130,14 +130,14 @@ def read_choices(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def expanded(argv: Sequence[str]) -> list[str]:
-    """Return the words of a command line with short names replaced, including those in `--short=value`."""
-    parts = (word.partition("=") for word in argv)
+    """Return command-line arguments with short names replaced, including those in `--short=value`."""
+    parts = (arg.partition("=") for arg in argv)
     return [SHORT.get(head, head) + equals + value for head, equals, value in parts]
 
 
 def given_paths(argv: Sequence[str]) -> frozenset[str]:
     """Return the dotted paths of the options on a command line, including those set to their default."""
-    flags = (word.partition("=")[0] for word in expanded(argv) if word.startswith("--"))
+    flags = (arg.partition("=")[0] for arg in expanded(argv) if arg.startswith("--"))
     return frozenset(flag.removeprefix("--").replace("-", "_") for flag in flags)
 
 

@@ -168,8 +168,8 @@ def _announce_targets(console: Console, task_data: TaskData, configs: Iterable[R
     for text, targets in found.items():
         console.print(text)
         if targets:
-            words = ", ".join(map(str, sorted(targets, key=str)))
-            console.print(f"synthesis.target_rtg {words}: outside the range of these labels", style="yellow")
+            listed = ", ".join(map(str, sorted(targets, key=str)))
+            console.print(f"synthesis.target_rtg {listed}: outside the range of these labels", style="yellow")
 
 
 def _announce_coverage(console: Console, task_data: TaskData, configs: Iterable[RunConfig]) -> None:
@@ -184,16 +184,16 @@ def _announce_coverage(console: Console, task_data: TaskData, configs: Iterable[
         )
 
 
-def options(command: type[Command], words: Sequence[str], description: str) -> tuple[Command, RunConfig, Profile]:
+def options(command: type[Command], argv: Sequence[str], description: str) -> tuple[Command, RunConfig, Profile]:
     """Parse a program's command line; `--profile auto` depends on the GPUs of the cluster to join.
 
     Raises ValueError if the command needs Ray and Ray cannot be imported, or if RAY_ADDRESS names a cluster that does
     not answer.
     """
-    flags = {word.partition("=")[0] for word in words}
+    flags = {arg.partition("=")[0] for arg in argv}
     if {"--in-process", "--resume", "--help", "-h"} & flags:
-        parsed = parse(command, words, description)
-        if "--resume" in flags and (ignored := given_paths(words) - WITH_RESUME):
+        parsed = parse(command, argv, description)
+        if "--resume" in flags and (ignored := given_paths(argv) - WITH_RESUME):
             names = ", ".join(f"--{path.replace('_', '-')}" for path in sorted(ignored))
             print(f"{names}: ignored, because a resumed run keeps its options")
         return parsed
@@ -201,7 +201,7 @@ def options(command: type[Command], words: Sequence[str], description: str) -> t
     from dwm_ray.distributed.cluster import connection  # Ray is optional for everything else
 
     connection.check_answer()
-    return parse(command, words, description, connection.cluster_has_gpus)
+    return parse(command, argv, description, connection.cluster_has_gpus)
 
 
 @contextmanager

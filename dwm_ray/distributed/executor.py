@@ -57,8 +57,8 @@ class RayExecutor:
             return status_of(folder) == "failed"
 
         named = {method_name(base.model_dump(mode="json")): base for base in bases}
-        most = self._services.placement.concurrent_trials
-        optuna = FeasibleOptuna(axes_of(sweep, profile), named, plan, launch, has_failed, most, sweep.search_seed)
+        limit = self._services.placement.concurrent_trials
+        optuna = FeasibleOptuna(axes_of(sweep, profile), named, plan, launch, has_failed, limit, sweep.search_seed)
         run_sweep([], self._services, sweep, self._config, search=optuna)
 
 

@@ -44,7 +44,7 @@ def make_environment(env_id: str, options: EnvOptions = REGISTERED) -> gymnasium
     """Create a guarded environment with vector observations and actions.
 
     An id 'MODULE:NAME' imports the module first, which may be in the working directory. Raises ValueError if the
-    environment is unknown or has other spaces, and BrokenEnvironmentError if it fails.
+    environment is unknown or has unsupported spaces, and BrokenEnvironmentError if it fails.
     """
     env = _make(env_id, options)
     try:

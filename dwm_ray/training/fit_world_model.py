@@ -193,7 +193,7 @@ def measure_calibration(
     *,
     num_windows: int = 2048,
 ) -> Calibration:
-    """Return the calibration of a model on `imagined_windows`, with ends by the task's rule or by the model."""
+    """Return the calibration of a model on `imagined_windows`, with terminations by the task's rule or by the model."""
     pairs = imagined_windows(model, windows, generator, num_windows=num_windows)
     rule = task_data.task.termination
     return calibration((recorded, end_imagined_episodes(segments, rule, 1.0)) for recorded, segments in pairs)

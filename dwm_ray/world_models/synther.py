@@ -1,10 +1,10 @@
 """SynthER (arXiv 2303.06614): augmentation by an unconditional diffusion over single transitions.
 
 DWM (arXiv 2402.03570) uses it as the data augmentation baseline (DA-TD3BC). Layout: a row (s, a, r, s' - s,
-terminated); nothing is given, and start pairs only determine the number of rows. Process: EDM. Network: a residual MLP.
+terminated), without conditions; start pairs only determine the number of rows. Process: EDM. Network: a residual MLP.
 As in SynthER's code, continuous entries are standardised and `terminated` is 0 or 1, rounded after sampling.
 
-Differences: the change of state replaces s', because it must be consistent with s and a; actions are clamped to the
+Differences: the state change replaces s', because it must be consistent with s and a; actions are clamped to the
 task's bounds; blocks are those of `denoisers.ResidualMLP`; without churn, DPM-Solver++ takes few steps.
 """
 

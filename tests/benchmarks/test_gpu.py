@@ -76,7 +76,7 @@ def test_the_budget_is_divided_among_the_parts() -> None:
 
 def test_cuda_graphs_are_not_measured_on_a_cpu() -> None:
     graphed = [
-        [part for part in GpuSuite(device=device).parts() if "--graphed" in part.words] for device in ("cpu", "cuda")
+        [part for part in GpuSuite(device=device).parts() if "--graphed" in part.args] for device in ("cpu", "cuda")
     ]
     assert [len(parts) for parts in graphed] == [0, 4]
 

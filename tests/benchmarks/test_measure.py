@@ -131,7 +131,7 @@ def test_the_last_word_is_the_rate(text: str, rate: float) -> None:
 
 
 def test_a_command_runs_without_a_shell() -> None:
-    assert Peer.parse("corl=python run.py --env 'Half Cheetah' x=1").words == (
+    assert Peer.parse("corl=python run.py --env 'Half Cheetah' x=1").args == (
         "python", "run.py", "--env", "Half Cheetah", "x=1",
     )  # fmt: skip
     assert Peer.parse(f"a={sys.executable} -c 'import sys; print(len(sys.argv))' $HOME *").rate() == 3

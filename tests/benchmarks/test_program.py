@@ -66,7 +66,7 @@ def test_unsupported_workloads_are_listed(
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["--only", "nothing"], "--only 'nothing': no such workload; expected text of td3_bc-fp32"),
+        (["--only", "nothing"], "--only 'nothing': no such workload; expected part of td3_bc-fp32"),
         (["--agents", "td3"], "unknown agent 'td3'"),
         (["--peer", "corl"], "--peer 'corl': expected NAME=COMMAND"),
         (["--repeats", "0"], "--repeats"),

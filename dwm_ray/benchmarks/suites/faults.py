@@ -29,9 +29,7 @@ class FaultsSuite(TaskSuite):
 
         path, console, rows = self.path, Console(stderr=True), []
         with TemporaryDirectory() as folder, harness.own_cluster() as address:
-            faults = harness.FaultHarness(
-                address, Path(folder), programs / "sweep.py", self.data_words(), console.print
-            )
+            faults = harness.FaultHarness(address, Path(folder), programs / "sweep.py", self.data_args(), console.print)
             for row in scenarios.inject_all(faults, self.task, self.data, self.updates):
                 rows.append(row)
                 console.print(" | ".join(row.cells()), highlight=False, soft_wrap=True)

@@ -46,7 +46,7 @@ class LearnerSuite(RateSuite):
     hidden_size: int = 256
     """Units of each hidden layer; populations gain more with smaller networks."""
     precision: Precision = "auto"
-    """Precision of all workloads but NAME-fp32; fp32 shows what a processor without bf16 instructions reaches."""
+    """Precision of all workloads except NAME-fp32; fp32 shows what a processor without bf16 instructions reaches."""
     populations: tuple[int, ...] = (8,)
     """Population sizes, for agents that can be stacked."""
     compiled: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

@@ -31,14 +31,14 @@ class SweepSuite(TaskSuite):
     name: ClassVar[str] = "sweep"
 
     sweep_options: str = ""
-    """Options of pipelines/sweep.py, as one word: --sweep-options="--seeds 3". Without them, the sweep is the README's
-    first command."""
+    """Options of pipelines/sweep.py, as one argument: --sweep-options="--seeds 3". Without them, the sweep is the first
+    command of the README."""
 
     def run(self, programs: Path) -> None:
         """Run the sweep, write JSON and print the tables."""
         expect_own_cluster("the sweep")
         path, started = self.path, time.perf_counter()
-        command = [sys.executable, str(programs / "sweep.py"), *self.data_words(), *shlex.split(self.sweep_options)]
+        command = [sys.executable, str(programs / "sweep.py"), *self.data_args(), *shlex.split(self.sweep_options)]
         with Console(stderr=True).status("the sweep"), TemporaryDirectory() as folder:
             processes = observe([*command, "--output", folder], Path(folder) / "output.txt")
             [config] = Path(folder).glob("*/config.json")

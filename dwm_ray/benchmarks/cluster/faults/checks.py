@@ -116,7 +116,7 @@ class Outcome:
     exact: bool | None = None
     """Whether every row is accounted for; None without generated rows."""
     left: tuple[str, ...] = ()
-    """Actors, placement groups and processes that remained and should not."""
+    """Actors, placement groups and processes that remained but should not have."""
     expected: bool | None = False
     """Whether the behaviour agrees with the documentation; None if the fault was not injected."""
 

@@ -51,7 +51,7 @@ def wait(condition: Callable[[], Any], event: str, patience_s: float = PATIENCE_
     deadline = time.monotonic() + patience_s
     while not (found := condition()):
         if time.monotonic() > deadline:
-            raise RunFailed(f"{event}: not seen in {patience_s:g} s")
+            raise RunFailed(f"{event}: not seen within {patience_s:g} s")
         time.sleep(0.1)
     return found
 
@@ -74,7 +74,7 @@ class Sweep:
         return self.log.read_text(encoding="utf-8")
 
     def wait(self, condition: Callable[[], Any], event: str) -> Any:
-        """Wait for a condition (see `wait`). Raise RunFailed if the sweep ends before."""
+        """Wait for a condition (see `wait`). Raise RunFailed if the sweep ends first."""
 
         def checked() -> Any:
             ended = self.process.poll() is not None
@@ -94,8 +94,8 @@ class FaultHarness:
     folder: Path
     program: Path
     """`pipelines/sweep.py`."""
-    words: tuple[str, ...]
-    """Command-line words that select the data."""
+    args: tuple[str, ...]
+    """Command-line arguments that select the data."""
     log: Callable[[str], None] = lambda text: None
     _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     _actor_pids: dict[int, str] = field(default_factory=dict)
@@ -106,10 +106,10 @@ class FaultHarness:
     def __post_init__(self) -> None:
         self._before = set(self._actors()) | set(self._groups())
 
-    def sweep(self, *words: str, output: Path | None = None) -> Sweep:
+    def sweep(self, *args: str, output: Path | None = None) -> Sweep:
         """Start a sweep and wait for its run folder."""
         runs = output or self.folder / f"runs-{len(self._processes)}"
-        started = self._start("--output", str(runs), *self.words, *words)
+        started = self._start("--output", str(runs), *self.args, *args)
         folders = started.wait(lambda: list(runs.glob("*/config.json")), "a run folder")
         return Sweep(started.process, folders[0].parent, started.log)
 
@@ -117,13 +117,13 @@ class FaultHarness:
         started = self._start("--resume", str(run))
         return Sweep(started.process, run, started.log)
 
-    def _start(self, *words: str) -> Sweep:
+    def _start(self, *args: str) -> Sweep:
         log = self.folder / f"sweep-{len(self._processes)}.txt"
         env = {**os.environ, "RAY_ADDRESS": self.address}
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a background job, whose children would inherit it
             signal.signal(signal.SIGINT, signal.default_int_handler)
         with log.open("w", encoding="utf-8") as file:
-            command = [sys.executable, str(self.program), *words]
+            command = [sys.executable, str(self.program), *args]
             process = subprocess.Popen(command, stdout=file, stderr=file, env=env, start_new_session=True)
         self._processes.append(process)
         return Sweep(process, Path(), log)

@@ -29,10 +29,10 @@ ENDLESS = shlex.split("--synthesis.num-segments 10000000 --cluster.prefetch-bloc
 """A stream that is still being generated at the time of every fault."""
 
 
-def long_sweep(harness: FaultHarness, num_updates: int, *words: str) -> Sweep:
+def long_sweep(harness: FaultHarness, num_updates: int, *args: str) -> Sweep:
     """Start a sweep whose learners run during all kills."""
     about = f"--training.num-updates {num_updates} --training.log-every {LOG} --training.checkpoint-every {CHECKPOINT}"
-    return harness.sweep(*SMALL, *ENDLESS, *about.split(), *words)
+    return harness.sweep(*SMALL, *ENDLESS, *about.split(), *args)
 
 
 def wait_for_checkpoints(sweep: Sweep) -> None:
@@ -100,13 +100,13 @@ def _restarted(harness: FaultHarness, sweep: Sweep, actor_class: str, fault: str
     at = harness.kill(actor_class)
     restart = sweep.wait(lambda: checks.restarts(sweep.run, at), "a learner that restarts")[0]
     lost = max(0, before[restart.trial] - restart.update)
-    behaviour = f"continued from update {restart.update} of about {before[restart.trial]}; others undisturbed: {others}"
+    behaviour = f"continued from update {restart.update} of about {before[restart.trial]}; others unaffected: {others}"
     good = restart.update > 0 and lost <= CHECKPOINT
     return Outcome(fault, behaviour, restart.at - at, f"{lost} to {lost + LOG} updates", None, (), good)
 
 
 def storage_fails(harness: FaultHarness, sweep: Sweep) -> Outcome:
-    """Forbid samplers to write files for some seconds."""
+    """Forbid samplers to write files for a few seconds."""
     limits = {pid: resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in harness.pids(SAMPLER)}
     for pid, (_, hard) in limits.items():
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
@@ -117,5 +117,5 @@ def storage_fails(harness: FaultHarness, sweep: Sweep) -> Outcome:
     healed = time.time()
     back = wait_for_blocks(sweep, healed)
     quiet = not [line for line in checks.blocks(sweep.run, failed + 1) if line["time"] < healed - 0.1]
-    behaviour = f"no block for {OUTAGE_S:g} s, then as before" if quiet else "blocks continued to arrive"
+    behaviour = f"no block for {OUTAGE_S:g} s, then as usual" if quiet else "blocks continued to arrive"
     return Outcome("storage that fails", behaviour, back - healed, "no row", None, (), quiet)

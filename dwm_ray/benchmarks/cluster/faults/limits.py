@@ -134,7 +134,7 @@ def _blocked(disk: Path, sweep: Sweep) -> Outcome:
     back = wait_for_blocks(sweep, thawed)
     wait_for_progress(sweep, before)
     quiet = not [line for line in checks.blocks(sweep.run, thawed - BLOCKED_S + 1) if line["time"] < thawed - 0.1]
-    behaviour = f"all writes waited {BLOCKED_S:g} s, then as before"
+    behaviour = f"all writes blocked for {BLOCKED_S:g} s, then as usual"
     return Outcome(BLOCKED, behaviour, back - thawed, "no row", None, (), quiet)
 
 
