@@ -28,7 +28,7 @@ WARM_UPS = 3
 class Capture(Protocol):
     """Recorder of graphs."""
 
-    def eagerly(self, call: Callable[[], T]) -> T:
+    def run_eagerly(self, call: Callable[[], T]) -> T:
         """Run a call without recording it, on the stream that records."""
 
     def record(self, call: Callable[[], T], generators: Sequence[torch.Generator]) -> tuple[T, Callable[[], None]]:
@@ -42,7 +42,7 @@ class CudaCapture:
         self._device = device
         self._stream = torch.cuda.Stream(device)
 
-    def eagerly(self, call: Callable[[], T]) -> T:
+    def run_eagerly(self, call: Callable[[], T]) -> T:
         """Run a call on the recording stream, after earlier work and before later work of the current stream."""
         current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
@@ -95,7 +95,7 @@ class Graphs(Generic[T]):
         """
         if self._made[kind] < WARM_UPS:
             self._made[kind] += 1
-            return self._capture.eagerly(call)
+            return self._capture.run_eagerly(call)
         if kind not in self._recorded:
             self._recorded[kind] = self._record(call)
         result, replay = self._recorded[kind]

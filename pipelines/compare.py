@@ -44,7 +44,7 @@ from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.runs.storage import Storage
 from dwm_ray.runs.tensor_files import write_json
 
-Opened = tuple[RunFolder, TaskData, dict[str, Any]]
+OpenedRun = tuple[RunFolder, TaskData, dict[str, Any]]
 """A run, its data and its record."""
 
 
@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     else:
         with session.resumable(RunFolder.of_path(root), "pipelines/compare.py", new=command.resume is None):
             for run in runs:
-                execute_apart(run, command)
+                execute_in_subprocess(run, command)
     comparison = write_comparison(root)
     RunFolder.of_path(root).push_record()
     show(console, comparison, command.markdown)
@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def begin(
     console: Console, command: Command, config: RunConfig, profile: Profile, given: list[str]
-) -> tuple[Path, Opened | None]:
+) -> tuple[Path, OpenedRun | None]:
     """Create the comparison's folder with one run folder per task; a single task is returned opened."""
     options = ComparisonConfig(methods=command.methods, seeds=command.seeds)
     configs = tasks_of(command.tasks, config, profile, given)
@@ -139,7 +139,7 @@ def tasks_of(tasks: tuple[str, ...], config: RunConfig, profile: Profile, given:
 
 
 def execute(
-    console: Console, opened: Opened, seconds: Callable[[], float], command: PopulationOptions, new: bool
+    console: Console, opened: OpenedRun, seconds: Callable[[], float], command: PopulationOptions, new: bool
 ) -> None:
     """Run the unfinished trials of one task, on Ray or in this process."""
     run, task_data, record = opened
@@ -160,7 +160,7 @@ def execute(
         session.conclude(console, run, seconds())
 
 
-def execute_apart(root: Path, command: PopulationOptions) -> None:
+def execute_in_subprocess(root: Path, command: PopulationOptions) -> None:
     """Run one of several tasks in a separate process and cluster; the run folder records failed trials."""
     args = ["--resume", str(root), *(["--in-process"] if command.in_process else [])]
     args += [f"--population={command.population}"] if command.population else []

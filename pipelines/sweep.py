@@ -42,7 +42,7 @@ class Command(SweepConfig, PopulationOptions, session.RunCommand):
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedRun:
     """New or reopened run folder, and its plan."""
 
     run: RunFolder
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0 if any(trial["status"] == "done" for trial in results["trials"]) else 1
 
 
-def begin(console: Console, command: Command, config: RunConfig, profile: Profile, given: list[str]) -> Opened:
+def begin(console: Console, command: Command, config: RunConfig, profile: Profile, given: list[str]) -> OpenedRun:
     """Plan a sweep and create its run folder."""
     sweep = sweep_options(command, profile, given)
     plan = checked_plan(sweep, config, profile, given, command)
@@ -93,10 +93,10 @@ def begin(console: Console, command: Command, config: RunConfig, profile: Profil
 
     run, task_data = session.begin(console, config, command.output, record, command.storage, estimate)
     searched = bases_of(sweep, config, profile, given) if sweep.search == "optuna" else []
-    return Opened(run, task_data, plan, sweep, config, profile, searched, max_members)
+    return OpenedRun(run, task_data, plan, sweep, config, profile, searched, max_members)
 
 
-def reopen(console: Console, command: Command, where: str) -> Opened:
+def reopen(console: Console, command: Command, where: str) -> OpenedRun:
     """Open the run folder of a sweep and plan it again."""
     run, task_data, record = session.reopen(console, where, command.output, "sweep")
     sweep, config = SweepConfig.model_validate(record["sweep"]), RunConfig.stored(record["run"], run.config)
@@ -104,10 +104,10 @@ def reopen(console: Console, command: Command, where: str) -> Opened:
     plan = checked_plan(sweep, config, profile, given, command)
     searched = bases_of(sweep, config, profile, given) if sweep.search == "optuna" else []
     max_members = command.population or record.get("population", 1)
-    return Opened(run, task_data, plan, sweep, config, profile, searched, max_members)
+    return OpenedRun(run, task_data, plan, sweep, config, profile, searched, max_members)
 
 
-def execute(console: Console, opened: Opened, in_process: bool) -> None:
+def execute(console: Console, opened: OpenedRun, in_process: bool) -> None:
     """Run the unfinished trials, and those that Optuna chooses."""
     run, plan, sweep = opened.run, opened.plan, opened.sweep
     remaining = unfinished(plan.trials, run)

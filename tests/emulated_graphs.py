@@ -90,7 +90,7 @@ class EmulatedCapture:
         self.tapes: list[Tape] = []
         self.num_eager = 0
 
-    def eagerly(self, call: Callable[[], T]) -> T:
+    def run_eagerly(self, call: Callable[[], T]) -> T:
         self.num_eager += 1
         return call()
 

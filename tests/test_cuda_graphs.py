@@ -164,7 +164,7 @@ def test_torch_is_called_in_the_required_order(monkeypatch: pytest.MonkeyPatch) 
     for name in ("Stream", "CUDAGraph", "current_stream", "stream", "graph"):
         monkeypatch.setattr(torch.cuda, name, getattr(cuda, name))
     capture, generators = CudaCapture(torch.device("cuda")), [torch.Generator(), torch.Generator()]
-    assert capture.eagerly(lambda: cuda.calls.append("call")) is None
+    assert capture.run_eagerly(lambda: cuda.calls.append("call")) is None
     assert cuda.calls == ["side waits for main", "on side", "call", "off side", "main waits for side"]
     cuda.calls.clear()
     _, replay = capture.record(lambda: cuda.calls.append("call"), generators)

@@ -15,7 +15,7 @@ from dwm_ray.cli import stopping
 from dwm_ray.cli.command_line import given_paths, parse
 from dwm_ray.cli.execution import require_ray
 from dwm_ray.config import RunConfig
-from dwm_ray.data.rtg_targets import labels_text, outside
+from dwm_ray.data.rtg_targets import is_outside_range, labels_text
 from dwm_ray.data.spaces import spaces_text
 from dwm_ray.data.split import PARTS
 from dwm_ray.data.summary import data_summary, summary_text
@@ -164,7 +164,7 @@ def _announce_targets(console: Console, task_data: TaskData, configs: Iterable[R
         if model is not None and model.plugin.uses_rtg:
             labels = task_data.start_labels(config.training.discount, model)
             targets = found.setdefault(labels_text(labels, task_data.task.rtg_scale), set())
-            targets |= {target} if outside(target, labels) else set()
+            targets |= {target} if is_outside_range(target, labels) else set()
     for text, targets in found.items():
         console.print(text)
         if targets:

@@ -12,7 +12,7 @@ from dwm_ray.data.changes import are_starts, deviations, look_shuffled, offset_o
 from dwm_ray.data.chunks import chunks, rowwise
 from dwm_ray.data.mapped import scratch
 from dwm_ray.data.rows import Rows
-from dwm_ray.tasks.table import never, unknown
+from dwm_ray.tasks.table import no_termination, unknown
 from dwm_ray.types import Termination
 
 TOLERANCE = 1e-2
@@ -157,7 +157,7 @@ def _shift(rows: Rows, marks: np.ndarray, step: int) -> None:
 def _check_marks(rows: Rows, where: str, env_id: str, limit: int | None, rule: Termination) -> None:
     """Raise ValueError if episode ends cannot be found: nothing marks them, and falls would not be marked either."""
     num_rows = len(rows.obs)
-    if not rows.ends.any() and limit is not None and num_rows > limit and rule is not never:
+    if not rows.ends.any() and limit is not None and num_rows > limit and rule is not no_termination:
         raise ValueError(
             f"{where}: 'terminals' and 'timeouts' mark no episode end in {num_rows} rows; expected one at least every "
             f"{limit} steps, the time limit of {env_id}"
@@ -206,7 +206,7 @@ def _compare_limit(rows: Rows, limit: int | None, rule: Termination) -> None:
 
 def _compare_rule(rows: Rows, where: str, env_id: str, limit: int | None, rule: Termination) -> None:
     """Compare terminals with the task's rule on next states; where these are unknown, trust the flags."""
-    ruled = _ruled(rows, rule)
+    ruled = _terminal_by_rule(rows, rule)
     missed = ruled & ~rows.terminated
     if missed.mean() > MOST:
         raise ValueError(
@@ -222,7 +222,7 @@ def _compare_rule(rows: Rows, where: str, env_id: str, limit: int | None, rule: 
     rows.truncated &= ~missed
 
 
-def _ruled(rows: Rows, rule: Termination) -> np.ndarray:
+def _terminal_by_rule(rows: Rows, rule: Termination) -> np.ndarray:
     """Return the mask [N] of the rows whose next state is known and terminal according to the rule."""
     out = np.zeros(len(rows.obs), dtype=bool)
     for part in chunks(len(out)):
@@ -236,7 +236,7 @@ def _check_terminals(
     """Raise ValueError if most terminals contradict the rule and are not time-limit ends."""
     lengths = np.diff(rows.offsets)
     at_limit = rows.last_rows((lengths == limit) | (lengths == lengths.max()))
-    if rule is not never and (false & ~at_limit).sum() > MOST * rows.terminated.sum():
+    if rule is not no_termination and (false & ~at_limit).sum() > MOST * rows.terminated.sum():
         raise ValueError(
             f"{where}: {false.sum()} of {rows.terminated.sum()} terminals contradict the rule of {env_id}; expected "
             "observations in the units of the environment, and terminals without time-limit ends"

@@ -37,6 +37,6 @@ def labels_text(labels: np.ndarray, scale: float) -> str:
     return f"return-to-go labels {low:.3g} to {high:.3g}, median {middle:.3g} (in units of {scale:.4g})"
 
 
-def outside(target: float | str, labels: np.ndarray) -> bool:
+def is_outside_range(target: float | str, labels: np.ndarray) -> bool:
     """Return whether a target is a number outside the range of the labels."""
     return isinstance(target, float) and not labels.min() <= target <= labels.max()

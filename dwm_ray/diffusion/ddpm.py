@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dwm_ray.diffusion.process import Given, Impose, Network, imposer, per_row, standard_normal
+from dwm_ray.diffusion.process import GivenEntries, Impose, Network, imposer, per_row, standard_normal
 
 Schedule = Literal["cosine", "vp"]
 Prediction = Literal["noise", "sample"]
@@ -136,7 +136,7 @@ class DDPM:
         return signal.sqrt() * clean + (1 - signal).sqrt() * noise
 
     def squared_error(
-        self, network: Network, noisy: Tensor, level: Tensor, clean: Tensor, noise: Tensor, given: Given | None
+        self, network: Network, noisy: Tensor, level: Tensor, clean: Tensor, noise: Tensor, given: GivenEntries | None
     ) -> Tensor:
         return (network(noisy, level) - (noise if self.prediction == "noise" else clean)).square()
 
@@ -144,7 +144,7 @@ class DDPM:
         return torch.ones_like(level, dtype=torch.float32)
 
     def sample(
-        self, network: Network, shape: tuple[int, ...], given: Given | None, generator: torch.Generator
+        self, network: Network, shape: tuple[int, ...], given: GivenEntries | None, generator: torch.Generator
     ) -> Tensor:
         def estimate(x: Tensor, step: int) -> Tensor:
             predicted = network(x, torch.full((len(x),), step, device=x.device))

@@ -19,7 +19,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from dwm_ray.diffusion.process import Given, Impose, Network, imposer, noise_like, per_row
+from dwm_ray.diffusion.process import GivenEntries, Impose, Network, imposer, noise_like, per_row
 
 SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 80.0, 7.0
 """The paper's range of noise levels in sampling and the exponent that spaces them (table 1)."""
@@ -160,7 +160,7 @@ class EDM:
         return clean + per_row(level, clean) * noise
 
     def squared_error(
-        self, network: Network, noisy: Tensor, level: Tensor, clean: Tensor, noise: Tensor, given: Given | None
+        self, network: Network, noisy: Tensor, level: Tensor, clean: Tensor, noise: Tensor, given: GivenEntries | None
     ) -> Tensor:
         return (self._denoise(network, noisy, level, given) - clean).square()
 
@@ -171,7 +171,7 @@ class EDM:
         self,
         network: Network,
         shape: tuple[int, ...],
-        given: Given | None,
+        given: GivenEntries | None,
         generator: torch.Generator,
         start: Tensor | None = None,
     ) -> Tensor:
@@ -183,5 +183,5 @@ class EDM:
         start = torch.zeros(shape, device=generator.device) if start is None else start
         return self.solver.sample(estimate, imposer(given), start, generator)
 
-    def _denoise(self, network: Network, x: Tensor, sigma: Tensor, given: Given | None) -> Tensor:
+    def _denoise(self, network: Network, x: Tensor, sigma: Tensor, given: GivenEntries | None) -> Tensor:
         return self.preconditioning.denoise(network, x, sigma, None if given is None else given.mask)

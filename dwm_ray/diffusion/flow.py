@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from dwm_ray.diffusion.process import Given, Network, imposer, per_row, standard_normal
+from dwm_ray.diffusion.process import GivenEntries, Network, imposer, per_row, standard_normal
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Flow:
         return torch.lerp(clean, noise, per_row(level, clean))
 
     def squared_error(
-        self, network: Network, noisy: Tensor, level: Tensor, clean: Tensor, noise: Tensor, given: Given | None
+        self, network: Network, noisy: Tensor, level: Tensor, clean: Tensor, noise: Tensor, given: GivenEntries | None
     ) -> Tensor:
         return (network(noisy, 2 * level - 1) - (noise - clean)).square()
 
@@ -37,7 +37,7 @@ class Flow:
         return torch.ones_like(level)
 
     def sample(
-        self, network: Network, shape: tuple[int, ...], given: Given | None, generator: torch.Generator
+        self, network: Network, shape: tuple[int, ...], given: GivenEntries | None, generator: torch.Generator
     ) -> Tensor:
         impose = imposer(given)
         x = impose(self.temperature * standard_normal(shape, generator))

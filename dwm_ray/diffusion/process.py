@@ -19,7 +19,7 @@ Impose = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Given:
+class GivenEntries:
     """Entries of a sample that are known, such as the first state of a window: clean in every input of the network."""
 
     mask: Tensor  # bool, broadcasts to [B, ...]
@@ -40,7 +40,7 @@ class Process(Protocol):
         """Return `clean` [B, ...] at the noise levels [B]; `noise` is standard normal."""
 
     def squared_error(
-        self, network: Network, noisy: Tensor, level: Tensor, clean: Tensor, noise: Tensor, given: Given | None
+        self, network: Network, noisy: Tensor, level: Tensor, clean: Tensor, noise: Tensor, given: GivenEntries | None
     ) -> Tensor:
         """Return the squared error [B, ...] of the network's prediction, before `weight`."""
 
@@ -48,12 +48,12 @@ class Process(Protocol):
         """Return the loss weight [B] of each noise level."""
 
     def sample(
-        self, network: Network, shape: tuple[int, ...], given: Given | None, generator: torch.Generator
+        self, network: Network, shape: tuple[int, ...], given: GivenEntries | None, generator: torch.Generator
     ) -> Tensor:
         """Sample a tensor of the given shape."""
 
 
-def imposer(given: Given | None) -> Impose:
+def imposer(given: GivenEntries | None) -> Impose:
     """Return the function that writes the given entries; the identity if there are none."""
     return (lambda x: x) if given is None else given.impose
 

@@ -25,7 +25,7 @@ from dwm_ray.experiment.search_space import dimensions
 from dwm_ray.local.compatibility import source_label
 from dwm_ray.options import PluginConfig
 from dwm_ray.report.table import NOTHING, markdown_table
-from dwm_ray.tasks.table import LOCOMOTION, MINARI_TASKS, QUALITIES, never, task_for
+from dwm_ray.tasks.table import LOCOMOTION, MINARI_TASKS, QUALITIES, no_termination, task_for
 from dwm_ray.world_models.parts.build import model_fingerprint
 
 START, END = re.compile(r"^<!-- generated: \S+ -->$", re.MULTILINE), "<!-- /generated -->"
@@ -124,7 +124,7 @@ def tasks() -> str:
     for name, source, env in d4rl + minari:
         spec = task_for(name, env, 0.0)
         scale = f"{spec.rtg_scale:g}" if source == "D4RL" else "best return"
-        rule = "never" if spec.termination is never else "rule"
+        rule = "never" if spec.termination is no_termination else "rule"
         rows.append([name, env, source, spec.score_unit, scale, rule if spec.termination_known else "learned"])
     return markdown_table(["task", "environment", "data", "score", "RTG scale", "terminations"], rows)
 

@@ -39,7 +39,7 @@ def best_frames(run: Path, results: Json) -> Json | None:
     stored = read_json(run / "frames.json")
     if stored and (stored["trial"], stored["updates"]) == (best["id"], best["updates"]):
         return stored
-    reason = _render_apart(run / "trials" / best["id"], run / "frames.json", best["updates"])
+    reason = _render_in_subprocess(run / "trials" / best["id"], run / "frames.json", best["updates"])
     return read_json(run / "frames.json") if reason is None else {"frames": [], "skipped": reason}
 
 
@@ -50,7 +50,7 @@ def _is_mujoco(env_id: str) -> bool:
         return False
 
 
-def _render_apart(trial: Path, out: Path, updates: int) -> str | None:
+def _render_in_subprocess(trial: Path, out: Path, updates: int) -> str | None:
     """Write the frames, which a new process renders; return the reason if this fails."""
     if not (trial / "checkpoint").is_dir():
         return "the run folder has no weights of the policy"

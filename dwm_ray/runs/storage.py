@@ -125,30 +125,30 @@ class Storage:
 
     def write(self, name: str, content: bytes | pa.Buffer, tries: int = TRIES) -> None:
         """Write a file, replacing an existing one."""
-        self._tried(f"write {name}", lambda: self._write(self._at(name), content), tries)
+        self._retry(f"write {name}", lambda: self._write(self._at(name), content), tries)
         TRANSFERS.add(written_bytes=len(content))
 
     def read(self, name: str) -> bytes:
         """Read a file; raise FileNotFoundError if it does not exist."""
-        content = self._tried(f"read {name}", lambda: self._read(self._at(name)))
+        content = self._retry(f"read {name}", lambda: self._read(self._at(name)))
         TRANSFERS.add(read_bytes=len(content))
         return content
 
     def exists(self, name: str) -> bool:
         """Return whether a file exists."""
-        info = self._tried(f"look for {name}", lambda: self._fs.get_file_info(self._at(name)))
+        info = self._retry(f"look for {name}", lambda: self._fs.get_file_info(self._at(name)))
         return bool(info.type == fs.FileType.File)
 
     def files(self, below: str = "") -> list[Entry]:
         """Return all files, or those below a folder, sorted by name."""
         base = self._at(below) if below else self.path
         selector = fs.FileSelector(base, recursive=True, allow_not_found=True)
-        found = self._tried(f"list {below or 'its files'}", lambda: self._fs.get_file_info(selector))
+        found = self._retry(f"list {below or 'its files'}", lambda: self._fs.get_file_info(selector))
         entries = [self._entry(info) for info in found if info.type == fs.FileType.File]
         return sorted(entries, key=lambda entry: entry.name)
 
     def delete(self, name: str) -> None:
-        self._tried(f"delete {name}", lambda: self._fs.delete_file(self._at(name)))
+        self._retry(f"delete {name}", lambda: self._fs.delete_file(self._at(name)))
 
     def probe(self) -> float:
         """Write, read and delete a small file; return the duration in seconds."""
@@ -199,7 +199,7 @@ class Storage:
             if self.scheme == "file" or self._fs.get_file_info(path).size == len(content):
                 return content
 
-    def _tried(self, operation: str, action: Callable[[], Result], tries: int = TRIES) -> Result:
+    def _retry(self, operation: str, action: Callable[[], Result], tries: int = TRIES) -> Result:
         """Return the result of an action, which is retried if the storage is remote."""
         attempts_left = 1 if self.scheme == "file" else tries
         while True:

@@ -31,14 +31,14 @@ ESTIMATED = "estimated value (FQE)"
 QUALITIES = ("random", "medium", "medium-replay", "medium-expert", "expert")
 
 
-def never(obs: Tensor) -> Tensor:
+def no_termination(obs: Tensor) -> Tensor:
     """Rule of environments whose episodes end only by truncation."""
     return torch.zeros(obs.shape[:-1], dtype=torch.bool, device=obs.device)
 
 
 def unknown(obs: Tensor) -> Tensor:
     """Return False, because the rule is unknown; see `TaskSpec.termination_known`."""
-    return never(obs)
+    return no_termination(obs)
 
 
 def hopper_fell(obs: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class EnvironmentInfo:
 
 
 LOCOMOTION = {
-    "halfcheetah": EnvironmentInfo("HalfCheetah", (-280.178953, 12135.0), 1200.0, never),
+    "halfcheetah": EnvironmentInfo("HalfCheetah", (-280.178953, 12135.0), 1200.0, no_termination),
     "hopper": EnvironmentInfo("Hopper", (-20.272305, 3234.3), 400.0, hopper_fell),
     "walker2d": EnvironmentInfo("Walker2d", (1.629008, 4592.3), 550.0, walker2d_fell),
     "ant": EnvironmentInfo("Ant", (-325.6, 3879.7), 1000.0, ant_fell),
@@ -90,13 +90,13 @@ LOCOMOTION = {
 OTHER_ENVIRONMENTS = (
     EnvironmentInfo("*-singletask*"),
     EnvironmentInfo("Humanoid", termination=humanoid_fell),
-    EnvironmentInfo("PointMaze_*", termination=never),
-    EnvironmentInfo("AntMaze_*Dense", termination=never),
-    EnvironmentInfo("AntMaze_*", termination=never, counts_success=True),
-    EnvironmentInfo("AdroitHand*", termination=never),
-    EnvironmentInfo("maze2d-umaze", (23.85, 161.86), termination=never),
-    EnvironmentInfo("maze2d-medium", (13.13, 277.39), termination=never),
-    EnvironmentInfo("maze2d-large", (6.7, 273.99), termination=never),
+    EnvironmentInfo("PointMaze_*", termination=no_termination),
+    EnvironmentInfo("AntMaze_*Dense", termination=no_termination),
+    EnvironmentInfo("AntMaze_*", termination=no_termination, counts_success=True),
+    EnvironmentInfo("AdroitHand*", termination=no_termination),
+    EnvironmentInfo("maze2d-umaze", (23.85, 161.86), termination=no_termination),
+    EnvironmentInfo("maze2d-medium", (13.13, 277.39), termination=no_termination),
+    EnvironmentInfo("maze2d-large", (6.7, 273.99), termination=no_termination),
     EnvironmentInfo("antmaze-*", (0.0, 1.0)),
     EnvironmentInfo("pen-*", (96.262799, 3076.8331)),
     EnvironmentInfo("hammer-*", (-274.856578, 12794.134825)),

@@ -35,7 +35,7 @@ from dwm_ray.diffusion.conditioning import (
 )
 from dwm_ray.diffusion.ddpm import alpha_bars
 from dwm_ray.diffusion.denoisers import conditioned
-from dwm_ray.diffusion.process import Given, Process, per_row
+from dwm_ray.diffusion.process import GivenEntries, Process, per_row
 from dwm_ray.options import PositiveInt, RunOptions
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
 from dwm_ray.world_models.base import SegmentRequest, WorldModel, generated, seeded
@@ -191,7 +191,7 @@ class DWM(WorldModel):
         chance = torch.rand(len(windows), generator=generator, device=windows.rtg.device)
         return (chance < self.config.given_first) & windows.obs_mask[:, 1]
 
-    def _condition(self, act: Tensor, rtg: Tensor, has_rtg: Tensor, given: Given) -> Condition:
+    def _condition(self, act: Tensor, rtg: Tensor, has_rtg: Tensor, given: GivenEntries) -> Condition:
         vector = self.act_normalizer(act)
         if not self.config.condition_on_action:
             vector = torch.zeros_like(vector)
@@ -241,14 +241,14 @@ class DWM(WorldModel):
         num_segments = self.config.segments_per_pair
         act, rtg = (part.repeat_interleave(num_segments, 0) for part in (request.act, request.rtg))
         given = self._given(request)
-        given = Given(*(part.repeat_interleave(num_segments, 0) for part in (given.mask, given.values)))
+        given = GivenEntries(*(part.repeat_interleave(num_segments, 0) for part in (given.mask, given.values)))
         has_rtg = torch.ones_like(rtg, dtype=torch.bool)
         condition, config = self._condition(act, rtg, has_rtg, given), self.config
         network = conditioned(self.denoiser, condition, config.sampling_precision, config.guidance_scale)
         windows = self.process.sample(network, (len(act), *self.layout.shape), given, request.generator)
         return windows.unflatten(0, (len(request.obs), num_segments))
 
-    def _given(self, request: SegmentRequest) -> Given:
+    def _given(self, request: SegmentRequest) -> GivenEntries:
         """Return s_t and, if it is known, the first step as the given entries of windows [B, T, D]."""
         obs, rew = request.obs[:, None], request.obs.new_zeros(len(request.obs), 1)
         if request.first is not None:

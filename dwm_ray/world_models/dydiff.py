@@ -210,13 +210,13 @@ class DyDiff(WorldModel):
         from_states = config.start_sigma < SIGMA_MAX
         for refinement in range(config.num_refinements):
             if refinement > 0:
-                actions = _followed(policy, states, actions)
+                actions = _policy_actions(policy, states, actions)
             sampled = self.trajectory.sample(
                 states, actions, process, from_states, generator, config.sampling_precision
             )
             states = torch.lerp(states, sampled, config.state_mix)
         if config.faithful and config.num_refinements > 0:
-            actions = _followed(policy, states, actions)
+            actions = _policy_actions(policy, states, actions)
         return states, actions
 
     def _segments(self, one_step: OneStep, states: Tensor, actions: Tensor) -> Segments:
@@ -227,7 +227,7 @@ class DyDiff(WorldModel):
         return generated(states, actions, rew, self.termination.discount(states), penalty)
 
 
-def _followed(policy: Policy, states: Tensor, actions: Tensor) -> Tensor:
+def _policy_actions(policy: Policy, states: Tensor, actions: Tensor) -> Tensor:
     """Return the policy's actions [B, L, A] in the states [B, L, O] after the first action."""
     later = [policy(states[:, step], step) for step in range(1, states.shape[1])]
     return torch.cat([actions[:, :1], torch.stack(later, 1)], 1)

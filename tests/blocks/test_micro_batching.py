@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dwm_ray.blocks.micro_batching import MIN_ROWS, MicroBatching, out_of_memory
 from dwm_ray.blocks.stream import generate_block
-from dwm_ray.tasks.table import never
+from dwm_ray.tasks.table import no_termination
 from dwm_ray.types import Segments, Spaces
 from dwm_ray.world_models.base import WorldModelConfig
 
@@ -38,7 +38,7 @@ class Small(Walk):
 
 def rows(model: object, index: int = 0) -> Tensor:
     stream = spec(num_segments=2 * NUM, block_rows=NUM)
-    return generate_block(stream, index, model, starts(40), never, torch.zeros(40)).obs  # type: ignore[arg-type]
+    return generate_block(stream, index, model, starts(40), no_termination, torch.zeros(40)).obs  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("error", ERRORS)

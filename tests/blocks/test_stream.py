@@ -15,7 +15,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.experiment.profiles import run_config
 from dwm_ray.options import fingerprint
-from dwm_ray.tasks.table import hopper_fell, never
+from dwm_ray.tasks.table import hopper_fell, no_termination
 from dwm_ray.types import Policy, Segments, Spaces
 from dwm_ray.world_models.base import SegmentRequest, WorldModel, WorldModelConfig
 
@@ -65,7 +65,7 @@ HALF = torch.full((7,), 0.5)
 
 
 def block(index: int, of: StreamSpec) -> Segments:
-    return generate_block(of, index, walk(), starts(), never, HALF)
+    return generate_block(of, index, walk(), starts(), no_termination, HALF)
 
 
 def test_the_default_length_covers_all_start_pairs() -> None:
@@ -160,12 +160,12 @@ def test_discounts_are_zero_from_the_terminating_step_on() -> None:
     expected = [[0.9, 0.9, 0.9], [0.9, 0.0, 0.0], [0.9, 0.9, 0.9], [0.9, 0.9, 0.0]]
     torch.testing.assert_close(ended.discount, torch.tensor(expected))
     assert ended.obs is segments.obs
-    assert torch.equal(end_imagined_episodes(segments, never, 0.9).discount, flat * 0.9)
+    assert torch.equal(end_imagined_episodes(segments, no_termination, 0.9).discount, flat * 0.9)
 
 
 def test_a_termination_by_the_model_counts_like_one_by_the_rule() -> None:
     segments = replace(block(0, spec(2)), discount=torch.tensor([[1.0, 0.0, 1.0], [1.0, 1.0, 1.0]]))
-    ended = end_imagined_episodes(segments, never, 0.9)
+    ended = end_imagined_episodes(segments, no_termination, 0.9)
     torch.testing.assert_close(ended.discount, torch.tensor([[0.9, 0.0, 0.0], [0.9, 0.9, 0.9]]))
 
 
@@ -210,5 +210,5 @@ def test_each_start_pair_has_its_own_return_to_go() -> None:
     pairs, targets = starts(), torch.linspace(-1, 1, 7)
     stream = replace(spec(num_segments=14, block_rows=5), target_rtg="own")
     for index in range(stream.num_blocks):
-        rew = generate_block(stream, index, walk(), pairs, never, targets).rew
+        rew = generate_block(stream, index, walk(), pairs, no_termination, targets).rew
         torch.testing.assert_close(rew, targets[start_rows(stream, index, 7), None].expand(-1, 3))

@@ -11,7 +11,7 @@ from recordings import episodes
 from tiny_task import recording, tiny_config
 
 from dwm_ray.config import RunConfig
-from dwm_ray.data.rtg_targets import labels_text, outside, start_labels, target_rtg_of
+from dwm_ray.data.rtg_targets import is_outside_range, labels_text, start_labels, target_rtg_of
 from dwm_ray.data.split import PARTS, split_episodes, split_for_estimates, take
 from dwm_ray.data.statistics import data_stats, return_to_go
 from dwm_ray.data.task_data import TaskData, load_task_data, window_sets
@@ -76,8 +76,14 @@ def test_targets() -> None:
         torch.testing.assert_close(target_rtg_of(target, LABELS, CPU), torch.as_tensor(values))
 
 
-def test_numbers_outside_of_the_labels() -> None:
-    assert [outside(target, LABELS) for target in (-2.1, 3.0, 3.1, "x2", "own")] == [True, False, True, False, False]
+def test_numbers_outside_the_labels() -> None:
+    assert [is_outside_range(target, LABELS) for target in (-2.1, 3.0, 3.1, "x2", "own")] == [
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
     assert labels_text(LABELS, 1200.0) == "return-to-go labels -2 to 3, median 0 (in units of 1200)"
 
 

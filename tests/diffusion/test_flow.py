@@ -7,7 +7,7 @@ from mixture import Mixture
 from torch import Tensor
 
 from dwm_ray.diffusion.flow import Flow
-from dwm_ray.diffusion.process import Given, Network
+from dwm_ray.diffusion.process import GivenEntries, Network
 
 SAMPLES = 10_000
 
@@ -72,7 +72,7 @@ def test_a_gaussian_mixture_is_recovered() -> None:
 def test_states_given_start_and_actions_are_recovered() -> None:
     system = LinearGaussian()
     mask = torch.arange(system.size) < len(system.given)
-    given = Given(mask, system.impose(torch.zeros(1, system.size)))
+    given = GivenEntries(mask, system.impose(torch.zeros(1, system.size)))
     sample = Flow(100).sample(exact(system), (SAMPLES, system.size), given, generator())
     assert torch.equal(sample, system.impose(sample))
     mean, covariance = system.moments(sample)

@@ -78,7 +78,7 @@ def test_a_home_that_cannot_be_used_costs_only_the_stored_token(
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
     settings.apply()
     assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
-    assert settings.token_place() == "of RAY_AUTH_TOKEN"
+    assert settings.token_location() == "of RAY_AUTH_TOKEN"
     assert "the token of this program's cluster is not stored" in caplog.text
 
 

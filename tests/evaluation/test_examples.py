@@ -9,7 +9,7 @@ import torch
 from dwm_ray.data.statistics import data_stats
 from dwm_ray.evaluation.clone import CLONED, clone_behaviour
 from dwm_ray.evaluation.examples import NUM_IMAGINED, example_futures
-from dwm_ray.tasks.table import never
+from dwm_ray.tasks.table import no_termination
 from dwm_ray.types import DataCard, Episodes, Segments, Spaces, Windows
 
 STD = np.array([1.0, 3.0, 2.0])
@@ -43,7 +43,7 @@ class Model:
 def examples() -> dict[str, Any]:
     model: Any = Model()
     windows: Any = Recording()
-    return example_futures(model, windows, STD, never, torch.Generator().manual_seed(0))
+    return example_futures(model, windows, STD, no_termination, torch.Generator().manual_seed(0))
 
 
 def test_dimensions_are_those_with_the_largest_variance() -> None:

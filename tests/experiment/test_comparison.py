@@ -204,7 +204,7 @@ def test_a_finished_comparison_is_shown_again_without_a_cluster(
         execute(pipeline, root, population)
 
     monkeypatch.setattr(pipeline, "executor", stop)
-    monkeypatch.setattr(pipeline, "execute_apart", apart)
+    monkeypatch.setattr(pipeline, "execute_in_subprocess", apart)
     file = recording(tmp_path / "pendulum.hdf5")
     words = f"--profile laptop --methods td3bc iql --seeds 2 --updates 30 --tasks a={file} b={file}"
     kept = ["--storage", str(tmp_path / "kept")] if stored else []
@@ -213,7 +213,7 @@ def test_a_finished_comparison_is_shown_again_without_a_cluster(
     comparison = json.loads((root / "comparison.json").read_text())
     assert [task["task"] for task in comparison["tasks"]] == ["a", "b"]
     assert comparison["all_tasks"][1]["improvement"]["value"] == 0.5
-    monkeypatch.setattr(pipeline, "execute_apart", partial(execute, pipeline))
+    monkeypatch.setattr(pipeline, "execute_in_subprocess", partial(execute, pipeline))
     where = RunFolder.of_path(root).address
     assert ("://" in where) == stored
     if stored:

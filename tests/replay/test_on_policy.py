@@ -23,7 +23,7 @@ from dwm_ray.replay.on_policy import (
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.selection import Selection
 from dwm_ray.replay.sources import real_ring
-from dwm_ray.tasks.table import never
+from dwm_ray.tasks.table import no_termination
 from dwm_ray.world_models.parts.build import new_model
 
 CPU = torch.device("cpu")
@@ -44,7 +44,7 @@ def parts_of(config: RunConfig) -> tuple[Ring, RolloutContext, Agent]:
     model, agent = new_model(config, task_data, CPU), new_agent(config, task_data, CPU)
     starts = task_data.start_pairs(0.99, CPU)
     admit = Selection(KeepAll(KeepAllConfig()), config.synthesis.horizon, True)
-    context = RolloutContext(model, starts, never, admit, torch.zeros(len(starts)))
+    context = RolloutContext(model, starts, no_termination, admit, torch.zeros(len(starts)))
     return real_ring(config, task_data, CPU), context, agent
 
 

@@ -52,7 +52,7 @@ def test_frames_of_an_episode_are_rendered_once(run: Path, monkeypatch: pytest.M
     assert images[0].std() > 1, "an image of something"
     assert found["frames"][0]["step"] == 0
     assert (found["env_id"], found["seed"], found["method"]) == ("InvertedPendulum-v5", 0, "DWM-TD3+BC")
-    monkeypatch.setattr(module, "_render_apart", pytest.fail)
+    monkeypatch.setattr(module, "_render_in_subprocess", pytest.fail)
     assert best_frames(run, RESULTS) == found
 
 

@@ -148,7 +148,7 @@ def test_a_state_of_antmaze_contains_the_positions_of_ant_and_goal() -> None:
 
 @needs_robotics
 def test_mazes_continue_at_the_goal_as_the_task_table_assumes() -> None:
-    """`never` and the success rate depend on this default of the environments."""
+    """`no_termination` and the success rate depend on this default of the environments."""
     for env_id in ("PointMaze_UMaze-v3", "AntMaze_UMaze-v4"):
         maze = make_environment(env_id).unwrapped
         assert (maze.continuing_task, maze.reset_target, maze.reward_type) == (True, False, "sparse")

@@ -20,7 +20,7 @@ from dwm_ray.tasks.table import (
     environment_info,
     hopper_fell,
     humanoid_fell,
-    never,
+    no_termination,
     task_for,
     unknown,
     walker2d_fell,
@@ -78,12 +78,12 @@ def test_termination_rules(cases: list[tuple[Termination, torch.Tensor]], fell: 
         assert bool(rule(obs)) is fell, (rule, obs[obs != 0])
 
 
-@pytest.mark.parametrize("rule", [never, unknown, hopper_fell, walker2d_fell, ant_fell, humanoid_fell])
+@pytest.mark.parametrize("rule", [no_termination, unknown, hopper_fell, walker2d_fell, ant_fell, humanoid_fell])
 def test_rules_keep_leading_dimensions(rule: Termination) -> None:
     fell = rule(torch.zeros(3, 4, 17))
     assert fell.shape == (3, 4)
     assert fell.dtype == torch.bool
-    assert bool(fell.all()) is (rule not in (never, unknown))
+    assert bool(fell.all()) is (rule not in (no_termination, unknown))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_known_and_unknown_rules_differ_in_every_process() -> None:
 def test_facts_hold_for_all_versions_of_an_environment() -> None:
     assert environment_info("Hopper-v2") is environment_info("Hopper-v5") is LOCOMOTION["hopper"]
     rules = {name: task_for("", f"{info.env_id}-v4", 0.0).termination for name, info in LOCOMOTION.items()}
-    assert rules == {"halfcheetah": never, "hopper": hopper_fell, "walker2d": walker2d_fell, "ant": ant_fell}
+    assert rules == {"halfcheetah": no_termination, "hopper": hopper_fell, "walker2d": walker2d_fell, "ant": ant_fell}
     assert environment_info("HopperBullet-v0") is None
 
 

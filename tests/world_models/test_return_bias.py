@@ -10,7 +10,7 @@ from toy import SPACES, fitted, generator, starts, toy_episodes
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.experiment.profiles import run_config
-from dwm_ray.tasks.table import never
+from dwm_ray.tasks.table import no_termination
 from dwm_ray.training.fit_world_model import correction_note, learn_return_bias
 from dwm_ray.training.stores import load_model, save_model
 from dwm_ray.types import Segments
@@ -83,7 +83,7 @@ def small_model(monkeypatch: pytest.MonkeyPatch, **options: object) -> DWM:
     monkeypatch.setattr(return_bias, "VALUE_UPDATES", 20)
     monkeypatch.setattr(return_bias, "BIAS_UPDATES", 20)
     model = fitted(DWM, {**SMALL, **options})
-    learn_return_bias(model, WindowSet(toy_episodes(), 4, GAMMA, 1.0), never, GAMMA)
+    learn_return_bias(model, WindowSet(toy_episodes(), 4, GAMMA, 1.0), no_termination, GAMMA)
     return model
 
 
@@ -123,7 +123,7 @@ def test_data_without_a_whole_future_have_no_bias() -> None:
     assert correction_note(config, long) is None
     assert correction_note(run_config("paper", "dwm", "bc"), short) is None
     model = fitted(DWM, SMALL)
-    assert not learn_return_bias(model, WindowSet(toy_episodes(length=2), 4, GAMMA, 1.0), never, GAMMA)
+    assert not learn_return_bias(model, WindowSet(toy_episodes(length=2), 4, GAMMA, 1.0), no_termination, GAMMA)
     assert model.return_bias is not None
     assert model.return_bias.scale == 0
 

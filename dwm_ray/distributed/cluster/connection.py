@@ -103,7 +103,7 @@ def connect() -> str:
             "the Ray cluster runs without its dashboard, which Ray Train needs to free the resources of ended trials; "
             "install ray[default] on the head and start it with --include-dashboard=true"
         )
-    token = f" (requires the token {settings.token_place()})" if os.environ["RAY_AUTH_MODE"] == "token" else ""
+    token = f" (requires the token {settings.token_location()})" if os.environ["RAY_AUTH_MODE"] == "token" else ""
     return f"Ray dashboard: http://{dashboard}{token}"
 
 

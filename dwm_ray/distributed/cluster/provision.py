@@ -49,7 +49,7 @@ def provisioned(config: ClusterConfig, on_message: Print) -> Iterator[Placement]
         yield _wait(config, None, limits, [], on_message)
         return
     place(config, complete, quotas)  # raises at once if the complete cluster is too small
-    with _withdrawn(on_message):
+    with _withdraw_at_end(on_message):
         yield _wait(config, quotas, limits, bundles(config, quotas), on_message)
 
 
@@ -59,7 +59,7 @@ def bundles(config: ClusterConfig, quotas: Quotas) -> list[Resources]:
 
 
 @contextmanager
-def _withdrawn(on_message: Print) -> Iterator[None]:
+def _withdraw_at_end(on_message: Print) -> Iterator[None]:
     """Withdraw the request at the end; failures are reported, because a request that remains active occupies nodes."""
     try:
         yield

@@ -57,7 +57,7 @@ def apply() -> None:
     _reread()
 
 
-def token_place() -> str:
+def token_location() -> str:
     """Return the place of the cluster's token, as it is printed: 'of VARIABLE' or 'in FILE'."""
     if "RAY_AUTH_TOKEN" in os.environ:
         return "of RAY_AUTH_TOKEN"

@@ -17,7 +17,7 @@ from dwm_ray.devices import Precision
 from dwm_ray.diffusion.conditioning import LevelEncoder
 from dwm_ray.diffusion.denoisers import conditioned
 from dwm_ray.diffusion.edm import EDM, Churn, Heun, Multistep, Preconditioning, karras_levels
-from dwm_ray.diffusion.process import Given, noise_like, per_row
+from dwm_ray.diffusion.process import GivenEntries, noise_like, per_row
 from dwm_ray.types import Episodes, Spaces, Windows
 from dwm_ray.world_models.parts.losses import masked_mean
 from dwm_ray.world_models.parts.options import DenoiserConfig
@@ -74,10 +74,10 @@ class TrajectoryDiffusion(nn.Module):
         sampled = process.sample(network, tuple(given.values.shape), given, generator, start)
         return torch.cat([obs[:, :1], self.obs_normalizer.inverse(sampled[:, 1:, : self.obs_size])], 1)
 
-    def _given(self, obs: Tensor, act: Tensor) -> Given:
+    def _given(self, obs: Tensor, act: Tensor) -> GivenEntries:
         """Return the normalised window, of which s_0 and all actions are given."""
         window = torch.cat([self.obs_normalizer(obs), self.act_normalizer(act)], -1)
         mask = torch.zeros(1, *window.shape[1:], dtype=torch.bool, device=window.device)
         mask[:, 0] = True
         mask[..., self.obs_size :] = True
-        return Given(mask, window)
+        return GivenEntries(mask, window)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dwm_ray.diffusion.process import Given
+from dwm_ray.diffusion.process import GivenEntries
 from dwm_ray.types import Windows
 
 
@@ -35,19 +35,19 @@ class WindowLayout:
             return torch.cat([obs, rew], -1)
         return torch.cat([obs, rew, 1 - 2 * _ended(terminated).to(obs.dtype)[..., None]], -1)
 
-    def given(self, obs: Tensor) -> Given:
+    def given(self, obs: Tensor) -> GivenEntries:
         """Return the first state, normalised [B, O], as the given entries of a window."""
         length, size = self.shape
         mask = torch.zeros(1, length, size, dtype=torch.bool, device=obs.device)
         mask[:, 0, : self.obs_size].fill_(True)  # an assignment would copy the number from the host
-        return Given(mask, F.pad(obs, (0, size - self.obs_size))[:, None])
+        return GivenEntries(mask, F.pad(obs, (0, size - self.obs_size))[:, None])
 
     @property
     def num_first_entries(self) -> int:
         """Number of entries of `first_entries`."""
         return 2 * self.obs_size + 1
 
-    def continued(self, window: Tensor, has_first: Tensor) -> Given:
+    def continued(self, window: Tensor, has_first: Tensor) -> GivenEntries:
         """Return the first state of each window [B, T, D] as given, and its first step where `has_first` [B] is True.
 
         The first step is the reward of position 0 and the state of position 1.
@@ -57,9 +57,9 @@ class WindowLayout:
         start[0, : self.obs_size].fill_(True)
         step[0, self.obs_size].fill_(True)
         step[1, : self.obs_size].fill_(True)
-        return Given(start | (step & has_first[:, None, None]), window)
+        return GivenEntries(start | (step & has_first[:, None, None]), window)
 
-    def first_entries(self, given: Given) -> Tensor:
+    def first_entries(self, given: GivenEntries) -> Tensor:
         """Return the entries [B, num_first_entries] that `continued` may give, 0 where they are not given."""
         entries = torch.where(given.mask, given.values, 0.0)
         return torch.cat([entries[:, 0, : self.obs_size + 1], entries[:, 1, : self.obs_size]], -1)
