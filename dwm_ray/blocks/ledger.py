@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Ledger:
-    """Accounting of one stream."""
+    """Blocks of one stream that are accepted or being sampled, and the positions of its readers."""
 
     num_blocks: int
     prefetch_limit: int

@@ -11,7 +11,7 @@ from dwm_ray.replay.ring import Padding, Ring
 from dwm_ray.replay.source import BatchSource
 
 
-class Rows(Protocol):
+class RowSource(Protocol):
     """Source of recorded rows: a ring of transitions, or recorded futures."""
 
     @property
@@ -27,13 +27,13 @@ class Mixture(BatchSource):
     """Batch source of recorded rows and, optionally, a ring of imagined segments, padded to one horizon."""
 
     def __init__(
-        self, real: Rows, synthetic: Ring | None, real_ratio: float, batch_size: int, horizon: int | None = None
+        self, real: RowSource, synthetic: Ring | None, real_ratio: float, batch_size: int, horizon: int | None = None
     ) -> None:
         """Pad batches to `horizon` (default: the longer horizon of the rings); raise ValueError if sizes differ."""
         self._num_real = batch_size if synthetic is None else num_real(real_ratio, batch_size)
         self.batch_size, self.device = batch_size, real.device
         self._real, self._synthetic = real, synthetic
-        rings: list[Rows] = [real] if synthetic is None else [real, synthetic]
+        rings: list[RowSource] = [real] if synthetic is None else [real, synthetic]
         self.shape = real.shape.padded(horizon or max(ring.shape.horizon for ring in rings))
         self._paddings = [
             None if ring.shape == self.shape else Padding(ring.shape, self.shape, ring.device) for ring in rings

@@ -24,7 +24,7 @@ from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.data.transitions import fused_rows
 from dwm_ray.options import ReplayConfig, fingerprint
-from dwm_ray.replay.mixture import Mixture, Rows, num_real
+from dwm_ray.replay.mixture import Mixture, RowSource, num_real
 from dwm_ray.replay.recorded import RecordedFutures
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.selection import Selection
@@ -100,7 +100,7 @@ class StreamRing:
         self._ring.add(rows)
 
 
-def real_rows(config: RunConfig, task_data: TaskData, transitions: Ring, longest: int) -> Rows:
+def real_rows(config: RunConfig, task_data: TaskData, transitions: Ring, longest: int) -> RowSource:
     """Return the recorded rows of a run's mixture: transitions, or futures if `replay.real_steps` is 'horizon'."""
     if source_kind(config) == "real" or config.replay.real_steps == "one":
         return transitions
@@ -114,7 +114,7 @@ def row_horizon(config: RunConfig, synthetic: Ring | None) -> int:
     return max(synthetic.shape.horizon, config.synthesis.horizon if config.replay.real_steps == "horizon" else 1)
 
 
-def mixture(config: RunConfig, real: Rows, synthetic: Ring | None, horizon: int | None = None) -> Mixture:
+def mixture(config: RunConfig, real: RowSource, synthetic: Ring | None, horizon: int | None = None) -> Mixture:
     """Return a source of recorded rows, mixed with the imagined rows of `synthetic` if given."""
     ratio = 1.0 if synthetic is None else config.replay.real_ratio
     return Mixture(real, synthetic, ratio, config.training.batch_size, horizon)

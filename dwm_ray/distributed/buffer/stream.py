@@ -30,7 +30,7 @@ class Delivery:
 
 @dataclass
 class Stream:
-    """State of one stream."""
+    """State of one stream in the buffer: its blocks, its readers and its journal."""
 
     run: block_files.Run
     spec: StreamSpec
