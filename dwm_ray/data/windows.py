@@ -105,10 +105,12 @@ class WindowSet:
         return self.gather(starts)
 
 
-def has_complete_window(episodes: Episodes, length: int) -> bool:
-    """Return whether any window of `length` states is complete; see `WindowSet.complete`."""
-    num_states = np.diff(episodes.offsets) + episodes.known_next[episodes.offsets[1:] - 1]
-    return bool(num_states.max() >= length or episodes.terminated.any())
+def complete_window_rows(episodes: Episodes, length: int) -> np.ndarray:
+    """Return the mask [N] of the rows at which a complete window of `length` states starts (`WindowSet.complete`)."""
+    lengths, last = np.diff(episodes.offsets), episodes.offsets[1:] - 1
+    last_state = np.repeat(last + episodes.known_next[last], lengths)
+    terminated = np.repeat(episodes.terminated[last], lengths)
+    return terminated | (np.arange(episodes.num_transitions) + length - 1 <= last_state)
 
 
 def _state_table(episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:

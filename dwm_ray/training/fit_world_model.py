@@ -10,8 +10,9 @@ import torch
 from dwm_ray.blocks.futures import imagined_segments, known_windows, recorded_segments
 from dwm_ray.blocks.stream import end_imagined_episodes
 from dwm_ray.config import RunConfig
+from dwm_ray.data.split import split_rows
 from dwm_ray.data.task_data import TaskData, window_sets
-from dwm_ray.data.windows import WindowSet, has_complete_window
+from dwm_ray.data.windows import WindowSet, complete_window_rows
 from dwm_ray.evaluation.calibration import Calibration, calibration
 from dwm_ray.evaluation.examples import example_futures
 from dwm_ray.evaluation.model_error import imagined_windows, prediction_error
@@ -127,7 +128,7 @@ def publish(
     if model.return_bias is not None:
         train, _ = window_sets(config, task_data, model.sequence_length, device)
         has_bias = learn_return_bias(model, train, task_data.task.termination, config.training.discount)
-        seconds = clock.seconds
+    seconds, cpu_s = clock.seconds, clock.cpu_s
     save_model(folder, model, {"task": config.task, "data": task_data.episodes.card.fingerprint})
     _, holdout = window_sets(config, task_data, max(model.sequence_length, ERROR_STEPS), device)
     write_json(folder / "error.json", measure_error(model, holdout, task_data))
@@ -135,8 +136,8 @@ def publish(
         generator = torch.Generator(device).manual_seed(0)
         examples = example_futures(model, holdout, task_data.stats.obs_std, task_data.task.termination, generator)
         write_json(folder / "futures.json", examples)
-    status = {"trained": True, "updates": updates, "seconds": seconds, "returns_corrected": has_bias}
-    write_json(folder / "status.json", status)
+    bias = {"returns_corrected": has_bias, "correction_cpu_s": cpu_s}
+    write_json(folder / "status.json", {"trained": True, "updates": updates, "seconds": seconds, **bias})
 
 
 def correction_note(config: RunConfig, task_data: TaskData) -> str | None:
@@ -144,12 +145,13 @@ def correction_note(config: RunConfig, task_data: TaskData) -> str | None:
     options: Any = config.world_model
     if not getattr(options, "correct_returns", False) or not options.can_have_bias:
         return None
-    length = options.sequence_length
-    if has_complete_window(task_data.episodes, length):
+    length, episodes = options.sequence_length, task_data.episodes
+    train, _ = split_rows(episodes, config.data.holdout_ratio, length)
+    if (train & complete_window_rows(episodes, length)).any():
         return None
     return (
-        f"world_model.correct_returns: no episode has {length} states (world_model.sequence_length) or a termination; "
-        "imagined returns are not corrected"
+        f"world_model.correct_returns: no training episode has {length} states (world_model.sequence_length) or a "
+        "termination; imagined returns are not corrected"
     )
 
 

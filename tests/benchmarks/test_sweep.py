@@ -29,7 +29,7 @@ from dwm_ray.benchmarks.sweep.run_costs import RunCosts, split_cpu
 from dwm_ray.benchmarks.sweep.suite import cpu_seconds, ratios, tables
 from dwm_ray.blocks.journal import FILE
 from dwm_ray.experiment.search_space import Trial
-from dwm_ray.runs.folder import RunFailed, RunFolder
+from dwm_ray.runs.folder import RunFailed, RunFolder, read_json
 from dwm_ray.runs.row_log import read_rows
 
 COSTS = RunCosts(updates=24.0, evaluation=2.0, world_models=20.0, sampling=4.0)
@@ -144,6 +144,9 @@ def finished(tmp_path: Path) -> RunFolder:
 def test_a_finished_run_has_the_costs_of_its_parts(finished: RunFolder) -> None:
     found = RunCosts.read(finished.root)
     assert min(found.updates, found.evaluation, found.world_models) > 0
+    [model] = finished.root.glob("world_models/*")
+    parts = read_rows(model / "metrics.jsonl")[-1]["cpu_s"], read_json(model / "status.json")["correction_cpu_s"]
+    assert found.world_models == pytest.approx(sum(parts))
     [journal] = finished.root.glob(f"streams/*/{FILE}")
     assert found.sampling == pytest.approx(sum(row.get("cpu_s", 0) for row in read_rows(journal)))
     assert found.useful == pytest.approx(found.learners + found.world_models + found.sampling)

@@ -3,12 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from toy import SPACES, fitted, generator, starts, toy_episodes
 
+from dwm_ray.data.split import split_rows
 from dwm_ray.data.task_data import TaskData
-from dwm_ray.data.windows import WindowSet
+from dwm_ray.data.windows import WindowSet, complete_window_rows
 from dwm_ray.experiment.profiles import run_config
 from dwm_ray.tasks.table import no_termination
 from dwm_ray.training.fit_world_model import correction_note, learn_return_bias
@@ -116,10 +118,26 @@ def test_the_bias_is_that_of_one_sampler() -> None:
     assert corrected.training_options() != corrected.model_copy(update=other).training_options()
 
 
+def test_complete_windows_are_found_by_row() -> None:
+    for episodes in (toy_episodes(length=9), toy_episodes(length=20)):
+        for length in (2, 9, 10, 16):
+            windows = WindowSet(episodes, length, GAMMA, 1.0)
+            assert np.array_equal(np.flatnonzero(complete_window_rows(episodes, length)), windows.complete().numpy())
+
+
+def test_a_complete_window_that_is_held_out_is_not_enough() -> None:
+    config = run_config("laptop", "dwm", "bc").with_values({"data.env": "none"})
+    episodes = toy_episodes(length=15)
+    _, holdout = split_rows(episodes, config.data.holdout_ratio, 16)
+    reach = TaskData.of(config, replace(episodes, known_next=episodes.known_next & holdout))
+    assert complete_window_rows(reach.episodes, 16).any()
+    assert "no training episode has 16 states" in str(correction_note(config, reach))
+
+
 def test_data_without_a_whole_future_have_no_bias() -> None:
     config = run_config("laptop", "dwm", "bc").with_values({"data.env": "none"})
     short, long = (TaskData.of(config, toy_episodes(length=length)) for length in (9, 15))
-    assert "correct_returns: no episode has 16 states" in str(correction_note(config, short))
+    assert "correct_returns: no training episode has 16 states" in str(correction_note(config, short))
     assert correction_note(config, long) is None
     assert correction_note(run_config("paper", "dwm", "bc"), short) is None
     model = fitted(DWM, SMALL)

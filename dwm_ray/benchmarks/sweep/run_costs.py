@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dwm_ray.blocks.journal import FILE
-from dwm_ray.runs.folder import RunFailed
+from dwm_ray.runs.folder import RunFailed, read_json
 from dwm_ray.runs.row_log import read_rows
 
 Row = dict[str, Any]
@@ -39,14 +39,20 @@ class RunCosts:
     def read(run: Path) -> RunCosts:
         """Read a run folder. Raise RunFailed if a trial is not finished."""
         learners = [_learner(trial) for trial in sorted(run.glob("trials/*"))]
-        models = [read_rows(path)[-1] for path in run.glob("world_models/*/metrics.jsonl")]
+        models = [_world_model(path.parent) for path in run.glob("world_models/*/metrics.jsonl")]
         blocks = [row for path in run.glob(f"streams/*/{FILE}") for row in read_rows(path)]
         return RunCosts(
             updates=sum(updates for updates, _ in learners),
             evaluation=sum(evaluation for _, evaluation in learners),
-            world_models=sum(row["cpu_s"] for row in models),
+            world_models=sum(models),
             sampling=sum(row.get("cpu_s", 0.0) for row in blocks),
         )
+
+
+def _world_model(folder: Path) -> float:
+    """Return the CPU seconds of a model's updates and of its correction."""
+    status = read_json(folder / "status.json") or {}
+    return float(read_rows(folder / "metrics.jsonl")[-1]["cpu_s"]) + float(status.get("correction_cpu_s", 0.0))
 
 
 def _learner(trial: Path) -> tuple[float, float]:
