@@ -170,7 +170,7 @@ class Segments:
     act: Tensor  # [B, M, A]
     rew: Tensor  # [B, H]
     discount: Tensor  # [B, H]; gamma, or 0 if the task ended
-    penalty: Tensor  # [B, H]; disagreement of the model with itself, 0 for models without an estimate
+    penalty: Tensor  # [B, H]; model disagreement, 0 for models without an estimate
     source: Tensor  # [B]; 0 = data, v >= 1 = version of the model or policy that generated the row
     next_act: Tensor | None = None  # [B, A]; recorded action in the last state, NaN if none (`Agent.uses_next_act`)
 

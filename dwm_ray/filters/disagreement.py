@@ -1,4 +1,4 @@
-"""Drop the imagined transitions with the largest disagreement of the model with itself (DAWM, arXiv 2509.19538).
+"""Drop the imagined transitions with the largest model disagreement (DAWM, arXiv 2509.19538).
 
 The world model defines the disagreement (`Segments.penalty`). If all rows have the same penalty, all are selected.
 """
