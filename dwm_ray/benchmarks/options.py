@@ -58,7 +58,7 @@ class TimedSuite(TaskSuite):
     burst_s: float = 0.5
     """Approximate seconds of one timing of one workload."""
     limit_s: float | None = None
-    """Seconds after which no further workload is prepared; the remaining ones are listed as not measured."""
+    """Seconds after which no more workloads are prepared; the remaining ones are listed as not measured."""
     clock: Clock = "wall"
     """wall is the elapsed time. cpu counts only the seconds in which this process has a core; choose it if
     other programs use the machine. Peers time themselves."""

@@ -1,4 +1,4 @@
-"""Calibration of world models: ends and rewards of imagined segments compared with those of recorded ones.
+"""Calibration of world models: terminations and rewards of imagined segments compared with those of recorded ones.
 
 Both sides start from the same windows. Step h = 1..H is alive in a segment that has not ended within h - 1 steps.
 

@@ -1,6 +1,6 @@
 """State of a run, read from its folder: trials, world models, streams, counters.
 
-Reading does not disturb the run, works on every machine that has access to the folder, and shows the state that a crash
+Reading does not affect the run, works on every machine that has access to the folder, and shows the state that a crash
 would leave. The total updates of a world model and the total blocks of a stream are not stored; they are computed from
 the options of the trials, whose fingerprints name world models and streams.
 """

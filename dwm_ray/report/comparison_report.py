@@ -82,7 +82,7 @@ def notes(comparison: Json) -> list[str]:
         *([ESTIMATES_NOTE] if estimated else []),
         "Scores are of the last checkpoint; the score of a run is its mean over episodes.",
         "IQM: interquartile mean over runs.",
-        f"P(better): probability that a run scores higher than one of {comparison['reference']}.",
+        f"P(better): probability that a run scores higher than a run of {comparison['reference']}.",
         "Intervals are percentile bootstraps over runs. They are too narrow for few runs: a nominal 95 % interval "
         "covers about 75 % with 3 runs and 85 % with 5.",
         "Runs of a method share its world model, so intervals exclude the randomness of its training.",

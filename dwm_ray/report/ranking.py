@@ -221,7 +221,7 @@ def ranking_figure(groups: Mapping[str, tuple[Sequence[Json], str]], looks: Mapp
         panels += [chance_panel] if chances else []
     caption = (
         "Large markers: interquartile means over runs, with 95 % bootstrap intervals (none for a single run). Small "
-        f"points: runs. P(better): probability that a run scores higher than one of {versus}; a tie counts one half."
+        f"points: runs. P(better): probability that a run scores higher than a run of {versus}; a tie counts one half."
     )
     return plot_panels("ranking", "Scores and probability of improvement", caption, panels, values=False)
 

@@ -22,7 +22,7 @@ RANKING_NOTE = (
     "Names consist of world model and agent. Recorded: recorded instead of imagined futures. An agent alone has no "
     "world model. Each method has its best setting; of: number of settings tried. The setting was selected by the "
     "scores shown, so the scores of methods with many settings are optimistic. IQM: interquartile mean over runs. "
-    "P(better): probability that a run scores higher than one of the same agent without a world model."
+    "P(better): probability that a run scores higher than a run of the same agent without a world model."
 )
 
 

@@ -1,4 +1,4 @@
-"""Cost of a method from short bursts of the parts of a run, multiplied by the counts of the run.
+"""Cost of a method: short bursts of the parts of a run, multiplied by its numbers of updates and segments.
 
 The parts are gradient steps of the world model, blocks of a stream and updates of the agent. The world model is not
 trained: the cost of a network does not depend on its weights.

@@ -2,7 +2,7 @@
 
 Papers report the time of the learner. Here, training of the world model and generation count too. Trials that differ in
 horizon, agent or seed share both (`shared`), and each learns separately (`own`). Costs are measured in short bursts and
-multiplied by the counts of the run. The report of a run shows the time that the run took.
+multiplied by the numbers of updates and segments of the run. The report of a run shows the time that the run took.
 """
 
 from dataclasses import asdict, dataclass
@@ -57,14 +57,14 @@ def measure(context: StudyContext, options: CostOptions) -> Findings:
     costs = _costs(context, options)
     return Findings(
         title=f"Cost: {context.config.task}",
-        summary=[_how(context, options)],
+        summary=[_summary(context, options)],
         tables=[_parts_table(costs), _totals_table(costs, options)],
         figures=[],
         numbers={"costs": [{"method": c.method, "shared": _json(c.shared), "own": _json(c.own)} for c in costs]},
     )
 
 
-def _how(context: StudyContext, options: CostOptions) -> str:
+def _summary(context: StudyContext, options: CostOptions) -> str:
     updates = context.config.training.num_updates
     return (
         f"Extrapolated from {options.repeats} bursts of {options.burst_updates} updates or {options.burst_segments} "
@@ -105,7 +105,7 @@ def _parts_table(costs: list[Cost]) -> Table:
 
 def _totals_table(costs: list[Cost], options: CostOptions) -> Table:
     counts = [f"{n} trial{'s' if n > 1 else ''}" for n in options.trials]
-    headers = ["method", *counts, "TFLOP of 1", "each further trial"]
+    headers = ["method", *counts, "TFLOP (1 trial)", "each additional trial"]
     rows: list[list[Cell]] = []
     for cost in costs:
         rows.append(
@@ -116,7 +116,7 @@ def _totals_table(costs: list[Cost], options: CostOptions) -> Table:
                 format_seconds(cost.seconds(2) - cost.seconds(1)),
             ]
         )
-    return Table("All work on one machine, one part after another", headers, rows)
+    return Table("All work on one machine, sequentially", headers, rows)
 
 
 def _json(parts: list[PartCost]) -> list[dict[str, Any]]:

@@ -1,11 +1,11 @@
 """Parts of a future that make recorded targets better than imagined ones: agents learn from segments composed of both.
 
-Agents of several seeds learn from the same start pairs with segments that take rewards, ends and states from recorded
-or imagined futures. If the score falls when a part is imagined, the world model must learn this part better. Two
-further rows show the effect of the return-to-go label, which is replaced by that of another start pair, and of the
+Agents of several seeds learn from the same start pairs with segments that take rewards, terminations and states from
+recorded or imagined futures. If the score falls when a part is imagined, the world model must learn this part better.
+Two more rows show the effect of the return-to-go label, which is replaced by that of another start pair, and of the
 recorded first step. Outcomes are stored, so that the study can be stopped and restarted.
 
-A further table shows where targets differ: the advantages of all compositions under the values learned from recorded
+Another table shows where targets differ: the advantages of all compositions under the values learned from recorded
 futures.
 """
 

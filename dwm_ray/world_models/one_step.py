@@ -1,7 +1,7 @@
 """One-step model: an ensemble of Gaussian networks, rolled out with the policy, H calls for H steps.
 
-DWM (arXiv 2402.03570) uses such a network as baseline: 4 x 256 units, softplus variance, maximum likelihood. With 7
-members, 5 elites by held-out error and changes of state as targets, it generates the initial rollout of DyDiff (arXiv
+DWM (arXiv 2402.03570) uses such a network as a baseline: 4 x 256 units, softplus variance, maximum likelihood. With 7
+members, 5 elites by held-out error and state changes as targets, it generates the initial rollout of DyDiff (arXiv
 2405.19189). The penalty is PQL's disagreement: the largest squared distance between two elites' mean predictions
 (reward and next state together), here in standard deviations of the data's rewards and changes, so that no unit
 dominates. Each member is used with the weights of its lowest held-out error, and training ends when no member improves
