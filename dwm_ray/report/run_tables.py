@@ -23,8 +23,8 @@ def estimate_table(results: Json) -> Table | None:
     note = (
         "Estimates from recorded data, not scores. FQE: discounted return from the start of a held-out episode, by "
         "fitted Q evaluation. Imagined: discounted return of the first steps in one-step models. Distance: mean "
-        "squared distance of the policy's actions from the recorded ones, in standard deviations; at about 1 and above, the "
-        "other estimates are extrapolations."
+        "squared distance of the policy's actions from the recorded ones, in standard deviations; at about 1 and "
+        "above, the other estimates are extrapolations."
     )
     return Table("Off-policy estimates", headers, rows, note) if rows else None
 
