@@ -20,15 +20,15 @@ from dwm_ray.runs.folder import RunFolder
 
 
 class Walk:
-    """Adds noise to a state, times a Python number."""
+    """Adds noise to a state."""
 
     def __init__(self) -> None:
         self.state, self.generator = torch.zeros(3), torch.Generator().manual_seed(0)
-        self.num_made, self.factor = 0, 1.0
+        self.num_made = 0
 
     def step(self) -> Tensor:
         self.num_made += 1
-        self.state += self.factor * torch.randn(3, generator=self.generator)
+        self.state += torch.randn(3, generator=self.generator)
         return self.state.sum()
 
 
@@ -60,16 +60,6 @@ def test_results_are_valid_until_the_next_call() -> None:
     graphs: Graphs[Tensor] = Graphs(EmulatedCapture(), [walk.generator], "x.y")
     *_, first, second = [graphs(0, walk.step) for _ in range(WARM_UPS + 2)]
     assert first is second
-
-
-def test_python_numbers_are_recorded_as_constants() -> None:
-    """Learning rates that change have to be tensors."""
-    walk, plain = Walk(), Walk()
-    graphs: Graphs[Tensor] = Graphs(EmulatedCapture(), [walk.generator], "x.y")
-    for factor in range(WARM_UPS + 2):
-        walk.factor = plain.factor = float(factor)
-        replayed, made = graphs(0, walk.step), plain.step()
-    assert not torch.equal(replayed, made)
 
 
 class Broken(EmulatedCapture):

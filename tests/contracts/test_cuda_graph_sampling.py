@@ -176,10 +176,3 @@ def test_models_without_support_are_refused(tmp_path: Path, capture: EmulatedCap
     ):
         run_config("laptop", "one_step", "td3_bc").with_values({"execution.sampler_cuda_graphs": True})
     assert not capture.tapes
-
-
-def test_cuda_graphs_without_a_gpu_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"^execution\.sampler_cuda_graphs: CUDA graphs need a GPU, .* device cpu; expected"
-    ):
-        blocks(block_generator_of(tmp_path, True), spec_of("dwm"), build("dwm"))

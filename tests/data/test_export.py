@@ -16,12 +16,14 @@ from dwm_ray.data.export import write_hdf5, write_parquet
 from dwm_ray.env_options import EnvOptions
 from dwm_ray.types import Episodes
 
-
-@pytest.mark.parametrize("following", [{}, {"next_observations": pendulum()["observations"] + 1}])
-@pytest.mark.parametrize(
+every_format = pytest.mark.parametrize(
     ("write_to", "read", "suffix"),
     [(write_hdf5, d4rl.read, "hdf5"), (write_parquet, parquet.read, "parquet")],
 )
+
+
+@pytest.mark.parametrize("following", [{}, {"next_observations": pendulum()["observations"] + 1}])
+@every_format
 def test_written_file_reads_back(
     tmp_path: Path,
     following: Arrays,
@@ -42,10 +44,7 @@ def test_written_file_reads_back(
         write_to(data, path)
 
 
-@pytest.mark.parametrize(
-    ("write_to", "read", "suffix"),
-    [(write_hdf5, d4rl.read, "hdf5"), (write_parquet, parquet.read, "parquet")],
-)
+@every_format
 def test_options_of_the_environment_are_written_and_read(
     tmp_path: Path,
     write_to: Callable[[Episodes, Path], None],

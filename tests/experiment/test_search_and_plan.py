@@ -107,14 +107,6 @@ def test_axes_that_depend_on_each_other_are_set_before_they_are_checked() -> Non
     assert [*plan.dropped] == ["solver_steps: got 9; expected at most diffusion_steps 5"]
 
 
-def test_options_that_the_plugin_lacks_are_dropped() -> None:
-    plan = Plan()
-    plan.add(
-        profiles.run_config("laptop", "one_step"), {"solver_steps": 2}, {"solver_steps": find_dimension("solver_steps")}
-    )
-    assert [*plan.dropped] == ["world_model.solver_steps: no such option with the chosen plug-ins"]
-
-
 def test_the_same_trial_is_planned_once() -> None:
     plan = Plan()
     for horizon in (3, 3, 1):
@@ -208,11 +200,6 @@ def agent_of(trial: Trial) -> str:
 
 def party_of(trials: list[Trial], agent: str, diffusion_steps: int) -> list[Trial]:
     return [t for t in trials if agent_of(t) == agent and t.values["diffusion_steps"] == diffusion_steps]
-
-
-def test_unknown_axes_are_named_with_their_neighbours() -> None:
-    with pytest.raises(ValueError, match=r"--dimensions: unknown axis 'horizn'; did you mean horizon"):
-        plan_of(dimensions=("horizn",))
 
 
 def test_an_axis_takes_other_values_and_any_option_makes_one() -> None:

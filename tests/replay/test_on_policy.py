@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from tiny_task import ONE_STEP, tiny_config
 
@@ -119,8 +120,17 @@ def test_batches_have_the_exact_real_share_and_the_newest_version(file: Path) ->
     assert 0.5 < gauges["consumed_fraction"] <= 1
 
 
-def test_the_learner_waits_only_where_rows_would_be_too_old(file: Path) -> None:
-    config = configured(file, **{"synthesis.max_staleness": 2})
+@pytest.mark.parametrize(
+    ("staleness", "waited_for", "asked"),
+    [
+        (2, [0, -1, 0, 1, 2, 3], [0, 1, 2, 3, 4]),  # a sixth round would come when learning is over
+        (0, [0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5]),
+    ],
+)
+def test_the_learner_waits_only_where_rows_would_be_too_old(
+    staleness: int, waited_for: list[int], asked: list[int], file: Path
+) -> None:
+    config = configured(file, **{"synthesis.max_staleness": staleness})
     real, _, agent = parts_of(config)
     drawer = SlowDrawer(real.shape)
     rounds = OnPolicySource(config, real, drawer, agent)
@@ -129,19 +139,8 @@ def test_the_learner_waits_only_where_rows_would_be_too_old(file: Path) -> None:
     for _ in range(30):
         rounds.next_batch(torch.Generator().manual_seed(0))
         stale.append(rounds.gauges()["staleness"])
-    assert drawer.waited_for == [0, -1, 0, 1, 2, 3]
-    assert max(stale) == 2
-    assert drawer.asked == [0, 1, 2, 3, 4], "a sixth round would come when learning is over"
-
-
-def test_without_staleness_every_round_is_waited_for_and_used(file: Path) -> None:
-    config = configured(file, **{"synthesis.max_staleness": 0})
-    real, _, agent = parts_of(config)
-    drawer = SlowDrawer(real.shape)
-    rounds = OnPolicySource(config, real, drawer, agent)
-    for _ in range(30):
-        rounds.next_batch(torch.Generator().manual_seed(0))
-    assert drawer.waited_for == drawer.asked == [0, 1, 2, 3, 4, 5]
+    assert (drawer.waited_for, drawer.asked) == (waited_for, asked)
+    assert max(stale) == staleness
 
 
 def test_a_restarted_learner_waits_for_a_round_of_its_own_policy(file: Path) -> None:

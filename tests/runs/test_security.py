@@ -48,16 +48,6 @@ def test_nothing_is_unpickled_or_run() -> None:
     assert {path: names for path, names in found.items() if names} == {}
 
 
-def test_the_scan_sees_each_kind() -> None:
-    source = (
-        "import pickle\nfrom cloudpickle import loads\ntorch.load(p)\nnp.load(p, allow_pickle=True)\neval(t)\n"
-        "subprocess.run(t, shell=True)\nmodel.eval()\nre.compile(t)\nsubprocess.run(t, shell=False)"
-    )
-    assert sorted(offences(source)) == [
-        "allow_pickle", "cloudpickle", "eval", "np.load", "pickle", "shell", "torch.load",
-    ]  # fmt: skip
-
-
 @pytest.mark.parametrize("task", ["../../x", "/etc/x", "..", "minari:../../a-v0"])
 def test_a_task_names_a_folder_in_the_output(tmp_path: Path, task: str) -> None:
     assert RunFolder.create(tmp_path / "runs", task).root.parent == (tmp_path / "runs").resolve()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dwm_ray.runs.folder import STORAGE_FILE, RunFolder, set_status, status_of
 from dwm_ray.runs.storage import Storage, StorageFailed
-from dwm_ray.runs.sync import MARKERS, SyncedFolder, work_folder
+from dwm_ray.runs.sync import SyncedFolder, work_folder
 from dwm_ray.runs.tensor_files import write_json
 
 MODEL = ("model.safetensors", "model.json", "error.json", "metrics.jsonl", "status.json")
@@ -162,7 +162,3 @@ def test_a_name_that_leads_out_of_the_folder_is_not_fetched(run: RunFolder, tmp_
     with pytest.raises(StorageFailed, match="would be written outside"):
         run.pull()
     assert not (tmp_path / "outside").exists()
-
-
-def test_markers() -> None:
-    assert {"status.json", "stream.json", "config.json"} <= set(MARKERS)

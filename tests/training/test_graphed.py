@@ -8,7 +8,6 @@ import pytest
 import torch
 from emulated_graphs import EmulatedCapture
 from learners import AGENTS, agent_of, assert_equal, built, copies, learner_of, num_kinds, run
-from torch import Tensor
 
 from dwm_ray import cuda_graphs
 from dwm_ray.agents.base import Agent
@@ -172,35 +171,6 @@ def test_an_agent_that_cannot_be_recorded_is_an_error(cls: type[Agent], cause: s
         trainer.run(1)
 
 
-class Counts(BC):
-    """Agent whose operations depend on a number that is not part of the update kind."""
-
-    num_calls = 0
-
-    def learn(self, segments: Segments, generator: Any, kind: int) -> Metrics:
-        self.num_calls += 1
-        return super().learn(segments.map(lambda x: x * self.num_calls), generator, kind)
-
-
-class Retains(BC):
-    """Retains a result beyond its update."""
-
-    last: Tensor | None = None
-
-    def learn(self, segments: Segments, generator: Any, kind: int) -> Metrics:
-        metrics = super().learn(segments, generator, kind)
-        before, self.last = self.last, metrics["bc_loss"].clone()
-        return metrics if before is None else metrics | {"bc_change": metrics["bc_loss"] - before}
-
-
-@pytest.mark.usefixtures("capture")
-@pytest.mark.parametrize("cls", [Counts, Retains])
-def test_the_comparison_sees_an_agent_that_breaks_the_rule(cls: type[Agent]) -> None:
-    """Errors that a GPU would not report."""
-    with pytest.raises(AssertionError):
-        compare(lambda cuda_graphs: learner_of([built(cls, BC.Config(), 0)], cuda_graphs=cuda_graphs))
-
-
 class Silent(BC):
     supports_cuda_graphs = False
 
@@ -210,13 +180,6 @@ def test_an_agent_without_support_is_refused() -> None:
     agent = built(Silent, BC.Config(), 0)
     with pytest.raises(ValueError, match=r"^execution\.cuda_graphs: agent 'bc' does not support CUDA graphs"):
         learner_of([agent], cuda_graphs=True)
-
-
-def test_a_learner_without_a_gpu_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^execution\.cuda_graphs: CUDA graphs need a GPU, .* device cpu; expected"):
-        learner_of([agent_of("bc", 0)], cuda_graphs=True)
-    with pytest.raises(ValueError, match=r"^execution\.cuda_graphs: CUDA graphs need a GPU"):
-        learner_of([agent_of("bc", 0), agent_of("bc", 1)], cuda_graphs=True)
 
 
 @pytest.mark.parametrize("model", ["one_step", "dydiff"])

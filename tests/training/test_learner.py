@@ -62,20 +62,6 @@ def test_a_state_with_a_missing_part_is_refused() -> None:
         trained.load_state_dicts([state])
 
 
-@pytest.mark.parametrize("name", ["td3_bc", "iql"])
-def test_members_learn_what_they_learn_alone(name: str) -> None:
-    population, alone = learner(name, 0, 1, 2), [learner(name, seed) for seed in (0, 1, 2)]
-    for num_updates in (5, 6):
-        rows = population.run(num_updates)
-        assert all(row["num_members"] == 3 and row["updates_per_s"] > 0 for row in rows)
-        for row, single in zip(rows, alone, strict=True):
-            [expected] = run(single, num_updates)
-            assert {k: v for k, v in row.items() if k not in SHARED} == pytest.approx(expected, rel=1e-3, abs=1e-4)
-    assert population.update == 11
-    for generator, single in zip(population.generators, alone, strict=True):
-        assert torch.equal(generator.get_state(), single.generators[0].get_state())
-
-
 def test_batches_of_different_shapes_are_refused() -> None:
     sources = [mixture(imagined=True), mixture(imagined=False)]
     with pytest.raises(ValueError, match=r"training\.batch_size, synthesis\.horizon: expected batches of one shape"):
