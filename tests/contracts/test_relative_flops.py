@@ -8,11 +8,11 @@ import torch
 from outside import all_plugins
 
 from dwm_ray.data.task_data import load_task_data
-from dwm_ray.evaluation.flops import count_flops
 from dwm_ray.experiment import profiles
 from dwm_ray.local.compatibility import untrained_learner
 from dwm_ray.registry import find, plugins
 from dwm_ray.replay.sources import source_kind
+from dwm_ray.studies.bursts import count_flops
 from dwm_ray.world_models.parts.build import new_model
 
 CPU = torch.device("cpu")
