@@ -78,7 +78,7 @@ class RunOptions(Frozen):
     """Options of a run with resolved plug-ins; `dwm_ray.config.RunConfig` also resolves their names."""
 
     task: Annotated[str, Field(min_length=1)] = "halfcheetah-medium-replay"
-    """A row of the task table, minari:DATASET, ogbench:NAME, or any name together with data.file."""
+    """A name from the task table, minari:DATASET, ogbench:NAME, or any name together with data.file."""
     seed: int = 0
     """Seed of the agent: initial weights, batches, noise, evaluation."""
     data: DataConfig = DataConfig()

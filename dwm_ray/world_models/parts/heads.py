@@ -29,8 +29,8 @@ class ContinuationConfig(WorldModelConfig):
     """Options of models that can learn terminations."""
 
     continuation: Literal["auto", "on", "off"] = "auto"
-    """Learn terminations and end generated segments by them; 'auto' does so if the data contain terminations that no
-    rule of the task explains."""
+    """Learn terminations and end generated segments at predicted ones; 'auto' does so if the data contain terminations
+    that no rule of the task explains."""
 
 
 class TerminationHead(nn.Module):
