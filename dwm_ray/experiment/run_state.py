@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.config import RunConfig
 from dwm_ray.experiment.shared_parts import SharedParts, stored_config
-from dwm_ray.runs.folder import RunFolder, read_json
+from dwm_ray.runs.folder import RunFolder, read_json, subfolders
 from dwm_ray.runs.row_log import last_rows
 from dwm_ray.types import Json
 
@@ -125,8 +124,8 @@ def read_state(run: RunFolder) -> RunState:
     options = record["run"]
     parts = SharedParts.of(run, options)
     trials = [_trial(folder, options["training"]["num_updates"]) for folder in run.trials()]
-    models = [_model(folder, parts) for folder in _folders(run.root / "world_models")]
-    streams = [_stream(run, folder, parts) for folder in _folders(run.root / "streams")]
+    models = [_model(folder, parts) for folder in subfolders(run.root / "world_models")]
+    streams = [_stream(run, folder, parts) for folder in subfolders(run.root / "streams")]
     changed = _changed(run)
     sweep = read_json(run.sweep) or {}
     written = _modified(run.sweep) if sweep.get("wall_s") else 0.0
@@ -196,7 +195,7 @@ def _rate(times: list[float], rows: list[int]) -> float | None:
 def _changed(run: RunFolder) -> float:
     """Return the time of the last change in the run; a driver writes counters at least every 30 seconds."""
     logs = ("metrics.jsonl", "evaluations.jsonl", "status.json", "config.json")
-    shared = [*_folders(run.root / "world_models"), *_folders(run.root / "streams")]
+    shared = [*subfolders(run.root / "world_models"), *subfolders(run.root / "streams")]
     files = [folder / log for folder in [*run.trials(), *shared] for log in logs]
     return max(map(_modified, [run.config, run.counters, *shared, *files]))
 
@@ -204,10 +203,6 @@ def _changed(run: RunFolder) -> float:
 def _started(folder: Path, row: Json) -> float:
     """Return the time at which the process of a trial or world model started its work, from its last row."""
     return _modified(folder / "metrics.jsonl") - float(row.get("seconds", 0.0)) * int(row.get("num_members", 1))
-
-
-def _folders(parent: Path) -> Iterator[Path]:
-    return (path for path in sorted(parent.glob("*")) if path.is_dir())
 
 
 def _modified(path: Path) -> float:

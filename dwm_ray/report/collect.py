@@ -4,7 +4,6 @@ A run may be in progress, and some of its trials may have failed: missing values
 Scores are those of the last checkpoint, never the best point of a curve.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pandas as pd
 from dwm_ray.env_options import EnvOptions
 from dwm_ray.experiment.names import method_name
 from dwm_ray.registry import plugins
-from dwm_ray.runs.folder import RunFolder
+from dwm_ray.runs.folder import RunFolder, read_json, subfolders
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.tasks.table import task_for
 from dwm_ray.types import Json
@@ -27,12 +26,12 @@ SCORED = ("update", "score_mean", "score_std")
 
 
 def collect_results(run: Path) -> Json:
-    """Return the content of results.json; raise ValueError if `run` is not a run folder or contains an invalid file."""
+    """Return the content of results.json; raise ValueError if `run` is not a run folder or contains an invalid log."""
     folder = RunFolder.open(run)
-    config = _read(folder.config) or {}
+    config = read_json(folder.config) or {}
     if "run" not in config:
         raise ValueError(f"{folder.config}: expected the configuration of a run, with an entry 'run'")
-    data, sweep = _read(run / "data.json") or {}, _read(folder.sweep) or {}
+    data, sweep = read_json(run / "data.json") or {}, read_json(folder.sweep) or {}
     trials = _each(run / "trials", _trial)
     models, streams = _each(run / "world_models", _world_model), _each(run / "streams", _stream)
     return {
@@ -42,12 +41,12 @@ def collect_results(run: Path) -> Json:
         "profile": config.get("profile"),
         "wall_s": sweep.get("wall_s"),
         "dropped": sweep.get("dropped", {}),
-        "counters": _read(folder.counters) or {},
+        "counters": read_json(folder.counters) or {},
         "best": best_trial(trials),
         "trials": trials,
         "world_models": models,
         "streams": streams,
-        "environment": _read(run / "environment.json") or {},
+        "environment": read_json(run / "environment.json") or {},
         "config": config,
     }
 
@@ -69,10 +68,10 @@ def _score_unit(task: str, data: Json) -> str:
 
 
 def _trial(folder: Path) -> Json | None:
-    config = _read(folder / "config.json")
+    config = read_json(folder / "config.json")
     if config is None:
         return None
-    status = _read(folder / "status.json") or {"status": "pending"}
+    status = read_json(folder / "status.json") or {"status": "pending"}
     evaluations, metrics = read_rows(folder / "evaluations.jsonl"), read_rows(folder / "metrics.jsonl")
     latest = metrics[-1] if metrics else {}
     final: Json = next((row for row in reversed(evaluations) if row.get("final")), {})
@@ -142,7 +141,7 @@ def updates_per_s(log: list[Json]) -> float | None:
 
 def _values(folder: Path, config: Json) -> Json:
     """Return the searched values of a trial except its seed, and the horizon and target_rtg if its model uses them."""
-    searched = {key: value for key, value in (_read(folder / "values.json") or {}).items() if key != "seed"}
+    searched = {key: value for key, value in (read_json(folder / "values.json") or {}).items() if key != "seed"}
     if config["world_model"] is None:
         return searched
     plugin = plugins("world_models").get(config["world_model"]["name"])  # it may not exist any more
@@ -151,8 +150,8 @@ def _values(folder: Path, config: Json) -> Json:
 
 
 def _world_model(folder: Path) -> Json:
-    status, error = _read(folder / "status.json") or {}, _read(folder / "error.json") or {}
-    described, calibration = _read(folder / "model.json") or {}, error.pop("calibration", None)
+    status, error = read_json(folder / "status.json") or {}, read_json(folder / "error.json") or {}
+    described, calibration = read_json(folder / "model.json") or {}, error.pop("calibration", None)
     return {
         "id": folder.name,
         "name": described.get("name") or error.get("model"),
@@ -161,29 +160,19 @@ def _world_model(folder: Path) -> Json:
         "returns_corrected": status.get("returns_corrected"),
         "error": error if "obs_mse" in error else None,
         "calibration": calibration,
-        "futures": _read(folder / "futures.json"),
+        "futures": read_json(folder / "futures.json"),
         "learning": _columns(read_rows(folder / "metrics.jsonl"), ("update", "loss", "holdout_loss")),
     }
 
 
 def _stream(folder: Path) -> Json | None:
-    described = _read(folder / "stream.json")
+    described = read_json(folder / "stream.json")
     return None if described is None else {"id": folder.name, **described}
 
 
 def _each(folder: Path, read: Callable[[Path], Json | None]) -> list[Json]:
     """Return the results of `read` for each subfolder by name; skip None (a subfolder without files yet)."""
-    found = (read(path) for path in sorted(folder.glob("*")) if path.is_dir())
-    return [item for item in found if item is not None]
-
-
-def _read(path: Path) -> Any:
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not a JSON file ({error})") from error
+    return [item for path in subfolders(folder) if (item := read(path)) is not None]
 
 
 def _columns(rows: list[Json], names: tuple[str, ...]) -> dict[str, list[Any]]:

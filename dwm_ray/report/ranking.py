@@ -15,7 +15,7 @@ from dwm_ray.evaluation import stats
 from dwm_ray.report.chart import Line, Look, Panel
 from dwm_ray.report.collect import measured, measured_curve
 from dwm_ray.report.panels import Figure, plot_panels
-from dwm_ray.report.run_tables import label
+from dwm_ray.report.run_tables import format_interval, label
 from dwm_ray.report.table import NOTHING, Cell, Table
 from dwm_ray.types import Json
 
@@ -149,8 +149,7 @@ def interval(found: Json | None, digits: int) -> tuple[str, str]:
     """Return a statistic and its interval: '36.1', '[33.0, 38.2]'."""
     if found is None:
         return NOTHING, NOTHING
-    value, low, high = (found[key] for key in ("value", "low", "high"))
-    return f"{value:.{digits}f}", NOTHING if low is None else f"[{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{found['value']:.{digits}f}", format_interval(found["low"], found["high"], digits)
 
 
 def verdict(rows: Sequence[Json], reference: str = "") -> Json | None:

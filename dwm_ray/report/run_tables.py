@@ -29,9 +29,9 @@ def estimate_table(results: Json) -> Table | None:
     return Table("Off-policy estimates", headers, rows, note) if rows else None
 
 
-def format_interval(low: float | None, high: float | None) -> str:
-    """Return '[33.0, 38.2]', or a dash if there were too few episodes for an interval."""
-    return NOTHING if low is None or high is None else f"[{low:.1f}, {high:.1f}]"
+def format_interval(low: float | None, high: float | None, digits: int = 1) -> str:
+    """Return '[33.0, 38.2]', or a dash if there were too few episodes or runs for an interval."""
+    return NOTHING if low is None or high is None else f"[{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def measured_text(trial: Json) -> str:

@@ -189,7 +189,7 @@ class RunFolder:
         return self.root / "world_models" / fingerprint
 
     def trials(self) -> list[Path]:
-        return sorted(path for path in (self.root / "trials").glob("*") if path.is_dir())
+        return subfolders(self.root / "trials")
 
     def record_environment(self) -> None:
         """Write `environment.json`: versions and hardware."""
@@ -230,6 +230,11 @@ def _refuse_old(root: Path) -> None:
         )
 
 
+def subfolders(folder: Path) -> list[Path]:
+    """Return the folders in a folder by name; none if it does not exist."""
+    return sorted(path for path in folder.glob("*") if path.is_dir())
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file of a run folder; None if it does not exist or was truncated by a crash."""
     if not path.is_file():
@@ -243,7 +248,7 @@ def read_json(path: Path) -> Any:
 
 @lru_cache
 def _warn_once(warning: str) -> None:
-    """Log a warning only once, because files are read repeatedly while a run is show_progress."""
+    """Log a warning only once, because files are read repeatedly while a run is shown."""
     logger.warning(warning)
 
 
