@@ -29,7 +29,7 @@ from rich.console import Console
 from dwm_ray.cli.command_line import main_guard
 from dwm_ray.data.export import Format, check_new, write
 from dwm_ray.data.summary import data_summary, summary_text
-from dwm_ray.experiment.search_space import parse_value
+from dwm_ray.experiment.search_space import parse_assignment
 from dwm_ray.export.policy import export_policy
 from dwm_ray.export.segments import generate_data
 from dwm_ray.export.trials import ChosenTrial, choose_trial
@@ -62,7 +62,7 @@ def export(
         _write_policy(choose_trial(folder, trial), out)
         return 0
     _check_target(data, out)
-    _write_data(choose_trial(folder, trial), data, str(out), dict(_change(text) for text in changes))
+    _write_data(choose_trial(folder, trial), data, str(out), dict(parse_assignment(text, "--set") for text in changes))
     return 0
 
 
@@ -95,14 +95,6 @@ def _check_target(data: Format, out: str | None) -> None:
     if out is None:
         raise ValueError(f"--out: is missing; expected {'NAME.hdf5' if data == 'hdf5' else 'NAMESPACE/NAME-v0'}")
     check_new(data, out)
-
-
-def _change(text: str) -> tuple[str, Any]:
-    """Return ('synthesis.horizon', 3) for 'synthesis.horizon=3'."""
-    name, equals, value = text.partition("=")
-    if not (name and equals and value):
-        raise ValueError(f"--set {text}: is not an option; expected NAME=VALUE, such as synthesis.horizon=3")
-    return name, parse_value(value)
 
 
 def _write_data(trial: ChosenTrial, data: Format, out: str, changes: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dwm_ray.agents.parts.networks import Scaling, StackedMLP
 from dwm_ray.evaluation.model_error import Driver
-from dwm_ray.types import DataStats, Episodes, Spaces
+from dwm_ray.types import DataStats, Episodes, Policy, Spaces
 from dwm_ray.world_models.base import seeded
 
 CLONED = "cloned behaviour"
@@ -50,9 +50,13 @@ class BehaviourClone(nn.Module):
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         return self.scaling.raw((mean + log_std.exp() * noise).clamp(-1, 1))
 
+    def policy(self, generator: torch.Generator) -> Policy:
+        """Return this policy for `WorldModel.imagine`."""
+        return lambda obs, step: self.sample(obs, generator)
+
     def driver(self, generator: torch.Generator) -> Driver:
         """Return this policy as the driver of a world model."""
-        return Driver(CLONED, lambda windows: lambda obs, step: self.sample(obs, generator))
+        return Driver(CLONED, lambda windows: self.policy(generator))
 
 
 def clone_behaviour(

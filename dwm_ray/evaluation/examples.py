@@ -43,7 +43,7 @@ def example_futures(
     recorded = _starts(windows, generator)
     horizon = min(model.max_horizon, recorded.obs.shape[1] - 1)
     again = recorded[torch.arange(len(recorded), device=recorded.obs.device).repeat_interleave(NUM_IMAGINED)]
-    policy = LOGGED_ACTIONS.policy_for(again) if model.follows_policy else None
+    policy = LOGGED_ACTIONS.policy_for(again)
     imagined = model.imagine(
         again.obs[:, 0], again.act[:, 0], policy=policy, horizon=horizon, rtg=again.rtg, generator=generator
     )

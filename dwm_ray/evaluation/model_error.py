@@ -76,7 +76,7 @@ def imagined_windows(
     for rows in starts.split(CHUNK_ROWS):
         chunk = windows.gather(rows)
         horizon = min(model.max_horizon, chunk.obs.shape[1] - 1)
-        policy = driver.policy_for(chunk) if model.follows_policy else None
+        policy = driver.policy_for(chunk)
         obs, act = chunk.obs[:, 0], chunk.act[:, 0]
         yield chunk, model.imagine(obs, act, policy=policy, horizon=horizon, rtg=chunk.rtg, generator=generator)
 

@@ -117,7 +117,7 @@ class OffPolicyEvaluator:
         def policy(obs: Tensor) -> Tensor:
             actions = torch.cat([agent.act(chunk) for chunk in obs.split(CHUNK)])
             if not actions.isfinite().all():
-                raise Diverged("policy: actions are not finite, so the agent has diverged; expected finite actions")
+                raise Diverged
             return actions
 
         values = self._values(policy, final)

@@ -80,6 +80,9 @@ class _Slot:
 class Diverged(ValueError):  # noqa: N818 - it names what happened
     """A policy's actions are infinite or NaN."""
 
+    def __init__(self) -> None:
+        super().__init__("policy: actions are not finite, so the agent has diverged; expected finite actions")
+
 
 class _TimedPolicy:
     """A policy on arrays that measures the seconds of its calls; reading the actions synchronises with the device."""
@@ -95,7 +98,7 @@ class _TimedPolicy:
         actions = self._policy(torch.from_numpy(obs).to(self._device, torch.float32)).cpu().numpy()
         self.seconds += time.perf_counter() - started
         if not np.isfinite(actions).all():
-            raise Diverged("policy: actions are not finite, so the agent has diverged; expected finite actions")
+            raise Diverged
         return actions
 
 

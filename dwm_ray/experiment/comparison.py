@@ -17,11 +17,10 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import DataIdentity
 from dwm_ray.errors import reason, suggest
 from dwm_ray.experiment import profiles
-from dwm_ray.experiment.dimension import Value
 from dwm_ray.experiment.names import method_name
 from dwm_ray.experiment.plan import SweepConfig, trial_start_order, unused_options, with_required
 from dwm_ray.experiment.profiles import Profile
-from dwm_ray.experiment.search_space import Point, Trial, dimensions, parse_value
+from dwm_ray.experiment.search_space import Point, Trial, dimensions, parse_assignment
 from dwm_ray.options import Frozen, PositiveInt
 from dwm_ray.registry import find
 from dwm_ray.replay.sources import source_kind
@@ -87,7 +86,8 @@ def parse_method(text: str) -> Method:
     if plain(name) not in known:
         spelled = [spelling(*method) for method in known.values()]
         raise ValueError(f"--methods: unknown method {name!r}{suggest(name.lower(), spelled)}")
-    return Method(text, *known[plain(name)], dict(_option(text, part) for part in suffix.split(",") if part))
+    options = (parse_assignment(part, f"--methods {text}") for part in suffix.split(",") if part)
+    return Method(text, *known[plain(name)], dict(options))
 
 
 def spelling(world_model: str, agent: str) -> str:
@@ -106,14 +106,6 @@ def _is_feasible(world_model: str, agent: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _option(text: str, part: str) -> tuple[str, Value]:
-    """Return ('horizon', 3) for 'horizon=3'."""
-    name, equals, value = part.partition("=")
-    if not equals or not name or not value:
-        raise ValueError(f"--methods {text}: {part!r} is not an option; expected NAME=VALUE, separated by commas")
-    return name, parse_value(value)
 
 
 def path_of(name: str) -> str:

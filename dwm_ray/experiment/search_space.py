@@ -51,6 +51,14 @@ def parse_dimension(text: str, option: str = "--dimensions") -> Dimension:
     return replace(axis, values=values, small=values) if values else axis
 
 
+def parse_assignment(text: str, option: str) -> tuple[str, Value]:
+    """Return ('horizon', 3) for 'horizon=3'; errors name the `option`."""
+    name, _, value = text.partition("=")
+    if not (name and value):
+        raise ValueError(f"{option}: {text!r} is not an option; expected NAME=VALUE, such as synthesis.horizon=3")
+    return name, parse_value(value)
+
+
 def parse_value(word: str) -> Value:
     """Parse a number; return any other word unchanged."""
     try:

@@ -118,7 +118,7 @@ class _Generator:
             starts,
             self.task_data.task.termination,
             spec.discount,
-            policy=(lambda obs, step: self.agent.explore(obs, noise)) if self.model.follows_policy else None,
+            policy=lambda obs, step: self.agent.explore(obs, noise),
             horizon=self.config.synthesis.horizon if self.model.follows_policy else self.model.max_horizon,
             rtg=rtg[rows],
             generator=noise,

@@ -57,7 +57,7 @@ def generate_like(
     segments = model.imagine(
         windows.obs[:, 0],
         windows.act[:, 0],
-        policy=(lambda states, step: clone.sample(states, generator)) if model.follows_policy else None,
+        policy=clone.policy(generator),
         horizon=windows.obs.shape[1] - 1,
         rtg=windows.rtg if rtg is None else rtg,
         generator=generator,

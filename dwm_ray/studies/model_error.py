@@ -121,7 +121,7 @@ def _randomness(
         context.task_data.task.env_id,
         windows.obs[:, 0],
         windows.act[:, 0],
-        lambda obs, step: clone.sample(obs, generator),
+        clone.policy(generator),
         options.horizon,
     )
     return squared_distance(futures_in(context, segments).rows(known), futures_in(context, windows).rows(known))

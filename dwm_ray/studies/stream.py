@@ -58,7 +58,7 @@ def stream_statistics(
             pairs,
             context.task_data.task.termination,
             config.training.discount,
-            policy=(lambda states, step: clone.sample(states, generator)) if model.follows_policy else None,
+            policy=clone.policy(generator),
             horizon=min(config.synthesis.horizon, model.max_horizon),
             rtg=rtg[rows],
             generator=generator,

@@ -199,9 +199,9 @@ class WorldModel(Plugin, nn.Module):
     ) -> Segments:
         """Generate segments of `horizon` steps from raw start pairs [B, O] and [B, A].
 
-        `policy` provides the actions from step 1 on, for models that follow one. `rtg` is a number or [B], in units of
-        the task's scale. Segments are in raw units, of source 1. Their discount is 1 until the model predicts a
-        termination and 0 from that step on (`blocks.stream` multiplies it by gamma and the task's rule).
+        `policy` provides the actions from step 1 on; models that follow none ignore it. `rtg` is a number or [B], in
+        units of the task's scale. Segments are in raw units, of source 1. Their discount is 1 until the model predicts
+        a termination and 0 from that step on (`blocks.stream` multiplies it by gamma and the task's rule).
 
         `first` holds the recorded transitions of the start pairs, as segments of length 1. If the model continues from
         them (`uses_first_step`), the first step of every segment is the recorded one, without penalty.

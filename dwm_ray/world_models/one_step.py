@@ -16,7 +16,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from pydantic import model_validator
 from torch import Tensor
 
@@ -27,8 +26,7 @@ from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
 from dwm_ray.world_models.base import FirstStepConfig, SegmentRequest, WorldModel, generated, seeded
 from dwm_ray.world_models.parts.ensemble import BestMembers, EnsembleMLP, largest_distance
 from dwm_ray.world_models.parts.heads import ContinuationConfig, TerminationHead
-
-VARIANCE_FLOOR = 1e-4  # of standardised targets: below the resolution of float32 data and a finite network
+from dwm_ray.world_models.parts.losses import mean_and_variance
 
 
 class OneStepConfig(FirstStepConfig, ContinuationConfig):
@@ -191,8 +189,7 @@ class OneStep(WorldModel):
     def _predict(self, obs: Tensor, act: Tensor) -> tuple[Tensor, Tensor]:
         """Predict mean and variance [E, B, O + 1] of the standardised change and reward."""
         inputs = torch.cat([self.obs_normalizer(obs), self.act_normalizer(act)], 1)
-        mean, raw_variance = self.net(inputs).chunk(2, -1)
-        return mean, F.softplus(raw_variance) + VARIANCE_FLOOR
+        return mean_and_variance(self.net(inputs))
 
     def _target(self, windows: Windows) -> Tensor:
         change = windows.obs[:, 1] - windows.obs[:, 0]

@@ -24,10 +24,9 @@ from dwm_ray.options import PositiveInt
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
 from dwm_ray.world_models.base import FirstStepConfig, SegmentRequest, WorldModel, generated, seeded
 from dwm_ray.world_models.parts.heads import ContinuationConfig, TerminationHead
-from dwm_ray.world_models.parts.losses import masked_mean
+from dwm_ray.world_models.parts.losses import masked_mean, mean_and_variance
 from dwm_ray.world_models.parts.options import PrecisionConfig
 
-VARIANCE_FLOOR = 1e-4  # of standardised targets, as in the one-step model
 NUM_PROMPT = 3  # tokens of return-to-go, state and action
 
 Past = tuple[Tensor, Tensor]
@@ -167,7 +166,7 @@ class Transformer(WorldModel):
         prompt = self._prompt(windows.obs[:, 0], windows.act[:, 0], windows.rtg)
         later = self._step_tokens(windows.obs[:, 1:-1], windows.rew[:, :-2])
         out, _ = self.network(torch.cat([prompt, later], 1))
-        return self._gaussian(out[:, NUM_PROMPT - 1 :])
+        return mean_and_variance(self.head(out[:, NUM_PROMPT - 1 :]).float())
 
     def _prompt(self, obs: Tensor, act: Tensor, rtg: Tensor) -> Tensor:
         """Return the tokens [B, 3, W] of return-to-go, state and action."""
@@ -178,10 +177,6 @@ class Transformer(WorldModel):
     def _step_tokens(self, obs: Tensor, rew: Tensor) -> Tensor:
         """Return tokens [B, L, W] of states [B, L, O] and of the rewards [B, L] of the steps that led there."""
         return self.step_token(torch.cat([self.obs_normalizer(obs), self.rew_normalizer(rew[..., None])], -1))
-
-    def _gaussian(self, out: Tensor) -> tuple[Tensor, Tensor]:
-        mean, raw_variance = self.head(out).float().chunk(2, -1)
-        return mean, F.softplus(raw_variance) + VARIANCE_FLOOR
 
     def generate(self, request: SegmentRequest) -> Segments:
         states, rews, past = [request.obs], list[Tensor](), None
@@ -204,7 +199,7 @@ class Transformer(WorldModel):
 
     def _sample(self, out: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Sample the raw change of state [B, O] and reward [B]."""
-        mean, variance = self._gaussian(out)
+        mean, variance = mean_and_variance(self.head(out).float())
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         step = mean + self.config.temperature * variance.sqrt() * noise
         return self.change_normalizer.inverse(step[:, :-1]), self.rew_normalizer.inverse(step[:, -1:]).squeeze(-1)

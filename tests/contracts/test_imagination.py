@@ -183,7 +183,7 @@ def test_micro_batches_equal_the_whole_batch(name: str) -> None:
         imaginer.imagine(
             obs,
             act,
-            policy=(lambda obs, step: actions.expand(len(obs), 2)) if model.follows_policy else None,
+            policy=lambda obs, step: actions.expand(len(obs), 2),
             horizon=horizon_of(model),
             rtg=torch.linspace(0, 1, 100),
             first=first_steps(100),

@@ -84,7 +84,7 @@ def imagined(
     return model.imagine(
         obs,
         act,
-        policy=(lambda obs, step: recorded[:, step]) if model.follows_policy else None,
+        policy=lambda obs, step: recorded[:, step],
         horizon=horizon,
         rtg=rtg,
         generator=torch.Generator().manual_seed(seed),

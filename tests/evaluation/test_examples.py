@@ -33,7 +33,6 @@ class Model:
     max_horizon, follows_policy = 2, False
 
     def imagine(self, obs: Any, act: Any, *, policy: Any, horizon: int, rtg: Any, generator: Any) -> Segments:
-        assert policy is None
         ended = (obs[:, :1] > 0).float()
         rew = torch.randn(len(obs), horizon, generator=generator)
         discount = torch.cat([1 - ended, 1 - ended], 1)

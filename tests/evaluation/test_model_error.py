@@ -56,13 +56,12 @@ class FakeModel(WorldModel):
 
     def imagine(self, obs, act, *, policy, horizon, rtg, generator):
         assert not torch.is_grad_enabled()
-        assert (policy is not None) == self.follows_policy
         self.calls.append(len(obs))
         self.rtg.append(rtg)
         states, rewards = [obs], []
         for step in range(horizon):
             if step:
-                act = policy(states[-1], step) if policy else torch.zeros_like(act)
+                act = policy(states[-1], step) if self.follows_policy else torch.zeros_like(act)
             rewards.append(states[-1][:, 0] + act[:, 0] + self.bias[1])
             states.append(states[-1] + act)
         drift = torch.arange(horizon + 1).float()[:, None] * self.bias[0]

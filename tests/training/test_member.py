@@ -160,7 +160,7 @@ def test_a_member_whose_actions_diverge_before_its_metrics_fails_and_the_others_
     trials = Trials(tmp_path, monkeypatch, CountingLearner(2), num=2)
 
     def diverged(last: bool) -> dict[str, Any]:
-        raise Diverged("actions are not finite")
+        raise Diverged
 
     monkeypatch.setattr(trials.members[0], "_evaluate", diverged)
     trials.train()
