@@ -24,6 +24,7 @@ class BCConfig(AgentConfig):
     """Options of behaviour cloning."""
 
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+    """Learning rate of Adam."""
 
 
 class BC(Agent):

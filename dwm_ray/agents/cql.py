@@ -40,6 +40,7 @@ class CQLConfig(CriticConfig):
     policy_learning_rate: Annotated[float, Field(gt=0)] = 3e-5
     """Learning rate of the policy and its temperature."""
     critic_learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+    """Learning rate of the critics."""
     conservative_weight: Annotated[float, Field(ge=0)] = 10.0
     """alpha: weight of the conservative term; 0 is SAC."""
     num_sampled_actions: PositiveInt = 10

@@ -41,6 +41,7 @@ class DiffusionQLConfig(CriticConfig):
     num_hidden: PositiveInt = 3
     """Hidden layers of policy and critics."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+    """Learning rate of policy and critics."""
     eta: Annotated[float, Field(ge=0)] = 1.0
     """Weight of Q relative to behaviour cloning; 0 is pure behaviour cloning."""
     diffusion_steps: PositiveInt = 5

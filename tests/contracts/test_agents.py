@@ -150,11 +150,3 @@ def test_optimizer_state_is_flat_tensors_and_resumes_exactly(name: str) -> None:
     resumed.load_optimizer_state({key: value.clone() for key, value in straight.optimizer_state().items()})
     assert learned(straight, batch(seed=1)) == learned(resumed, batch(seed=1))
     assert_same_weights(straight, resumed)
-
-
-@every_agent
-@pytest.mark.parametrize("preset", ["paper", "small"])
-def test_presets_survive_json(name: str, preset: str) -> None:
-    config = find("agents", name).Config.preset(preset)
-    assert type(config).model_validate(config.model_dump(mode="json")) == config
-    assert config.plugin_name() == name

@@ -6,7 +6,6 @@ from agent_problems import rng, segments
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dwm_ray.config import RunConfig
 from dwm_ray.filters.base import num_selected
 from dwm_ray.registry import find, plugins
 from dwm_ray.types import Segments
@@ -21,14 +20,6 @@ def selected(name: str, block: Segments, seed: int = 0, **options: float) -> lis
     cls = find("filters", name)
     rows: list[int] = cls(cls.Config(**options)).select(block, rng(seed)).tolist()
     return rows
-
-
-@pytest.mark.parametrize("preset", ["paper", "small"])
-def test_presets_survive_json_in_a_run(name: str, preset: str) -> None:
-    config = find("filters", name).Config.preset(preset)
-    run = RunConfig(agent="td3_bc", filter=config)
-    assert RunConfig.model_validate_json(run.model_dump_json()) == run
-    assert run.model_dump(mode="json")["filter"]["name"] == config.plugin_name() == name
 
 
 @settings(max_examples=30)

@@ -10,7 +10,6 @@ import torch
 from outside import trained_models
 from tiny_models import SPACES, build, episodes, first_steps, imagined, same, windows
 
-from dwm_ray.config import RunConfig
 from dwm_ray.data.statistics import data_stats
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.data.windows import WindowSet
@@ -30,25 +29,6 @@ def other_value(value: Any) -> Any:
         others = {"fp32": "bf16", "bf16": "fp32", "auto": "fp32", "recorded": "imagined", "imagined": "recorded"}
         return others[value]
     return value - 1 if isinstance(value, int) and value > 1 else value + 1 if isinstance(value, int) else value / 2
-
-
-@pytest.mark.parametrize("preset", ["paper", "small"])
-def test_presets_survive_json_in_a_run(name: str, preset: str) -> None:
-    config = find("world_models", name).Config.preset(preset)
-    run = RunConfig(world_model=config, agent="td3_bc", filter="keep_all", synthesis={"horizon": 1})
-    assert RunConfig.model_validate_json(run.model_dump_json()) == run
-    assert run.model_dump(mode="json")["world_model"]["name"] == config.plugin_name() == name
-
-
-def test_every_option_has_a_help_text(name: str) -> None:
-    """Also if it overrides only the default of a shared option."""
-    fields = find("world_models", name).Config.model_fields
-    assert [option for option, info in fields.items() if not info.description] == []
-
-
-def test_unknown_options_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="no_such_option"):
-        find("world_models", name).Config(no_such_option=1)
 
 
 def test_loss_is_a_finite_scalar_that_reaches_the_weights(name: str) -> None:

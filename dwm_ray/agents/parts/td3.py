@@ -27,6 +27,7 @@ class TD3Config(CriticConfig):
     """Options of TD3."""
 
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+    """Learning rate of policy and critics."""
     policy_noise: Annotated[float, Field(ge=0)] = 0.2
     """Standard deviation of the target action's smoothing noise, in units of half the action range."""
     noise_clip: Annotated[float, Field(ge=0)] = 0.5
