@@ -47,12 +47,10 @@ class Sampler:
         self._gauges = SamplerGauges(self._run.name, name)
         self._batching = MicroBatching(self._gauges.record_oom_split)
         graphs = options.execution.sampler_cuda_graphs
-        self._blocks = BlockGenerator(
-            self._run.shared, self._starts, self._rule, self._start_rtg, self._batching, graphs
-        )
+        self._blocks = BlockGenerator(self._run.shared, self._starts, self._rule, self._rtg, self._batching, graphs)
         export_transfer_stats(self._run, name)
 
-    def _start_rtg(self, spec: StreamSpec, model: WorldModel) -> Tensor:
+    def _rtg(self, spec: StreamSpec, model: WorldModel) -> Tensor:
         return self._task_data.start_rtg(spec.target_rtg, spec.discount, model.config, self._device)
 
     def _load(self, fingerprint: str) -> WorldModel:
