@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from dwm_ray.experiment.profiles import MAX_MEMBERS, Profile, name_of, resolve, 
 from dwm_ray.experiment.search_space import unfinished
 from dwm_ray.report.comparison import METHODS, open_comparison, run_folders
 from dwm_ray.report.comparison_report import all_tables, failures, markdown, write_comparison
+from dwm_ray.runs.clock import Clock
 from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.runs.storage import Storage
 from dwm_ray.runs.tensor_files import write_json
@@ -59,7 +60,7 @@ class Command(ComparisonConfig, PopulationOptions, session.RunCommand):
 
 @main_guard
 def main(argv: list[str] | None = None) -> int:
-    console, seconds = Console(highlight=False), session.stopwatch()
+    console, clock = Console(highlight=False), Clock()
     argv = sys.argv[1:] if argv is None else argv
     methods = textwrap.fill(", ".join(method_names()), 100, subsequent_indent="  ", break_on_hyphens=False)
     command, config, profile = session.options(Command, argv, f"{__doc__}\nMethods: {methods}")
@@ -72,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     if runs == [root]:
         new = opened is not None
         opened = opened or session.reopen(console, str(root), root.parent, "comparison")
-        execute(console, opened, seconds, command, new)
+        execute(console, opened, clock, command, new)
     else:
         with session.resumable(RunFolder.of_path(root), "pipelines/compare.py", new=command.resume is None):
             for run in runs:
@@ -138,9 +139,7 @@ def tasks_of(tasks: tuple[str, ...], config: RunConfig, profile: Profile, given:
     ]
 
 
-def execute(
-    console: Console, opened: OpenedRun, seconds: Callable[[], float], command: PopulationOptions, new: bool
-) -> None:
+def execute(console: Console, opened: OpenedRun, clock: Clock, command: PopulationOptions, new: bool) -> None:
     """Run the unfinished trials of one task, on Ray or in this process."""
     run, task_data, record = opened
     config, profile = RunConfig.model_validate(record["run"]), resolve(record["profile"])
@@ -157,7 +156,7 @@ def execute(
         if todo:
             with executor(console, config, run, task_data, len(trials), command.in_process) as chosen:
                 chosen.run(todo, max_members)
-        session.conclude(console, run, seconds())
+        session.conclude(console, run, clock.seconds)
 
 
 def execute_in_subprocess(root: Path, command: PopulationOptions) -> None:

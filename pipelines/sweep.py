@@ -30,6 +30,7 @@ from dwm_ray.experiment.grouping import PopulationOptions, population_note
 from dwm_ray.experiment.plan import SweepConfig, bases_of, make_plan
 from dwm_ray.experiment.profiles import MAX_MEMBERS, SWEEPS, Profile, resolve
 from dwm_ray.experiment.search_space import Plan, dimensions, unfinished
+from dwm_ray.runs.clock import Clock
 from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.runs.tensor_files import write_json
 
@@ -58,7 +59,7 @@ class OpenedRun:
 
 @main_guard
 def main(argv: list[str] | None = None) -> int:
-    console, seconds = Console(highlight=False), session.stopwatch()
+    console, clock = Console(highlight=False), Clock()
     argv = sys.argv[1:] if argv is None else argv
     axes = [f"  {a.name}: {a.help} (laptop: {a.small}, paper: {a.values})" for a in dimensions().values()]
     description = "\n".join([__doc__ or "", "Axes for --dimensions:", *axes])
@@ -69,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
         opened = reopen(console, command, command.resume)
     with session.resumable(opened.run, "pipelines/sweep.py", new=command.resume is None):
         execute(console, opened, command.in_process)
-        results = session.conclude(console, opened.run, seconds())
+        results = session.conclude(console, opened.run, clock.seconds)
     return 0 if any(trial["status"] == "done" for trial in results["trials"]) else 1
 
 

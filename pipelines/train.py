@@ -19,6 +19,7 @@ from dwm_ray.cli.command_line import main_guard
 from dwm_ray.cli.execution import executor
 from dwm_ray.config import RunConfig
 from dwm_ray.experiment.search_space import Trial, record_trials
+from dwm_ray.runs.clock import Clock
 from dwm_ray.runs.folder import status_of
 
 
@@ -34,7 +35,7 @@ class Command(session.RunCommand):
 
 @main_guard
 def main(argv: list[str] | None = None) -> int:
-    console, seconds = Console(highlight=False), session.stopwatch()
+    console, clock = Console(highlight=False), Clock()
     command, config, profile = session.options(Command, sys.argv[1:] if argv is None else argv, __doc__ or "")
     if command.check_cluster:
         return check_nodes(console, command, config)
@@ -53,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         else:
             with executor(console, config, run, task_data, 1, command.in_process) as chosen:
                 chosen.run_one(trial)
-        session.conclude(console, run, seconds())
+        session.conclude(console, run, clock.seconds)
     return 0 if status_of(run.trial(trial.id)) == "done" else 1
 
 

@@ -1,6 +1,5 @@
 """Create or reopen the run folder of a program, print its facts, and write its results."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -253,9 +252,3 @@ def show_results(console: Console, results: dict[str, Any]) -> None:
         console.width = max(console.width, FILE_WIDTH)
     for table in tables:
         console.print(table.terminal())
-
-
-def stopwatch() -> Callable[[], float]:
-    """Return a function that returns the seconds since this call."""
-    started = time.perf_counter()
-    return lambda: time.perf_counter() - started

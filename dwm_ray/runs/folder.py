@@ -217,17 +217,14 @@ def _open_stored(storage: Storage, parent: Path | None) -> RunFolder:
 
 def _refuse_old(root: Path) -> None:
     """Raise ValueError for a damaged run, or one of an old version, whose options and files had other names."""
+    config = root / "config.json"
     try:
-        record = json.loads((root / "config.json").read_text(encoding="utf-8"))
+        record = json.loads(config.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(
-            f"{root / 'config.json'}: {error}; expected the JSON that a run writes at its start"
-        ) from error
+        raise ValueError(f"{config}: {error}; expected the JSON that a run writes at its start") from error
     options = record.get("run", {}) if isinstance(record, dict) else {}
     if "lead_blocks" in options.get("cluster", {}):  # the former name of `cluster.prefetch_blocks`
-        raise ValueError(
-            f"{root / 'config.json'}: written by an older version of dwm_ray; expected a run of this version"
-        )
+        raise ValueError(f"{config}: written by an older version of dwm_ray; expected a run of this version")
 
 
 def subfolders(folder: Path) -> list[Path]:
