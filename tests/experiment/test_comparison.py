@@ -28,6 +28,7 @@ from dwm_ray.experiment.comparison import (
     spelling,
     trials_of,
 )
+from dwm_ray.runs.clock import Clock
 from dwm_ray.runs.folder import RunFolder, set_status
 from dwm_ray.world_models.parts.build import model_fingerprint
 
@@ -173,7 +174,7 @@ def execute(pipeline: ModuleType, root: Path, population: int) -> None:
     """Run the trials of one task's run folder in this process."""
     console = pipeline.Console()
     pipeline.execute(
-        console, pipeline.session.reopen(console, str(root), root.parent, "comparison"), lambda: 1.0, population, False
+        console, pipeline.session.reopen(console, str(root), root.parent, "comparison"), Clock(), population, False
     )
 
 
