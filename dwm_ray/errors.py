@@ -18,8 +18,8 @@ def reason(error: Exception) -> str:
     first = error.errors()[0]
     if first["type"] == "value_error":
         return str(first["ctx"]["error"])
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}, not {first['input']!r}"
+    path = ".".join(str(key) for key in first["loc"])
+    return f"{path}: {first['msg'][:1].lower()}{first['msg'][1:]}, not {first['input']!r}"
 
 
 def one_line(error: BaseException) -> str:
@@ -43,14 +43,14 @@ def optional_module(name: str, option: str, extra: str) -> ModuleType:
         ) from error
 
 
-def lookup(known: Mapping[str, Found], name: str, what: str) -> Found:
+def lookup(entries: Mapping[str, Found], name: str, what: str) -> Found:
     """Return `known[name]`; raise ValueError with similar names if there is none."""
-    if name not in known:
-        raise ValueError(f"{what} {name!r}{suggest(name, list(known))}")
-    return known[name]
+    if name not in entries:
+        raise ValueError(f"{what} {name!r}{suggest(name, list(entries))}")
+    return entries[name]
 
 
-def suggest(name: str, known: Collection[str]) -> str:
+def suggest(name: str, names: Collection[str]) -> str:
     """Return the end of an error message on a mistyped name: the most similar names, or all names."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"; did you mean {', '.join(near)}?" if near else f"; known: {', '.join(known)}"
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    return f"; did you mean {', '.join(near)}?" if near else f"; known: {', '.join(names)}"

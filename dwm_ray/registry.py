@@ -24,12 +24,12 @@ BASES = {"world_models": "WorldModel", "agents": "Agent", "filters": "Filter"}
 def plugins(kind: str) -> dict[str, type]:
     """Return all plug-ins of a kind ('world_models', ...) by name, sorted; raise ValueError for bad entry points."""
     base = getattr(importlib.import_module(f"dwm_ray.{kind}.base"), BASES[kind])
-    found = _in_package(f"dwm_ray.{kind}", base)
+    classes = _in_package(f"dwm_ray.{kind}", base)
     for entry in entry_points(group=f"dwm_ray.{kind}"):
-        if entry.name in found:
-            raise ValueError(f"{_origin(entry)}: the name is taken by {found[entry.name]!r}; expected another name")
-        found[entry.name] = _loaded(entry, base)
-    return dict(sorted(found.items()))
+        if entry.name in classes:
+            raise ValueError(f"{_origin(entry)}: the name is taken by {classes[entry.name]!r}; expected another name")
+        classes[entry.name] = _loaded(entry, base)
+    return dict(sorted(classes.items()))
 
 
 def find(kind: str, name: str) -> Any:
@@ -49,8 +49,8 @@ def summary(module: ModuleType) -> str:
 
 
 def _in_package(package: str, base: type) -> dict[str, type]:
-    found = {name: _defined_in(module, base) for name, module in modules_of(package).items()}
-    return {name: _checked(cls, name, base, f"{package}.{name}") for name, cls in found.items() if cls is not None}
+    classes = {name: _defined_in(module, base) for name, module in modules_of(package).items()}
+    return {name: _checked(cls, name, base, f"{package}.{name}") for name, cls in classes.items() if cls is not None}
 
 
 def _defined_in(module: ModuleType, base: type) -> type | None:

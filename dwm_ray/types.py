@@ -153,7 +153,7 @@ class Windows:
 
     def __getitem__(self, rows: Tensor | slice) -> Windows:
         """Return some of the windows."""
-        cut: dict[str, Any] = {name: None if part is None else part[rows] for name, part in vars(self).items()}
+        cut: dict[str, Any] = {name: None if tensor is None else tensor[rows] for name, tensor in vars(self).items()}
         return Windows(**cut)
 
 
@@ -196,11 +196,11 @@ class Segments:
 
     def tensors(self) -> dict[str, Any]:
         """Return the tensors by name, without `next_act` if the segments lack it."""
-        return {name: part for name, part in vars(self).items() if part is not None}
+        return {name: tensor for name, tensor in vars(self).items() if tensor is not None}
 
     def map(self, fn: Callable[[Tensor], Tensor]) -> Segments:
         """Apply a function to every tensor."""
-        return Segments(**{name: fn(part) for name, part in self.tensors().items()})
+        return Segments(**{name: fn(tensor) for name, tensor in self.tensors().items()})
 
     def __getitem__(self, rows: Tensor | slice) -> Segments:
         """Return some of the segments."""
@@ -249,10 +249,10 @@ class Segments:
         return Segments(obs=pairs[alive], source=self.source.unsqueeze(1).expand_as(alive)[alive], **steps)
 
     @staticmethod
-    def cat(parts: list[Segments]) -> Segments:
+    def cat(batches: list[Segments]) -> Segments:
         """Concatenate along B; either all parts or none have `next_act`."""
-        tensors = [part.tensors() for part in parts]
-        return Segments(**{name: torch.cat([part[name] for part in tensors]) for name in tensors[0]})
+        tensors = [batch.tensors() for batch in batches]
+        return Segments(**{name: torch.cat([batch[name] for batch in tensors]) for name in tensors[0]})
 
 
 def _repeat_last(x: Tensor, times: int) -> Tensor:

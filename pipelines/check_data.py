@@ -53,11 +53,11 @@ def check(
     episodes = read_dataset(file, DataConfig(env=env, env_kwargs=env_kwargs), download)
     card = episodes.card
     facts = data_summary(episodes, task_for(card.name, card.env_id, 1.0, card.env_options))
-    found = data_findings(episodes, facts)
+    findings = data_findings(episodes, facts)
     page = output or Path(f"{card.name.replace('/', '-')}-check.html")
-    write_atomically(page, render(found, facts))
+    write_atomically(page, render(findings, facts))
     console.print(summary_text(facts))
-    for table in found.tables:
+    for table in findings.tables:
         if len(table.rows) <= MAX_ROWS:
             console.print(table.terminal())
     console.print(str(page))

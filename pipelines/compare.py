@@ -23,7 +23,7 @@ from typing import Any
 from rich.console import Console
 
 from dwm_ray.cli import session
-from dwm_ray.cli.command_line import absolute, given_paths, main_guard
+from dwm_ray.cli.command_line import absolute, explicit_paths, main_guard
 from dwm_ray.cli.execution import executor
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     command, config, profile = session.options(Command, argv, f"{__doc__}\nMethods: {methods}")
     opened = None
     if command.resume is None:
-        root, opened = begin(console, command, config, profile, sorted(given_paths(argv)))
+        root, opened = begin(console, command, config, profile, sorted(explicit_paths(argv)))
     else:
         root = open_comparison(command.resume, command.output)
     runs = run_folders(root)
@@ -86,22 +86,22 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def begin(
-    console: Console, command: Command, config: RunConfig, profile: Profile, given: list[str]
+    console: Console, command: Command, config: RunConfig, profile: Profile, explicit: list[str]
 ) -> tuple[Path, OpenedRun | None]:
     """Create the comparison's folder with one run folder per task; a single task is returned opened."""
     options = ComparisonConfig(methods=command.methods, seeds=command.seeds)
-    configs = tasks_of(command.tasks, config, profile, given)
-    plans = [make_comparison(options, each, profile, given) for each in configs]
+    configs = tasks_of(command.tasks, config, profile, explicit)
+    plans = [make_comparison(options, task_config, profile, explicit) for task_config in configs]
     with folder_of(command, len(configs)) as (output, storage):
-        for each, entries in zip(configs, plans, strict=True):
+        for task_config, entries in zip(configs, plans, strict=True):
             record = {
                 "profile": profile,
                 "population": command.population or MAX_MEMBERS[profile],
                 "comparison": options.model_dump(mode="json"),
-                "run": each.model_dump(mode="json"),
-                "given": given,
+                "run": task_config.model_dump(mode="json"),
+                "given": explicit,
             }
-            run, task_data = session.begin(console, each, output, record, storage)
+            run, task_data = session.begin(console, task_config, output, record, storage)
             with run.writing(run.root / METHODS):
                 write_json(run.root / METHODS, describe_entries(entries, task_data.identity))
     return (run.root, (run, task_data, record)) if len(configs) == 1 else (output, None)
@@ -125,7 +125,7 @@ def folder_of(command: Command, num_tasks: int) -> Iterator[tuple[Path, str | No
         raise
 
 
-def tasks_of(tasks: tuple[str, ...], config: RunConfig, profile: Profile, given: list[str]) -> list[RunConfig]:
+def tasks_of(tasks: tuple[str, ...], config: RunConfig, profile: Profile, explicit: list[str]) -> list[RunConfig]:
     """Return the configuration of each task."""
     if tasks and config.data.file is not None:
         raise ValueError("--data.file: set together with --tasks; expected --tasks TASK=FILE ...")
@@ -134,7 +134,7 @@ def tasks_of(tasks: tuple[str, ...], config: RunConfig, profile: Profile, given:
     pairs = [task.partition("=") for task in tasks] or [(config.task, "", config.data.file or "")]
     method = name_of(config.world_model), config.agent.plugin_name()
     return [
-        with_method(config, profile, *method, given, name).with_values({"data.file": absolute(file)})
+        with_method(config, profile, *method, explicit, name).with_values({"data.file": absolute(file)})
         for name, _, file in pairs
     ]
 
@@ -149,13 +149,13 @@ def execute(console: Console, opened: OpenedRun, clock: Clock, command: Populati
     trials = trials_of(entries)
     max_members = command.population or record.get("population", 1)
     with session.resumable(run, "pipelines/compare.py", new):
-        todo = unfinished(trials, run)
-        numbers = f"{len(entries)} methods, {len(trials)} trials, {len(todo)} to run{population_note(max_members)}"
+        remaining = unfinished(trials, run)
+        numbers = f"{len(entries)} methods, {len(trials)} trials, {len(remaining)} to run{population_note(max_members)}"
         console.print(numbers)
         session.announce_synthesis(console, task_data, [trial.config for trial in trials])
-        if todo:
-            with executor(console, config, run, task_data, len(trials), command.in_process) as chosen:
-                chosen.run(todo, max_members)
+        if remaining:
+            with executor(console, config, run, task_data, len(trials), command.in_process) as runner:
+                runner.run(remaining, max_members)
         session.conclude(console, run, clock.seconds)
 
 

@@ -65,16 +65,16 @@ def reevaluate_run(
     return 0
 
 
-def trial_folders(where: str) -> tuple[RunFolder | None, list[Path]]:
+def trial_folders(address: str) -> tuple[RunFolder | None, list[Path]]:
     """Return (None, [folder]) for a trial with a checkpoint, otherwise the run and its trials with checkpoints."""
-    if has_policy(Path(where)):
-        return None, [Path(where)]
-    run = RunFolder.open(where)
+    if has_policy(Path(address)):
+        return None, [Path(address)]
+    run = RunFolder.open(address)
     run.pull(run.root / "trials", weights=True)
-    found = [trial for trial in run.trials() if has_policy(trial)]
-    if not found:
-        raise ValueError(f"{where}: no trial of this run has a checkpoint yet; expected at least one")
-    return run, found
+    trials = [trial for trial in run.trials() if has_policy(trial)]
+    if not trials:
+        raise ValueError(f"{address}: no trial of this run has a checkpoint yet; expected at least one")
+    return run, trials
 
 
 def reevaluate(trial: Path, num_episodes: int, seed: int, task_name: str | None) -> tuple[dict[str, Any], str]:

@@ -72,11 +72,11 @@ def _write_policy(trial: ChosenTrial, out: str | None) -> None:
     if folder.is_relative_to(trial.run.root):
         trial.run.push(folder)
     check = card["check"]
-    found = ", ".join(f"{name} {value:.1e}" for name, value in check["largest_difference"].items())
+    differences = ", ".join(f"{name} {value:.1e}" for name, value in check["largest_difference"].items())
     console.print(
         f"{card['method']}, trial {card['trial']}, seed {card['seed']}, {card['updates']} updates: {_score(card)}"
     )
-    console.print(f"largest difference of actions from torch over {check['rows']} observations: {found}")
+    console.print(f"largest difference of actions from torch over {check['rows']} observations: {differences}")
     for name in (*card["files"].values(), "policy.json"):
         console.print(folder / name)
 

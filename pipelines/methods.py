@@ -72,10 +72,10 @@ def _regions(check: tuple[Path, ...], write: tuple[Path, ...]) -> int:
     for path in write:
         for name in update(path):
             print(f"{path}: updated {name}")
-    found = [(path, name) for path in check for name in stale(path)]
-    for path, name in found:
+    outdated = [(path, name) for path in check for name in stale(path)]
+    for path, name in outdated:
         print(f"{path}: {name} differs from the code; run pipelines/methods.py --write {path}", file=sys.stderr)
-    return 1 if found else 0
+    return 1 if outdated else 0
 
 
 def pair_table(pairs: list[Pair]) -> Table:

@@ -98,10 +98,10 @@ def present(
 
 def logger(console: Console) -> Callable[[str], None]:
     """Return a function that prints progress lines with the elapsed seconds."""
-    started = time.perf_counter()
+    start = time.perf_counter()
 
     def log(line: str) -> None:
-        console.print(f"[{time.perf_counter() - started:5.0f} s] {line}", markup=False, soft_wrap=True)
+        console.print(f"[{time.perf_counter() - start:5.0f} s] {line}", markup=False, soft_wrap=True)
 
     return log
 

@@ -20,7 +20,7 @@ import tyro
 from rich.console import Console
 
 from dwm_ray.cli import session
-from dwm_ray.cli.command_line import given_paths, main_guard
+from dwm_ray.cli.command_line import explicit_paths, main_guard
 from dwm_ray.cli.cost_estimate import print_cost_estimate
 from dwm_ray.cli.execution import executor
 from dwm_ray.config import RunConfig
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     description = "\n".join([__doc__ or "", "Axes for --dimensions:", *axes])
     command, config, profile = session.options(Command, argv, description)
     if command.resume is None:
-        opened = begin(console, command, config, profile, sorted(given_paths(argv)))
+        opened = begin(console, command, config, profile, sorted(explicit_paths(argv)))
     else:
         opened = reopen(console, command, command.resume)
     with session.resumable(opened.run, "pipelines/sweep.py", new=command.resume is None):
@@ -74,17 +74,17 @@ def main(argv: list[str] | None = None) -> int:
     return 0 if any(trial["status"] == "done" for trial in results["trials"]) else 1
 
 
-def begin(console: Console, command: Command, config: RunConfig, profile: Profile, given: list[str]) -> OpenedRun:
+def begin(console: Console, command: Command, config: RunConfig, profile: Profile, explicit: list[str]) -> OpenedRun:
     """Plan a sweep and create its run folder."""
-    sweep = sweep_options(command, profile, given)
-    plan = checked_plan(sweep, config, profile, given, command)
+    sweep = sweep_options(command, profile, explicit)
+    plan = checked_plan(sweep, config, profile, explicit, command)
     max_members = 1 if uses_scores(sweep) else command.population or MAX_MEMBERS[profile]
     record: dict[str, Any] = {
         "profile": profile,
         "population": max_members,
         "sweep": sweep.model_dump(mode="json"),
         "run": config.model_dump(mode="json"),
-        "given": given,
+        "given": explicit,
     }
 
     def estimate(task_data: TaskData) -> None:
@@ -93,17 +93,17 @@ def begin(console: Console, command: Command, config: RunConfig, profile: Profil
             print_cost_estimate(console, configs, task_data, command.in_process, command.yes)
 
     run, task_data = session.begin(console, config, command.output, record, command.storage, estimate)
-    searched = bases_of(sweep, config, profile, given) if sweep.search == "optuna" else []
+    searched = bases_of(sweep, config, profile, explicit) if sweep.search == "optuna" else []
     return OpenedRun(run, task_data, plan, sweep, config, profile, searched, max_members)
 
 
-def reopen(console: Console, command: Command, where: str) -> OpenedRun:
+def reopen(console: Console, command: Command, address: str) -> OpenedRun:
     """Open the run folder of a sweep and plan it again."""
-    run, task_data, record = session.reopen(console, where, command.output, "sweep")
+    run, task_data, record = session.reopen(console, address, command.output, "sweep")
     sweep, config = SweepConfig.model_validate(record["sweep"]), RunConfig.stored(record["run"], run.config)
-    profile, given = resolve(record["profile"]), record.get("given", [])
-    plan = checked_plan(sweep, config, profile, given, command)
-    searched = bases_of(sweep, config, profile, given) if sweep.search == "optuna" else []
+    profile, explicit = resolve(record["profile"]), record.get("given", [])
+    plan = checked_plan(sweep, config, profile, explicit, command)
+    searched = bases_of(sweep, config, profile, explicit) if sweep.search == "optuna" else []
     max_members = command.population or record.get("population", 1)
     return OpenedRun(run, task_data, plan, sweep, config, profile, searched, max_members)
 
@@ -117,26 +117,26 @@ def execute(console: Console, opened: OpenedRun, in_process: bool) -> None:
     session.announce_synthesis(console, opened.task_data, configs)
     if remaining or opened.searched:
         expected = len(plan.trials) + (sweep.num_samples if opened.searched else 0)
-        with executor(console, opened.config, run, opened.task_data, expected, in_process) as chosen:
+        with executor(console, opened.config, run, opened.task_data, expected, in_process) as runner:
             if remaining:
-                chosen.run(remaining, opened.max_members, sweep)
+                runner.run(remaining, opened.max_members, sweep)
             if opened.searched:
-                chosen.search(plan, sweep, opened.searched, opened.profile)
+                runner.search(plan, sweep, opened.searched, opened.profile)
     write_json(run.sweep, {**(read_json(run.sweep) or {}), "dropped": dict(plan.dropped)})
 
 
-def sweep_options(command: SweepConfig, profile: Profile, given: Collection[str]) -> SweepConfig:
+def sweep_options(command: SweepConfig, profile: Profile, explicit: Collection[str]) -> SweepConfig:
     """Return the options of the sweep; options without a flag have the default of the profile.
 
     Random and guided searches use the axes of the profile paper, because without axes they would have a single point.
     """
-    fixed = given if command.search == "grid" else {*given, "dimensions"}
+    fixed = explicit if command.search == "grid" else {*explicit, "dimensions"}
     defaults = {name: value for name, value in SWEEPS[profile].items() if name not in fixed}
     return SweepConfig(**{name: getattr(command, name) for name in SweepConfig.model_fields} | defaults)
 
 
 def checked_plan(
-    sweep: SweepConfig, config: RunConfig, profile: Profile, given: list[str], command: PopulationOptions
+    sweep: SweepConfig, config: RunConfig, profile: Profile, explicit: list[str], command: PopulationOptions
 ) -> Plan:
     """Return the sweep's trials; raise ValueError if none can run or scores cannot be used to select them."""
     if uses_scores(sweep):
@@ -147,7 +147,7 @@ def checked_plan(
             raise ValueError(f"--in-process: selection of trials by scores needs Ray; {expected}")
     if sweep.search == "optuna":
         optional_module("optuna", "--search optuna", "optuna")
-    plan = make_plan(sweep, config, profile, given)
+    plan = make_plan(sweep, config, profile, explicit)
     searched = [trial for trial in plan.trials if set(trial.values) - {"seed"}]
     if sweep.search != "optuna" and (not plan.trials or (plan.dropped and not searched)):
         raise ValueError(f"no combination of this sweep can run: {reasons(plan.dropped)}")

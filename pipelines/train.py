@@ -52,8 +52,8 @@ def main(argv: list[str] | None = None) -> int:
         if status_of(run.trial(trial.id)) == "done":
             console.print("this run has finished already")
         else:
-            with executor(console, config, run, task_data, 1, command.in_process) as chosen:
-                chosen.run_one(trial)
+            with executor(console, config, run, task_data, 1, command.in_process) as runner:
+                runner.run_one(trial)
         session.conclude(console, run, clock.seconds)
     return 0 if status_of(run.trial(trial.id)) == "done" else 1
 

@@ -64,10 +64,10 @@ def follow(run: RunFolder, console: Console, every_s: float | None, fetch: Calla
                 run, every_s or VIEW_S, lambda now: live.update(overview(run, now, console.height), refresh=True), fetch
             )
     else:
-        started = time.perf_counter()
+        start = time.perf_counter()
 
         def show(now: RunState) -> None:
-            print(line(now, now.num_trials, time.perf_counter() - started), flush=True)
+            print(line(now, now.num_trials, time.perf_counter() - start), flush=True)
 
         state = until_over(run, every_s or LINE_S, show, fetch)
     console.print(overview(run, state))

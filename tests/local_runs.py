@@ -12,7 +12,7 @@ from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.local.executor import run_configs
 from dwm_ray.local.services import LocalServices
 from dwm_ray.replay.ring import Ring
-from dwm_ray.replay.sources import StreamRing, selection, start_rtg, stream_of
+from dwm_ray.replay.sources import SelectedRing, selection, start_rtg, stream_of
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.training.stores import load_agent
@@ -44,7 +44,7 @@ def generated_ring(config: RunConfig, task_data: TaskData, model: WorldModel) ->
     """The ring of a run's whole stream, which is stored nowhere."""
     spec = stream_of(config, task_data)
     starts, rule = task_data.start_pairs(spec.discount, CPU), task_data.task.termination
-    ring = StreamRing(spec, selection(config), config.replay, CPU)
+    ring = SelectedRing(spec, selection(config), config.replay, CPU)
     rtg = start_rtg(config, task_data, CPU)
     for index in range(spec.num_blocks):
         segments = generate_block(spec, index, model.with_options(spec.sampling), starts, rule, rtg)

@@ -82,9 +82,9 @@ class CQL(Agent):
         samples, density = self._samples(segments, policy, generator)
         target, clipped = self._targets(segments, generator)
         values = self.critic.of_actions(obs, torch.cat([act.unsqueeze(1), samples], 1))  # [2, B, 1 + 3N]
-        q, others = values[..., 0], values[..., 1:]
+        q, sampled_q = values[..., 0], values[..., 1:]
         error = critic_errors(q, target, segments.source, self.config.imagined_expectile).mean(1).sum()
-        gap = ((others - density).logsumexp(2) - q).mean(1).sum()
+        gap = ((sampled_q - density).logsumexp(2) - q).mean(1).sum()
         gradient_step(self.optimizers["actor"], actor_loss)
         gradient_step(self.optimizers["critic"], error + self.config.conservative_weight * gap)
         polyak_update(self.target_critic, self.critic, self.config.tau)

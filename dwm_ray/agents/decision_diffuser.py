@@ -51,11 +51,11 @@ class DecisionDiffuserConfig(AgentConfig):
         """Raise ValueError if the world model is conditioned on the action, which is unknown when planning."""
         super().check(run)
         _ = run.synthesis.planned_rtg  # raises for a target that is defined for recorded states only
-        given = "none" if run.world_model is None else run.world_model.plugin_name()
+        name = "none" if run.world_model is None else run.world_model.plugin_name()
         steps = run.world_model is not None and run.world_model.plugin.follows_policy
         if steps or getattr(run.world_model, "condition_on_action", True):
             raise ValueError(
-                f"world_model {given}: agent decision_diffuser plans with a model that has no action condition; "
+                f"world_model {name}: agent decision_diffuser plans with a model that has no action condition; "
                 "expected world_model dwm with world_model.condition_on_action False"
             )
 

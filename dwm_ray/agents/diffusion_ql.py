@@ -123,8 +123,8 @@ class DiffusionQL(Agent):
     def _update_actor(self, obs: Tensor, act: Tensor, generator: torch.Generator) -> Metrics:
         bc_loss = self.actor.loss(obs, act, generator)
         q = self.critic(obs, self._sample(self.actor, obs, 1, generator).squeeze(1))
-        one = torch.randint(2, (1,), generator=generator, device=obs.device)
-        q_loss = -q.index_select(0, one).mean() / q.detach().index_select(0, 1 - one).abs().mean()
+        index = torch.randint(2, (1,), generator=generator, device=obs.device)
+        q_loss = -q.index_select(0, index).mean() / q.detach().index_select(0, 1 - index).abs().mean()
         loss = bc_loss + self.config.eta * q_loss
         gradient_step(self.optimizers["actor"], loss)
         return {"actor_loss": loss.detach(), "bc_loss": bc_loss.detach()}

@@ -84,9 +84,9 @@ class ReBRAC(TD3):
         return target - self.member_values.critic_penalty * penalty
 
     def _actor_loss(self, obs: Tensor, act: Tensor) -> tuple[Tensor, Tensor]:
-        chosen = self.actor(obs)
-        q = self.critic(obs, chosen).amin(-2)
-        bc_loss = (chosen - act).square().sum(-1).mean(-1)
+        policy_act = self.actor(obs)
+        q = self.critic(obs, policy_act).amin(-2)
+        bc_loss = (policy_act - act).square().sum(-1).mean(-1)
         return self.member_values.actor_penalty * bc_loss - q.mean(-1) / q.detach().abs().mean(-1), bc_loss
 
 

@@ -37,7 +37,7 @@ class TD3BC(TD3):
     config: TD3BCConfig
 
     def _actor_loss(self, obs: Tensor, act: Tensor) -> tuple[Tensor, Tensor]:
-        chosen = self.actor(obs)
-        q = self.critic(obs, chosen, num=1)
-        bc_loss = F.mse_loss(chosen, act, reduction="none").mean((-2, -1))
+        policy_act = self.actor(obs)
+        q = self.critic(obs, policy_act, num=1)
+        bc_loss = F.mse_loss(policy_act, act, reduction="none").mean((-2, -1))
         return bc_loss - self.member_values.alpha * q.mean((-2, -1)) / q.detach().abs().mean((-2, -1)), bc_loss

@@ -54,8 +54,8 @@ def read_shape(run: Run, spec: StreamSpec) -> SegmentShape:
 def stored_blocks(run: Run, spec: StreamSpec) -> dict[int, int]:
     """Return {index: number of rows} of all stored blocks."""
     stream = _stream(run, spec)
-    found = [re.fullmatch(r"block-(\d+)\.parquet", file.name) for file in stream.files()]
-    return {int(match[1]): _num_rows(stream, spec, int(match[1])) for match in found if match}
+    matches = [re.fullmatch(r"block-(\d+)\.parquet", file.name) for file in stream.files()]
+    return {int(match[1]): _num_rows(stream, spec, int(match[1])) for match in matches if match}
 
 
 def stored_rows(run: Run, spec: StreamSpec, index: int) -> int | None:

@@ -51,8 +51,8 @@ class Counters:
             logger.warning("samplers ran out of memory %d times and use smaller micro-batches now", self._oom_splits)
         with self._run.writing(self._run.counters):
             root = self._run.root
-            parts = {
+            artifacts = {
                 "world_models_trained": len(list(root.glob("world_models/*/status.json"))),
                 "streams_generated": len(list(root.glob("streams/*/stream.json"))),
             }
-            write_json(self._run.counters, {**counters, **parts})
+            write_json(self._run.counters, {**counters, **artifacts})

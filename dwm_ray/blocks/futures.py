@@ -14,9 +14,9 @@ CHUNK_ROWS = 4096
 
 def known_windows(windows: WindowSet, num_pairs: int, generator: torch.Generator) -> Windows:
     """Return up to `num_pairs` windows that are recorded up to their last state or to a termination."""
-    known = windows.complete()
-    order = torch.randperm(len(known), generator=generator, device=generator.device)
-    return windows.gather(known[order[:num_pairs]])
+    complete = windows.complete()
+    order = torch.randperm(len(complete), generator=generator, device=generator.device)
+    return windows.gather(complete[order[:num_pairs]])
 
 
 def recorded_segments(windows: Windows, discount: float) -> Segments:
@@ -36,7 +36,7 @@ def imagined_segments(
     generator: torch.Generator,
 ) -> Segments:
     """Generate segments from the start pairs of `starts`, with as many steps; the model runs in chunks."""
-    parts = [
+    chunks = [
         generate_from(
             model,
             starts[rows].prefix(1),
@@ -49,4 +49,4 @@ def imagined_segments(
         ).with_first_action()
         for rows in torch.arange(len(starts), device=rtg.device).split(CHUNK_ROWS)
     ]
-    return Segments.cat(parts)
+    return Segments.cat(chunks)

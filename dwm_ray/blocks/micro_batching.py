@@ -92,15 +92,15 @@ class _MicroBatched:
         size = self._micro_batching.max_rows or len(obs)
         if size >= len(obs):
             return self._model.imagine(obs, act, generator=generator, **options)
-        rtg, recorded, parts = options["rtg"], options.get("first"), []
+        rtg, recorded, chunks = options["rtg"], options.get("first"), []
         for first in range(0, len(obs), size):
             rows = slice(first, min(first + size, len(obs)))
             row_options = options | {"rtg": rtg[rows] if isinstance(rtg, Tensor) and rtg.dim() else rtg}
             row_options["first"] = None if recorded is None else recorded[rows]
             generator.set_state(start)
             with _SlicedNoise(rows, len(obs), generator):
-                parts.append(self._model.imagine(obs[rows], act[rows], generator=generator, **row_options))
-        return Segments.cat(parts)
+                chunks.append(self._model.imagine(obs[rows], act[rows], generator=generator, **row_options))
+        return Segments.cat(chunks)
 
 
 class _SlicedNoise(TorchFunctionMode):
@@ -112,12 +112,12 @@ class _SlicedNoise(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        part = self._rows.stop - self._rows.start
+        num_rows = self._rows.stop - self._rows.start
         if func not in RANDOM or kwargs.get("generator") is not self._generator:
             return func(*args, **kwargs)
         head, size = ((), args) if isinstance(args[-1], int) else (args[:-1], args[-1])
-        if size[0] % part:  # not a fixed number of entries per row: the same for every micro-batch
+        if size[0] % num_rows:  # not a fixed number of entries per row: the same for every micro-batch
             return func(*args, **kwargs)
-        each = size[0] // part
-        noise = func(*head, (self._num_rows * each, *size[1:]), **kwargs)
-        return noise[self._rows.start * each : self._rows.stop * each]
+        per_row = size[0] // num_rows
+        noise = func(*head, (self._num_rows * per_row, *size[1:]), **kwargs)
+        return noise[self._rows.start * per_row : self._rows.stop * per_row]

@@ -83,8 +83,8 @@ def start_rows(spec: StreamSpec, index: int, num_pairs: int) -> Tensor:
     epochs = position // num_pairs
     pairs = torch.empty_like(position)
     for epoch in epochs.unique().tolist():
-        here = epochs == epoch
-        pairs[here] = _order(num_pairs, spec.seed, epoch)[position[here] % num_pairs]
+        mask = epochs == epoch
+        pairs[mask] = _order(num_pairs, spec.seed, epoch)[position[mask] % num_pairs]
     return pairs
 
 

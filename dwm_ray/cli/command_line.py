@@ -131,11 +131,11 @@ def read_choices(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 def expanded(argv: Sequence[str]) -> list[str]:
     """Return command-line arguments with short names replaced, including those in `--short=value`."""
-    parts = (arg.partition("=") for arg in argv)
-    return [SHORT.get(head, head) + equals + value for head, equals, value in parts]
+    split_args = (arg.partition("=") for arg in argv)
+    return [SHORT.get(head, head) + equals + value for head, equals, value in split_args]
 
 
-def given_paths(argv: Sequence[str]) -> frozenset[str]:
+def explicit_paths(argv: Sequence[str]) -> frozenset[str]:
     """Return the dotted paths of the options on a command line, including those set to their default."""
     flags = (arg.partition("=")[0] for arg in expanded(argv) if arg.startswith("--"))
     return frozenset(flag.removeprefix("--").replace("-", "_") for flag in flags)
@@ -152,12 +152,12 @@ def parse(
     Raises:
         ValueError: A value is out of range.
     """
-    chosen, rest = read_choices(expanded(argv))
-    profile = profiles.resolve(chosen.profile, gpus_elsewhere)
-    base = profiles.run_config(profile, chosen.world_model, chosen.agent, chosen.filter, chosen.task)
-    own = _flags(command, command.model_construct())
-    flags = make_dataclass("Options", [*own, *_flags(RunConfig, base)], kw_only=True)
-    values = asdict(tyro.cli(flags, args=rest, description=_describe(description, chosen, profile)))
+    choices, remaining = read_choices(expanded(argv))
+    profile = profiles.resolve(choices.profile, gpus_elsewhere)
+    base = profiles.run_config(profile, choices.world_model, choices.agent, choices.filter, choices.task)
+    command_flags = _flags(command, command.model_construct())
+    flags = make_dataclass("Options", [*command_flags, *_flags(RunConfig, base)], kw_only=True)
+    values = asdict(tyro.cli(flags, args=remaining, description=_describe(description, choices, profile)))
     run = {name: _named(base, name, values.pop(name, None)) for name in RunConfig.model_fields}
     run["data"]["file"] = absolute(run["data"]["file"])
     return command.model_validate(values), RunConfig.model_validate(run), profile
@@ -191,20 +191,20 @@ def _flag(name: str, info: FieldInfo, default: Any) -> tuple[str, Any, Any]:
 
 def _named(base: RunConfig, name: str, value: Any) -> Any:
     """Return the options of a group or plug-in as `RunConfig` expects them; plug-ins include their name."""
-    chosen = getattr(base, name)
-    return {"name": chosen.plugin_name(), **value} if isinstance(chosen, PluginConfig) else value
+    default = getattr(base, name)
+    return {"name": default.plugin_name(), **value} if isinstance(default, PluginConfig) else value
 
 
-def _describe(description: str, chosen: argparse.Namespace, profile: str) -> str:
+def _describe(description: str, choices: argparse.Namespace, profile: str) -> str:
     """Return the start of `--help`: the description, and the flags that determine the options below."""
-    known = {
+    flags = {
         "world-model": ["none", *registry.plugins("world_models")],
         "agent": list(registry.plugins("agents")),
         "filter": list(registry.plugins("filters")),
         "profile": ["auto", *profiles.OPTIONS],
     }
     lines = [
-        f"  --{flag} {{{','.join(names)}}} (now: {_current(chosen, flag, profile)})" for flag, names in known.items()
+        f"  --{flag} {{{','.join(names)}}} (now: {_current(choices, flag, profile)})" for flag, names in flags.items()
     ]
     lines.append(
         "    laptop: minutes on two cores; paper: the sizes of DWM, DyDiff and DAWM, for GPUs; published: like paper, "
@@ -215,6 +215,6 @@ def _describe(description: str, chosen: argparse.Namespace, profile: str) -> str
     return "\n".join([description, "", "Flags that determine the options below and their defaults:", *lines, "", short])
 
 
-def _current(chosen: argparse.Namespace, flag: str, profile: str) -> str:
-    value = getattr(chosen, flag.replace("-", "_")) or "the default of the method"
+def _current(choices: argparse.Namespace, flag: str, profile: str) -> str:
+    value = getattr(choices, flag.replace("-", "_")) or "the default of the method"
     return f"{value} = {profile}" if flag == "profile" and value == "auto" else value

@@ -37,9 +37,9 @@ def print_cost_estimate(
     console.print("cost: measuring a few updates of each method")
     hours = estimated_hours(configs, Setting(task_data, device))
     total, kind = sum(hours.values()), "GPU" if device.type == "cuda" else "CPU"
-    parts = ", ".join(f"{name} {part:.2g} h" for name, part in hours.items())
+    terms = ", ".join(f"{name} {value:.2g} h" for name, value in hours.items())
     console.print(
-        f"cost: about {total:.2g} {kind} hours in total ({parts}), without evaluations; estimated from a few updates "
+        f"cost: about {total:.2g} {kind} hours in total ({terms}), without evaluations; estimated from a few updates "
         "on the device of this machine"
     )
     if total > HOURS_TO_CONFIRM and not confirmed and sys.stdin.isatty():
@@ -57,12 +57,12 @@ def estimated_hours(configs: Sequence[RunConfig], setting: Setting) -> dict[str,
     for config in configs:
         methods[method_name(config.model_dump(mode="json"))].append(config)
     for trials in methods.values():
-        shared, own = parts_of(setting, max(trials, key=lambda config: config.synthesis.horizon), BURSTS)
+        shared, per_trial = parts_of(setting, max(trials, key=lambda config: config.synthesis.horizon), BURSTS)
         models = {model_fingerprint(config, identity) for config in trials if trained_options(config) is not None}
         streams = [config for config in trials if source_kind(config) == "stream"]
         keys = {TRAIN: models, GENERATE: {stream_of(config, setting.task_data).fingerprint for config in streams}}
         for part in shared:
             hours[part.name] += part.seconds * len(keys[part.name] - measured) / 3600
         measured |= keys[TRAIN] | keys[GENERATE]
-        hours["learn"] += sum(part.seconds for part in own) * len(trials) / 3600
+        hours["learn"] += sum(part.seconds for part in per_trial) * len(trials) / 3600
     return dict(hours)

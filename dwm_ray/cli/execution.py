@@ -23,8 +23,8 @@ def executor(
 ) -> Iterator[Any]:
     """Yield a LocalExecutor or RayExecutor; until the context ends, show the progress and update the run's counters."""
     if in_process:
-        with _shown(console, run, num_trials, LocalExecutor(run, task_data.episodes)) as chosen:
-            yield chosen
+        with _shown(console, run, num_trials, LocalExecutor(run, task_data.episodes)) as runner:
+            yield runner
         return
     require_ray()
     from dwm_ray.distributed.executor import ray_executor  # Ray is optional for everything else
@@ -32,19 +32,19 @@ def executor(
     log = partial(console.print, soft_wrap=True)
     with (
         ray_executor(config, run, task_data.identity, log) as on_ray,
-        _shown(console, run, num_trials, on_ray) as chosen,
+        _shown(console, run, num_trials, on_ray) as runner,
     ):
-        yield chosen
+        yield runner
 
 
 @contextmanager
-def _shown(console: Console, run: RunFolder, num_trials: int, chosen: Any) -> Iterator[Any]:
-    shared = {"num_trials": num_trials, "processes": chosen.processes, "cpus": chosen.cpus}
+def _shown(console: Console, run: RunFolder, num_trials: int, runner: Any) -> Iterator[Any]:
+    shared = {"num_trials": num_trials, "processes": runner.processes, "cpus": runner.cpus}
     write_json(run.sweep, {**(read_json(run.sweep) or {}), **shared})
     run.push(run.sweep)
-    with show_progress(run, num_trials, console, chosen.counters.update):
-        yield chosen
-    chosen.counters.write()
+    with show_progress(run, num_trials, console, runner.counters.update):
+        yield runner
+    runner.counters.write()
 
 
 def require_ray() -> None:

@@ -33,12 +33,12 @@ def node_table(nodes: list[Node], driver: Facts) -> Table:
     for title in ("node", "IP", "versions", "CPUs", "GPUs", "free disk", "clock", "storage"):
         table.add_column(title, overflow="fold", no_wrap=title in ("node", "IP"))
     for node in nodes:
-        known, facts = (node.name, node.address), node.facts
+        identity, facts = (node.name, node.address), node.facts
         if facts is None:
-            table.add_row(*known, "no answer", f"{node.cpus:g}", f"{node.gpus:g}", style="red")
+            table.add_row(*identity, "no answer", f"{node.cpus:g}", f"{node.gpus:g}", style="red")
             continue
         table.add_row(
-            *known,
+            *identity,
             "same" if facts.versions == driver.versions else "different",
             f"{node.cpus:g}",
             "\n".join([f"{node.gpus:g}", *facts.gpus]),

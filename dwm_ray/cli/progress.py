@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from dwm_ray.experiment.phases import Group, Phase, grouped, phases_of
-from dwm_ray.experiment.remaining import END_S, Resources, Total, total_of
+from dwm_ray.experiment.remaining import END_S, Resources, RunProgress, estimate_progress
 from dwm_ray.experiment.run_state import ENDED, RunState, read_state
 from dwm_ray.report.table import format_seconds
 from dwm_ray.runs.background import in_background
@@ -30,7 +30,7 @@ def show_progress(
     run: RunFolder, num_trials: int, console: Console, on_refresh: Callable[[], None]
 ) -> AbstractContextManager[None]:
     """Show the progress of a run while the context is open; `on_refresh` is called before each read of the folder."""
-    started, failures = time.perf_counter(), Failures(console)
+    start, failures = time.perf_counter(), Failures(console)
 
     def current() -> RunState:
         on_refresh()
@@ -44,7 +44,7 @@ def show_progress(
             state, now = current(), time.perf_counter()
             if now - shown >= LINE_S:
                 shown = now
-                console.print(line(state, num_trials, now - started), highlight=False, soft_wrap=True)
+                console.print(line(state, num_trials, now - start), highlight=False, soft_wrap=True)
 
     def bars(stop: Event) -> None:
         columns = (
@@ -71,8 +71,8 @@ class Failures:
     def show(self, state: RunState) -> None:
         failed = {trial.folder.name: trial.error for trial in state.trials if trial.status == "failed"}
         for name in failed.keys() - (failed if self._known is None else self._known):
-            text = f"trial {name} failed: {failed[name]}"
-            self._console.print(text, style="red", highlight=False, soft_wrap=True, markup=False)
+            message = f"trial {name} failed: {failed[name]}"
+            self._console.print(message, style="red", highlight=False, soft_wrap=True, markup=False)
         self._known = set(failed)
 
 
@@ -84,18 +84,20 @@ def line(state: RunState, num_trials: int, seconds: float) -> str:
     return "; ".join([f"[{seconds:5.0f} s] {summary(state, num_trials)}", *shown, *more])
 
 
-def summary(state: RunState, num_trials: int, total: Total | None = None) -> str:
+def summary(state: RunState, num_trials: int, progress: RunProgress | None = None) -> str:
     """Return percent, remaining time and finished trials of the whole run."""
-    total = total or total_progress(state, phases_of(state), num_trials)
+    progress = progress or run_progress(state, phases_of(state), num_trials)
     failed = f" ({state.count('failed')} failed)" if state.count("failed") else ""
-    time_left = "remaining time unknown" if total.remaining_s is None else f"{format_seconds(total.remaining_s)} left"
-    return f"{percent(total.fraction)}, {time_left}; {state.count(*ENDED)} of {num_trials} trials finished{failed}"
+    time_left = (
+        "remaining time unknown" if progress.remaining_s is None else f"{format_seconds(progress.remaining_s)} left"
+    )
+    return f"{percent(progress.fraction)}, {time_left}; {state.count(*ENDED)} of {num_trials} trials finished{failed}"
 
 
-def total_progress(state: RunState, phases: Sequence[Phase], num_trials: int) -> Total:
+def run_progress(state: RunState, phases: Sequence[Phase], num_trials: int) -> RunProgress:
     """Return the progress of the whole run from its phases."""
     end_s = 0.0 if state.concluded else END_S
-    return total_of(phases, num_trials, Resources(state.processes, state.cpus, state.start_s, end_s))
+    return estimate_progress(phases, num_trials, Resources(state.processes, state.cpus, state.start_s, end_s))
 
 
 def percent(fraction: float | None) -> str:
@@ -104,11 +106,11 @@ def percent(fraction: float | None) -> str:
 
 def note(group: Group) -> str:
     """Return remaining time, speed and latest scores of a group."""
-    left = [] if group.remaining_s is None else [f"{format_seconds(group.remaining_s)} left"]
+    remaining = [] if group.remaining_s is None else [f"{format_seconds(group.remaining_s)} left"]
     unit = "rows/s" if group.kind == "stream" else "updates/s"
     rate = [] if group.rate is None else [f"{group.rate:.0f} {unit}"]
     score = [f"{group.phases[0].score_name} {np.mean(group.scores):.1f}"] if group.scores else []
-    return ", ".join([*left, *rate, *score]) or ("starting" if group.running else "")
+    return ", ".join([*remaining, *rate, *score]) or ("starting" if group.running else "")
 
 
 def heading(group: Group) -> str:
@@ -126,9 +128,9 @@ class Bars:
 
     def show(self, state: RunState) -> None:
         phases = phases_of(state)
-        total = total_progress(state, phases, self._num_trials)
-        text = summary(state, self._num_trials, total).partition(", ")[2]
-        self._progress.update(self._total, completed=total.fraction, note=text)
+        total = run_progress(state, phases, self._num_trials)
+        note_text = summary(state, self._num_trials, total).partition(", ")[2]
+        self._progress.update(self._total, completed=total.fraction, note=note_text)
         groups = sorted(grouped(phases), key=lambda group: not group.running)[:MAX_SHOWN]
         shown = {heading(group): group for group in groups}
         for title in set(self._tasks) - set(shown):

@@ -68,8 +68,8 @@ def _trials(state: RunState, height: int | None) -> list[RenderableType]:
     shown, failed = _in_order(state.trials), [trial for trial in state.trials if trial.status == "failed"]
     if height is not None:
         failed = failed[-MAX_CAUSES:]
-        others = sum(1 + len(group) for group in (grouped(phases_of(state)), state.models, state.streams) if group)
-        shown = shown[: max(3, height - others - len(failed) - 9)]  # 9: the lines around the tables
+        other_lines = sum(1 + len(group) for group in (grouped(phases_of(state)), state.models, state.streams) if group)
+        shown = shown[: max(3, height - other_lines - len(failed) - 9)]  # 9: the lines around the tables
     hidden = len(state.trials) - len(shown)
     more = [Text(f"and {hidden} more trials (--once shows all)", style="dim")] if hidden else []
     return [_trials_table(shown), *more, *(Text(f"{t.folder.name} failed: {t.error}", style="red") for t in failed)]
@@ -147,25 +147,25 @@ def failure(state: RunState, trial_id: str | None, height: int) -> RenderableTyp
     """Return the cause of the last failure, or of one trial's, in `height` lines; raise ValueError for unknown ids."""
     failed = [trial for trial in state.trials if trial.status == "failed"]
     failed.sort(key=lambda trial: (trial.folder / "status.json").stat().st_mtime)
-    chosen = [trial for trial in state.trials if trial.folder.name == trial_id] if trial_id else failed[-1:]
-    if trial_id and not chosen:
+    matches = [trial for trial in state.trials if trial.folder.name == trial_id] if trial_id else failed[-1:]
+    if trial_id and not matches:
         raise ValueError(
             f"--trial {trial_id}: unknown; expected one of {', '.join(t.folder.name for t in state.trials) or 'none'}"
         )
-    if not chosen:
+    if not matches:
         return Text("no trial of this run has failed")
-    [trial] = chosen
-    others = [t for t in failed if t is not trial][-5:]
+    [trial] = matches
+    other_failures = [t for t in failed if t is not trial][-5:]
     traceback = trial.folder / "failure.txt"
     lines = traceback.read_text(encoding="utf-8").rstrip().splitlines() if traceback.is_file() else []
-    room = max(10, height - len(others) - 8)
+    room = max(10, height - len(other_failures) - 8)
     heading = f"{_method(trial)} {describe(trial.values)}: {trial.status} after {trial.update} updates"
     return Group(
         Text(f"{trial.folder}\n{heading}"),
         Text(trial.error or "no cause was recorded", style="red"),
         _log_table(last_rows(trial.folder / "metrics.jsonl", LOG_ROWS), room // 2 if lines else room),
-        *(Text(text, style="dim") for text in lines[-(room // 2) :]),
-        *(Text(f"also failed: {t.folder.name}: {t.error}", no_wrap=True, overflow="ellipsis") for t in others),
+        *(Text(traceback_line, style="dim") for traceback_line in lines[-(room // 2) :]),
+        *(Text(f"also failed: {t.folder.name}: {t.error}", no_wrap=True, overflow="ellipsis") for t in other_failures),
     )
 
 
@@ -186,8 +186,8 @@ def _method(trial: TrialState) -> str:
 def _grid(*headers: str, left: int = 1) -> Table:
     """Return a table without lines; the first `left` columns are left-aligned."""
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="underline")
-    for place, header in enumerate(headers):
-        table.add_column(header, justify="left" if place < left else "right", no_wrap=True)
+    for column, header in enumerate(headers):
+        table.add_column(header, justify="left" if column < left else "right", no_wrap=True)
     return table
 
 

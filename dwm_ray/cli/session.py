@@ -11,7 +11,7 @@ from rich.console import Console
 
 from dwm_ray.agents.base import new_agent
 from dwm_ray.cli import stopping
-from dwm_ray.cli.command_line import given_paths, parse
+from dwm_ray.cli.command_line import explicit_paths, parse
 from dwm_ray.cli.execution import require_ray
 from dwm_ray.config import RunConfig
 from dwm_ray.data.rtg_targets import is_outside_range, labels_text
@@ -100,23 +100,23 @@ def checked_storage(storage: Storage) -> Storage:
 
 
 def reopen(
-    console: Console, where: str, output: Path, kind: str | None = None
+    console: Console, address: str, output: Path, kind: str | None = None
 ) -> tuple[RunFolder, TaskData, dict[str, Any]]:
     """Return a run to resume, its unchanged data and its record.
 
     A run in remote storage is copied to `output`. `kind` is the entry of the calling program in `PROGRAMS`. Raises
     ValueError for runs of an older version or of another program.
     """
-    run = RunFolder.open(where, output)
+    run = RunFolder.open(address, output)
     if run.storage:
         checked_storage(run.storage)
         run.pull()
     record = read_json(run.config)
     if not isinstance(record, dict) or not {"run", "profile"} <= record.keys():
         raise ValueError(f"{run.config}: expected the JSON that a run writes at its start")
-    found = next((name for name in PROGRAMS if name in record), None)
-    if found != kind:
-        raise ValueError(f"{run.root}: expected python {PROGRAMS.get(found or '', 'pipelines/train.py')} --resume")
+    program = next((name for name in PROGRAMS if name in record), None)
+    if program != kind:
+        raise ValueError(f"{run.root}: expected python {PROGRAMS.get(program or '', 'pipelines/train.py')} --resume")
     seen = read_json(run.root / "data.json") or {}
     config = RunConfig.stored(record["run"], run.config)
     task_data = checked_data(config, seen.get("fingerprint"))
@@ -157,15 +157,15 @@ def announce_synthesis(console: Console, task_data: TaskData, configs: Sequence[
 
 def _announce_targets(console: Console, task_data: TaskData, configs: Iterable[RunConfig]) -> None:
     """Print the range of the return-to-go labels that world models use, and targets outside this range."""
-    found: dict[str, set[float | str]] = {}
+    by_labels: dict[str, set[float | str]] = {}
     for config in configs:
         model, target = config.world_model, config.synthesis.target_rtg
         if model is not None and model.plugin.uses_rtg:
             labels = task_data.start_labels(config.training.discount, model)
-            targets = found.setdefault(labels_text(labels, task_data.task.rtg_scale), set())
+            targets = by_labels.setdefault(labels_text(labels, task_data.task.rtg_scale), set())
             targets |= {target} if is_outside_range(target, labels) else set()
-    for text, targets in found.items():
-        console.print(text)
+    for labels_line, targets in by_labels.items():
+        console.print(labels_line)
         if targets:
             listed = ", ".join(map(str, sorted(targets, key=str)))
             console.print(f"synthesis.target_rtg {listed}: outside the range of these labels", style="yellow")
@@ -192,7 +192,7 @@ def options(command: type[Command], argv: Sequence[str], description: str) -> tu
     flags = {arg.partition("=")[0] for arg in argv}
     if {"--in-process", "--resume", "--help", "-h"} & flags:
         parsed = parse(command, argv, description)
-        if "--resume" in flags and (ignored := given_paths(argv) - WITH_RESUME):
+        if "--resume" in flags and (ignored := explicit_paths(argv) - WITH_RESUME):
             names = ", ".join(f"--{path.replace('_', '-')}" for path in sorted(ignored))
             print(f"{names}: ignored, because a resumed run keeps its options")
         return parsed

@@ -16,15 +16,15 @@ ONE = torch.ones(())
 
 class _CPUMish(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, given: Tensor) -> Tensor:
-        x = given.float()
+    def forward(ctx: Any, inputs: Tensor) -> Tensor:
+        x = inputs.float()
         sigmoid = x.sigmoid()
         gate = sigmoid - 1
         gate = torch.addcmul(ONE, gate, gate, out=gate).reciprocal_().mul_(2).sub_(1)
         if ctx.needs_input_grad[0]:
-            rest = torch.addcmul(ONE, gate, gate, value=-1)
-            ctx.save_for_backward(torch.addcmul(gate, sigmoid.mul_(x), rest, out=rest).to(given.dtype))
-        return gate.mul_(x).to(given.dtype)
+            slope = torch.addcmul(ONE, gate, gate, value=-1)
+            ctx.save_for_backward(torch.addcmul(gate, sigmoid.mul_(x), slope, out=slope).to(inputs.dtype))
+        return gate.mul_(x).to(inputs.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:

@@ -37,8 +37,8 @@ class ClusterServices:
         samplers = tuple(
             ray.remote(Sampler).options(name=name, max_restarts=-1, **needs).remote(*arguments) for name in names
         )
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        buffer = Shards.build(run.address, cluster, list(names), here)
+        on_this_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        buffer = Shards.build(run.address, cluster, list(names), on_this_node)
         return ClusterServices(run, data, placement, buffer, samplers, names)
 
 

@@ -57,8 +57,8 @@ class Calibration:
         Returns None if no step has `MIN_ENDS` ends.
         """
         differences = [
-            abs(ours - theirs) / max(theirs, 1 / self.num_windows)
-            for ours, theirs, *counts in zip(
+            abs(imagined - recorded) / max(recorded, 1 / self.num_windows)
+            for imagined, recorded, *counts in zip(
                 self.imagined.ended, self.recorded.ended, self.imagined.num_ends, self.recorded.num_ends, strict=True
             )
             if max(counts) >= MIN_ENDS
@@ -69,9 +69,8 @@ class Calibration:
     def rewards_difference(self) -> float:
         """Largest difference of `reward` over steps, relative to `reward_unit`."""
         pairs = zip(self.imagined.reward, self.recorded.reward, strict=True)
-        return max(abs(ours - theirs) for ours, theirs in pairs if ours is not None and theirs is not None) / (
-            self.reward_unit
-        )
+        differences = [abs(first - second) for first, second in pairs if first is not None and second is not None]
+        return max(differences) / self.reward_unit
 
     def to_json(self) -> dict[str, Any]:
         """Return curves, differences, and whether these are within the tolerances (None: too few ends to tell)."""
@@ -97,8 +96,8 @@ def calibration(pairs: Iterable[tuple[Windows, Segments]]) -> Calibration:
     chunks = [_chunk_sums(windows, segments) for windows, segments in pairs]
     sums = torch.stack([chunk for chunk, _ in chunks]).sum(0)  # [2, 3, H]
     absolute = float(torch.stack([magnitude for _, magnitude in chunks]).sum())
-    known = sums[1, 0] > 0  # steps that some window records: a prefix
-    imagined, recorded = (_curves(side[:, known]) for side in sums)
+    observed = sums[1, 0] > 0  # steps that some window records: a prefix
+    imagined, recorded = (_curves(side[:, observed]) for side in sums)
     num_steps = float(sums[1, 0].sum())
     return Calibration(int(sums[1, 0, 0]), imagined, recorded, absolute / num_steps or 1.0)
 
@@ -112,7 +111,7 @@ def _chunk_sums(windows: Windows, segments: Segments) -> tuple[Tensor, Tensor]:
     ends = alive & (segments.discount == 0)
     rew = windows.rew[:, :horizon]
     sides = [(alive, ends, segments.rew * alive), (recorded, terminated, rew * recorded)]
-    sums = torch.stack([torch.stack([part.double().sum(0) for part in side]) for side in sides])
+    sums = torch.stack([torch.stack([values.double().sum(0) for values in side]) for side in sides])
     return sums, (rew.abs() * recorded).double().sum()
 
 

@@ -71,12 +71,12 @@ def _pairs(matrix: Tensor) -> Tensor:
 
 def _two_sample(matrix: Tensor, num_x: int, generator: torch.Generator, num_permutations: int) -> Distance:
     total = len(matrix)
-    given = torch.arange(total).expand(1, -1)
+    actual = torch.arange(total).expand(1, -1)
     shuffled = [torch.randperm(total, generator=generator) for _ in range(num_permutations)]
-    ranks = torch.cat([given, *(order.unsqueeze(0) for order in shuffled)])
+    ranks = torch.cat([actual, *(order.unsqueeze(0) for order in shuffled)])
     statistics = _statistics(matrix, (ranks < num_x).double(), num_x)
-    value, rest = statistics[0], statistics[1:]
-    floor = float(rest.quantile(FLOOR_LEVEL)) if len(rest) else -math.inf
+    value, permuted = statistics[0], statistics[1:]
+    floor = float(permuted.quantile(FLOOR_LEVEL)) if len(permuted) else -math.inf
     return Distance(float(value), floor, float((statistics >= value).double().mean()))
 
 

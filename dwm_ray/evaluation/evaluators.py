@@ -72,8 +72,8 @@ def check_evaluation(config: RunConfig, task_data: TaskData) -> None:
 
 def required_models(config: RunConfig, has_environment: bool) -> list[RunConfig]:
     """Return the runs whose trained world models a trial needs: its own, and that of the estimates."""
-    own = [] if trained_options(config) is None else [config]
-    return own if has_environment else [*own, estimation_config(config)]
+    models = [] if trained_options(config) is None else [config]
+    return models if has_environment else [*models, estimation_config(config)]
 
 
 def evaluate_agent(agent: Agent, config: RunConfig, task_data: TaskData, num_episodes: int) -> dict[str, Any]:

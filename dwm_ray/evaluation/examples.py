@@ -42,19 +42,19 @@ def example_futures(
     """
     recorded = _starts(windows, generator)
     horizon = min(model.max_horizon, recorded.obs.shape[1] - 1)
-    again = recorded[torch.arange(len(recorded), device=recorded.obs.device).repeat_interleave(NUM_IMAGINED)]
-    policy = LOGGED_ACTIONS.policy_for(again)
+    starts = recorded[torch.arange(len(recorded), device=recorded.obs.device).repeat_interleave(NUM_IMAGINED)]
+    policy = LOGGED_ACTIONS.policy_for(starts)
     imagined = model.imagine(
-        again.obs[:, 0], again.act[:, 0], policy=policy, horizon=horizon, rtg=again.rtg, generator=generator
+        starts.obs[:, 0], starts.act[:, 0], policy=policy, horizon=horizon, rtg=starts.rtg, generator=generator
     )
     alive = replace(imagined, discount=imagined.discount * ~ends(imagined.obs[:, 1:])).alive
     dims = np.sort(np.argsort(-np.asarray(obs_std), kind="stable")[:NUM_DIMENSIONS]).tolist()
     masks = recorded.obs_mask[:, : horizon + 1], recorded.step_mask[:, :horizon]
-    ours = _series(recorded.obs[:, : horizon + 1], recorded.rew[:, :horizon], *masks, dims)
+    recorded_series = _series(recorded.obs[:, : horizon + 1], recorded.rew[:, :horizon], *masks, dims)
     # The state that ends the task is the last one.
-    theirs = _series(imagined.obs, imagined.rew, torch.cat([alive[:, :1], alive], 1), alive, dims)
-    steps = {name: list(range(name == "reward", horizon + 1)) for name in ours}
-    return {"names": list(ours), "steps": steps, "starts": _by_start(ours, theirs)}
+    imagined_series = _series(imagined.obs, imagined.rew, torch.cat([alive[:, :1], alive], 1), alive, dims)
+    steps = {name: list(range(name == "reward", horizon + 1)) for name in recorded_series}
+    return {"names": list(recorded_series), "steps": steps, "starts": _by_start(recorded_series, imagined_series)}
 
 
 def _by_start(recorded: Series, imagined: Series) -> list[dict[str, Any]]:
@@ -75,18 +75,18 @@ def _starts(windows: WindowSet, generator: torch.Generator) -> Windows:
     sample = windows.gather(rows)
     lengths = sample.step_mask.sum(1)
     longest = sample[torch.nonzero(lengths == lengths.max())[:, 0]]
-    places = [round(quantile * (len(longest) - 1)) for quantile in RETURNS.values()]
-    return longest[longest.rtg.argsort()[places]]
+    positions = [round(quantile * (len(longest) - 1)) for quantile in RETURNS.values()]
+    return longest[longest.rtg.argsort()[positions]]
 
 
 def _series(obs: Tensor, rew: Tensor, obs_mask: Tensor, step_mask: Tensor, dims: list[int]) -> Series:
     """Return the values of some state dimensions and of the reward, one list of steps per future."""
-    found = {f"state {dim}": _rounded(obs[..., dim], obs_mask) for dim in dims}
-    return {**found, "reward": _rounded(rew, step_mask)}
+    states = {f"state {dim}": _rounded(obs[..., dim], obs_mask) for dim in dims}
+    return {**states, "reward": _rounded(rew, step_mask)}
 
 
 def _rounded(values: Tensor, mask: Tensor) -> list[list[float | None]]:
     return [
-        [float(f"{value:.{DIGITS}g}") if known else None for value, known in zip(row, known_row, strict=True)]
-        for row, known_row in zip(values.tolist(), mask.tolist(), strict=True)
+        [float(f"{value:.{DIGITS}g}") if is_valid else None for value, is_valid in zip(row, mask_row, strict=True)]
+        for row, mask_row in zip(values.tolist(), mask.tolist(), strict=True)
     ]

@@ -55,10 +55,10 @@ class Futures:
         """Number of steps H."""
         return self.rew.shape[1]
 
-    def rows(self, chosen: Tensor) -> Futures:
-        """Return the futures selected by `chosen`, indices [n] or a mask [N]."""
-        parts = (self.obs, self.act, self.rew, self.reached, self.acted)
-        return Futures(*(part[chosen] for part in parts))
+    def rows(self, rows: Tensor) -> Futures:
+        """Return the futures at `rows`, indices [n] or a mask [N]."""
+        arrays = (self.obs, self.act, self.rew, self.reached, self.acted)
+        return Futures(*(array[rows] for array in arrays))
 
     def points(self, quantity: Quantity, step: int) -> Tensor | None:
         """Return points [n, D] of step h = 1..H: states s_{t+h}, state-actions (s, a)_{t+h-1}, rewards r_{t+h-1}.
@@ -67,12 +67,12 @@ class Futures:
         """
         if quantity == "states":
             return self.obs[self.reached[:, step], step]
-        here = self.acted[:, step - 1]
+        mask = self.acted[:, step - 1]
         if quantity == "rewards":
-            return self.rew[here, step - 1, None]
+            return self.rew[mask, step - 1, None]
         if step > self.act.shape[1]:
             return None
-        return torch.cat([self.obs[here, step - 1], self.act[here, step - 1]], 1)
+        return torch.cat([self.obs[mask, step - 1], self.act[mask, step - 1]], 1)
 
 
 @dataclass(frozen=True)
@@ -93,13 +93,13 @@ def distances(
     num_permutations: int = 100,
 ) -> list[StepDistance]:
     """Return the distances at each step 1..H with enough points in both sets; the generator is on the CPU."""
-    found = []
+    result = []
     for step in range(1, min(first.horizon, second.horizon) + 1):
         x, y = first.points(quantity, step), second.points(quantity, step)
         if x is None or y is None or min(len(x), len(y)) < MIN_POINTS:
             continue
-        found.append(StepDistance(step, mmd(x, y, generator, num_permutations), kl_divergence(x, y)))
-    return found
+        result.append(StepDistance(step, mmd(x, y, generator, num_permutations), kl_divergence(x, y)))
+    return result
 
 
 def squared_distance(first: Futures, second: Futures) -> list[float]:

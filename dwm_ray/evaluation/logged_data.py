@@ -46,20 +46,20 @@ class LoggedData:
         """Return the rows of a run; raise ValueError for a single episode that is too short to be cut."""
         discount = config.training.discount
         episodes, train, holdout = split_for_estimates(task_data.episodes, config.data.holdout_ratio)
-        rng, most = np.random.default_rng(0), MAX_PLANNED if config.agent.plugin.plans else None
+        rng, limit = np.random.default_rng(0), MAX_PLANNED if config.agent.plugin.plans else None
         usable, held_out = usable_rows(episodes), np.flatnonzero(rows_of(episodes, holdout))
-        chosen = _some(np.flatnonzero(rows_of(episodes, train)[usable]), most or MAX_ROWS, rng)
-        shown = _some(held_out, most or MAX_STATES, rng)
+        train_rows = _some(np.flatnonzero(rows_of(episodes, train)[usable]), limit or MAX_ROWS, rng)
+        holdout_rows = _some(held_out, limit or MAX_STATES, rng)
 
         def rows(array: np.ndarray) -> Tensor:
             return torch.from_numpy(np.asarray(array, np.float32)).to(device)
 
         return LoggedData(
-            train=task_data.start_pairs(discount, device)[torch.from_numpy(chosen).to(device)],
-            rtg=rows(return_to_go(task_data.episodes, discount)[usable][chosen]),
+            train=task_data.start_pairs(discount, device)[torch.from_numpy(train_rows).to(device)],
+            rtg=rows(return_to_go(task_data.episodes, discount)[usable][train_rows]),
             starts=rows(episodes.obs[episodes.offsets[:-1][holdout]]),
-            states=rows(episodes.obs[shown]),
-            actions=rows(episodes.act[shown]),
+            states=rows(episodes.obs[holdout_rows]),
+            actions=rows(episodes.act[holdout_rows]),
             obs_low=rows(episodes.obs.min(0)),
             obs_high=rows(episodes.obs.max(0)),
             act_unit=rows(units(episodes.act.std(0))),
@@ -70,6 +70,6 @@ class LoggedData:
         )
 
 
-def _some(numbers: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
-    """Return at most `most` of the numbers, sampled without replacement, in order."""
-    return numbers if len(numbers) <= most else np.sort(rng.choice(numbers, most, replace=False))
+def _some(numbers: np.ndarray, limit: int, rng: np.random.Generator) -> np.ndarray:
+    """Return at most `limit` of the numbers, sampled without replacement, in order."""
+    return numbers if len(numbers) <= limit else np.sort(rng.choice(numbers, limit, replace=False))

@@ -95,7 +95,7 @@ def prediction_error(
     """Return the error on `imagined_windows`; its steps end with the last one that a window records."""
     pairs = imagined_windows(model, windows, generator, driver=driver, num_windows=num_windows)
     chunks = [_chunk_error(*pair, obs_std, rew_std) for pair in pairs]
-    sums, counts = (torch.stack(parts).sum(0) for parts in zip(*chunks, strict=True))
+    sums, counts = (torch.stack(tensors).sum(0) for tensors in zip(*chunks, strict=True))
     recorded = (counts > 0).all(0)
     obs_mse, rew_mse, no_change = (sums / counts)[:, recorded].tolist()
     driven_by, num = driver_name(model, driver), min(num_windows, windows.num_windows)

@@ -112,7 +112,7 @@ class OffPolicyEvaluator:
 
     def evaluate(self, agent: Agent, final: bool) -> dict[str, Any]:
         """Return the estimates of a policy and their seconds; raise Diverged if its actions are not finite."""
-        started, data = time.perf_counter(), self._data
+        start, data = time.perf_counter(), self._data
 
         def policy(obs: Tensor) -> Tensor:
             actions = torch.cat([agent.act(chunk) for chunk in obs.split(CHUNK)])
@@ -133,7 +133,7 @@ class OffPolicyEvaluator:
             "estimate_model_spread": float(imagined.std()),
             "estimate_distance": float(distance),
             "estimate_episodes": len(data.starts),
-            "estimate_s": time.perf_counter() - started,
+            "estimate_s": time.perf_counter() - start,
         }
 
     def _values(self, policy: Any, final: bool) -> Tensor:

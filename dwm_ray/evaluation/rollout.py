@@ -94,9 +94,9 @@ class _TimedPolicy:
     @torch.no_grad()
     def __call__(self, obs: np.ndarray) -> np.ndarray:
         """Return actions [B, A] for observations [B, O]; raise Diverged if they are not finite."""
-        started = time.perf_counter()
+        start = time.perf_counter()
         actions = self._policy(torch.from_numpy(obs).to(self._device, torch.float32)).cpu().numpy()
-        self.seconds += time.perf_counter() - started
+        self.seconds += time.perf_counter() - start
         if not np.isfinite(actions).all():
             raise Diverged
         return actions
@@ -108,7 +108,7 @@ def _run(
     """Return the returns [E] and lengths [E] of all episodes."""
     returns, lengths = np.zeros(num_episodes, np.float64), np.zeros(num_episodes, np.int64)
     slots = [_Slot(env, i, env.reset(seed=seed + i)[0]) for i, env in enumerate(envs)]
-    started = len(slots)
+    num_started = len(slots)
     while slots:
         for slot, act in zip(slots, policy(np.stack([slot.obs for slot in slots])), strict=True):
             slot.obs, reward, terminated, truncated, _ = slot.env.step(act)
@@ -116,7 +116,7 @@ def _run(
             lengths[slot.episode] += 1
             if not (terminated or truncated):
                 continue
-            slot.episode, started = started, started + 1
+            slot.episode, num_started = num_started, num_started + 1
             if slot.episode < num_episodes:
                 slot.obs = slot.env.reset(seed=seed + slot.episode)[0]
         slots = [slot for slot in slots if slot.episode < num_episodes]

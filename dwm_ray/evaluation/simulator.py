@@ -67,14 +67,14 @@ def simulator_error(segments: Segments, env_id: str | None, obs_std: np.ndarray,
             f"expected {simulator.obs_size} as in {env_id}"
         )
     ended = (segments.discount == 0).cpu().numpy()
-    obs, act, rew = (part.double().cpu().numpy() for part in (segments.obs, segments.act, segments.rew))
+    obs, act, rew = (array.double().cpu().numpy() for array in (segments.obs, segments.act, segments.rew))
     columns, scale = [], units(obs_std)
     for step in range(act.shape[1]):
         alive = ~ended[:, :step].any(1)
         next_obs, next_rew, valid = simulator.steps(obs[alive, step], act[alive, step])
         obs_gap, rew_gap = (obs[alive, step + 1] - next_obs)[valid], (rew[alive, step] - next_rew)[valid]
         columns.append(_column(np.square(obs_gap / scale).mean(1), np.square(rew_gap / rew_std)))
-    return SimulatorError(env_id, *(list(part) for part in zip(*columns, strict=True)))
+    return SimulatorError(env_id, *(list(array) for array in zip(*columns, strict=True)))
 
 
 def _column(obs_squares: np.ndarray, rew_squares: np.ndarray) -> tuple[int, float, float, float]:
@@ -100,8 +100,8 @@ def simulated(env_id: str | None, obs: Tensor, act: Tensor, policy: Policy, hori
     for step in range(horizon):
         if step > 0:
             actions.append(policy(states[-1], step))
-        found = simulator.steps(*(x.double().cpu().numpy() for x in (states[-1], actions[-1])))
-        following, rew, checked = (torch.from_numpy(x) for x in found)
+        outputs = simulator.steps(*(x.double().cpu().numpy() for x in (states[-1], actions[-1])))
+        following, rew, checked = (torch.from_numpy(x) for x in outputs)
         valid &= checked.to(valid)
         states.append(following.to(obs))
         rews.append(rew.to(obs))
@@ -140,8 +140,8 @@ class Simulator:
     def step(self, obs: np.ndarray, act: np.ndarray) -> tuple[np.ndarray, float] | None:
         """Return (next state [O], reward) of an action [A] in a state [O]; None if unknown or unstable."""
         num_positions, num_speeds = self._env.model.nq, self._env.model.nv
-        positions, rest = np.split(obs, [num_positions - self._hidden])
-        speeds = rest[:num_speeds]
+        positions, velocities = np.split(obs, [num_positions - self._hidden])
+        speeds = velocities[:num_speeds]
         if not np.isfinite(obs).all() or (np.abs(speeds) >= self._top_speed).any():
             return None
         mujoco.mj_resetData(self._env.model, self._env.data)  # the solver retains the previous row and its warnings

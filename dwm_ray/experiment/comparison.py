@@ -72,22 +72,22 @@ def known_methods() -> dict[str, tuple[str, str]]:
 
     An agent alone has no world model, or the default one if it plans.
     """
-    default, found = profiles.DEFAULT_WORLD_MODEL, {}
+    default, methods = profiles.DEFAULT_WORLD_MODEL, {}
     for agent in registry.plugins("agents"):
-        found[plain(agent)] = (default if find("agents", agent).plans else "none", agent)
-        found |= {plain(model + agent): (model, agent) for model in registry.plugins("world_models")}
-    return found
+        methods[plain(agent)] = (default if find("agents", agent).plans else "none", agent)
+        methods |= {plain(model + agent): (model, agent) for model in registry.plugins("world_models")}
+    return methods
 
 
 def parse_method(text: str) -> Method:
     """Parse a method's name and suffix; raise ValueError with similar names for an unknown one."""
     name, _, suffix = text.partition("@")
-    known = known_methods()
-    if plain(name) not in known:
-        spelled = [spelling(*method) for method in known.values()]
+    methods = known_methods()
+    if plain(name) not in methods:
+        spelled = [spelling(*method) for method in methods.values()]
         raise ValueError(f"--methods: unknown method {name!r}{suggest(name.lower(), spelled)}")
     options = (parse_assignment(part, f"--methods {text}") for part in suffix.split(",") if part)
-    return Method(text, *known[plain(name)], dict(options))
+    return Method(text, *methods[plain(name)], dict(options))
 
 
 def spelling(world_model: str, agent: str) -> str:
@@ -119,12 +119,12 @@ def path_of(name: str) -> str:
     return path
 
 
-def configure(method: Method, run: RunConfig, profile: Profile, given: Collection[str] = ()) -> RunConfig:
-    """Return the configuration of a method; `given` are paths set by the user. Raise ValueError if it cannot run."""
+def configure(method: Method, run: RunConfig, profile: Profile, explicit: Collection[str] = ()) -> RunConfig:
+    """Return the configuration of a method; `explicit` are paths set by the user. Raise ValueError if it cannot run."""
     try:
         values = {path_of(name): value for name, value in method.options.items()}
         axes = SweepConfig(dimensions=tuple(name for name in method.options if name in dimensions()))
-        base = profiles.with_method(run, profile, method.world_model, method.agent, given)
+        base = profiles.with_method(run, profile, method.world_model, method.agent, explicit)
         if unused := [path for path in values if path.startswith(unused_options(base))]:
             raise ValueError(f"{', '.join(unused)}: not used by this method")
         config = with_required(base, axes, profile).with_values(values)
@@ -136,12 +136,12 @@ def configure(method: Method, run: RunConfig, profile: Profile, given: Collectio
 
 
 def make_comparison(
-    options: ComparisonConfig, run: RunConfig, profile: Profile, given: Collection[str] = ()
+    options: ComparisonConfig, run: RunConfig, profile: Profile, explicit: Collection[str] = ()
 ) -> list[Entry]:
     """Return each method with one trial per seed; raise ValueError for unknown, infeasible or repeated methods."""
     if len(options.methods) < 2:
         raise ValueError(f"--methods {' '.join(options.methods)}: expected two methods or more")
-    entries = [_entry(parse_method(text), options.seeds, run, profile, given) for text in options.methods]
+    entries = [_entry(parse_method(text), options.seeds, run, profile, explicit) for text in options.methods]
     users = Counter(entry.trials[0].id for entry in entries)
     duplicates = [entry.spec for entry in entries if users[entry.trials[0].id] > 1]
     if duplicates:
@@ -151,8 +151,8 @@ def make_comparison(
     return entries
 
 
-def _entry(method: Method, seeds: int, run: RunConfig, profile: Profile, given: Collection[str]) -> Entry:
-    base = configure(method, run, profile, given)
+def _entry(method: Method, seeds: int, run: RunConfig, profile: Profile, explicit: Collection[str]) -> Entry:
+    base = configure(method, run, profile, explicit)
     trials = [Trial(base.with_values({"seed": seed}), {**method.options, "seed": seed}) for seed in range(seeds)]
     options = ", ".join(f"{name}={value}" for name, value in method.options.items())
     name = method_name(base.model_dump(mode="json")) + (f" ({options})" if options else "")

@@ -49,13 +49,11 @@ def groups(
     configs: Sequence[RunConfig], max_members: int, update_of: Callable[[RunConfig], int] = lambda config: 0
 ) -> list[list[RunConfig]]:
     """Group configurations at the same update that can form a population, in similar sizes up to `max_members`."""
-    found: dict[tuple[str, int], list[RunConfig]] = {}
+    pools: dict[tuple[str, int], list[RunConfig]] = {}
     for config in configs:
-        found.setdefault((_common_options(config), update_of(config)), []).append(config)
-    sizes = {key: math.ceil(len(members) / math.ceil(len(members) / max_members)) for key, members in found.items()}
-    return [
-        members[at : at + sizes[key]] for key, members in found.items() for at in range(0, len(members), sizes[key])
-    ]
+        pools.setdefault((_common_options(config), update_of(config)), []).append(config)
+    sizes = {key: math.ceil(len(members) / math.ceil(len(members) / max_members)) for key, members in pools.items()}
+    return [members[i : i + sizes[key]] for key, members in pools.items() for i in range(0, len(members), sizes[key])]
 
 
 def groups_of(configs: Sequence[RunConfig], run: RunFolder, max_members: int) -> list[list[RunConfig]]:

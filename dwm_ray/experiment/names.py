@@ -25,5 +25,5 @@ def method_name(config: dict[str, Any]) -> str:
 def _label(kind: str, name: str) -> str:
     """Return a plug-in's own label, or its name in title case."""
     cls = plugins(kind).get(name)
-    own = "" if cls is None else vars(cls).get("label", "")
-    return own or "".join(part[:1].upper() + part[1:] for part in name.split("_"))
+    label = "" if cls is None else vars(cls).get("label", "")
+    return label or "".join(word[:1].upper() + word[1:] for word in name.split("_"))

@@ -44,7 +44,7 @@ class Phase:
     """CPU time within `seconds`, which does not depend on other programs."""
     relative_cost: float | None = None
     """Cost of all updates of a trial in the unit of `relative_cost`."""
-    place: int | None = None
+    position: int | None = None
     """Position of the trial's population in the start order of all populations."""
 
     @property
@@ -66,22 +66,22 @@ class Phase:
 
 def phases_of(state: RunState) -> list[Phase]:
     """Return world models, streams, then trials."""
-    places = planned(state)
-    trials = [replace(trial_phase(trial), **places.get(trial.folder.name, {})) for trial in state.trials]
+    plan = planned(state)
+    trials = [replace(trial_phase(trial), **plan.get(trial.folder.name, {})) for trial in state.trials]
     return [*map(model_phase, state.models), *map(stream_phase, state.streams), *trials]
 
 
 def planned(state: RunState) -> dict[str, dict[str, Any]]:
-    """Return `Phase.relative_cost` and `Phase.place` of the trials whose options are known, by id."""
+    """Return `Phase.relative_cost` and `Phase.position` of the trials whose options are known, by id."""
     configs = [trial.run for trial in state.trials if trial.run is not None]
     size = population_size(state.max_members, len(configs), state.processes)
     populations = start_order([[Trial(config, {}) for config in group] for group in groups(configs, size)])
     return {
         trial.id: {
-            "relative_cost": relative_cost([each.config for each in population]) / len(population),
-            "place": place,
+            "relative_cost": relative_cost([trial.config for trial in population]) / len(population),
+            "position": position,
         }
-        for place, population in enumerate(populations)
+        for position, population in enumerate(populations)
         for trial in population
     }
 
@@ -155,7 +155,7 @@ class Group:
 
 def grouped(phases: Iterable[Phase]) -> list[Group]:
     """Group phases by label, in the order of their first phase."""
-    found: dict[tuple[Kind, str], list[Phase]] = {}
+    by_label: dict[tuple[Kind, str], list[Phase]] = {}
     for phase in phases:
-        found.setdefault((phase.kind, phase.label), []).append(phase)
-    return [Group(kind, label, tuple(members)) for (kind, label), members in found.items()]
+        by_label.setdefault((phase.kind, phase.label), []).append(phase)
+    return [Group(kind, label, tuple(members)) for (kind, label), members in by_label.items()]

@@ -60,26 +60,26 @@ class SweepConfig(Frozen):
 
 def axes_of(sweep: SweepConfig, profile: Profile) -> dict[str, tuple[Dimension, tuple[Value, ...]]]:
     """Return the axes of a sweep and their values for a profile."""
-    found = [parse_dimension(text) for text in sweep.dimensions]
-    return {axis.name: (axis, axis.for_profile(profile)) for axis in found}
+    axes = [parse_dimension(text) for text in sweep.dimensions]
+    return {axis.name: (axis, axis.for_profile(profile)) for axis in axes}
 
 
-def bases_of(sweep: SweepConfig, run: RunConfig, profile: Profile, given: Collection[str] = ()) -> list[RunConfig]:
-    """Return the run with each method, its defaults except for `given` flags, and the plug-ins that axes require."""
+def bases_of(sweep: SweepConfig, run: RunConfig, profile: Profile, explicit: Collection[str] = ()) -> list[RunConfig]:
+    """Return the run with each method, its defaults except for `explicit` flags, and the plug-ins that axes require."""
     models = sweep.world_models or (profiles.name_of(run.world_model),)
-    bases = [profiles.with_method(run, profile, model, agent, given) for model in models for agent in sweep.agents]
+    bases = [profiles.with_method(run, profile, model, agent, explicit) for model in models for agent in sweep.agents]
     return [with_required(base, sweep, profile) for base in bases]
 
 
-def baselines_of(base: RunConfig, profile: Profile, given: Collection[str]) -> list[RunConfig]:
+def baselines_of(base: RunConfig, profile: Profile, explicit: Collection[str]) -> list[RunConfig]:
     """Return model-free and recorded-future runs of the same agent; none if the agent needs a world model."""
     if base.world_model is None or base.agent.plugin.plans:
         return []
     agent, unfiltered = base.agent, base.with_values({"filter": "keep_all"})
-    flags = [path for path in given if path != "filter"]
-    names = BASELINES if agent.plugin.has_critic else BASELINES[:1]
-    others = [name for name in names if name != profiles.name_of(base.world_model)]
-    return [profiles.with_method(unfiltered, profile, name, agent.plugin_name(), flags) for name in others]
+    flags = [path for path in explicit if path != "filter"]
+    candidates = BASELINES if agent.plugin.has_critic else BASELINES[:1]
+    names = [name for name in candidates if name != profiles.name_of(base.world_model)]
+    return [profiles.with_method(unfiltered, profile, name, agent.plugin_name(), flags) for name in names]
 
 
 def effective(base: RunConfig, point: Point, paths: Mapping[str, str]) -> Point:
@@ -111,25 +111,25 @@ def with_required(run: RunConfig, sweep: SweepConfig, profile: Profile) -> RunCo
     return run
 
 
-def make_plan(sweep: SweepConfig, run: RunConfig, profile: Profile, given: Collection[str] = ()) -> Plan:
+def make_plan(sweep: SweepConfig, run: RunConfig, profile: Profile, explicit: Collection[str] = ()) -> Plan:
     """Return the baselines and all trials of a grid or random sweep; Optuna chooses its trials during the sweep."""
     axes = axes_of(sweep, profile)
-    known = {"seed": find_dimension("seed"), **{name: axis for name, (axis, _) in axes.items()}}
-    paths = {name: axis.path for name, axis in known.items()}
+    used_axes = {"seed": find_dimension("seed"), **{name: axis for name, (axis, _) in axes.items()}}
+    paths = {name: axis.path for name, axis in used_axes.items()}
     plan = Plan()
     values = {name: choices for name, (_, choices) in axes.items()}
     points = grid(values.items())
     if sweep.search == "random":
         points = random_points(values, sweep.num_samples, sweep.search_seed)
     seeds: list[Point] = [{}] if "seed" in axes else [{"seed": seed} for seed in range(sweep.seeds)]
-    for base in bases_of(sweep, run, profile, given):
+    for base in bases_of(sweep, run, profile, explicit):
         for seed in seeds:
-            for baseline in baselines_of(base, profile, given) if sweep.baselines else []:
+            for baseline in baselines_of(base, profile, explicit) if sweep.baselines else []:
                 for horizon in dict.fromkeys(point.get("horizon") for point in points):
                     point = {} if horizon is None else effective(baseline, {"horizon": horizon}, paths)
-                    plan.add(baseline, {**point, **seed}, known)
+                    plan.add(baseline, {**point, **seed}, used_axes)
             for point in points if sweep.search != "optuna" else []:
-                plan.add(base, {**effective(base, point, paths), **seed}, known)
+                plan.add(base, {**effective(base, point, paths), **seed}, used_axes)
     plan.trials = trial_start_order(plan.trials)
     return plan
 
@@ -145,15 +145,15 @@ def start_order(populations: Sequence[Population]) -> list[Population]:
     Populations that train a world model start first, alternating with model-free ones, which do not wait for one.
     Within each group, longer populations start first, so that no processor waits for a long one at the end.
     """
-    first, model_free, rest = list[Population](), list[Population](), list[Population]()
-    started: set[str] = set()
+    first, model_free, later = list[Population](), list[Population](), list[Population]()
+    seen: set[str] = set()
     for population in sorted(populations, key=_cost_of, reverse=True):
         trained = [model for trial in population if (model := trained_options(trial.config)) is not None]
         models = {fingerprint([model.plugin_name(), model.training_options()]) for model in trained}
-        (first if models - started else rest if models else model_free).append(population)
-        started |= models
+        (first if models - seen else later if models else model_free).append(population)
+        seen |= models
     pairs = zip_longest(first, model_free)
-    return [population for pair in pairs for population in pair if population] + rest
+    return [population for pair in pairs for population in pair if population] + later
 
 
 def _cost_of(population: Population) -> float:

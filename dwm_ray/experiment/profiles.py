@@ -83,12 +83,12 @@ def run_config(
     """
     profile = resolve(profile)
     model = None if world_model == "none" else plugin("world_models", world_model, profile)
-    chosen = plugin("agents", agent, profile)
-    set_by = [chosen] if model is None else [model, chosen]
-    presets = {path: value for part in set_by for path, value in part.run_options(_preset(profile)).items()}
-    presets |= {path: value for part in set_by for path, value in part.task_options(task).items()}
-    default_filter = presets.pop("filter", "keep_all")
-    plugins = {"world_model": model, "agent": chosen, "filter": plugin("filters", filter or default_filter, profile)}
+    agent_config = plugin("agents", agent, profile)
+    set_by = [agent_config] if model is None else [model, agent_config]
+    presets = {path: value for config in set_by for path, value in config.run_options(_preset(profile)).items()}
+    presets |= {path: value for config in set_by for path, value in config.task_options(task).items()}
+    fallback = presets.pop("filter", "keep_all")
+    plugins = {"world_model": model, "agent": agent_config, "filter": plugin("filters", filter or fallback, profile)}
     tree: dict[str, Any] = {"task": task, **{group: dict(values) for group, values in OPTIONS[profile].items()}}
     for kind, config in plugins.items():
         tree[kind] = config and {"name": config.plugin_name(), **config.model_dump(mode="json")}
@@ -104,29 +104,29 @@ def with_method(
     profile: Profile,
     world_model: str,
     agent: str,
-    given: Collection[str] = (),
+    explicit: Collection[str] = (),
     task: str | None = None,
 ) -> RunConfig:
     """Return the run with another method, or another task, and its defaults.
 
-    Options that differ from the defaults of the old method are retained, and so are the dotted paths in `given`.
+    Options that differ from the defaults of the old method are retained, and so are the dotted paths in `explicit`.
     Options of a plug-in are retained if the plug-in is.
     """
     old_method = name_of(run.world_model), run.agent.plugin_name()
     before = run_config(profile, *old_method, task=run.task)
-    own = run.filter.plugin_name() == before.filter.plugin_name() and "filter" not in given
-    filter = None if own else run.filter.plugin_name()
+    is_default = run.filter.plugin_name() == before.filter.plugin_name() and "filter" not in explicit
+    filter = None if is_default else run.filter.plugin_name()
     before = run_config(profile, *old_method, filter, run.task)
     after = run_config(profile, world_model, agent, filter, task or run.task)
     old, new, default = (_leaves(config) for config in (run, after, before))
-    same = {kind: name_of(getattr(run, kind)) == name_of(getattr(after, kind)) for kind in PLUGINS}
+    is_retained = {kind: name_of(getattr(run, kind)) == name_of(getattr(after, kind)) for kind in PLUGINS}
     retained = {
         path: value
         for path, value in old.items()
         if path in new
         and path != "task"
-        and (value != default.get(path) or path in given)
-        and same.get(path.split(".")[0], True)
+        and (value != default.get(path) or path in explicit)
+        and is_retained.get(path.split(".")[0], True)
     }
     return after.with_values(retained)
 

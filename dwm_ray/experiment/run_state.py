@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.config import RunConfig
-from dwm_ray.experiment.shared_parts import SharedParts, stored_config
+from dwm_ray.experiment.shared_artifacts import SharedArtifacts, stored_config
 from dwm_ray.runs.folder import RunFolder, read_json, subfolders
 from dwm_ray.runs.row_log import last_rows
 from dwm_ray.types import Json
@@ -122,15 +122,15 @@ def read_state(run: RunFolder) -> RunState:
     """Return the state of a run; missing files are treated as empty."""
     record = read_json(run.config)
     options = record["run"]
-    parts = SharedParts.of(run, options)
+    artifacts = SharedArtifacts.of(run, options)
     trials = [_trial(folder, options["training"]["num_updates"]) for folder in run.trials()]
-    models = [_model(folder, parts) for folder in subfolders(run.root / "world_models")]
-    streams = [_stream(run, folder, parts) for folder in subfolders(run.root / "streams")]
+    models = [_model(folder, artifacts) for folder in subfolders(run.root / "world_models")]
+    streams = [_stream(run, folder, artifacts) for folder in subfolders(run.root / "streams")]
     changed = _changed(run)
     sweep = read_json(run.sweep) or {}
     written = _modified(run.sweep) if sweep.get("wall_s") else 0.0
-    rows = [(part.folder, part.row) for part in trials] + [(part.folder, part.row) for part in models]
-    started = [_started(folder, row) - _modified(run.sweep) for folder, row in rows if row]
+    rows = [(state.folder, state.row) for state in trials] + [(state.folder, state.row) for state in models]
+    start_times = [_started(folder, row) - _modified(run.sweep) for folder, row in rows if row]
     concluded = written >= changed and all(trial.status != "running" for trial in trials)
     return RunState(
         trials,
@@ -143,7 +143,7 @@ def read_state(run: RunFolder) -> RunState:
         sweep.get("processes", 1),
         sweep.get("cpus", math.inf),
         record.get("population", 1),
-        min([first for first in started if first >= 0], default=0.0),
+        min([seconds for seconds in start_times if seconds >= 0], default=0.0),
     )
 
 
@@ -165,15 +165,15 @@ def _trial(folder: Path, num_updates: int) -> TrialState:
     )
 
 
-def _model(folder: Path, parts: SharedParts) -> ModelState:
+def _model(folder: Path, artifacts: SharedArtifacts) -> ModelState:
     row, trained = next(iter(last_rows(folder / "metrics.jsonl", 1)), {}), (folder / "status.json").is_file()
-    name, total = parts.models.get(folder.name, (None, parts.num_updates))
+    name, total = artifacts.models.get(folder.name, (None, artifacts.num_updates))
     name = name or (read_json(folder / "model.json") or {}).get("name")
     return ModelState(folder, name, trained, total, row)
 
 
-def _stream(run: RunFolder, folder: Path, parts: SharedParts) -> StreamState:
-    spec, end = parts.streams.get(folder.name), read_json(folder / "stream.json")
+def _stream(run: RunFolder, folder: Path, artifacts: SharedArtifacts) -> StreamState:
+    spec, end = artifacts.streams.get(folder.name), read_json(folder / "stream.json")
     if end is not None:
         rate = end["rows"] / end["seconds"] if end["seconds"] else None
         return StreamState(folder, spec, True, end["blocks"], end["rows"], rate)

@@ -38,8 +38,8 @@ def find_dimension(name: str, option: str = "--dimensions") -> Dimension:
 
 def parse_dimension(text: str, option: str = "--dimensions") -> Dimension:
     """Parse 'horizon', 'horizon=1,3' or an option such as 'agent.alpha=1,2'; raise ValueError for invalid axes."""
-    name, equals, given = text.partition("=")
-    values = tuple(parse_value(word) for word in given.split(",") if word)
+    name, equals, choices = text.partition("=")
+    values = tuple(parse_value(word) for word in choices.split(",") if word)
     axis = {axis.path: axis for axis in dimensions().values()}.get(name)
     if not values and (equals or (axis is None and "." in name)):
         raise ValueError(f"{option} {text}: expected values, as in {name}=1,2")

@@ -97,18 +97,18 @@ def differences(agent: Agent, onnx: Path, torch_export: Path) -> dict[str, float
     normal = torch.randn(CHECKED_ROWS, agent.spaces.obs_size, generator=torch.Generator().manual_seed(0))
     rows = agent.scaling.obs.inverse(2 * normal)
     module = torch.export.load(torch_export).module()
-    found = {"onnxruntime": 0.0, "torch_export": 0.0}
+    result = {"onnxruntime": 0.0, "torch_export": 0.0}
     for obs in (rows, rows[:1]):
         expected = agent.act(obs).numpy()
         for name, act in (("onnxruntime", onnx_actions(onnx, obs.numpy())), ("torch_export", module(obs).numpy())):
-            found[name] = float(np.maximum(found[name], np.abs(act - expected).max()))  # NaN remains
+            result[name] = float(np.maximum(result[name], np.abs(act - expected).max()))  # NaN remains
     limit = TOLERANCE * max(1.0, float(agent.scaling.half_range.max()))
-    for name, difference in found.items():
+    for name, difference in result.items():
         if not difference <= limit:
             raise ValueError(
                 f"policy: actions of {name} differ from torch by {difference:g}; expected at most {limit:g}"
             )
-    return found
+    return result
 
 
 @contextmanager

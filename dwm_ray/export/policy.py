@@ -42,14 +42,14 @@ def export_policy(trial: ChosenTrial, folder: Path) -> dict[str, Any]:
         optional_module(name, "export", "export")
     agent, stored = load_agent(trial.checkpoint, torch.device("cpu"), {"agent.matmul_precision": "fp32"})
     graph = traced(PolicyGraph(agent), agent.spaces.obs_size)
-    with _temporary_folder(folder) as part:
-        write_torch(graph, part / TORCH)
-        opset = write_onnx(graph, part / ONNX)
-        check = {"rows": CHECKED_ROWS, "largest_difference": differences(agent, part / ONNX, part / TORCH)}
+    with _temporary_folder(folder) as temporary:
+        write_torch(graph, temporary / TORCH)
+        opset = write_onnx(graph, temporary / ONNX)
+        check = {"rows": CHECKED_ROWS, "largest_difference": differences(agent, temporary / ONNX, temporary / TORCH)}
         card = {**policy_card(trial, agent, stored), "opset": opset, "check": check}
-        write_json(part / CARD, card)
+        write_json(temporary / CARD, card)
         for file in (TORCH, ONNX, CARD):
-            (part / file).replace(folder / file)
+            (temporary / file).replace(folder / file)
     return card
 
 

@@ -132,8 +132,8 @@ def select_segments(rule: Selection, segments: Segments, generator: torch.Genera
     """
     every_action = segments.act.shape[1] == segments.horizon
     by_step = every_action and rule.filter.per_transition
-    chosen = replace(rule, transitions=by_step).apply(segments, generator)
-    return chosen if every_action else chosen.prefix(1)
+    selected = replace(rule, transitions=by_step).apply(segments, generator)
+    return selected if every_action else selected.prefix(1)
 
 
 def as_episodes(segments: Segments, card: DataCard, spaces: Spaces) -> tuple[Episodes, int]:
@@ -145,16 +145,16 @@ def as_episodes(segments: Segments, card: DataCard, spaces: Spaces) -> tuple[Epi
     terminated = (steps.discount[:, 0] == 0).numpy()
     truncated = np.zeros_like(terminated)
     truncated[ends.numpy()] = True
-    known = np.ones_like(terminated)
+    known_next = np.ones_like(terminated)
     rew = steps.rew[:, 0].numpy()
-    episodes = Episodes(obs, bounded, rew, next_obs, terminated, truncated & ~terminated, known, card, spaces)
+    episodes = Episodes(obs, bounded, rew, next_obs, terminated, truncated & ~terminated, known_next, card, spaces)
     return with_fingerprint(episodes), int((bounded != act).any(1).sum())
 
 
 def _finite(segments: Segments) -> tuple[Segments, int]:
     """Return the segments with only finite numbers, and the number of the others."""
-    parts = (segments.obs, segments.act, segments.rew)
-    finite = torch.stack([part.flatten(1).isfinite().all(1) for part in parts]).all(0)
+    tensors = (segments.obs, segments.act, segments.rew)
+    finite = torch.stack([tensor.flatten(1).isfinite().all(1) for tensor in tensors]).all(0)
     return segments[finite], int((~finite).sum())
 
 

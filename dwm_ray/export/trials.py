@@ -23,14 +23,14 @@ class ChosenTrial:
         return self.run.trial(self.row["id"]) / "checkpoint"
 
 
-def choose_trial(where: str, trial_id: str | None) -> ChosenTrial:
-    """Return a trial of the run at `where`, by default the one with the best score; raise ValueError if there is none.
+def choose_trial(address: str, trial_id: str | None) -> ChosenTrial:
+    """Return a trial of the run at `address`, by default the best one; raise ValueError if there is none.
 
-    `where` is the folder of a run, its address in remote storage, or the folder of a trial.
+    `address` is the folder of a run, its address in remote storage, or the folder of a trial.
     """
-    if (Path(where) / "checkpoint").is_dir():
-        where, trial_id = str(Path(where).resolve().parents[1]), trial_id or Path(where).resolve().name
-    run = RunFolder.open(where)
+    if (Path(address) / "checkpoint").is_dir():
+        address, trial_id = str(Path(address).resolve().parents[1]), trial_id or Path(address).resolve().name
+    run = RunFolder.open(address)
     run.pull(run.root / "trials", weights=True)
     results = collect_results(run.root)
     saved = {row["id"]: row for row in results["trials"] if has_policy(run.trial(row["id"]))}

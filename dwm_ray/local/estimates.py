@@ -27,13 +27,13 @@ class Estimator:
     def estimate(self, agent: Agent, meta: dict[str, Any]) -> dict[str, Any]:
         """Return the estimates of an agent by name; `meta` describes its checkpoint (`stores.load_agent`)."""
         config = RunConfig.stored(meta["config"], self._root)
-        own = estimation_config(config)
-        key = f"{own.trial_id}-{agent.plans}"  # agents that plan are estimated from fewer rows
+        model_config = estimation_config(config)
+        key = f"{model_config.trial_id}-{agent.plans}"  # agents that plan are estimated from fewer rows
         if key not in self._shared:
-            self._shared[key] = self._load(config, own)
+            self._shared[key] = self._load(config, model_config)
         return OffPolicyEvaluator(config, *self._shared[key]).evaluate(agent, final=True)
 
-    def _load(self, config: RunConfig, own: RunConfig) -> tuple[LoggedData, WorldModel]:
+    def _load(self, config: RunConfig, model_config: RunConfig) -> tuple[LoggedData, WorldModel]:
         task_data = load_task_data(config, (read_json(self._root / "data.json") or {}).get("fingerprint"))
-        model = LocalServices(task_data, RunFolder(self._root / "estimates")).world_model(own)
+        model = LocalServices(task_data, RunFolder(self._root / "estimates")).world_model(model_config)
         return LoggedData.of(config, task_data, default_device()), model

@@ -12,7 +12,7 @@ from dwm_ray.replay.on_policy import LocalRollouts, RolloutContext
 from dwm_ray.replay.sources import by_stream
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.training.fit_world_model import is_trained, train_world_model, trained_model
-from dwm_ray.training.services import StreamRows
+from dwm_ray.training.services import RingWithGauges
 from dwm_ray.world_models.base import WorldModel, sampling_options
 from dwm_ray.world_models.parts.build import model_fingerprint
 
@@ -36,12 +36,12 @@ class LocalServices:
         return trained_model(config, folder, self._device)
 
     @contextmanager
-    def streams(self, configs: Sequence[RunConfig]) -> Iterator[dict[str, StreamRows]]:
+    def streams(self, configs: Sequence[RunConfig]) -> Iterator[dict[str, RingWithGauges]]:
         """Generate whole streams; stored blocks are read instead."""
-        rows: dict[str, StreamRows] = {}
+        rows: dict[str, RingWithGauges] = {}
         for group in by_stream(configs, self._task_data):
             rings = read_stream(group, self._task_data, self.world_model(group[0]), self._run, self._device)
-            rows |= {key: StreamRows(ring) for key, ring in rings.items()}
+            rows |= {key: RingWithGauges(ring) for key, ring in rings.items()}
         yield rows
 
     def rollouts(self, config: RunConfig, context: RolloutContext) -> LocalRollouts:

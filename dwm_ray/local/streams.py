@@ -19,7 +19,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.replay.ring import Ring
-from dwm_ray.replay.sources import StreamRing, start_rtg, stream_of, stream_rings
+from dwm_ray.replay.sources import SelectedRing, start_rtg, stream_of, stream_rings
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.world_models.base import WorldModel
 
@@ -52,7 +52,7 @@ class LocalStream:
         self._journal = Journal(self._folder)
         self._stored = self._journal.reopen(block_files.stored_blocks(run.shared, spec))
 
-    def read(self, rings: Sequence[StreamRing], trials: Sequence[str]) -> None:
+    def read(self, rings: Sequence[SelectedRing], trials: Sequence[str]) -> None:
         """Add all blocks to all rings and record them for all trials; upload the journal even after an error."""
         cursors, num_rows = [new_cursor(trial) for trial in trials], 0
         try:

@@ -74,24 +74,24 @@ class RolloutContext:
 
 def generate_shard(config: RunConfig, context: RolloutContext, agent: Agent, version: int, shard: int) -> RolloutShard:
     """Generate a shard, marked with source version + 1; rows depend only on seed, policy, `version` and `shard`."""
-    started, device = time.perf_counter(), context.starts.rew.device
+    start, device = time.perf_counter(), context.starts.rew.device
     seed = int(fingerprint([config.seed, version, shard]), 16) % 2**63
     generator = torch.Generator(device).manual_seed(seed)
     count = starts_per_shard(config)
-    chosen = torch.randint(len(context.starts), (count,), generator=generator, device=device)
-    obs = context.starts.obs[chosen, 0]
+    rows = torch.randint(len(context.starts), (count,), generator=generator, device=device)
+    obs = context.starts.obs[rows, 0]
     segments = context.model.imagine(
         obs,
         agent.explore(obs, generator),
         policy=lambda states, step: agent.explore(states, generator),
         horizon=config.synthesis.horizon,
-        rtg=context.rtg[chosen],
+        rtg=context.rtg[rows],
         generator=generator,
     )
     segments = end_imagined_episodes(segments, context.rule, config.training.discount)
     segments = replace(segments, source=torch.full_like(segments.source, version + 1))
     selected = context.select.apply(segments, generator)
-    return RolloutShard(version, SegmentShape.of(selected).fuse(selected), count, time.perf_counter() - started)
+    return RolloutShard(version, SegmentShape.of(selected).fuse(selected), count, time.perf_counter() - start)
 
 
 class RolloutGenerator(Protocol):
@@ -158,13 +158,13 @@ class OnPolicySource(BatchSource):
         every = self._config.synthesis.refresh_every
         self._version = self._update // every
         last = (self._config.training.num_updates - 1) // every
-        started = time.perf_counter()
+        start = time.perf_counter()
         if self._is_first or self._version + min(self._max_lag, 1) <= last:
             self._rollouts.submit(self._version, self._agent)
         needed = self._version if self._is_first else self._version - self._max_lag
         for shard in self._rollouts.collect(needed):
             self._add(shard)
-        self._waited_s += time.perf_counter() - started
+        self._waited_s += time.perf_counter() - start
         self._is_first = False
 
     def _add(self, shard: RolloutShard) -> None:

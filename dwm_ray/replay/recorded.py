@@ -56,11 +56,11 @@ class RecordedFutures:
             padding.write(short, out)
             return
         start = torch.randint(len(self._rows), (len(out), 1), generator=generator, device=self.device)
-        wanted = start + (self.horizon - 1 if extra_steps is None else extra_steps)
-        last = torch.minimum(wanted, self._last.index_select(0, start.flatten())[:, None])
+        last = start + (self.horizon - 1 if extra_steps is None else extra_steps)
+        last = torch.minimum(last, self._last.index_select(0, start.flatten())[:, None])
         index = start + self._steps  # [B, H]
-        chosen = torch.minimum(index, last).flatten()
-        self._write(self._rows.index_select(0, chosen).view(*index.shape, -1), index > last, self.shape.split(out))
+        rows = torch.minimum(index, last).flatten()
+        self._write(self._rows.index_select(0, rows).view(*index.shape, -1), index > last, self.shape.split(out))
 
     def _write(self, steps: Tensor, is_padding: Tensor, out: Segments) -> None:
         """Write recorded steps [B, H, width] to segments; padding [B, H] has reward 0 and discount 1."""

@@ -22,12 +22,12 @@ ZERO, ONE, FIRST_COLUMN = 0, 1, 2
 class Padding:
     """Column map from rows of one shape to rows of a longer shape, equivalent to `Segments.padded`."""
 
-    def __init__(self, stored: SegmentShape, wanted: SegmentShape, device: torch.device) -> None:
-        """Raise ValueError if segments of shape `stored` cannot be padded to `wanted`."""
-        if replace(stored.padded(wanted.horizon), has_next_act=wanted.has_next_act) != wanted:
-            raise ValueError(f"segments of shape {stored} cannot be padded to {wanted}")
-        marks = torch.arange(FIRST_COLUMN, stored.width + FIRST_COLUMN, dtype=torch.float32)[None]
-        entries = wanted.fuse(stored.split(marks).padded(wanted.horizon))[0].to(device)
+    def __init__(self, stored: SegmentShape, target: SegmentShape, device: torch.device) -> None:
+        """Raise ValueError if segments of shape `stored` cannot be padded to `target`."""
+        if replace(stored.padded(target.horizon), has_next_act=target.has_next_act) != target:
+            raise ValueError(f"segments of shape {stored} cannot be padded to {target}")
+        columns = torch.arange(FIRST_COLUMN, stored.width + FIRST_COLUMN, dtype=torch.float32)[None]
+        entries = target.fuse(stored.split(columns).padded(target.horizon))[0].to(device)
         self._columns = (entries.nan_to_num(ZERO).long() - FIRST_COLUMN).clamp(min=0)
         masks = {float(ZERO): entries == ZERO, float(ONE): entries == ONE, math.nan: entries.isnan()}
         self._constants = [(value, torch.nonzero(mask).flatten()) for value, mask in masks.items() if mask.any()]
@@ -86,11 +86,11 @@ class Ring:
         with self._lock:
             start = (self.num_added + len(rows) - len(newest)) % self.capacity
             head = min(len(newest), self.capacity - start)
-            places = ((slice(start, start + head), newest[:head]), (slice(len(newest) - head), newest[head:]))
-            for place, part in places:
-                self._rows[place] = part
-                self._evicted_sampled += self._was_sampled[place].sum()
-                self._was_sampled[place] = False
+            pieces = ((slice(start, start + head), newest[:head]), (slice(len(newest) - head), newest[head:]))
+            for positions, piece in pieces:
+                self._rows[positions] = piece
+                self._evicted_sampled += self._was_sampled[positions].sum()
+                self._was_sampled[positions] = False
             self.num_added += len(rows)
 
     def gather_into(self, out: Tensor, generator: torch.Generator, padding: Padding | None = None) -> Tensor:

@@ -34,8 +34,8 @@ class Selection:
         segments = segments.prefix(self.horizon)
         if self.transitions and self.filter.per_transition:
             segments = segments.transitions()
-        chosen = segments[self.filter.select(segments, generator)]
-        return chosen.transitions() if self.transitions and not self.filter.per_transition else chosen
+        selected = segments[self.filter.select(segments, generator)]
+        return selected.transitions() if self.transitions and not self.filter.per_transition else selected
 
     def apply_to_block(self, spec: StreamSpec, index: int, block: Tensor, shape: SegmentShape) -> Tensor:
         """Select from block `index` (rows [n, width] of `shape`); the result is the same in every process."""

@@ -67,7 +67,7 @@ def real_ring(config: RunConfig, task_data: TaskData, device: torch.device) -> R
     return Ring.of_recorded(*fused_rows(task_data.episodes, config.training.discount, device, with_next_act))
 
 
-class StreamRing:
+class SelectedRing:
     """Ring of the rows that a learner selects from its stream, filled block by block."""
 
     def __init__(self, spec: StreamSpec, select: Selection, replay: ReplayConfig, device: torch.device) -> None:
@@ -183,10 +183,10 @@ def by_stream(configs: Sequence[RunConfig], task_data: TaskData) -> list[list[Ru
     return list(streams.values())
 
 
-def stream_rings(configs: Sequence[RunConfig], task_data: TaskData, device: torch.device) -> dict[str, StreamRing]:
+def stream_rings(configs: Sequence[RunConfig], task_data: TaskData, device: torch.device) -> dict[str, SelectedRing]:
     """Return one empty ring per `ring_key` for runs of one stream."""
-    spec, rings = stream_of(configs[0], task_data), dict[str, StreamRing]()
+    spec, rings = stream_of(configs[0], task_data), dict[str, SelectedRing]()
     for config in configs:
-        ring = StreamRing(spec, selection(config), config.replay, device)
+        ring = SelectedRing(spec, selection(config), config.replay, device)
         rings.setdefault(ring_key(config, task_data), ring)
     return rings

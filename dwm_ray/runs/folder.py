@@ -57,11 +57,11 @@ class RunFolder:
         return run
 
     @staticmethod
-    def open(where: Path | str, parent: Path | None = None) -> RunFolder:
+    def open(address: Path | str, parent: Path | None = None) -> RunFolder:
         """Open a run at a path, or copy one from remote storage to `parent`; raise ValueError if there is none."""
-        if "://" in str(where):
-            return _open_stored(Storage.parse(str(where)), parent)
-        root = Path(where)
+        if "://" in str(address):
+            return _open_stored(Storage.parse(str(address)), parent)
+        root = Path(address)
         if not (root / "config.json").is_file():
             raise ValueError(f"{root} is not a run folder: it has no config.json")
         _refuse_old(root)

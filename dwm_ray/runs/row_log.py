@@ -15,9 +15,9 @@ class RowLog:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = [row for row in read_rows(path) if row["update"] <= resume_at]
-        part = path.with_name(path.name + ".part")
-        part.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        part.replace(path)
+        temporary = path.with_name(path.name + ".part")
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        temporary.replace(path)
 
     def append(self, row: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:

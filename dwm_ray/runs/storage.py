@@ -75,24 +75,22 @@ class Storage:
     query: str = ""
 
     @staticmethod
-    def parse(text: str) -> Storage:
+    def parse(address: str) -> Storage:
         """Parse an address; raise ValueError, without repeating credentials, if it is invalid."""
-        if "://" not in text:
-            return Storage.folder(Path(text))
-        parts = urlsplit(text)
-        if parts.scheme not in SCHEMES:
+        if "://" not in address:
+            return Storage.folder(Path(address))
+        url = urlsplit(address)
+        if url.scheme not in SCHEMES:
+            raise ValueError(f"--storage {url.scheme}://...: expected s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a path")
+        _refuse_credentials(url.scheme, url.netloc, url.query)
+        if url.scheme == "file":
+            return Storage.folder(Path(unquote(url.path)))
+        path = f"{url.netloc}{url.path}".strip("/")
+        if not url.netloc or url.fragment or (url.path.strip("/") and not _is_safe(url.path.strip("/"))):
             raise ValueError(
-                f"--storage {parts.scheme}://...: expected s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a path"
+                f"--storage {address}: expected a bucket and a plain folder, as in {url.scheme}://BUCKET/runs"
             )
-        _refuse_credentials(parts.scheme, parts.netloc, parts.query)
-        if parts.scheme == "file":
-            return Storage.folder(Path(unquote(parts.path)))
-        path = f"{parts.netloc}{parts.path}".strip("/")
-        if not parts.netloc or parts.fragment or (parts.path.strip("/") and not _is_safe(parts.path.strip("/"))):
-            raise ValueError(
-                f"--storage {text}: expected a bucket and a plain folder, as in {parts.scheme}://BUCKET/runs"
-            )
-        return Storage(parts.scheme, path, parts.query)
+        return Storage(url.scheme, path, url.query)
 
     @staticmethod
     def folder(path: Path) -> Storage:
@@ -143,8 +141,8 @@ class Storage:
         """Return all files, or those below a folder, sorted by name."""
         base = self._at(below) if below else self.path
         selector = fs.FileSelector(base, recursive=True, allow_not_found=True)
-        found = self._retry(f"list {below or 'its files'}", lambda: self._fs.get_file_info(selector))
-        entries = [self._entry(info) for info in found if info.type == fs.FileType.File]
+        infos = self._retry(f"list {below or 'its files'}", lambda: self._fs.get_file_info(selector))
+        entries = [self._entry(info) for info in infos if info.type == fs.FileType.File]
         return sorted(entries, key=lambda entry: entry.name)
 
     def delete(self, name: str) -> None:
@@ -152,12 +150,12 @@ class Storage:
 
     def probe(self) -> float:
         """Write, read and delete a small file; return the duration in seconds."""
-        started, name, token = time.perf_counter(), f".check-{secrets.token_hex(8)}", secrets.token_bytes(16)
+        start, name, token = time.perf_counter(), f".check-{secrets.token_hex(8)}", secrets.token_bytes(16)
         self.write(name, token)
         if self.read(name) != token:
             raise StorageFailed(f"storage {self}: the content of a file differs after it was written and read")
         self.delete(name)
-        return time.perf_counter() - started
+        return time.perf_counter() - start
 
     @property
     def _fs(self) -> fs.FileSystem:
@@ -184,12 +182,12 @@ class Storage:
             return
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.part")
+        temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.part")
         try:
-            part.write_bytes(content)
-            part.replace(target)
+            temporary.write_bytes(content)
+            temporary.replace(target)
         finally:
-            part.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
     def _read(self, path: str) -> bytes:
         """Read a file in one request; repeat it if the file was replaced during the request."""
@@ -203,7 +201,7 @@ class Storage:
         """Return the result of an action, which is retried if the storage is remote."""
         attempts_left = 1 if self.scheme == "file" else tries
         while True:
-            started = time.perf_counter()
+            start = time.perf_counter()
             try:
                 result = action()
             except FileNotFoundError:
@@ -218,7 +216,7 @@ class Storage:
                 logger.warning("storage %s: cannot %s, retrying: %s", self, operation, cause)
                 time.sleep(PAUSES_S[TRIES - 1 - attempts_left])
             else:
-                TRANSFERS.add(seconds=time.perf_counter() - started)
+                TRANSFERS.add(seconds=time.perf_counter() - start)
                 return result
 
 
@@ -228,28 +226,28 @@ def _is_safe(name: str) -> bool:
 
 
 def _refuse_credentials(scheme: str, netloc: str, query: str) -> None:
-    given = dict(parse_qsl(query, keep_blank_values=True))
-    if "@" in netloc or any("@" in value for value in given.values()):
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    if "@" in netloc or any("@" in value for value in options.values()):
         raise ValueError("--storage: the address contains credentials; set them in the environment")
-    unknown = sorted(set(given) - set(SCHEMES[scheme]))
+    unknown = sorted(set(options) - set(SCHEMES[scheme]))
     if unknown:
-        known = ", ".join(SCHEMES[scheme]) or "nothing"
+        allowed = ", ".join(SCHEMES[scheme]) or "nothing"
         raise ValueError(
-            f"--storage {scheme}://...: {', '.join(unknown)} cannot be set in it; expected {known} after '?'"
+            f"--storage {scheme}://...: {', '.join(unknown)} cannot be set in it; expected {allowed} after '?'"
         )
 
 
 @lru_cache(maxsize=16)
 def _filesystem(scheme: str, bucket: str, query: str, at_end: bool, sdk_tries: int) -> fs.FileSystem:
-    given: dict[str, Any] = dict(parse_qsl(query))
+    options: dict[str, Any] = dict(parse_qsl(query))
     if scheme == "file":
         return fs.LocalFileSystem()
     if scheme == "gs":
-        return fs.GcsFileSystem(**given, retry_time_limit=timedelta(seconds=REQUEST_S))
-    region = given.pop("region", None) or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    elsewhere = "endpoint_override" in given or "AWS_ENDPOINT_URL" in os.environ
+        return fs.GcsFileSystem(**options, retry_time_limit=timedelta(seconds=REQUEST_S))
+    region = options.pop("region", None) or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    elsewhere = "endpoint_override" in options or "AWS_ENDPOINT_URL" in os.environ
     return fs.S3FileSystem(
-        **given,
+        **options,
         region=region or (None if elsewhere else fs.resolve_s3_region(bucket)),
         connect_timeout=CONNECT_S,
         request_timeout=REQUEST_S,

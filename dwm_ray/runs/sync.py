@@ -39,28 +39,28 @@ class SyncedFolder:
         with self.lock:
             files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
             named = {self._name(file): file for file in files if file.is_file() and not file.name.endswith(".part")}
-            todo = {name: file for name, file in named.items() if self._sent.get(name) != _stamp(file)}
-            self._in_order(partial(self._send, tries=tries), todo)
+            changed = {name: file for name, file in named.items() if self._sent.get(name) != _stamp(file)}
+            self._in_order(partial(self._send, tries=tries), changed)
 
-    def pull(self, below: str = "", wanted: Callable[[str], bool] = lambda name: True) -> None:
-        """Fetch the files with a `wanted` name that have changed in the storage."""
+    def pull(self, below: str = "", matches: Callable[[str], bool] = lambda name: True) -> None:
+        """Fetch the changed files whose name `matches` accepts."""
         with self.lock:
             entries = {entry.name: entry for entry in self._storage.files(below)}
-            todo = {
+            changed = {
                 name: entry
                 for name, entry in entries.items()
-                if wanted(name) and (self._seen.get(name) != entry or not (self._root / name).exists())
+                if matches(name) and (self._seen.get(name) != entry or not (self._root / name).exists())
             }
-            self._in_order(self._fetch, todo)
-            self._set_folder_times(todo)
+            self._in_order(self._fetch, changed)
+            self._set_folder_times(changed)
 
     @staticmethod
-    def _in_order(transfer: Callable[[str, Item], None], todo: dict[str, Item]) -> None:
+    def _in_order(transfer: Callable[[str, Item], None], items: dict[str, Item]) -> None:
         """Transfer all files, in parallel where the order of `MARKERS` permits it."""
         with ThreadPoolExecutor(NUM_THREADS) as pool:
             for rank in range(len(MARKERS) + 2):
-                names = [name for name in todo if _rank(name) == rank]
-                list(pool.map(transfer, names, [todo[name] for name in names]))
+                names = [name for name in items if _rank(name) == rank]
+                list(pool.map(transfer, names, [items[name] for name in names]))
 
     def _send(self, name: str, file: Path, tries: int) -> None:
         stamp = _stamp(file)  # before reading, so that rows appended meanwhile are sent next time
@@ -72,10 +72,10 @@ class SyncedFolder:
         if not target.resolve().is_relative_to(self._root.resolve()):
             raise StorageFailed(f"storage {self._storage}: {name} would be written outside {self._root}")
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.part")
-        part.write_bytes(self._storage.read(name))
-        os.utime(part, (entry.changed, entry.changed))
-        part.replace(target)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.part")
+        temporary.write_bytes(self._storage.read(name))
+        os.utime(temporary, (entry.changed, entry.changed))
+        temporary.replace(target)
         self._seen[name], self._sent[name] = entry, _stamp(target)
 
     def _set_folder_times(self, fetched: dict[str, Entry]) -> None:

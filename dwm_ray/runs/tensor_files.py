@@ -31,8 +31,8 @@ def save(folder: Path, name: str, tensors: dict[str, Tensor], meta: dict[str, An
     """Save named tensors of any device and shape, and their JSON description."""
     from safetensors.torch import save_file
 
-    with atomic_path(folder / f"{name}.safetensors") as part, _os_errors(part):
-        save_file({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}, part)
+    with atomic_path(folder / f"{name}.safetensors") as temporary, _os_errors(temporary):
+        save_file({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}, temporary)
     write_json(folder / f"{name}.json", meta)
 
 

@@ -112,18 +112,18 @@ def vector_keys(env_id: str) -> tuple[str, ...]:
     return ("achieved_goal", *keys) if bare_id(env_id).startswith("AntMaze") else keys
 
 
-def as_vector(where: str, env_id: str, observation: Any) -> np.ndarray:
+def as_vector(context: str, env_id: str, observation: Any) -> np.ndarray:
     """Return a vector [..., O] from an array or a goal-aware dictionary; raise ValueError for other dictionaries."""
     if not isinstance(observation, dict):
         return np.asarray(observation)
     keys = vector_keys(env_id)
-    parts: list[Any] = [observation.get(key) for key in keys]
-    if any(part is None or isinstance(part, dict) for part in parts):
+    vectors: list[Any] = [observation.get(key) for key in keys]
+    if any(vector is None or isinstance(vector, dict) for vector in vectors):
         raise ValueError(
-            f"{where}: observations are a dictionary of {', '.join(observation)}; "
+            f"{context}: observations are a dictionary of {', '.join(observation)}; "
             f"expected vectors, or a dictionary with vectors {', '.join(keys)}"
         )
-    return np.concatenate(parts, axis=-1)
+    return np.concatenate(vectors, axis=-1)
 
 
 class GoalAwareVector(gymnasium.ObservationWrapper):
@@ -142,7 +142,7 @@ class GoalAwareVector(gymnasium.ObservationWrapper):
 def _bounds(space: gymnasium.Space, side: str) -> Any:
     """Return the lower or upper bounds with the structure of an observation; None for parts that are not vectors."""
     if isinstance(space, Dict):
-        return {key: _bounds(part, side) for key, part in space.spaces.items()}
+        return {key: _bounds(entry, side) for key, entry in space.spaces.items()}
     return getattr(space, side) if isinstance(space, Box) and len(space.shape) == 1 else None
 
 
@@ -157,14 +157,14 @@ def _with_vectors(env_id: str, env: gymnasium.Env) -> gymnasium.Env:
 
 
 def _check_actions(env_id: str, space: gymnasium.Space) -> None:
-    where = f"environment {env_id!r}"
+    context = f"environment {env_id!r}"
     if not isinstance(space, Box) or len(space.shape) != 1:
-        raise ValueError(f"{where}: actions are {space}; expected a vector of real numbers")
+        raise ValueError(f"{context}: actions are {space}; expected a vector of real numbers")
     if not np.isfinite([space.low, space.high]).all():
-        raise ValueError(f"{where}: actions are {space}; expected finite bounds")
+        raise ValueError(f"{context}: actions are {space}; expected finite bounds")
     if (fixed := np.flatnonzero(space.low >= space.high)).size:
         raise BrokenEnvironmentError(
-            f"{where}: action entries {fixed.tolist()} are constant in {space}; expected low < high"
+            f"{context}: action entries {fixed.tolist()} are constant in {space}; expected low < high"
         )
 
 
@@ -185,8 +185,8 @@ def _register(env_id: str) -> None:
     """Import the module or package that registers an id; modules may be in the working directory."""
     module, _, name = env_id.rpartition(":")
     if module:
-        if (here := str(Path.cwd())) not in sys.path:
-            sys.path.append(here)
+        if (working_dir := str(Path.cwd())) not in sys.path:
+            sys.path.append(working_dir)
         with fault_of(env_id, f"importing {module}", REFUSALS):
             importlib.import_module(module)
     if name.startswith(ROBOTICS):
@@ -229,6 +229,6 @@ def _quiet() -> Iterator[None]:
         mujoco.set_mju_user_warning(before)
 
 
-def _pass_on(text: str) -> None:
-    if "settotalmass" not in text:
-        print(f"MuJoCo: {text}", file=sys.stderr)
+def _pass_on(message: str) -> None:
+    if "settotalmass" not in message:
+        print(f"MuJoCo: {message}", file=sys.stderr)

@@ -21,16 +21,16 @@ class BrokenEnvironmentError(RunFailed):
 
 
 @contextmanager
-def fault_of(env_id: str, call: str, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Raise BrokenEnvironmentError, naming id and call, for all exceptions except those of the types `but`."""
+def fault_of(env_id: str, call: str, exclude: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Raise BrokenEnvironmentError, naming id and call, for all exceptions except those of the types `exclude`."""
     try:
         yield
     except (Exception, SystemExit) as error:  # user code may raise anything, and call sys.exit
-        if isinstance(error, (BrokenEnvironmentError, *but)):
+        if isinstance(error, (BrokenEnvironmentError, *exclude)):
             raise
-        text = one_line(error)
+        message = one_line(error)
         raise BrokenEnvironmentError(
-            f"environment {env_id!r}: {call} failed: {type(error).__name__}{': ' if text else ''}{text}"
+            f"environment {env_id!r}: {call} failed: {type(error).__name__}{': ' if message else ''}{message}"
         ) from error
 
 
@@ -86,5 +86,5 @@ class GuardedEnvironment(gymnasium.Wrapper):
         if not ended and not np.isfinite(obs).all():
             raise self._fault(call, "an observation with NaN or infinite entries; expected finite numbers")
 
-    def _fault(self, call: str, text: str) -> BrokenEnvironmentError:
-        return BrokenEnvironmentError(f"environment {self._env_id!r}: {call} returned {text}")
+    def _fault(self, call: str, description: str) -> BrokenEnvironmentError:
+        return BrokenEnvironmentError(f"environment {self._env_id!r}: {call} returned {description}")

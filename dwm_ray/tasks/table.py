@@ -195,8 +195,8 @@ def environment_info(env_id: str | None, options: EnvOptions = REGISTERED) -> En
     if env_id is None or options.wrappers or not is_neutral:
         return None
     stem = env_id.rpartition(":")[2].rsplit("-v", 1)[0].lower()
-    known = (*LOCOMOTION.values(), *OTHER_ENVIRONMENTS)
-    return next((info for info in known if fnmatchcase(stem, info.env_id.lower())), None)
+    environments = (*LOCOMOTION.values(), *OTHER_ENVIRONMENTS)
+    return next((info for info in environments if fnmatchcase(stem, info.env_id.lower())), None)
 
 
 def check_name(name: str) -> None:

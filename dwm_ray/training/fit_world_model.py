@@ -162,14 +162,14 @@ def learn_return_bias(model: WorldModel, windows: WindowSet, rule: Termination, 
     """
     assert model.return_bias is not None
     generator = torch.Generator(next(model.parameters()).device).manual_seed(model.config.seed)
-    known = known_windows(windows, BIAS_PAIRS, generator)
-    if len(known.rtg) == 0:
+    complete = known_windows(windows, BIAS_PAIRS, generator)
+    if len(complete.rtg) == 0:
         return False
-    recorded = recorded_segments(known, discount)
+    recorded = recorded_segments(complete, discount)
     continued = model.with_options({"first_step": "recorded"})
-    imagined = imagined_segments(continued, recorded, rule, discount, known.rtg, generator)
+    imagined = imagined_segments(continued, recorded, rule, discount, complete.rtg, generator)
     with seeded(model.config.seed):
-        model.return_bias.fit(recorded, imagined, known.rtg, generator)
+        model.return_bias.fit(recorded, imagined, complete.rtg, generator)
     return True
 
 

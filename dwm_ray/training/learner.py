@@ -52,14 +52,14 @@ class Learner:
         A row holds each metric's mean over the updates that reported it, the source's gauges, and updates per second
         summed over members. Metrics may be infinite or NaN; see `member.Member`.
         """
-        means, started = Means(), time.perf_counter()
+        means, start = Means(), time.perf_counter()
         for source in self.sources:
             source.begin(self.update)
         for _ in range(num_updates):
             means.add(self._updates(self._next_batch()))
         self.update += num_updates
         rows = means.read(len(self.sources))
-        shared = {"num_members": len(rows), "updates_per_s": len(rows) * num_updates / (time.perf_counter() - started)}
+        shared = {"num_members": len(rows), "updates_per_s": len(rows) * num_updates / (time.perf_counter() - start)}
         return [{**row, **source.gauges(), **shared} for row, source in zip(rows, self.sources, strict=True)]
 
     def _next_batch(self) -> Segments:
@@ -70,7 +70,7 @@ class Learner:
 
     def state_dicts(self) -> list[dict[str, Tensor]]:
         """Return the full state per member as named tensors, except the rows of the sources."""
-        parts = zip(self.population.members, self.generators, self.population.optimizer_states(), strict=True)
+        members = zip(self.population.members, self.generators, self.population.optimizer_states(), strict=True)
         return [
             {
                 "update": torch.tensor(self.update),
@@ -78,7 +78,7 @@ class Learner:
                 **prefixed("agent", agent.state_dict()),
                 **prefixed("optimizer", optimizer),
             }
-            for agent, generator, optimizer in parts
+            for agent, generator, optimizer in members
         ]
 
     def load_state_dicts(self, states: Sequence[dict[str, Tensor]]) -> None:
@@ -103,9 +103,9 @@ class Means:
 
     def add(self, metrics: dict[str, Tensor]) -> None:
         """Add an update's metrics [P]; the tensors may be overwritten afterwards. Launches one kernel on a GPU."""
-        known = [name for name in metrics if name in self._sums]
-        if known:
-            torch._foreach_add_([self._sums[name] for name in known], [metrics[name] for name in known])
+        seen = [name for name in metrics if name in self._sums]
+        if seen:
+            torch._foreach_add_([self._sums[name] for name in seen], [metrics[name] for name in seen])
         for name, value in metrics.items():
             if name not in self._sums:
                 self._sums[name] = value.clone()

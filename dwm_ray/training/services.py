@@ -12,7 +12,7 @@ from dwm_ray.world_models.base import WorldModel
 
 
 @dataclass(frozen=True)
-class StreamRows:
+class RingWithGauges:
     """Ring that is filled from a stream, and its gauges."""
 
     ring: Ring
@@ -25,7 +25,7 @@ class Services(Protocol):
     def world_model(self, config: RunConfig) -> WorldModel:
         """Return the run's trained world model with the run's sampling options."""
 
-    def streams(self, configs: Sequence[RunConfig]) -> AbstractContextManager[Mapping[str, StreamRows]]:
+    def streams(self, configs: Sequence[RunConfig]) -> AbstractContextManager[Mapping[str, RingWithGauges]]:
         """Return the rows of the runs' streams by `replay.sources.ring_key`, filled while the context is open.
 
         Every ring holds at least `replay.min_synthetic` rows, or all rows of its stream.

@@ -33,7 +33,7 @@ from dwm_ray.runs.folder import RunFolder
 from dwm_ray.training.checkpoints import remove_checkpoint
 from dwm_ray.training.learner import Learner
 from dwm_ray.training.member import Member, milestones
-from dwm_ray.training.services import Services, StreamRows
+from dwm_ray.training.services import RingWithGauges, Services
 
 
 def train_trials(configs: Sequence[RunConfig], task_data: TaskData, run: RunFolder, services: Services) -> None:
@@ -43,7 +43,7 @@ def train_trials(configs: Sequence[RunConfig], task_data: TaskData, run: RunFold
     """
     device = device_for(configs[0])
     with ExitStack() as stack:
-        rows: Mapping[str, StreamRows] = {}
+        rows: Mapping[str, RingWithGauges] = {}
         if source_kind(configs[0]) == "stream":
             rows = stack.enter_context(services.streams(configs))
         per_member = [rows[ring_key(config, task_data)] if rows else None for config in configs]
@@ -140,7 +140,7 @@ def _save(learner: Learner, members: Sequence[Member], update: int) -> None:
 
 def _resume(learner: Learner, members: Sequence[Member]) -> list[float]:
     """Load the members' checkpoints, if there are any; return the seconds that each has spent."""
-    saved = [found for member in members if (found := member.saved_state())]
+    saved = [state for member in members if (state := member.saved_state())]
     if saved:
         learner.load_state_dicts([state for state, _ in saved])
     return [seconds for _, seconds in saved] or [0.0] * len(members)

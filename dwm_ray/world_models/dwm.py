@@ -214,9 +214,9 @@ class DWM(WorldModel):
         windows = self._sample(request)
         obs, rew = self.units.decode(self.layout.obs(windows), self.layout.rew(windows), request.obs)
         horizon = request.horizon
-        known = request.obs[:, None] if request.first is None else request.first.obs  # exact, without the units
+        recorded = request.obs[:, None] if request.first is None else request.first.obs  # exact, without the units
         return generated(
-            obs=torch.cat([known, obs[:, 0, known.shape[1] : horizon + 1]], 1),
+            obs=torch.cat([recorded, obs[:, 0, recorded.shape[1] : horizon + 1]], 1),
             act=request.act[:, None],
             rew=rew[:, :, :horizon].mean(1) - bias,
             discount=self.layout.discount(windows[:, 0, :horizon]),
@@ -239,9 +239,9 @@ class DWM(WorldModel):
     def _sample(self, request: SegmentRequest) -> Tensor:
         """Sample normalised windows [B, m, T, D]."""
         num_segments = self.config.segments_per_pair
-        act, rtg = (part.repeat_interleave(num_segments, 0) for part in (request.act, request.rtg))
+        act, rtg = (tensor.repeat_interleave(num_segments, 0) for tensor in (request.act, request.rtg))
         given = self._given(request)
-        given = GivenEntries(*(part.repeat_interleave(num_segments, 0) for part in (given.mask, given.values)))
+        given = GivenEntries(*(tensor.repeat_interleave(num_segments, 0) for tensor in (given.mask, given.values)))
         has_rtg = torch.ones_like(rtg, dtype=torch.bool)
         condition, config = self._condition(act, rtg, has_rtg, given), self.config
         network = conditioned(self.denoiser, condition, config.sampling_precision, config.guidance_scale)
@@ -253,7 +253,7 @@ class DWM(WorldModel):
         obs, rew = request.obs[:, None], request.obs.new_zeros(len(request.obs), 1)
         if request.first is not None:
             obs, rew = request.first.obs, F.pad(request.first.rew, (0, 1))
-        known = self.layout.join(*self.units.encode(obs, rew), torch.zeros_like(rew, dtype=torch.bool))
-        window = F.pad(known, (0, 0, 0, self.layout.length - known.shape[1]))
+        entries = self.layout.join(*self.units.encode(obs, rew), torch.zeros_like(rew, dtype=torch.bool))
+        window = F.pad(entries, (0, 0, 0, self.layout.length - entries.shape[1]))
         has_first = torch.full((len(obs),), request.first is not None, device=obs.device)
         return self.layout.continued(window, has_first)

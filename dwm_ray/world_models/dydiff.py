@@ -154,8 +154,8 @@ class DyDiff(WorldModel):
         return max(self.config.batch_size, self.config.transition_batch)
 
     def fit_normalizers(self, episodes: Episodes) -> None:
-        for part in (self.one_step, self.trajectory, self.reward, self.termination):
-            part.fit_normalizers(episodes)
+        for model in (self.one_step, self.trajectory, self.reward, self.termination):
+            model.fit_normalizers(episodes)
 
     def loss(self, windows: Windows, generator: torch.Generator) -> tuple[Tensor, Metrics]:
         """Return the sum of all losses.
@@ -171,8 +171,8 @@ class DyDiff(WorldModel):
         one_step, metrics = self.one_step.loss(pairs, generator)
         rew, termination = self.reward.loss(pairs), self.termination.loss(pairs)
         loss = diffusion + one_step + rew + termination
-        parts = {"diffusion_loss": diffusion.detach(), "rew_loss": rew.detach(), "loss": loss.detach()}
-        return loss, {"one_step_mse": metrics["mse"], **parts, **self.termination.metrics(termination)}
+        losses = {"diffusion_loss": diffusion.detach(), "rew_loss": rew.detach(), "loss": loss.detach()}
+        return loss, {"one_step_mse": metrics["mse"], **losses, **self.termination.metrics(termination)}
 
     def observe(self, holdout: Windows) -> bool:
         """Retain the one-step networks' best weights; the diffusion takes longest, so training never ends early."""

@@ -170,13 +170,13 @@ class OneStep(WorldModel):
             states.append(states[-1] + change)
             rews.append(rew)
             penalties.append(penalty)
-        obs, act, rew, penalty = (torch.stack(part, 1) for part in (states, actions, rews, penalties))
+        obs, act, rew, penalty = (torch.stack(steps, 1) for steps in (states, actions, rews, penalties))
         return generated(obs, act, rew, self.termination.discount(obs, num_recorded), penalty)
 
     def _step(self, obs: Tensor, act: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Return change of state [B, O], reward [B] and penalty [B], by a random elite per row."""
         with autocast(self.config.sampling_precision, obs.device):
-            mean, variance = (part[self.elite].float() for part in self._predict(obs, act))
+            mean, variance = (prediction[self.elite].float() for prediction in self._predict(obs, act))
         rows = torch.arange(len(obs), device=obs.device)
         member = torch.randint(len(self.elite), (len(obs),), generator=generator, device=obs.device)
         target = mean[member, rows]

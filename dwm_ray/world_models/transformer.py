@@ -170,9 +170,9 @@ class Transformer(WorldModel):
 
     def _prompt(self, obs: Tensor, act: Tensor, rtg: Tensor) -> Tensor:
         """Return the tokens [B, 3, W] of return-to-go, state and action."""
-        given = (rtg[:, None], self.obs_normalizer(obs), self.act_normalizer(act))
+        values = (rtg[:, None], self.obs_normalizer(obs), self.act_normalizer(act))
         embed = (self.rtg_token, self.obs_token, self.act_token)
-        return torch.stack([token(value) for token, value in zip(embed, given, strict=True)], 1)
+        return torch.stack([token(value) for token, value in zip(embed, values, strict=True)], 1)
 
     def _step_tokens(self, obs: Tensor, rew: Tensor) -> Tensor:
         """Return tokens [B, L, W] of states [B, L, O] and of the rewards [B, L] of the steps that led there."""

@@ -17,7 +17,7 @@ from dwm_ray.distributed.cluster.resources import place
 from dwm_ray.distributed.services import ClusterServices
 from dwm_ray.distributed.workers.prefetcher import BlockPrefetcher
 from dwm_ray.replay.ring import Ring
-from dwm_ray.replay.sources import StreamRing, selection, stream_of
+from dwm_ray.replay.sources import SelectedRing, selection, stream_of
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.world_models.base import WorldModel
 
@@ -43,7 +43,7 @@ class Site:
 
     def prefetcher(self, services: ClusterServices, cursor: str, spec: StreamSpec | None = None) -> BlockPrefetcher:
         spec = spec or self.spec
-        ring = StreamRing(spec, selection(self.config), self.config.replay, CPU)
+        ring = SelectedRing(spec, selection(self.config), self.config.replay, CPU)
         return BlockPrefetcher(services.buffer.of(spec), spec, [ring], cursor, self.config.replay.patience_s)
 
     def all_rows(self, services: ClusterServices, cursor: str, spec: StreamSpec | None = None) -> np.ndarray:

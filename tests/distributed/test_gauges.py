@@ -20,10 +20,10 @@ from dwm_ray.distributed.metrics import gauges as module
 from dwm_ray.distributed.metrics.gauges import FAMILIES, LABELS, Gauges, SamplerGauges
 from dwm_ray.distributed.workers.prefetcher import BlockPrefetcher
 from dwm_ray.local.services import LocalServices
-from dwm_ray.replay.sources import StreamRing, ring_key, selection, stream_of
+from dwm_ray.replay.sources import SelectedRing, ring_key, selection, stream_of
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.training.fit_world_model import train_world_model
-from dwm_ray.training.services import StreamRows
+from dwm_ray.training.services import RingWithGauges
 from dwm_ray.training.trials import train_trials
 from dwm_ray.world_models.base import model_options
 
@@ -160,13 +160,13 @@ class ExportingServices(LocalServices):
     """Services in this process that export gauges as those of a worker do."""
 
     @contextmanager
-    def streams(self, configs: Sequence[RunConfig]) -> Iterator[dict[str, StreamRows]]:
+    def streams(self, configs: Sequence[RunConfig]) -> Iterator[dict[str, RingWithGauges]]:
         [config] = configs
         spec = stream_of(config, self._task_data)
-        own = StreamRing(spec, selection(config), config.replay, CPU)
+        own = SelectedRing(spec, selection(config), config.replay, CPU)
         own._ring = generated_ring(config, self._task_data, self.world_model(config))
         prefetcher = BlockPrefetcher(None, spec, [own], "trial", 1.0)
-        yield {ring_key(config, self._task_data): StreamRows(own.ring, partial(prefetcher.gauges, own))}
+        yield {ring_key(config, self._task_data): RingWithGauges(own.ring, partial(prefetcher.gauges, own))}
 
     @cached_property
     def _gauges(self) -> Gauges:

@@ -17,7 +17,7 @@ from dwm_ray.distributed.workers.prefetcher import BlockPrefetcher
 from dwm_ray.filters.keep_all import KeepAll, KeepAllConfig
 from dwm_ray.options import ReplayConfig
 from dwm_ray.replay.selection import Selection
-from dwm_ray.replay.sources import StreamRing
+from dwm_ray.replay.sources import SelectedRing
 
 SHAPE = SegmentShape(horizon=2, obs_size=1, act_size=1, num_actions=1)
 SPEC = StreamSpec("model", {}, 0.5, 0.9, 12, 4, 0)
@@ -61,9 +61,9 @@ def _store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ray", Store)
 
 
-def ring_of(horizon: int, min_synthetic: int = 100, **options: Any) -> StreamRing:
+def ring_of(horizon: int, min_synthetic: int = 100, **options: Any) -> SelectedRing:
     select = Selection(KeepAll(KeepAllConfig()), horizon, False)
-    return StreamRing(SPEC, select, ReplayConfig(min_synthetic=min_synthetic, **options), torch.device("cpu"))
+    return SelectedRing(SPEC, select, ReplayConfig(min_synthetic=min_synthetic, **options), torch.device("cpu"))
 
 
 def prefetch(buffer: Buffer, horizon: int = 1, patience_s: float = 10.0, **options: Any) -> BlockPrefetcher:

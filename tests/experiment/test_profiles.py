@@ -7,7 +7,7 @@ import pytest
 from dwm_ray import registry
 from dwm_ray.agents.iql import IQLConfig
 from dwm_ray.agents.td3_bc import TD3BCConfig
-from dwm_ray.cli.command_line import given_paths
+from dwm_ray.cli.command_line import explicit_paths
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.plan import SweepConfig, make_plan
 from dwm_ray.experiment.profiles import run_config, with_method
@@ -83,16 +83,16 @@ def test_an_option_set_to_the_methods_own_value_is_not_a_choice(demanding: None)
 
 def test_a_flag_that_was_given_stays_even_at_its_default(demanding: None) -> None:
     run = run_config("laptop", "dwm", "td3_bc").with_values({"replay.real_ratio": 0.0})
-    given = given_paths(["--replay.real-ratio=0.0", "--filter", "keep_all"])
+    given = explicit_paths(["--replay.real-ratio=0.0", "--filter", "keep_all"])
     other = with_method(run, "laptop", "dwm", "iql", given)
     assert other.replay.real_ratio == 0.0
     assert other.filter.plugin_name() == "keep_all"
     assert other.world_model.temperature == 0.75  # type: ignore[union-attr]
 
 
-def test_given_paths_are_those_of_the_options() -> None:
+def test_explicit_paths_are_those_of_the_options() -> None:
     words = ["--data", "x.hdf5", "--updates=5", "--world-model.solver-steps", "2", "--no-baselines"]
-    assert given_paths(words) == {"data.file", "training.num_updates", "world_model.solver_steps", "no_baselines"}
+    assert explicit_paths(words) == {"data.file", "training.num_updates", "world_model.solver_steps", "no_baselines"}
 
 
 def test_baselines_of_different_methods_are_one(demanding: None) -> None:

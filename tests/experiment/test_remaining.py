@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from dwm_ray.blocks.stream import StreamSpec
-from dwm_ray.cli.progress import total_progress
+from dwm_ray.cli.progress import run_progress
 from dwm_ray.experiment.phases import Phase, phases_of
 from dwm_ray.experiment.plan import SweepConfig, make_plan
 from dwm_ray.experiment.profiles import name_of, run_config
-from dwm_ray.experiment.remaining import Resources, total_of
+from dwm_ray.experiment.remaining import Resources, estimate_progress
 from dwm_ray.experiment.run_state import ModelState, RunState, StreamState, TrialState
 from dwm_ray.experiment.search_space import Trial
 
@@ -56,19 +56,19 @@ def state_at(time: float) -> RunState:
 def test_the_remaining_time_is_right_within_a_fifth_from_a_third_of_a_run_on(fraction: float) -> None:
     time, end = fraction * RECORDED["session_s"], RECORDED["session_s"]
     state = state_at(time)
-    total = total_progress(state, phases_of(state), 12)
+    total = run_progress(state, phases_of(state), 12)
     assert total.remaining_s == pytest.approx(end - time, rel=0.2)
     assert total.fraction == pytest.approx(fraction, abs=0.1)
 
 
 def test_a_method_that_has_not_started_costs_its_updates_and_not_what_another_one_costs() -> None:
     cheap, expensive = (
-        Phase("learner", label, False, 0, 100, None, relative_cost=cost, place=1)
+        Phase("learner", label, False, 0, 100, None, relative_cost=cost, position=1)
         for label, cost in (("a", 1), ("b", 3))
     )
-    running = Phase("learner", "b", True, 50, 100, 30.0, cpu_s=30.0, relative_cost=3, place=0)
-    assert total_of([running, expensive], 2).remaining_s == pytest.approx(30 + 60)
-    assert total_of([running, cheap], 2).remaining_s == pytest.approx(30 + 20)
+    running = Phase("learner", "b", True, 50, 100, 30.0, cpu_s=30.0, relative_cost=3, position=0)
+    assert estimate_progress([running, expensive], 2).remaining_s == pytest.approx(30 + 60)
+    assert estimate_progress([running, cheap], 2).remaining_s == pytest.approx(30 + 20)
 
 
 def test_processes_share_the_cpus_with_the_streams_beside_them() -> None:
@@ -76,16 +76,16 @@ def test_processes_share_the_cpus_with_the_streams_beside_them() -> None:
     stream = Phase("stream", "s", True, 50, 100, 60.0)
     calm = Phase("world model", "m", False, 100, 100, 50.0, cpu_s=50.0)
     resources = Resources(processes=2, cpus=2.0)
-    assert total_of([*learners, calm], 2, resources).remaining_s == pytest.approx(60.0)
-    assert total_of([*learners, calm, stream], 2, resources).remaining_s == pytest.approx(60 * 3 / 2)
+    assert estimate_progress([*learners, calm], 2, resources).remaining_s == pytest.approx(60.0)
+    assert estimate_progress([*learners, calm, stream], 2, resources).remaining_s == pytest.approx(60 * 3 / 2)
 
 
 def test_the_start_of_every_waiting_population_counts() -> None:
     phases = [Phase("learner", "a", True, 50, 100, 10.0), Phase("learner", "a", False, 0, 100, None)]
-    assert total_of(phases, 2, Resources(start_s=7.0)).remaining_s == pytest.approx(10 + 7 + 20)
+    assert estimate_progress(phases, 2, Resources(start_s=7.0)).remaining_s == pytest.approx(10 + 7 + 20)
 
 
 def test_the_report_follows_the_last_trial() -> None:
-    total = total_of([Phase("learner", "a", False, 100, 100, 20.0)], 1, Resources(end_s=5.0))
+    total = estimate_progress([Phase("learner", "a", False, 100, 100, 20.0)], 1, Resources(end_s=5.0))
     assert total.remaining_s == pytest.approx(5.0)
     assert total.fraction == pytest.approx(20 / 25)

@@ -18,6 +18,6 @@ def normal_like(x: Tensor, noise: Noise) -> Tensor:
     if isinstance(noise, torch.Generator):
         return standard_normal(x.shape, noise)
     sample = torch.empty_like(x)
-    for part, generator in zip(sample, noise, strict=True):
-        part.normal_(generator=generator)
+    for row, generator in zip(sample, noise, strict=True):
+        row.normal_(generator=generator)
     return sample

@@ -13,8 +13,8 @@ STATE = ("step", "exp_avg", "exp_avg_sq")
 
 def fused_adam(learning_rate: float, *groups: nn.Module) -> torch.optim.Adam:
     """Return Adam over modules, each with its own parameter group."""
-    parts = [{"params": list(module.parameters())} for module in groups]
-    return torch.optim.Adam(parts, lr=learning_rate, fused=True)
+    param_groups = [{"params": list(module.parameters())} for module in groups]
+    return torch.optim.Adam(param_groups, lr=learning_rate, fused=True)
 
 
 def gradient_step(optimizer: torch.optim.Adam, loss: Tensor) -> None:
@@ -35,12 +35,12 @@ def gradient_step(optimizer: torch.optim.Adam, loss: Tensor) -> None:
 @torch.no_grad()
 def _unfused_step(optimizer: torch.optim.Adam, grads: Sequence[Tensor]) -> None:
     """Take Adam's step in single operations, which torch.compile can fuse with others, unlike the fused kernel."""
-    rest = iter(grads)
+    remaining = iter(grads)
     for group in optimizer.param_groups:
         beta1, beta2 = group["betas"]
         for param in group["params"]:
             step, mean, square = (optimizer.state[param][name] for name in STATE)
-            grad = next(rest)
+            grad = next(remaining)
             step += 1
             mean.lerp_(grad, 1 - beta1)
             square.lerp_(grad * grad, 1 - beta2)
@@ -95,8 +95,8 @@ def load_adam_tensors(name: str, optimizer: torch.optim.Adam, state: dict[str, T
 def _moment(state: dict[str, Tensor], key: str, param: Tensor) -> Tensor:
     expected = torch.Size() if key.endswith(".step") else param.shape
     if key not in state or state[key].shape != expected:
-        found = list(state[key].shape) if key in state else "nothing"
-        raise ValueError(f"optimizer state {key!r}: found {found}; expected shape {list(expected)}")
+        actual = list(state[key].shape) if key in state else "nothing"
+        raise ValueError(f"optimizer state {key!r}: found {actual}; expected shape {list(expected)}")
     return state[key].to(param.device, copy=True)
 
 

@@ -79,7 +79,7 @@ class Population:
 
 def _only_member(segments: Segments) -> Segments:
     """Return the batch [B, ...] of a population of one from [1, B, ...]."""
-    return segments.map(lambda part: part[0])
+    return segments.map(lambda tensor: tensor[0])
 
 
 def _stack(members: Sequence[Agent]) -> Agent:
@@ -111,8 +111,8 @@ def _check_members(members: Sequence[Agent]) -> dict[str, int]:
         raise ValueError(f"agent {name}: cannot be stacked; expected a population of one")
     if len({type(member) for member in members}) > 1:
         raise ValueError(f"a population of agent {name}: members of several classes; expected one class")
-    first, *others = (member.config.model_dump() for member in members)
-    for option in (option for option in first if option not in options):
-        if any(other[option] != first[option] for other in others):
+    reference, *configs = (member.config.model_dump() for member in members)
+    for option in (option for option in reference if option not in options):
+        if any(config[option] != reference[option] for config in configs):
             raise ValueError(f"agent.{option}: differs between members of a population; expected one value")
     return options

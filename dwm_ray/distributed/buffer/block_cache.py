@@ -11,7 +11,7 @@ from typing import Any
 import ray
 
 from dwm_ray.blocks import block_files
-from dwm_ray.distributed.buffer.stream import Stream
+from dwm_ray.distributed.buffer.stream import BufferedStream
 
 
 class BlockCache:
@@ -22,7 +22,7 @@ class BlockCache:
         self._refs: OrderedDict[tuple[str, int], tuple[Any, int]] = OrderedDict()
         self.num_bytes = 0
 
-    async def get(self, stream: Stream, index: int) -> list[Any]:
+    async def get(self, stream: BufferedStream, index: int) -> list[Any]:
         """Return [reference] of a stored block; in a list, because Ray would resolve a bare reference."""
         key = (stream.spec.fingerprint, index)
         if key not in self._refs:
@@ -31,13 +31,13 @@ class BlockCache:
         self._refs.move_to_end(key)
         return [self._refs[key][0]]
 
-    def put(self, stream: Stream, index: int, ref: Any, num_bytes: int) -> None:
+    def put(self, stream: BufferedStream, index: int, ref: Any, num_bytes: int) -> None:
         """Add a block's reference."""
         self.remove(stream, index)
         self._refs[(stream.spec.fingerprint, index)] = (ref, num_bytes)
         self.num_bytes += num_bytes
 
-    def remove(self, stream: Stream, index: int) -> None:
+    def remove(self, stream: BufferedStream, index: int) -> None:
         """Remove a block's reference if it is cached."""
         _, num_bytes = self._refs.pop((stream.spec.fingerprint, index), (None, 0))
         self.num_bytes -= num_bytes

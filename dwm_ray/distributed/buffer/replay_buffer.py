@@ -29,7 +29,7 @@ from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.distributed.buffer.block_cache import BlockCache
 from dwm_ray.distributed.buffer.conditions import Condition, Debounced
 from dwm_ray.distributed.buffer.sampler_tasks import SamplerTasks
-from dwm_ray.distributed.buffer.stream import Delivery, Stream
+from dwm_ray.distributed.buffer.stream import BufferedStream, Delivery
 from dwm_ray.distributed.metrics.gauges import Gauges, export_transfer_stats
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.uploads import Upload
@@ -60,7 +60,7 @@ class SyntheticReplayBuffer:
         """Load the journals of those streams of the run at an address that belong to actor `shard`."""
         folder = RunFolder.at(run)
         self._run, self._root, self._prefetch_limit = folder.shared, folder.root, prefetch_limit
-        self._streams: dict[str, Stream] = {}
+        self._streams: dict[str, BufferedStream] = {}
         self._upload = Upload(folder, folder.root / "streams")
         folder.pull(folder.root / "streams")
         self._journals = load_journals(folder.root, lambda stream: owner(stream, num_shards) == shard)
@@ -122,7 +122,7 @@ class SyntheticReplayBuffer:
         """Push the journals to the run's storage; without `force` only if they are due, and failures are ignored."""
         await asyncio.to_thread(self._upload.now if force else self._upload.if_due)
 
-    async def _open(self, spec: StreamSpec, cursor: str) -> Stream:
+    async def _open(self, spec: StreamSpec, cursor: str) -> BufferedStream:
         """Return a stream with an open cursor; the first fetch, or the first one after a restart, loads the stream."""
         name = spec.fingerprint
         async with self._open_lock:
@@ -135,18 +135,18 @@ class SyntheticReplayBuffer:
         self._samplers.start()
         return stream
 
-    def _load(self, spec: StreamSpec) -> Stream:
-        stream = Stream.load(self._run, spec, self._prefetch_limit, self._journals[spec.fingerprint])
+    def _load(self, spec: StreamSpec) -> BufferedStream:
+        stream = BufferedStream.load(self._run, spec, self._prefetch_limit, self._journals[spec.fingerprint])
         if not stream.ledger.complete:
             stream.error = self._error
         return stream
 
     @staticmethod
-    def _ready(stream: Stream, cursor: str) -> bool:
+    def _ready(stream: BufferedStream, cursor: str) -> bool:
         ledger = stream.ledger
         return bool(stream.error) or ledger.complete or ledger.cursors[cursor] < len(ledger.arrived)
 
-    def _claim(self) -> tuple[Stream, int] | None:
+    def _claim(self) -> tuple[BufferedStream, int] | None:
         """Claim a block of the stream with the fewest blocks among streams with unclaimed blocks."""
         candidates = [stream for stream in self._streams.values() if stream.wants_block]
         if not candidates:
@@ -156,7 +156,7 @@ class SyntheticReplayBuffer:
         assert index is not None
         return stream, index
 
-    def _notify(self, stream: Stream) -> None:
+    def _notify(self, stream: BufferedStream) -> None:
         """Wake the readers of a stream after a request for one of its blocks has ended."""
         self._conditions[stream.spec.fingerprint].notify_debounced()
         self._set_gauges()

@@ -11,7 +11,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 from dwm_ray.blocks import block_files
 from dwm_ray.distributed.buffer.block_cache import BlockCache
 from dwm_ray.distributed.buffer.conditions import Dispatcher
-from dwm_ray.distributed.buffer.stream import Stream
+from dwm_ray.distributed.buffer.stream import BufferedStream
 
 RETRY_PAUSE_S = 1.0
 IDLE_TIMEOUT_S = 60.0
@@ -28,8 +28,8 @@ class SamplerTasks:
         self,
         names: list[str],
         cache: BlockCache,
-        claim: Callable[[], tuple[Stream, int] | None],
-        on_progress: Callable[[Stream], None],
+        claim: Callable[[], tuple[BufferedStream, int] | None],
+        on_progress: Callable[[BufferedStream], None],
         on_failure: Callable[[str], None],
     ) -> None:
         self.names = names
@@ -74,7 +74,7 @@ class SamplerTasks:
         if not self.names:
             self._on_failure("all samplers died; see their logs in the Ray dashboard")
 
-    async def _request(self, name: str, sampler: Any, stream: Stream, index: int) -> bool:
+    async def _request(self, name: str, sampler: Any, stream: BufferedStream, index: int) -> bool:
         """Request a block, which is wanted again if it fails; return False if the sampler has died permanently."""
         try:
             ref, meta_ref = sampler.generate.remote(stream.spec, index)
@@ -95,7 +95,7 @@ class SamplerTasks:
         return True
 
     @staticmethod
-    async def _release(stream: Stream, index: int) -> None:
+    async def _release(stream: BufferedStream, index: int) -> None:
         rows = await asyncio.to_thread(block_files.stored_rows, stream.run, stream.spec, index)
         stream.sampler_died(index, rows)
 

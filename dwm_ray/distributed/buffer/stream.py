@@ -29,7 +29,7 @@ class Delivery:
 
 
 @dataclass
-class Stream:
+class BufferedStream:
     """State of one stream in the buffer: its blocks, its readers and its journal."""
 
     run: block_files.Run
@@ -43,9 +43,9 @@ class Stream:
     error: str | None = None
 
     @staticmethod
-    def load(run: block_files.Run, spec: StreamSpec, prefetch_limit: int, journal: Journal) -> Stream:
+    def load(run: block_files.Run, spec: StreamSpec, prefetch_limit: int, journal: Journal) -> BufferedStream:
         """Load a stream with the blocks that an earlier session or buffer process stored, in their order."""
-        stream = Stream(run, spec, Ledger(spec.num_blocks, prefetch_limit), journal)
+        stream = BufferedStream(run, spec, Ledger(spec.num_blocks, prefetch_limit), journal)
         for index, rows in journal.reopen(block_files.stored_blocks(run, spec)).items():
             stream.ledger.restore(index, rows)
         if stream.ledger.arrived:

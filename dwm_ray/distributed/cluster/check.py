@@ -65,16 +65,16 @@ class Node:
         """Return every problem that would make a run fail, one line each."""
         if self.facts is None:
             return [self.error or "no answer"]
-        found = [
+        problems = [
             f"{name} is {self.facts.versions.get(name)}, the driver has {version}"
             for name, version in driver.versions.items()
             if self.facts.versions.get(name) != version
         ]
         if len(self.facts.gpus) < self.gpus:
-            found.append(f"Ray counts {self.gpus:g} GPUs, torch can use {len(self.facts.gpus)}")
+            problems.append(f"Ray counts {self.gpus:g} GPUs, torch can use {len(self.facts.gpus)}")
         if abs(self.skew_s) - self.error_s > MAX_SKEW_S:
-            found.append(f"its clock is {self.skew_s:+.1f} s from the driver's; expected at most {MAX_SKEW_S:g} s")
-        return found + ([f"storage: {self.facts.storage}"] if self.facts.storage else [])
+            problems.append(f"its clock is {self.skew_s:+.1f} s from the driver's; expected at most {MAX_SKEW_S:g} s")
+        return problems + ([f"storage: {self.facts.storage}"] if self.facts.storage else [])
 
 
 class Inspector:
@@ -94,7 +94,7 @@ def inspect_cluster(output: Path, storage: str | None = None) -> tuple[Facts, li
         inspectors = [_start_inspector(node["NodeID"]) for node in alive]
         answers = [inspector.facts.remote(probe) for inspector in inspectors]
         ray.wait(answers, num_returns=len(answers), timeout=TIMEOUT_S)  # one timeout for all nodes together
-        nodes = [_node(*each) for each in zip(alive, inspectors, answers, strict=True)]
+        nodes = list(map(_node, alive, inspectors, answers))
         return local_facts(probe), nodes
 
 
@@ -146,15 +146,15 @@ def _node(ray_node: dict[str, Any], inspector: Any, answer: Any) -> Node:
     """Return a node with its answer or the reason why there is none; the timeout of the answer has passed."""
     resources = ray_node["Resources"]
     name, address = ray_node["NodeManagerHostname"], ray_node["NodeManagerAddress"]
-    known = (name, address, resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+    entry = (name, address, resources.get("CPU", 0.0), resources.get("GPU", 0.0))
     try:
         facts = ray.get(answer, timeout=1.0)
         skew = clock_skew(lambda: float(ray.get(inspector.clock.remote(), timeout=10.0)))
     except GetTimeoutError:
-        return Node(*known, None, error=f"no answer within {TIMEOUT_S:g} s; see the node's logs in the Ray dashboard")
+        return Node(*entry, None, error=f"no answer within {TIMEOUT_S:g} s; see the node's logs in the Ray dashboard")
     except RayError as error:
         lines = str(error.cause if isinstance(error, RayTaskError) else error).strip().splitlines()
-        return Node(*known, None, error=f"no process can run there: {(lines or ['unknown'])[-1].strip()}")
+        return Node(*entry, None, error=f"no process can run there: {(lines or ['unknown'])[-1].strip()}")
     finally:
         ray.kill(inspector)
-    return Node(*known, facts, *skew)
+    return Node(*entry, facts, *skew)

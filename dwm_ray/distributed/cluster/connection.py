@@ -114,8 +114,8 @@ def check_answer() -> None:
         return
     settings.apply()
     try:
-        place = canonicalize_bootstrap_address_or_die(address)
-        with init_grpc_channel(place, [("grpc.enable_http_proxy", 0)]) as channel:
+        endpoint = canonicalize_bootstrap_address_or_die(address)
+        with init_grpc_channel(endpoint, [("grpc.enable_http_proxy", 0)]) as channel:
             channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=ANSWER_S, wait_for_ready=True)
     except (grpc.RpcError, ConnectionError, ValueError, OSError, AuthenticationError) as error:
         raise _no_answer(address) from error
@@ -140,12 +140,12 @@ def _own_handlers() -> Iterator[None]:
 
 
 def _init(address: str | None) -> Any:
-    own = {"address": "local", "include_dashboard": True, "dashboard_host": "127.0.0.1"}
+    new = {"address": "local", "include_dashboard": True, "dashboard_host": "127.0.0.1"}
     joined = {"address": address, "runtime_env": settings.RUNTIME_ENV}
     check_answer()
     try:
         return ray.init(
-            **(joined if address else {**own, "_temp_dir": short_temp_dir()}),
+            **(joined if address else {**new, "_temp_dir": short_temp_dir()}),
             ignore_reinit_error=True,
             log_to_driver=False,
             logging_level=logging.WARNING,

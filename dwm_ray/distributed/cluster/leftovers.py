@@ -64,7 +64,7 @@ def free_job(job: str) -> None:
 
 def _remove_groups(of_job: Callable[[str], bool]) -> int:
     groups = [group for group in list_placement_groups(detail=True, limit=LIMIT) if group.state != "REMOVED"]
-    left = [group for group in groups if of_job(group.creator_job_id) and not group.is_detached]
-    for group in left:
+    leftovers = [group for group in groups if of_job(group.creator_job_id) and not group.is_detached]
+    for group in leftovers:
         remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group.placement_group_id))))
-    return len(left)
+    return len(leftovers)

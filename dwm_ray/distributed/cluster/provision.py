@@ -72,14 +72,14 @@ def _withdraw_at_end(on_message: Print) -> Iterator[None]:
 
 
 def _wait(
-    config: ClusterConfig, quotas: Quotas | None, limits: ScalingLimits, wanted: list[Resources], on_message: Print
+    config: ClusterConfig, quotas: Quotas | None, limits: ScalingLimits, bundles: list[Resources], on_message: Print
 ) -> Placement:
     """Repeat the request until there is room; print the progress every `MESSAGE_S`."""
-    started, printed = time.monotonic(), -MESSAGE_S
+    start, printed = time.monotonic(), -MESSAGE_S
     while True:
-        if wanted:
-            sdk.request_resources(bundles=wanted)
-        nodes, waited = alive_nodes(), time.monotonic() - started
+        if bundles:
+            sdk.request_resources(bundles=bundles)
+        nodes, waited = alive_nodes(), time.monotonic() - start
         try:
             return place(config, nodes, quotas)
         except InsufficientResourcesError as error:

@@ -52,9 +52,9 @@ def parse_limits(file: dict[str, Any]) -> ScalingLimits:
     types = dict(file.get("available_node_types") or {})
     types.pop(file.get("head_node_type"), None)
     max_nodes = file.get("max_workers", 0)
-    known = [(kind.get("resources"), min(kind.get("max_workers", max_nodes), max_nodes)) for kind in types.values()]
+    pairs = [(kind.get("resources"), min(kind.get("max_workers", max_nodes), max_nodes)) for kind in types.values()]
     return ScalingLimits(
-        tuple((dict(resources), count) for resources, count in known if resources and count > 0), max_nodes
+        tuple((dict(resources), count) for resources, count in pairs if resources and count > 0), max_nodes
     )
 
 

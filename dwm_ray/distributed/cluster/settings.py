@@ -93,12 +93,12 @@ def _private_token(path: Path) -> None:
     path.read_bytes()
 
 
-def _create(path: Path, text: str) -> None:
+def _create(path: Path, content: str) -> None:
     """Write a new private file atomically, unless another program has created it in the meantime."""
     descriptor, name = tempfile.mkstemp(dir=path.parent)  # mode 600
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+            file.write(content)
         with suppress(FileExistsError):
             path.hardlink_to(name)
     finally:

@@ -110,8 +110,8 @@ class Gauges:
 
     def _gauge(self, name: str) -> Gauge:
         if name not in self._gauges:
-            text = FAMILIES[self._family].get(name, "")
-            gauge = Gauge(f"dwm_{self._family}_{name}", description=text, tag_keys=tuple(self._labels))
+            description = FAMILIES[self._family].get(name, "")
+            gauge = Gauge(f"dwm_{self._family}_{name}", description=description, tag_keys=tuple(self._labels))
             self._gauges[name] = gauge.set_default_tags(self._labels)
         return self._gauges[name]
 

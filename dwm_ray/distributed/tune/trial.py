@@ -79,15 +79,15 @@ def run_trials(job: TrialJob) -> None:
         run.pull(folder)
 
 
-def cause(text: str, process: str) -> str:
+def cause(message: str, process: str) -> str:
     """Return one line for the failure of a process: how it died, or the error that its traceback names.
 
-    `text` is the message of Ray, which has several lines; `process` names the process in a sentence.
+    `message` is that of Ray, which has several lines; `process` names the process in a sentence.
     """
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
     if any(re.match(DIED, line) for line in lines):
-        how = next(how for part, how in DEATHS.items() if part in text)
-        facts = dict(re.findall(r"^\s*(pid|ip): (\S+)$", text, re.MULTILINE))
-        return f"{process} (process {facts.get('pid', '?')} on node {facts.get('ip', '?')}) {how}; see failure.txt"
+        ending = next(ending for phrase, ending in DEATHS.items() if phrase in message)
+        facts = dict(re.findall(r"^\s*(pid|ip): (\S+)$", message, re.MULTILINE))
+        return f"{process} (process {facts.get('pid', '?')} on node {facts.get('ip', '?')}) {ending}; see failure.txt"
     named = [line for line in lines if re.match(r"[\w.]*(Error|Loss|Exception)\b.*: ", line)]
     return (named or lines or ["unknown"])[-1]

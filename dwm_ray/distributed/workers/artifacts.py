@@ -52,9 +52,9 @@ def locked(name: str) -> Iterator[bool]:
     class Lock:
         """Actor that exists while its creator holds the lock; local, so that its process imports no other module."""
 
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    on_this_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     try:
-        lock = ray.remote(Lock).options(name=name, num_cpus=0, scheduling_strategy=here).remote()
+        lock = ray.remote(Lock).options(name=name, num_cpus=0, scheduling_strategy=on_this_node).remote()
     except ActorAlreadyExistsError:
         yield False
         return

@@ -27,7 +27,7 @@ from dwm_ray.runs.folder import RunFolder, status_of
 from dwm_ray.runs.trial_status import ENDED
 from dwm_ray.training.checkpoints import remove_checkpoint
 from dwm_ray.training.fit_world_model import trained_model
-from dwm_ray.training.services import StreamRows
+from dwm_ray.training.services import RingWithGauges
 from dwm_ray.training.trials import train_trials
 from dwm_ray.world_models.base import WorldModel
 from dwm_ray.world_models.parts.build import model_fingerprint
@@ -74,18 +74,18 @@ class WorkerServices:
         return trained_model(config, self._run.fetched(folder), self._device)
 
     @contextmanager
-    def streams(self, configs: Sequence[RunConfig]) -> Iterator[dict[str, StreamRows]]:
+    def streams(self, configs: Sequence[RunConfig]) -> Iterator[dict[str, RingWithGauges]]:
         """Prefetch blocks of all streams into rings; yield when every ring has enough rows."""
-        rows: dict[str, StreamRows] = {}
+        rows: dict[str, RingWithGauges] = {}
         with ExitStack() as stack:
-            started = [
+            prefetchers = [
                 (stack.enter_context(prefetcher), keys)
                 for group in by_stream(configs, self._task_data)
                 for prefetcher, keys in [self._prefetcher(group)]
             ]
-            for prefetcher, keys in started:
+            for prefetcher, keys in prefetchers:
                 for key, ring in zip(keys, prefetcher.wait_until_ready(), strict=True):
-                    rows[key] = StreamRows(ring.ring, partial(prefetcher.gauges, ring))
+                    rows[key] = RingWithGauges(ring.ring, partial(prefetcher.gauges, ring))
             yield rows
 
     def _prefetcher(self, configs: Sequence[RunConfig]) -> tuple[BlockPrefetcher, list[str]]:

@@ -17,7 +17,7 @@ from dwm_ray.blocks.journal import new_cursor
 from dwm_ray.blocks.stream import StreamSpec
 from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.distributed.buffer.stream import Delivery
-from dwm_ray.replay.sources import StreamRing
+from dwm_ray.replay.sources import SelectedRing
 from dwm_ray.runs.background import in_background
 
 BLOCKS_PER_FETCH = 8
@@ -28,7 +28,7 @@ class BlockPrefetcher:
     """Reader of one stream, which fills rings; `wait_until_ready` and `check` raise errors of its thread."""
 
     def __init__(
-        self, buffer: Any, spec: StreamSpec, rings: Sequence[StreamRing], cursor: str, patience_s: float
+        self, buffer: Any, spec: StreamSpec, rings: Sequence[SelectedRing], cursor: str, patience_s: float
     ) -> None:
         self._buffer, self._spec, self._patience_s = buffer, spec, patience_s
         self._cursor = new_cursor(cursor)
@@ -49,16 +49,16 @@ class BlockPrefetcher:
     def __exit__(self, *error: Any) -> None:
         self._thread.__exit__(*error)
 
-    def wait_until_ready(self) -> list[StreamRing]:
+    def wait_until_ready(self) -> list[SelectedRing]:
         """Return the rings once each holds `replay.min_synthetic` rows, or all rows of the stream.
 
         Raises RuntimeError if that takes longer than `patience_s`, or if the stream cannot be generated: learning never
         starts on recorded data alone.
         """
-        started = time.perf_counter()
+        start = time.perf_counter()
         with self._progress:
             enough = self._progress.wait_for(self._is_ready, timeout=self._patience_s)
-        self.waited_s = time.perf_counter() - started
+        self.waited_s = time.perf_counter() - start
         self.check()
         if not enough or not all(ring.size for ring in self._rings):
             raise RuntimeError(
@@ -72,7 +72,7 @@ class BlockPrefetcher:
         if self._error is not None:
             raise RuntimeError(f"the stream of imagined segments failed: {self._error}") from self._error
 
-    def gauges(self, ring: StreamRing) -> dict[str, float]:
+    def gauges(self, ring: SelectedRing) -> dict[str, float]:
         """Return numbers for the metrics of the members that learn from `ring`."""
         self.check()
         fetched, waited = self.rows_fetched, self.waited_s

@@ -83,8 +83,8 @@ class _Trainer(DataParallelTrainer):
 
     def _create_default_callbacks(self) -> list[Any]:
         replaced = (DatasetsCallback, PlacementGroupCleanerCallback)
-        found = super()._create_default_callbacks()
-        return [_CleanerCallback(), *(each for each in found if not isinstance(each, replaced))]
+        callbacks = super()._create_default_callbacks()
+        return [_CleanerCallback(), *(callback for callback in callbacks if not isinstance(callback, replaced))]
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
         if ray.get_runtime_context().get_actor_id() is None:  # no placement group outlives this process
@@ -117,12 +117,12 @@ def run_workers(trainer: Callable[[], DataParallelTrainer], max_failures: int) -
 
     Raises the TrainingFailedError of the last trainer. Ray Train does not restart workers that die at their start.
     """
-    for left in reversed(range(max_failures + 1)):
+    for retries_left in reversed(range(max_failures + 1)):
         try:
             trainer().fit()
             return
         except TrainingFailedError:
-            if not left:
+            if not retries_left:
                 raise
 
 

@@ -36,8 +36,8 @@ class FirstStep(nn.Module):
 
     def fit(self, episodes: Episodes) -> None:
         """Set the normalisers from real data."""
-        known = episodes.known_next
-        change, rew = torch.from_numpy((episodes.next_obs - episodes.obs)[known]), torch.from_numpy(episodes.rew[known])
+        mask = episodes.known_next
+        change, rew = torch.from_numpy((episodes.next_obs - episodes.obs)[mask]), torch.from_numpy(episodes.rew[mask])
         self.obs_normalizer.fit(episodes.obs)
         self.act_normalizer.fit(episodes.act)
         self.target_normalizer.fit(torch.cat([change, rew[:, None]], 1).numpy())
@@ -71,5 +71,5 @@ class FirstStep(nn.Module):
         return (self._predict(obs, windows.act[:, :steps]) - target).square(), mask
 
     def _predict(self, obs: Tensor, act: Tensor) -> Tensor:
-        given = torch.cat([self.obs_normalizer(obs), self.act_normalizer(act)], -1)
-        return self.leave(torch.cat([self.blocks(self.enter(given)), given], -1))
+        inputs = torch.cat([self.obs_normalizer(obs), self.act_normalizer(act)], -1)
+        return self.leave(torch.cat([self.blocks(self.enter(inputs)), inputs], -1))

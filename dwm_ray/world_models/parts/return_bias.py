@@ -46,8 +46,8 @@ class ReturnBias(nn.Module):
 
     def forward(self, first: Segments, rtg: Tensor) -> Tensor:
         """Return the bias [B, H - 1] of the steps after recorded first steps (H = 1), for a return-to-go [B]."""
-        found: Tensor = self.scale * self.net(self.normalizer(_inputs(first, rtg)))
-        return found
+        bias: Tensor = self.scale * self.net(self.normalizer(_inputs(first, rtg)))
+        return bias
 
     def fit(self, recorded: Segments, imagined: Segments, rtg: Tensor, generator: torch.Generator) -> None:
         """Learn from recorded and imagined segments (H steps) of the same start pairs, first steps and labels [B].
@@ -80,20 +80,20 @@ class Value(nn.Module):
         self.to(states.device)
 
     def forward(self, obs: Tensor) -> Tensor:
-        found: Tensor = self.scale * self.net(self.normalizer(obs)).squeeze(-1)
-        return found
+        value: Tensor = self.scale * self.net(self.normalizer(obs)).squeeze(-1)
+        return value
 
 
 def fit_value(recorded: Segments, generator: torch.Generator) -> Value:
     """Return the value of the behaviour policy, learned by n-step TD from segments of n steps."""
     start, end, rewards = recorded.obs[:, 0], recorded.obs[:, -1], recorded.reward_sum()
     discount, value = recorded.discount.prod(1), Value(recorded)
-    target = AveragedModel(value, multi_avg_fn=get_ema_multi_avg_fn(TARGET_DECAY)).requires_grad_(False)
+    target_value = AveragedModel(value, multi_avg_fn=get_ema_multi_avg_fn(TARGET_DECAY)).requires_grad_(False)
 
     def loss(rows: Tensor) -> Tensor:
-        target.update_parameters(value)
-        wanted = rewards[rows] + discount[rows] * target(end[rows])
-        return ((value(start[rows]) - wanted) / value.scale).square().mean()
+        target_value.update_parameters(value)
+        target = rewards[rows] + discount[rows] * target_value(end[rows])
+        return ((value(start[rows]) - target) / value.scale).square().mean()
 
     _minimize(value, loss, VALUE_UPDATES, len(start), generator)
     return value
@@ -126,6 +126,6 @@ def _inputs(segments: Segments, rtg: Tensor) -> Tensor:
 @torch.no_grad()
 def _td_errors(segments: Segments, value: Value) -> Tensor:
     """Return the TD errors [B, H]; 0 after a termination."""
-    parts = segments.obs.flatten(0, 1).split(STATES_PER_CALL)
-    values = torch.cat([value(part) for part in parts]).view(segments.obs.shape[:2])
+    chunks = segments.obs.flatten(0, 1).split(STATES_PER_CALL)
+    values = torch.cat([value(chunk) for chunk in chunks]).view(segments.obs.shape[:2])
     return segments.alive * (segments.rew + segments.discount * values[:, 1:] - values[:, :-1])

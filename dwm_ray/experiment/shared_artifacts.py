@@ -1,4 +1,4 @@
-"""World models and streams of a run, as the options of its trials describe them."""
+"""World models and streams that the trials of a run share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dwm_ray.world_models.parts.build import model_fingerprint
 
 
 @dataclass(frozen=True)
-class SharedParts:
+class SharedArtifacts:
     """World models and streams by fingerprint, as the trials' options describe them."""
 
     models: dict[str, tuple[str, int]]
@@ -30,19 +30,19 @@ class SharedParts:
     """Updates of any other world model; known if all world models of the run have the same number."""
 
     @staticmethod
-    def of(run: RunFolder, options: Json) -> SharedParts:
+    def of(run: RunFolder, options: Json) -> SharedArtifacts:
         identity = _identity(read_json(run.root / "data.json"))
         configs = [folder / "config.json" for folder in run.trials()]
-        parts = [_parts_of(config, identity) for config in configs if config.is_file()]
-        models = {name: about for name, about, _ in parts if name and about}
-        streams = {spec.fingerprint: spec for _, _, spec in parts if spec is not None}
-        totals: set[int | None] = {about[1] for _, about, _ in parts if about}
+        artifacts = [_artifacts_of(config, identity) for config in configs if config.is_file()]
+        models = {name: summary for name, summary, _ in artifacts if name and summary}
+        streams = {spec.fingerprint: spec for _, _, spec in artifacts if spec is not None}
+        totals: set[int | None] = {summary[1] for _, summary, _ in artifacts if summary}
         totals = totals or {(options["world_model"] or {}).get("num_updates")}
-        return SharedParts(models, streams, totals.pop() if len(totals) == 1 else None)
+        return SharedArtifacts(models, streams, totals.pop() if len(totals) == 1 else None)
 
 
 @lru_cache(maxsize=4096)
-def _parts_of(
+def _artifacts_of(
     config: Path, identity: DataIdentity | None
 ) -> tuple[str | None, tuple[str, int] | None, StreamSpec | None]:
     """Return fingerprint, (plug-in, updates) and stream of a trial's world model; None for each unknown."""
@@ -50,11 +50,11 @@ def _parts_of(
     model = None if run is None else trained_options(run)
     if run is None or model is None:
         return None, None, None
-    about = (model.plugin_name(), model.num_updates)
+    summary = (model.plugin_name(), model.num_updates)
     if identity is None:
-        return None, about, None
+        return None, summary, None
     name = model_fingerprint(run, identity)
-    return name, about, StreamSpec.of(run, name, identity.num_pairs)
+    return name, summary, StreamSpec.of(run, name, identity.num_pairs)
 
 
 @lru_cache(maxsize=4096)
