@@ -36,8 +36,9 @@ from dwm_ray.experiment.comparison import (
     trials_of,
 )
 from dwm_ray.experiment.grouping import PopulationOptions, population_note
-from dwm_ray.experiment.profiles import MAX_MEMBERS, Profile, name_of, resolve, with_method
+from dwm_ray.experiment.profiles import MAX_MEMBERS, name_of, resolve, with_method
 from dwm_ray.experiment.search_space import unfinished
+from dwm_ray.options import Profile
 from dwm_ray.report.comparison import METHODS, open_comparison, run_folders
 from dwm_ray.report.comparison_report import all_tables, failures, markdown, write_comparison
 from dwm_ray.runs.clock import Clock

@@ -26,7 +26,7 @@ from dwm_ray.data.summary import data_summary, summary_text
 from dwm_ray.data.task_data import load_task_data
 from dwm_ray.devices import default_device
 from dwm_ray.experiment import profiles
-from dwm_ray.experiment.profiles import Profile
+from dwm_ray.options import Profile
 from dwm_ray.report.findings import Findings, show, write
 from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions, find_study, studies

@@ -28,8 +28,9 @@ from dwm_ray.data.task_data import TaskData
 from dwm_ray.errors import optional_module
 from dwm_ray.experiment.grouping import PopulationOptions, population_note
 from dwm_ray.experiment.plan import SweepConfig, bases_of, make_plan
-from dwm_ray.experiment.profiles import MAX_MEMBERS, SWEEPS, Profile, resolve
+from dwm_ray.experiment.profiles import MAX_MEMBERS, SWEEPS, resolve
 from dwm_ray.experiment.search_space import Plan, dimensions, unfinished
+from dwm_ray.options import Profile
 from dwm_ray.runs.clock import Clock
 from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.runs.tensor_files import write_json
@@ -61,7 +62,7 @@ class OpenedRun:
 def main(argv: list[str] | None = None) -> int:
     console, clock = Console(highlight=False), Clock()
     argv = sys.argv[1:] if argv is None else argv
-    axes = [f"  {a.name}: {a.help} (laptop: {a.small}, paper: {a.values})" for a in dimensions().values()]
+    axes = [f"  {a.name}: {a.help} (laptop: {a.laptop}, paper: {a.values})" for a in dimensions().values()]
     description = "\n".join([__doc__ or "", "Axes for --dimensions:", *axes])
     command, config, profile = session.options(Command, argv, description)
     if command.resume is None:

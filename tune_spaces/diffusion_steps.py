@@ -2,4 +2,4 @@
 
 from dwm_ray.experiment.dimension import Dimension
 
-DIMENSION = Dimension("diffusion_steps", "world_model.diffusion_steps", values=(5, 10, 20), small=(5, 10))
+DIMENSION = Dimension("diffusion_steps", "world_model.diffusion_steps", values=(5, 10, 20), laptop=(5, 10))

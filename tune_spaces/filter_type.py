@@ -2,4 +2,6 @@
 
 from dwm_ray.experiment.dimension import Dimension
 
-DIMENSION = Dimension("filter_type", "filter", values=("keep_all", "hardmax", "softmax"), small=("keep_all", "hardmax"))
+DIMENSION = Dimension(
+    "filter_type", "filter", values=("keep_all", "hardmax", "softmax"), laptop=("keep_all", "hardmax")
+)

@@ -3,5 +3,5 @@
 from dwm_ray.experiment.dimension import Dimension
 
 DIMENSION = Dimension(
-    "guidance_scale", "world_model.guidance_scale", values=(1.0, 1.2, 1.5, 2.0), small=(1.0, 1.2, 1.5)
+    "guidance_scale", "world_model.guidance_scale", values=(1.0, 1.2, 1.5, 2.0), laptop=(1.0, 1.2, 1.5)
 )

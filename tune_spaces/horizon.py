@@ -2,4 +2,4 @@
 
 from dwm_ray.experiment.dimension import Dimension
 
-DIMENSION = Dimension("horizon", "synthesis.horizon", values=(1, 3, 5, 7), small=(5, 10))
+DIMENSION = Dimension("horizon", "synthesis.horizon", values=(1, 3, 5, 7), laptop=(5, 10))

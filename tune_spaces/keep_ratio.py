@@ -6,6 +6,6 @@ DIMENSION = Dimension(
     "keep_ratio",
     "filter.keep_ratio",
     values=(0.2, 0.4, 0.6, 0.8, 1.0),
-    small=(0.5, 1.0),
+    laptop=(0.5, 1.0),
     requires=("filter", "hardmax"),
 )

@@ -2,4 +2,4 @@
 
 from dwm_ray.experiment.dimension import Dimension
 
-DIMENSION = Dimension("return_lambda", "agent.return_lambda", values=(0.0, 0.5, 0.95, 1.0), small=(0.95, 1.0))
+DIMENSION = Dimension("return_lambda", "agent.return_lambda", values=(0.0, 0.5, 0.95, 1.0), laptop=(0.95, 1.0))

@@ -2,4 +2,4 @@
 
 from dwm_ray.experiment.dimension import Dimension
 
-DIMENSION = Dimension("seed", "seed", values=(0, 1, 2, 3, 4), small=(0, 1, 2))
+DIMENSION = Dimension("seed", "seed", values=(0, 1, 2, 3, 4), laptop=(0, 1, 2))

@@ -2,4 +2,4 @@
 
 from dwm_ray.experiment.dimension import Dimension
 
-DIMENSION = Dimension("sequence_length", "world_model.sequence_length", values=(8, 16, 32), small=(16, 32))
+DIMENSION = Dimension("sequence_length", "world_model.sequence_length", values=(8, 16, 32), laptop=(16, 32))

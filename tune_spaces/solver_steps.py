@@ -2,4 +2,4 @@
 
 from dwm_ray.experiment.dimension import Dimension
 
-DIMENSION = Dimension("solver_steps", "world_model.solver_steps", values=(2, 3, 5), small=(2, 3, 5))
+DIMENSION = Dimension("solver_steps", "world_model.solver_steps", values=(2, 3, 5), laptop=(2, 3, 5))

@@ -49,9 +49,9 @@ class CQLConfig(CriticConfig):
     """Add the policy's entropy to targets, as in SAC."""
 
     @classmethod
-    def small(cls) -> dict[str, Any]:
-        """Return the changes of preset `small`: a quarter of the cost and a higher policy learning rate."""
-        return super().small() | {"num_hidden": 2, "num_sampled_actions": 4, "policy_learning_rate": 3e-4}
+    def laptop(cls) -> dict[str, Any]:
+        """Return the changes of the profile `laptop`: a quarter of the cost and a higher policy learning rate."""
+        return super().laptop() | {"num_hidden": 2, "num_sampled_actions": 4, "policy_learning_rate": 3e-4}
 
 
 class CQL(Agent):

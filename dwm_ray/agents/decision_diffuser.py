@@ -15,7 +15,7 @@ Differences from the paper:
 """
 
 from dataclasses import replace
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 import torch
 from pydantic import Field
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from dwm_ray.agents.base import Agent, AgentConfig
 from dwm_ray.agents.parts.networks import TanhActor
 from dwm_ray.agents.parts.optimizer import fused_adam, gradient_step
-from dwm_ray.options import RunOptions, TrainingConfig
+from dwm_ray.options import Profile, RunOptions, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
 
 PLAN_SEED = 0
@@ -38,7 +38,7 @@ class DecisionDiffuserConfig(AgentConfig):
     """Learning rate of the inverse dynamics."""
 
     @classmethod
-    def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
+    def run_options(cls, profile: Profile) -> dict[str, Any]:
         """Return the options that plans need: no action condition, and a return-to-go for states without a label."""
         return {
             "world_model.condition_on_action": False,

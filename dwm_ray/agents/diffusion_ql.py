@@ -58,9 +58,9 @@ class DiffusionQLConfig(CriticConfig):
     """Candidate actions when acting, of which the best is taken."""
 
     @classmethod
-    def small(cls) -> dict[str, Any]:
-        """Return the changes of preset `small`: two hidden layers instead of three, and fewer candidate actions."""
-        return super().small() | {"num_hidden": 2, "num_candidates": 10}
+    def laptop(cls) -> dict[str, Any]:
+        """Return the changes of the profile `laptop`: two hidden layers instead of three, fewer candidate actions."""
+        return super().laptop() | {"num_hidden": 2, "num_candidates": 10}
 
 
 class DiffusionQL(Agent):

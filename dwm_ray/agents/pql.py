@@ -8,11 +8,12 @@ start pair (`world_model.segments_per_pair`):
 The expectile loss at 1/2 is half the squared error; Adam's steps do not depend on that factor.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from dwm_ray.agents.iql import IQL, IQLConfig
+from dwm_ray.options import Profile
 
 
 class PQLConfig(IQLConfig):
@@ -24,7 +25,7 @@ class PQLConfig(IQLConfig):
     """kappa: weight of the model's disagreement, subtracted from each imagined reward; the paper tries .01, .1, 1."""
 
     @classmethod
-    def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
+    def run_options(cls, profile: Profile) -> dict[str, Any]:
         """Return the number of segments per start pair, which disagreement needs."""
         return {"world_model.segments_per_pair": 4}
 

@@ -26,7 +26,7 @@ Differences from the paper and its public code:
 """
 
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -34,7 +34,7 @@ from torch import Tensor
 
 from dwm_ray.agents.parts.noise import Noise
 from dwm_ray.agents.parts.td3 import MEMBER_OPTIONS, TD3, TD3Config
-from dwm_ray.options import PositiveInt, TrainingConfig
+from dwm_ray.options import PositiveInt, Profile, TrainingConfig
 from dwm_ray.types import DataStats, Metrics, Segments, Spaces
 
 
@@ -51,9 +51,9 @@ class ReBRACConfig(TD3Config):
     """beta_2: weight of the target action's squared distance from the recorded next action, in units of reward."""
 
     @classmethod
-    def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
+    def run_options(cls, profile: Profile) -> dict[str, Any]:
         """Return the paper's batch size."""
-        return {"training.batch_size": 1024} if preset == "paper" else {}
+        return {} if profile == "laptop" else {"training.batch_size": 1024}
 
 
 class ReBRAC(TD3):

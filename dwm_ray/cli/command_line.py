@@ -26,8 +26,7 @@ from dwm_ray.cli import stopping
 from dwm_ray.config import RunConfig
 from dwm_ray.errors import reason
 from dwm_ray.experiment import profiles
-from dwm_ray.experiment.profiles import Profile
-from dwm_ray.options import PluginConfig
+from dwm_ray.options import PluginConfig, Profile
 from dwm_ray.runs.folder import RunFailed
 from dwm_ray.runs.storage import StorageFailed
 

@@ -20,8 +20,7 @@ from dwm_ray.data.split import PARTS
 from dwm_ray.data.summary import data_summary, summary_text
 from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.evaluation.evaluators import check_evaluation
-from dwm_ray.experiment.profiles import Profile
-from dwm_ray.options import Frozen
+from dwm_ray.options import Frozen, Profile
 from dwm_ray.replay.sources import source_kind, stream_of
 from dwm_ray.report.collect import collect_results
 from dwm_ray.report.run_report import ranking_table, write_report

@@ -18,8 +18,8 @@ from dwm_ray.distributed.tune.sweep import run_sweep
 from dwm_ray.distributed.tune.trial import run_trials
 from dwm_ray.experiment.names import method_name
 from dwm_ray.experiment.plan import SweepConfig, axes_of
-from dwm_ray.experiment.profiles import Profile
 from dwm_ray.experiment.search_space import Plan, Trial, record_trials
+from dwm_ray.options import Profile
 from dwm_ray.runs.folder import RunFolder, status_of
 
 Log = Callable[[str], None]

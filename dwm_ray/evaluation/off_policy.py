@@ -76,7 +76,7 @@ CHUNK = 8192
 
 def estimation_config(config: RunConfig) -> RunConfig:
     """Return a run with the one-step ensemble of the estimates of `config`; equal data give equal ensembles."""
-    model = OneStepConfig.preset("small").model_copy(
+    model = OneStepConfig.for_profile("laptop").model_copy(
         update={
             "num_updates": config.evaluation.estimate_model_updates,
             "ensemble_size": NUM_MODELS,

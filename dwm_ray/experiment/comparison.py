@@ -19,9 +19,8 @@ from dwm_ray.errors import reason, suggest
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.names import method_name
 from dwm_ray.experiment.plan import SweepConfig, trial_start_order, unused_options, with_required
-from dwm_ray.experiment.profiles import Profile
 from dwm_ray.experiment.search_space import Point, Trial, dimensions, parse_assignment
-from dwm_ray.options import Frozen, PositiveInt
+from dwm_ray.options import Frozen, PositiveInt, Profile
 from dwm_ray.registry import find
 from dwm_ray.replay.sources import source_kind
 from dwm_ray.world_models.base import trained_options

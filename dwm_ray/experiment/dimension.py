@@ -14,7 +14,7 @@ class Dimension:
     """Dotted path of the option."""
     values: tuple[Value, ...]
     """Values for the profile 'paper'."""
-    small: tuple[Value, ...]
+    laptop: tuple[Value, ...]
     """Values for the profile 'laptop'."""
     requires: tuple[str, str] | None = None
     """(group, plug-in) that replaces the run's plug-in if it lacks the option."""
@@ -22,4 +22,4 @@ class Dimension:
     """Docstring of the file."""
 
     def for_profile(self, profile: str) -> tuple[Value, ...]:
-        return self.small if profile == "laptop" else self.values
+        return self.laptop if profile == "laptop" else self.values

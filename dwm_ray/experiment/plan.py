@@ -9,10 +9,9 @@ from pydantic import Field
 from dwm_ray.config import RunConfig
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.dimension import Dimension, Value
-from dwm_ray.experiment.profiles import Profile
 from dwm_ray.experiment.relative_cost import relative_cost
 from dwm_ray.experiment.search_space import Plan, Point, Trial, find_dimension, grid, parse_dimension, random_points
-from dwm_ray.options import Frozen, PositiveInt, ReplayConfig, SynthesisConfig, fingerprint
+from dwm_ray.options import Frozen, PositiveInt, Profile, ReplayConfig, SynthesisConfig, fingerprint
 from dwm_ray.world_models.base import trained_options
 
 BASELINES = ("none", "recorded")

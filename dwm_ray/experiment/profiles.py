@@ -5,15 +5,13 @@ and the batch sizes of the published model-free scores. `laptop` runs the same c
 """
 
 from collections.abc import Callable, Collection
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from dwm_ray import registry
 from dwm_ray.config import RunConfig
-from dwm_ray.options import PluginConfig
-
-Profile = Literal["laptop", "paper", "published"]
+from dwm_ray.options import PluginConfig, Profile
 
 OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {"training": {"batch_size": 128}, "synthesis": {"num_segments": 1_000_000}},
@@ -61,12 +59,8 @@ def resolve(name: str, gpus_elsewhere: Callable[[], bool] = lambda: False) -> Pr
 
 def plugin(kind: str, name: str, profile: Profile) -> PluginConfig:
     """Return the default options of a plug-in in a profile."""
-    config: PluginConfig = registry.find(kind, name).Config.preset(_preset(profile))
+    config: PluginConfig = registry.find(kind, name).Config.for_profile(profile)
     return config
-
-
-def _preset(profile: Profile) -> Literal["paper", "small"]:
-    return "small" if profile == "laptop" else "paper"
 
 
 def run_config(
@@ -85,14 +79,14 @@ def run_config(
     model = None if world_model == "none" else plugin("world_models", world_model, profile)
     agent_config = plugin("agents", agent, profile)
     set_by = [agent_config] if model is None else [model, agent_config]
-    presets = {path: value for config in set_by for path, value in config.run_options(_preset(profile)).items()}
-    presets |= {path: value for config in set_by for path, value in config.task_options(task).items()}
-    fallback = presets.pop("filter", "keep_all")
+    defaults = {path: value for config in set_by for path, value in config.run_options(profile).items()}
+    defaults |= {path: value for config in set_by for path, value in config.task_options(task).items()}
+    fallback = defaults.pop("filter", "keep_all")
     plugins = {"world_model": model, "agent": agent_config, "filter": plugin("filters", filter or fallback, profile)}
     tree: dict[str, Any] = {"task": task, **{group: dict(values) for group, values in OPTIONS[profile].items()}}
     for kind, config in plugins.items():
         tree[kind] = config and {"name": config.plugin_name(), **config.model_dump(mode="json")}
-    for path, value in presets.items():
+    for path, value in defaults.items():
         group, _, leaf = path.partition(".")
         if group not in plugins or hasattr(plugins[group], leaf):  # not every plug-in has the option
             tree.setdefault(group, {})[leaf] = value

@@ -48,7 +48,7 @@ def parse_dimension(text: str, option: str = "--dimensions") -> Dimension:
     if axis is None and "." in name:
         return Dimension(name, name, values, values)
     axis = axis or find_dimension(name, option)
-    return replace(axis, values=values, small=values) if values else axis
+    return replace(axis, values=values, laptop=values) if values else axis
 
 
 def parse_assignment(text: str, option: str) -> tuple[str, Value]:

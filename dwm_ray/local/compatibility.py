@@ -12,8 +12,9 @@ import torch
 
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
-from dwm_ray.experiment.profiles import Profile, run_config
+from dwm_ray.experiment.profiles import run_config
 from dwm_ray.local.services import LocalServices
+from dwm_ray.options import Profile
 from dwm_ray.registry import plugins
 from dwm_ray.replay.sources import source_kind
 from dwm_ray.runs.folder import RunFolder

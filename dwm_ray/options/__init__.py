@@ -16,7 +16,7 @@ from dwm_ray.options.groups import (
     TrainingConfig,
     parse_target,
 )
-from dwm_ray.options.run import PLACEMENT, Plugin, PluginConfig, RunOptions
+from dwm_ray.options.run import PLACEMENT, Plugin, PluginConfig, Profile, RunOptions
 
 __all__ = [
     "PLACEMENT",
@@ -30,6 +30,7 @@ __all__ = [
     "PluginConfig",
     "PositiveFraction",
     "PositiveInt",
+    "Profile",
     "ReplayConfig",
     "RunOptions",
     "SynthesisConfig",

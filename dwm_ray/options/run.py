@@ -20,9 +20,11 @@ from dwm_ray.options.groups import (
 PLACEMENT = ("execution", "cluster")
 """Groups that determine where and how a run is executed, but not its results."""
 
+Profile = Literal["laptop", "paper", "published"]
+
 
 class PluginConfig(Frozen):
-    """Options of a plug-in. Defaults are those of the paper; the preset 'small' is for laptops."""
+    """Options of a plug-in. Defaults are those of the paper."""
 
     plugin: ClassVar[type[Any]]
     """The plug-in class that these options belong to."""
@@ -33,17 +35,17 @@ class PluginConfig(Frozen):
         return cls.__module__.rpartition(".")[2]
 
     @classmethod
-    def preset(cls, name: Literal["paper", "small"]) -> Self:
-        """Return the options of a preset."""
-        return cls() if name == "paper" else cls(**cls.small())
+    def for_profile(cls, profile: Profile) -> Self:
+        """Return the default options in a profile."""
+        return cls(**cls.laptop()) if profile == "laptop" else cls()
 
     @classmethod
-    def small(cls) -> dict[str, Any]:
-        """Return the options that the preset 'small' changes."""
+    def laptop(cls) -> dict[str, Any]:
+        """Return the options that the profile `laptop` changes."""
         return {}
 
     @classmethod
-    def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
+    def run_options(cls, profile: Profile) -> dict[str, Any]:
         """Return defaults of other options for runs with this plug-in, by dotted path; flags override them."""
         return {}
 

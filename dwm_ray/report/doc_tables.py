@@ -97,7 +97,7 @@ def _source_label(world_model: str, agent: str) -> str:
 def axes() -> str:
     """Return the search axes with their values per profile and the shared parts that a new value regenerates."""
     rows = [
-        [f"`{axis.name}`", axis.help, _words(axis.small), _words(axis.values), _regenerates(axis)]
+        [f"`{axis.name}`", axis.help, _words(axis.laptop), _words(axis.values), _regenerates(axis)]
         for axis in dimensions().values()
     ]
     return markdown_table(["axis", "sets", "`laptop`", "`paper`", "regenerates"], rows)

@@ -1,4 +1,4 @@
-"""Ablation of DWM's parametrisation: each variant changes one option of the preset and trains for equal CPU time.
+"""Ablation of DWM's parametrisation: each variant changes one default option and trains for equal CPU time.
 
 The error is that of `error.json`: held-out windows, the first action and the window's own return-to-go. Variants of
 sampling options share the weights of the first row.
@@ -23,7 +23,7 @@ BURST = 20
 PAPER = {"states": "absolute", "entry_weights": "equal", "first_model": "diffusion", "given_first": 0.0}
 SMALL_UNET = {"denoiser": "unet", "dim": 32, "multipliers": (1, 2, 4)}
 VARIANTS: dict[str, dict[str, Any]] = {
-    "preset": {},
+    "default": {},
     "first step by the diffusion": {"first_model": "diffusion", "given_first": 0.5},
     "first step given to half of the windows": {"given_first": 0.5},
     "absolute states": {"states": "absolute"},
@@ -38,7 +38,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 AVERAGING = {"first_order": True, "solver_steps": 3, "temperature": 0.5}
 """Sampler of all variants in the comparison. It has the lowest squared error, which is then mostly the model's."""
 SAMPLING: dict[str, dict[str, Any]] = {
-    "sampler of the preset": {"first_order": False, "solver_steps": 4, "temperature": 1.0},
+    "default sampler": {"first_order": False, "solver_steps": 4, "temperature": 1.0},
     "the same, 3 network calls": {"first_order": False, "temperature": 1.0},
     "the same, 12 network calls": {"first_order": False, "solver_steps": 12, "temperature": 1.0},
     "averaging, 1 network call": {"solver_steps": 1},
@@ -71,7 +71,7 @@ def measure(context: StudyContext, options: AblationOptions) -> Findings:
     return Findings(
         title=f"Ablation of DWM: {context.config.task}",
         summary=[
-            f"{options.seconds:g} CPU seconds of training per variant; the preset's other options, seed "
+            f"{options.seconds:g} CPU seconds of training per variant; all other options are the defaults, seed "
             f"{model_options(base).seed}. Squared errors in variances of the data, by step, sampled by the first-order "
             "solver in 3 network calls at temperature 0.5 unless the row says otherwise."
         ],

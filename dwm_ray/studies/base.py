@@ -20,9 +20,8 @@ from dwm_ray.data.windows import WindowSet
 from dwm_ray.errors import lookup
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.names import world_model_label
-from dwm_ray.experiment.profiles import Profile
 from dwm_ray.local.services import LocalServices
-from dwm_ray.options import Frozen, PositiveInt
+from dwm_ray.options import Frozen, PositiveInt, Profile
 from dwm_ray.registry import modules_of, plugins, summary
 from dwm_ray.report.findings import Findings
 from dwm_ray.runs.background import in_background
@@ -42,7 +41,7 @@ class StudyOptions(Frozen):
 
     world_models: tuple[str, ...] = ("dwm", "one_step")
     """World models to study, or 'all'. The one chosen by --world-model has the options of the command line; others have
-    their presets."""
+    their defaults."""
     model_updates: PositiveInt | None = None
     """Gradient steps of every world model; the default is that of the profile."""
     run: str | None = None

@@ -51,9 +51,9 @@ class SwapOptions(StudyOptions):
 
     world_models: tuple[str, ...] = ("dwm",)
     """World models to study; they do not follow the policy. The one chosen by --world-model has the options of the
-    command line; others have their presets."""
+    command line; others have their defaults."""
     agents: tuple[str, ...] = ("iql",)
-    """Agents to train. The one chosen by --agent has the options of the command line; others have their presets."""
+    """Agents to train. The one chosen by --agent has the options of the command line; others have their defaults."""
     horizon: PositiveInt = 10
     """H: steps per segment."""
     agent_updates: PositiveInt = 10_000

@@ -36,9 +36,9 @@ class AutoregressiveConfig(WindowModelConfig):
     """Longest segment. The model itself has no limit, but its error grows with every step."""
 
     @classmethod
-    def small(cls) -> dict[str, Any]:
-        """Return DWM's preset without recorded first steps in training: here every step is a first step."""
-        return {**WindowModelConfig.small(), "sequence_length": 2, "first_model": "diffusion", "given_first": 0.0}
+    def laptop(cls) -> dict[str, Any]:
+        """Return DWM's options without recorded first steps in training: here every step is a first step."""
+        return {**WindowModelConfig.laptop(), "sequence_length": 2, "first_model": "diffusion", "given_first": 0.0}
 
 
 class Autoregressive(WorldModel):

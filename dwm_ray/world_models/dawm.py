@@ -7,21 +7,21 @@ share no weights. The penalty of a step is the largest squared distance between 
 units where the task's bounds are -1 and 1: it is large if no action explains the step. The filter
 `disagreement` uses it.
 
-Hyper-parameters are not public. Ours are DWM's of the same preset, except for a temperature of 1: augmented data should
-be as diverse as recorded data. Segments are generated ahead of time, so a denser process (diffusion_steps 20,
+Hyper-parameters are not public. Ours are those of DWM, except for a temperature of 1: augmented data should be as
+diverse as recorded data. Segments are generated ahead of time, so a denser process (diffusion_steps 20,
 solver_steps 10) is affordable. Difference: the inverse models share the generator's learning rate.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from dwm_ray.devices import autocast
-from dwm_ray.options import PositiveInt
+from dwm_ray.options import PositiveInt, Profile
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
 from dwm_ray.world_models.base import SegmentRequest, WorldModel, seeded
 from dwm_ray.world_models.dwm import DWM, DWMConfig
@@ -48,12 +48,12 @@ class DAWMConfig(WindowModelConfig):
         return self.inverse_members > 1
 
     @classmethod
-    def small(cls) -> dict[str, Any]:
-        """Return DWM's preset with fewer and narrower inverse networks."""
-        return {**WindowModelConfig.small(), "inverse_members": 3, "inverse_width": 256}
+    def laptop(cls) -> dict[str, Any]:
+        """Return DWM's options with fewer and narrower inverse networks."""
+        return {**WindowModelConfig.laptop(), "inverse_members": 3, "inverse_width": 256}
 
     @classmethod
-    def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
+    def run_options(cls, profile: Profile) -> dict[str, Any]:
         """Return a real ratio of one half and the filter that drops steps with large disagreement."""
         return {"replay.real_ratio": 0.5, "filter": "disagreement"}
 

@@ -5,9 +5,9 @@ Layout: a window x [B, T, O + 1] (`window_layout`) in which s_t is given, in the
 EDM or flow matching. Network: a temporal U-Net or an MLP, conditioned on a_t and the return-to-go, which is dropped at
 random in training for classifier-free guidance.
 
-The defaults are the paper's: states by their empirical CDF, DDPM that predicts noise, a U-Net. The preset `small` is
-ours: changes since s_t, EDM, an MLP, the errors of all entries weighted alike on a logarithmic scale, and windows whose
-first step is given, so that segments continue from the recorded s_{t+1} (`first_step`).
+The defaults are the paper's: states by their empirical CDF, DDPM that predicts noise, a U-Net. Those of the profile
+`laptop` are ours: changes since s_t, EDM, an MLP, the errors of all entries weighted alike on a logarithmic scale, and
+windows whose first step is given, so that segments continue from the recorded s_{t+1} (`first_step`).
 
 If several segments are sampled per pair (DWM-PQL), the reward is their mean and the penalty of a step the largest
 squared distance between two segments' (reward, next state), in units in which no dimension dominates.
@@ -18,7 +18,7 @@ terminations, which the paper does not model.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +36,7 @@ from dwm_ray.diffusion.conditioning import (
 from dwm_ray.diffusion.ddpm import alpha_bars
 from dwm_ray.diffusion.denoisers import conditioned
 from dwm_ray.diffusion.process import GivenEntries, Process, per_row
-from dwm_ray.options import PositiveInt, RunOptions
+from dwm_ray.options import PositiveInt, Profile, RunOptions
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
 from dwm_ray.world_models.base import SegmentRequest, WorldModel, generated, seeded
 from dwm_ray.world_models.parts.ensemble import largest_distance
@@ -70,8 +70,8 @@ class DWMConfig(WindowModelConfig):
         return cls.model_validate(config.model_dump(include=set(WindowModelConfig.model_fields)))
 
     @classmethod
-    def small(cls) -> dict[str, Any]:
-        return {**super().small(), "correct_returns": True}
+    def laptop(cls) -> dict[str, Any]:
+        return {**super().laptop(), "correct_returns": True}
 
     @property
     def can_have_bias(self) -> bool:
@@ -94,11 +94,10 @@ class DWMConfig(WindowModelConfig):
         return self.segments_per_pair > 1
 
     @classmethod
-    def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
-        """Return half recorded futures of 10 steps for small machines; imagined futures alone are unreliable."""
-        if preset == "paper":
-            return {}
-        return {"synthesis.horizon": 10, "replay.real_ratio": 0.5, "replay.real_steps": "horizon"}
+    def run_options(cls, profile: Profile) -> dict[str, Any]:
+        """Return half recorded futures of 10 steps for the profile `laptop`; imagined futures alone are unreliable."""
+        options = {"synthesis.horizon": 10, "replay.real_ratio": 0.5, "replay.real_steps": "horizon"}
+        return options if profile == "laptop" else {}
 
     def check(self, run: RunOptions) -> None:
         super().check(run)

@@ -20,14 +20,14 @@ log(sigma) / 4. Those of the public code have 1 to 1/10000, so most of them hard
 """
 
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from dwm_ray.diffusion.edm import EDM, SIGMA_MAX, SIGMA_MIN, Churn
-from dwm_ray.options import Fraction, PositiveInt
+from dwm_ray.options import Fraction, PositiveInt, Profile
 from dwm_ray.types import Episodes, Metrics, Policy, Segments, Spaces, Windows
 from dwm_ray.world_models.base import SegmentRequest, WorldModel, generated, seeded
 from dwm_ray.world_models.one_step import OneStep, OneStepConfig
@@ -79,8 +79,8 @@ class DyDiffConfig(DenoiserConfig, ContinuationConfig):
         return self.num_elites > 1
 
     @classmethod
-    def small(cls) -> dict[str, Any]:
-        """Return a preset with 6 network calls from the current states, chosen on 50 000 halfcheetah transitions.
+    def laptop(cls) -> dict[str, Any]:
+        """Return options with 6 network calls from the current states, chosen on 50 000 halfcheetah transitions.
 
         Held-out squared error of states under recorded actions (variances of the data, mean over 15 steps) after 130 s
         of training on one core: one-step rollout .117, the paper's solver (134 network calls) .098, these 6 calls .090.
@@ -106,16 +106,16 @@ class DyDiffConfig(DenoiserConfig, ContinuationConfig):
         }
 
     @classmethod
-    def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
-        """Return long segments, real ratio alpha = .6 and, for the preset paper, its filter (eta = .6) by return.
+    def run_options(cls, profile: Profile) -> dict[str, Any]:
+        """Return long segments, real ratio alpha = .6 and, for the profile `paper`, its filter (eta = .6) by return.
 
-        On small machines all rollouts are selected: on halfcheetah, the filter drops those that start at rest, and the
-        policy of TD3+BC then never leaves the start pose (docs/results-previous.md).
+        With the profile `laptop`, all rollouts are selected: on halfcheetah, the filter drops those that start at rest,
+        and the policy of TD3+BC then never leaves the start pose (docs/results-previous.md).
         """
         return {
-            "filter": "softmax" if preset == "paper" else "keep_all",
+            "filter": "keep_all" if profile == "laptop" else "softmax",
             "replay.real_ratio": 0.6,
-            "synthesis.horizon": cls.preset(preset).sequence_length - 1,
+            "synthesis.horizon": cls.for_profile(profile).sequence_length - 1,
         }
 
     @model_validator(mode="after")

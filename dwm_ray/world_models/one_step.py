@@ -63,7 +63,7 @@ class OneStepConfig(FirstStepConfig, ContinuationConfig):
         return self.num_elites > 1
 
     @classmethod
-    def small(cls) -> dict[str, Any]:
+    def laptop(cls) -> dict[str, Any]:
         return {
             "num_updates": 11_000,
             "batch_size": 256,

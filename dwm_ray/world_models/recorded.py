@@ -6,9 +6,9 @@ those of the recorded behaviour. Targets for a policy that differs from it are b
 horizon. With H = 1, learning is bit-identical to model-free learning.
 """
 
-from typing import Any, Literal
+from typing import Any
 
-from dwm_ray.options import PluginConfig, RunOptions
+from dwm_ray.options import PluginConfig, Profile, RunOptions
 from dwm_ray.world_models.base import WorldModel
 
 
@@ -16,9 +16,9 @@ class RecordedConfig(PluginConfig):
     """Recorded futures have no options of their own: `synthesis.horizon` and `replay.real_ratio` apply."""
 
     @classmethod
-    def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
-        """Return a long horizon for small machines: it propagates values far in few updates of the agent."""
-        return {"synthesis.horizon": 10} if preset == "small" else {}
+    def run_options(cls, profile: Profile) -> dict[str, Any]:
+        """Return a long horizon for the profile `laptop`: it propagates values far in few updates of the agent."""
+        return {"synthesis.horizon": 10} if profile == "laptop" else {}
 
     def check(self, run: RunOptions) -> None:
         name = run.filter.plugin_name()

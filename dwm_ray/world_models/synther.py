@@ -8,7 +8,7 @@ Differences: the state change replaces s', because it must be consistent with s 
 task's bounds; blocks are those of `denoisers.ResidualMLP`; without churn, DPM-Solver++ takes few steps.
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from dwm_ray.diffusion.conditioning import LevelEncoder
 from dwm_ray.diffusion.denoisers import Denoiser, ResidualMLP, conditioned
 from dwm_ray.diffusion.edm import EDM, Churn, Heun, Multistep, Preconditioning, karras_levels
 from dwm_ray.diffusion.process import noise_like
-from dwm_ray.options import PositiveInt
+from dwm_ray.options import PositiveInt, Profile
 from dwm_ray.types import Episodes, Metrics, Segments, Spaces, Windows
 from dwm_ray.world_models.base import SegmentRequest, WorldModel, generated, seeded
 from dwm_ray.world_models.parts.losses import masked_mean
@@ -49,8 +49,8 @@ class SynthERConfig(PrecisionConfig):
     """Heun's solver with fresh noise in every step, 2 N - 1 network calls (paper); otherwise DPM-Solver++, N calls."""
 
     @classmethod
-    def small(cls) -> dict[str, Any]:
-        """Return a preset with 24 network calls, chosen on 50 000 halfcheetah transitions after 115 s on one core.
+    def laptop(cls) -> dict[str, Any]:
+        """Return options with 24 network calls, chosen on 50 000 halfcheetah transitions after 115 s on one core.
 
         Squared error of generated next states by the simulator, in variances of the data (no change: 1.4): .08 in these
         24 calls, .12 in 16; with churn .06 in 63 and .03 in 127; DWM's DDPM on the same network .52 in 32.
@@ -67,7 +67,7 @@ class SynthERConfig(PrecisionConfig):
         }
 
     @classmethod
-    def run_options(cls, preset: Literal["paper", "small"]) -> dict[str, Any]:
+    def run_options(cls, profile: Profile) -> dict[str, Any]:
         """Return single transitions and a real ratio of one half."""
         return {"synthesis.horizon": 1, "replay.real_ratio": 0.5}
 

@@ -74,7 +74,7 @@ def variants(name: str) -> list[WorldModel]:
     }
     noise = {"process": "ddpm", "continuation": "on", "temperature": 0.7, "solver_steps": 3}
     options = [{}, unet, unet | {"sampling_precision": "bf16"}, noise]
-    models = [cls(cls.Config(**(cls.Config.preset("small").model_dump() | own)), SPACES) for own in options]
+    models = [cls(cls.Config(**(cls.Config.for_profile("laptop").model_dump() | own)), SPACES) for own in options]
     for model in models:
         model.fit_normalizers(episodes())
     return models
@@ -157,7 +157,7 @@ class Synchronising(DWM):
 @pytest.mark.usefixtures("capture")
 def test_a_model_that_cannot_be_recorded_is_an_error(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model = Synchronising(DWM.Config.preset("small"), SPACES)
+    model = Synchronising(DWM.Config.for_profile("laptop"), SPACES)
     model.fit_normalizers(episodes())
     with pytest.raises(
         ValueError,

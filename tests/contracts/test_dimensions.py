@@ -11,8 +11,8 @@ import tune_spaces
 from dwm_ray.config import RunConfig
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.dimension import Value
-from dwm_ray.experiment.profiles import Profile
 from dwm_ray.experiment.search_space import dimensions, find_dimension
+from dwm_ray.options import Profile
 from dwm_ray.registry import plugins
 
 pytestmark = pytest.mark.parametrize("name", list(dimensions()))
@@ -45,10 +45,10 @@ def test_has_the_name_of_its_file_and_a_help_text(name: str) -> None:
 
 def test_values_differ_and_the_laptop_has_fewer(name: str) -> None:
     axis = find_dimension(name)
-    for values in (axis.values, axis.small):
+    for values in (axis.values, axis.laptop):
         assert len(set(values)) == len(values) >= 2
-    assert len(axis.small) <= len(axis.values)
-    assert axis.for_profile("laptop") == axis.small
+    assert len(axis.laptop) <= len(axis.values)
+    assert axis.for_profile("laptop") == axis.laptop
     assert axis.for_profile("paper") == axis.values
 
 
@@ -61,17 +61,17 @@ def test_every_value_can_run_with_some_plug_ins(name: str, profile: Profile) -> 
 
 def test_a_value_that_is_set_is_read_back(name: str) -> None:
     axis = find_dimension(name)
-    run = next(run for run in bases("laptop") if takes(run, axis.path, axis.small[0]))
-    tree = run.with_values({axis.path: axis.small[0]}).model_dump(mode="json")
+    run = next(run for run in bases("laptop") if takes(run, axis.path, axis.laptop[0]))
+    tree = run.with_values({axis.path: axis.laptop[0]}).model_dump(mode="json")
     for group in axis.path.split("."):
         tree = tree[group]
-    assert axis.small[0] in (tree, tree["name"] if isinstance(tree, dict) else None)
+    assert axis.laptop[0] in (tree, tree["name"] if isinstance(tree, dict) else None)
 
 
 def test_what_it_requires_has_the_option(name: str) -> None:
     axis = find_dimension(name)
     if axis.requires is None:
-        assert takes(profiles.run_config("laptop", "dwm"), axis.path, axis.small[0])
+        assert takes(profiles.run_config("laptop", "dwm"), axis.path, axis.laptop[0])
         return
     kind, plugin = axis.requires
     group, leaf = axis.path.split(".")

@@ -3,14 +3,15 @@
 import pytest
 from outside import all_plugins
 
+from dwm_ray.options import Profile
 from dwm_ray.registry import BASES, find
 
 pytestmark = pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in BASES for name in all_plugins(kind)])
 
 
-@pytest.mark.parametrize("preset", ["paper", "small"])
-def test_presets_survive_json(kind: str, name: str, preset: str) -> None:
-    config = find(kind, name).Config.preset(preset)
+@pytest.mark.parametrize("profile", ["paper", "laptop"])
+def test_default_options_survive_json(kind: str, name: str, profile: Profile) -> None:
+    config = find(kind, name).Config.for_profile(profile)
     assert type(config).model_validate_json(config.model_dump_json()) == config
     assert config.plugin_name() == name
 

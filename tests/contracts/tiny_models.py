@@ -40,7 +40,7 @@ def episodes(num_episodes: int = 6, length: int = 20) -> Episodes:
 def build(name: str) -> WorldModel:
     torch.manual_seed(0)
     cls = find("world_models", name)
-    model: WorldModel = cls(cls.Config.preset("small"), SPACES)
+    model: WorldModel = cls(cls.Config.for_profile("laptop"), SPACES)
     model.fit_normalizers(episodes())
     return model
 

@@ -23,7 +23,7 @@ def demanding(monkeypatch: pytest.MonkeyPatch) -> None:
         "world_model.no_such_option": 1,
     }
     iql = registry.find("agents", "iql").Config
-    monkeypatch.setattr(iql, "run_options", classmethod(lambda cls, preset: asked))
+    monkeypatch.setattr(iql, "run_options", classmethod(lambda cls, profile: asked))
 
 
 @pytest.mark.parametrize("name", list(registry.plugins("world_models")))

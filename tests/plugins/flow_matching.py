@@ -40,7 +40,7 @@ class FlowMatchingConfig(WorldModelConfig):
     """Arithmetic of matrix products in sampling."""
 
     @classmethod
-    def small(cls) -> dict[str, Any]:
+    def laptop(cls) -> dict[str, Any]:
         return {"num_updates": 6000, "batch_size": 256, "learning_rate": 1e-3, "final_learning_rate": 0.05}
 
 

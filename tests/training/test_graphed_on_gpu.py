@@ -45,7 +45,7 @@ def test_sampled_segments_equal_eager_ones(denoiser: str) -> None:
     torch.manual_seed(0)
     options: dict[str, Any] = {"denoiser": denoiser, "dim": 16, "multipliers": [1, 2], "guidance_scale": 1.5}
     cls = find("world_models", "dwm")
-    model = cls(cls.Config(**(cls.Config.preset("small").model_dump() | options)), SPACES)
+    model = cls(cls.Config(**(cls.Config.for_profile("laptop").model_dump() | options)), SPACES)
     model.cuda().requires_grad_(False).eval()
     imaginer = CudaGraphSampler(model, 32)
     first, second = (torch.Generator("cuda").manual_seed(0) for _ in range(2))

@@ -101,7 +101,7 @@ def test_impossible_options_are_named() -> None:
 
 
 def test_a_run_gets_long_segments() -> None:
-    for preset in ("paper", "small"):
-        options = DyDiffConfig.run_options(preset)
-        assert options["synthesis.horizon"] == DyDiffConfig.preset(preset).sequence_length - 1
+    for profile in ("paper", "laptop"):
+        options = DyDiffConfig.run_options(profile)
+        assert options["synthesis.horizon"] == DyDiffConfig.for_profile(profile).sequence_length - 1
         assert options["replay.real_ratio"] == 0.6

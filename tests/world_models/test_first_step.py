@@ -12,7 +12,7 @@ from dwm_ray.world_models.dwm import DWM, DWMConfig
 from dwm_ray.world_models.parts.first_step import FirstStep
 from dwm_ray.world_models.parts.losses import log_mean
 
-SMALL = {**DWMConfig.small(), "sequence_length": 4, "dim": 8, "multipliers": (4, 4), "first_step": "recorded"}
+SMALL = {**DWMConfig.laptop(), "sequence_length": 4, "dim": 8, "multipliers": (4, 4), "first_step": "recorded"}
 
 
 def build(**options: object) -> DWM:
@@ -96,7 +96,7 @@ def test_given_entries_are_clean_for_the_network_and_carry_no_loss() -> None:
     assert torch.equal(entries[:, -3:], torch.where(has_first[:, None], clean[:, 1, :3], 0.0))
 
 
-def test_small_preset_learns_the_toy() -> None:
+def test_laptop_options_learn_the_toy() -> None:
     """The second action is random: a sample's least error is twice the variance that it causes."""
     model = build(dim=16)
     train(model, lambda draw: windows(128, seed=int(torch.randint(1 << 30, (1,), generator=draw))), 250, 3e-3, 0.05)

@@ -22,7 +22,7 @@ from dwm_ray.world_models.parts.return_bias import ReturnBias, fit_value
 
 GAMMA, HORIZON, ROWS = 0.5, 3, 2000
 LABELS = torch.linspace(0, 1, ROWS)
-SMALL = {**DWMConfig.small(), "correct_returns": True, "sequence_length": 4, "dim": 8, "multipliers": (4, 4)}
+SMALL = {**DWMConfig.laptop(), "correct_returns": True, "sequence_length": 4, "dim": 8, "multipliers": (4, 4)}
 
 
 def constant_segments(rows: int = ROWS) -> Segments:

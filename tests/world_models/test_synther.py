@@ -120,4 +120,4 @@ def test_a_perfect_network_gives_back_the_row() -> None:
 
 
 def test_a_run_has_single_transitions_next_to_real_ones() -> None:
-    assert SynthERConfig.run_options("small") == {"synthesis.horizon": 1, "replay.real_ratio": 0.5}
+    assert SynthERConfig.run_options("laptop") == {"synthesis.horizon": 1, "replay.real_ratio": 0.5}

@@ -9,7 +9,7 @@ from dwm_ray.types import Policy, Segments, Windows
 from dwm_ray.world_models.dydiff import DyDiff, DyDiffConfig
 
 TINY = {
-    **DyDiffConfig.small(),
+    **DyDiffConfig.laptop(),
     "sequence_length": 8,
     "denoiser": "unet",
     "dim": 8,

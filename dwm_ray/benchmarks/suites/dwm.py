@@ -28,7 +28,7 @@ PRECISIONS = ("fp32", "auto")
 
 PAPER = DWMConfig().model_dump()
 SIZES: dict[Size, dict[str, Any]] = {
-    "mlp": {},  # the preset of the profile `laptop`
+    "mlp": {},  # the defaults of the profile `laptop`
     "unet_small": {**PAPER, "dim": 32, "multipliers": [1, 2, 4]},
     "unet": PAPER,  # 60 million weights
 }

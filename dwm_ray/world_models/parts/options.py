@@ -106,8 +106,8 @@ class WindowModelConfig(DenoiserConfig, FirstStepConfig, ContinuationConfig):
     segments vary half as much as the data."""
 
     @classmethod
-    def small(cls) -> dict[str, Any]:
-        """Return the preset whose options `pipelines/study.py ablation` varies; see docs/results.md."""
+    def laptop(cls) -> dict[str, Any]:
+        """Return the defaults that `pipelines/study.py ablation` varies one by one; see docs/results.md."""
         return {
             "sequence_length": 16,
             "denoiser": "mlp",
