@@ -11,11 +11,10 @@ from dwm_ray.data.task_data import TaskData
 from dwm_ray.devices import default_device
 from dwm_ray.experiment.names import method_name
 from dwm_ray.replay.sources import source_kind, stream_of
-from dwm_ray.studies.bursts import GENERATE, TRAIN, Bursts, Setting, parts_of
+from dwm_ray.studies.bursts import GENERATE, TRAIN, Bursts
 from dwm_ray.world_models.base import trained_options
 from dwm_ray.world_models.parts.build import model_fingerprint
 
-BURSTS = Bursts(updates=2, segments=64, repeats=1)
 HOURS_TO_CONFIRM = 24.0
 
 
@@ -35,7 +34,7 @@ def print_cost_estimate(
             console.print("cost: not estimated, because this machine has no GPU and the cluster may have GPUs")
             return
     console.print("cost: measuring a few updates of each method")
-    hours = estimated_hours(configs, Setting(task_data, device))
+    hours = estimated_hours(configs, Bursts(task_data, device, updates=2, segments=64, repeats=1))
     total, kind = sum(hours.values()), "GPU" if device.type == "cuda" else "CPU"
     terms = ", ".join(f"{name} {value:.2g} h" for name, value in hours.items())
     console.print(
@@ -46,21 +45,21 @@ def print_cost_estimate(
         raise ValueError(f"--yes: the run takes about {total:.2g} {kind} hours; expected --yes to start it")
 
 
-def estimated_hours(configs: Sequence[RunConfig], setting: Setting) -> dict[str, float]:
+def estimated_hours(configs: Sequence[RunConfig], bursts: Bursts) -> dict[str, float]:
     """Return the hours of world models, streams and learners.
 
     The parts of each method are measured once, at its longest horizon, and multiplied by the number of different
     world models, streams and trials.
     """
-    identity = setting.task_data.identity
+    identity = bursts.task_data.identity
     hours, methods, measured = defaultdict[str, float](float), defaultdict[str, list[RunConfig]](list), set[str]()
     for config in configs:
         methods[method_name(config.model_dump(mode="json"))].append(config)
     for trials in methods.values():
-        shared, per_trial = parts_of(setting, max(trials, key=lambda config: config.synthesis.horizon), BURSTS)
+        shared, per_trial = bursts.parts_of(max(trials, key=lambda config: config.synthesis.horizon))
         models = {model_fingerprint(config, identity) for config in trials if trained_options(config) is not None}
         streams = [config for config in trials if source_kind(config) == "stream"]
-        keys = {TRAIN: models, GENERATE: {stream_of(config, setting.task_data).fingerprint for config in streams}}
+        keys = {TRAIN: models, GENERATE: {stream_of(config, bursts.task_data).fingerprint for config in streams}}
         for part in shared:
             hours[part.name] += part.seconds * len(keys[part.name] - measured) / 3600
         measured |= keys[TRAIN] | keys[GENERATE]

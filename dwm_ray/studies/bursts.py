@@ -31,24 +31,6 @@ from dwm_ray.world_models.base import WorldModel, model_options, trained_options
 TRAIN, GENERATE, LEARN, REFRESH = "train the world model", "generate segments", "learn", "refresh segments"
 
 
-def measure_bursts(
-    work: Callable[[], object], units: int, repeats: int, device: torch.device
-) -> tuple[float, float, int]:
-    """Return (seconds and operations per unit, peak bytes) of `work`, which processes `units` units per call.
-
-    It is called `repeats` + 2 times.
-    """
-    work()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    else:
-        with suppress(OSError):  # if the system does not allow it, the peak is an upper bound
-            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
-    seconds = [timed(work, device) for _ in range(repeats)]
-    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()
-    return median(seconds) / units, count_flops(work) / units, peak
-
-
 def timed(work: Callable[[], object], device: torch.device) -> float:
     if device.type != "cuda":
         started = time.process_time()
@@ -66,14 +48,6 @@ def count_flops(work: Callable[[], object]) -> int:
     with FlopCounterMode(display=False) as counter:
         work()
     return int(counter.get_total_flops())
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Data and device of the measurement."""
-
-    task_data: TaskData
-    device: torch.device
 
 
 @dataclass(frozen=True)
@@ -98,58 +72,68 @@ class PartCost:
 
 @dataclass(frozen=True)
 class Bursts:
-    """Sizes of the bursts."""
+    """Bursts of the parts of runs on one dataset and device."""
 
+    task_data: TaskData
+    device: torch.device
     updates: int
+    """Gradient steps of a burst."""
     segments: int
     repeats: int
 
+    def parts_of(self, config: RunConfig) -> tuple[list[PartCost], list[PartCost]]:
+        """Return (costs that trials share, costs of each trial) of a run."""
+        if trained_options(config) is None:
+            return [], self._learn_parts(config, None)
+        train, model = self._train_part(config)
+        stream = [self._generate_part(config, model)] if source_kind(config) == "stream" else []
+        return [train, *stream], self._learn_parts(config, model)
 
-def parts_of(setting: Setting, config: RunConfig, bursts: Bursts) -> tuple[list[PartCost], list[PartCost]]:
-    """Return (costs that trials share, costs of each trial) of a run."""
-    if trained_options(config) is None:
-        return [], _learn_parts(setting, config, None, bursts)
-    train, model = _train_part(setting, config, bursts)
-    stream = [_generate_part(setting, config, model, bursts)] if source_kind(config) == "stream" else []
-    return [train, *stream], _learn_parts(setting, config, model, bursts)
+    def _measure(self, work: Callable[[], object], units: int) -> tuple[float, float, int]:
+        """Return (seconds and operations per unit, peak bytes) of `work`, which processes `units` units per call.
 
+        It is called `repeats` + 2 times.
+        """
+        work()
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        else:
+            with suppress(OSError):  # if the system does not allow it, the peak is an upper bound
+                Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+        seconds = [timed(work, self.device) for _ in range(self.repeats)]
+        peak = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else peak_memory()
+        return median(seconds) / units, count_flops(work) / units, peak
 
-def _train_part(setting: Setting, config: RunConfig, bursts: Bursts) -> tuple[PartCost, WorldModel]:
-    trainer = world_model_trainer(config, setting.task_data, setting.device)
-    reading = measure_bursts(lambda: trainer.run(bursts.updates), bursts.updates, bursts.repeats, setting.device)
-    return PartCost(TRAIN, "update", model_options(config).num_updates, *reading), trainer.averaged
+    def _train_part(self, config: RunConfig) -> tuple[PartCost, WorldModel]:
+        trainer = world_model_trainer(config, self.task_data, self.device)
+        reading = self._measure(lambda: trainer.run(self.updates), self.updates)
+        return PartCost(TRAIN, "update", model_options(config).num_updates, *reading), trainer.averaged
 
+    def _generate_part(self, config: RunConfig, model: WorldModel) -> PartCost:
+        spec = stream_of(self._short(config), self.task_data)
+        starts = self.task_data.start_pairs(config.training.discount, self.device)
+        sampler, rule = model.with_options(spec.sampling), self.task_data.task.termination
+        rtg = start_rtg(config, self.task_data, self.device)
+        reading = self._measure(lambda: generate_block(spec, 0, sampler, starts, rule, rtg), self.segments)
+        return PartCost(GENERATE, "segment", stream_of(config, self.task_data).num_segments, *reading)
 
-def _generate_part(setting: Setting, config: RunConfig, model: WorldModel, bursts: Bursts) -> PartCost:
-    spec = stream_of(_short(config, bursts), setting.task_data)
-    starts = setting.task_data.start_pairs(config.training.discount, setting.device)
-    sampler, rule = model.with_options(spec.sampling), setting.task_data.task.termination
-    rtg = start_rtg(config, setting.task_data, setting.device)
-    reading = measure_bursts(
-        lambda: generate_block(spec, 0, sampler, starts, rule, rtg), bursts.segments, bursts.repeats, setting.device
-    )
-    return PartCost(GENERATE, "segment", stream_of(config, setting.task_data).num_segments, *reading)
+    def _learn_parts(self, config: RunConfig, model: WorldModel | None) -> list[PartCost]:
+        """Return the cost of updates and, if segments are refreshed with the policy, of the refreshes."""
+        trainer = self._learner(config, model)
+        first_s = timed(lambda: trainer.run(1), self.device)  # includes the first refresh
+        reading = self._measure(lambda: trainer.run(self.updates), self.updates)
+        seconds, update_flops, _ = reading
+        parts = [PartCost(LEARN, "update", config.training.num_updates, *reading)]
+        if source_kind(config) == "on-policy":
+            count = -(-config.training.num_updates // config.synthesis.refresh_every)
+            another = self._learner(config, model)  # a learner has one first refresh
+            flops = count_flops(lambda: another.run(1)) - update_flops
+            parts.append(PartCost(REFRESH, "cycle", count, max(0.0, first_s - seconds), flops))
+        return parts
 
+    def _learner(self, config: RunConfig, model: WorldModel | None) -> Learner:
+        config = self._short(config) if source_kind(config) == "stream" else config
+        return untrained_learner(config, self.task_data, model, self.device)
 
-def _learn_parts(setting: Setting, config: RunConfig, model: WorldModel | None, bursts: Bursts) -> list[PartCost]:
-    """Return the cost of updates and, if segments are refreshed with the policy, of the refreshes."""
-    trainer = _learner(setting, config, model, bursts)
-    first_s = timed(lambda: trainer.run(1), setting.device)  # includes the first refresh
-    reading = measure_bursts(lambda: trainer.run(bursts.updates), bursts.updates, bursts.repeats, setting.device)
-    seconds, update_flops, _ = reading
-    parts = [PartCost(LEARN, "update", config.training.num_updates, *reading)]
-    if source_kind(config) == "on-policy":
-        count = -(-config.training.num_updates // config.synthesis.refresh_every)
-        another = _learner(setting, config, model, bursts)  # a learner has one first refresh
-        flops = count_flops(lambda: another.run(1)) - update_flops
-        parts.append(PartCost(REFRESH, "cycle", count, max(0.0, first_s - seconds), flops))
-    return parts
-
-
-def _learner(setting: Setting, config: RunConfig, model: WorldModel | None, bursts: Bursts) -> Learner:
-    config = _short(config, bursts) if source_kind(config) == "stream" else config
-    return untrained_learner(config, setting.task_data, model, setting.device)
-
-
-def _short(config: RunConfig, bursts: Bursts) -> RunConfig:
-    return config.with_values({"synthesis.num_segments": bursts.segments, "synthesis.block_rows": bursts.segments})
+    def _short(self, config: RunConfig) -> RunConfig:
+        return config.with_values({"synthesis.num_segments": self.segments, "synthesis.block_rows": self.segments})

@@ -16,7 +16,7 @@ from dwm_ray.options import PositiveInt
 from dwm_ray.report.findings import Findings
 from dwm_ray.report.table import Cell, Table, format_seconds
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions, configs_of
-from dwm_ray.studies.bursts import Bursts, PartCost, Setting, parts_of
+from dwm_ray.studies.bursts import Bursts, PartCost
 
 CLOCKS = {"cpu": "Seconds are CPU seconds.", "cuda": "Seconds are wall-clock seconds."}
 
@@ -75,13 +75,14 @@ def _summary(context: StudyContext, options: CostOptions) -> str:
 
 def _costs(context: StudyContext, options: CostOptions) -> list[Cost]:
     agent = profiles.name_of(context.config.agent)
-    bursts = Bursts(options.burst_updates, options.burst_segments, options.repeats)
+    sizes = options.burst_updates, options.burst_segments, options.repeats
+    bursts = Bursts(context.task_data, context.device, *sizes)
     model_free = profiles.with_method(context.config, context.profile, "none", agent)
     costs = []
     for config in [model_free, *configs_of(context, options)]:
         name = method_name(config.model_dump(mode="json"))
         context.log(f"{name}: bursts")
-        costs.append(Cost(name, *parts_of(Setting(context.task_data, context.device), config, bursts)))
+        costs.append(Cost(name, *bursts.parts_of(config)))
     return costs
 
 

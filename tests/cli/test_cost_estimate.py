@@ -18,10 +18,20 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import DataIdentity, load_task_data
 from dwm_ray.experiment.plan import SweepConfig, make_plan
 from dwm_ray.experiment.profiles import run_config
-from dwm_ray.studies.bursts import GENERATE, LEARN, TRAIN, PartCost
+from dwm_ray.studies.bursts import GENERATE, LEARN, TRAIN, Bursts, PartCost
 
-SETTING: Any = SimpleNamespace(task_data=SimpleNamespace(identity=DataIdentity("data", 1.0, 50_000)))
+
+class HourPerPart(Bursts):
+    """Bursts that measure nothing: every part of a method takes an hour."""
+
+    def parts_of(self, config: RunConfig) -> tuple[list[PartCost], list[PartCost]]:
+        one = [PartCost(name, "unit", 1, 3600.0, 0.0) for name in (TRAIN, GENERATE, LEARN)]
+        return (one[:2] if config.world_model and config.world_model.plugin.trained else []), one[2:]
+
+
+TASK_DATA: Any = SimpleNamespace(identity=DataIdentity("data", 1.0, 50_000))
 """What the keys of shared parts need of a dataset."""
+BURSTS = HourPerPart(TASK_DATA, torch.device("cpu"), 1, 1, 1)
 
 
 def configs(*dimensions: str, **sweep: Any) -> list[RunConfig]:
@@ -32,21 +42,17 @@ def configs(*dimensions: str, **sweep: Any) -> list[RunConfig]:
 
 @pytest.fixture(autouse=True)
 def an_hour_per_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    def parts(setting: Any, config: RunConfig, bursts: Any) -> tuple[list[PartCost], list[PartCost]]:
-        one = [PartCost(name, "unit", 1, 3600.0, 0.0) for name in (TRAIN, GENERATE, LEARN)]
-        return (one[:2] if config.world_model and config.world_model.plugin.trained else []), one[2:]
-
-    monkeypatch.setattr(cost_estimate, "parts_of", parts)
+    monkeypatch.setattr(cost_estimate, "Bursts", HourPerPart)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
 def test_shared_parts_count_once_and_learners_once_per_trial() -> None:
-    hours = estimated_hours(configs("horizon=5,10", "target_rtg=own,0.5", seeds=3), SETTING)
+    hours = estimated_hours(configs("horizon=5,10", "target_rtg=own,0.5", seeds=3), BURSTS)
     assert hours == {TRAIN: 1.0, GENERATE: 2.0, "learn": 3.0 * (1 + 2 + 4)}, "model-free, recorded, DWM"
 
 
 def test_a_window_length_needs_a_world_model_of_its_own() -> None:
-    hours = estimated_hours(configs("sequence_length=16,32", baselines=False), SETTING)
+    hours = estimated_hours(configs("sequence_length=16,32", baselines=False), BURSTS)
     assert hours == {TRAIN: 2.0, GENERATE: 2.0, "learn": 2.0}
 
 
@@ -59,7 +65,7 @@ def test_a_run_of_more_than_a_day_asks_for_yes(
     many: Any = configs("horizon=5,10", seeds=10)
 
     def announce() -> None:
-        print_cost_estimate(console, many, SETTING.task_data, True, confirmed)
+        print_cost_estimate(console, many, TASK_DATA, True, confirmed)
 
     if terminal and not confirmed:
         with pytest.raises(ValueError, match="--yes: the run takes about 52 CPU hours"):
@@ -72,7 +78,7 @@ def test_a_run_of_more_than_a_day_asks_for_yes(
 def test_a_machine_without_gpu_does_not_estimate_for_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     console = Console(record=True, width=200)
-    print_cost_estimate(console, configs("horizon"), SETTING.task_data, False, False)
+    print_cost_estimate(console, configs("horizon"), TASK_DATA, False, False)
     assert torch.cuda.is_available() or "cost: not estimated" in console.export_text()
 
 
