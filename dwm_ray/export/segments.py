@@ -55,8 +55,7 @@ def generate_data(trial: ChosenTrial, changes: dict[str, Any]) -> GeneratedData:
     """
     config = _config(trial, changes)
     task_data = load_task_data(config, trial.results["data"].get("fingerprint"))
-    generator = _Generator.of(config, task_data, trial)
-    segments, num_dropped = _finite(Segments.cat(list(generator.selected_blocks())))
+    segments, num_dropped = _finite(Segments.cat(list(_selected_blocks(trial, config, task_data, default_device()))))
     episodes, num_clipped = as_episodes(segments, _card(config, task_data), task_data.episodes.spaces)
     repairs = {"segments with infinite or undefined numbers, dropped": num_dropped, "actions, clipped": num_clipped}
     return GeneratedData(episodes, task_data.task, _facts(config, task_data, trial), repairs)
@@ -73,56 +72,51 @@ def _config(trial: ChosenTrial, changes: dict[str, Any]) -> RunConfig:
     return config.with_values({**imagined, **changes})
 
 
-@dataclass(frozen=True)
-class _Generator:
-    """Generator of a trial's stream; a policy-dependent world model follows the trial's policy."""
+def _selected_blocks(
+    trial: ChosenTrial, config: RunConfig, task_data: TaskData, device: torch.device
+) -> Iterator[Segments]:
+    """Generate the blocks in order and yield the segments selected by the filter, on the CPU.
 
-    config: RunConfig
-    spec: StreamSpec
-    model: WorldModel
-    agent: Agent
-    task_data: TaskData
-    device: torch.device
-
-    @staticmethod
-    def of(config: RunConfig, task_data: TaskData, trial: ChosenTrial) -> _Generator:
-        """Load the trial's world model and policy; raise ValueError if the options require another world model."""
-        device = default_device()
-        folder = trial.run.fetched(trial.run.world_model(model_fingerprint(config, task_data.identity)))
-        if not is_trained(folder):
-            raise ValueError(
-                f"{trial.run.address}: holds no world model with these options; expected changes of options that do "
-                "not change its weights"
-            )
-        agent, _ = load_agent(trial.checkpoint, device)
-        model = trained_model(config, folder, device)
-        return _Generator(config, stream_of(config, task_data), model, agent, task_data, device)
-
-    def selected_blocks(self) -> Iterator[Segments]:
-        """Generate the blocks in order and yield the segments selected by the filter, on the CPU."""
-        for index in range(self.spec.num_blocks):
-            rule, segments = selection(self.config), self._block(index)
-            noise = rule.generator(self.spec, index, self.device)
-            yield select_segments(rule, segments, noise).to("cpu")
-
-    def _block(self, index: int) -> Segments:
-        """Generate a block as in training, but with the final policy if the model follows one."""
-        spec, noise = self.spec, self.spec.generator(index, self.device)
-        pairs = self.task_data.start_pairs(spec.discount, self.device)
-        rows = start_rows(spec, index, len(pairs)).to(self.device)
-        starts, rtg = pairs[rows], start_rtg(self.config, self.task_data, self.device)
-        if source_kind(self.config) == "on-policy":
-            starts = replace(starts, act=self.agent.explore(starts.obs[:, 0], noise).unsqueeze(1))
-        return generate_from(
-            self.model,
-            starts,
-            self.task_data.task.termination,
-            spec.discount,
-            policy=lambda obs, step: self.agent.explore(obs, noise),
-            horizon=self.config.synthesis.horizon if self.model.follows_policy else self.model.max_horizon,
-            rtg=rtg[rows],
-            generator=noise,
+    A policy-dependent world model follows the trial's policy. Raises ValueError if the options require another model.
+    """
+    folder = trial.run.fetched(trial.run.world_model(model_fingerprint(config, task_data.identity)))
+    if not is_trained(folder):
+        raise ValueError(
+            f"{trial.run.address}: holds no world model with these options; expected changes of options that do "
+            "not change its weights"
         )
+    model, (agent, _) = trained_model(config, folder, device), load_agent(trial.checkpoint, device)
+    spec, rule = stream_of(config, task_data), selection(config)
+    for index in range(spec.num_blocks):
+        segments = _block(config, spec, index, model, agent, task_data, spec.generator(index, device))
+        yield select_segments(rule, segments, rule.generator(spec, index, device)).to("cpu")
+
+
+def _block(
+    config: RunConfig,
+    spec: StreamSpec,
+    index: int,
+    model: WorldModel,
+    agent: Agent,
+    task_data: TaskData,
+    noise: torch.Generator,
+) -> Segments:
+    """Generate a block as in training, but with the final policy if the model follows one."""
+    pairs = task_data.start_pairs(spec.discount, noise.device)
+    rows = start_rows(spec, index, len(pairs)).to(noise.device)
+    starts, rtg = pairs[rows], start_rtg(config, task_data, noise.device)
+    if source_kind(config) == "on-policy":
+        starts = replace(starts, act=agent.explore(starts.obs[:, 0], noise).unsqueeze(1))
+    return generate_from(
+        model,
+        starts,
+        task_data.task.termination,
+        spec.discount,
+        policy=lambda obs, step: agent.explore(obs, noise),
+        horizon=config.synthesis.horizon if model.follows_policy else model.max_horizon,
+        rtg=rtg[rows],
+        generator=noise,
+    )
 
 
 def select_segments(rule: Selection, segments: Segments, generator: torch.Generator) -> Segments:

@@ -25,8 +25,7 @@ from dwm_ray.benchmarks.sweep.process_monitor import (
     kind_of,
     observe,
 )
-from dwm_ray.benchmarks.sweep.run_costs import RunCosts, split_cpu
-from dwm_ray.benchmarks.sweep.suite import cpu_seconds, ratios, tables
+from dwm_ray.benchmarks.sweep.suite import RunCosts, cpu_seconds, ratios, split_cpu, tables
 from dwm_ray.blocks.journal import FILE
 from dwm_ray.experiment.search_space import Trial
 from dwm_ray.runs.folder import RunFailed, RunFolder, read_json

@@ -11,10 +11,11 @@ from rows import write_rows
 
 from dwm_ray.report.collect import updates_per_s
 from dwm_ray.report.comparison import METHODS, collect_comparison
-from dwm_ray.report.comparison_figures import comparison_figures, look
 from dwm_ray.report.comparison_report import (
     all_tables,
+    comparison_figures,
     failures,
+    look,
     markdown,
     render_comparison,
     task_tables,
