@@ -27,7 +27,7 @@ from dwm_ray.data.task_data import load_task_data
 from dwm_ray.devices import default_device
 from dwm_ray.experiment import profiles
 from dwm_ray.options import Profile
-from dwm_ray.report.findings import Findings, show, write
+from dwm_ray.report.findings import Findings, write
 from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions, find_study, studies
 
@@ -88,11 +88,11 @@ def present(
     """Print the tables and write all files; the last line is the path of the page."""
     for line in findings.summary:
         console.print(line)
-    if options.markdown:
-        for table in findings.tables:
+    for table in findings.tables:
+        if options.markdown:
             print(f"\n**{table.title}**\n\n{table.markdown()}\n\n{table.note}")
-    else:
-        show(console, findings)
+        else:
+            console.print(table.terminal())
     console.print(f"report: {write(folder.root, findings, record)}", soft_wrap=True)
 
 

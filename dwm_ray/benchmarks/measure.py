@@ -63,50 +63,39 @@ class Workload:
     """Name of the workload to compare with."""
 
 
-@dataclass(frozen=True)
-class Stopwatch:
-    """Timing of bursts of calls on a device."""
-
-    device: torch.device
-    burst_s: float
-    """Approximate seconds of a burst."""
-    clock: Clock = "wall"
-    """'cpu' counts the seconds in which this process has a core."""
-
-    def seconds(self, call: Call, num_calls: int) -> float:
-        """Return the seconds of `num_calls` calls, including the time until the device has finished."""
-        now = time.perf_counter if self.clock == "wall" else time.process_time
-        self._synchronize()
-        started = now()
-        for _ in range(num_calls):
-            call()
-        self._synchronize()
-        return now() - started
-
-    def _synchronize(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-
-
 class Timed:
-    """A workload that is built and calibrated: every burst has the same number of calls."""
+    """A workload that is built and calibrated: every burst has the same number of calls.
 
-    def __init__(self, workload: Workload, watch: Stopwatch) -> None:
+    A burst takes about `burst_s` seconds, including the time until the device has finished. The clock 'cpu' counts the
+    seconds in which this process has a core.
+    """
+
+    def __init__(self, workload: Workload, device: torch.device, burst_s: float, clock: Clock = "wall") -> None:
         self.name = workload.name
-        self._units, self._watch = workload.units, watch
+        self._units, self._device, self._clock = workload.units, device, clock
         self._call = workload.build()
         self.num_calls = 1
         self._seconds()
-        while (seconds := self._seconds()) < CALIBRATION_FRACTION * watch.burst_s:
+        while (seconds := self._seconds()) < CALIBRATION_FRACTION * burst_s:
             self.num_calls *= 2
-        self.num_calls = max(1, math.ceil(self.num_calls * watch.burst_s / seconds))
+        self.num_calls = max(1, math.ceil(self.num_calls * burst_s / seconds))
 
     def rate(self) -> float:
         """Return units per second of one burst."""
         return self.num_calls * self._units / self._seconds()
 
     def _seconds(self) -> float:
-        return self._watch.seconds(self._call, self.num_calls)
+        now = time.perf_counter if self._clock == "wall" else time.process_time
+        self._synchronize()
+        started = now()
+        for _ in range(self.num_calls):
+            self._call()
+        self._synchronize()
+        return now() - started
+
+    def _synchronize(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
 
 
 def alternating(

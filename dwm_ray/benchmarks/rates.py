@@ -10,16 +10,7 @@ from typing import Any, ClassVar
 import torch
 from rich.console import Console
 
-from dwm_ray.benchmarks.measure import (
-    Peer,
-    Spread,
-    Stopwatch,
-    Timed,
-    Workload,
-    alternating,
-    paired_ratio,
-    rate_spread,
-)
+from dwm_ray.benchmarks.measure import Peer, Spread, Timed, Workload, alternating, paired_ratio, rate_spread
 from dwm_ray.benchmarks.options import TimedSuite
 from dwm_ray.benchmarks.setup import BenchmarkSetup
 from dwm_ray.benchmarks.tables import machine, number, show
@@ -114,7 +105,7 @@ def measure_workloads(
     workloads: list[Workload], options: TimedSuite, device: torch.device, report: Callable[[str], None]
 ) -> Rates:
     """Build and time all workloads; each peer is compared with every workload, as workload / peer."""
-    started, watch = time.monotonic(), Stopwatch(device, options.burst_s, options.clock)
+    started = time.monotonic()
     peers, timed, result = [Peer.parse(text) for text in options.peer], dict[str, Timed](), Rates()
     for work in workloads:
         report(f"preparing {work.name}")
@@ -123,7 +114,7 @@ def measure_workloads(
             result.skipped[work.name] = f"--limit-s {options.limit_s:g}"
             continue
         try:
-            timed[work.name] = Timed(work, watch)
+            timed[work.name] = Timed(work, device, options.burst_s, options.clock)
         except ValueError as error:
             result.skipped[work.name] = str(error)
         except RuntimeError as error:

@@ -14,11 +14,11 @@ from dwm_ray.cli import stopping
 from dwm_ray.cli.command_line import explicit_paths, parse
 from dwm_ray.cli.execution import require_ray
 from dwm_ray.config import RunConfig
-from dwm_ray.data.rtg_targets import is_outside_range, labels_text
-from dwm_ray.data.spaces import spaces_text
+from dwm_ray.data.environment import spaces_text
 from dwm_ray.data.split import PARTS
 from dwm_ray.data.summary import data_summary, summary_text
 from dwm_ray.data.task_data import TaskData, load_task_data
+from dwm_ray.data.windows import is_outside_range, labels_text
 from dwm_ray.evaluation.evaluators import check_evaluation
 from dwm_ray.options import Frozen, Profile
 from dwm_ray.replay.sources import source_kind, stream_of

@@ -12,10 +12,9 @@ import numpy as np
 from dwm_ray.data.chunks import rowwise
 from dwm_ray.data.consistency import make_consistent
 from dwm_ray.data.content import with_fingerprint
-from dwm_ray.data.environment import known_spaces, with_step_cap
+from dwm_ray.data.environment import given_spaces, known_spaces, recorded_spaces, with_step_cap
 from dwm_ray.data.mapped import owned
 from dwm_ray.data.rows import Rows
-from dwm_ray.data.spaces import given_spaces, recorded_spaces
 from dwm_ray.options import DataConfig
 from dwm_ray.tasks.environments import observation_bounds, time_limit
 from dwm_ray.tasks.table import environment_info, unknown

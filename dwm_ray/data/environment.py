@@ -2,6 +2,8 @@
 
 A file may describe its environment by more than the id: keyword arguments, a time limit, wrappers. They are used unless
 the user requests another environment. A module before the id ('robots:Arm-v0') is ignored in this comparison.
+
+Data without an environment have the recorded sizes, and the recorded or given action bounds.
 """
 
 import json
@@ -9,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from pydantic import BaseModel, Json, ValidationError
 
 from dwm_ray.env_options import REGISTERED, EnvOptions
 from dwm_ray.errors import reason
-from dwm_ray.options.frozen import PositiveInt
+from dwm_ray.options import DataConfig, PositiveInt
 from dwm_ray.tasks.environments import bare_id, spaces_of, specification, time_limit
 from dwm_ray.types import DataCard, Spaces
 
@@ -41,6 +44,8 @@ ATTRIBUTES = {
 """Attributes by which HDF5 and Parquet files name an environment and its options (`EnvOptions.attributes`)."""
 SHORTEST_CAP, LONGEST_CAP = 1000, 10_000
 """Range of the step limit for evaluated episodes of environments without a time limit."""
+MARGIN = 1e-3
+"""Margin around a constant action dimension, relative to values above 1; equal bounds could not be used for scaling."""
 
 
 @dataclass(frozen=True)
@@ -175,3 +180,45 @@ def _check_wrappers(where: str, env_id: str, wrappers: list[Any]) -> None:
             f"{where}: was recorded in {env_id} with the wrappers {', '.join(others)}, which cannot be recreated here; "
             "expected data.env with an environment of your own that includes them, or none"
         )
+
+
+def recorded_spaces(obs_size: int, act: np.ndarray) -> Spaces:
+    """Return the spaces of recorded actions [N, A]: the bounds are the minimum and maximum of each dimension."""
+    low, high = act.min(0).astype(np.float64), act.max(0).astype(np.float64)
+    margin = np.where(low == high, MARGIN * np.maximum(np.abs(low), 1), 0.0)
+    return Spaces(obs_size, act.shape[1], tuple((low - margin).tolist()), tuple((high + margin).tolist()))
+
+
+def given_spaces(recorded: Spaces, config: DataConfig) -> Spaces:
+    """Return the spaces with the bounds of `config`; raise ValueError unless they contain all recorded actions."""
+    low = _per_dimension("act_low", config.act_low, recorded.act_low)
+    high = _per_dimension("act_high", config.act_high, recorded.act_high)
+    for number in range(recorded.act_size):
+        lowest, highest = recorded.act_low[number], recorded.act_high[number]
+        if low[number] > lowest or high[number] < highest:
+            raise ValueError(
+                f"data.act_low, data.act_high: {low[number]:g} to {high[number]:g} for action {number}, whose recorded "
+                f"values are {lowest:g} to {highest:g}; expected bounds of all recorded values"
+            )
+    return replace(recorded, act_low=low, act_high=high)
+
+
+def spaces_text(spaces: Spaces, config: DataConfig) -> str:
+    """Describe sizes and action bounds, with their source."""
+    sides = [("data.act_low", config.act_low, spaces.act_low), ("data.act_high", config.act_high, spaces.act_high)]
+    bounds = [f"{_numbers(values)} ({'the data' if given is None else name})" for name, given, values in sides]
+    return f"{spaces.obs_size} observations, {spaces.act_size} actions from {bounds[0]} to {bounds[1]}"
+
+
+def _per_dimension(name: str, given: tuple[float, ...] | None, recorded: tuple[float, ...]) -> tuple[float, ...]:
+    """Return one bound per dimension; a single given number applies to all."""
+    if given is None:
+        return recorded
+    if len(given) not in (1, len(recorded)):
+        raise ValueError(f"data.{name}: {len(given)} numbers; expected one, or one for each of {len(recorded)} actions")
+    return given if len(given) == len(recorded) else given * len(recorded)
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    texts = list(dict.fromkeys(f"{value:.3g}" for value in values))
+    return texts[0] if len(texts) == 1 else f"[{', '.join(f'{value:.3g}' for value in values)}]"

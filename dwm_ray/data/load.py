@@ -89,7 +89,9 @@ def load_episodes(task: str, config: DataConfig, download: bool = False) -> Epis
 
 def _by_name(task: str, config: DataConfig, download: bool) -> Episodes:
     if task.startswith(ogbench.PREFIX):
-        return _from_ogbench(task.removeprefix(ogbench.PREFIX), config, download)
+        name = task.removeprefix(ogbench.PREFIX)
+        with _download_bar(name) if download else nullcontext() as on_progress:
+            return ogbench.read(name, config.file, on_progress, config.env, config.env_kwargs)
     if task.startswith(MINARI_PREFIX):
         return minari.read(task.removeprefix(MINARI_PREFIX), download, config.env, config.env_kwargs)
     check_name(task)
@@ -128,11 +130,6 @@ def _from_table(task: str, config: DataConfig, download: bool) -> Episodes:
         "(--execution.download fetches it), a file of your own (--data.file FILE --data.env ENV) or a bundled task: "
         f"{', '.join(bundled.tasks())}"
     )
-
-
-def _from_ogbench(name: str, config: DataConfig, download: bool) -> Episodes:
-    with _download_bar(name) if download else nullcontext() as on_progress:
-        return ogbench.read(name, config.file, on_progress, config.env, config.env_kwargs)
 
 
 @contextmanager

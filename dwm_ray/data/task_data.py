@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from dwm_ray.data.load import load_episodes
-from dwm_ray.data.rtg_targets import start_labels, target_rtg_of
 from dwm_ray.data.split import split_rows
 from dwm_ray.data.statistics import data_stats
 from dwm_ray.data.transitions import num_start_pairs, real_segments
-from dwm_ray.data.windows import RtgKind, WindowSet
+from dwm_ray.data.windows import RtgKind, WindowSet, start_labels, target_rtg_of
 from dwm_ray.options import PluginConfig, RunOptions
 from dwm_ray.tasks.table import TaskSpec, task_for
 from dwm_ray.types import DataStats, Episodes, Segments

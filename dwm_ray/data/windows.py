@@ -7,6 +7,8 @@ episode.
 DWM (arXiv 2402.03570), algorithm 17, defines the RTG label as the sum of rewards in the window. The paper's scales only
 fit the sum to the end of the episode, which is the default here.
 
+Return-to-go targets of generated segments are absolute or relative to these labels.
+
 If normalisation is expensive, `scaled` normalises all states once and stores a second table.
 """
 
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -23,6 +26,8 @@ from torch import Tensor
 from dwm_ray.data.chunks import chunks
 from dwm_ray.data.mapped import new_rows
 from dwm_ray.data.statistics import return_to_go
+from dwm_ray.data.transitions import usable_rows
+from dwm_ray.options import parse_target
 from dwm_ray.types import Episodes, Windows
 
 RtgKind = Literal["episode", "window"]
@@ -149,3 +154,33 @@ def window_rtg(episodes: Episodes, length: int, discount: float, kind: RtgKind) 
     after = np.arange(len(rtg)) + length
     beyond = np.where(after < ends, rtg[np.minimum(after, len(rtg) - 1)], 0.0)
     return rtg - discount**length * beyond
+
+
+@lru_cache(maxsize=4)
+def start_labels(episodes: Episodes, discount: float, scale: float, kind: RtgKind, length: int) -> np.ndarray:
+    """Return the return-to-go labels [N] float32 of the rows of `fused_rows`, in units of `scale`; cached."""
+    labels = window_rtg(episodes, length, discount, kind)[usable_rows(episodes)] / scale
+    return labels.astype(np.float32)
+
+
+def target_rtg_of(target: float | str, labels: np.ndarray, device: torch.device) -> Tensor:
+    """Return the value of `synthesis.target_rtg` for each label [N], on `device`.
+
+    A factor f gives label + (f - 1) |label|, so that f > 1 is optimistic for labels of either sign.
+    """
+    kind, value = parse_target(target)
+    if kind != "factor":
+        number = value if kind == "absolute" else float(np.quantile(labels, value))
+        return torch.tensor(number, device=device).expand(len(labels))
+    return torch.from_numpy(labels + np.float32(value - 1) * np.abs(labels)).to(device)
+
+
+def labels_text(labels: np.ndarray, scale: float) -> str:
+    """Describe the range of labels."""
+    low, middle, high = np.quantile(labels, (0, 0.5, 1))
+    return f"return-to-go labels {low:.3g} to {high:.3g}, median {middle:.3g} (in units of {scale:.4g})"
+
+
+def is_outside_range(target: float | str, labels: np.ndarray) -> bool:
+    """Return whether a target is a number outside the range of the labels."""
+    return isinstance(target, float) and not labels.min() <= target <= labels.max()

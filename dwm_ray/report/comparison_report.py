@@ -22,12 +22,6 @@ ESTIMATES_NOTE = (
 )
 
 
-def cost_table(title: str, rows: list[Json]) -> Table:
-    """Return one row of costs per method (`comparison._costs`)."""
-    headers = ["method", "learner", "updates/s", "world model", "sampling", "policy ms/step", "peak memory"]
-    return Table(title, headers, [[row["name"], *_costs(row["costs"])] for row in rows])
-
-
 def _costs(costs: Json) -> list[Cell]:
     rate, policy, memory = costs["updates_per_s"], costs["policy_ms"], costs["max_rss_bytes"]
     return [
@@ -40,14 +34,14 @@ def _costs(costs: Json) -> list[Cell]:
     ]
 
 
-def task_scores(task: Json) -> Table:
-    """Return the scores of one task, the highest first."""
-    return score_table(f"{task['task']}: {task['score_unit']} of the last checkpoint", ranked(task["methods"]))
-
-
 def task_tables(task: Json) -> list[Table]:
-    """Return scores and costs of one task."""
-    return [task_scores(task), cost_table(f"{task['task']}: cost per run on this machine", task["methods"])]
+    """Return scores, the highest first, and costs (`comparison._costs`) of one task."""
+    headers = ["method", "learner", "updates/s", "world model", "sampling", "policy ms/step", "peak memory"]
+    costs = [[method["name"], *_costs(method["costs"])] for method in task["methods"]]
+    return [
+        score_table(f"{task['task']}: {task['score_unit']} of the last checkpoint", ranked(task["methods"])),
+        Table(f"{task['task']}: cost per run on this machine", headers, costs),
+    ]
 
 
 def all_tables(comparison: Json) -> list[Table]:
@@ -163,8 +157,7 @@ def render_comparison(comparison: Json) -> str:
             "source": source(task),
             "page": f"{task['run']}/report.html",
             "verdict": verdict(task["methods"], comparison["reference"]),
-            "scores": task_scores(task),
-            "costs": cost_table(f"{task['task']}: cost per run on this machine", task["methods"]),
+            **dict(zip(("scores", "costs"), task_tables(task), strict=True)),
         }
         for task in comparison["tasks"]
     ]

@@ -3,8 +3,6 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
-
 from dwm_ray.report.page import render_page
 from dwm_ray.report.panels import Figure
 from dwm_ray.report.table import Table
@@ -24,12 +22,6 @@ class Findings:
     figures: list[Figure]
     numbers: Json = field(default_factory=dict)
     """Raw numbers behind tables and figures, for JSON."""
-
-
-def show(console: Console, findings: Findings) -> None:
-    """Print the tables."""
-    for table in findings.tables:
-        console.print(table.terminal())
 
 
 def write(folder: Path, findings: Findings, facts: Json) -> Path:

@@ -38,8 +38,6 @@ class SensitivityOptions(StudyOptions):
     """Options of the study."""
 
     world_models: tuple[str, ...] = ("dwm",)
-    """World models to study, or 'all'. The one chosen by --world-model has the options of the command line; others have
-    their defaults."""
     axes: tuple[str, ...] = ("target_rtg", "sequence_length", "diffusion_steps", "solver_steps")
     """Axes of tune_spaces, NAME=V1,V2 for other values, or PATH=V1,V2 for an option without an axis, by its dotted
     path, such as world_model.num_refinements=1,2."""

@@ -32,7 +32,7 @@ def programs(tmp_path: Path) -> Path:
 
 
 def test_a_part_runs_with_its_limit_and_is_a_row_per_workload(programs: Path) -> None:
-    result = run_part(Part("x", ("0", "learner"), 20), ("--device", "cpu"), programs, time.monotonic() + 100)
+    result = run_part(Part("x", "0 learner", 20), ("--device", "cpu"), programs, time.monotonic() + 100)
     assert (result.status, result.measured["words"][:5]) == ("ok", ["learner", "--device", "cpu", "--limit-s", "20"])
     assert gpu.rows(result) == [
         ["x", "a", "2 u/s", "", "", "ok"],
@@ -44,7 +44,7 @@ def test_a_part_runs_with_its_limit_and_is_a_row_per_workload(programs: Path) ->
 def test_an_error_or_a_timeout_is_recorded_and_the_next_parts_run(
     programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(gpu, "QUICK", (Part("x", ("3",), 5), Part("y", ("9",), 0.5), Part("z", ("0",), 5)))
+    monkeypatch.setattr(gpu, "QUICK", (Part("x", "3", 5), Part("y", "9", 0.5), Part("z", "0", 5)))
     monkeypatch.setattr(gpu, "GRACE_S", 0.5)
     path = tmp_path / "out.json"
     with pytest.raises(RunFailed, match=r"^x, y: see"):
@@ -55,13 +55,13 @@ def test_an_error_or_a_timeout_is_recorded_and_the_next_parts_run(
 
 
 def test_parts_are_skipped_when_the_budget_is_used_up(programs: Path) -> None:
-    result = run_part(Part("x", ("0",), 20), (), programs, time.monotonic() + 1)
+    result = run_part(Part("x", "0", 20), (), programs, time.monotonic() + 1)
     assert gpu.rows(result) == [["x", "", "", "", "", "skipped: the time budget is used up"]]
 
 
 def test_tests_without_pytest_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda name: None)
-    result = run_part(Part(gpu.TESTS, (), 5), (), ROOT / "pipelines", time.monotonic() + 100)
+    result = run_part(Part(gpu.TESTS, "", 5), (), ROOT / "pipelines", time.monotonic() + 100)
     assert (result.status, result.message) == ("skipped", "pytest is not installed")
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dwm_ray.benchmarks import measure
-from dwm_ray.benchmarks.measure import Peer, Spread, Stopwatch, Timed, Workload, alternating, paired_ratio, rate_spread
+from dwm_ray.benchmarks.measure import Peer, Spread, Timed, Workload, alternating, paired_ratio, rate_spread
 from dwm_ray.runs.folder import RunFailed
 
 CPU = torch.device("cpu")
@@ -34,7 +34,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_a_rate_counts_units_and_a_burst_has_the_configured_length(clock: Clock) -> None:
     work = Workload("a", lambda: lambda: clock.advance(0.01), units=5)
-    timed = Timed(work, Stopwatch(CPU, burst_s=1.0))
+    timed = Timed(work, CPU, burst_s=1.0)
     assert timed.num_calls in (100, 101)  # sums of .01 are not exact
     before = clock.calls
     assert timed.rate() == pytest.approx(500)
@@ -42,7 +42,7 @@ def test_a_rate_counts_units_and_a_burst_has_the_configured_length(clock: Clock)
 
 
 def test_work_longer_than_a_burst_is_called_once(clock: Clock) -> None:
-    timed = Timed(Workload("a", lambda: lambda: clock.advance(9.0)), Stopwatch(CPU, burst_s=1.0))
+    timed = Timed(Workload("a", lambda: lambda: clock.advance(9.0)), CPU, burst_s=1.0)
     assert timed.num_calls == 1
     assert timed.rate() == pytest.approx(1 / 9)
 
@@ -50,7 +50,7 @@ def test_work_longer_than_a_burst_is_called_once(clock: Clock) -> None:
 def test_the_first_call_is_not_counted(clock: Clock) -> None:
     calls = iter([100.0])  # it compiles
 
-    timed = Timed(Workload("a", lambda: lambda: clock.advance(next(calls, 0.1))), Stopwatch(CPU, burst_s=1.0))
+    timed = Timed(Workload("a", lambda: lambda: clock.advance(next(calls, 0.1))), CPU, burst_s=1.0)
     assert timed.num_calls in (10, 11)
     assert timed.rate() == pytest.approx(10)
 
@@ -63,8 +63,8 @@ def test_the_cpu_clock_ignores_other_processes(clock: Clock, monkeypatch: pytest
         clock.advance(0.5)
         mine.advance(0.1)
 
-    assert Timed(Workload("a", lambda: call), Stopwatch(CPU, 1.0, "cpu")).rate() == pytest.approx(10)
-    assert Timed(Workload("a", lambda: call), Stopwatch(CPU, 1.0, "wall")).rate() == pytest.approx(2)
+    assert Timed(Workload("a", lambda: call), CPU, 1.0, "cpu").rate() == pytest.approx(10)
+    assert Timed(Workload("a", lambda: call), CPU, 1.0, "wall").rate() == pytest.approx(2)
 
 
 def test_repeats_alternate_the_order() -> None:

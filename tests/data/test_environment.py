@@ -15,9 +15,8 @@ from minari.data_collector import EpisodeBuffer
 from recordings import pendulum, write
 
 from dwm_ray.data import d4rl, minari
-from dwm_ray.data.environment import environment_id
+from dwm_ray.data.environment import environment_id, recorded_spaces, spaces_text
 from dwm_ray.data.load import load_dataset, load_episodes
-from dwm_ray.data.spaces import recorded_spaces, spaces_text
 from dwm_ray.env_options import EnvOptions
 from dwm_ray.options import DataConfig
 from dwm_ray.types import Spaces

@@ -11,12 +11,11 @@ from recordings import episodes
 from tiny_task import recording, tiny_config
 
 from dwm_ray.config import RunConfig
-from dwm_ray.data.rtg_targets import is_outside_range, labels_text, start_labels, target_rtg_of
 from dwm_ray.data.split import PARTS, split_episodes, split_for_estimates, take
 from dwm_ray.data.statistics import data_stats, return_to_go
 from dwm_ray.data.task_data import TaskData, load_task_data, window_sets
 from dwm_ray.data.transitions import fused_rows, real_segments
-from dwm_ray.data.windows import WindowSet
+from dwm_ray.data.windows import WindowSet, is_outside_range, labels_text, start_labels, target_rtg_of
 from dwm_ray.local.executor import run_configs
 from dwm_ray.options import SynthesisConfig
 from dwm_ray.runs.folder import RunFolder

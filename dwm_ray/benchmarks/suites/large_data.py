@@ -21,7 +21,7 @@ import numpy as np
 import psutil
 import torch
 
-from dwm_ray.benchmarks.measure import Stopwatch, Timed, Workload, alternating, paired_ratio, rate_spread
+from dwm_ray.benchmarks.measure import Timed, Workload, alternating, paired_ratio, rate_spread
 from dwm_ray.benchmarks.options import Suite
 from dwm_ray.benchmarks.setup import BenchmarkSetup
 from dwm_ray.benchmarks.tables import machine
@@ -79,7 +79,7 @@ class LargeDataSuite(Suite):
         config = setup.config("none", "td3_bc")
         learner = Learner([setup.agent(config)], [setup.real(config)], [setup.generator()], config.execution)
         work = Workload(name, lambda: partial(learner.run, self.updates), units=self.updates)
-        return Timed(work, Stopwatch(torch.device("cpu"), burst_s=0))
+        return Timed(work, torch.device("cpu"), burst_s=0)
 
 
 def generated(path: Path, rows: int) -> Path:
