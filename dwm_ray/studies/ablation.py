@@ -5,7 +5,6 @@ sampling options share the weights of the first row.
 """
 
 import time
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -16,6 +15,7 @@ from dwm_ray.report.findings import Findings
 from dwm_ray.report.table import Cell, Table
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions
 from dwm_ray.training.fit_world_model import measure_error, world_model_trainer
+from dwm_ray.types import Json
 from dwm_ray.world_models.base import WorldModel, model_options, sampling_options
 
 BURST = 20
@@ -54,15 +54,6 @@ class AblationOptions(StudyOptions):
     """CPU seconds of training per variant, in this process."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """Errors of a variant."""
-
-    name: str
-    updates: int
-    error: dict[str, Any]
-
-
 def measure(context: StudyContext, options: AblationOptions) -> Findings:
     """Train and measure all variants."""
     base = profiles.with_method(context.config, context.profile, "dwm", profiles.name_of(context.config.agent))
@@ -77,21 +68,20 @@ def measure(context: StudyContext, options: AblationOptions) -> Findings:
         ],
         tables=[_table("States", rows, "obs_mse"), _table("Rewards", rows, "rew_mse")],
         figures=[],
-        numbers={"rows": [{"name": row.name, "updates": row.updates, **row.error} for row in rows]},
+        numbers={"rows": rows},
     )
 
 
-def _rows(context: StudyContext, base: RunConfig, name: str, values: dict[str, Any], seconds: float) -> list[Row]:
+def _rows(context: StudyContext, base: RunConfig, name: str, values: dict[str, Any], seconds: float) -> list[Json]:
+    """Return name, updates and errors of a variant, and of its variants of sampling."""
     config = base.with_values({f"world_model.{option}": value for option, value in values.items()})
     model, updates = trained_for(context, config, seconds)
     holdout, sampling = context.holdout(config, model.sequence_length), sampling_options(config)
-    sampled = {name: {}} if values else {name: {}, **SAMPLING}
-    rows = [
-        Row(variant, updates, measure_error(model.with_options(sampling | changed), holdout, context.task_data))
-        for variant, changed in sampled.items()
-    ]
-    for row in rows:
-        context.log(f"{row.name}: {updates} updates, errors {', '.join(f'{e:.3f}' for e in row.error['obs_mse'])}")
+    rows = []
+    for variant, changed in ({name: {}} if values else {name: {}, **SAMPLING}).items():
+        error = measure_error(model.with_options(sampling | changed), holdout, context.task_data)
+        rows.append({"name": variant, "updates": updates, **error})
+        context.log(f"{variant}: {updates} updates, errors {', '.join(f'{e:.3f}' for e in error['obs_mse'])}")
     return rows
 
 
@@ -112,10 +102,9 @@ def trained_for(context: StudyContext, config: RunConfig, seconds: float) -> tup
     return trainer.averaged, updates
 
 
-def _table(title: str, rows: list[Row], key: str) -> Table:
-    steps = len(rows[0].error[key])
-    cells: list[list[Cell]] = [[row.name, row.updates, *row.error[key]] for row in rows]
-    return Table(title, ["variant", "updates", *(str(step + 1) for step in range(steps))], cells)
+def _table(title: str, rows: list[Json], key: str) -> Table:
+    cells: list[list[Cell]] = [[row["name"], row["updates"], *row[key]] for row in rows]
+    return Table(title, ["variant", "updates", *map(str, range(1, len(rows[0][key]) + 1))], cells)
 
 
 STUDY = Study(AblationOptions, measure)

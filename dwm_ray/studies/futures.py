@@ -3,8 +3,6 @@
 Generated futures start in one half of the windows and are compared with the recorded futures of the other half. The
 same comparison with the recorded futures of the first half is the floor: the distance of a perfect model."""
 
-from dataclasses import dataclass
-
 import torch
 
 from dwm_ray.blocks.stream import end_imagined_episodes
@@ -17,19 +15,11 @@ from dwm_ray.types import Segments, Windows
 from dwm_ray.world_models.base import WorldModel
 
 
-@dataclass(frozen=True)
-class Halves:
-    """Windows with different starts."""
-
-    start_from: Windows
-    compare_with: Windows
-
-
-def halves(windows: WindowSet, num_each: int, generator: torch.Generator) -> Halves:
-    """Return `num_each` windows per half, or half of all windows if there are fewer."""
+def halves(windows: WindowSet, num_each: int, generator: torch.Generator) -> tuple[Windows, Windows]:
+    """Return windows to start from and windows to compare with, `num_each` of each or half of all windows."""
     order = torch.randperm(windows.num_windows, generator=generator, device=generator.device)
     num = min(num_each, windows.num_windows // 2)
-    return Halves(windows.gather(order[:num]), windows.gather(order[num : 2 * num]))
+    return windows.gather(order[:num]), windows.gather(order[num : 2 * num])
 
 
 def clone_of(context: StudyContext, num_updates: int, seed: int) -> BehaviourClone:

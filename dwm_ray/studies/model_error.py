@@ -69,7 +69,7 @@ def _measure_one(
     windows = context.holdout(subject.config, min(options.horizon, model.max_horizon) + 1)
     driven = [clone.driver(context.generator(seed + 1))] if model.follows_policy else []
     drivers = [LOGGED_ACTIONS, *driven] if model.starts_from_data else []
-    starts = halves(windows, options.num_points, context.generator(seed)).start_from
+    starts, _ = halves(windows, options.num_points, context.generator(seed))
     generator = context.generator(seed + 2)
     first, second = (generate_like(context, model, starts, clone, generator) for _ in range(2))
     spread = squared_distance(futures_in(context, first), futures_in(context, second))
@@ -106,7 +106,7 @@ def _reference(context: StudyContext, clone: BehaviourClone, options: ModelError
         return Reference(None, None, unsimulated=f"Model error and randomness are not separated: {error}.")
     context.log("the simulator, driven by the cloned behaviour")
     windows = context.holdout(context.config, options.horizon + 1)
-    starts = halves(windows, options.num_points, context.generator(options.study_seed)).start_from
+    starts, _ = halves(windows, options.num_points, context.generator(options.study_seed))
     starts = starts[: options.num_simulated]
     checked = _checked(context, recorded_segments(starts))
     return Reference(_randomness(context, starts, clone, options), checked)

@@ -103,13 +103,13 @@ def settings_of(subject: Subject, options: ShiftOptions) -> list[Setting]:
 def _shifts_of(context: StudyContext, subject: Subject, clone: BehaviourClone, options: ShiftOptions) -> list[Shift]:
     horizon = min(options.horizon, subject.model.max_horizon)
     windows = context.windows(subject.config, horizon + 1)
-    pair = halves(windows, options.num_points, context.generator(options.study_seed))
-    recorded, found = futures_in(context, pair.compare_with), []
+    starts, others = halves(windows, options.num_points, context.generator(options.study_seed))
+    recorded, found = futures_in(context, others), []
     for setting in settings_of(subject, options):
         context.log(f"{subject.label}: {setting.describe()}")
         values = {} if setting.temperature is None else {"temperature": setting.temperature}
         model, generator = subject.model.with_options(values), context.generator(options.study_seed + 1)
-        segments = generate_like(context, model, pair.start_from, clone, generator, setting.rtg)
+        segments = generate_like(context, model, starts, clone, generator, setting.rtg)
         futures = futures_in(context, segments)
         rows = _compare(futures, recorded, options, subject.model.starts_from_data)
         found.append(Shift(subject.label, setting, rows))
@@ -131,7 +131,7 @@ def _floor(context: StudyContext, options: ShiftOptions) -> Shift:
     """Compare recorded data with recorded data that followed other starts."""
     windows = context.windows(context.config, options.horizon + 1)
     pair = halves(windows, options.num_points, context.generator(options.study_seed))
-    first, second = futures_in(context, pair.start_from), futures_in(context, pair.compare_with)
+    first, second = (futures_in(context, half) for half in pair)
     return Shift(RECORDED, None, _compare(first, second, options, given_start=True))
 
 

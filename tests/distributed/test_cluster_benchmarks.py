@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tiny_task import BLOCK_ROWS, NUM_SEGMENTS, tiny_config
 
-from dwm_ray.benchmarks.cluster.load import LoadSize, measure
+from dwm_ray.benchmarks.cluster.load import measure
 from dwm_ray.benchmarks.cluster.throughput import StreamRate, sampler_counts
 from dwm_ray.benchmarks.measure import alternating
 
@@ -33,9 +33,9 @@ def test_streams_are_generated_by_each_number_of_samplers(cluster: str, file: Pa
 @pytest.mark.cluster
 @pytest.mark.parametrize("shards", [1, 2])
 def test_a_small_load_moves_blocks(cluster: str, shards: int) -> None:
-    window = measure(LoadSize(8, 4, 2), shards, 0.05, 3.0, 5.0)
-    assert window.accepted > 0
-    assert window.delivered >= window.accepted
-    assert window.delays
-    assert min(window.delays) >= 0
-    assert len(window.cpu_s) == len(window.rss_bytes) == shards
+    window = measure(8, 4, 2, shards, 0.05, 3.0, 5.0)
+    assert window["accepted"] > 0
+    assert window["delivered"] >= window["accepted"]
+    assert window["delays"]
+    assert min(window["delays"]) >= 0
+    assert len(window["cpu_s"]) == len(window["rss_bytes"]) == shards

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 import pytest
 from local_runs import train
 from tiny_task import tiny_config
@@ -13,22 +13,19 @@ from dwm_ray.data.task_data import load_task_data
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.studies.base import StudyContext
-from dwm_ray.studies.ope import OpeOptions, Scored, _quality_table, measure, rank_correlation
+from dwm_ray.studies.ope import OpeOptions, _quality_table, measure, rank_correlation
 
 
 def test_rank_correlation_ignores_the_scale_and_averages_ties() -> None:
-    assert rank_correlation(np.array([1, 2, 30]), np.array([-5, 0, 1])) == pytest.approx(1)
-    assert rank_correlation(np.array([1, 2, 2, 3]), np.array([4, 2, 3, 1])) == pytest.approx(-0.9487, abs=1e-4)
+    assert rank_correlation(pd.Series([1, 2, 30]), pd.Series([-5, 0, 1])) == pytest.approx(1)
+    assert rank_correlation(pd.Series([1, 2, 2, 3]), pd.Series([4, 2, 3, 1])) == pytest.approx(-0.9487, abs=1e-4)
 
 
 def test_regret_is_the_score_that_the_choice_by_an_estimate_loses() -> None:
-    policies = [Scored(Path(), name, 1, score) for name, score in (("a", 90.0), ("b", 50.0), ("c", 10.0))]
-    row = {"estimate_fqe_spread": 0.0, "estimate_model_spread": 0.0}
-    rows = [
-        {**row, "estimate_fqe": f, "estimate_model": m, "estimate_distance": d}
-        for f, m, d in ((1.0, 3.0, 0.1), (2.0, 2.0, 0.2), (0.0, 1.0, 0.3))
-    ]
-    cells = {name: rest for name, *rest in _quality_table(policies, rows).rows}
+    names = ("score", "estimate_fqe", "estimate_model", "estimate_distance")
+    values = [(90.0, 1.0, 3.0, 0.1), (50.0, 2.0, 2.0, 0.2), (10.0, 0.0, 1.0, 0.3)]
+    rows = pd.DataFrame(values, columns=names).assign(estimate_fqe_spread=0.0, estimate_model_spread=0.0)
+    cells = {name: rest for name, *rest in _quality_table(rows).rows}
     assert cells["FQE"] == [pytest.approx(0.5), "50.0", "40.0", "50%"]
     assert (
         cells["imagined return"]

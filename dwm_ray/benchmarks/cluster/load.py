@@ -9,7 +9,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,35 +25,10 @@ from dwm_ray.benchmarks.cluster.load_generator import (
 from dwm_ray.distributed.buffer.replay_buffer import SyntheticReplayBuffer
 from dwm_ray.distributed.buffer.shards import Shards
 from dwm_ray.distributed.cluster.connection import connect
+from dwm_ray.types import Json
 
 NO_LIMIT = 10**12
 PREFETCH_BLOCKS = 64
-
-
-@dataclass(frozen=True)
-class LoadSize:
-    """Numbers of simulated samplers, readers and streams; readers are divided evenly among the streams."""
-
-    samplers: int
-    readers: int
-    streams: int
-
-
-@dataclass(frozen=True)
-class Window:
-    """Measurements of one window of several seconds."""
-
-    seconds: float
-    accepted: int
-    """Blocks that the buffer received."""
-    delivered: int
-    """Blocks that readers received, counted once per reader."""
-    cpu_s: list[float]
-    """CPU seconds of all threads, per actor of the buffer."""
-    rss_bytes: list[int]
-    """Peak memory, per actor of the buffer."""
-    delays: list[float]
-    """Seconds from the generation of a block until a waiting reader receives it."""
 
 
 class MonitoredBuffer(SyntheticReplayBuffer):
@@ -76,22 +50,34 @@ def cluster() -> Iterator[None]:
         ray.shutdown()
 
 
-def measure(size: LoadSize, num_shards: int, block_s: float, warmup_s: float, seconds: float) -> Window:
-    """Measure a buffer of `num_shards` actors with samplers that take `block_s` seconds per block."""
-    with tempfile.TemporaryDirectory() as run, simulated_samplers(size.samplers, block_s) as names:
+def measure(
+    samplers: int, readers: int, streams: int, num_shards: int, block_s: float, warmup_s: float, seconds: float
+) -> Json:
+    """Measure a buffer of `num_shards` actors with samplers that take `block_s` seconds per block.
+
+    Readers are divided evenly among the streams. The result has the entries
+
+        seconds    length of the measurement
+        accepted   blocks that the buffer received
+        delivered  blocks that readers received, counted once per reader
+        cpu_s      CPU seconds of all threads, per actor of the buffer
+        rss_bytes  peak memory, per actor of the buffer
+        delays     seconds from the generation of each block until a waiting reader receives it
+    """
+    with tempfile.TemporaryDirectory() as run, simulated_samplers(samplers, block_s) as names:
         start = as_actor(MonitoredBuffer).remote
         shards = Shards(tuple(start(run, PREFETCH_BLOCKS, NO_LIMIT, list(names)) for _ in range(num_shards)))
-        readers = [as_actor(SimulatedReaders).remote(shards) for _ in range(NUM_PROCESSES)]
-        specs = [endless_stream(Path(run).name, number % size.streams) for number in range(size.readers)]
-        ray.get([reader.begin.remote(specs[n::NUM_PROCESSES]) for n, reader in enumerate(readers)])
+        actors = [as_actor(SimulatedReaders).remote(shards) for _ in range(NUM_PROCESSES)]
+        specs = [endless_stream(Path(run).name, number % streams) for number in range(readers)]
+        ray.get([reader.begin.remote(specs[n::NUM_PROCESSES]) for n, reader in enumerate(actors)])
         try:
-            return _window(shards, readers, warmup_s, seconds)
+            return _window(shards, actors, warmup_s, seconds)
         finally:
-            for actor in (*readers, *shards.actors):
+            for actor in (*actors, *shards.actors):
                 ray.kill(actor)
 
 
-def _window(shards: Shards, readers: list[Any], warmup_s: float, seconds: float) -> Window:
+def _window(shards: Shards, readers: list[Any], warmup_s: float, seconds: float) -> Json:
     time.sleep(warmup_s)
     counters, cpu_s, _ = _snapshot(shards)
     started = time.perf_counter()
@@ -102,7 +88,8 @@ def _window(shards: Shards, readers: list[Any], warmup_s: float, seconds: float)
     blocks = {name: (counters_after[name] - counters[name]) // BLOCK_ROWS for name in counters}
     delays = [delay for of in ray.get([reader.delays.remote() for reader in readers]) for delay in of]
     used = [after - before for after, before in zip(cpu_after, cpu_s, strict=True)]
-    return Window(elapsed, blocks["segments_sampled"], blocks["segments_consumed"], used, rss_bytes, delays)
+    counted = {"accepted": blocks["segments_sampled"], "delivered": blocks["segments_consumed"]}
+    return {"seconds": elapsed, **counted, "cpu_s": used, "rss_bytes": rss_bytes, "delays": delays}
 
 
 def _snapshot(shards: Shards) -> tuple[dict[str, int], list[float], list[int]]:

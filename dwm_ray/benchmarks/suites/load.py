@@ -55,11 +55,12 @@ class LoadSuite(Suite):
         self.check()
         from dwm_ray.benchmarks.cluster import load  # other suites work without Ray
 
-        windows, path, size = {}, self.path, load.LoadSize(self.samplers, self.readers, self.streams)
+        windows, path = {}, self.path
+        size = self.samplers, self.readers, self.streams
         with Console(stderr=True).status("starting Ray") as status, load.cluster():
             for shards in self.shards:
                 status.update(f"{shards} shards")
-                windows[shards] = asdict(load.measure(size, shards, self.block_s, self.warmup_s, self.seconds))
+                windows[shards] = load.measure(*size, shards, self.block_s, self.warmup_s, self.seconds)
         about = {"machine": machine(), **asdict(self), "output": str(path)}
         write_json(path, {"suite": self.name, "windows": windows, **about})
         rows = [cells(shards, window) for shards, window in windows.items()]
