@@ -31,18 +31,10 @@ from dwm_ray.report.findings import Findings
 from dwm_ray.runs.folder import read_json
 from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions, Subject, subjects, summary_line
-from dwm_ray.studies.swap_parts import (
-    MIXES,
-    RECORDED,
-    SECOND_SAMPLE,
-    Mix,
-    advantages,
-    futures_of,
-    statistics_of,
-)
-from dwm_ray.studies.swap_views import Comparison, Outcome, tables
+from dwm_ray.studies.swap_parts import MIXES, RECORDED, SECOND_SAMPLE, Mix, advantages, futures_of, statistics_of
+from dwm_ray.studies.swap_views import tables
 from dwm_ray.training.learner import Learner
-from dwm_ray.types import Segments
+from dwm_ray.types import Json, Segments
 from dwm_ray.world_models.parts.build import model_fingerprint
 
 
@@ -72,13 +64,13 @@ def measure(context: StudyContext, options: SwapOptions) -> Findings:
     return Findings(
         title=f"Recorded and imagined parts of targets: {context.config.task}",
         summary=[
-            f"{options.horizon}-step segments from {compared[0].num_pairs} start pairs; scores after "
+            f"{options.horizon}-step segments from {compared[0]['num_pairs']} start pairs; scores after "
             f"{options.agent_updates} updates of {options.num_seeds} seeds, last checkpoint.",
             summary_line(context, [subject.config for subject in chosen], options),
         ],
         tables=tables(compared),
         figures=[],
-        numbers={"comparisons": [asdict(one) for one in compared]},
+        numbers={"comparisons": compared},
     )
 
 
@@ -88,7 +80,7 @@ def _check_agents(options: SwapOptions) -> None:
             raise ValueError(f"--agents: {name} has no critic; expected agents that learn from targets")
 
 
-def _compare(context: StudyContext, subject: Subject, options: SwapOptions) -> list[Comparison]:
+def _compare(context: StudyContext, subject: Subject, options: SwapOptions) -> list[Json]:
     futures = _futures(context, subject, options)
     found = []
     for agent in options.agents:
@@ -96,8 +88,9 @@ def _compare(context: StudyContext, subject: Subject, options: SwapOptions) -> l
         mixes = [mix for mix in MIXES if mix.parts <= futures.keys()]
         context.log(f"{subject.label}: {len(futures[RECORDED])} start pairs, {len(mixes)} compositions for {agent}")
         outcomes = [_outcome(context, config, mix, futures, options) for mix in mixes]
-        name = method_name(config.model_dump(mode="json"))
-        found.append(Comparison(name, len(futures[RECORDED]), statistics_of(futures), outcomes))
+        name, num_pairs = method_name(config.model_dump(mode="json")), len(futures[RECORDED])
+        statistics = statistics_of(futures)
+        found.append({"method": name, "num_pairs": num_pairs, "futures": statistics, "outcomes": outcomes})
     return found
 
 
@@ -126,8 +119,11 @@ def _agent_config(context: StudyContext, subject: Subject, agent: str, options: 
 
 def _outcome(
     context: StudyContext, config: RunConfig, mix: Mix, futures: dict[str, Segments], options: SwapOptions
-) -> Outcome:
-    """Return the stored outcome of an earlier study with the same data, options and code, or a new one."""
+) -> Json:
+    """Return the outcome of one composition: its parts, scores by seed and advantages by composition.
+
+    The outcome of an earlier study with the same data, options and code is read from its file.
+    """
     made_of = [
         __version__,
         context.task_data.identity.fingerprint,
@@ -137,23 +133,23 @@ def _outcome(
         [asdict(one) for one in (mix, *MIXES, SECOND_SAMPLE)],  # advantages are those of all compositions
     ]
     path = context.store.root / "swap" / f"{fingerprint(made_of)}.json"
-    if (stored := read_json(path)) is not None:
-        return Outcome(mix, stored["scores"], stored["advantages"])
-    outcome = _trained_outcome(context, config, mix, futures, options.num_seeds)
-    write_json(path, {"scores": outcome.scores, "advantages": outcome.advantages})
-    return outcome
+    stored = read_json(path)
+    if stored is None:
+        stored = _trained_outcome(context, config, mix, futures, options.num_seeds)
+        write_json(path, stored)
+    return {"mix": asdict(mix), **stored}
 
 
 def _trained_outcome(
     context: StudyContext, config: RunConfig, mix: Mix, futures: dict[str, Segments], num_seeds: int
-) -> Outcome:
+) -> Json:
     configs = [config.with_values({"seed": seed}) for seed in range(num_seeds)]
     agents = _train(context, configs, mix.of(futures))
     scores = [_score(context, agent, one) for agent, one in zip(agents, configs, strict=True)]
     context.log(f"  {mix.name}: {', '.join('diverged' if score is None else f'{score:.1f}' for score in scores)}")
     gains = [advantages(agent, futures) for agent in agents]
     means = {name: _means([one[name] for one in gains]) for name in gains[0]}
-    return Outcome(mix, scores, means)
+    return {"scores": scores, "advantages": means}
 
 
 def _means(rows: list[dict[str, float]]) -> dict[str, float]:
