@@ -27,24 +27,24 @@ def test_a_sweep_survives_kills_and_accounts_for_every_row(cluster: str, file: P
     """Sampler, buffer, storage, learner, trial; the driver and truncated files; Ctrl-C; NaN; nothing is left behind."""
     harness = FaultHarness(cluster, tmp_path, SWEEP, ("--task", "pendulum", "--data", str(file)))
     try:
-        found = list(scenarios.in_one_sweep(harness, scenarios.NUM_UPDATES))
+        outcomes = list(scenarios.in_one_sweep(harness, scenarios.NUM_UPDATES))
     finally:
         harness.end_all()
-    assert [line.fault for line in found] == [
-        "a sampler",
-        "the buffer",
-        "storage that fails",
-        "a learner",
-        "the process of a trial",
-        "the driver (--resume)",
+    assert [outcome.fault for outcome in outcomes] == [
+        "sampler killed",
+        "buffer killed",
+        "storage write errors",
+        "learner killed",
+        "trial process killed",
+        "driver killed, then --resume",
         "Ctrl-C",
-        "a NaN loss",
+        "NaN loss",
     ]
-    for line in found:
-        assert line.exact, line
-        assert line.left == (), line
-        if line.fault != "a sampler":  # its bound in seconds is for a machine that is not busy
-            assert line.expected, line
+    for outcome in outcomes:
+        assert outcome.exact, outcome
+        assert outcome.leftovers == (), outcome
+        if outcome.fault != "sampler killed":  # its bound in seconds is for a machine that is not busy
+            assert outcome.passed, outcome
 
 
 def a_run(run: Path, recorded: int, counted: int, complete: bool = True) -> Path:
@@ -84,7 +84,7 @@ def test_only_placement_groups_may_be_released_later(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(FaultHarness, "_actors", lambda harness: dict(actors))
     monkeypatch.setattr("dwm_ray.benchmarks.cluster.faults.harness.CLEANUP_S", 0.0)
     harness = FaultHarness("address", Path(), SWEEP, ())
-    assert harness.left() == ()
+    assert harness.leftovers() == ()
     actors["gone"] = "actor Sampler"
     groups |= {"freed": "placement group (pending)", "stays": "placement group (created)"}
     remains = harness.remains()
@@ -97,7 +97,7 @@ def test_only_placement_groups_may_be_released_later(monkeypatch: pytest.MonkeyP
 def test_rows_of_the_table() -> None:
     bad = Outcome("a learner", "lost all", 1.25, "900 updates", False, ("actor Sampler",), False)
     assert bad.cells() == ["a learner", "lost all", "1.2 s", "900 updates", "NO", "actor Sampler", "NO"]
-    assert Outcome.not_run("a node", "one machine").cells() == ["a node", "not run here: one machine", *"–––––"]
+    assert Outcome.not_run("a node", "one machine").cells() == ["a node", "not run: one machine", *"–––––"]
 
 
 def test_an_error_in_a_scenario_is_a_row_and_the_next_ones_follow(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,9 +112,9 @@ def test_an_error_in_a_scenario_is_a_row_and_the_next_ones_follow(monkeypatch: p
     monkeypatch.setattr(scenarios, "in_one_sweep", broken)
     monkeypatch.setattr(scenarios.resumed, "early_stop", broken)
     monkeypatch.setattr(scenarios.limits, "blocked_and_full", lambda harness: [Outcome.not_run("storage", "no root")])
-    found = list(scenarios.inject_all(Nowhere(), "pendulum", None))  # type: ignore[arg-type]
-    assert [line.expected for line in found[:4]] == [False, False, False, None]
-    assert "error: no disk" in found[0].cells()[1]
+    outcomes = list(scenarios.inject_all(Nowhere(), "pendulum", None))  # type: ignore[arg-type]
+    assert [outcome.passed for outcome in outcomes[:4]] == [False, False, False, None]
+    assert "error: no disk" in outcomes[0].cells()[1]
 
 
 @pytest.mark.parametrize("words", [scenarios.DIVERGING, resumed.ASHA, limits.SIZES])

@@ -15,7 +15,7 @@ from dwm_ray.runs.tensor_files import write_json
 
 @dataclass(frozen=True)
 class FaultsSuite(TaskSuite):
-    """Behaviour of a sweep when its processes are killed or memory or disk are full. Starts Ray."""
+    """Response of a sweep to killed processes, full memory and a full disk. Starts Ray."""
 
     name: ClassVar[str] = "faults"
 
@@ -33,6 +33,6 @@ class FaultsSuite(TaskSuite):
             for row in scenarios.inject_all(faults, self.task, self.data, self.updates):
                 rows.append(row)
                 console.print(" | ".join(row.cells()), highlight=False, soft_wrap=True)
-                write_json(path, {"faults": [asdict(one) for one in rows], "machine": machine()})
+                write_json(path, {"faults": [asdict(outcome) for outcome in rows], "machine": machine()})
         print(markdown_table(checks.HEADERS, [row.cells() for row in rows]))
         print(path)

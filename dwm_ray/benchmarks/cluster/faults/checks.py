@@ -20,12 +20,12 @@ COUNTED = ("segments_sampled", "segments_dropped", "segments_consumed")
 
 
 def statuses(run: Path) -> dict[str, str]:
-    found = {path.name: read_json(path / "status.json") for path in sorted((run / "trials").glob("*"))}
-    return {name: (status or {"status": "pending"})["status"] for name, status in found.items()}
+    records = {path.name: read_json(path / "status.json") for path in sorted((run / "trials").glob("*"))}
+    return {name: (status or {"status": "pending"})["status"] for name, status in records.items()}
 
 
-def with_status(run: Path, wanted: str) -> list[str]:
-    return [name for name, status in statuses(run).items() if status == wanted]
+def with_status(run: Path, status: str) -> list[str]:
+    return [name for name, trial_status in statuses(run).items() if trial_status == status]
 
 
 def updates(run: Path) -> dict[str, int]:
@@ -40,18 +40,18 @@ class Restart:
 
     trial: str
     update: int
-    """Update from which the learner continued."""
+    """Update from which the learner resumed."""
     at: float
 
 
 def restarts(run: Path, since: float) -> list[Restart]:
     """Return the learners that have started since a time."""
-    found = []
+    result = []
     for path in sorted((run / "trials").glob("*/status.json")):
         status, at = read_json(path) or {}, path.stat().st_mtime
         if at > since and status.get("status") == "running":
-            found.append(Restart(path.parent.name, status["updates"], at))
-    return found
+            result.append(Restart(path.parent.name, status["updates"], at))
+    return result
 
 
 def blocks(run: Path, since: float = 0.0) -> list[dict[str, Any]]:
@@ -86,9 +86,9 @@ def rows_exact(run: Path) -> bool:
 
 def _exact(folder: Path, journal: Journal) -> bool:
     files = {int(path.stem.removeprefix("block-")): path for path in folder.glob("block-*.parquet")}
-    on_disk = {index: pq.read_metadata(path).num_rows for index, path in files.items()}
-    unrecorded = on_disk.keys() - journal.accepted.keys()
-    recorded = {index: rows for index, rows in on_disk.items() if index not in unrecorded}
+    stored = {index: pq.read_metadata(path).num_rows for index, path in files.items()}
+    unrecorded = stored.keys() - journal.accepted.keys()
+    recorded = {index: rows for index, rows in stored.items() if index not in unrecorded}
     if journal.accepted != recorded or (unrecorded and _complete(folder)):
         return False
     available = sum(recorded.values())
@@ -99,7 +99,7 @@ def _complete(folder: Path) -> bool:
     return read_json(folder / "stream.json") is not None
 
 
-HEADERS = ("fault", "behaviour", "gap", "lost", "rows exact", "left behind", "as expected")
+HEADERS = ("fault", "response", "downtime", "lost", "rows accounted for", "leftovers", "passed")
 WORDS = {True: "yes", False: "NO", None: "–"}
 
 
@@ -108,25 +108,25 @@ class Outcome:
     """Outcome of a fault."""
 
     fault: str
-    behaviour: str
-    """Part that continued, or the end of the sweep."""
-    gap_s: float | None = None
-    """Seconds until the affected part continued; None if nothing was interrupted."""
+    response: str
+    """Reaction of the sweep."""
+    downtime_s: float | None = None
+    """Seconds until the affected process works again; None if nothing was interrupted."""
     lost: str = "–"
     exact: bool | None = None
     """Whether every row is accounted for; None without generated rows."""
-    left: tuple[str, ...] = ()
-    """Actors, placement groups and processes that remained but should not have."""
-    expected: bool | None = False
-    """Whether the behaviour agrees with the documentation; None if the fault was not injected."""
+    leftovers: tuple[str, ...] = ()
+    """Actors, placement groups and processes that still exist but should not."""
+    passed: bool | None = False
+    """Whether the response agrees with the documentation; None if the fault was not injected."""
 
     @staticmethod
     def not_run(fault: str, reason: str) -> Outcome:
         """Return the row of a fault that cannot be injected on this machine."""
-        return Outcome(fault, f"not run here: {reason}", expected=None)
+        return Outcome(fault, f"not run: {reason}", passed=None)
 
     def cells(self) -> list[str]:
         """Return the cells of the table row."""
-        gap = "–" if self.gap_s is None else f"{self.gap_s:.1f} s"
-        left = "–" if self.expected is None else ", ".join(self.left) or "nothing"
-        return [self.fault, self.behaviour, gap, self.lost, WORDS[self.exact], left, WORDS[self.expected]]
+        downtime = "–" if self.downtime_s is None else f"{self.downtime_s:.1f} s"
+        leftovers = "–" if self.passed is None else ", ".join(self.leftovers) or "none"
+        return [self.fault, self.response, downtime, self.lost, WORDS[self.exact], leftovers, WORDS[self.passed]]

@@ -36,10 +36,10 @@ def own_cluster() -> Iterator[str]:
     """Start a cluster and yield its address. Its processes return freed memory to the kernel at once, so that a memory
     limit applies to memory in use."""
     os.environ |= {"MALLOC_MMAP_THRESHOLD_": str(2**20), "ARROW_DEFAULT_MEMORY_POOL": "system"}
-    about: dict[str, Any] = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "log_to_driver": False}
+    options: dict[str, Any] = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "log_to_driver": False}
     settings.apply()
-    about["logging_level"] = logging.WARNING
-    context = ray.init(address="local", num_cpus=NUM_CPUS, **about)
+    options["logging_level"] = logging.WARNING
+    context = ray.init(address="local", num_cpus=NUM_CPUS, **options)
     try:
         yield str(context.address_info["gcs_address"])
     finally:
@@ -49,11 +49,11 @@ def own_cluster() -> Iterator[str]:
 def wait(condition: Callable[[], Any], event: str, patience_s: float = PATIENCE_S) -> Any:
     """Return the result of `condition` as soon as it is true. Raise RunFailed after `patience_s`."""
     deadline = time.monotonic() + patience_s
-    while not (found := condition()):
+    while not (result := condition()):
         if time.monotonic() > deadline:
             raise RunFailed(f"{event}: not seen within {patience_s:g} s")
         time.sleep(0.1)
-    return found
+    return result
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ class Sweep:
 
         def checked() -> Any:
             ended = self.process.poll() is not None
-            found = condition()
-            if ended and not found:
+            result = condition()
+            if ended and not result:
                 raise RunFailed(f"the sweep ended before {event}: {self.output()[-2000:]}")
-            return found
+            return result
 
         return wait(checked, event)
 
@@ -109,13 +109,13 @@ class FaultHarness:
     def sweep(self, *args: str, output: Path | None = None) -> Sweep:
         """Start a sweep and wait for its run folder."""
         runs = output or self.folder / f"runs-{len(self._processes)}"
-        started = self._start("--output", str(runs), *self.args, *args)
-        folders = started.wait(lambda: list(runs.glob("*/config.json")), "a run folder")
-        return Sweep(started.process, folders[0].parent, started.log)
+        sweep = self._start("--output", str(runs), *self.args, *args)
+        folders = sweep.wait(lambda: list(runs.glob("*/config.json")), "a run folder")
+        return Sweep(sweep.process, folders[0].parent, sweep.log)
 
     def resume(self, run: Path) -> Sweep:
-        started = self._start("--resume", str(run))
-        return Sweep(started.process, run, started.log)
+        sweep = self._start("--resume", str(run))
+        return Sweep(sweep.process, run, sweep.log)
 
     def _start(self, *args: str) -> Sweep:
         log = self.folder / f"sweep-{len(self._processes)}.txt"
@@ -138,11 +138,11 @@ class FaultHarness:
     def pids(self, actor_class: str, name: str = "") -> list[int]:
         """Return the process ids of the living actors of a class. Only descendants of this process, which has started
         the cluster, are considered."""
-        found = list_actors(address=self.address, filters=[("state", "=", "ALIVE")], detail=True, limit=1000)
+        actors = list_actors(address=self.address, filters=[("state", "=", "ALIVE")], detail=True, limit=1000)
         descendants = {process.pid for process in psutil.Process().children(recursive=True)}
-        found = [actor for actor in found if actor.actor_id not in self._before and actor.pid in descendants]
-        self._actor_pids |= {actor.pid: actor.class_name for actor in found}
-        return [actor.pid for actor in found if actor_class in actor.class_name and (not name or actor.name == name)]
+        actors = [actor for actor in actors if actor.actor_id not in self._before and actor.pid in descendants]
+        self._actor_pids |= {actor.pid: actor.class_name for actor in actors}
+        return [actor.pid for actor in actors if actor_class in actor.class_name and (not name or actor.name == name)]
 
     def kill(self, actor_class: str, name: str = "") -> float:
         """Send SIGKILL to the process of one such actor and return the time."""
@@ -151,35 +151,34 @@ class FaultHarness:
         os.kill(pid, signal.SIGKILL)
         return time.time()
 
-    def left(self) -> tuple[str, ...]:
+    def leftovers(self) -> tuple[str, ...]:
         """Return actors, placement groups and processes of actors that remain after the end of a sweep."""
         return tuple(self.remains().values())
 
     def remains(self) -> dict[str, str]:
         """Return {id: description} of the leftovers after `CLEANUP_S`, or an empty dict as soon as there are none."""
         deadline = time.monotonic() + CLEANUP_S
-        while (found := self._present()) and time.monotonic() < deadline:
+        while (present := self._present()) and time.monotonic() < deadline:
             time.sleep(0.5)
-        return found
+        return present
 
-    def not_released(self, remains: dict[str, str]) -> tuple[str, ...]:
-        """Return `remains` without placement groups that are gone now: a later program releases those and nothing
-        else."""
+    def not_released(self, leftovers: dict[str, str]) -> tuple[str, ...]:
+        """Return the leftovers without placement groups that are gone now: a later program releases only those."""
         groups = self._groups()
-        return tuple(text for key, text in remains.items() if key in groups or not text.startswith(GROUP))
+        return tuple(text for name, text in leftovers.items() if name in groups or not text.startswith(GROUP))
 
     def _present(self) -> dict[str, str]:
         present = {**self._actors(), **self._groups()}
         processes = {str(pid): f"process of {name}" for pid, name in self._actor_pids.items() if _is_actor(pid, name)}
-        return {key: text for key, text in present.items() if key not in self._before} | processes
+        return {key: description for key, description in present.items() if key not in self._before} | processes
 
     def _actors(self) -> dict[str, str]:
-        found = list_actors(address=self.address, filters=[("state", "!=", "DEAD")], limit=1000)
-        return {actor.actor_id: f"actor {actor.class_name}" for actor in found if actor.class_name not in INTERNAL}
+        actors = list_actors(address=self.address, filters=[("state", "!=", "DEAD")], limit=1000)
+        return {actor.actor_id: f"actor {actor.class_name}" for actor in actors if actor.class_name not in INTERNAL}
 
     def _groups(self) -> dict[str, str]:
-        found = list_placement_groups(address=self.address, filters=[("state", "!=", "REMOVED")], limit=1000)
-        return {group.placement_group_id: f"{GROUP} ({group.state.lower()})" for group in found}
+        groups = list_placement_groups(address=self.address, filters=[("state", "!=", "REMOVED")], limit=1000)
+        return {group.placement_group_id: f"{GROUP} ({group.state.lower()})" for group in groups}
 
 
 def _is_actor(pid: int, name: str) -> bool:

@@ -31,8 +31,8 @@ ENDLESS = shlex.split("--synthesis.num-segments 10000000 --cluster.prefetch-bloc
 
 def long_sweep(harness: FaultHarness, num_updates: int, *args: str) -> Sweep:
     """Start a sweep whose learners run during all kills."""
-    about = f"--training.num-updates {num_updates} --training.log-every {LOG} --training.checkpoint-every {CHECKPOINT}"
-    return harness.sweep(*SMALL, *ENDLESS, *about.split(), *args)
+    flags = f"--training.num-updates {num_updates} --training.log-every {LOG} --training.checkpoint-every {CHECKPOINT}"
+    return harness.sweep(*SMALL, *ENDLESS, *flags.split(), *args)
 
 
 def wait_for_checkpoints(sweep: Sweep) -> None:
@@ -47,7 +47,7 @@ def wait_for_checkpoints(sweep: Sweep) -> None:
 
 def wait_for_progress(sweep: Sweep, before: dict[str, int]) -> None:
     """Wait until learners have performed more updates."""
-    sweep.wait(lambda: sum(checks.updates(sweep.run).values()) > sum(before.values()), "learners that continue")
+    sweep.wait(lambda: sum(checks.updates(sweep.run).values()) > sum(before.values()), "progress of learners")
 
 
 def wait_for_blocks(sweep: Sweep, since: float) -> float:
@@ -63,46 +63,46 @@ def sampler(harness: FaultHarness, sweep: Sweep) -> Outcome:
 
     wait_for_checkpoints(sweep)
     sweep.wait(lambda: of_sampler("sampler-0") and of_sampler("sampler-1"), "blocks of both samplers")
-    at = harness.kill(SAMPLER, "sampler-0")
-    back = sweep.wait(lambda: of_sampler("sampler-0", at + 0.5), "blocks of the restarted sampler")[0]
-    times = [line["time"] for line in checks.blocks(sweep.run, at) if line["time"] <= back]
+    killed = harness.kill(SAMPLER, "sampler-0")
+    recovered = sweep.wait(lambda: of_sampler("sampler-0", killed + 0.5), "blocks of the restarted sampler")[0]
+    times = [line["time"] for line in checks.blocks(sweep.run, killed) if line["time"] <= recovered]
     meanwhile = len(times) - 1
     gap = max((after - before for before, after in pairwise(times)), default=0.0)
-    behaviour = f"the other one generated {meanwhile} blocks meanwhile (longest pause {gap:.1f} s)"
-    good = meanwhile > 0 and gap < MAX_GAP_S
-    return Outcome("a sampler", behaviour, back - at, "no row", None, (), good)
+    response = f"the other sampler generated {meanwhile} blocks meanwhile (longest pause {gap:.1f} s)"
+    passed = meanwhile > 0 and gap < MAX_GAP_S
+    return Outcome("sampler killed", response, recovered - killed, "no rows", None, (), passed)
 
 
 def buffer(harness: FaultHarness, sweep: Sweep) -> Outcome:
     """Kill the buffer: it is restored from disk, and learners continue with the rows that they have."""
     readers, before = checks.readers(sweep.run), checks.updates(sweep.run)
-    at = harness.kill(BUFFER)
-    back = wait_for_blocks(sweep, at + 0.5)
+    killed = harness.kill(BUFFER)
+    recovered = wait_for_blocks(sweep, killed + 0.5)
     wait_for_progress(sweep, before)
     same = checks.readers(sweep.run) == readers
-    behaviour = "learners continued without a restart" if same else "a learner was restarted"
-    return Outcome("the buffer", behaviour, back - at, "no row, none twice", None, (), same)
+    response = "learners continued without a restart" if same else "a learner was restarted"
+    return Outcome("buffer killed", response, recovered - killed, "no rows, no duplicates", None, (), same)
 
 
 def learner(harness: FaultHarness, sweep: Sweep) -> Outcome:
     """Kill a learner: it continues from its last checkpoint."""
-    return _restarted(harness, sweep, LEARNER, "a learner")
+    return _restarted(harness, sweep, LEARNER, "learner killed")
 
 
 def trial(harness: FaultHarness, sweep: Sweep) -> Outcome:
     """Kill the process of a trial: Tune restarts it, and its learner continues from its last checkpoint."""
-    return _restarted(harness, sweep, TRIAL, "the process of a trial")
+    return _restarted(harness, sweep, TRIAL, "trial process killed")
 
 
 def _restarted(harness: FaultHarness, sweep: Sweep, actor_class: str, fault: str) -> Outcome:
     wait_for_checkpoints(sweep)
     before, others = checks.updates(sweep.run), len(checks.with_status(sweep.run, "running")) - 1
-    at = harness.kill(actor_class)
-    restart = sweep.wait(lambda: checks.restarts(sweep.run, at), "a learner that restarts")[0]
+    killed = harness.kill(actor_class)
+    restart = sweep.wait(lambda: checks.restarts(sweep.run, killed), "a restarted learner")[0]
     lost = max(0, before[restart.trial] - restart.update)
-    behaviour = f"continued from update {restart.update} of about {before[restart.trial]}; others unaffected: {others}"
-    good = restart.update > 0 and lost <= CHECKPOINT
-    return Outcome(fault, behaviour, restart.at - at, f"{lost} to {lost + LOG} updates", None, (), good)
+    response = f"resumed from update {restart.update} of about {before[restart.trial]}; unaffected trials: {others}"
+    passed = restart.update > 0 and lost <= CHECKPOINT
+    return Outcome(fault, response, restart.at - killed, f"{lost} to {lost + LOG} updates", None, (), passed)
 
 
 def storage_fails(harness: FaultHarness, sweep: Sweep) -> Outcome:
@@ -114,8 +114,8 @@ def storage_fails(harness: FaultHarness, sweep: Sweep) -> Outcome:
     time.sleep(OUTAGE_S)
     for pid, limit in limits.items():
         resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
-    healed = time.time()
-    back = wait_for_blocks(sweep, healed)
-    quiet = not [line for line in checks.blocks(sweep.run, failed + 1) if line["time"] < healed - 0.1]
-    behaviour = f"no block for {OUTAGE_S:g} s, then as usual" if quiet else "blocks continued to arrive"
-    return Outcome("storage that fails", behaviour, back - healed, "no row", None, (), quiet)
+    restored = time.time()
+    recovered = wait_for_blocks(sweep, restored)
+    idle = not [line for line in checks.blocks(sweep.run, failed + 1) if line["time"] < restored - 0.1]
+    response = f"no blocks for {OUTAGE_S:g} s, then normal operation" if idle else "blocks continued to arrive"
+    return Outcome("storage write errors", response, recovered - restored, "no rows", None, (), idle)

@@ -58,15 +58,15 @@ def sampler_memory(harness: FaultHarness, base: RunConfig) -> Outcome:
         pid = ray.get(sampler.pid.remote())
         limit = psutil.Process(pid).memory_info().data + ALLOWED_BYTES
         resource.prlimit(pid, resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
-        started = time.time()
+        start = time.time()
         blocks = read_blocks(services.buffer, spec)
-        seconds = time.time() - started
+        seconds = time.time() - start
     splits = Journal(stream_folder(run.root, spec)).oom_splits
     same = np.allclose(blocks[0], _expected(config, run, task_data, spec), rtol=0, atol=1e-3)
     rows = "same rows as" if same else "OTHER rows than"
-    behaviour = f"split {splits} times and generated both blocks in {seconds:.0f} s; {rows} with enough memory"
+    response = f"halved its batch {splits} times, generated both blocks in {seconds:.0f} s; {rows} without the limit"
     exact = sum(map(len, blocks.values())) == spec.num_segments
-    return Outcome("a sampler out of memory", behaviour, None, "no row", exact, harness.left(), same and splits > 0)
+    return Outcome("sampler out of memory", response, None, "no rows", exact, harness.leftovers(), same and splits > 0)
 
 
 def _expected(config: RunConfig, run: RunFolder, task_data: TaskData, spec: StreamSpec) -> np.ndarray:
@@ -87,14 +87,14 @@ SIZES = shlex.split("""
     --agents td3_bc --cluster.max-failures 1
 """)
 TOOLS = ("mkfs.ext4", "mount", "umount", "fsfreeze")
-BLOCKED, FULL = "storage that blocks", "storage that is full"
+BLOCKED, FULL = "unresponsive storage", "full disk"
 
 
 def blocked_and_full(harness: FaultHarness) -> list[Outcome]:
     """Run one sweep whose folder is on such a disk."""
-    obstacle = _obstacle()
-    if obstacle:
-        return [Outcome.not_run(BLOCKED, obstacle), Outcome.not_run(FULL, obstacle)]
+    missing = _unavailable()
+    if missing:
+        return [Outcome.not_run(BLOCKED, missing), Outcome.not_run(FULL, missing)]
     with _disk(harness.folder) as disk:
         sweep = harness.sweep(*SMALL, *ENDLESS, *SIZES, output=disk)
         sweep.wait(lambda: min(checks.updates(sweep.run).values(), default=0) > 0, "running learners")
@@ -102,7 +102,7 @@ def blocked_and_full(harness: FaultHarness) -> list[Outcome]:
         return [replace(blocked, exact=full.exact), full]
 
 
-def _obstacle() -> str | None:
+def _unavailable() -> str | None:
     if os.geteuid() != 0:
         return "only root can mount a disk"
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
@@ -130,30 +130,30 @@ def _blocked(disk: Path, sweep: Sweep) -> Outcome:
         time.sleep(BLOCKED_S)
     finally:
         _run("fsfreeze", "--unfreeze", str(disk))
-    thawed, before = time.time(), checks.updates(sweep.run)
-    back = wait_for_blocks(sweep, thawed)
+    restored, before = time.time(), checks.updates(sweep.run)
+    recovered = wait_for_blocks(sweep, restored)
     wait_for_progress(sweep, before)
-    quiet = not [line for line in checks.blocks(sweep.run, thawed - BLOCKED_S + 1) if line["time"] < thawed - 0.1]
-    behaviour = f"all writes blocked for {BLOCKED_S:g} s, then as usual"
-    return Outcome(BLOCKED, behaviour, back - thawed, "no row", None, (), quiet)
+    idle = not [line for line in checks.blocks(sweep.run, restored - BLOCKED_S + 1) if line["time"] < restored - 0.1]
+    response = f"all writes blocked for {BLOCKED_S:g} s, then normal operation"
+    return Outcome(BLOCKED, response, recovered - restored, "no rows", None, (), idle)
 
 
 def _full(harness: FaultHarness, disk: Path, sweep: Sweep) -> Outcome:
-    """Fill the disk: the sweep ends with the reason; with free space again, `--resume` finishes it."""
+    """Fill the disk: the sweep ends with the cause; after space is freed, `--resume` finishes it."""
     ballast = disk / "ballast"
     with ballast.open("wb") as file:
         for size in (2**24, 2**20, 2**12):
             while _allocate(file.fileno(), size):
                 pass
-    started = time.time()
-    code, seconds = sweep.exit_code(), time.time() - started
-    explained, left = "No space left" in sweep.output(), harness.left()
+    start = time.time()
+    code, seconds = sweep.exit_code(), time.time() - start
+    is_explained, leftovers = "No space left" in sweep.output(), harness.leftovers()
     ballast.unlink()
-    code_resumed, found = harness.resume(sweep.run).exit_code(), set(checks.statuses(sweep.run).values())
-    ended = f"ended with code {code} after {seconds:.0f} s{', with the reason' if explained else ''}"
-    behaviour = f"{ended}; with free space --resume: {', '.join(sorted(found))}"
-    good = explained and code != 0 and code_resumed == 0 and found == {"done"}
-    return Outcome(FULL, behaviour, None, "–", checks.rows_exact(sweep.run), left, good)
+    code_resumed, statuses = harness.resume(sweep.run).exit_code(), set(checks.statuses(sweep.run).values())
+    ending = f"exit code {code} after {seconds:.0f} s{', with the cause' if is_explained else ''}"
+    response = f"{ending}; after space was freed, --resume ended with trials {', '.join(sorted(statuses))}"
+    passed = is_explained and code != 0 and code_resumed == 0 and statuses == {"done"}
+    return Outcome(FULL, response, None, "–", checks.rows_exact(sweep.run), leftovers, passed)
 
 
 def _allocate(file: int, size: int) -> bool:

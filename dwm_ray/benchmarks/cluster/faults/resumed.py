@@ -36,41 +36,43 @@ def driver(harness: FaultHarness, sweep: Sweep) -> tuple[Outcome, Sweep]:
     stamps, before = _stamps(run, done), checks.updates(run)
     for trial in running:
         _truncate(run / "trials" / trial)
-    started = time.time()
+    start = time.time()
     resumed = harness.resume(run)
-    restarts = resumed.wait(lambda: [x for x in checks.restarts(run, started) if x.trial in running], "a resumed trial")
-    untouched, left = _stamps(run, done) == stamps, harness.not_released(remains)
+    restarts = resumed.wait(lambda: [x for x in checks.restarts(run, start) if x.trial in running], "a resumed trial")
+    unchanged, leftovers = _stamps(run, done) == stamps, harness.not_released(remains)
     lost = max((before[restart.trial] - restart.update for restart in restarts), default=-1)
-    finished = f"finished trials ({len(done)}) and the world model {'untouched' if untouched else 'WRITTEN AGAIN'}"
-    present = f"; present at the resume: {', '.join(remains.values())}" if remains else ""
-    behaviour = f"{finished}; continued from a checkpoint: {len(restarts)}{present}"
-    good = untouched and 0 <= lost <= CHECKPOINT + LOG
-    gap = restarts[0].at - started
-    return Outcome("the driver (--resume)", behaviour, gap, f"{lost} updates", exact, left, good), resumed
+    finished = f"finished trials ({len(done)}) and the world model {'unchanged' if unchanged else 'REWRITTEN'}"
+    note = f"; still present at resume: {', '.join(remains.values())}" if remains else ""
+    response = f"{finished}; {len(restarts)} resumed from a checkpoint{note}"
+    passed = unchanged and 0 <= lost <= CHECKPOINT + LOG
+    downtime = restarts[0].at - start
+    return Outcome(
+        "driver killed, then --resume", response, downtime, f"{lost} updates", exact, leftovers, passed
+    ), resumed
 
 
 def ctrl_c(harness: FaultHarness, sweep: Sweep) -> Outcome:
     """Interrupt the sweep as a user does."""
     sweep.wait(lambda: checks.with_status(sweep.run, "running"), "a running trial")
-    started = time.time()
+    start = time.time()
     sweep.process.send_signal(signal.SIGINT)
-    code, seconds = sweep.exit_code(), time.time() - started
-    explained = "--resume" in sweep.output()
-    behaviour = f"code {code} after {seconds:.1f} s" + (", with the command to continue" if explained else "")
-    good, left = code == STOPPED_BY_CTRL_C and explained, harness.left()
-    return Outcome("Ctrl-C", behaviour, None, "–", checks.rows_exact(sweep.run), left, good)
+    code, seconds = sweep.exit_code(), time.time() - start
+    is_explained = "--resume" in sweep.output()
+    response = f"exit code {code} after {seconds:.1f} s" + (", with the command to resume" if is_explained else "")
+    passed, leftovers = code == STOPPED_BY_CTRL_C and is_explained, harness.leftovers()
+    return Outcome("Ctrl-C", response, None, "–", checks.rows_exact(sweep.run), leftovers, passed)
 
 
 def nan_loss(harness: FaultHarness, run: Path) -> Outcome:
     """Resume the sweep to its end: diverging trials fail with the reason, the others finish."""
-    code, found = harness.resume(run).exit_code(), set(checks.statuses(run).values())
+    code, statuses = harness.resume(run).exit_code(), set(checks.statuses(run).values())
     failed = checks.with_status(run, "failed")
     errors = [read_json(run / "trials" / name / "status.json")["error"] for name in failed]
-    clear = bool(errors) and all("learning diverged" in error for error in errors)
-    reason = "learning diverged" if clear else "; ".join(errors)
-    behaviour = f"{len(errors)} trials failed ({reason}), {len(checks.with_status(run, 'done'))} done"
-    good = clear and code == 0 and found == {"done", "failed"}
-    return Outcome("a NaN loss", behaviour, None, "the trial", checks.rows_exact(run), harness.left(), good)
+    is_divergence = bool(errors) and all("learning diverged" in error for error in errors)
+    reason = "learning diverged" if is_divergence else "; ".join(errors)
+    response = f"{len(errors)} trials failed ({reason}), {len(checks.with_status(run, 'done'))} finished"
+    passed = is_divergence and code == 0 and statuses == {"done", "failed"}
+    return Outcome("NaN loss", response, None, "the failed trials", checks.rows_exact(run), harness.leftovers(), passed)
 
 
 def early_stop(harness: FaultHarness) -> Outcome:
@@ -78,10 +80,10 @@ def early_stop(harness: FaultHarness) -> Outcome:
     sweep = harness.sweep(*SMALL, *ASHA, "--synthesis.num-segments", "4096")
     sweep.wait(lambda: harness.pids(LEARNER), "learners")
     code, stopped = sweep.exit_code(), len(checks.with_status(sweep.run, "stopped"))
-    behaviour = f"{stopped} trials stopped early, {len(checks.with_status(sweep.run, 'done'))} done"
-    good = code == 0 and stopped > 0 and set(checks.statuses(sweep.run).values()) <= {"done", "stopped"}
+    response = f"{stopped} trials stopped early, {len(checks.with_status(sweep.run, 'done'))} finished"
+    passed = code == 0 and stopped > 0 and set(checks.statuses(sweep.run).values()) <= {"done", "stopped"}
     exact = checks.rows_exact(sweep.run)
-    return Outcome("early stopping (ASHA)", behaviour, None, "–", exact, harness.left(), good)
+    return Outcome("early stopping (ASHA)", response, None, "–", exact, harness.leftovers(), passed)
 
 
 def _stamps(run: Path, trials: list[str]) -> dict[str, int]:

@@ -23,13 +23,13 @@ def inject_all(harness: FaultHarness, task: str, data: str | None, num_updates: 
     """Yield the outcome of every fault as soon as it is known; an error in one scenario does not stop the others."""
     base = profiles.run_config("laptop", "dwm", "td3_bc")
     base = base.model_copy(update={"task": task, "data": DataConfig(file=data)})
-    yield from _guarded(harness, "a sampler out of memory", lambda: [limits.sampler_memory(harness, base)])
+    yield from _guarded(harness, "sampler out of memory", lambda: [limits.sampler_memory(harness, base)])
     yield from _guarded(harness, "kills in one sweep", lambda: in_one_sweep(harness, num_updates))
     yield from _guarded(harness, "early stopping (ASHA)", lambda: [resumed.early_stop(harness)])
     yield from _guarded(harness, "storage", lambda: limits.blocked_and_full(harness))
-    yield Outcome.not_run("a node", "it needs several machines")
+    yield Outcome.not_run("node lost", "needs several machines")
     if not torch.cuda.is_available():
-        yield Outcome.not_run("GPU memory", "no GPU; samplers use the same micro-batching on a GPU")
+        yield Outcome.not_run("GPU out of memory", "no GPU; the same micro-batching applies")
 
 
 def _guarded(harness: FaultHarness, faults: str, inject: Callable[[], Iterable[Outcome]]) -> Iterator[Outcome]:
@@ -51,7 +51,7 @@ def in_one_sweep(harness: FaultHarness, num_updates: int) -> Iterator[Outcome]:
     kills = (killed.sampler, killed.buffer, killed.storage_fails, killed.learner, killed.trial)
     outcomes = [kill(harness, sweep) for kill in kills]
     driver, resumed_sweep = resumed.driver(harness, sweep)
-    yield from (replace(outcome, exact=driver.exact, left=driver.left) for outcome in outcomes)
+    yield from (replace(outcome, exact=driver.exact, leftovers=driver.leftovers) for outcome in outcomes)
     yield driver
     yield resumed.ctrl_c(harness, resumed_sweep)
     yield resumed.nan_loss(harness, resumed_sweep.run)
