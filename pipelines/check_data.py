@@ -19,7 +19,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from dwm_ray.cli.command_line import main_guard
+from dwm_ray.cli.command_line import OPTIONAL, main_guard
 from dwm_ray.data.load import read_dataset
 from dwm_ray.data.summary import data_summary, summary_text
 from dwm_ray.options import DataConfig
@@ -34,9 +34,9 @@ MAX_ROWS = 40
 
 def check(
     file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")],
-    env: str | None = None,
-    env_kwargs: str | None = None,
-    output: Path | None = None,
+    env: Annotated[str | None, OPTIONAL] = None,
+    env_kwargs: Annotated[str | None, OPTIONAL] = None,
+    output: Annotated[Path | None, OPTIONAL] = None,
     download: bool = False,
 ) -> int:
     """Check FILE.

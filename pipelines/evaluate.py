@@ -18,7 +18,7 @@ import tyro
 from rich.console import Console
 
 from dwm_ray.agents.base import Agent
-from dwm_ray.cli.command_line import main_guard
+from dwm_ray.cli.command_line import OPTIONAL, main_guard
 from dwm_ray.env_options import EnvOptions
 from dwm_ray.evaluation.evaluators import summarize
 from dwm_ray.evaluation.rollout import evaluate
@@ -34,7 +34,7 @@ def reevaluate_run(
     folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
     num_episodes: int = 100,
     seed: int = 1_000_000,
-    task: str | None = None,
+    task: Annotated[str | None, OPTIONAL] = None,
     offline: bool = False,
 ) -> int:
     """Evaluate the policies of RUN.

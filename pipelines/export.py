@@ -26,7 +26,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from rich.console import Console
 
-from dwm_ray.cli.command_line import main_guard
+from dwm_ray.cli.command_line import OPTIONAL, main_guard
 from dwm_ray.data.export import Format, check_new, write
 from dwm_ray.data.summary import data_summary, summary_text
 from dwm_ray.experiment.search_space import parse_assignment
@@ -39,10 +39,10 @@ console = Console(highlight=False, soft_wrap=True)
 
 def export(
     folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
-    trial: Annotated[str | None, tyro.conf.arg(metavar="ID")] = None,
-    data: Literal["hdf5", "minari"] | None = None,
-    out: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None,
-    changes: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE ...")] = (),
+    trial: Annotated[str | None, tyro.conf.arg(metavar="ID"), OPTIONAL] = None,
+    data: Annotated[Literal["hdf5", "minari"] | None, OPTIONAL] = None,
+    out: Annotated[str | None, tyro.conf.arg(metavar="PATH"), OPTIONAL] = None,
+    changes: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="NAME=VALUE ..."), OPTIONAL] = (),
 ) -> int:
     """Export from RUN.
 

@@ -22,7 +22,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from dwm_ray.cli.command_line import main_guard
+from dwm_ray.cli.command_line import OPTIONAL, main_guard
 from dwm_ray.data.task_data import load_task_data
 from dwm_ray.experiment.names import agent_label, world_model_label
 from dwm_ray.experiment.profiles import run_config
@@ -32,14 +32,14 @@ from dwm_ray.report.doc_tables import render, stale, update
 from dwm_ray.report.doc_tables import tables as generated
 from dwm_ray.report.table import NOTHING
 
-Files = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE ...")]
+Files = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE ..."), OPTIONAL]
 
 
 def run(
     task: str = "halfcheetah-medium-replay",
-    data: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None,
+    data: Annotated[str | None, tyro.conf.arg(metavar="FILE"), OPTIONAL] = None,
     markdown: bool = False,
-    tables: tuple[str, ...] = (),
+    tables: Annotated[tuple[str, ...], OPTIONAL] = (),
     check: Files = (),
     write: Files = (),
 ) -> int:

@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from dwm_ray.cli.command_line import main_guard
+from dwm_ray.cli.command_line import OPTIONAL, main_guard
 from dwm_ray.cli.session import show_results
 from dwm_ray.report.collect import collect_results
 from dwm_ray.report.run_report import write_report
@@ -21,7 +21,9 @@ from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.tensor_files import write_json
 
 
-def report(run: Annotated[str, tyro.conf.Positional], out: Path | None = None, markdown: bool = False) -> None:
+def report(
+    run: Annotated[str, tyro.conf.Positional], out: Annotated[Path | None, OPTIONAL] = None, markdown: bool = False
+) -> None:
     """Collect the results of a run, print them and write its report.
 
     Args:

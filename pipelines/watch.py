@@ -18,7 +18,7 @@ import tyro
 from rich.console import Console
 from rich.live import Live
 
-from dwm_ray.cli.command_line import main_guard
+from dwm_ray.cli.command_line import OPTIONAL, main_guard
 from dwm_ray.cli.progress import LINE_S, line
 from dwm_ray.cli.run_view import QUIET_S, age, failure, overview
 from dwm_ray.experiment.run_state import RunState, read_state
@@ -31,8 +31,8 @@ def watch(
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
     once: bool = False,
     failed: bool = False,
-    trial: str | None = None,
-    every_s: float | None = None,
+    trial: Annotated[str | None, OPTIONAL] = None,
+    every_s: Annotated[float | None, OPTIONAL] = None,
 ) -> int:
     """Watch RUN.
 

@@ -4,7 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import tyro
@@ -12,6 +12,8 @@ import tyro
 from dwm_ray.benchmarks.measure import Clock
 
 Device = Literal["cpu", "cuda"]
+OPTIONAL = tyro.conf.arg(help_behavior_hint="")
+"""Marker of an option whose default, None, is not printed."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Suite(ABC):
 
     name: ClassVar[str]
 
-    output: Path | None = None
+    output: Annotated[Path | None, OPTIONAL] = None
     """JSON file to write; the default is runs/benchmark/SUITE-TIME.json."""
 
     @abstractmethod
@@ -39,7 +41,7 @@ class TaskSuite(Suite):
 
     task: str = "halfcheetah-medium-replay"
     """Task whose data and sizes are used."""
-    data: str | None = None
+    data: Annotated[str | None, OPTIONAL] = None
     """Dataset file, as in training."""
 
     def data_args(self) -> tuple[str, ...]:
@@ -57,7 +59,7 @@ class TimedSuite(TaskSuite):
     """Timings of each workload, alternating between workloads."""
     burst_s: float = 0.5
     """Approximate seconds of one timing of one workload."""
-    limit_s: float | None = None
+    limit_s: Annotated[float | None, OPTIONAL] = None
     """Seconds after which no more workloads are prepared; the remaining ones are listed as not measured."""
     clock: Clock = "wall"
     """wall is the elapsed time. cpu counts only the seconds in which this process has a core; choose it if

@@ -108,6 +108,8 @@ SHORT = {
     "--updates": "--training.num-updates",
 }
 """Short names of frequent flags."""
+OPTIONAL = tyro.conf.arg(help_behavior_hint="")
+"""Marker of an option without a printed default: it is None or empty, and the help text states the effect."""
 CHOICES = {
     "world-model": profiles.DEFAULT_WORLD_MODEL,
     "agent": "td3_bc",
@@ -185,7 +187,8 @@ def _flag(name: str, info: FieldInfo, default: Any) -> tuple[str, Any, Any]:
         kind = make_dataclass(type(default).__name__, _flags(type(default), default), kw_only=True)
         kind.__doc__ = type(default).__doc__
         return name, kind, field(default_factory=kind)
-    return name, Annotated[info.annotation, tyro.conf.arg(help=info.description)], field(default=default)
+    arg = tyro.conf.arg(help=info.description, help_behavior_hint="" if default in (None, ()) else None)
+    return name, Annotated[info.annotation, arg], field(default=default)
 
 
 def _named(base: RunConfig, name: str, value: Any) -> Any:
