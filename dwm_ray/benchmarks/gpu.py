@@ -108,8 +108,8 @@ class GpuSuite(TaskSuite):
             console.print(f"{part.name} ...", highlight=False)
             results.append(run_part(part, common, programs, deadline))
             console.print(f"  {results[-1].status}: {results[-1].seconds:.0f} s {results[-1].message}", highlight=False)
-            parts = [asdict(result) for result in results]
-            write_json(path, {"suite": self.name, "machine": machine(device), "parts": parts})
+            records = [asdict(result) for result in results]
+            write_json(path, {"suite": self.name, "machine": machine(device), "parts": records})
         show(Table("GPU", list(HEADERS), [row for result in results for row in rows(result)]))
         print(path)
         if failed := [result.name for result in results if result.status == "failed"]:
@@ -126,10 +126,10 @@ class GpuSuite(TaskSuite):
 
 def run_part(part: Part, common: tuple[str, ...], programs: Path, deadline: float) -> PartResult:
     """Run one part in a separate process, within its time limit and the remaining budget."""
-    left = deadline - time.monotonic()
-    if left < MIN_S:
+    remaining = deadline - time.monotonic()
+    if remaining < MIN_S:
         return PartResult(part.name, [], "skipped", "the time budget is used up")
-    limit, started = min(part.seconds, left), time.monotonic()
+    limit, start = min(part.seconds, remaining), time.monotonic()
     with TemporaryDirectory() as folder:
         if part.name == TESTS:
             result = _run_tests(programs.parent, limit)
@@ -137,8 +137,8 @@ def run_part(part: Part, common: tuple[str, ...], programs: Path, deadline: floa
             output = Path(folder) / "part.json"
             limited = ("--limit-s", f"{limit:.0f}", "--output", str(output))
             command = [sys.executable, str(programs / "benchmark.py"), *part.args.split(), *common, *limited]
-            result = _run_suite(part.name, command, output, min(limit + GRACE_S, left))
-    result.seconds = time.monotonic() - started
+            result = _run_suite(part.name, command, output, min(limit + GRACE_S, remaining))
+    result.seconds = time.monotonic() - start
     return result
 
 
@@ -179,15 +179,15 @@ def rows(result: PartResult) -> list[list[Cell]]:
     measured, ratios = result.measured, dict[str, tuple[str, Spread]]()
     for ratio in measured.get("ratios", []):
         ratios[ratio["of"]] = (ratio["to"], Spread(ratio["median"], ratio["low"], ratio["high"]))
-    found: list[list[Cell]] = []
+    rows: list[list[Cell]] = []
     for name, spread in measured.get("medians", {}).items():
         baseline, ratio = ratios.get(name, ("", None))
         rate = f"{number(spread['median'])} {measured['unit']}"
-        found.append([result.name, name, rate, baseline, f"{ratio.median:.2f}" if ratio else "", "ok"])
+        rows.append([result.name, name, rate, baseline, f"{ratio.median:.2f}" if ratio else "", "ok"])
     for status in ("skipped", "failed"):
-        found += [
+        rows += [
             [result.name, name, "", "", "", f"{status}: {reason}"] for name, reason in measured.get(status, {}).items()
         ]
-    if not found or result.status != "ok":
-        found.append([result.name, "", "", "", "", ": ".join(filter(None, (result.status, result.message)))])
-    return found
+    if not rows or result.status != "ok":
+        rows.append([result.name, "", "", "", "", ": ".join(filter(None, (result.status, result.message)))])
+    return rows

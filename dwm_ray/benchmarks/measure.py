@@ -87,11 +87,11 @@ class Timed:
     def _seconds(self) -> float:
         now = time.perf_counter if self._clock == "wall" else time.process_time
         self._synchronize()
-        started = now()
+        start = now()
         for _ in range(self.num_calls):
             self._call()
         self._synchronize()
-        return now() - started
+        return now() - start
 
     def _synchronize(self) -> None:
         if self._device.type == "cuda":
@@ -99,15 +99,15 @@ class Timed:
 
 
 def alternating(
-    measurables: Sequence[Measurable[Rate]], repeats: int, report: Callable[[str], None] = lambda text: None
+    measurables: Sequence[Measurable[Rate]], repeats: int, report: Callable[[str], None] = lambda message: None
 ) -> dict[str, list[Rate]]:
     """Return {name: rates [repeats]}. Rates with one index were measured in one repeat; `report` receives the
     progress."""
-    rates: dict[str, list[Rate]] = {one.name: [] for one in measurables}
+    rates: dict[str, list[Rate]] = {measurable.name: [] for measurable in measurables}
     for repeat in range(repeats):
         report(f"repeat {repeat + 1} of {repeats}")
-        for one in measurables if repeat % 2 == 0 else reversed(measurables):
-            rates[one.name].append(one.rate())
+        for measurable in measurables if repeat % 2 == 0 else reversed(measurables):
+            rates[measurable.name].append(measurable.rate())
     return rates
 
 

@@ -41,12 +41,12 @@ class RateSuite(TimedSuite):
         with Console(stderr=True).status("loading data") as status:
             setup = BenchmarkSetup.load(self.task, DataConfig(file=self.data), device)
             result = measure_workloads(selected(self, setup), self, device, status.update)
-        about = {"suite": self.name, "unit": self.unit, "date": time.strftime("%Y-%m-%d %H:%M:%S")}
+        header = {"suite": self.name, "unit": self.unit, "date": time.strftime("%Y-%m-%d %H:%M:%S")}
         options = {**asdict(self), "output": str(path)}
-        write_json(path, {**about, **result.to_json(), "machine": machine(self.device), "options": options})
+        write_json(path, {**header, **result.to_json(), "machine": machine(self.device), "options": options})
         show(Table(f"{self.name}: {self.unit}", list(HEADERS), result.rows()))
-        for kind, of in {"not measured": result.skipped, "failed": result.failed}.items():
-            for name, reason in of.items():
+        for kind, reasons in {"not measured": result.skipped, "failed": result.failed}.items():
+            for name, reason in reasons.items():
                 print(f"{kind}: {name} ({reason})")
         print(path)
         if result.failed:
@@ -73,7 +73,7 @@ class Rates:
         return {
             "rates": self.rates,
             "medians": {name: asdict(rate_spread(rates)) for name, rates in self.rates.items()},
-            "ratios": [{"of": of, "to": to, **asdict(self.ratio((of, to)))} for of, to in self.pairs],
+            "ratios": [{"of": pair[0], "to": pair[1], **asdict(self.ratio(pair))} for pair in self.pairs],
             "skipped": self.skipped,
             "failed": self.failed,
         }
@@ -84,33 +84,32 @@ class Rates:
         for name, rates in self.rates.items():
             spread = rate_spread(rates)
             head: list[Cell] = [name, number(spread.median), f"{number(spread.low)}, {number(spread.high)}"]
-            ratios = [(to, self.ratio((of, to))) for of, to in self.pairs if of == name]
-            rows += [[*head, to, f"{r.median:.2f}", f"{r.low:.2f} to {r.high:.2f}"] for to, r in ratios] or [
-                [*head, "", "", ""]
-            ]
+            ratios = [(baseline, self.ratio((name, baseline))) for first, baseline in self.pairs if first == name]
+            cells = [[baseline, f"{r.median:.2f}", f"{r.low:.2f} to {r.high:.2f}"] for baseline, r in ratios]
+            rows += [[*head, *ratio] for ratio in cells or [["", "", ""]]]
         return rows
 
 
 def selected(suite: RateSuite, setup: BenchmarkSetup) -> list[Workload]:
     """Return the workloads whose names contain the text of `--only`, and their baselines."""
     workloads, only = suite.workloads(setup), suite.only
-    wanted = {work.name for work in workloads if only in work.name}
-    wanted |= {work.baseline for work in workloads if work.name in wanted and work.baseline}
-    if not wanted:
+    names = {work.name for work in workloads if only in work.name}
+    names |= {work.baseline for work in workloads if work.name in names and work.baseline}
+    if not names:
         raise ValueError(f"--only {only!r}: no such workload; expected part of {', '.join(w.name for w in workloads)}")
-    return [work for work in workloads if work.name in wanted]
+    return [work for work in workloads if work.name in names]
 
 
 def measure_workloads(
     workloads: list[Workload], options: TimedSuite, device: torch.device, report: Callable[[str], None]
 ) -> Rates:
     """Build and time all workloads; each peer is compared with every workload, as workload / peer."""
-    started = time.monotonic()
-    peers, timed, result = [Peer.parse(text) for text in options.peer], dict[str, Timed](), Rates()
+    start = time.monotonic()
+    peers, timed, result = [Peer.parse(peer) for peer in options.peer], dict[str, Timed](), Rates()
     for work in workloads:
         report(f"preparing {work.name}")
         timing_s = options.repeats * options.burst_s * (len(timed) + 1)
-        if options.limit_s is not None and time.monotonic() - started + timing_s > options.limit_s:
+        if options.limit_s is not None and time.monotonic() - start + timing_s > options.limit_s:
             result.skipped[work.name] = f"--limit-s {options.limit_s:g}"
             continue
         try:

@@ -27,7 +27,7 @@ def deviations(obs: np.ndarray) -> np.ndarray:
 def state_changes(obs: np.ndarray) -> np.ndarray:
     """Return the root mean square change of state after each row except the last [N - 1], in standard deviations."""
     scale = 1 / np.maximum(deviations(obs), 1e-6)
-    steps = (np.diff(obs[part.start : part.stop + 1], axis=0) * scale for part in chunks(len(obs) - 1))
+    steps = (np.diff(obs[chunk.start : chunk.stop + 1], axis=0) * scale for chunk in chunks(len(obs) - 1))
     return np.concatenate([np.sqrt(np.square(step).mean(1)) for step in steps])
 
 
@@ -45,13 +45,13 @@ def offset_of_marks(obs: np.ndarray, marks: np.ndarray) -> int:
     if len(rows) < 2 or len(obs) < MIN_ROWS:
         return 0
     change = state_changes(obs)
-    usual, at_marks = float(np.median(change)), float(np.median(change[rows]))
+    typical, at_ends = float(np.median(change)), float(np.median(change[rows]))
     spreads = {offset: spread(obs, rows + 1 + offset) for offset in (-1, 0, 1)}
     for offset in (-1, 1):
         adjacent = float(np.median(change[rows + offset]))
-        jumps = adjacent > JUMP * max(at_marks, usual)
+        jumps = adjacent > JUMP * max(at_ends, typical)
         alike = len(rows) > 2 and spreads[offset] < min(ALIKE, 0.7 * spreads[0])
-        if jumps or (alike and at_marks <= JUMP * usual):
+        if jumps or (alike and at_ends <= JUMP * typical):
             return offset
     return 0
 

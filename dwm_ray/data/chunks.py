@@ -17,8 +17,8 @@ def chunks(num_rows: int) -> Iterator[slice]:
 
 def rowwise(mask: Callable[..., Any], *arrays: np.ndarray) -> np.ndarray:
     """Return a mask [N] of arrays with N rows, computed in chunks."""
-    parts = [mask(*(array[part] for array in arrays)) for part in chunks(len(arrays[0]))]
-    return np.concatenate(parts or [np.zeros(0, dtype=bool)])
+    masks = [mask(*(array[chunk] for array in arrays)) for chunk in chunks(len(arrays[0]))]
+    return np.concatenate(masks or [np.zeros(0, dtype=bool)])
 
 
 def moments(array: np.ndarray, dtype: type | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -26,6 +26,6 @@ def moments(array: np.ndarray, dtype: type | None = None) -> tuple[np.ndarray, n
     if len(array) <= CHUNK:
         return array.mean(0, dtype=dtype), array.std(0, dtype=dtype)
     mean = array.mean(0, dtype=np.float64)
-    squares = sum(np.square(array[part] - mean).sum(0) for part in chunks(len(array)))
+    squares = sum(np.square(array[chunk] - mean).sum(0) for chunk in chunks(len(array)))
     kind = dtype or array.dtype
     return mean.astype(kind), np.sqrt(squares / len(array)).astype(kind)

@@ -84,19 +84,19 @@ def _contents(path: Path, env_id: str | None) -> tuple[Arrays, dict[str, str]]:
     if not path.exists():
         raise ValueError(f"{path}: no such file")
     with reading_hdf5(str(path)), h5py.File(path, "r") as file:
-        found = [key for key in (*REQUIRED, *OPTIONAL) if key in file]
-        _check_own(path, file, found)
-        array = _mapped_array if sum(file[key].nbytes for key in found) >= mapped.LARGE else _array
-        return {key: array(file[key]) for key in found}, _attributes(path, file.attrs, env_id)
+        keys = [key for key in (*REQUIRED, *OPTIONAL) if key in file]
+        _check_own(path, file, keys)
+        array = _mapped_array if sum(file[key].nbytes for key in keys) >= mapped.LARGE else _array
+        return {key: array(file[key]) for key in keys}, _attributes(path, file.attrs, env_id)
 
 
 @contextmanager
-def reading_hdf5(where: str) -> Iterator[None]:
+def reading_hdf5(origin: str) -> Iterator[None]:
     """Turn errors of h5py into ValueError naming the data."""
     try:
         yield
     except (OSError, RuntimeError, KeyError) as error:
-        raise ValueError(f"{where}: cannot be read as HDF5 ({one_line(error)}); expected {_remedy(error)}") from error
+        raise ValueError(f"{origin}: cannot be read as HDF5 ({one_line(error)}); expected {_remedy(error)}") from error
 
 
 def _num_bytes(path: Path) -> int:
@@ -116,8 +116,8 @@ def _array(dataset: h5py.Dataset) -> np.ndarray:
 def _mapped_array(dataset: h5py.Dataset) -> np.ndarray:
     """Return the content of a dataset as a mapped file with 32 bits per number."""
     out = mapped.scratch(dataset.shape, mapped.file_type(dataset.dtype))
-    for part in chunks(len(out)):
-        out[part] = dataset[part]
+    for chunk in chunks(len(out)):
+        out[chunk] = dataset[chunk]
     return out
 
 

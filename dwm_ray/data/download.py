@@ -17,15 +17,15 @@ TIMEOUT_S = 30.0
 
 def fetch(url: str, target: Path, on_progress: OnProgress) -> Path:
     """Download to `target` via `target.part`, which a later call continues; raise ValueError on failure."""
-    part = target.with_name(target.name + ".part")
+    partial = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _open(url, part.stat().st_size if part.exists() else 0) as response:
-            total = _receive(url, response, part, on_progress)
-        size = part.stat().st_size
+        with _open(url, partial.stat().st_size if partial.exists() else 0) as response:
+            total = _receive(url, response, partial, on_progress)
+        size = partial.stat().st_size
         if total is not None and size != total:
             raise ValueError(f"{url}: {size} bytes arrived; expected {total}; run again to continue the download")
-        part.replace(target)
+        partial.replace(target)
     except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
         raise ValueError(f"{url}: download to {target} failed: {error}; run again to continue it") from error
     return target
@@ -42,18 +42,18 @@ def _open(url: str, offset: int) -> Any:
         return _open(url, 0)
 
 
-def _receive(url: str, response: Any, part: Path, on_progress: OnProgress) -> int | None:
-    """Write or continue `part`; return the total size of the file if the server reports it."""
+def _receive(url: str, response: Any, partial: Path, on_progress: OnProgress) -> int | None:
+    """Write or continue `partial`; return the total size of the file if the server reports it."""
     resumed = response.status == http.client.PARTIAL_CONTENT
-    done = part.stat().st_size if resumed else 0
+    done = partial.stat().st_size if resumed else 0
     length = response.headers.get("Content-Length")
     total = done + int(length) if length else None
-    needed, free = (total or 0) - done, shutil.disk_usage(part.parent).free
+    needed, free = (total or 0) - done, shutil.disk_usage(partial.parent).free
     if free < needed:
         raise ValueError(
-            f"{part.parent}: {free / 1e6:.0f} MB are free; expected the {needed / 1e6:.0f} MB needed for {url}"
+            f"{partial.parent}: {free / 1e6:.0f} MB are free; expected the {needed / 1e6:.0f} MB needed for {url}"
         )
-    with part.open("ab" if resumed else "wb") as out:
+    with partial.open("ab" if resumed else "wb") as out:
         while block := response.read(BLOCK_BYTES):
             out.write(block)
             done += len(block)

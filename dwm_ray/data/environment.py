@@ -73,7 +73,7 @@ class _Attributes(BaseModel):
         return EnvOptions(json.dumps(self.env_kwargs, sort_keys=True), self.env_max_episode_steps, wrappers)
 
 
-def named_by(where: str, attributes: Mapping[str, str], requested: str | None) -> NamedEnvironment | None:
+def named_by(origin: str, attributes: Mapping[str, str], requested: str | None) -> NamedEnvironment | None:
     """Return the environment that the `ATTRIBUTES` of a file name, without its options if another one is `requested`.
 
     Raises ValueError for options that cannot be used.
@@ -86,25 +86,25 @@ def named_by(where: str, attributes: Mapping[str, str], requested: str | None) -
     try:
         options = _Attributes.model_validate(attributes).options()
     except ValidationError as error:
-        raise ValueError(f"{where}: attribute {reason(error)}; expected JSON of the environment's options") from error
+        raise ValueError(f"{origin}: attribute {reason(error)}; expected JSON of the environment's options") from error
     return replace(named, options=options)
 
 
-def environment_id(where: str, named: str | None, requested: str | None) -> str | None:
+def environment_id(origin: str, named: str | None, requested: str | None) -> str | None:
     """Return the id that is `requested` (option data.env), else the one that the data name.
 
     Returns None for data without an environment, and if 'none' is requested. Gymnasium imports the module of an id
     'MODULE:NAME'. Data must not decide which code runs on this machine, so such an id must be requested by the user.
     """
-    found = requested or named
-    if not found or requested == NO_ENVIRONMENT:
+    env_id = requested or named
+    if not env_id or requested == NO_ENVIRONMENT:
         return None
-    if ":" in found and not requested:
+    if ":" in env_id and not requested:
         raise ValueError(
-            f"{where}: names {found!r}, which would import the module {found.partition(':')[0]!r}; expected "
-            f"--data.env {found} if you trust it"
+            f"{origin}: names {env_id!r}, which would import the module {env_id.partition(':')[0]!r}; expected "
+            f"--data.env {env_id} if you trust it"
         )
-    return found
+    return env_id
 
 
 def with_environment(card: DataCard, named: NamedEnvironment | None, kwargs: str | None) -> DataCard:
@@ -138,20 +138,20 @@ def with_step_cap(card: DataCard, longest_episode: int) -> DataCard:
     if limit is not None and limit <= max(LONGEST_CAP, longest_episode):
         return card
     cap = min(max(longest_episode, SHORTEST_CAP), LONGEST_CAP)
-    text = "has no time limit" if limit is None else f"has a time limit of {limit:,} steps"
-    note = f"{card.env_id} {text}: evaluated episodes end after {cap:,} steps"
+    reason = "has no time limit" if limit is None else f"has a time limit of {limit:,} steps"
+    note = f"{card.env_id} {reason}: evaluated episodes end after {cap:,} steps"
     return replace(card, env_options=replace(card.env_options, max_episode_steps=cap), notes=(*card.notes, note))
 
 
-def known_spaces(where: str, env_id: str, options: EnvOptions = REGISTERED) -> Spaces:
+def known_spaces(origin: str, env_id: str, options: EnvOptions = REGISTERED) -> Spaces:
     """Return the spaces of an environment; raise ValueError naming the data if it cannot be created."""
     try:
         return spaces_of(env_id, options)
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise ValueError(f"{origin}: {error}") from error
 
 
-def options_of(where: str, env_id: str, spec: EnvSpec) -> EnvOptions:
+def options_of(origin: str, env_id: str, spec: EnvSpec) -> EnvOptions:
     """Return the differences between a recorded specification and the registration of `env_id`.
 
     Raises ValueError naming wrappers that cannot be recreated, because scores would belong to another environment.
@@ -164,21 +164,21 @@ def options_of(where: str, env_id: str, spec: EnvSpec) -> EnvOptions:
     }
     limit = spec.max_episode_steps if spec.max_episode_steps != registered.max_episode_steps else None
     wrappers = [wrapper for wrapper in spec.additional_wrappers if wrapper.name not in WITHOUT_EFFECT]
-    _check_wrappers(where, env_id, wrappers)
+    _check_wrappers(origin, env_id, wrappers)
     pairs = tuple((wrapper.name, json.dumps(wrapper.kwargs, sort_keys=True)) for wrapper in wrappers)
     return EnvOptions(json.dumps(kwargs, sort_keys=True), limit, pairs)
 
 
-def _check_wrappers(where: str, env_id: str, wrappers: list[Any]) -> None:
-    others = [
+def _check_wrappers(origin: str, env_id: str, wrappers: list[Any]) -> None:
+    unknown = [
         wrapper.name
         for wrapper in wrappers
         if wrapper.name not in RECREATED or not wrapper.entry_point.startswith("gymnasium.wrappers")
     ]
-    if others:
+    if unknown:
         raise ValueError(
-            f"{where}: was recorded in {env_id} with the wrappers {', '.join(others)}, which cannot be recreated here; "
-            "expected data.env with an environment of your own that includes them, or none"
+            f"{origin}: was recorded in {env_id} with the wrappers {', '.join(unknown)}, which cannot be recreated "
+            "here; expected data.env with an environment of your own that includes them, or none"
         )
 
 
@@ -206,17 +206,17 @@ def given_spaces(recorded: Spaces, config: DataConfig) -> Spaces:
 def spaces_text(spaces: Spaces, config: DataConfig) -> str:
     """Describe sizes and action bounds, with their source."""
     sides = [("data.act_low", config.act_low, spaces.act_low), ("data.act_high", config.act_high, spaces.act_high)]
-    bounds = [f"{_numbers(values)} ({'the data' if given is None else name})" for name, given, values in sides]
+    bounds = [f"{_numbers(values)} ({'the data' if option is None else name})" for name, option, values in sides]
     return f"{spaces.obs_size} observations, {spaces.act_size} actions from {bounds[0]} to {bounds[1]}"
 
 
-def _per_dimension(name: str, given: tuple[float, ...] | None, recorded: tuple[float, ...]) -> tuple[float, ...]:
+def _per_dimension(name: str, bounds: tuple[float, ...] | None, recorded: tuple[float, ...]) -> tuple[float, ...]:
     """Return one bound per dimension; a single given number applies to all."""
-    if given is None:
+    if bounds is None:
         return recorded
-    if len(given) not in (1, len(recorded)):
-        raise ValueError(f"data.{name}: {len(given)} numbers; expected one, or one for each of {len(recorded)} actions")
-    return given if len(given) == len(recorded) else given * len(recorded)
+    if len(bounds) not in (1, len(recorded)):
+        raise ValueError(f"data.{name}: {len(bounds)} numbers; expected one, or one per action ({len(recorded)})")
+    return bounds if len(bounds) == len(recorded) else bounds * len(recorded)
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -40,8 +40,8 @@ def write_hdf5(episodes: Episodes, path: Path, attrs: dict[str, Any] | None = No
         for key, array in arrays.items():
             file.create_dataset(key, data=array, compression="gzip", compression_opts=9, shuffle=True)
         file.attrs.update({**(attrs or {}), **_environment(episodes.card)})
-    with atomic_path(path) as part:
-        part.write_bytes(content.getbuffer())
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
 
 
 def write_parquet(episodes: Episodes, path: Path) -> None:
@@ -50,8 +50,8 @@ def write_parquet(episodes: Episodes, path: Path) -> None:
     columns["next_observations"] = _vectors(episodes.next_obs, mask=pa.array(~episodes.known_next))
     table = pa.table(columns).replace_schema_metadata(_environment(episodes.card))
     _check_absent(str(path), path)
-    with atomic_path(path) as part:
-        pq.write_table(table, part, compression="zstd")
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
 
 
 def write_minari(episodes: Episodes, dataset_id: str, description: str) -> None:
@@ -148,9 +148,9 @@ def check_new_minari(dataset_id: str) -> None:
     _check_absent(f"minari:{dataset_id}", get_dataset_path(dataset_id))
 
 
-def _check_absent(where: str, path: Path) -> None:
+def _check_absent(target: str, path: Path) -> None:
     if path.exists():
-        raise ValueError(f"{where}: exists already; expected a new name, because nothing is overwritten")
+        raise ValueError(f"{target}: exists already; expected a new name, because nothing is overwritten")
 
 
 def _environment(card: DataCard) -> dict[str, str]:

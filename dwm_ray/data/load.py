@@ -97,18 +97,18 @@ def _by_name(task: str, config: DataConfig, download: bool) -> Episodes:
     check_name(task)
     if task not in MINARI_TASKS:
         return _from_table(task, config, download)
-    known = MINARI_TASKS[task]
+    minari_task = MINARI_TASKS[task]
     if config.env != NO_ENVIRONMENT:  # a missing package is reported before the download
-        known_spaces(f"--task {task}", config.env or known.env_id)
-    return minari.read(known.dataset, download, config.env, config.env_kwargs)
+        known_spaces(f"--task {task}", config.env or minari_task.env_id)
+    return minari.read(minari_task.dataset, download, config.env, config.env_kwargs)
 
 
 def _from_file(path: Path, name: str, config: DataConfig) -> Episodes:
     """Read a file, a folder of Parquet files or the folder of a Minari dataset."""
-    places = (path, path / "data", path.parent)
-    folder = next((place for place in places if (place / minari.MAIN_FILE).is_file()), None)
-    if folder is not None and (path.is_dir() or path.name == minari.MAIN_FILE):
-        return minari.read_folder(folder, name, config.env, config.env_kwargs)
+    folders = (path, path / "data", path.parent)
+    dataset = next((candidate for candidate in folders if (candidate / minari.MAIN_FILE).is_file()), None)
+    if dataset is not None and (path.is_dir() or path.name == minari.MAIN_FILE):
+        return minari.read_folder(dataset, name, config.env, config.env_kwargs)
     reader = parquet.read if path.is_dir() else READERS.get(path.suffix.lower())
     if reader is None:
         raise ValueError(
@@ -122,9 +122,9 @@ def _from_table(task: str, config: DataConfig, download: bool) -> Episodes:
     if path is None and download:
         with _download_bar(d4rl.file_name(task)) as on_progress:
             path = d4rl.download(task, on_progress)
-    found, source = (path, "D4RL v2") if path else (bundled.find(task), bundled.SOURCE)
-    if found is not None:
-        return d4rl.read(found, task, source, config.env, config.env_kwargs)
+    file, source = (path, "D4RL v2") if path else (bundled.find(task), bundled.SOURCE)
+    if file is not None:
+        return d4rl.read(file, task, source, config.env, config.env_kwargs)
     raise ValueError(
         f"--task {task}: no data on this machine; expected {d4rl.file_name(task)} in {d4rl.folder()} "
         "(--execution.download fetches it), a file of your own (--data.file FILE --data.env ENV) or a bundled task: "

@@ -58,8 +58,8 @@ def converted(
     """
     if num_bytes < LARGE:
         return read()
-    found = mapped_episodes(source_key(files, card.env_id, env_kwargs), read)
-    return replace(found, card=replace(found.card, name=card.name, source=card.source, path=card.path))
+    episodes = mapped_episodes(source_key(files, card.env_id, env_kwargs), read)
+    return replace(episodes, card=replace(episodes.card, name=card.name, source=card.source, path=card.path))
 
 
 def source_key(files: Sequence[Path], *request: str | None) -> str:
@@ -68,40 +68,40 @@ def source_key(files: Sequence[Path], *request: str | None) -> str:
     return fingerprint([VERSION, *([name, stat.st_size, stat.st_mtime_ns] for name, stat in stats), *request])
 
 
-def joined(where: str, parts: Iterable[dict[str, np.ndarray]], num_rows: int) -> dict[str, np.ndarray]:
+def joined(origin: str, batches: Iterable[dict[str, np.ndarray]], num_rows: int) -> dict[str, np.ndarray]:
     """Concatenate the rows of parts, in unnamed files if they are `LARGE`.
 
-    Raises ValueError naming `where` if there are no rows, or if rows have different shapes or kinds of numbers.
+    Raises ValueError naming `origin` if there are no rows, or if rows have different shapes or kinds of numbers.
     """
     if num_rows == 0:
-        raise ValueError(f"{where}: holds no rows; expected at least one")
+        raise ValueError(f"{origin}: holds no rows; expected at least one")
     out: dict[str, np.ndarray] = {}
     start = 0
-    for part in parts:
-        out = out or _empty(part, num_rows)
-        for key, array in part.items():
+    for batch in batches:
+        out = out or _empty(batch, num_rows)
+        for key, array in batch.items():
             same_kind = np.can_cast(array.dtype, out[key].dtype, "same_kind")
             if array.shape[1:] != out[key].shape[1:] or not same_kind:
                 raise ValueError(
-                    f"{where}: {key!r} has rows of shape {out[key].shape[1:]} ({out[key].dtype}) and of "
+                    f"{origin}: {key!r} has rows of shape {out[key].shape[1:]} ({out[key].dtype}) and of "
                     f"{array.shape[1:]} ({array.dtype}); expected equal shapes and types"
                 )
             out[key][start : start + len(array)] = array
-        start += len(next(iter(part.values()), ()))
+        start += len(next(iter(batch.values()), ()))
     return out
 
 
-def row_bytes(part: dict[str, np.ndarray]) -> int:
+def row_bytes(batch: dict[str, np.ndarray]) -> int:
     """Return the bytes of one row in all arrays."""
-    return sum(math.prod(array.shape[1:]) * array.itemsize for array in part.values())
+    return sum(math.prod(array.shape[1:]) * array.itemsize for array in batch.values())
 
 
-def _empty(part: dict[str, np.ndarray], num_rows: int) -> dict[str, np.ndarray]:
+def _empty(batch: dict[str, np.ndarray], num_rows: int) -> dict[str, np.ndarray]:
     """Return arrays for `num_rows` rows of the same kind as a part; arrays in files have 32 bits per number."""
-    shapes = {key: (num_rows, *array.shape[1:]) for key, array in part.items()}
-    if num_rows * row_bytes(part) < LARGE:
-        return {key: np.empty(shape, part[key].dtype) for key, shape in shapes.items()}
-    return {key: scratch(shape, file_type(part[key].dtype)) for key, shape in shapes.items()}
+    shapes = {key: (num_rows, *array.shape[1:]) for key, array in batch.items()}
+    if num_rows * row_bytes(batch) < LARGE:
+        return {key: np.empty(shape, batch[key].dtype) for key, shape in shapes.items()}
+    return {key: scratch(shape, file_type(batch[key].dtype)) for key, shape in shapes.items()}
 
 
 def file_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -115,7 +115,7 @@ def mapped_episodes(key: str, read: Callable[[], Episodes]) -> Episodes:
     The files are compared with the fingerprint of the original before they count as complete. Raises ValueError as
     `read` does, or if they cannot be written.
     """
-    folder = _complete(cache_folder() / key, lambda part: _write(part, read()))
+    folder = _complete(cache_folder() / key, lambda temporary: _write(temporary, read()))
     arrays: dict[str, Any] = {name: _open(folder / f"{name}.npy") for name in ARRAYS}
     card, spaces = (folder / "card.json").read_bytes(), (folder / "spaces.json").read_bytes()
     return Episodes(**arrays, card=CARD.validate_json(card), spaces=SPACES.validate_json(spaces))
@@ -128,8 +128,8 @@ def new_rows(episodes: Episodes, name: str, shape: tuple[int, int], fill: Callab
         fill(rows)
         return rows
 
-    def write(part: Path) -> None:
-        rows = _new(part / "rows.npy", np.float32, shape)
+    def write(temporary: Path) -> None:
+        rows = _new(temporary / "rows.npy", np.float32, shape)
         fill(rows)
         rows.flush()
 
@@ -151,11 +151,11 @@ def _complete(folder: Path, write: Callable[[Path], None]) -> Path:
         with (_created(folder.parent) / f"{folder.name}.lock").open("w", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not folder.is_dir():
-                part = folder.with_name(f"{folder.name}.part")
-                shutil.rmtree(part, ignore_errors=True)
-                part.mkdir()
-                write(part)
-                part.rename(folder)
+                temporary = folder.with_name(f"{folder.name}.part")
+                shutil.rmtree(temporary, ignore_errors=True)
+                temporary.mkdir()
+                write(temporary)
+                temporary.rename(folder)
     except OSError as error:
         raise _no_room(error) from error
     return folder
@@ -191,8 +191,8 @@ def _write(folder: Path, episodes: Episodes) -> None:
     for name in ARRAYS:
         array = getattr(episodes, name)
         out = _new(folder / f"{name}.npy", array.dtype, array.shape)
-        for part in chunks(len(array)):
-            out[part] = array[part]
+        for chunk in chunks(len(array)):
+            out[chunk] = array[chunk]
         out.flush()
     written: dict[str, Any] = {name: _open(folder / f"{name}.npy") for name in ARRAYS}
     if with_fingerprint(replace(episodes, **written)).card.fingerprint != episodes.card.fingerprint:

@@ -64,7 +64,7 @@ def folder() -> Path:
 
 def read(
     name: str,
-    where: str | None = None,
+    location: str | None = None,
     download: downloads.OnProgress | None = None,
     env_id: str | None = None,
     env_kwargs: str | None = None,
@@ -73,7 +73,7 @@ def read(
 
     Args:
         name: Name of the dataset with its task, without the prefix.
-        where: The file, or a folder that contains it; default: OGBench's own folder.
+        location: The file, or a folder that contains it; default: OGBench's own folder.
         download: Progress callback; if given, a missing file is downloaded to OGBench's own folder.
         env_id: Another environment for scoring policies.
         env_kwargs: JSON object of keyword arguments of the environment.
@@ -83,7 +83,7 @@ def read(
     """
     task = SingleTask.of(name)
     _package(name)
-    path = _find(task, where, download)
+    path = _find(task, location, download)
     card = DataCard(
         f"{PREFIX}{name}", "OGBench", str(path), None if env_id == NO_ENVIRONMENT else env_id or task.env_id, ""
     )
@@ -96,12 +96,12 @@ def _package(name: str) -> Any:
     return optional_module("ogbench.relabel_utils", f"--task {PREFIX}{name}", "ogbench")
 
 
-def _find(task: SingleTask, where: str | None, download: downloads.OnProgress | None) -> Path:
-    given = folder() if where is None else Path(where).expanduser()
-    path = given if given.suffix == ".npz" else given / task.file_name
+def _find(task: SingleTask, location: str | None, download: downloads.OnProgress | None) -> Path:
+    target = folder() if location is None else Path(location).expanduser()
+    path = target if target.suffix == ".npz" else target / task.file_name
     if path.is_file():
         return path
-    if where is None and download is not None:
+    if location is None and download is not None:
         return downloads.fetch(f"{URL}/{task.file_name}", path, download)
     raise ValueError(
         f"--task {PREFIX}{task.name}: {path} does not exist; expected OGBench's file (--execution.download fetches "

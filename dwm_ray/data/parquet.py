@@ -34,7 +34,8 @@ def read(path: Path, name: str, source: str, env_id: str | None, env_kwargs: str
 
 def _read(table: _Table, card: DataCard, env_kwargs: str | None) -> Episodes:
     metadata = table.schema.metadata or {}
-    attributes = {key: text for key in ATTRIBUTES if (text := metadata.get(key.encode(), b"").decode(errors="replace"))}
+    stored = {key: metadata.get(key.encode(), b"").decode(errors="replace") for key in ATTRIBUTES}
+    attributes = {key: value for key, value in stored.items() if value}
     card = card_of(card, named_by(card.path, attributes, card.env_id), env_kwargs)
     return episodes_from(mapped.joined(card.path, table.parts(), table.num_rows), card)
 
@@ -55,18 +56,18 @@ class _Table:
         files = sorted(path.rglob("*.parquet"), key=_by_number) if path.is_dir() else [path]
         if not files or not files[0].is_file():
             raise ValueError(f"{path}: {'holds no Parquet files' if path.is_dir() else 'no such file'}")
-        found = [_metadata(file) for file in files]
+        metadata = [_metadata(file) for file in files]
         try:
-            schemas = [data.schema.to_arrow_schema() for data in found]
+            schemas = [data.schema.to_arrow_schema() for data in metadata]
             schema = pa.unify_schemas(schemas, promote_options="permissive")
         except pa.ArrowException as error:
             raise ValueError(
                 f"{path}: its files have different columns, or two of one name ({one_line(error)}); expected equal ones"
             ) from error
         _check_attributes(path, [file_schema.metadata or {} for file_schema in schemas])
-        groups = [data.row_group(index) for data in found for index in range(data.num_row_groups)]
+        groups = [data.row_group(index) for data in metadata for index in range(data.num_row_groups)]
         num_bytes = sum(group.total_byte_size for group in groups)
-        return _Table(path, files, schema, sum(data.num_rows for data in found), num_bytes)
+        return _Table(path, files, schema, sum(data.num_rows for data in metadata), num_bytes)
 
     def parts(self) -> Iterator[Arrays]:
         """Iterate over batches of rows as arrays, in order."""
@@ -75,15 +76,15 @@ class _Table:
         for file in self.files:
             with _reading(file):
                 for batch in pq.ParquetFile(file).iter_batches(chunks.CHUNK, columns=columns):
-                    part = pa.concat_tables([empty, pa.Table.from_batches([batch])], promote_options="permissive")
-                    yield _arrays(part, self.path)
+                    table = pa.concat_tables([empty, pa.Table.from_batches([batch])], promote_options="permissive")
+                    yield _arrays(table, self.path)
 
 
 def _check_attributes(path: Path, metadata: list[dict[bytes, bytes]]) -> None:
     """Raise ValueError if files name different environments."""
     for key in ATTRIBUTES:
-        found = {data.get(key.encode()) for data in metadata}
-        if len(found) > 1:
+        values = {data.get(key.encode()) for data in metadata}
+        if len(values) > 1:
             raise ValueError(f"{path}: its files have different metadata {key!r}; expected files of one environment")
 
 
@@ -106,9 +107,9 @@ def _arrays(table: pa.Table, path: Path) -> Arrays:
     """Return the columns as arrays; vectors that are all null have the width of the observations."""
     arrays = {key: _column(table, key, path) for key in table.column_names}
     if "next_observations" in arrays:
-        known = table["next_observations"].is_valid().to_numpy()
-        arrays["known_next"] = known
-        if not known.any() and "observations" in arrays:
+        known_next = table["next_observations"].is_valid().to_numpy()
+        arrays["known_next"] = known_next
+        if not known_next.any() and "observations" in arrays:
             arrays["next_observations"] = np.zeros_like(arrays["observations"])
     return arrays
 

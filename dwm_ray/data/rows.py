@@ -14,7 +14,7 @@ class Rows:
 
     obs: np.ndarray  # [N, O]
     next_obs: np.ndarray  # [N, O]
-    known: np.ndarray  # [N] bool: whether the next observation is known; all False if the file has none
+    known_next: np.ndarray  # [N] bool: whether the next observation is known; all False if the file has none
     terminated: np.ndarray  # [N] bool
     truncated: np.ndarray  # [N] bool
     findings: list[Finding] = field(default_factory=list)
@@ -31,20 +31,20 @@ class Rows:
         """Return [E + 1]: episode e consists of the rows offsets[e]:offsets[e + 1]."""
         return np.append(0, np.flatnonzero(np.append(self.ends[:-1], True)) + 1)
 
-    def found(self, rows: np.ndarray, text: str) -> None:
+    def record(self, rows: np.ndarray, description: str) -> None:
         """Record the number of rows in a mask unless it is empty."""
         if rows.any():
-            self.findings.append(Finding(int(rows.sum()), text))
+            self.findings.append(Finding(int(rows.sum()), description))
 
-    def cut(self, rows: np.ndarray, text: str) -> None:
+    def cut(self, rows: np.ndarray, description: str) -> None:
         """End episodes at the rows of a mask, as a time limit does."""
-        self.found(rows, text)
+        self.record(rows, description)
         self.truncated |= rows & ~self.terminated
 
-    def forget(self, rows: np.ndarray, text: str) -> None:
+    def forget(self, rows: np.ndarray, description: str) -> None:
         """Mark the next states of a mask as unknown; they repeat the state."""
-        self.found(rows, text)
-        self.known = self.known & ~rows
+        self.record(rows, description)
+        self.known_next = self.known_next & ~rows
         self.next_obs = owned(self.next_obs)
         self.next_obs[rows] = self.obs[rows]
 

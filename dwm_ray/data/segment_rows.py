@@ -45,8 +45,8 @@ class SegmentShape:
         """Return segments as rows [B, width]; a `next_act` that they lack is NaN."""
         if self.has_next_act and segments.next_act is None:
             segments = replace(segments, next_act=segments.rew.new_full((len(segments), self.act_size), torch.nan))
-        parts = zip(segments.tensors().values(), self.parts, strict=False)
-        return torch.cat([part.reshape(len(segments), width).float() for part, width in parts], dim=1)
+        pairs = zip(segments.tensors().values(), self.parts, strict=False)
+        return torch.cat([tensor.reshape(len(segments), width).float() for tensor, width in pairs], dim=1)
 
     def split(self, rows: Tensor) -> Segments:
         """Return the segments in rows [..., B, width] as views, without a copy."""

@@ -11,16 +11,16 @@ PARTS = 20
 """Number of equal parts into which a single episode is split for estimates."""
 
 
-def rows_of(episodes: Episodes, chosen: np.ndarray) -> np.ndarray:
-    """Return the mask [N] of the rows of the episodes with indices `chosen` [K]."""
+def rows_of(episodes: Episodes, indices: np.ndarray) -> np.ndarray:
+    """Return the mask [N] of the rows of the episodes with these `indices` [K]."""
     mask = np.zeros(episodes.num_episodes, dtype=bool)
-    mask[chosen] = True
+    mask[indices] = True
     return np.repeat(mask, np.diff(episodes.offsets))
 
 
-def take(episodes: Episodes, chosen: np.ndarray) -> Episodes:
-    """Return the episodes with indices `chosen` [K] in file order, with a fingerprint of their own."""
-    rows = rows_of(episodes, chosen)
+def take(episodes: Episodes, indices: np.ndarray) -> Episodes:
+    """Return the episodes with these `indices` [K] in file order, with a fingerprint of their own."""
+    rows = rows_of(episodes, indices)
     return with_fingerprint(replace(episodes, **{name: getattr(episodes, name)[rows] for name in ARRAYS}))
 
 

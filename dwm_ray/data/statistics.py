@@ -13,12 +13,12 @@ def return_to_go(episodes: Episodes, discount: float) -> np.ndarray:
     """Return the discounted return from each row to the end of its episode, [N] float32, read-only, cached."""
     ends, out = episodes.terminated | episodes.truncated, np.empty(episodes.num_transitions, np.float32)
     total = 0.0
-    for part in reversed(list(chunks(len(out)))):
-        rewards, is_end = episodes.rew[part].astype(np.float64).tolist(), ends[part].tolist()
+    for chunk in reversed(list(chunks(len(out)))):
+        rewards, is_end = episodes.rew[chunk].astype(np.float64).tolist(), ends[chunk].tolist()
         for row in range(len(rewards) - 1, -1, -1):  # Python floats are ten times faster than numpy scalars here
             total = rewards[row] + (0.0 if is_end[row] else discount * total)
             rewards[row] = total
-        out[part] = rewards
+        out[chunk] = rewards
     out.flags.writeable = False
     return out
 

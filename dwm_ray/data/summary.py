@@ -59,5 +59,5 @@ def summary_text(facts: dict[str, Any]) -> str:
 
 def findings_lines(facts: dict[str, Any]) -> list[str]:
     """Return one line with all contradictions in `data_summary`, or none."""
-    found = "; ".join(str(Finding(**finding)) for finding in facts["findings"])
-    return [f"checks: {found}"] if found else []
+    summary = "; ".join(str(Finding(**finding)) for finding in facts["findings"])
+    return [f"checks: {summary}"] if summary else []

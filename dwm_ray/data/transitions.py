@@ -27,15 +27,15 @@ def fused_rows(
     `discount` is gamma. It is 0 after a termination and gamma after a truncation. A row without a next observation is
     omitted unless it terminated, because no value follows a termination. `with_next_act` adds `Segments.next_act`.
     """
-    rows, spaces = np.flatnonzero(usable_rows(episodes)), episodes.spaces
+    indices, spaces = np.flatnonzero(usable_rows(episodes)), episodes.spaces
     shape = SegmentShape(1, spaces.obs_size, spaces.act_size, 1, with_next_act)
 
     def fill(out: np.ndarray) -> None:
-        for part in chunks(len(rows)):
-            out[part] = shape.fuse(_segments(episodes, rows[part], discount, with_next_act)).numpy()
+        for chunk in chunks(len(indices)):
+            out[chunk] = shape.fuse(_segments(episodes, indices[chunk], discount, with_next_act)).numpy()
 
-    kept = new_rows(episodes, f"{discount}-{with_next_act}", (len(rows), shape.width), fill)
-    return torch.from_numpy(kept).to(device), shape
+    rows = new_rows(episodes, f"{discount}-{with_next_act}", (len(indices), shape.width), fill)
+    return torch.from_numpy(rows).to(device), shape
 
 
 def _segments(episodes: Episodes, rows: np.ndarray, discount: float, with_next_act: bool) -> Segments:

@@ -53,10 +53,10 @@ class WindowSet:
         if rtg_scale <= 0:
             raise ValueError(f"rtg_scale: is {rtg_scale}; expected a positive number")
         rtg = window_rtg(episodes, sequence_length, discount, rtg_kind) / rtg_scale
-        table, places = _state_table(episodes)
+        table, index = _state_table(episodes)
         self._parts = (episodes.spaces.obs_size, episodes.spaces.act_size, 1, 1)
         self._table = torch.from_numpy(table).to(device)
-        self._places = torch.from_numpy(places).to(device)
+        self._index = torch.from_numpy(index).to(device)
         self._rtg = torch.from_numpy(rtg.astype(np.float32)).to(device)
         self._steps = torch.arange(sequence_length, device=device)
         self._scaled: Tensor | None = None
@@ -68,7 +68,7 @@ class WindowSet:
 
     def complete(self) -> Tensor:
         """Return the indices [M] of the windows that are recorded up to their last state or to a termination."""
-        first, last_state, last_step = self._places.long().unbind(1)
+        first, last_state, last_step = self._index.long().unbind(1)
         end = first + len(self._steps) - 1
         terminated = self._table[last_step, -1] > 0
         return torch.nonzero((end <= last_state) | ((end > last_step) & terminated)).squeeze(1)
@@ -76,22 +76,22 @@ class WindowSet:
     def starting_at(self, rows: np.ndarray) -> WindowSet:
         """Return the windows that start at the rows of a mask [N]; they share the states of this set."""
         other, mask = copy.copy(self), torch.from_numpy(rows).to(self._rtg.device)
-        other._places, other._rtg = self._places[mask], self._rtg[mask]
+        other._index, other._rtg = self._index[mask], self._rtg[mask]
         return other
 
     def scaled(self, normalizer: Callable[[Tensor], Tensor]) -> WindowSet:
         """Return the same windows with `Windows.scaled` set to the normalised states; other memory is shared."""
         other = copy.copy(self)
         states = self._table[:, : self._parts[0]]
-        other._scaled = torch.cat([normalizer(part) for part in states.split(STATES_PER_CALL)])
+        other._scaled = torch.cat([normalizer(chunk) for chunk in states.split(STATES_PER_CALL)])
         return other
 
     def gather(self, starts: Tensor) -> Windows:
         """Return the windows with indices `starts` [B] (int64, on the set's device)."""
-        first, last_state, last_step = self._places[starts].long().unsqueeze(-1).unbind(1)
+        first, last_state, last_step = self._index[starts].long().unsqueeze(-1).unbind(1)
         entry = first + self._steps
-        places = torch.minimum(entry, last_state)
-        obs, act, rew, terminated = self._table[places].split(self._parts, dim=-1)
+        positions = torch.minimum(entry, last_state)
+        obs, act, rew, terminated = self._table[positions].split(self._parts, dim=-1)
         step_mask = entry <= last_step
         return Windows(
             obs=obs,
@@ -101,7 +101,7 @@ class WindowSet:
             step_mask=step_mask,
             terminated=(terminated.squeeze(-1) > 0) & step_mask,
             rtg=self._rtg[starts],
-            scaled=None if self._scaled is None else self._scaled[places],
+            scaled=None if self._scaled is None else self._scaled[positions],
         )
 
     def sample(self, batch: int, generator: torch.Generator) -> Windows:
@@ -119,9 +119,9 @@ def complete_window_rows(episodes: Episodes, length: int) -> np.ndarray:
 
 
 def _state_table(episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
-    """Return (table [S, O + A + 2] of state, action, reward, terminated; places [N, 3] int32).
+    """Return (table [S, O + A + 2] of state, action, reward, terminated; index [N, 3] int32).
 
-    `places` holds, for each row, the table indices of the row and of its episode's last state and last step.
+    `index` holds, for each row, the table indices of the row and of its episode's last state and last step.
     A final state has no step: it repeats the last step's action and reward as padding.
     """
     lengths, last = np.diff(episodes.offsets), episodes.offsets[1:] - 1
@@ -129,20 +129,20 @@ def _state_table(episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
     shift = np.cumsum(extra) - extra  # final states inserted before each episode
     last_step = last + shift
     per_episode = np.stack([shift, last_step + extra, last_step], axis=1).astype(np.int32)
-    places = np.repeat(per_episode, lengths, axis=0)
-    places[:, 0] += np.arange(episodes.num_transitions, dtype=np.int32)
+    index = np.repeat(per_episode, lengths, axis=0)
+    index[:, 0] += np.arange(episodes.num_transitions, dtype=np.int32)
 
     def fill(out: np.ndarray) -> None:
         flags = episodes.terminated.astype(np.float32)
         columns = (episodes.obs, episodes.act, episodes.rew[:, None], flags[:, None])
-        for part in chunks(len(flags)):
-            out[places[part, 0]] = np.concatenate([column[part] for column in columns], axis=1)
+        for chunk in chunks(len(flags)):
+            out[index[chunk, 0]] = np.concatenate([column[chunk] for column in columns], axis=1)
         finals = out[last_step[extra]]
         finals[:, : episodes.spaces.obs_size] = episodes.next_obs[last[extra]]
         out[last_step[extra] + 1] = finals
 
-    size = (len(places) + int(extra.sum()), episodes.spaces.obs_size + episodes.spaces.act_size + 2)
-    return new_rows(episodes, "states", size, fill), places
+    size = (len(index) + int(extra.sum()), episodes.spaces.obs_size + episodes.spaces.act_size + 2)
+    return new_rows(episodes, "states", size, fill), index
 
 
 def window_rtg(episodes: Episodes, length: int, discount: float, kind: RtgKind) -> np.ndarray:

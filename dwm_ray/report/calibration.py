@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from dwm_ray.evaluation.calibration import ENDS_TOLERANCE, MIN_ENDS, REWARDS_TOLERANCE
 from dwm_ray.experiment.names import world_model_label
-from dwm_ray.report.chart import Line, Look, Panel
-from dwm_ray.report.panels import Figure, Looks, plot_panels
+from dwm_ray.report.chart import Line, Panel, Style
+from dwm_ray.report.panels import Figure, RunStyles, plot_panels
 from dwm_ray.report.table import NOTHING, Cell, Table, text
 from dwm_ray.types import Json
 
@@ -21,18 +21,18 @@ NOTE = (
 
 @dataclass(frozen=True)
 class Calibrated:
-    """Calibration of one world model, as in error.json, with its name and look."""
+    """Calibration of one world model, as in error.json, with its name and style."""
 
     label: str
-    look: Look
+    style: Style
     numbers: Json
 
 
-def calibrated_models(results: Json, looks: Looks) -> list[Calibrated]:
-    """Return the world models of a run whose calibration was measured, with the looks of the run's figures."""
+def calibrated_models(results: Json, styles: RunStyles) -> list[Calibrated]:
+    """Return the world models of a run whose calibration was measured, with the styles of the run's figures."""
     models = [model for model in results["world_models"] if model["calibration"]]
     return [
-        Calibrated(world_model_label(model["name"]), looks.of_model(model["name"]), model["calibration"])
+        Calibrated(world_model_label(model["name"]), styles.of_model(model["name"]), model["calibration"])
         for model in models
     ]
 
@@ -74,7 +74,7 @@ def calibration_figure(models: Sequence[Calibrated]) -> Figure:
     panels = []
     for quantity, title in QUANTITIES.items():
         lines = [
-            Line(model.label, model.numbers["steps"], model.numbers["imagined"][quantity], look=model.look)
+            Line(model.label, model.numbers["steps"], model.numbers["imagined"][quantity], style=model.style)
             for model in models
         ]
         recorded = Line("recorded", longest["steps"], longest["recorded"][quantity], reference=True)

@@ -30,7 +30,7 @@ WIDE_RANGE = 20
 
 
 @dataclass(frozen=True)
-class Look:
+class Style:
     """Colour, line style and marker of a method, as list indices."""
 
     color: int | None = None
@@ -45,7 +45,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Line:
-    """One series. A label has the same look in all panels of a figure; labels of one `group` share a colour."""
+    """One series. A label has the same style in all panels of a figure; labels of one `group` share a colour."""
 
     label: str
     x: Sequence[float]
@@ -54,8 +54,8 @@ class Line:
     """Labels of one group share a colour and differ in line style and marker; default: the label itself."""
     reference: bool = False
     """A baseline, such as a lower bound: dashed, in the text colour, without markers."""
-    look: Look | None = None
-    """Fixed look, for a method that appears in several figures."""
+    style: Style | None = None
+    """Fixed style, for a method that appears in several figures."""
     band: tuple[Sequence[float], Sequence[float]] | None = None
     """Lowest and highest value at each x, plotted as an area."""
     interval: tuple[float, float] | None = None
@@ -100,16 +100,16 @@ class _Area:
         return self.left + self.x(x) * self.width, self.top + (1 - max(self.y(y), 0.0)) * self.height
 
 
-def panel_svg(panel: Panel, looks: Mapping[str, Look], yscale: Scale, alt: str, width: int = WIDTH) -> str:
+def panel_svg(panel: Panel, styles: Mapping[str, Style], yscale: Scale, alt: str, width: int = WIDTH) -> str:
     """Return the image of a panel; `alt` is its text alternative."""
     area = _area(panel, yscale, width)
-    staggered = sum(len(text) + 2 for _, text in area.x.ticks) * LETTER > area.width
+    staggered = sum(len(label) + 2 for _, label in area.x.ticks) * LETTER > area.width
     bottom = area.top + area.height + (48 if staggered else 36)
-    parts = [*_headings(panel), *_axes(panel, area, staggered, bottom)]
+    elements = [*_headings(panel), *_axes(panel, area, staggered, bottom)]
     for line in sorted(panel.lines, key=lambda line: (not line.reference, not line.faint)):
-        parts += _series(line, looks[line.label], area)
+        elements += _series(line, styles[line.label], area)
     size = f'viewBox="0 0 {width} {bottom:.0f}"'
-    return f'<svg class="panel" role="img" aria-label="{escape(alt)}" {size}>{"".join(parts)}</svg>'
+    return f'<svg class="panel" role="img" aria-label="{escape(alt)}" {size}>{"".join(elements)}</svg>'
 
 
 def yscale_of(panels: Sequence[Panel]) -> Scale:
@@ -118,17 +118,17 @@ def yscale_of(panels: Sequence[Panel]) -> Scale:
         return categories(panels[0].ynames, downwards=True)
     lines = [line for panel in panels for line in panel.lines]
     values = [value for line in lines for value in (*line.y, *(v for side in line.band or () for v in side))]
-    known = [value for value in values if value is not None and math.isfinite(value)] or [0.0]
-    wide = min(known) >= 0 and max(known) > WIDE_RANGE * min(known)
-    return scale_of(known, "linear" if panels[0].yscale == "log" and not wide else panels[0].yscale)
+    finite = [value for value in values if value is not None and math.isfinite(value)] or [0.0]
+    wide = min(finite) >= 0 and max(finite) > WIDE_RANGE * min(finite)
+    return scale_of(finite, "linear" if panels[0].yscale == "log" and not wide else panels[0].yscale)
 
 
 def _area(panel: Panel, yscale: Scale, width: int) -> _Area:
-    places = [x for line in panel.lines for x in (*line.x, *(line.interval or ()))]
-    is_range = places and min(places) < max(places) and not panel.ynames  # rows have free space at both ends
-    ends = panel.xends or ((min(places), max(places)) if is_range else None)
-    x = categories(panel.xnames) if panel.xnames else scale_of(places, ends=ends)
-    labels = max((min(len(text), MAX_NAME) for _, text in yscale.ticks), default=1)
+    xs = [x for line in panel.lines for x in (*line.x, *(line.interval or ()))]
+    is_range = xs and min(xs) < max(xs) and not panel.ynames  # rows have free space at both ends
+    ends = panel.xends or ((min(xs), max(xs)) if is_range else None)
+    x = categories(panel.xnames) if panel.xnames else scale_of(xs, ends=ends)
+    labels = max((min(len(label), MAX_NAME) for _, label in yscale.ticks), default=1)
     left = labels * (CAPITAL if panel.ynames else LETTER) + 8
     top = 10 + 16 * bool(panel.title) + 16 * bool(panel.ylabel)
     height = ROW_HEIGHT * len(panel.ynames) or panel.height
@@ -145,37 +145,37 @@ def _headings(panel: Panel) -> Iterator[str]:
 def _axes(panel: Panel, area: _Area, staggered: bool, bottom: float) -> Iterator[str]:
     """Yield grid lines, ticks and the label of the x axis."""
     base, right = area.top + area.height, area.left + area.width
-    for value, text in area.y.ticks:
+    for value, label in area.y.ticks:
         y = area.at(area.x.ends[0], value)[1]
-        short_text = text if len(text) <= MAX_NAME else text[: MAX_NAME - 1] + "…"
-        yield f'<text x="{area.left - 7:.1f}" y="{y + 4:.1f}" text-anchor="end">{escape(short_text)}</text>'
+        short_label = label if len(label) <= MAX_NAME else label[: MAX_NAME - 1] + "…"
+        yield f'<text x="{area.left - 7:.1f}" y="{y + 4:.1f}" text-anchor="end">{escape(short_label)}</text>'
         if not panel.ynames:
             yield f'<path class="g" d="M{area.left:.1f} {y:.1f}H{right:.1f}"/>'
-    for i, (value, text) in enumerate(area.x.ticks):
+    for i, (value, label) in enumerate(area.x.ticks):
         x = area.left + area.x(value) * area.width
         if panel.ynames:
             yield f'<path class="g" d="M{x:.1f} {area.top}V{base}"/>'
         row = base + 15 + (12 * (i % 2) if staggered else 0)
-        yield f'<text x="{x:.1f}" y="{row:.1f}" text-anchor="middle">{escape(text)}</text>'
+        yield f'<text x="{x:.1f}" y="{row:.1f}" text-anchor="middle">{escape(label)}</text>'
     yield f'<path class="a" d="M{area.left:.1f} {base}H{right:.1f}"/>'
     yield f'<text class="s" x="{right:.1f}" y="{bottom - 5:.1f}" text-anchor="end">{escape(panel.xlabel)}</text>'
 
 
-def _series(line: Line, look: Look, area: _Area) -> Iterator[str]:
+def _series(line: Line, style: Style, area: _Area) -> Iterator[str]:
     """Yield the band, error bar, line and markers of a series."""
-    yield f'<g class="{_css(line, look)}">'
+    yield f'<g class="{_css(line, style)}">'
     if line.band:
         low, high = ([area.at(x, v) for x, v in zip(line.x, side, strict=True)] for side in line.band)
-        yield f'<path class="b" d="M{"L".join(map(_place, [*low, *reversed(high)]))}z"/>'
+        yield f'<path class="b" d="M{"L".join(map(_coordinates, [*low, *reversed(high)]))}z"/>'
     if line.interval:
         (start, y), (end, _) = (area.at(x, line.y[0] or 0.0) for x in line.interval)
         yield f'<path class="i" d="M{start:.1f} {y:.1f}H{end:.1f}"/>'
     if line.connected and len(line.x) > 1:
         name = f"<title>{escape(line.label)}</title>"
         for run in _runs(line, area):
-            yield f'<path class="l" d="M{"L".join(map(_place, run))}"{_dashed(look)}>{name}</path>'
+            yield f'<path class="l" d="M{"L".join(map(_coordinates, run))}"{_dashed(style)}>{name}</path>'
     if not line.reference and (not line.connected or not line.faint) and len(line.x) <= MAX_MARKED:
-        yield from _markers(line, look, area)
+        yield from _markers(line, style, area)
     yield "</g>"
 
 
@@ -192,13 +192,13 @@ def _runs(line: Line, area: _Area) -> Iterator[list[tuple[float, float]]]:
         yield run
 
 
-def _markers(line: Line, look: Look, area: _Area) -> Iterator[str]:
-    shape = MARKERS[look.marker % len(MARKERS)]
+def _markers(line: Line, style: Style, area: _Area) -> Iterator[str]:
+    shape = MARKERS[style.marker % len(MARKERS)]
     for x, y in zip(line.x, line.y, strict=True):
         if y is not None and math.isfinite(y):
-            here = "{:.1f} {:.1f}".format(*area.at(x, y))
+            position = "{:.1f} {:.1f}".format(*area.at(x, y))
             size = " scale(.8)" if line.faint else ""
-            yield f'<path class="m" transform="translate({here}){size}" d="{shape}">'
+            yield f'<path class="m" transform="translate({position}){size}" d="{shape}">'
             yield f"<title>{escape(_hover(line, x, y, area.panel))}</title></path>"
 
 
@@ -207,8 +207,8 @@ def _hover(line: Line, x: float, y: float, panel: Panel) -> str:
     if panel.ynames:
         ends = f" [{', '.join(map(value_text, line.interval))}]" if line.interval else ""
         return f"{line.label}: {value_text(x)}{ends}"
-    place = panel.xnames[round(x)] if panel.xnames else short(x)
-    return f"{line.label}: {value_text(y)} at {place}"
+    position = panel.xnames[round(x)] if panel.xnames else short(x)
+    return f"{line.label}: {value_text(y)} at {position}"
 
 
 def value_text(value: float) -> str:
@@ -216,24 +216,24 @@ def value_text(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
 
 
-def _place(point: tuple[float, float]) -> str:
+def _coordinates(point: tuple[float, float]) -> str:
     return f"{point[0]:.1f} {point[1]:.1f}"
 
 
-def _dashed(look: Look) -> str:
-    dash = DASHES[look.dash % len(DASHES)]
+def _dashed(style: Style) -> str:
+    dash = DASHES[style.dash % len(DASHES)]
     return f' stroke-dasharray="{dash}"' if dash else ""
 
 
-def swatch(look: Look, line: Line) -> str:
+def swatch(style: Style, line: Line) -> str:
     """Return the legend entry of a line, hidden from screen readers."""
     pale = line.reference or (line.faint and line.connected)
-    stroke = f'<path class="l" d="M0 7H34"{_dashed(look)}/>' if line.connected else ""
-    marker = f'<path class="m" transform="translate(17 7)" d="{MARKERS[look.marker % len(MARKERS)]}"/>'
-    content = f'<g class="{_css(line, look)}">{stroke}{"" if pale else marker}</g>'
+    stroke = f'<path class="l" d="M0 7H34"{_dashed(style)}/>' if line.connected else ""
+    marker = f'<path class="m" transform="translate(17 7)" d="{MARKERS[style.marker % len(MARKERS)]}"/>'
+    content = f'<g class="{_css(line, style)}">{stroke}{"" if pale else marker}</g>'
     return f'<svg class="key" viewBox="0 0 34 14" aria-hidden="true">{content}</svg>'
 
 
-def _css(line: Line, look: Look) -> str:
+def _css(line: Line, style: Style) -> str:
     """Return the classes of a series."""
-    return f"{look.css} faint" if line.faint else f"{look.css} ref" if line.reference else look.css
+    return f"{style.css} faint" if line.faint else f"{style.css} ref" if line.reference else style.css

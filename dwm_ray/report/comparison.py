@@ -21,13 +21,13 @@ METHODS = "methods.json"
 NORMALISED = "normalised score"
 
 
-def open_comparison(where: str, parent: Path) -> Path:
+def open_comparison(address: str, parent: Path) -> Path:
     """Return the folder of a comparison, copied to `parent` if it is remote; raise ValueError if there is none."""
-    if "://" not in where:
-        return Path(where)
-    storage = Storage.parse(where)
+    if "://" not in address:
+        return Path(address)
+    storage = Storage.parse(address)
     if storage.exists("config.json"):
-        return RunFolder.open(where, parent).root
+        return RunFolder.open(address, parent).root
     tasks = [name.parent for entry in storage.files() if (name := PurePosixPath(entry.name)).match(f"*/{METHODS}")]
     if not tasks:
         raise ValueError(f"{storage} is not a comparison: it has no {METHODS}")
@@ -41,10 +41,10 @@ def run_folders(root: Path) -> list[Path]:
     """Return the run folders of a comparison: `root` itself or its children; raise ValueError if there are none."""
     if (root / METHODS).is_file():
         return [root]
-    found = [path.parent for path in sorted(root.glob(f"*/{METHODS}"))]
-    if not found:
+    folders = [path.parent for path in sorted(root.glob(f"*/{METHODS}"))]
+    if not folders:
         raise ValueError(f"{root} is not a comparison: it has no {METHODS}")
-    return found
+    return folders
 
 
 def collect_comparison(root: Path) -> Json:
@@ -91,12 +91,12 @@ def collect_task(run: Path, root: Path) -> Json:
 def _method(method: Json, results: Json) -> Json:
     """Return the runs and costs of a method; `method` is a row of methods.json."""
     trials = {trial["id"]: trial for trial in results["trials"]}
-    found = [trials.get(name) for name in method["trials"]]
+    runs = [trials.get(name) for name in method["trials"]]
     return {
         "name": method["name"],
         "spec": method["spec"],
-        "runs": [_run(seed, trial) for seed, trial in enumerate(found)],
-        "costs": _costs(method, [trial for trial in found if trial and trial["status"] == "done"], results),
+        "runs": [_run(seed, trial) for seed, trial in enumerate(runs)],
+        "costs": _costs(method, [trial for trial in runs if trial and trial["status"] == "done"], results),
     }
 
 
@@ -109,10 +109,10 @@ def _costs(method: Json, trials: list[Json], results: Json) -> Json:
     costs = [{"learner_s": trial["seconds"], **trial["costs"]} for trial in trials]
     rows = pd.DataFrame(costs, columns=columns, dtype=float)
     means = {**rows.mean(), "max_rss_bytes": rows["max_rss_bytes"].max()}
-    found = {name: None if pd.isna(value) else float(value) for name, value in means.items()}
-    shared = {part["id"]: part["seconds"] for part in [*results["world_models"], *results["streams"]]}
-    sampling_s = shared.get(method["stream"]) or found["sampling_s"]
-    return {**found, "world_model_s": shared.get(method["world_model"]), "sampling_s": sampling_s}
+    averages = {name: None if pd.isna(value) else float(value) for name, value in means.items()}
+    shared = {artifact["id"]: artifact["seconds"] for artifact in [*results["world_models"], *results["streams"]]}
+    sampling_s = shared.get(method["stream"]) or averages["sampling_s"]
+    return {**averages, "world_model_s": shared.get(method["world_model"]), "sampling_s": sampling_s}
 
 
 def _run(seed: int, trial: Json | None) -> Json:

@@ -5,7 +5,7 @@ A method has the same colour and marker in all figures, according to its positio
 
 from pathlib import Path
 
-from dwm_ray.report.chart import DASHES, NUM_COLORS, Look, Panel
+from dwm_ray.report.chart import DASHES, NUM_COLORS, Panel, Style
 from dwm_ray.report.comparison import NORMALISED, collect_comparison
 from dwm_ray.report.page import render_page
 from dwm_ray.report.panels import Figure, plot_panels
@@ -64,13 +64,13 @@ def failures(comparison: Json) -> list[str]:
 
 def markdown(comparison: Json) -> str:
     """Return all tables as Markdown, with the data, updates, seeds and checkpoint of the scores."""
-    parts = []
+    paragraphs = []
     for task in comparison["tasks"]:
         scores, costs = task_tables(task)
-        parts += [f"**{task['task']}**, {task['score_unit']}", scores.markdown(), costs.markdown(), source(task)]
+        paragraphs += [f"**{task['task']}**, {task['score_unit']}", scores.markdown(), costs.markdown(), source(task)]
     if comparison["all_tasks"]:
-        parts += ["**all tasks**", score_table("", comparison["all_tasks"]).markdown()]
-    return "\n\n".join([*parts, *failures(comparison), " ".join(notes(comparison))])
+        paragraphs += ["**all tasks**", score_table("", comparison["all_tasks"]).markdown()]
+    return "\n\n".join([*paragraphs, *failures(comparison), " ".join(notes(comparison))])
 
 
 def notes(comparison: Json) -> list[str]:
@@ -108,13 +108,13 @@ def comparison_figures(comparison: Json) -> list[Figure]:
     return [figure for plot in (ranking, curves) if (figure := plot(comparison)).panels]
 
 
-def look(i: int) -> Look:
-    """Return the look of the method at position `i`; the first 24 differ."""
-    return Look(i % NUM_COLORS, i // NUM_COLORS % len(DASHES), i % len(DASHES))
+def style(i: int) -> Style:
+    """Return the style of the method at position `i`; the first 24 differ."""
+    return Style(i % NUM_COLORS, i // NUM_COLORS % len(DASHES), i % len(DASHES))
 
 
-def looks_by_name(comparison: Json) -> dict[str, Look]:
-    return {name: look(i) for i, name in enumerate(comparison["methods"])}
+def styles_by_name(comparison: Json) -> dict[str, Style]:
+    return {name: style(i) for i, name in enumerate(comparison["methods"])}
 
 
 def ranking(comparison: Json) -> Figure:
@@ -122,15 +122,15 @@ def ranking(comparison: Json) -> Figure:
     groups = {task["task"]: (ranked(task["methods"]), task["score_unit"]) for task in _scored(comparison)}
     if comparison["all_tasks"]:
         groups["all tasks"] = (ranked(comparison["all_tasks"]), NORMALISED)
-    return ranking_figure(groups, looks_by_name(comparison), comparison["reference"])
+    return ranking_figure(groups, styles_by_name(comparison), comparison["reference"])
 
 
 def curves(comparison: Json) -> Figure:
     """Plot score over updates by task: the mean of a method's finished runs, and the range as a band."""
-    looks = looks_by_name(comparison)
+    styles = styles_by_name(comparison)
     panels = []
     for task in _scored(comparison):
-        lines = [curve(method, looks[method["name"]]) for method in task["methods"]]
+        lines = [curve(method, styles[method["name"]]) for method in task["methods"]]
         panels.append(Panel(task["task"], "updates", task["score_unit"], lines))
     return plot_panels("curves", "Learning curves", CURVES, panels)
 

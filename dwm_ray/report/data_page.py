@@ -22,8 +22,8 @@ def data_findings(episodes: Episodes, facts: Json) -> Findings:
         f"{episodes.num_episodes:,} episodes.",
         *facts["notes"],
     ]
-    found: list[list[Cell]] = [[finding.text, finding.rows] for finding in episodes.card.findings]
-    checks = Table("Contradictions in the file and their repairs", ["finding", "number"], found or [["none", 0]])
+    rows: list[list[Cell]] = [[finding.text, finding.rows] for finding in episodes.card.findings]
+    checks = Table("Contradictions in the file and their repairs", ["finding", "number"], rows or [["none", 0]])
     return Findings(f"Data {facts['name']}", summary, [checks, _entries(episodes)], _figures(episodes))
 
 
@@ -35,7 +35,7 @@ def _entries(episodes: Episodes) -> Table:
     lengths = np.diff(episodes.offsets)
     rows = [
         *_rows("observation", episodes.obs, [None] * spaces.obs_size),
-        *_rows("action", act, [f"{100 * part:.0f} %" for part in saturated]),
+        *_rows("action", act, [f"{100 * fraction:.0f} %" for fraction in saturated]),
         *_rows("reward", episodes.rew[:, None], [None]),
         *_rows("episode length", lengths[:, None], [None]),
     ]
@@ -55,7 +55,7 @@ def _rows(name: str, values: np.ndarray, last: Iterable[Cell]) -> list[list[Cell
 
 def _figures(episodes: Episodes) -> list[Any]:
     returns, lengths = episodes.returns(), np.diff(episodes.offsets)
-    chosen = np.unique(np.linspace(0, len(returns) - 1, MAX_POINTS).astype(int))
+    shown = np.unique(np.linspace(0, len(returns) - 1, MAX_POINTS).astype(int))
     spaces = episodes.spaces
     entries = np.arange(spaces.act_size).tolist()
     low, middle, high = np.quantile(episodes.act, (0.05, 0.5, 0.95), axis=0).tolist()
@@ -67,8 +67,8 @@ def _figures(episodes: Episodes) -> list[Any]:
         Line("bounds", entries, list(spaces.act_high), reference=True),
     ]
     panels = [
-        Panel("Returns", "episode", "undiscounted return", [_points("episode", chosen, returns[chosen])]),
-        Panel("Lengths", "episode", "steps", [_points("episode", chosen, lengths[chosen])]),
+        Panel("Returns", "episode", "undiscounted return", [_points("episode", shown, returns[shown])]),
+        Panel("Lengths", "episode", "steps", [_points("episode", shown, lengths[shown])]),
         Panel("Actions", "", "value", actions, xnames=[str(entry) for entry in entries]),
         Panel("Rewards", "reward", "rows", [rewards]),
     ]

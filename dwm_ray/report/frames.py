@@ -58,22 +58,22 @@ def _render_in_subprocess(trial: Path, out: Path, updates: int) -> str | None:
     if backend is None or backend.lower() in DISABLED:
         return "no OpenGL for rendering without a display" if backend is None else f"MUJOCO_GL is {backend}"
     try:
-        about, request = rollout(trial)
+        description, request = rollout(trial)
     except (ValueError, OSError) as error:
         return f"the policy cannot be run ({one_line(error)})"
     command = [sys.executable, "-m", rendering.__name__]
     options: Json = {"env": {**os.environ, "MUJOCO_GL": backend, "OMP_NUM_THREADS": "1"}, "timeout": LIMIT_S}
     try:
-        ended = subprocess.run(
+        process = subprocess.run(
             command, input=json.dumps(request), capture_output=True, text=True, check=False, **options
         )
     except subprocess.TimeoutExpired:
         return f"rendering took more than {LIMIT_S:g} s"
-    if ended.returncode:
-        return f"rendering failed with MUJOCO_GL={backend} ({last_line(ended.stderr)[:200]})"
-    images = json.loads(last_line(ended.stdout))  # other lines are messages of the environment
+    if process.returncode:
+        return f"rendering failed with MUJOCO_GL={backend} ({last_line(process.stderr)[:200]})"
+    images = json.loads(last_line(process.stdout))  # other lines are messages of the environment
     frames = [{"step": step, "png": image} for step, image in zip(STEPS, images, strict=False)]
-    write_json(out, {"trial": trial.name, "updates": updates, **about, "frames": frames})
+    write_json(out, {"trial": trial.name, "updates": updates, **description, "frames": frames})
     return None
 
 
@@ -101,5 +101,5 @@ def rollout(trial: Path) -> tuple[Json, Json]:
         over = terminated or truncated
     seconds = float(getattr(simulator, "dt", 0.0))
     env.close()
-    about = {"env_id": env_id, "method": method_name(config), "seed": config["seed"], "dt": seconds}
-    return about, {"env_id": bare_id(env_id), "kwargs": json.loads(options.kwargs), "states": states}
+    description = {"env_id": env_id, "method": method_name(config), "seed": config["seed"], "dt": seconds}
+    return description, {"env_id": bare_id(env_id), "kwargs": json.loads(options.kwargs), "states": states}

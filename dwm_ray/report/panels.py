@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from dwm_ray.report.chart import NARROW, NUM_COLORS, WIDTH, Line, Look, Panel, panel_svg, swatch, value_text, yscale_of
+from dwm_ray.report.chart import NARROW, NUM_COLORS, WIDTH, Line, Panel, Style, panel_svg, swatch, value_text, yscale_of
 from dwm_ray.report.scales import short
 from dwm_ray.report.table import Cell, Table
 from dwm_ray.types import Json
 
-__all__ = ["Figure", "Line", "Look", "Looks", "Panel", "plot_panels"]
+__all__ = ["Figure", "Line", "Panel", "RunStyles", "Style", "plot_panels"]
 
 MAX_COLUMNS = 3
 MAX_VALUES = 12
@@ -32,8 +32,8 @@ class Figure:
     """Panels per row on a wide page."""
 
 
-class Looks:
-    """Look of each world model and method of a run, the same in every figure.
+class RunStyles:
+    """Style of each world model and method of a run, the same in every figure.
 
     The colour shows the world model; line style and marker show the agent.
     """
@@ -43,14 +43,14 @@ class Looks:
         self._models = sorted({name for name in names if name is not None})
         self._agents = sorted({trial["agent"] for trial in trials})
 
-    def of_model(self, world_model: str | None) -> Look:
-        """Return the look of a world model; model-free methods have the page's text colour."""
-        return Look(None if world_model is None else self._models.index(world_model))
+    def of_model(self, world_model: str | None) -> Style:
+        """Return the style of a world model; model-free methods have the page's text colour."""
+        return Style(None if world_model is None else self._models.index(world_model))
 
-    def of(self, trial: Json) -> Look:
-        """Return the look of a trial's method."""
-        place = self._agents.index(trial["agent"])
-        return replace(self.of_model(trial["world_model"]), dash=place, marker=place)
+    def of(self, trial: Json) -> Style:
+        """Return the style of a trial's method."""
+        index = self._agents.index(trial["agent"])
+        return replace(self.of_model(trial["world_model"]), dash=index, marker=index)
 
 
 def plot_panels(
@@ -67,22 +67,22 @@ def plot_panels(
         values: Add the values as tables; set to False if a table next to the figure contains them.
     """
     panels = [panel for panel in panels if panel.lines]
-    looks = looks_of([line for panel in panels for line in panel.lines])
+    styles = styles_of([line for panel in panels for line in panel.lines])
     shared = yscale_of(panels) if same_scale and panels else None
     columns = _columns(panels)
     width = NARROW if columns == MAX_COLUMNS else WIDTH
     images = [
-        panel_svg(panel, looks, shared or yscale_of([panel]), _alternative(title, panel), width) for panel in panels
+        panel_svg(panel, styles, shared or yscale_of([panel]), _alternative(title, panel), width) for panel in panels
     ]
     tables = [_values(panel) for panel in panels] if values else []
-    return Figure(name, title, caption, images, _legend(panels, looks), tables, columns)
+    return Figure(name, title, caption, images, _legend(panels, styles), tables, columns)
 
 
-def _legend(panels: Sequence[Panel], looks: Mapping[str, Look]) -> list[tuple[str, str]]:
+def _legend(panels: Sequence[Panel], styles: Mapping[str, Style]) -> list[tuple[str, str]]:
     """Return label and sample of each line that is not named at an axis."""
     named = {name for panel in panels for name in panel.ynames}
     shown = {line.label: line for panel in panels for line in panel.lines if line.label not in named}
-    return [(label, swatch(looks[label], line)) for label, line in shown.items()]
+    return [(label, swatch(styles[label], line)) for label, line in shown.items()]
 
 
 def _columns(panels: Sequence[Panel]) -> int:
@@ -104,14 +104,14 @@ def _values(panel: Panel) -> Table:
     """Return the values of all lines except background lines, one row per x."""
     lines = [line for line in panel.lines if not line.faint]
     columns = [dict(zip(line.x, line.y, strict=True)) for line in lines]
-    places = sorted({x for line in lines if not line.reference for x in line.x} or set(lines[0].x))
-    if len(places) > MAX_VALUES:
-        places = [places[i * (len(places) - 1) // (MAX_VALUES - 1)] for i in range(MAX_VALUES)]
+    xs = sorted({x for line in lines if not line.reference for x in line.x} or set(lines[0].x))
+    if len(xs) > MAX_VALUES:
+        xs = [xs[i * (len(xs) - 1) // (MAX_VALUES - 1)] for i in range(MAX_VALUES)]
     rows: list[list[Cell]] = [
         [panel.xnames[round(x)] if panel.xnames else short(x), *(_cell(c.get(x, _level(c))) for c in columns)]
-        for x in places
+        for x in xs
     ]
-    heading = ", ".join(text for text in (panel.title, panel.ylabel) if text)
+    heading = ", ".join(part for part in (panel.title, panel.ylabel) if part)
     return Table(heading, [panel.xlabel, *(line.label for line in lines)], rows)
 
 
@@ -125,19 +125,19 @@ def _cell(value: float | None) -> str | None:
     return None if value is None else value_text(value)
 
 
-def looks_of(lines: Sequence[Line]) -> Mapping[str, Look]:
-    """Return the look of each label; labels without a fixed look get one in the order of their first lines."""
-    fixed = {line.label: line.look for line in lines if line.look is not None}
+def styles_of(lines: Sequence[Line]) -> Mapping[str, Style]:
+    """Return the style of each label; labels without a fixed style get one in the order of their first lines."""
+    fixed = {line.label: line.style for line in lines if line.style is not None}
     references = dict.fromkeys(line.label for line in lines if line.reference)
     groups: dict[str, dict[str, None]] = {}
     for line in lines:
         if line.label not in references:
             groups.setdefault(line.group or line.label, {})[line.label] = None
     return {
-        **{label: Look(None, 1 + i % 3) for i, label in enumerate(references)},
+        **{label: Style(None, 1 + i % 3) for i, label in enumerate(references)},
         # A colour that is used again gets other line styles and markers.
         **{
-            label: Look(i, nth, nth)
+            label: Style(i, nth, nth)
             for i, labels in enumerate(groups.values())
             for nth, label in enumerate(labels, i // NUM_COLORS)
         },

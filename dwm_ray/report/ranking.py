@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from dwm_ray.evaluation import stats
-from dwm_ray.report.chart import Line, Look, Panel
+from dwm_ray.report.chart import Line, Panel, Style
 from dwm_ray.report.collect import measured, measured_curve
 from dwm_ray.report.panels import Figure, plot_panels
 from dwm_ray.report.run_tables import format_interval, label
@@ -44,15 +44,15 @@ def with_statistics(
         pooled: Whether the scores of all tasks have the same unit; otherwise there are no means.
         references: Index of the method that each method is compared with; default: the first one.
     """
-    found = [[scores(task) for task in tasks] for tasks in rows]
-    places = [0] * len(rows) if references is None else references
+    all_scores = [[scores(task) for task in tasks] for tasks in rows]
+    indices = [0] * len(rows) if references is None else references
     return [
         {
             **tasks[0],
             "num_runs": sum(map(len, method_scores)),
-            **_statistics(method_scores, None if place in (i, None) else found[place or 0], pooled),
+            **_statistics(method_scores, None if reference in (i, None) else all_scores[reference or 0], pooled),
         }
-        for i, (tasks, method_scores, place) in enumerate(zip(rows, found, places, strict=True))
+        for i, (tasks, method_scores, reference) in enumerate(zip(rows, all_scores, indices, strict=True))
     ]
 
 
@@ -100,9 +100,9 @@ def _final(trial: Json) -> float | None:
 
 def _level(trials: Sequence[Json]) -> tuple[bool, float]:
     """Return (whether a trial has finished, mean score); if none has, use the latest points of their curves."""
-    known = [score for trial in trials if (score := _final(trial)) is not None]
+    final = [score for trial in trials if (score := _final(trial)) is not None]
     latest = [value for trial in trials if (value := measured_curve(trial["curve"])[-1]) is not None]
-    return bool(known), float(np.mean(known or latest))
+    return bool(final), float(np.mean(final or latest))
 
 
 def shared_scores(runs: Sequence[Json]) -> tuple[np.ndarray, np.ndarray]:
@@ -112,13 +112,13 @@ def shared_scores(runs: Sequence[Json]) -> tuple[np.ndarray, np.ndarray]:
     return shared.index.to_numpy(), shared.to_numpy().T
 
 
-def curve(method: Json, look: Look) -> Line:
+def curve(method: Json, style: Style) -> Line:
     """Return mean and range of the learning curves of a method's finished runs, or of all runs if none has finished."""
-    updates, found = shared_scores([run for run in method["runs"] if run["score"] is not None] or method["runs"])
+    updates, curves = shared_scores([run for run in method["runs"] if run["score"] is not None] or method["runs"])
     if not updates.size:
-        return Line(method["name"], [], [], look=look)
-    band = (found.min(0).tolist(), found.max(0).tolist()) if len(found) > 1 else None
-    return Line(method["name"], updates.tolist(), found.mean(0).tolist(), look=look, band=band)
+        return Line(method["name"], [], [], style=style)
+    band = (curves.min(0).tolist(), curves.max(0).tolist()) if len(curves) > 1 else None
+    return Line(method["name"], updates.tolist(), curves.mean(0).tolist(), style=style, band=band)
 
 
 def ranked(rows: Sequence[Json]) -> list[Json]:
@@ -145,11 +145,11 @@ def score_table(title: str, rows: Sequence[Json], note: str = "") -> Table:
     return Table(title, headers, cells, note)
 
 
-def interval(found: Json | None, digits: int) -> tuple[str, str]:
+def interval(statistic: Json | None, digits: int) -> tuple[str, str]:
     """Return a statistic and its interval: '36.1', '[33.0, 38.2]'."""
-    if found is None:
+    if statistic is None:
         return NOTHING, NOTHING
-    return f"{found['value']:.{digits}f}", format_interval(found["low"], found["high"], digits)
+    return f"{statistic['value']:.{digits}f}", format_interval(statistic["low"], statistic["high"], digits)
 
 
 def verdict(rows: Sequence[Json], reference: str = "") -> Json | None:
@@ -161,13 +161,13 @@ def verdict(rows: Sequence[Json], reference: str = "") -> Json | None:
     scored = [row for row in ranked(rows) if row["iqm"]]
     if not scored:
         return None
-    best, *others = scored
+    best, *remaining = scored
     score, ends = interval(best["iqm"], 1)
-    leads = [_lead(best, row, "the runner-up") for row in others[:1]]
+    leads = [_lead(best, row, "the runner-up") for row in remaining[:1]]
     if not reference:
-        free = [row["name"] for row in others if row["world_model"] is None and row["agent"] == best["agent"]]
+        free = [row["name"] for row in remaining if row["world_model"] is None and row["agent"] == best["agent"]]
         reference = free[0] if free else ""
-    leads += [_lead(best, row, "the reference") for row in others[1:] if row["name"] == reference]
+    leads += [_lead(best, row, "the reference") for row in remaining[1:] if row["name"] == reference]
     count = f", best of {best['num_settings']} settings" if best.get("num_settings", 1) > 1 else ""
     statistic = "mean" if best["num_runs"] < 4 else "interquartile mean"
     words = {"statistic": statistic, "setting": best.get("setting", "") + count, "caution": _caution(best["num_runs"])}
@@ -180,10 +180,10 @@ def _lead(best: Json, other: Json, role: str) -> Json:
     There are too few runs if equal methods would be completely separated with a probability above 1 - `CONFIDENCE`.
     """
     difference = best["iqm"]["value"] - other["iqm"]["value"]
-    found = estimate(stats.improvement, [scores(best)], [scores(other)])
-    probability, ends = interval(found, 2)
+    improvement = estimate(stats.improvement, [scores(best)], [scores(other)])
+    probability, ends = interval(improvement, 2)
     enough = 1 / math.comb(best["num_runs"] + other["num_runs"], best["num_runs"]) <= 1 - CONFIDENCE + 1e-9
-    separated = found["low"] is not None and found["value"] >= CONFIDENCE and found["low"] > 0.5
+    separated = improvement["low"] is not None and improvement["value"] >= CONFIDENCE and improvement["low"] > 0.5
     doubt = "" if separated and enough else "not clearly separated" if enough else "too few runs to be sure"
     return {
         "over": f"{role}, {other['name']}",
@@ -198,42 +198,42 @@ def _caution(num_runs: int) -> str:
     """Return a warning about the intervals of few runs; empty for many runs."""
     if num_runs < 2:
         return "One run per method shows no spread between seeds: repeat with --seeds 5 before you rely on it."
-    known = max(count for count in COVERAGE if count <= num_runs)
-    if known >= 20:
+    count = max(count for count in COVERAGE if count <= num_runs)
+    if count >= 20:
         return ""
-    return f"Intervals of {num_runs} runs are too narrow: they cover the mean in about {COVERAGE[known]} % of cases."
+    return f"Intervals of {num_runs} runs are too narrow: they cover the mean in about {COVERAGE[count]} % of cases."
 
 
-def ranking_figure(groups: Mapping[str, tuple[Sequence[Json], str]], looks: Mapping[str, Look], versus: str) -> Figure:
+def ranking_figure(groups: Mapping[str, tuple[Sequence[Json], str]], styles: Mapping[str, Style], rival: str) -> Figure:
     """Plot score and probability of improvement of each method, with the best at the top.
 
-    `groups` maps the title of each task to (ranked methods, unit of their scores); `versus` is the printed name of the
+    `groups` maps the title of each task to (ranked methods, unit of their scores); `rival` is the printed name of the
     reference.
     """
     panels = []
     for title, (rows, unit) in groups.items():
         names = [row["name"] for row in rows]
-        panels.append(Panel(title, unit, "", _rows(rows, "iqm", looks), ynames=names))
-        chances = _rows(rows, "improvement", looks)
+        panels.append(Panel(title, unit, "", _rows(rows, "iqm", styles), ynames=names))
+        chances = _rows(rows, "improvement", styles)
         even = Line("even chance", [0.5, 0.5], [-0.5, len(rows) - 0.5], reference=True)
-        chance_panel = Panel(title, f"P(better than {versus})", "", [*chances, even], ynames=names, xends=(0.0, 1.0))
+        chance_panel = Panel(title, f"P(better than {rival})", "", [*chances, even], ynames=names, xends=(0.0, 1.0))
         panels += [chance_panel] if chances else []
     caption = (
         "Large markers: interquartile means over runs, with 95 % bootstrap intervals (none for a single run). Small "
-        f"points: runs. P(better): probability that a run scores higher than a run of {versus}; a tie counts one half."
+        f"points: runs. P(better): probability that a run scores higher than a run of {rival}; a tie counts one half."
     )
     return plot_panels("ranking", "Scores and probability of improvement", caption, panels, values=False)
 
 
-def _rows(rows: Sequence[Json], statistic: str, looks: Mapping[str, Look]) -> list[Line]:
+def _rows(rows: Sequence[Json], statistic: str, styles: Mapping[str, Style]) -> list[Line]:
     """Return one marker with its interval per method, on top of the points of its runs."""
     lines = []
     for i, row in enumerate(rows):
-        look, found = looks[row["name"]], row[statistic]
+        style, estimate = styles[row["name"]], row[statistic]
         if statistic == "iqm" and "runs" in row:
             runs = scores(row).tolist()
-            lines.append(Line(row["name"], runs, [i] * len(runs), look=look, connected=False, faint=True))
-        if found is not None:
-            ends = None if found["low"] is None else (found["low"], found["high"])
-            lines.append(Line(row["name"], [found["value"]], [i], look=look, interval=ends, connected=False))
+            lines.append(Line(row["name"], runs, [i] * len(runs), style=style, connected=False, faint=True))
+        if estimate is not None:
+            ends = None if estimate["low"] is None else (estimate["low"], estimate["high"])
+            lines.append(Line(row["name"], [estimate["value"]], [i], style=style, interval=ends, connected=False))
     return lines

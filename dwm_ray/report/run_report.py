@@ -9,7 +9,7 @@ from dwm_ray.report.calibration import calibrated_models, calibration_table
 from dwm_ray.report.collect import collect_results
 from dwm_ray.report.frames import best_frames
 from dwm_ray.report.page import render_page
-from dwm_ray.report.panels import Looks
+from dwm_ray.report.panels import RunStyles
 from dwm_ray.report.ranking import method_rows, score_table, verdict
 from dwm_ray.report.run_figures import run_figures
 from dwm_ray.report.run_tables import estimate_table, failures, num_episodes, summary_table, trial_table
@@ -43,6 +43,7 @@ def ranking_table(results: Json) -> Table:
 def render(results: Json, frames: Json | None = None) -> str:
     """Return the page of collected results, and of frames of the best policy, as HTML."""
     trials, summary = trial_table(results), summary_table(results)
+    styles = RunStyles(results["trials"], results["world_models"])
     return render_page(
         "run.html.j2",
         results=results,
@@ -56,7 +57,7 @@ def render(results: Json, frames: Json | None = None) -> str:
         failures=failures(results),
         figures=run_figures(results),
         estimates=estimate_table(results),
-        calibration=calibration_table(calibrated_models(results, Looks(results["trials"], results["world_models"]))),
+        calibration=calibration_table(calibrated_models(results, styles)),
         sharing=sharing_facts(results),
     )
 
@@ -74,18 +75,18 @@ def key_facts(results: Json) -> dict[str, str]:
     updates = " or ".join(sorted({format_count(trial["updates"]) for trial in done}))
     episodes = " or ".join(sorted({format_count(num_episodes(trial)) for trial in done}))
     estimated = results["score_unit"] == ESTIMATED
-    by = f"estimated from {episodes} held-out episodes" if estimated else f"scored over {episodes} episodes"
+    method = f"estimated from {episodes} held-out episodes" if estimated else f"scored over {episodes} episodes"
     count = format_count(data.get("transitions"))
-    where = f"of {data['env_id']}" if data and data["env_id"] else "without an environment"
-    source = f"{data['source']}, {count} transitions {where}" if data else ""
-    shown = data.get("score_mean") is not None and not estimated
+    environment = f"of {data['env_id']}" if data and data["env_id"] else "without an environment"
+    source = f"{data['source']}, {count} transitions {environment}" if data else ""
+    has_scores = data.get("score_mean") is not None and not estimated
     facts = {
         "data": source,
-        "scores in data": f"mean {data['score_mean']:.1f}, best episode {data['score_max']:.1f}" if shown else "",
+        "scores in data": f"mean {data['score_mean']:.1f}, best episode {data['score_max']:.1f}" if has_scores else "",
         "checks": " ".join(findings_lines(data)).removeprefix("checks: ") if data.get("findings") else "",
         "seeds": str(len({trial["seed"] for trial in trials}) or ""),
         "updates": updates,
-        "checkpoint": f"last, {by}" if done else "",
+        "checkpoint": f"last, {method}" if done else "",
         "trials": f"{len(done)} of {len(trials)} finished",
         "profile": results["profile"] or "",
         "time": "" if results["wall_s"] is None else format_seconds(results["wall_s"]),
@@ -103,7 +104,7 @@ def sharing_facts(results: Json) -> dict[str, str]:
     users = sum(trial["world_model"] in trained for trial in results["trials"])
     corrected = sum(model["returns_corrected"] or False for model in results["world_models"])
     models = f"{format_count(counters['world_models_trained'])}, used by {users} trials"
-    model_s, stream_s = (sum(part["seconds"] or 0.0 for part in results[kind]) for kind in ("world_models", "streams"))
+    model_s, stream_s = (sum(row["seconds"] or 0.0 for row in results[kind]) for kind in ("world_models", "streams"))
     return {
         "world models trained": models,
         "world models with corrected returns": format_count(corrected),

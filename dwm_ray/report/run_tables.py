@@ -14,11 +14,11 @@ def estimate_table(results: Json) -> Table | None:
     """Return one row per trial with off-policy estimates, or None if there are none."""
     rows: list[list[Cell]] = []
     for trial in results["trials"]:
-        if found := trial["estimate"]:
-            ends = format_interval(found["fqe_low"], found["fqe_high"])
-            numbers = [f"{found[name]:.1f}" for name in ("fqe_spread", "model", "model_spread")]
-            last = [f"{found['distance']:.2f}", format_seconds(found["s"])]
-            rows.append([trial["method"], trial["id"], f"{found['fqe']:.1f}", ends, *numbers, *last])
+        if estimate := trial["estimate"]:
+            ends = format_interval(estimate["fqe_low"], estimate["fqe_high"])
+            numbers = [f"{estimate[name]:.1f}" for name in ("fqe_spread", "model", "model_spread")]
+            last = [f"{estimate['distance']:.2f}", format_seconds(estimate["s"])]
+            rows.append([trial["method"], trial["id"], f"{estimate['fqe']:.1f}", ends, *numbers, *last])
     headers = ["method", "trial", "FQE", INTERVAL, "± critics", "imagined", "± models", "distance", "time"]
     note = (
         "Estimates from recorded data, not scores. FQE: discounted return from the start of a held-out episode, by "
@@ -36,16 +36,16 @@ def format_interval(low: float | None, high: float | None, digits: int = 1) -> s
 
 def measured_text(trial: Json) -> str:
     """Return the score of a trial with its spread, or its estimate with the interval."""
-    found = trial["estimate"]
-    if found is None:
+    estimate = trial["estimate"]
+    if estimate is None:
         return format_score(trial["score_mean"], trial["score_std"])
-    return f"{found['fqe']:.1f} {format_interval(found['fqe_low'], found['fqe_high'])}"
+    return f"{estimate['fqe']:.1f} {format_interval(estimate['fqe_low'], estimate['fqe_high'])}"
 
 
 def num_episodes(trial: Json) -> int | None:
     """Return the number of episodes of a trial's score or estimate."""
-    found = trial["episodes"] if trial["estimate"] is None else trial["estimate"]["episodes"]
-    return None if found is None else int(found)
+    count = trial["episodes"] if trial["estimate"] is None else trial["estimate"]["episodes"]
+    return None if count is None else int(count)
 
 
 SUMMED = ["measured", "score_std", "episodes", "updates", "seconds"]
@@ -100,7 +100,7 @@ def summary_table(results: Json) -> Table:
     Mean and standard deviation are over seeds of the mean over episodes, or over episodes for a single seed.
     """
     axes = axes_of(results["trials"])
-    found = _means([trial for trial in results["trials"] if trial["status"] == "done"], axes)
+    means = _means([trial for trial in results["trials"] if trial["status"] == "done"], axes)
     rows = [
         [
             *setting,
@@ -110,7 +110,7 @@ def summary_table(results: Json) -> Table:
             int(row.updates),
             format_seconds(row.seconds),
         ]
-        for setting, row in zip(found.index, found.itertuples(), strict=True)
+        for setting, row in zip(means.index, means.itertuples(), strict=True)
     ]
     headers = ["method", *map(label, axes), results["score_unit"], "seeds", "episodes", "updates", "learner time"]
     return Table("Means over seeds, ± between seeds", headers, rows)

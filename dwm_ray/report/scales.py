@@ -25,8 +25,8 @@ class Scale:
 
     def __call__(self, value: float) -> float:
         """Return the position of a value as a fraction of the axis, 0 at its first end and 1 at its last."""
-        low, high, here = (_transformed(number, self.kind) for number in (*self.ends, value))
-        return (here - low) / (high - low)
+        low, high, position = (_transformed(number, self.kind) for number in (*self.ends, value))
+        return (position - low) / (high - low)
 
 
 def categories(names: Sequence[str], downwards: bool = False) -> Scale:
@@ -37,8 +37,8 @@ def categories(names: Sequence[str], downwards: bool = False) -> Scale:
 
 def scale_of(values: Iterable[float], kind: Kind = "linear", ends: tuple[float, float] | None = None) -> Scale:
     """Return an axis that shows all values, or that has the given ends."""
-    known = [value for value in values if math.isfinite(value)] or [0.0]
-    low, high = ends or (min(known), max(known))
+    finite = [value for value in values if math.isfinite(value)] or [0.0]
+    low, high = ends or (min(finite), max(finite))
     if kind == "log":
         low = max(low / 1.5, high * MIN_SHOWN)
         return Scale((low, high * 1.2), _decades(low, high * 1.2), kind)
@@ -64,19 +64,19 @@ def _multiples(low: float, high: float) -> list[tuple[float, str]]:
     rough = (high - low) / NUM_STEPS
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * (1 - 1e-9))
-    places = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
-    return _printed(round(place * step, 12) for place in places)
+    indices = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+    return _printed(round(index * step, 12) for index in indices)
 
 
 def _decades(low: float, high: float) -> list[tuple[float, str]]:
     """Return the powers of ten in [low, high]; if there are fewer than two, also their multiples by 2 and 5."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    found: list[float] = []
+    ticks: list[float] = []
     for factors in ((1,), (1, 2, 5)):
-        found = [f * 10.0**power for power in powers for f in factors if low <= f * 10.0**power <= high]
-        if len(found) > 1:
+        ticks = [f * 10.0**power for power in powers for f in factors if low <= f * 10.0**power <= high]
+        if len(ticks) > 1:
             break
-    return _printed(found)
+    return _printed(ticks)
 
 
 def _printed(values: Iterable[float]) -> list[tuple[float, str]]:

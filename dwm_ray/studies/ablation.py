@@ -92,9 +92,9 @@ def trained_for(context: StudyContext, config: RunConfig, seconds: float) -> tup
     """
     trainer = world_model_trainer(config, context.task_data, context.device)
     trainer.run(BURST)
-    started = time.process_time()
+    start = time.process_time()
     trainer.run(BURST)
-    updates = max(1, round(seconds * BURST / (time.process_time() - started)))
+    updates = max(1, round(seconds * BURST / (time.process_time() - start)))
     config = config.with_values({"world_model.num_updates": updates})
     trainer = world_model_trainer(config, context.task_data, context.device)
     trainer.run(updates)

@@ -170,10 +170,10 @@ def _of_run(context: StudyContext, run: RunFolder) -> list[Subject]:
         raise ValueError(f"--run {run.root}: expected a run with a trained world model")
     models = [load_model(path, context.device) for path in folders]
     names = [model.config.plugin_name() for model in models]
-    marks = [f" {path.name[:6]}" if names.count(name) > 1 else "" for path, name in zip(folders, names, strict=True)]
+    suffixes = [f" {path.name[:6]}" if names.count(name) > 1 else "" for path, name in zip(folders, names, strict=True)]
     return [
-        Subject(world_model_label(name) + mark, _run_with(context, model), model)
-        for name, mark, model in zip(names, marks, models, strict=True)
+        Subject(world_model_label(name) + suffix, _run_with(context, model), model)
+        for name, suffix, model in zip(names, suffixes, models, strict=True)
     ]
 
 

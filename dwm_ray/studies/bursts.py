@@ -33,14 +33,14 @@ TRAIN, GENERATE, LEARN, REFRESH = "train the world model", "generate segments", 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:
     if device.type != "cuda":
-        started = time.process_time()
+        start = time.process_time()
         work()
-        return time.process_time() - started
+        return time.process_time() - start
     torch.cuda.synchronize(device)
-    started = time.perf_counter()
+    start = time.perf_counter()
     work()
     torch.cuda.synchronize(device)
-    return time.perf_counter() - started
+    return time.perf_counter() - start
 
 
 def count_flops(work: Callable[[], object]) -> int:

@@ -16,7 +16,7 @@ from dwm_ray.evaluation.simulator import Simulator, recorded_segments, simulated
 from dwm_ray.options import PositiveInt
 from dwm_ray.report.calibration import Calibrated, calibration_figure, calibration_table
 from dwm_ray.report.findings import Findings
-from dwm_ray.report.panels import Figure, Line, Look, Panel, plot_panels
+from dwm_ray.report.panels import Figure, Line, Panel, Style, plot_panels
 from dwm_ray.report.table import Cell, Table
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions, Subject, subjects, summary_line
 from dwm_ray.studies.futures import clone_of, futures_in, generate_like, halves
@@ -61,14 +61,14 @@ class ModelErrorOptions(StudyOptions):
 
 def measure(context: StudyContext, options: ModelErrorOptions) -> Findings:
     """Measure the errors of all world models."""
-    chosen = subjects(context, options)
+    models = subjects(context, options)
     clone = clone_of(context, options.clone_updates, options.study_seed)
     reference = _reference(context, clone, options)
-    measured = [_measure_one(context, subject, clone, reference["unsimulated"] is None, options) for subject in chosen]
+    measured = [_measure_one(context, subject, clone, reference["unsimulated"] is None, options) for subject in models]
     summary = [
         f"Errors on up to {options.num_windows} windows of held-out episodes, in squares of standard deviations of the "
         "data.",
-        summary_line(context, [subject.config for subject in chosen], options),
+        summary_line(context, [subject.config for subject in models], options),
         *([reference["unsimulated"]] if reference["unsimulated"] else []),
     ]
     return Findings(
@@ -129,18 +129,18 @@ def _checked(context: StudyContext, segments: Segments) -> Json:
 
 def _reference(context: StudyContext, clone: BehaviourClone, options: ModelErrorOptions) -> Json:
     """Measure single recorded transitions in the simulator, and the simulator, driven by the clone, as a model."""
-    found: Json = {"simulator_driven_by_clone_obs_mse": None, "simulator": None, "unsimulated": None}
+    result: Json = {"simulator_driven_by_clone_obs_mse": None, "simulator": None, "unsimulated": None}
     try:
         Simulator(context.task_data.task.env_id, context.task_data.task.env_options)
     except ValueError as error:
-        return found | {"unsimulated": f"Model error and randomness are not separated: {error}."}
+        return result | {"unsimulated": f"Model error and randomness are not separated: {error}."}
     context.log("the simulator, driven by the cloned behaviour")
     windows = context.holdout(context.config, options.horizon + 1)
     starts, _ = halves(windows, options.num_points, context.generator(options.study_seed))
     starts = starts[: options.num_simulated]
     checked = _checked(context, recorded_segments(starts))
     randomness = _randomness(context, starts, clone, options)
-    return found | {"simulator_driven_by_clone_obs_mse": randomness, "simulator": checked}
+    return result | {"simulator_driven_by_clone_obs_mse": randomness, "simulator": checked}
 
 
 def _randomness(
@@ -148,19 +148,19 @@ def _randomness(
 ) -> list[float]:
     """Return the squared distance by step between recorded futures and a simulator that the clone drives."""
     generator = context.generator(options.study_seed + 3)
-    segments, known = simulated(
+    segments, valid = simulated(
         context.task_data.task.env_id,
         windows.obs[:, 0],
         windows.act[:, 0],
         clone.policy(generator),
         options.horizon,
     )
-    return squared_distance(futures_in(context, segments).rows(known), futures_in(context, windows).rows(known))
+    return squared_distance(futures_in(context, segments).rows(valid), futures_in(context, windows).rows(valid))
 
 
 def _tables(measured: list[Json], reference: Json) -> list[Table]:
     rewards = [(m["model"], DRIVERS[error["driven_by"]], error["rew_mse"]) for m in measured for error in m["errors"]]
-    found = [
+    tables = [
         _table("Mean squared error of states", "driven by", _state_rows(measured, reference), OWN_SAMPLES_NOTE),
         _table("Mean squared error of rewards", "driven by", rewards),
         _table(
@@ -168,12 +168,12 @@ def _tables(measured: list[Json], reference: Json) -> list[Table]:
         ),
         calibration_table(_calibrated(measured)),
     ]
-    return [table for table in found if table.rows]
+    return [table for table in tables if table.rows]
 
 
 def _calibrated(measured: list[Json]) -> list[Calibrated]:
     """Return the calibrations in the colours of the other figures."""
-    return [Calibrated(one["model"], Look(i), one["calibration"]) for i, one in enumerate(measured)]
+    return [Calibrated(row["model"], Style(i), row["calibration"]) for i, row in enumerate(measured)]
 
 
 def _table(title: str, kind: str, rows: list[Row], note: str = "") -> Table:
@@ -195,9 +195,9 @@ def _state_rows(measured: list[Json], reference: Json) -> list[Row]:
 
 
 def _check_rows(measured: list[Json], reference: Json) -> list[Row]:
-    checks = [(one["model"], one["simulator"]) for one in measured] + [("recorded", reference["simulator"])]
-    parts = {"states": "obs_mse", "rewards": "rew_mse"}
-    return [(label, part, check[key]) for label, check in checks if check for part, key in parts.items()]
+    checks = [(row["model"], row["simulator"]) for row in measured] + [("recorded", reference["simulator"])]
+    quantities = {"states": "obs_mse", "rewards": "rew_mse"}
+    return [(label, quantity, check[key]) for label, check in checks if check for quantity, key in quantities.items()]
 
 
 def _longest(measured: list[Json]) -> list[Json]:

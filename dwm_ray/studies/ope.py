@@ -49,9 +49,9 @@ class OpeOptions(StudyOptions):
 
 def measure(context: StudyContext, options: OpeOptions) -> Findings:
     """Compare estimated values of the policies with their scores; raise ValueError for fewer than three policies."""
-    found = _policies(context, options)
-    ranks = np.linspace(0, len(found) - 1, min(options.max_policies, len(found))).round().astype(int)
-    policies = [found[rank] for rank in ranks]
+    candidates = _policies(context, options)
+    ranks = np.linspace(0, len(candidates) - 1, min(options.max_policies, len(candidates))).round().astype(int)
+    policies = [candidates[rank] for rank in ranks]
     if len(policies) < 3:
         raise ValueError(f"--run, --others: {len(policies)} scored policies on these data; expected at least three")
     rows = pd.DataFrame(_estimates(context, options, policies))
@@ -71,17 +71,17 @@ def measure(context: StudyContext, options: OpeOptions) -> Findings:
 
 def _policies(context: StudyContext, options: OpeOptions) -> list[Json]:
     """Return the finished policies of all runs, best score first; raise ValueError for runs on other data."""
-    found = []
-    for where in [options.run, *options.others]:
-        if where is None:
+    policies = []
+    for address in [options.run, *options.others]:
+        if address is None:
             raise ValueError("--run: is missing; expected a run with scored policies")
-        run = RunFolder.open(where)
+        run = RunFolder.open(address)
         run.pull(run.root / "trials", weights=True)
         data = (read_json(run.root / "data.json") or {}).get("fingerprint")
         if data != context.task_data.episodes.card.fingerprint:
-            raise ValueError(f"{where}: learned from other data; expected a run on the data of --run")
-        found += [policy for trial in run.trials() if (policy := _scored(trial)) is not None]
-    return sorted(found, key=lambda policy: -policy["score"])
+            raise ValueError(f"{address}: learned from other data; expected a run on the data of --run")
+        policies += [policy for trial in run.trials() if (policy := _scored(trial)) is not None]
+    return sorted(policies, key=lambda policy: -policy["score"])
 
 
 def _scored(trial: Path) -> Json | None:
@@ -117,9 +117,10 @@ def _quality_table(rows: pd.DataFrame) -> Table:
     cells: list[list[Cell]] = []
     for name, criterion in CRITERIA.items():
         values = rows.eval(criterion)
-        chosen = scores[values.idxmax()]
-        regret, span = scores.max() - chosen, np.ptp(scores) or 1.0
-        cells.append([name, rank_correlation(values, scores), f"{chosen:.1f}", f"{regret:.1f}", f"{regret / span:.0%}"])
+        selected = scores[values.idxmax()]
+        regret, span = scores.max() - selected, np.ptp(scores) or 1.0
+        correlation = rank_correlation(values, scores)
+        cells.append([name, correlation, f"{selected:.1f}", f"{regret:.1f}", f"{regret / span:.0%}"])
     headers = ["ranked by", "rank correlation", "score of the choice", "regret at 1", "of the range"]
     note = (
         f"Best score {scores.max():.1f}; a random choice has an expected regret of {scores.max() - scores.mean():.1f}."

@@ -71,14 +71,14 @@ class SwapOptions(StudyOptions):
 def measure(context: StudyContext, options: SwapOptions) -> Findings:
     """Train all agents on all compositions. Raise ValueError for unsuitable world models and agents."""
     _check_agents(options)
-    chosen = subjects(context, options)
-    compared = [one for subject in chosen for one in _compare(context, subject, options)]
+    models = subjects(context, options)
+    compared = [comparison for subject in models for comparison in _compare(context, subject, options)]
     return Findings(
         title=f"Recorded and imagined parts of targets: {context.config.task}",
         summary=[
             f"{options.horizon}-step segments from {compared[0]['num_pairs']} start pairs; scores after "
             f"{options.agent_updates} updates of {options.num_seeds} seeds, last checkpoint.",
-            summary_line(context, [subject.config for subject in chosen], options),
+            summary_line(context, [subject.config for subject in models], options),
         ],
         tables=_tables(compared),
         figures=[],
@@ -94,7 +94,7 @@ def _check_agents(options: SwapOptions) -> None:
 
 def _compare(context: StudyContext, subject: Subject, options: SwapOptions) -> list[Json]:
     futures = _futures(context, subject, options)
-    found = []
+    comparisons = []
     for agent in options.agents:
         config = _agent_config(context, subject, agent, options)
         mixes = [mix for mix in MIXES if mix.parts <= futures.keys()]
@@ -102,8 +102,8 @@ def _compare(context: StudyContext, subject: Subject, options: SwapOptions) -> l
         outcomes = [_outcome(context, config, mix, futures, options) for mix in mixes]
         name, num_pairs = method_name(config.model_dump(mode="json")), len(futures[RECORDED])
         statistics = statistics_of(futures)
-        found.append({"method": name, "num_pairs": num_pairs, "futures": statistics, "outcomes": outcomes})
-    return found
+        comparisons.append({"method": name, "num_pairs": num_pairs, "futures": statistics, "outcomes": outcomes})
+    return comparisons
 
 
 def _futures(context: StudyContext, subject: Subject, options: SwapOptions) -> dict[str, Segments]:
@@ -136,15 +136,15 @@ def _outcome(
 
     The outcome of an earlier study with the same data, options and code is read from its file.
     """
-    made_of = [
+    key = [
         __version__,
         context.task_data.identity.fingerprint,
         model_fingerprint(config, context.task_data.identity),
         config.model_dump(mode="json", exclude=set(PLACEMENT)),
         options.model_dump(mode="json", include={"horizon", "num_seeds", "num_pairs", "study_seed"}),
-        [asdict(one) for one in (mix, *MIXES, SECOND_SAMPLE)],  # advantages are those of all compositions
+        list(map(asdict, (mix, *MIXES, SECOND_SAMPLE))),  # advantages are those of all compositions
     ]
-    path = context.store.root / "swap" / f"{fingerprint(made_of)}.json"
+    path = context.store.root / "swap" / f"{fingerprint(key)}.json"
     stored = read_json(path)
     if stored is None:
         stored = _trained_outcome(context, config, mix, futures, options.num_seeds)
@@ -157,10 +157,10 @@ def _trained_outcome(
 ) -> Json:
     configs = [config.with_values({"seed": seed}) for seed in range(num_seeds)]
     agents = _train(context, configs, mix.of(futures))
-    scores = [_score(context, agent, one) for agent, one in zip(agents, configs, strict=True)]
+    scores = [_score(context, agent, item) for agent, item in zip(agents, configs, strict=True)]
     context.log(f"  {mix.name}: {', '.join('diverged' if score is None else f'{score:.1f}' for score in scores)}")
     gains = [advantages(agent, futures) for agent in agents]
-    means = {name: _means([one[name] for one in gains]) for name in gains[0]}
+    means = {name: _means([item[name] for item in gains]) for name in gains[0]}
     return {"scores": scores, "advantages": means}
 
 
@@ -193,39 +193,40 @@ def _score(context: StudyContext, agent: Agent, config: RunConfig) -> float | No
 
 def _tables(compared: list[Json]) -> list[Table]:
     """Return the tables of all world models and agents, from the numbers of the study."""
-    return [table for one in compared for table in (_scores_table(one), _advantages_table(one), _futures_table(one))]
+    tables = (_scores_table, _advantages_table, _futures_table)
+    return [table(comparison) for comparison in compared for table in tables]
 
 
-def _scores_table(one: Json) -> Table:
+def _scores_table(comparison: Json) -> Table:
     rows: list[list[Cell]] = []
-    for outcome in one["outcomes"]:
-        known = [score for score in outcome["scores"] if score is not None]  # None: learning diverged
-        score = format_score(mean(known), pstdev(known)) if known else format_score(None, None)
+    for outcome in comparison["outcomes"]:
+        finished = [score for score in outcome["scores"] if score is not None]  # None: learning diverged
+        score = format_score(mean(finished), pstdev(finished)) if finished else format_score(None, None)
         rows.append([*outcome["mix"].values(), score])
     headers = ["segments", "rewards", "ends", "states", "score"]
-    return Table(f"{one['method']}: scores by the parts of its targets", headers, rows, SCORES_NOTE)
+    return Table(f"{comparison['method']}: scores by the parts of its targets", headers, rows, SCORES_NOTE)
 
 
-def _advantages_table(one: Json) -> Table:
+def _advantages_table(comparison: Json) -> Table:
     rows: list[list[Cell]] = [
         [name, *(row[key] for key in ("std", "correlation", "sample_correlation", "slope", "ending"))]
-        for name, row in one["outcomes"][0]["advantages"].items()
+        for name, row in comparison["outcomes"][0]["advantages"].items()
     ]
     headers = ["segments", "standard deviation", "correlation with recorded", "with imagined", "slope", "ending"]
-    return Table(f"{one['method']}: advantages of start pairs", headers, rows, ADVANTAGES_NOTE)
+    return Table(f"{comparison['method']}: advantages of start pairs", headers, rows, ADVANTAGES_NOTE)
 
 
-def _futures_table(one: Json) -> Table:
+def _futures_table(comparison: Json) -> Table:
     headers = ["future", "reward sum", "standard deviation", "correlation", "ended", "ended in both"]
     rows: list[list[Cell]] = [
         [
             future["future"],
-            *(future[f"reward_sum{part}"] for part in ("", "_std", "_correlation")),
+            *(future[f"reward_sum{suffix}"] for suffix in ("", "_std", "_correlation")),
             *(f"{future[name]:.2%}" for name in ("ended", "ended_in_both")),
         ]
-        for future in one["futures"]
+        for future in comparison["futures"]
     ]
-    return Table(f"{one['method']}: futures", headers, rows, FUTURES_NOTE)
+    return Table(f"{comparison['method']}: futures", headers, rows, FUTURES_NOTE)
 
 
 STUDY = Study(SwapOptions, measure)

@@ -119,8 +119,8 @@ def _targets(agent: Any, segments: Segments) -> Tensor:
 @torch.no_grad()
 def _action_values(agent: Any, segments: Segments) -> Tensor:
     """Return Q of the start pairs [B] in units of reward."""
-    found: Tensor = agent.critic(*agent.start_pairs(segments)).amin(-2)
-    return found / agent.rule.reward_scale
+    result: Tensor = agent.critic(*agent.start_pairs(segments)).amin(-2)
+    return result / agent.rule.reward_scale
 
 
 @torch.no_grad()
@@ -128,10 +128,10 @@ def values(agent: Any, obs: Tensor) -> Tensor:
     """Return the value [N] that an agent assigns to raw states [N, O], in raw units of reward."""
     states = agent.scaling.obs(obs)
     if hasattr(agent, "value"):
-        found: Tensor = agent.value(states)
+        result: Tensor = agent.value(states)
     else:
-        found = agent.critic(states, agent.scaling.unit(agent.act(obs))).amin(-2)
-    return found / agent.rule.reward_scale
+        result = agent.critic(states, agent.scaling.unit(agent.act(obs))).amin(-2)
+    return result / agent.rule.reward_scale
 
 
 def correlation(first: Tensor, second: Tensor) -> float:
@@ -141,11 +141,11 @@ def correlation(first: Tensor, second: Tensor) -> float:
 
 def statistics_of(futures: dict[str, Segments]) -> list[dict[str, Any]]:
     """Return statistics of the sums of discounted rewards and of the ends of each future."""
-    found, reference = [], futures[RECORDED]
+    rows, reference = [], futures[RECORDED]
     for name, segments in futures.items():
         sums, ended = segments.reward_sum(), segments.discount[:, -1] == 0
         both = (ended & (reference.discount[:, -1] == 0)).double().mean()
-        found.append(
+        rows.append(
             {
                 "future": name,
                 "reward_sum": float(sums.mean()),
@@ -155,4 +155,4 @@ def statistics_of(futures: dict[str, Segments]) -> list[dict[str, Any]]:
                 "ended_in_both": float(both),
             }
         )
-    return found
+    return rows

@@ -172,7 +172,7 @@ def test_one_number_holds_for_all_dimensions_and_the_text_names_the_source() -> 
     ("config", "message"),
     [
         ({"act_low": (-0.1,)}, r"data.act_low, data.act_high: -0.1 to .* for action 0, whose recorded values are"),
-        ({"act_low": (-3.0, -3.0)}, "data.act_low: 2 numbers; expected one, or one for each of 1 actions"),
+        ({"act_low": (-3.0, -3.0)}, "data.act_low: 2 numbers; expected one, or one per action"),
         ({"act_low": (-3.0,), "env": "Pendulum-v1"}, "Pendulum-v1 has action bounds; expected them with data.env none"),
     ],
 )

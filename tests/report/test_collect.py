@@ -5,7 +5,7 @@ import pytest
 from rows import write_rows
 
 from dwm_ray.experiment.names import method_name
-from dwm_ray.report.chart import Look
+from dwm_ray.report.chart import Style
 from dwm_ray.report.collect import MAX_POINTS, collect_results
 from dwm_ray.report.ranking import curve, method_rows, ranked, score_table, verdict, with_statistics
 
@@ -144,7 +144,7 @@ def test_unfinished_trials_give_curves_but_no_scores(results):
     rows = method_rows(results)
     assert [method["iqm"] for method in rows] == [None, None]
     assert verdict(rows) is None
-    assert len(curve(rows[0], Look()).x) == 4
+    assert len(curve(rows[0], Style()).x) == 4
 
 
 def test_the_best_method_is_first_and_methods_without_a_score_are_last():

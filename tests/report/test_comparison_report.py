@@ -15,9 +15,9 @@ from dwm_ray.report.comparison_report import (
     all_tables,
     comparison_figures,
     failures,
-    look,
     markdown,
     render_comparison,
+    style,
     task_tables,
     write_comparison,
 )
@@ -209,4 +209,4 @@ def test_figures_are_wellformed_and_repeat_themselves(two: Path) -> None:
 
 
 def test_two_dozen_methods_look_different() -> None:
-    assert len({look(i) for i in range(24)}) == 24
+    assert len({style(i) for i in range(24)}) == 24

@@ -1,4 +1,4 @@
-"""Panels of lines: content, equal looks of equal labels, and values as text."""
+"""Panels of lines: content, equal styles of equal labels, and values as text."""
 
 import json
 import re
@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from dwm_ray.report.chart import MARKERS, Look
+from dwm_ray.report.chart import MARKERS, Style
 from dwm_ray.report.findings import Findings, write
-from dwm_ray.report.panels import Line, Looks, Panel, looks_of, plot_panels
+from dwm_ray.report.panels import Line, Panel, RunStyles, plot_panels, styles_of
 from dwm_ray.report.scales import Kind
 from dwm_ray.report.table import Table, format_count, format_score, format_seconds, text
 
@@ -80,20 +80,20 @@ def test_panels_of_one_scale_have_the_same_ticks() -> None:
 
 
 def test_lines_of_a_group_share_their_colour_and_differ_in_style() -> None:
-    fixed = Look(4, 1, 2)
-    looks = looks_of(
+    fixed = Style(4, 1, 2)
+    styles = styles_of(
         [
             Line("a", [1], [1], "g"),
             Line("b", [1], [1], "g"),
             Line("c", [1], [1]),
             Line("r", [1], [1], reference=True),
-            Line("m", [1], [1], look=fixed),
+            Line("m", [1], [1], style=fixed),
         ]
     )
-    assert looks["a"].color == looks["b"].color != looks["c"].color
-    assert looks["a"].dash != looks["b"].dash
-    assert looks["r"].color is None
-    assert looks["m"] == fixed
+    assert styles["a"].color == styles["b"].color != styles["c"].color
+    assert styles["a"].dash != styles["b"].dash
+    assert styles["r"].color is None
+    assert styles["m"] == fixed
 
 
 @pytest.mark.parametrize(
@@ -115,12 +115,12 @@ def test_a_panel_is_logarithmic_where_its_values_are_not_negative_and_differ_wid
 
 def test_looks_keep_color_for_the_world_model_and_line_for_the_agent() -> None:
     trials = [{"world_model": model, "agent": agent} for model in (None, "dwm") for agent in ("iql", "td3_bc")]
-    looks = Looks(trials, [{"name": "one_step"}])
-    iql, td3, dwm_iql, dwm_td3 = (looks.of(trial) for trial in trials)
+    styles = RunStyles(trials, [{"name": "one_step"}])
+    iql, td3, dwm_iql, dwm_td3 = (styles.of(trial) for trial in trials)
     assert iql.color is td3.color is None
     assert dwm_iql.color == dwm_td3.color == 0
     assert (iql.dash, iql.marker) == (dwm_iql.dash, dwm_iql.marker) != (td3.dash, td3.marker)
-    assert looks.of_model("one_step").color == 1
+    assert styles.of_model("one_step").color == 1
     assert len(set(MARKERS)) == 4
 
 

@@ -3,7 +3,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from dwm_ray.report.panels import Looks
+from dwm_ray.report.panels import RunStyles
 from dwm_ray.report.ranking import shared_scores
 from dwm_ray.report.run_figures import by_method, futures, run_figures
 
@@ -50,7 +50,7 @@ def test_a_diverging_q_switches_to_a_logarithmic_axis(results):
 
 
 def test_futures_have_one_recorded_line_and_a_fan_of_imagined_ones(results):
-    figure = futures(results, Looks(results["trials"], results["world_models"]))
+    figure = futures(results, RunStyles(results["trials"], results["world_models"]))
     assert len(figure.panels) == 2 * 3
     assert [label for label, _ in figure.legend] == ["imagined", "recorded"]
     assert figure.panels[0].count('class="l"') == 3 + 1

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +81,13 @@ def measure(
 def _window(shards: Shards, readers: list[Any], warmup_s: float, seconds: float) -> Json:
     time.sleep(warmup_s)
     counters, cpu_s, _ = _snapshot(shards)
-    started = time.perf_counter()
+    start = time.perf_counter()
     ray.get([reader.delays.remote() for reader in readers])
     time.sleep(seconds)
     counters_after, cpu_after, rss_bytes = _snapshot(shards)
-    elapsed = time.perf_counter() - started
+    elapsed = time.perf_counter() - start
     blocks = {name: (counters_after[name] - counters[name]) // BLOCK_ROWS for name in counters}
-    delays = [delay for of in ray.get([reader.delays.remote() for reader in readers]) for delay in of]
+    delays = list(chain.from_iterable(ray.get([reader.delays.remote() for reader in readers])))
     used = [after - before for after, before in zip(cpu_after, cpu_s, strict=True)]
     counted = {"accepted": blocks["segments_sampled"], "delivered": blocks["segments_consumed"]}
     return {"seconds": elapsed, **counted, "cpu_s": used, "rss_bytes": rss_bytes, "delays": delays}

@@ -102,10 +102,10 @@ class SamplerCount:
 def sampler_counts(config: RunConfig, folder: Path, counts: Sequence[int]) -> Iterator[list[SamplerCount]]:
     """Start as many samplers as the largest count, with a model that they have loaded, and one buffer per count."""
     config = config.with_values({"cluster.num_samplers": max(counts)})
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), False)
+    on_this_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), False)
     with untrained_services(config, folder) as (services, spec, run, _):
         names, seeds = list(services.sampler_names), itertools.count()
-        buffers = [Shards.build(run.address, config.cluster, names[:count], here) for count in counts]
+        buffers = [Shards.build(run.address, config.cluster, names[:count], on_this_node) for count in counts]
         warm_up = replace(spec, num_segments=spec.block_rows, seed=-1)
         try:
             ray.get([sampler.generate.remote(warm_up, 0)[1] for sampler in services.samplers])

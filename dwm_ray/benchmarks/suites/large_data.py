@@ -64,11 +64,11 @@ class LargeDataSuite(Suite):
         with peak_memory(facts, "learner"):
             mapped = self._timed("mapped", setup)
         rates = alternating([mapped, self._timed("fitting", _setup(small))], self.repeats)
-        facts |= {f"{name}_updates_per_s": of for name, of in rates.items()}
+        facts |= {f"{name}_updates_per_s": values for name, values in rates.items()}
         ratio = paired_ratio(*rates.values())
         path = self.path
         write_json(path, {**facts, "ratio": vars(ratio), "machine": machine()})
-        medians = [rate_spread(of).median for of in rates.values()]
+        medians = [rate_spread(values).median for values in rates.values()]
         print(
             f"anonymous memory, peak: load {facts['load_or_convert_gb']:.2f} GB, learner {facts['learner_gb']:.2f} GB"
         )
@@ -87,8 +87,8 @@ def generated(path: Path, rows: int) -> Path:
     if path.is_file():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with h5py.File(part, "w") as file:
+    temporary = path.with_suffix(".part")
+    with h5py.File(temporary, "w") as file:
         file.attrs["env_id"] = ENV_ID
         widths = {"observations": (OBS_SIZE,), "actions": (ACT_SIZE,), "rewards": ()}
         data = {key: file.create_dataset(key, (rows, *width), "float32") for key, width in widths.items()}
@@ -100,7 +100,7 @@ def generated(path: Path, rows: int) -> Path:
             data["rewards"][start:stop] = walk[:, 0]
         file["terminals"] = np.zeros(rows, bool)
         file["timeouts"] = np.arange(1, rows + 1) % EPISODE == 0
-    part.rename(path)
+    temporary.rename(path)
     return path
 
 
@@ -111,7 +111,7 @@ def _setup(file: Path) -> BenchmarkSetup:
 @contextmanager
 def peak_memory(facts: dict[str, Any], name: str) -> Iterator[None]:
     """Set `facts[name_gb]` to the largest anonymous memory of this process, and `facts[name_s]` to the seconds."""
-    peak, started = [anonymous_bytes()], time.perf_counter()
+    peak, start = [anonymous_bytes()], time.perf_counter()
 
     def watch(stop: Event) -> None:
         while not stop.wait(0.01):
@@ -119,7 +119,7 @@ def peak_memory(facts: dict[str, Any], name: str) -> Iterator[None]:
 
     with in_background("memory", watch):
         yield
-    facts |= {f"{name}_gb": peak[0] / 1e9, f"{name}_s": time.perf_counter() - started}
+    facts |= {f"{name}_gb": peak[0] / 1e9, f"{name}_s": time.perf_counter() - start}
 
 
 def anonymous_bytes() -> int:

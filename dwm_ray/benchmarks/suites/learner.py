@@ -86,8 +86,8 @@ class LearnerSuite(RateSuite):
             yield _work(f"{name}{mode}-population-{num}", against, build, setup, config, num)
 
     def _modes(self, compilable: bool) -> list[str]:
-        wanted = {"graphed": self.graphed, "compiled": self.compiled and compilable}
-        return [mode for mode in MODES if wanted[mode]]
+        requested = {"graphed": self.graphed, "compiled": self.compiled and compilable}
+        return [mode for mode in MODES if requested[mode]]
 
     def _config(self, setup: BenchmarkSetup, agent: str, world_model: str, precision: str) -> RunConfig:
         values = {

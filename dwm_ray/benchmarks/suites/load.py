@@ -61,8 +61,8 @@ class LoadSuite(Suite):
             for shards in self.shards:
                 status.update(f"{shards} shards")
                 windows[shards] = load.measure(*size, shards, self.block_s, self.warmup_s, self.seconds)
-        about = {"machine": machine(), **asdict(self), "output": str(path)}
-        write_json(path, {"suite": self.name, "windows": windows, **about})
+        details = {"machine": machine(), **asdict(self), "output": str(path)}
+        write_json(path, {"suite": self.name, "windows": windows, **details})
         rows = [cells(shards, window) for shards, window in windows.items()]
         show(Table(self.name, list(HEADERS), rows))
         print(path)

@@ -67,7 +67,7 @@ class ScalingSuite(TaskSuite):
             throughput.sampler_counts(config, Path(folder), self.samplers) as counts,
         ):
             rates = alternating(counts, self.repeats, status.update)
-        measured = {count: [asdict(one) for one in of] for count, of in rates.items()}
+        measured = {count: [asdict(result) for result in results] for count, results in rates.items()}
         options = {**asdict(self), "output": str(path)}
         write_json(path, {"suite": self.name, "measured": measured, "machine": machine(), "options": options})
         show(Table(self.name, list(HEADERS), cells(rates)))
@@ -86,8 +86,8 @@ def cells(measured: Mapping[str, Sequence["StreamRate"]]) -> list[list[Cell]]:
     first = next(iter(measured))
     rows: list[list[Cell]] = []
     for count, rates in measured.items():
-        wall, wall_of_first = ([one.per_s for one in of] for of in (rates, measured[first]))
-        cpu, cpu_of_first = ([one.per_cpu_s for one in of] for of in (rates, measured[first]))
+        wall, wall_of_first = ([result.per_s for result in results] for results in (rates, measured[first]))
+        cpu, cpu_of_first = ([result.per_cpu_s for result in results] for results in (rates, measured[first]))
         spread = rate_spread(wall)
         rows.append(
             [

@@ -66,10 +66,10 @@ class ProcessMonitor:
 
     def sample(self) -> None:
         """Take one sample of every process."""
-        found = {self._root, *self._usages}
+        processes = {self._root, *self._usages}
         with suppress(psutil.NoSuchProcess):
-            found.update(self._root.children(recursive=True))
-        for process in found:
+            processes.update(self._root.children(recursive=True))
+        for process in processes:
             with suppress(psutil.NoSuchProcess):
                 if process.is_running():
                     self._record(process)

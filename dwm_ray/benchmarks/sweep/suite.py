@@ -42,13 +42,13 @@ class SweepSuite(TaskSuite):
     def run(self, programs: Path) -> None:
         """Run the sweep, write JSON and print the tables."""
         expect_own_cluster("the sweep")
-        path, started = self.path, time.perf_counter()
+        path, start = self.path, time.perf_counter()
         command = [sys.executable, str(programs / "sweep.py"), *self.data_args(), *shlex.split(self.sweep_options)]
         with Console(stderr=True).status("the sweep"), TemporaryDirectory() as folder:
             processes = observe([*command, "--output", folder], Path(folder) / "output.txt")
             [config] = Path(folder).glob("*/config.json")
             costs = RunCosts.read(config.parent)
-        measured = {"wall_s": time.perf_counter() - started, "cpu_s": cpu_seconds(costs, processes)}
+        measured = {"wall_s": time.perf_counter() - start, "cpu_s": cpu_seconds(costs, processes)}
         measured |= {"ratios": ratios(costs, processes), "processes": list(map(asdict, processes))}
         write_json(path, {"suite": self.name, **measured, "machine": machine(), "sweep_options": self.sweep_options})
         for table in tables(costs, processes):
@@ -70,7 +70,7 @@ def tables(costs: RunCosts, processes: list[ProcessUsage]) -> list[Table]:
 
 def cpu_seconds(costs: RunCosts, processes: list[ProcessUsage]) -> dict[str, float]:
     """Return {purpose: CPU seconds}; the sum is the CPU time of all processes."""
-    kinds = {kind: _total(of) for kind, of in _by_kind(processes).items()}
+    kinds = {kind: _total(usages) for kind, usages in _by_kind(processes).items()}
     workers = kinds.pop(WORKER, 0.0) - costs.world_models - costs.learners
     return {
         "learners: updates": costs.updates,
@@ -95,16 +95,16 @@ def ratios(costs: RunCosts, processes: list[ProcessUsage]) -> dict[str, float]:
 def memory_rows(processes: list[ProcessUsage]) -> list[list[Cell]]:
     """Return the number of processes of each kind and the largest memory of one."""
     return [
-        [kind, len(of), number(max(process.peak_bytes for process in of) / 1e6)]
-        for kind, of in _by_kind(processes).items()
+        [kind, len(usages), number(max(process.peak_bytes for process in usages) / 1e6)]
+        for kind, usages in _by_kind(processes).items()
     ]
 
 
 def _by_kind(processes: list[ProcessUsage]) -> Mapping[str, list[ProcessUsage]]:
-    found = defaultdict(list)
+    by_kind = defaultdict(list)
     for process in processes:
-        found[process.kind].append(process)
-    return found
+        by_kind[process.kind].append(process)
+    return by_kind
 
 
 def _total(processes: list[ProcessUsage]) -> float:

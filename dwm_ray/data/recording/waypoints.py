@@ -38,12 +38,12 @@ class WaypointPolicy:
 
     def _waypoint(self, position: np.ndarray, goal: np.ndarray) -> np.ndarray:
         """Return the goal if it is in the ball's cell, else the centre of the next cell on the shortest path."""
-        here, target = self._cell(position), self._cell(goal)
+        current, target = self._cell(position), self._cell(goal)
         if target != self._goal:
             self._goal, self._steps = target, steps_to(target, self._maze.maze_map)
-        if here == target:
+        if current == target:
             return goal
-        nearest = min(_neighbours(here), key=lambda cell: self._steps.get(cell, np.inf))
+        nearest = min(_neighbours(current), key=lambda cell: self._steps.get(cell, np.inf))
         return self._maze.cell_rowcol_to_xy(np.array(nearest))
 
     def _cell(self, position: np.ndarray) -> Cell:

@@ -48,9 +48,9 @@ def restarts(run: Path, since: float) -> list[Restart]:
     """Return the learners that have started since a time."""
     result = []
     for path in sorted((run / "trials").glob("*/status.json")):
-        status, at = read_json(path) or {}, path.stat().st_mtime
-        if at > since and status.get("status") == "running":
-            result.append(Restart(path.parent.name, status["updates"], at))
+        status, start = read_json(path) or {}, path.stat().st_mtime
+        if start > since and status.get("status") == "running":
+            result.append(Restart(path.parent.name, status["updates"], start))
     return result
 
 

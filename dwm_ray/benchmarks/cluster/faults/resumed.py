@@ -95,7 +95,7 @@ def _stamps(run: Path, trials: list[str]) -> dict[str, int]:
 def _truncate(trial: Path) -> None:
     """Truncate the last metrics row and the status, as after a power failure."""
     for path in (trial / "metrics.jsonl", trial / "status.json"):
-        text = path.read_bytes()
-        path.write_bytes(text[: len(text) - max(1, len(text) // 4 if path.suffix == ".json" else 20)])
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) - max(1, len(content) // 4 if path.suffix == ".json" else 20)])
     assert read_json(trial / "status.json") is None
     assert read_rows(trial / "metrics.jsonl") is not None
