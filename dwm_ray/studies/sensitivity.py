@@ -5,9 +5,11 @@ step is measured on held-out episodes, and a block of segments is generated and 
 scores is the subject of a sweep."""
 
 from collections import Counter
-from dataclasses import asdict, dataclass
-from typing import Any
 
+import torch
+from torch import Tensor
+
+from dwm_ray.blocks.stream import generate_from
 from dwm_ray.config import RunConfig
 from dwm_ray.errors import reason
 from dwm_ray.evaluation.clone import BehaviourClone
@@ -16,14 +18,16 @@ from dwm_ray.experiment import profiles
 from dwm_ray.experiment.dimension import Dimension
 from dwm_ray.experiment.names import world_model_label
 from dwm_ray.experiment.plan import effective
-from dwm_ray.experiment.search_space import Point, describe, parse_dimension
+from dwm_ray.experiment.search_space import describe, parse_dimension
 from dwm_ray.options import PositiveInt
+from dwm_ray.replay.sources import selection, start_rtg
 from dwm_ray.report.findings import Findings
 from dwm_ray.report.panels import Figure, Line, Panel, plot_panels
 from dwm_ray.report.table import Cell, Table
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions, configs_of, summary_line
+from dwm_ray.studies.bursts import timed
 from dwm_ray.studies.futures import clone_of
-from dwm_ray.studies.stream import StreamStatistics, stream_statistics
+from dwm_ray.types import Json, Segments
 from dwm_ray.world_models.base import WorldModel
 
 FIGURES = {
@@ -32,6 +36,12 @@ FIGURES = {
     "outside": "fraction outside the range of the data",
 }
 """Quantities that are plotted by option -> axis label."""
+STREAM_HEADERS = ("reward", "recorded", "outside", "ended", "penalty", "selected", "segments/s")
+STREAM_NOTE = (
+    "Of selected rows: generated reward per step, reward of the recorded steps that segments start from, fraction of "
+    "state entries outside the range of the data, penalty of the model. Of all rows: fraction of segments that end the "
+    "task, fraction of rows that the filter selects, segments per second."
+)
 
 
 class SensitivityOptions(StudyOptions):
@@ -49,22 +59,6 @@ class SensitivityOptions(StudyOptions):
     """Gradient steps of the cloned behaviour policy, which drives world models that follow a policy."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Measurements at one point."""
-
-    label: str
-    point: Point
-    error: ModelError | None
-    """None for a model that does not start from recorded pairs."""
-    stream: StreamStatistics
-
-    def quantities(self) -> dict[str, float | None]:
-        """Return the quantities that are plotted by option."""
-        mean_error = None if self.error is None else sum(self.error.obs_mse) / len(self.error.obs_mse)
-        return {"error": mean_error, "reward": self.stream.reward, "outside": self.stream.outside}
-
-
 def measure(context: StudyContext, options: SensitivityOptions) -> Findings:
     """Measure all points. Raise ValueError if no point can run."""
     if options.run is not None:
@@ -76,8 +70,7 @@ def measure(context: StudyContext, options: SensitivityOptions) -> Findings:
     outcomes = [outcome for base in bases for outcome in _outcomes(context, base, axes, clone, options, dropped)]
     if not outcomes:
         raise ValueError(f"--axes: no point can run: {'; '.join(dropped)}")
-    headers = ["model", "point", *StreamStatistics.HEADERS]
-    rows: list[list[Cell]] = [[one.label, describe(one.point), *one.stream.cells()] for one in outcomes]
+    rows: list[list[Cell]] = [[one["model"], describe(one["point"]), *one["stream"].values()] for one in outcomes]
     return Findings(
         title=f"Sensitivity: {context.config.task}",
         summary=[
@@ -86,9 +79,12 @@ def measure(context: StudyContext, options: SensitivityOptions) -> Findings:
             summary_line(context, bases, options),
             *(f"{count} points left out: {why}." for why, count in dropped.items()),
         ],
-        tables=[_error_table(outcomes), Table("Generated data", headers, rows, StreamStatistics.NOTE)],
+        tables=[
+            _error_table(outcomes),
+            Table("Generated data", ["model", "point", *STREAM_HEADERS], rows, STREAM_NOTE),
+        ],
         figures=[*_by_value(context, outcomes, axes), _by_step(outcomes)],
-        numbers={"outcomes": [_numbers(outcome) for outcome in outcomes]},
+        numbers={"outcomes": outcomes},
     )
 
 
@@ -99,7 +95,11 @@ def _outcomes(
     clone: BehaviourClone,
     options: SensitivityOptions,
     dropped: Counter[str],
-) -> list[Outcome]:
+) -> list[Json]:
+    """Return the point, the error by step and the statistics of the stream for every point that can run.
+
+    The error is None for a model that does not start from recorded pairs.
+    """
     label, found = world_model_label(profiles.name_of(base.world_model)), []
     paths = {axis.name: axis.path for axis in axes}
     chosen = [{axis.name: value} for axis in axes for value in axis.for_profile(context.profile)]
@@ -112,8 +112,9 @@ def _outcomes(
             continue
         context.log(f"{label}: {describe(point)}")
         model = context.trained(config)
-        stream = stream_statistics(context, config, model, clone, options.num_segments, options.study_seed)
-        found.append(Outcome(label, point, _error(context, config, model, options), stream))
+        stream = _stream_statistics(context, config, model, clone, options.num_segments, options.study_seed)
+        errors = _error(context, config, model, options)
+        found.append({"model": label, "point": point, "error": errors and errors.to_json(), "stream": stream})
     return found
 
 
@@ -133,16 +134,24 @@ def _error(
     )
 
 
-def _error_table(outcomes: list[Outcome]) -> Table:
+def _quantity(outcome: Json, name: str) -> float | None:
+    """Return a quantity that is plotted by option."""
+    if name != "error":
+        return float(outcome["stream"][name])
+    errors = outcome["error"] and outcome["error"]["obs_mse"]
+    return sum(errors) / len(errors) if errors else None
+
+
+def _error_table(outcomes: list[Json]) -> Table:
     rows: list[list[Cell]] = []
     for one in outcomes:
-        last = None if one.error is None else one.error.obs_mse[-1]
-        rows.append([one.label, describe(one.point), one.quantities()["error"], last])
+        last = one["error"]["obs_mse"][-1] if one["error"] else None
+        rows.append([one["model"], describe(one["point"]), _quantity(one, "error"), last])
     note = "Mean squared error of states, in squares of standard deviations of the data; the last step of DWM is T - 1."
     return Table("Error", ["model", "point", "all steps", "last step"], rows, note)
 
 
-def _by_value(context: StudyContext, outcomes: list[Outcome], axes: list[Dimension]) -> list[Figure]:
+def _by_value(context: StudyContext, outcomes: list[Json], axes: list[Dimension]) -> list[Figure]:
     """Plot quantities by the values of each axis."""
     return [
         plot_panels(name, f"By option: {label}", "", [_panel(context, outcomes, axis, name) for axis in axes])
@@ -150,36 +159,81 @@ def _by_value(context: StudyContext, outcomes: list[Outcome], axes: list[Dimensi
     ]
 
 
-def _panel(context: StudyContext, outcomes: list[Outcome], axis: Dimension, name: str) -> Panel:
+def _panel(context: StudyContext, outcomes: list[Json], axis: Dimension, name: str) -> Panel:
     values = axis.for_profile(context.profile)
     points: dict[str, dict[float, float]] = {}
     for one in outcomes:
-        value, measured = one.point.get(axis.name), one.quantities()[name]
+        value, measured = one["point"].get(axis.name), _quantity(one, name)
         if value is not None and measured is not None:
             place = values.index(value) if isinstance(value, str) else float(value)
-            points.setdefault(one.label, {})[place] = measured
+            points.setdefault(one["model"], {})[place] = measured
     lines = [Line(label, sorted(found), [found[x] for x in sorted(found)]) for label, found in points.items()]
     return Panel(axis.name, axis.name, FIGURES[name], lines)
 
 
-def _by_step(outcomes: list[Outcome]) -> Figure:
+def _by_step(outcomes: list[Json]) -> Figure:
     panels: dict[str, Panel] = {}
     for one in outcomes:
-        if one.error is not None:
-            names, steps = ", ".join(one.point), range(1, len(one.error.obs_mse) + 1)
+        if error := one["error"]:
+            names = ", ".join(one["point"])
             panel = panels.setdefault(names, Panel(names, "predicted step", "mean squared error", [], yscale="log"))
-            panel.lines.append(Line(f"{one.label} {describe(one.point)}", steps, one.error.obs_mse, names))
+            label = f"{one['model']} {describe(one['point'])}"
+            panel.lines.append(Line(label, error["steps"], error["obs_mse"], names))
     caption = "States, on held-out episodes, in squares of standard deviations of the data."
     return plot_panels("by-step", "Error by step", caption, list(panels.values()))
 
 
-def _numbers(outcome: Outcome) -> dict[str, Any]:
+def _stream_statistics(
+    context: StudyContext, config: RunConfig, model: WorldModel, clone: BehaviourClone, num_segments: int, seed: int
+) -> dict[str, float]:
+    """Return statistics of a block, filtered as in the run: the data that a learner would receive.
+
+    Segments start from random recorded pairs. A model that follows a policy follows the clone.
+    """
+    generator = context.generator(seed)
+    starts = context.task_data.start_pairs(config.training.discount, context.device)
+    rows = torch.randint(len(starts), (num_segments,), generator=generator, device=context.device)
+    rtg = start_rtg(config, context.task_data, context.device)
+    pairs, found = starts[rows], list[Segments]()
+
+    def sample() -> None:
+        segments = generate_from(
+            model,
+            pairs,
+            context.task_data.task.termination,
+            config.training.discount,
+            policy=clone.policy(generator),
+            horizon=min(config.synthesis.horizon, model.max_horizon),
+            rtg=rtg[rows],
+            generator=generator,
+        )
+        found.append(segments)
+
+    seconds = timed(sample, context.device)
+    [segments], select = found, selection(config)
+    selected = select.apply(segments, generator)
+    # The step that ends the task counts; later ones do not.
+    alive = selected.alive
     return {
-        "model": outcome.label,
-        "point": outcome.point,
-        "error": None if outcome.error is None else outcome.error.to_json(),
-        "stream": asdict(outcome.stream),
+        "reward": _mean_over(selected.rew, alive),
+        "recorded_reward": float(starts.rew[rows].mean()),
+        "outside": _outside(context, selected.obs[:, 1:][alive]),
+        "ended": float((segments.discount[:, -1] == 0).float().mean()),
+        "penalty": _mean_over(selected.penalty, alive),
+        "selected": len(selected) / (num_segments * select.rows_per_segment),
+        "segments_per_s": num_segments / seconds,
     }
+
+
+def _mean_over(values: Tensor, mask: Tensor) -> float:
+    return float((values * mask).sum() / mask.sum())
+
+
+def _outside(context: StudyContext, states: Tensor) -> float:
+    """Return the fraction of entries [..., O] outside the recorded range of their dimension."""
+    obs = torch.from_numpy(context.task_data.episodes.obs).to(states.device)
+    low, high = obs.amin(0), obs.amax(0)
+    return float(((states < low) | (states > high)).float().mean())
 
 
 STUDY = Study(SensitivityOptions, measure)

@@ -6,21 +6,21 @@ KL(generated || recorded) of states, state-actions (of models that generate late
 the same distances between recorded data. Models that follow a policy follow the cloned behaviour."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict
 
 import torch
 
 from dwm_ray.evaluation.clone import BehaviourClone
-from dwm_ray.evaluation.futures import QUANTITIES, Futures, Quantity, StepDistance, distances
+from dwm_ray.evaluation.futures import QUANTITIES, Futures, Quantity, distances
 from dwm_ray.options import PositiveInt
 from dwm_ray.report.findings import Findings
 from dwm_ray.report.panels import Figure, Line, Panel, plot_panels
 from dwm_ray.report.table import Cell, Table
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions, Subject, subjects, summary_line
 from dwm_ray.studies.futures import clone_of, futures_in, generate_like, halves
+from dwm_ray.types import Json
 
-METRICS: dict[str, Callable[[StepDistance], float]] = {"MMD²": lambda row: row.mmd.value, "KL": lambda row: row.kl}
+METRICS: dict[str, Callable[[Json], float]] = {"MMD²": lambda row: row["mmd"]["value"], "KL": lambda row: row["kl"]}
 RECORDED = "recorded halves"
 Panels = dict[tuple[str, Quantity], Panel]
 
@@ -40,39 +40,6 @@ class ShiftOptions(StudyOptions):
     """Gradient steps of the cloned behaviour policy."""
 
 
-@dataclass(frozen=True)
-class Setting:
-    """Sampling options of a world model."""
-
-    rtg: float | None
-    """Target return-to-go; None uses the window's own."""
-    temperature: float | None
-    """None for models without a temperature."""
-
-    def describe(self) -> str:
-        rtg = "own RTG" if self.rtg is None else f"RTG {self.rtg:g}"
-        return rtg if self.temperature is None else f"{rtg}, temperature {self.temperature:g}"
-
-
-@dataclass(frozen=True)
-class Shift:
-    """Distances of one setting by quantity."""
-
-    label: str
-    setting: Setting | None
-    """None for recorded data."""
-    rows: dict[Quantity, list[StepDistance]]
-
-    @property
-    def name(self) -> str:
-        return self.label if self.setting is None else f"{self.label}, {self.setting.describe()}"
-
-    def mean(self, quantity: Quantity, metric: str) -> float | None:
-        """Return the mean over steps; None if no step was compared."""
-        values = [METRICS[metric](row) for row in self.rows[quantity]]
-        return sum(values) / len(values) if values else None
-
-
 def measure(context: StudyContext, options: ShiftOptions) -> Findings:
     """Measure the distances of all world models and settings."""
     chosen = subjects(context, options)
@@ -89,57 +56,75 @@ def measure(context: StudyContext, options: ShiftOptions) -> Findings:
         ],
         tables=[_table(metric, [*shifts, floor]) for metric in METRICS],
         figures=[_by_step(shifts, floor)],
-        numbers={"shifts": [_numbers(shift) for shift in [*shifts, floor]]},
+        numbers={"shifts": [*shifts, floor]},
     )
 
 
-def settings_of(subject: Subject, options: ShiftOptions) -> list[Setting]:
-    """Return every combination of sampling options that a world model has."""
+def settings_of(subject: Subject, options: ShiftOptions) -> list[tuple[float | None, float | None]]:
+    """Return (target return-to-go, temperature) for every combination of sampling options that a world model has.
+
+    A target of None is the window's own; models without a temperature have None.
+    """
     rtgs = [None, *options.target_rtgs] if subject.model.uses_rtg else [None]
     temperatures = options.temperatures if "temperature" in subject.model.config.SAMPLING else [None]
-    return [Setting(rtg, temperature) for rtg in rtgs for temperature in temperatures]
+    return [(rtg, temperature) for rtg in rtgs for temperature in temperatures]
 
 
-def _shifts_of(context: StudyContext, subject: Subject, clone: BehaviourClone, options: ShiftOptions) -> list[Shift]:
+def _shifts_of(context: StudyContext, subject: Subject, clone: BehaviourClone, options: ShiftOptions) -> list[Json]:
     horizon = min(options.horizon, subject.model.max_horizon)
     windows = context.windows(subject.config, horizon + 1)
     starts, others = halves(windows, options.num_points, context.generator(options.study_seed))
     recorded, found = futures_in(context, others), []
-    for setting in settings_of(subject, options):
-        context.log(f"{subject.label}: {setting.describe()}")
-        values = {} if setting.temperature is None else {"temperature": setting.temperature}
+    for rtg, temperature in settings_of(subject, options):
+        context.log(f"{subject.label}: {_setting(rtg, temperature)}")
+        values = {} if temperature is None else {"temperature": temperature}
         model, generator = subject.model.with_options(values), context.generator(options.study_seed + 1)
-        segments = generate_like(context, model, starts, clone, generator, setting.rtg)
+        segments = generate_like(context, model, starts, clone, generator, rtg)
         futures = futures_in(context, segments)
         rows = _compare(futures, recorded, options, subject.model.starts_from_data)
-        found.append(Shift(subject.label, setting, rows))
+        found.append({"model": subject.label, "target_rtg": rtg, "temperature": temperature, **rows})
     return found
 
 
-def _compare(
-    first: Futures, second: Futures, options: ShiftOptions, given_start: bool
-) -> dict[Quantity, list[StepDistance]]:
-    """Return distances by quantity, without the first state-action if it is given to the model."""
+def _setting(rtg: float | None, temperature: float | None) -> str:
+    words = "own RTG" if rtg is None else f"RTG {rtg:g}"
+    return words if temperature is None else f"{words}, temperature {temperature:g}"
+
+
+def _name(shift: Json) -> str:
+    """Return the world model with its sampling options; recorded data have none."""
+    if "target_rtg" not in shift:
+        return str(shift["model"])
+    return f"{shift['model']}, {_setting(shift['target_rtg'], shift['temperature'])}"
+
+
+def _compare(first: Futures, second: Futures, options: ShiftOptions, given_start: bool) -> Json:
+    """Return distances by quantity and step, without the first state-action if it is given to the model."""
     shuffles = torch.Generator().manual_seed(options.study_seed)
-    rows = {quantity: distances(first, second, quantity, shuffles) for quantity in QUANTITIES}
+    rows: Json = {q: list(map(asdict, distances(first, second, q, shuffles))) for q in QUANTITIES}
     if given_start:
-        rows["state-actions"] = [row for row in rows["state-actions"] if row.step > 1]
+        rows["state-actions"] = [row for row in rows["state-actions"] if row["step"] > 1]
     return rows
 
 
-def _floor(context: StudyContext, options: ShiftOptions) -> Shift:
+def _floor(context: StudyContext, options: ShiftOptions) -> Json:
     """Compare recorded data with recorded data that followed other starts."""
     windows = context.windows(context.config, options.horizon + 1)
     pair = halves(windows, options.num_points, context.generator(options.study_seed))
     first, second = (futures_in(context, half) for half in pair)
-    return Shift(RECORDED, None, _compare(first, second, options, given_start=True))
+    return {"model": RECORDED, **_compare(first, second, options, given_start=True)}
 
 
-def _table(metric: str, shifts: list[Shift]) -> Table:
-    rows: list[list[Cell]] = [[shift.name, *(shift.mean(q, metric) for q in QUANTITIES)] for shift in shifts]
+def _table(metric: str, shifts: list[Json]) -> Table:
+    rows: list[list[Cell]] = [[_name(shift), *(_mean(shift[q], metric) for q in QUANTITIES)] for shift in shifts]
     unit = " in nats" if metric == "KL" else ""
     note = f"Means over steps{unit}. A value is meaningful if it exceeds that of the recorded halves."
     return Table(f"{metric} from recorded data", ["data", *QUANTITIES], rows, note)
+
+
+def _mean(rows: list[Json], metric: str) -> float | None:
+    """Return the mean over steps; None if no step was compared."""
+    return sum(map(METRICS[metric], rows)) / len(rows) if rows else None
 
 
 def _panels() -> Panels:
@@ -152,33 +137,22 @@ def _panels() -> Panels:
     }
 
 
-def _by_step(shifts: list[Shift], floor: Shift) -> Figure:
+def _by_step(shifts: list[Json], floor: Json) -> Figure:
     """Plot the first temperature of each model, to keep lines distinguishable."""
     panels, first = _panels(), dict[str, float | None]()
     for shift in shifts:
-        assert shift.setting is not None
-        if first.setdefault(shift.label, shift.setting.temperature) == shift.setting.temperature:
-            _add_lines(panels, shift, shift.label)
+        if first.setdefault(shift["model"], shift["temperature"]) == shift["temperature"]:
+            _add_lines(panels, shift, shift["model"])
     _add_lines(panels, floor, "", reference=True)
     caption = "At the first temperature of the options. The dashed line is recorded against recorded data."
     return plot_panels("by-step", "Distance by step", caption, list(panels.values()))
 
 
-def _add_lines(panels: Panels, shift: Shift, group: str, reference: bool = False) -> None:
+def _add_lines(panels: Panels, shift: Json, group: str, reference: bool = False) -> None:
     for (metric, quantity), panel in panels.items():
-        if rows := shift.rows[quantity]:
-            values = [METRICS[metric](row) for row in rows]
-            panel.lines.append(Line(shift.name, [row.step for row in rows], values, group, reference))
-
-
-def _numbers(shift: Shift) -> dict[str, Any]:
-    setting = shift.setting
-    options = {} if setting is None else {"target_rtg": setting.rtg, "temperature": setting.temperature}
-    return {
-        "model": shift.label,
-        **options,
-        **{quantity: [asdict(row) for row in rows] for quantity, rows in shift.rows.items()},
-    }
+        if rows := shift[quantity]:
+            steps, values = [row["step"] for row in rows], list(map(METRICS[metric], rows))
+            panel.lines.append(Line(_name(shift), steps, values, group, reference))
 
 
 STUDY = Study(ShiftOptions, measure)

@@ -15,7 +15,7 @@ from dwm_ray.studies.model_error import ModelErrorOptions
 from dwm_ray.studies.model_error import measure as measure_error
 from dwm_ray.studies.sensitivity import SensitivityOptions
 from dwm_ray.studies.sensitivity import measure as measure_sensitivity
-from dwm_ray.studies.shift import Setting, ShiftOptions, settings_of
+from dwm_ray.studies.shift import ShiftOptions, settings_of
 from dwm_ray.studies.shift import measure as measure_shift
 from dwm_ray.world_models.dwm import DWMConfig
 
@@ -78,8 +78,8 @@ def test_shift_measures_every_setting_and_the_floor(context: StudyContext) -> No
 def test_shift_varies_only_options_of_the_model(context: StudyContext) -> None:
     dwm, one_step = subjects(context, ShiftOptions())
     options = ShiftOptions(target_rtgs=(0.1,), temperatures=(1.0,))
-    assert settings_of(dwm, options) == [Setting(None, 1.0), Setting(0.1, 1.0)]
-    assert settings_of(one_step, options) == [Setting(None, None)]
+    assert settings_of(dwm, options) == [(None, 1.0), (0.1, 1.0)]
+    assert settings_of(one_step, options) == [(None, None)]
 
 
 SMALL = {"num_windows": 64, "num_segments": 64, "clone_updates": 10}
