@@ -5,8 +5,8 @@ horizon, agent or seed share both (`shared`), and each learns separately (`own`)
 multiplied by the numbers of updates and segments of the run. The report of a run shows the time that the run took.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import Annotated
 
 from pydantic import Field
 
@@ -14,9 +14,10 @@ from dwm_ray.experiment import profiles
 from dwm_ray.experiment.names import method_name
 from dwm_ray.options import PositiveInt
 from dwm_ray.report.findings import Findings
-from dwm_ray.report.table import Cell, Table, format_seconds
+from dwm_ray.report.table import Cell, Table, format_count, format_seconds
 from dwm_ray.studies.base import Study, StudyContext, StudyOptions, configs_of
 from dwm_ray.studies.bursts import Bursts, PartCost
+from dwm_ray.types import Json
 
 CLOCKS = {"cpu": "Seconds are CPU seconds.", "cuda": "Seconds are wall-clock seconds."}
 
@@ -34,24 +35,6 @@ class CostOptions(StudyOptions):
     """Numbers of trials that share a world model and its stream."""
 
 
-@dataclass(frozen=True)
-class Cost:
-    """Cost of a method."""
-
-    method: str
-    shared: list[PartCost]
-    own: list[PartCost]
-
-    def seconds(self, trials: int) -> float:
-        """Return the seconds of all work for a number of trials, one after another."""
-        return sum(part.seconds for part in self.shared) + trials * sum(part.seconds for part in self.own)
-
-    @property
-    def flops(self) -> float:
-        """Operations of all work for one trial."""
-        return sum(part.flops for part in (*self.shared, *self.own))
-
-
 def measure(context: StudyContext, options: CostOptions) -> Findings:
     """Measure the costs of all methods."""
     costs = _costs(context, options)
@@ -60,7 +43,7 @@ def measure(context: StudyContext, options: CostOptions) -> Findings:
         summary=[_summary(context, options)],
         tables=[_parts_table(costs), _totals_table(costs, options)],
         figures=[],
-        numbers={"costs": [{"method": c.method, "shared": _json(c.shared), "own": _json(c.own)} for c in costs]},
+        numbers={"costs": costs},
     )
 
 
@@ -73,7 +56,7 @@ def _summary(context: StudyContext, options: CostOptions) -> str:
     )
 
 
-def _costs(context: StudyContext, options: CostOptions) -> list[Cost]:
+def _costs(context: StudyContext, options: CostOptions) -> list[Json]:
     agent = profiles.name_of(context.config.agent)
     sizes = options.burst_updates, options.burst_segments, options.repeats
     bursts = Bursts(context.task_data, context.device, *sizes)
@@ -82,46 +65,44 @@ def _costs(context: StudyContext, options: CostOptions) -> list[Cost]:
     for config in [model_free, *configs_of(context, options)]:
         name = method_name(config.model_dump(mode="json"))
         context.log(f"{name}: bursts")
-        costs.append(Cost(name, *bursts.parts_of(config)))
+        shared, own = map(_json, bursts.parts_of(config))
+        costs.append({"method": name, "shared": shared, "own": own})
     return costs
 
 
-def _parts_table(costs: list[Cost]) -> Table:
+def _json(parts: list[PartCost]) -> list[Json]:
+    return [{**asdict(part), "seconds": part.seconds, "flops": part.flops} for part in parts]
+
+
+def _parts_table(costs: list[Json]) -> Table:
     rows: list[list[Cell]] = [
         [
-            cost.method,
-            part.name,
-            f"{part.count:,} {part.unit}s".replace(",", "\u202f"),
-            1000 * part.seconds_each,
-            format_seconds(part.seconds),
-            part.flops / 1e12,
-            None if part.peak_bytes is None else part.peak_bytes / 2**20,
+            cost["method"],
+            part["name"],
+            f"{format_count(part['count'])} {part['unit']}s",
+            1000 * part["seconds_each"],
+            format_seconds(part["seconds"]),
+            part["flops"] / 1e12,
+            None if part["peak_bytes"] is None else part["peak_bytes"] / 2**20,
         ]
         for cost in costs
-        for part in [*cost.shared, *cost.own]
+        for part in [*cost["shared"], *cost["own"]]
     ]
     headers = ["method", "part", "count", "ms each", "time", "TFLOP", "peak MiB"]
     return Table("Parts", headers, rows, "Each trial learns separately; all trials share the other parts.")
 
 
-def _totals_table(costs: list[Cost], options: CostOptions) -> Table:
+def _totals_table(costs: list[Json], options: CostOptions) -> Table:
+    """Return the time of all work for several numbers of trials, one after another, and the operations of one."""
     counts = [f"{n} trial{'s' if n > 1 else ''}" for n in options.trials]
     headers = ["method", *counts, "TFLOP (1 trial)", "each additional trial"]
     rows: list[list[Cell]] = []
     for cost in costs:
-        rows.append(
-            [
-                cost.method,
-                *(format_seconds(cost.seconds(n)) for n in options.trials),
-                cost.flops / 1e12,
-                format_seconds(cost.seconds(2) - cost.seconds(1)),
-            ]
-        )
+        shared_s, own_s = (sum(part["seconds"] for part in cost[kind]) for kind in ("shared", "own"))
+        seconds = [format_seconds(shared_s + n * own_s) for n in options.trials]
+        flops = sum(part["flops"] for part in [*cost["shared"], *cost["own"]])
+        rows.append([cost["method"], *seconds, flops / 1e12, format_seconds(own_s)])
     return Table("All work on one machine, sequentially", headers, rows)
-
-
-def _json(parts: list[PartCost]) -> list[dict[str, Any]]:
-    return [{**asdict(part), "seconds": part.seconds, "flops": part.flops} for part in parts]
 
 
 STUDY = Study(CostOptions, measure)
