@@ -10,17 +10,14 @@ from typing import Any
 
 import torch
 
-from dwm_ray.agents.base import Agent, new_agent
-from dwm_ray.blocks.stream import generate_block
+from dwm_ray.agents.base import new_agent
 from dwm_ray.config import RunConfig
-from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.experiment import profiles
+from dwm_ray.local.compatibility import untrained_learner
 from dwm_ray.options import DataConfig
-from dwm_ray.replay.mixture import Mixture
-from dwm_ray.replay.ring import Ring
-from dwm_ray.replay.source import BatchSource
-from dwm_ray.replay.sources import InlineSource, real_ring, selection, start_rtg, stream_of
+from dwm_ray.replay.sources import InlineSource, real_ring, start_rtg
+from dwm_ray.training.learner import Learner
 from dwm_ray.types import Segments
 from dwm_ray.world_models.base import WorldModel
 from dwm_ray.world_models.parts.build import new_model
@@ -57,9 +54,6 @@ class BenchmarkSetup:
     def generator(self) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(0)
 
-    def agent(self, config: RunConfig) -> Agent:
-        return new_agent(config, self.task_data, self.device)
-
     def model(self, config: RunConfig) -> WorldModel:
         """Return a world model without gradients, as samplers use it."""
         return new_model(config, self.task_data, self.device).requires_grad_(False).eval()
@@ -67,25 +61,15 @@ class BenchmarkSetup:
     def starts(self, config: RunConfig) -> Segments:
         return self.task_data.start_pairs(config.training.discount, self.device)
 
-    def real(self, config: RunConfig) -> Mixture:
-        """Return a source of recorded transitions, for model-free learning."""
-        return Mixture(real_ring(config, self.task_data, self.device), None, 1.0, config.training.batch_size)
-
-    def stream(self, config: RunConfig) -> BatchSource:
-        """Return a source of segments that were generated ahead of time."""
+    def learner(self, config: RunConfig, num_members: int = 1) -> Learner:
+        """Return the learner of a population; a stream holds `RING_ROWS` segments that are generated now."""
         config = config.with_values({"synthesis.block_rows": RING_ROWS, "synthesis.num_segments": RING_ROWS})
-        spec, select = stream_of(config, self.task_data), selection(config)
-        rtg, rule = start_rtg(config, self.task_data, self.device), self.task_data.task.termination
-        block = generate_block(spec, 0, self.model(config), self.starts(config), rule, rtg)
-        shape = SegmentShape.of(block)
-        ring = Ring(RING_ROWS * select.rows_per_segment, select.shape(shape), self.device)
-        ring.add(select.apply_to_block(spec, 0, shape.fuse(block), shape))
-        real = real_ring(config, self.task_data, self.device)
-        return Mixture(real, ring, config.replay.real_ratio, config.training.batch_size)
+        model = None if config.world_model is None else self.model(config)
+        return untrained_learner(config, self.task_data, model, self.device, num_members)
 
-    def inline(self, config: RunConfig, agent: Agent) -> BatchSource:
-        """Return a source that generates segments within each update, as in the paper of DWM."""
-        real = real_ring(config, self.task_data, self.device)
-        rule = self.task_data.task.termination
-        rtg = start_rtg(config, self.task_data, self.device)
-        return InlineSource(config, real, self.model(config), agent, rule, self.generator(), rtg)
+    def inline_learner(self, config: RunConfig) -> Learner:
+        """Return a learner that generates segments within each update, as in the paper of DWM."""
+        agent, real = new_agent(config, self.task_data, self.device), real_ring(config, self.task_data, self.device)
+        rule, rtg = self.task_data.task.termination, start_rtg(config, self.task_data, self.device)
+        source = InlineSource(config, real, self.model(config), agent, rule, self.generator(), rtg)
+        return Learner([agent], [source], [self.generator()], config.execution)

@@ -84,15 +84,19 @@ def _learn(config: RunConfig, task_data: TaskData, models: dict[str, WorldModel]
 
 
 def untrained_learner(
-    config: RunConfig, task_data: TaskData, model: WorldModel | None, device: torch.device
+    config: RunConfig, task_data: TaskData, model: WorldModel | None, device: torch.device, num_members: int = 1
 ) -> Learner:
-    """Return a run's learner before its first update, with segments of a world model that may be untrained."""
+    """Return a run's learner before its first update, with segments of a world model that may be untrained.
+
+    The members of a population have the seeds that follow that of the run.
+    """
+    configs = [config.with_values({"seed": config.seed + number}) for number in range(num_members)]
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        services, ring = LocalServices(task_data, RunFolder(Path(folder)), model), None
+        services, ring = LocalServices(task_data, RunFolder(Path(folder)), model, device), None
         if source_kind(config) == "stream":
             [rows] = stack.enter_context(services.streams([config])).values()
             ring = rows.ring
-        return build_learner([config], task_data, device, services, [ring])
+        return build_learner(configs, task_data, device, services, [ring] * num_members)
 
 
 def _model(config: RunConfig, task_data: TaskData, models: dict[str, WorldModel]) -> WorldModel:

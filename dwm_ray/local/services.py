@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.devices import default_device
@@ -20,9 +22,15 @@ from dwm_ray.world_models.parts.build import model_fingerprint
 class LocalServices:
     """Services of one process; see `training.services.Services`."""
 
-    def __init__(self, task_data: TaskData, run: RunFolder, model: WorldModel | None = None) -> None:
-        """Use `model`, if given, instead of every trained world model."""
-        self._task_data, self._run, self._model, self._device = task_data, run, model, default_device()
+    def __init__(
+        self,
+        task_data: TaskData,
+        run: RunFolder,
+        model: WorldModel | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        """Use `model`, if given, instead of every trained world model; `device` defaults to `default_device`."""
+        self._task_data, self._run, self._model, self._device = task_data, run, model, device or default_device()
 
     def world_model(self, config: RunConfig) -> WorldModel:
         """Load the run's world model; train it first if it is not in the run folder."""

@@ -49,11 +49,9 @@ def test_unsupported_workloads_are_listed(
     def no_compiler(*_: object) -> None:
         raise ValueError("execution.compiled: no compiler")
 
-    recorded = learner.recorded
+    usual = learner.learning
     monkeypatch.setattr(
-        learner,
-        "recorded",
-        lambda setup, config: (no_compiler if config.execution.compiled else recorded)(setup, config),
+        learner, "learning", lambda setup, run: (no_compiler if run.execution.compiled else usual)(setup, run)
     )
     words = [*QUICK[:-1], "td3_bc-compiled", "--compiled", "--populations", "--output", str(tmp_path / "out.json")]
     assert program("learner", *words, "--data", file) == 0

@@ -20,7 +20,6 @@ from dwm_ray.blocks import graphed as graphed_sampling
 from dwm_ray.data import mapped
 from dwm_ray.options import DataConfig
 from dwm_ray.training import updates
-from dwm_ray.types import Segments
 
 SUITES = [
     LearnerSuite(agents=("td3_bc", "iql"), batch_size=16, hidden_size=32, populations=(2, 3)),
@@ -66,16 +65,11 @@ def test_all_workloads_can_be_called_twice(suite: RateSuite, setup: BenchmarkSet
 
 def test_sources_of_batches(setup: BenchmarkSetup) -> None:
     imagined = {"synthesis.horizon": 5, "replay.real_ratio": 0.0}
-    config, generator = setup.config("dwm", "td3_bc", **imagined), setup.generator()
-    agent = setup.agent(config)
-
-    def batch(source: object) -> Segments:
-        return source.next_batch(generator)  # type: ignore[attr-defined]
-
-    real, stream, inline = setup.real(config), setup.stream(config), setup.inline(config, agent)
-    assert (batch(real).horizon, batch(real).source.any()) == (1, False)
-    assert (batch(stream).horizon, batch(stream).source.all()) == (5, True)
-    assert (batch(inline).horizon, batch(inline).source.all()) == (5, True)
+    config = setup.config("dwm", "td3_bc", **imagined)
+    learners = setup.learner(setup.config("none", "td3_bc")), setup.learner(config), setup.inline_learner(config)
+    batches = [learner.sources[0].next_batch(setup.generator()) for learner in learners]
+    assert [batch.horizon for batch in batches] == [1, 5, 5]
+    assert [bool((batch.source > 0).all()) for batch in batches] == [False, True, True]
 
 
 def test_graphed_updates_are_compared_with_eager_ones(setup: BenchmarkSetup, capture: EmulatedCapture) -> None:

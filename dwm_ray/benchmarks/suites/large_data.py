@@ -28,7 +28,6 @@ from dwm_ray.benchmarks.tables import machine
 from dwm_ray.options import DataConfig
 from dwm_ray.runs.background import in_background
 from dwm_ray.runs.tensor_files import write_json
-from dwm_ray.training.learner import Learner
 
 OBS_SIZE, ACT_SIZE, EPISODE = 17, 6, 1000
 ENV_ID, TASK = "HalfCheetah-v5", "large-data"
@@ -76,8 +75,7 @@ class LargeDataSuite(Suite):
 
     def _timed(self, name: str, setup: BenchmarkSetup) -> Timed:
         """Return timed updates of TD3+BC on recorded rows, with the profile's sizes; the first updates run here."""
-        config = setup.config("none", "td3_bc")
-        learner = Learner([setup.agent(config)], [setup.real(config)], [setup.generator()], config.execution)
+        learner = setup.learner(setup.config("none", "td3_bc"))
         work = Workload(name, lambda: partial(learner.run, self.updates), units=self.updates)
         return Timed(work, torch.device("cpu"), burst_s=0)
 

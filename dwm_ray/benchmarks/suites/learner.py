@@ -13,7 +13,6 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from dwm_ray.agents.base import Agent
 from dwm_ray.benchmarks.measure import Call, Workload
 from dwm_ray.benchmarks.rates import RateSuite
 from dwm_ray.benchmarks.setup import BenchmarkSetup
@@ -21,8 +20,6 @@ from dwm_ray.config import RunConfig
 from dwm_ray.devices import Precision
 from dwm_ray.experiment.grouping import stackable_agents
 from dwm_ray.registry import find
-from dwm_ray.replay.source import BatchSource
-from dwm_ray.training import learner as training
 
 HORIZON = 5
 """Steps of the generated segments."""
@@ -65,23 +62,23 @@ class LearnerSuite(RateSuite):
         cls = find("agents", name)
         world_model = "dwm" if cls.plans else "none"
         auto = self._config(setup, name, world_model, self.precision)
-        yield _work(f"{name}-fp32", None, recorded, setup, self._config(setup, name, world_model, "fp32"))
-        yield _work(f"{name}-auto", f"{name}-fp32", recorded, setup, auto)
+        yield _work(f"{name}-fp32", None, learning, setup, self._config(setup, name, world_model, "fp32"))
+        yield _work(f"{name}-auto", f"{name}-fp32", learning, setup, auto)
         yield from self._populations(name, "", setup, auto, f"{name}-auto")
         for mode in self._modes(cls.supports_compile):
             config = auto.with_values({MODES[mode]: True})
-            yield _work(f"{name}-{mode}", f"{name}-auto", recorded, setup, config)
+            yield _work(f"{name}-{mode}", f"{name}-auto", learning, setup, config)
             yield from self._populations(name, f"-{mode}", setup, config)
         if cls.has_critic:
             generated = self._config(setup, name, "dwm", self.precision)
-            for source in (stream, inline):
-                yield _work(f"{name}-{source.__name__}", f"{name}-auto", source, setup, generated)
+            yield _work(f"{name}-stream", f"{name}-auto", learning, setup, generated)
+            yield _work(f"{name}-inline", f"{name}-auto", inline, setup, generated)
 
     def _populations(
         self, name: str, mode: str, setup: BenchmarkSetup, config: RunConfig, baseline: str | None = None
     ) -> Iterator[Workload]:
         for num in self.populations if name in stackable_agents() else ():
-            build = partial(population, num_members=num)
+            build = partial(learning, num_members=num)
             against = baseline or f"{name}-population-{num}"
             yield _work(f"{name}{mode}-population-{num}", against, build, setup, config, num)
 
@@ -109,29 +106,11 @@ def _work(
     return Workload(name, partial(build, setup, config), UPDATES_PER_CALL * num_members, baseline)
 
 
-def recorded(setup: BenchmarkSetup, config: RunConfig) -> Call:
-    """Learn from recorded transitions. Raise ValueError if this machine cannot run updates as the options select."""
-    return population(setup, config, 1)
-
-
-def population(setup: BenchmarkSetup, config: RunConfig, num_members: int) -> Call:
-    """Learn from recorded transitions in a population; each member has its own seed."""
-    agents = [setup.agent(config.with_values({"seed": seed})) for seed in range(num_members)]
-    return _updates(setup, config, agents, setup.real(config))
-
-
-def stream(setup: BenchmarkSetup, config: RunConfig) -> Call:
-    """Learn from segments that were generated ahead of time."""
-    return _updates(setup, config, [setup.agent(config)], setup.stream(config))
+def learning(setup: BenchmarkSetup, config: RunConfig, num_members: int = 1) -> Call:
+    """Learn from the batches of a run. Raise ValueError if this machine cannot run updates as the options select."""
+    return partial(setup.learner(config, num_members).run, UPDATES_PER_CALL)
 
 
 def inline(setup: BenchmarkSetup, config: RunConfig) -> Call:
     """Learn from segments that are generated within each update."""
-    agent = setup.agent(config)
-    return _updates(setup, config, [agent], setup.inline(config, agent))
-
-
-def _updates(setup: BenchmarkSetup, config: RunConfig, agents: list[Agent], source: BatchSource) -> Call:
-    generators = [setup.generator() for _ in agents]
-    learner = training.Learner(agents, [source] * len(agents), generators, config.execution)
-    return partial(learner.run, UPDATES_PER_CALL)
+    return partial(setup.inline_learner(config).run, UPDATES_PER_CALL)

@@ -1,6 +1,5 @@
 """Batches per second that a learner gathers from its rings of recorded and generated rows."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -9,7 +8,6 @@ from dwm_ray.benchmarks.measure import Call, Workload
 from dwm_ray.benchmarks.rates import RateSuite
 from dwm_ray.benchmarks.setup import BenchmarkSetup
 from dwm_ray.config import RunConfig
-from dwm_ray.replay.source import BatchSource
 
 
 @dataclass(frozen=True)
@@ -28,13 +26,13 @@ class ReplaySuite(RateSuite):
         """Return one workload for recorded rows and one per mixture, for each batch size."""
         works = []
         for batch in self.batch_sizes:
-            name, config = f"real-{batch}", setup.config("dwm", "td3_bc", **{"training.batch_size": batch})
-            works.append(Workload(name, partial(_gather, setup, setup.real, config)))
+            name, size = f"real-{batch}", {"training.batch_size": batch}
+            works.append(Workload(name, partial(_gather, setup, setup.config("none", "td3_bc", **size))))
             for ratio in self.real_ratios:
-                build = partial(_gather, setup, setup.stream, config.with_values({"replay.real_ratio": ratio}))
-                works.append(Workload(f"mixture-{ratio:g}-{batch}", build, baseline=name))
+                config = setup.config("dwm", "td3_bc", **size, **{"replay.real_ratio": ratio})
+                works.append(Workload(f"mixture-{ratio:g}-{batch}", partial(_gather, setup, config), baseline=name))
         return works
 
 
-def _gather(setup: BenchmarkSetup, source: Callable[[RunConfig], BatchSource], config: RunConfig) -> Call:
-    return partial(source(config).next_batch, setup.generator())
+def _gather(setup: BenchmarkSetup, config: RunConfig) -> Call:
+    return partial(setup.learner(config).sources[0].next_batch, setup.generator())
