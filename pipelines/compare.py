@@ -46,9 +46,6 @@ from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.runs.storage import Storage
 from dwm_ray.runs.tensor_files import write_json
 
-OpenedRun = tuple[RunFolder, TaskData, dict[str, Any]]
-"""A run, its data and its record."""
-
 
 class Command(ComparisonConfig, PopulationOptions, session.RunCommand):
     """Options of the comparison itself."""
@@ -88,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def begin(
     console: Console, command: Command, config: RunConfig, profile: Profile, explicit: list[str]
-) -> tuple[Path, OpenedRun | None]:
+) -> tuple[Path, session.OpenedRun | None]:
     """Create the comparison's folder with one run folder per task; a single task is returned opened."""
     options = ComparisonConfig(methods=command.methods, seeds=command.seeds)
     configs = tasks_of(command.tasks, config, profile, explicit)
@@ -102,10 +99,10 @@ def begin(
                 "run": task_config.model_dump(mode="json"),
                 "given": explicit,
             }
-            run, task_data = session.begin(console, task_config, output, record, storage)
+            opened = run, task_data, _ = session.begin(console, task_config, output, record, storage)
             with run.writing(run.root / METHODS):
                 write_json(run.root / METHODS, describe_entries(entries, task_data.identity))
-    return (run.root, (run, task_data, record)) if len(configs) == 1 else (output, None)
+    return (run.root, opened) if len(configs) == 1 else (output, None)
 
 
 @contextmanager
@@ -140,7 +137,7 @@ def tasks_of(tasks: tuple[str, ...], config: RunConfig, profile: Profile, explic
     ]
 
 
-def execute(console: Console, opened: OpenedRun, clock: Clock, command: PopulationOptions, new: bool) -> None:
+def execute(console: Console, opened: session.OpenedRun, clock: Clock, command: PopulationOptions, new: bool) -> None:
     """Run the unfinished trials of one task, on Ray or in this process."""
     run, task_data, record = opened
     config, profile = RunConfig.model_validate(record["run"]), resolve(record["profile"])

@@ -13,7 +13,6 @@ if __name__ == "__main__":
 import sys
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import tyro
@@ -32,7 +31,7 @@ from dwm_ray.experiment.profiles import MAX_MEMBERS, SWEEPS, resolve
 from dwm_ray.experiment.search_space import Plan, dimensions, unfinished
 from dwm_ray.options import Profile
 from dwm_ray.runs.clock import Clock
-from dwm_ray.runs.folder import RunFolder, read_json
+from dwm_ray.runs.folder import read_json
 from dwm_ray.runs.tensor_files import write_json
 
 
@@ -41,21 +40,6 @@ class Command(SweepConfig, PopulationOptions, session.RunCommand):
 
     yes: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Start even if the estimated cost exceeds a day. The profiles paper and published print an estimate."""
-
-
-@dataclass(frozen=True)
-class OpenedRun:
-    """New or reopened run folder, and its plan."""
-
-    run: RunFolder
-    task_data: TaskData
-    plan: Plan
-    sweep: SweepConfig
-    config: RunConfig
-    profile: Profile
-    searched: list[RunConfig]
-    """Methods whose points Optuna chooses."""
-    max_members: int
 
 
 @main_guard
@@ -68,14 +52,16 @@ def main(argv: list[str] | None = None) -> int:
     if command.resume is None:
         opened = begin(console, command, config, profile, sorted(explicit_paths(argv)))
     else:
-        opened = reopen(console, command, command.resume)
-    with session.resumable(opened.run, "pipelines/sweep.py", new=command.resume is None):
-        execute(console, opened, command.in_process)
-        results = session.conclude(console, opened.run, clock.seconds)
+        opened = session.reopen(console, command.resume, command.output, "sweep")
+    with session.resumable(opened[0], "pipelines/sweep.py", new=command.resume is None):
+        execute(console, opened, command)
+        results = session.conclude(console, opened[0], clock.seconds)
     return 0 if any(trial["status"] == "done" for trial in results["trials"]) else 1
 
 
-def begin(console: Console, command: Command, config: RunConfig, profile: Profile, explicit: list[str]) -> OpenedRun:
+def begin(
+    console: Console, command: Command, config: RunConfig, profile: Profile, explicit: list[str]
+) -> session.OpenedRun:
     """Plan a sweep and create its run folder."""
     sweep = sweep_options(command, profile, explicit)
     plan = checked_plan(sweep, config, profile, explicit, command)
@@ -93,36 +79,27 @@ def begin(console: Console, command: Command, config: RunConfig, profile: Profil
             configs = [trial.config for trial in plan.trials]
             print_cost_estimate(console, configs, task_data, command.in_process, command.yes)
 
-    run, task_data = session.begin(console, config, command.output, record, command.storage, estimate)
-    searched = bases_of(sweep, config, profile, explicit) if sweep.search == "optuna" else []
-    return OpenedRun(run, task_data, plan, sweep, config, profile, searched, max_members)
+    return session.begin(console, config, command.output, record, command.storage, estimate)
 
 
-def reopen(console: Console, command: Command, address: str) -> OpenedRun:
-    """Open the run folder of a sweep and plan it again."""
-    run, task_data, record = session.reopen(console, address, command.output, "sweep")
+def execute(console: Console, opened: session.OpenedRun, command: PopulationOptions) -> None:
+    """Plan the sweep of a run's record; run its unfinished trials, and those that Optuna chooses."""
+    run, task_data, record = opened
     sweep, config = SweepConfig.model_validate(record["sweep"]), RunConfig.stored(record["run"], run.config)
     profile, explicit = resolve(record["profile"]), record.get("given", [])
     plan = checked_plan(sweep, config, profile, explicit, command)
     searched = bases_of(sweep, config, profile, explicit) if sweep.search == "optuna" else []
     max_members = command.population or record.get("population", 1)
-    return OpenedRun(run, task_data, plan, sweep, config, profile, searched, max_members)
-
-
-def execute(console: Console, opened: OpenedRun, in_process: bool) -> None:
-    """Run the unfinished trials, and those that Optuna chooses."""
-    run, plan, sweep = opened.run, opened.plan, opened.sweep
     remaining = unfinished(plan.trials, run)
-    announce(console, plan, len(remaining), opened.max_members)
-    configs = [*(trial.config for trial in plan.trials), *opened.searched]
-    session.announce_synthesis(console, opened.task_data, configs)
-    if remaining or opened.searched:
-        expected = len(plan.trials) + (sweep.num_samples if opened.searched else 0)
-        with executor(console, opened.config, run, opened.task_data, expected, in_process) as runner:
+    announce(console, plan, len(remaining), max_members)
+    session.announce_synthesis(console, task_data, [*(trial.config for trial in plan.trials), *searched])
+    if remaining or searched:
+        expected = len(plan.trials) + (sweep.num_samples if searched else 0)
+        with executor(console, config, run, task_data, expected, command.in_process) as runner:
             if remaining:
-                runner.run(remaining, opened.max_members, sweep)
-            if opened.searched:
-                runner.search(plan, sweep, opened.searched, opened.profile)
+                runner.run(remaining, max_members, sweep)
+            if searched:
+                runner.search(plan, sweep, searched, profile)
     write_json(run.sweep, {**(read_json(run.sweep) or {}), "dropped": dict(plan.dropped)})
 
 

@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         return check_nodes(console, command, config)
     if command.resume is None:
         record = {"profile": profile, "run": config.model_dump(mode="json")}
-        run, task_data = session.begin(console, config, command.output, record, command.storage)
+        run, task_data, _ = session.begin(console, config, command.output, record, command.storage)
     else:
         run, task_data, record = session.reopen(console, command.resume, command.output)
         config = RunConfig.stored(record["run"], run.config)

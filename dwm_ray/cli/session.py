@@ -40,6 +40,8 @@ WITH_RESUME = {"resume", "output", "in_process", "population", "markdown", "yes"
 """Flags that have an effect with --resume."""
 PROGRAMS = {"sweep": "pipelines/sweep.py", "comparison": "pipelines/compare.py"}
 """Entry of a run's record -> the program that writes it; pipelines/train.py writes no such entry."""
+OpenedRun = tuple[RunFolder, TaskData, dict[str, Any]]
+"""A run, its data and its record."""
 
 
 class RunCommand(Frozen):
@@ -62,7 +64,7 @@ def begin(
     record: dict[str, Any],
     storage: str | None = None,
     before: Callable[[TaskData], None] = lambda task_data: None,
-) -> tuple[RunFolder, TaskData]:
+) -> OpenedRun:
     """Check the storage, load the data and test the environment, then create a run folder with the run's record.
 
     If `before` refuses the run with a ValueError, no folder is created.
@@ -77,7 +79,7 @@ def begin(
     run.record_environment()
     run.push_record()
     announce(console, run, task_data, record)
-    return run, task_data
+    return run, task_data, record
 
 
 def checked_data(config: RunConfig, fingerprint: str | None = None) -> TaskData:
@@ -98,9 +100,7 @@ def checked_storage(storage: Storage) -> Storage:
     return storage
 
 
-def reopen(
-    console: Console, address: str, output: Path, kind: str | None = None
-) -> tuple[RunFolder, TaskData, dict[str, Any]]:
+def reopen(console: Console, address: str, output: Path, kind: str | None = None) -> OpenedRun:
     """Return a run to resume, its unchanged data and its record.
 
     A run in remote storage is copied to `output`. `kind` is the entry of the calling program in `PROGRAMS`. Raises
