@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 TEXT = {"open", "fdopen", "read_text", "write_text"}
 NO_TEXT = ("os.open", "RunFolder.open")
@@ -25,20 +23,6 @@ def is_text(call: ast.Call) -> bool:
     modes = [part.value for word in call.args for part in ast.walk(word) if isinstance(part, ast.Constant)]
     is_binary = any(isinstance(mode, str) and mode.strip("rwxab+") == "" and "b" in mode for mode in modes)
     return name.rpartition(".")[2] in TEXT and name not in NO_TEXT and not is_binary
-
-
-@pytest.mark.parametrize(
-    ("source", "found"),
-    [
-        ("path.read_text()", 1),
-        ("path.write_text(text + '')", 1),
-        ("path.open('a')", 1),
-        ("open(path, 'w', encoding='utf-8')", 0),
-        ("path.open('ab' if resumed else 'wb')", 0),
-    ],
-)
-def test_calls_without_an_encoding_are_found(source: str, found: int) -> None:
-    assert len(without_encoding(source)) == found
 
 
 def test_every_text_file_is_opened_with_an_encoding() -> None:

@@ -26,38 +26,28 @@ def ant(contacts: float, width: int = 111) -> dict[str, np.ndarray]:
     return {**content, "actions": np.zeros((12, 8), dtype=np.float32)}
 
 
-def test_file_names_its_environment(tmp_path: Path) -> None:
-    path = write(tmp_path / "mine.hdf5", pendulum(), env_id="Pendulum-v1")
-    data = d4rl.read(path, "mine", "file", None)
-    assert (data.card.name, data.card.source, data.card.env_id) == ("mine", "file", "Pendulum-v1")
-    assert data.card.path == str(path)
-
-
 def card_of(path: str, named: str | None, requested: str | None) -> DataCard:
     found = None if named is None else NamedEnvironment(named)
     return d4rl.card_of(DataCard("", "file", path, requested, ""), found, None)
 
 
-def test_environment_comes_from_the_option_or_d4rls_name() -> None:
-    assert card_of("x.hdf5", None, "Pendulum-v1").env_id == "Pendulum-v1"
-    assert card_of("hopper_medium_replay-v2.hdf5", None, None).env_id == "Hopper-v4"
-
-
-@pytest.mark.parametrize(("named", "requested"), [(None, None), ("Hopper-v5", "none")])
-def test_data_that_name_no_environment_or_are_requested_without_one_have_none(
-    named: str | None, requested: str | None
+@pytest.mark.parametrize(
+    ("path", "named", "requested", "expected", "noted"),
+    [
+        ("x.hdf5", None, "Pendulum-v1", "Pendulum-v1", None),
+        ("hopper_medium_replay-v2.hdf5", None, None, "Hopper-v4", None),
+        ("hopper.hdf5", None, None, None, None),
+        ("hopper.hdf5", "Hopper-v5", "none", None, None),
+        ("x.hdf5", "Hopper-v5", "Walker2d-v4", "Walker2d-v4", "Hopper-v5"),
+        ("hopper_medium-v2.hdf5", None, "Walker2d-v4", "Walker2d-v4", "Hopper-v4"),
+    ],
+)
+def test_environment_comes_from_the_option_the_file_or_d4rls_name(
+    path: str, named: str | None, requested: str | None, expected: str | None, noted: str | None
 ) -> None:
-    card = card_of("hopper.hdf5", named, requested)
-    assert (card.env_id, card.notes) == (None, ())
-
-
-@pytest.mark.parametrize(("path", "named"), [("x.hdf5", "Hopper-v5"), ("hopper_medium-v2.hdf5", None)])
-def test_a_requested_environment_overrides_the_one_of_the_file_with_a_note(path: str, named: str | None) -> None:
-    card = card_of(path, named, "Walker2d-v4")
-    assert card.env_id == "Walker2d-v4"
-    assert card.notes == (
-        f"{path} names the environment {named or 'Hopper-v4'}; Walker2d-v4 is used, as data.env requests",
-    )
+    card = card_of(path, named, requested)
+    note = f"{path} names the environment {noted}; {expected} is used, as data.env requests"
+    assert (card.env_id, card.notes) == (expected, (note,) if noted else ())
 
 
 @pytest.mark.parametrize(
@@ -65,7 +55,8 @@ def test_a_requested_environment_overrides_the_one_of_the_file_with_a_note(path:
 )
 def test_texts_of_other_writers_name_the_environment(value: Any, tmp_path: Path) -> None:
     path = write(tmp_path / "a.hdf5", pendulum(), env_id=value)
-    assert d4rl.read(path, "a", "file", None).card.env_id == "Pendulum-v1"
+    card = d4rl.read(path, "mine", "file", None).card
+    assert (card.name, card.source, card.env_id, card.path) == ("mine", "file", "Pendulum-v1", str(path))
 
 
 @pytest.mark.parametrize("value", [h5py.Empty("S10"), ""])

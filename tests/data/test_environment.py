@@ -135,13 +135,6 @@ def test_bounds_are_the_recorded_ones_per_dimension() -> None:
     assert spaces.act_high == pytest.approx((2, 0.501, 3.003))
 
 
-def test_a_file_that_names_no_environment_has_none(tmp_path: Path) -> None:
-    content = pendulum()
-    found = load_dataset(str(write(tmp_path / "logs.hdf5", content)))
-    assert found.card.env_id is None
-    assert found.spaces.act_low == (float(content["actions"].min()),)
-
-
 def test_none_ignores_the_environment_that_the_data_name() -> None:
     named, found = (load_episodes("halfcheetah-medium-replay", DataConfig(env=env)) for env in (None, "none"))
     assert (named.card.env_id, found.card.env_id) == ("HalfCheetah-v5", None)
@@ -155,6 +148,7 @@ def test_given_bounds_replace_the_recorded_ones(tmp_path: Path) -> None:
     plain = load_episodes("x", DataConfig(file=file))
     given = load_episodes("x", DataConfig(file=file, act_low=(-5.0,), act_high=(4.0,)))
     assert (given.spaces.act_low, given.spaces.act_high) == ((-5.0,), (4.0,))
+    assert plain.card.env_id is None
     assert given.card.fingerprint != plain.card.fingerprint
     assert spaces_text(given.spaces, DataConfig(act_low=(-5.0,), act_high=(4.0,))) == (
         "3 observations, 1 actions from -5 (data.act_low) to 4 (data.act_high)"

@@ -44,13 +44,6 @@ def test_d4rls_own_file_comes_first(datasets: Path) -> None:
     assert (card.source, card.env_id, card.name) == ("D4RL v2", "Hopper-v4", "hopper-medium")
 
 
-def test_a_requested_environment_overrides_that_of_the_task(datasets: Path) -> None:
-    write(datasets / "hopper_medium-v2.hdf5", HOPPER)
-    card = load_episodes("hopper-medium", DataConfig(env="Hopper-v5")).card
-    assert card.env_id == "Hopper-v5"
-    assert "names the environment Hopper-v4; Hopper-v5 is used" in card.notes[0]
-
-
 def test_download_fetches_d4rls_file(datasets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(d4rl, "download", lambda task, on_progress: write(datasets / d4rl.file_name(task), HOPPER))
     assert load_dataset("hopper-medium", download=True).card.source == "D4RL v2"

@@ -8,7 +8,7 @@ import pytest
 from dwm_ray.report.findings import Findings
 from dwm_ray.studies import ablation
 from dwm_ray.studies.ablation import VARIANTS, AblationOptions
-from dwm_ray.studies.base import StudyContext, find_study, studies, subjects
+from dwm_ray.studies.base import StudyContext, studies, subjects
 from dwm_ray.studies.cost import CostOptions
 from dwm_ray.studies.cost import measure as measure_cost
 from dwm_ray.studies.model_error import ModelErrorOptions
@@ -32,11 +32,6 @@ def checked(findings: Findings) -> Findings:
 def test_studies_are_found_by_their_files() -> None:
     assert {"model_error", "shift", "sensitivity", "cost"} <= set(studies())
     assert all(study.help and "\n" not in study.help for study in studies().values())
-
-
-def test_an_unknown_study_is_an_error_that_names_the_nearest() -> None:
-    with pytest.raises(ValueError, match="did you mean shift"):
-        find_study("shifts")
 
 
 def test_model_error_measures_each_driver_and_explains_a_missing_simulator(context: StudyContext) -> None:
@@ -140,12 +135,11 @@ def test_each_variant_has_a_row_and_sampling_variants_share_the_first_ones_weigh
     monkeypatch.setattr(ablation, "VARIANTS", few)
     monkeypatch.setattr(ablation, "AVERAGING", {"temperature": 0.5})
     monkeypatch.setattr(ablation, "SAMPLING", {"guidance 3": {"guidance_scale": 3.0}, "t": {"temperature": 1.0}})
-    findings = ablation.measure(context, AblationOptions(seconds=0.05))
+    findings = checked(ablation.measure(context, AblationOptions(seconds=0.05)))
     rows = json.loads(json.dumps(findings.numbers))["rows"]
     assert [row["name"] for row in rows] == ["default", *ablation.SAMPLING, "absolute states", "flow matching"]
     assert len({row["updates"] for row in rows[: 1 + len(ablation.SAMPLING)]}) == 1
     assert len({tuple(row["obs_mse"]) for row in rows}) > 3
-    assert all(len(row) == len(table.headers) for table in findings.tables for row in table.rows)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
