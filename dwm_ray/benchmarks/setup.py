@@ -1,4 +1,4 @@
-"""Parts of the product that the suites time, built on real data as in a run of the profile `laptop`.
+"""Parts of the product that the suites time, built on recorded data as in a run of the profile `laptop`.
 
 World models are not trained: the time of a matrix product does not depend on the weights.
 """
@@ -16,7 +16,7 @@ from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.experiment import profiles
 from dwm_ray.local.compatibility import untrained_learner
 from dwm_ray.options import DataConfig
-from dwm_ray.replay.sources import InlineSource, real_ring, start_rtg
+from dwm_ray.replay.sources import InlineSource, recorded_ring, start_rtg
 from dwm_ray.training.learner import Learner
 from dwm_ray.types import Segments
 from dwm_ray.world_models.base import WorldModel
@@ -69,7 +69,7 @@ class BenchmarkSetup:
 
     def inline_learner(self, config: RunConfig) -> Learner:
         """Return a learner that generates segments within each update, as in the paper of DWM."""
-        agent, real = new_agent(config, self.task_data, self.device), real_ring(config, self.task_data, self.device)
+        agent, recorded = new_agent(config, self.task_data, self.device), recorded_ring(config, self.task_data, self.device)
         rule, rtg = self.task_data.task.termination, start_rtg(config, self.task_data, self.device)
-        source = InlineSource(config, real, self.model(config), agent, rule, self.generator(), rtg)
+        source = InlineSource(config, recorded, self.model(config), agent, rule, self.generator(), rtg)
         return Learner([agent], [source], [self.generator()], config.execution)

@@ -6,8 +6,8 @@
 k is Gaussian; its width is the median distance of the pooled points. The expectation of MMD^2 is 0 if x and y have the
 same distribution. In a permutation test, the labels x and y are shuffled, and the 95 % quantile of the results is the
 floor below which a distance is not significant. The test assumes independent points. KL estimates from a few hundred
-points in many dimensions are biased: compare them with the same estimate between two halves of the real data, not with
-0.
+points in many dimensions are biased: compare them with the same estimate between two halves of the recorded data, not
+with 0.
 """
 
 import math

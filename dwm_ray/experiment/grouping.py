@@ -70,9 +70,9 @@ def stackable_agents() -> list[str]:
 def _common_options(config: RunConfig) -> str:
     """Return a key that is equal for configurations that can form a population."""
     tree, kind = config.model_dump(mode="json", exclude={"cluster"}), source_kind(config)
-    if config.agent.plugin.member_options is None or kind not in ("real", "recorded", "stream"):
+    if config.agent.plugin.member_options is None or kind not in ("transitions", "recorded", "stream"):
         return fingerprint(tree)
-    kind = "recorded" if kind == "real" else kind  # a transition is a recorded future of one step
+    kind = "recorded" if kind == "transitions" else kind  # a transition is a recorded future of one step
     for name in ("seed", *BATCHES):
         del tree[name]
     for name in config.agent.plugin.member_options:

@@ -63,7 +63,7 @@ def generate_data(trial: ChosenTrial, changes: dict[str, Any]) -> GeneratedData:
 
 def _config(trial: ChosenTrial, changes: dict[str, Any]) -> RunConfig:
     config = RunConfig.stored(trial.row["config"], trial.run.trial(trial.row["id"]) / "config.json")
-    if source_kind(config) in ("real", "recorded"):
+    if source_kind(config) in ("transitions", "recorded"):
         raise ValueError(
             f"{trial.run.address}: trial {trial.row['id']} ({trial.row['method']}) learns from recorded steps; "
             "expected --trial ID of one that learns from a trained world model"

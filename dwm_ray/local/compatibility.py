@@ -70,7 +70,7 @@ def try_pair(
 def source_label(config: RunConfig) -> str:
     """Return the batch source of a run, 'model-free', or 'plans' for an agent that samples its actions from a model."""
     kind = source_kind(config)
-    if kind != "real":
+    if kind != "transitions":
         return kind
     return "model-free" if config.world_model is None else "plans"
 

@@ -28,7 +28,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.filters.base import FilterConfig, num_selected
 from dwm_ray.options import fingerprint
-from dwm_ray.replay.mixture import Mixture, num_real
+from dwm_ray.replay.mixture import Mixture, num_recorded
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.selection import Selection
 from dwm_ray.replay.source import BatchSource
@@ -37,8 +37,8 @@ from dwm_ray.types import Segments, Termination
 
 def starts_per_shard(config: RunConfig) -> int:
     """Return the number of start states per rollout shard; a refresh has `synthesis.rollout_shards` shards."""
-    real = num_real(config.replay.real_ratio, config.training.batch_size)
-    sampled = config.synthesis.refresh_every * (config.training.batch_size - real)
+    recorded = num_recorded(config.replay.real_ratio, config.training.batch_size)
+    sampled = config.synthesis.refresh_every * (config.training.batch_size - recorded)
     segments = sampled / config.synthesis.reuse / (config.synthesis.horizon * selected_fraction(config))
     return max(1, math.ceil(segments / config.synthesis.rollout_shards))
 
@@ -128,11 +128,11 @@ class LocalRollouts:
 class OnPolicySource(BatchSource):
     """Batch source of recorded transitions and rollouts of recent policy versions."""
 
-    def __init__(self, config: RunConfig, real: Ring, rollouts: RolloutGenerator, agent: Agent) -> None:
+    def __init__(self, config: RunConfig, recorded: Ring, rollouts: RolloutGenerator, agent: Agent) -> None:
         self._config, self._rollouts, self._agent = config, rollouts, agent
-        self._ring = Ring(_capacity(config), replace(real.shape, has_next_act=False), real.device)
-        self._mixture = Mixture(real, self._ring, config.replay.real_ratio, config.training.batch_size)
-        self.batch_size, self.shape, self.device = self._mixture.batch_size, self._mixture.shape, real.device
+        self._ring = Ring(_capacity(config), replace(recorded.shape, has_next_act=False), recorded.device)
+        self._mixture = Mixture(recorded, self._ring, config.replay.real_ratio, config.training.batch_size)
+        self.batch_size, self.shape, self.device = self._mixture.batch_size, self._mixture.shape, recorded.device
         self._history: deque[tuple[int, int]] = deque()  # (version, rows), oldest first
         self._max_lag = config.synthesis.max_staleness if rollouts.asynchronous else 0
         self._update, self._version, self._is_first = 0, 0, True

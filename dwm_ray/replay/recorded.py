@@ -8,7 +8,7 @@ from torch import Tensor
 from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.data.transitions import fused_rows, last_steps
-from dwm_ray.replay.mixture import num_real
+from dwm_ray.replay.mixture import num_recorded
 from dwm_ray.replay.ring import Padding
 from dwm_ray.replay.source import BatchSource
 from dwm_ray.types import Segments
@@ -82,7 +82,7 @@ class RecordedSource(BatchSource):
         self._futures = RecordedFutures(config, task_data, device, padded)
         self.batch_size, self.device, self.shape = config.training.batch_size, device, self._futures.shape
         self._extra_steps = torch.full((self.batch_size, 1), num_steps(config) - 1, device=device)
-        self._extra_steps[: num_real(config.replay.real_ratio, self.batch_size)] = 0
+        self._extra_steps[: num_recorded(config.replay.real_ratio, self.batch_size)] = 0
 
     def sample_into(self, rows: Tensor, generator: torch.Generator) -> None:
         """Fill `rows` [B, width], transitions first."""

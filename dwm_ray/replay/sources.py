@@ -2,7 +2,7 @@
 
 | kind | used by | batches |
 |---|---|---|
-| real | runs without a world model, agents that plan | recorded transitions |
+| transitions | runs without a world model, agents that plan | recorded transitions |
 | recorded | recorded futures | segments of recorded steps (`recorded`) |
 | stream | policy-independent models (DWM, DAWM, ...) | segments generated ahead of time, mixed with recorded ones |
 | on-policy | policy-dependent models that make transitions (DyDiff) | rollouts of recent policies (`on_policy`) |
@@ -24,7 +24,7 @@ from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.data.task_data import TaskData
 from dwm_ray.data.transitions import fused_rows
 from dwm_ray.options import ReplayConfig, fingerprint
-from dwm_ray.replay.mixture import Mixture, RowSource, num_real
+from dwm_ray.replay.mixture import Mixture, RowSource, num_recorded
 from dwm_ray.replay.recorded import RecordedFutures
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.selection import Selection
@@ -33,13 +33,13 @@ from dwm_ray.types import Termination
 from dwm_ray.world_models.base import WorldModel
 from dwm_ray.world_models.parts.build import model_fingerprint
 
-SourceKind = Literal["real", "recorded", "stream", "on-policy", "inline"]
+SourceKind = Literal["transitions", "recorded", "stream", "on-policy", "inline"]
 
 
 def source_kind(config: RunConfig) -> SourceKind:
     """Return the kind of batch source that a run needs; see the table above."""
     if config.world_model is None or config.agent.plugin.plans:
-        return "real"
+        return "transitions"
     model = config.world_model.plugin
     if not model.trained:
         return "recorded"
@@ -61,7 +61,7 @@ def start_rtg(config: RunConfig, task_data: TaskData, device: torch.device) -> T
     return task_data.start_rtg(target, discount, config.world_model, device)
 
 
-def real_ring(config: RunConfig, task_data: TaskData, device: torch.device) -> Ring:
+def recorded_ring(config: RunConfig, task_data: TaskData, device: torch.device) -> Ring:
     """Return the recorded transitions as a ring of segments of length 1 on `device`."""
     with_next_act = config.agent.plugin.uses_next_act
     return Ring.of_recorded(*fused_rows(task_data.episodes, config.training.discount, device, with_next_act))
@@ -100,24 +100,24 @@ class SelectedRing:
         self._ring.add(rows)
 
 
-def real_rows(config: RunConfig, task_data: TaskData, transitions: Ring, longest: int) -> RowSource:
+def recorded_rows(config: RunConfig, task_data: TaskData, transitions: Ring, longest: int) -> RowSource:
     """Return the recorded rows of a run's mixture: transitions, or futures if `replay.real_steps` is 'horizon'."""
-    if source_kind(config) == "real" or config.replay.real_steps == "one":
+    if source_kind(config) == "transitions" or config.replay.real_steps == "one":
         return transitions
     return RecordedFutures(config, task_data, transitions.device, longest)
 
 
-def row_horizon(config: RunConfig, synthetic: Ring | None) -> int:
+def row_horizon(config: RunConfig, imagined: Ring | None) -> int:
     """Return the number of steps in the longest rows of a run's mixture."""
-    if synthetic is None:
+    if imagined is None:
         return 1
-    return max(synthetic.shape.horizon, config.synthesis.horizon if config.replay.real_steps == "horizon" else 1)
+    return max(imagined.shape.horizon, config.synthesis.horizon if config.replay.real_steps == "horizon" else 1)
 
 
-def mixture(config: RunConfig, real: RowSource, synthetic: Ring | None, horizon: int | None = None) -> Mixture:
-    """Return a source of recorded rows, mixed with the imagined rows of `synthetic` if given."""
-    ratio = 1.0 if synthetic is None else config.replay.real_ratio
-    return Mixture(real, synthetic, ratio, config.training.batch_size, horizon)
+def mixture(config: RunConfig, recorded: RowSource, imagined: Ring | None, horizon: int | None = None) -> Mixture:
+    """Return a source of recorded rows, mixed with imagined rows if there are any."""
+    ratio = 1.0 if imagined is None else config.replay.real_ratio
+    return Mixture(recorded, imagined, ratio, config.training.batch_size, horizon)
 
 
 class InlineSource(BatchSource):
@@ -126,7 +126,7 @@ class InlineSource(BatchSource):
     def __init__(
         self,
         config: RunConfig,
-        real: Ring,
+        recorded: Ring,
         model: WorldModel,
         agent: Agent,
         rule: Termination,
@@ -137,28 +137,28 @@ class InlineSource(BatchSource):
         self._model, self._agent, self._rule, self._generator = model, agent, rule, generator
         self._horizon, self._rtg = config.synthesis.horizon, rtg
         self._discount = config.training.discount
-        self.batch_size, self.device = config.training.batch_size, real.device
-        self.shape = real.shape.padded(self._horizon)
-        self._num_real = num_real(config.replay.real_ratio, self.batch_size)
-        self._real = real
+        self.batch_size, self.device = config.training.batch_size, recorded.device
+        self.shape = recorded.shape.padded(self._horizon)
+        self._num_recorded = num_recorded(config.replay.real_ratio, self.batch_size)
+        self._recorded = recorded
 
     def sample_into(self, rows: Tensor, generator: torch.Generator) -> None:
         """Fill `rows` [B, width]: a fraction `real_ratio` is recorded; the model continues the other start pairs."""
-        fused = torch.empty(self.batch_size, self._real.shape.width, device=self.device)
-        index = self._real.gather_into(fused, generator)
-        recorded = self._real.shape.split(fused)
+        fused = torch.empty(self.batch_size, self._recorded.shape.width, device=self.device)
+        index = self._recorded.gather_into(fused, generator)
+        recorded = self._recorded.shape.split(fused)
         imagined = generate_from(
             self._model,
-            recorded[self._num_real :],
+            recorded[self._num_recorded :],
             self._rule,
             self._discount,
             policy=lambda obs, step: self._agent.explore(obs, self._generator),
             horizon=self._horizon,
-            rtg=self._rtg[index[self._num_real :]],
+            rtg=self._rtg[index[self._num_recorded :]],
             generator=self._generator,
         )
-        rows[: self._num_real] = self.shape.fuse(recorded[: self._num_real].padded(self._horizon))
-        rows[self._num_real :] = self.shape.fuse(imagined.with_first_action())
+        rows[: self._num_recorded] = self.shape.fuse(recorded[: self._num_recorded].padded(self._horizon))
+        rows[self._num_recorded :] = self.shape.fuse(imagined.with_first_action())
 
 
 def stream_of(config: RunConfig, task_data: TaskData) -> StreamSpec:

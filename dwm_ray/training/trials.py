@@ -20,8 +20,8 @@ from dwm_ray.replay.source import BatchSource
 from dwm_ray.replay.sources import (
     InlineSource,
     mixture,
-    real_ring,
-    real_rows,
+    recorded_ring,
+    recorded_rows,
     ring_key,
     row_horizon,
     selection,
@@ -66,22 +66,22 @@ def build_learner(
     task_data: TaskData,
     device: torch.device,
     services: Services,
-    synthetic: Sequence[Ring | None],
+    imagined: Sequence[Ring | None],
 ) -> Learner:
-    """Build the learner at its first update; `synthetic` holds each member's ring of imagined rows, if it has one."""
+    """Build the learner at its first update; `imagined` holds each member's ring of imagined rows, if it has one."""
     kind = source_kind(configs[0])
     generators = [torch.Generator(device).manual_seed(config.seed) for config in configs]
     agents = [build_agent(config, task_data, services, device) for config in configs]
-    real = real_ring(configs[0], task_data, device)
+    recorded = recorded_ring(configs[0], task_data, device)
     if "recorded" in map(source_kind, configs):
         sources = recorded_sources(configs, task_data, device)
-    elif kind in ("real", "stream"):
-        longest = max(map(row_horizon, configs, synthetic))
-        rows = [real_rows(config, task_data, real, longest) for config in configs]
-        sources = [mixture(*parts, longest) for parts in zip(configs, rows, synthetic, strict=True)]
+    elif kind in ("transitions", "stream"):
+        longest = max(map(row_horizon, configs, imagined))
+        rows = [recorded_rows(config, task_data, recorded, longest) for config in configs]
+        sources = [mixture(*parts, longest) for parts in zip(configs, rows, imagined, strict=True)]
     else:
         parts = zip(configs, agents, generators, strict=True)
-        sources = [policy_source(*part, real, task_data, services) for part in parts]
+        sources = [policy_source(*part, recorded, task_data, services) for part in parts]
     return Learner(agents, sources, generators, configs[0].execution)
 
 
@@ -94,16 +94,16 @@ def build_agent(config: RunConfig, task_data: TaskData, services: Services, devi
 
 
 def policy_source(
-    config: RunConfig, agent: Agent, generator: torch.Generator, real: Ring, task_data: TaskData, services: Services
+    config: RunConfig, agent: Agent, generator: torch.Generator, recorded: Ring, task_data: TaskData, services: Services
 ) -> BatchSource:
     """Build the batch source of a run whose world model follows the policy."""
     model, rule = services.world_model(config), task_data.task.termination
-    rtg = start_rtg(config, task_data, real.device)
+    rtg = start_rtg(config, task_data, recorded.device)
     if source_kind(config) == "inline":
-        return InlineSource(config, real, model, agent, rule, generator, rtg)
-    starts = task_data.start_pairs(config.training.discount, real.device)
+        return InlineSource(config, recorded, model, agent, rule, generator, rtg)
+    starts = task_data.start_pairs(config.training.discount, recorded.device)
     context = RolloutContext(model, starts, rule, selection(config), rtg)
-    return OnPolicySource(config, real, services.rollouts(config, context), agent)
+    return OnPolicySource(config, recorded, services.rollouts(config, context), agent)
 
 
 def _learn(learner: Learner, members: Sequence[Member], services: Services) -> None:

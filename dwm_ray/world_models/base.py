@@ -175,7 +175,7 @@ class WorldModel(Plugin, nn.Module):
 
     @abstractmethod
     def fit_normalizers(self, episodes: Episodes) -> None:
-        """Set the normalisers' buffers (saved with the weights) from real data."""
+        """Set the normalisers' buffers (saved with the weights) from recorded data."""
 
     @abstractmethod
     def loss(self, windows: Windows, generator: torch.Generator) -> tuple[Tensor, Metrics]:

@@ -107,7 +107,7 @@ class DyDiffConfig(DenoiserConfig, ContinuationConfig):
 
     @classmethod
     def run_options(cls, profile: Profile) -> dict[str, Any]:
-        """Return long segments, real ratio alpha = .6 and, for the profile `paper`, its filter (eta = .6) by return.
+        """Return long segments, a real ratio alpha = .6 and, for the profile `paper`, its filter (eta = .6) by return.
 
         With the profile `laptop`, all rollouts are selected: on halfcheetah, the filter drops those that start at rest,
         and the policy of TD3+BC then never leaves the start pose (docs/results-previous.md).

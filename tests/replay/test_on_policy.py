@@ -23,7 +23,7 @@ from dwm_ray.replay.on_policy import (
 )
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.selection import Selection
-from dwm_ray.replay.sources import real_ring
+from dwm_ray.replay.sources import recorded_ring
 from dwm_ray.tasks.table import no_termination
 from dwm_ray.world_models.parts.build import new_model
 
@@ -46,7 +46,7 @@ def parts_of(config: RunConfig) -> tuple[Ring, RolloutContext, Agent]:
     starts = task_data.start_pairs(0.99, CPU)
     admit = Selection(KeepAll(KeepAllConfig()), config.synthesis.horizon, True)
     context = RolloutContext(model, starts, no_termination, admit, torch.zeros(len(starts)))
-    return real_ring(config, task_data, CPU), context, agent
+    return recorded_ring(config, task_data, CPU), context, agent
 
 
 class SlowDrawer:
@@ -78,9 +78,9 @@ def test_a_round_holds_what_the_learner_will_draw_from_it(file: Path) -> None:
 
 def test_rows_are_transitions_of_their_policy_and_carry_its_version(file: Path) -> None:
     config = configured(file)
-    real, ground, agent = parts_of(config)
+    recorded, ground, agent = parts_of(config)
     part = generate_shard(config, ground, agent, version=3, shard=0)
-    segments = real.shape.split(part.rows)
+    segments = recorded.shape.split(part.rows)
     assert part.num_segments == 8
     assert len(segments) == 16
     assert set(segments.source.tolist()) == {4.0}
@@ -99,8 +99,8 @@ def test_a_part_is_decided_by_seed_weights_and_numbers(file: Path) -> None:
 
 def test_batches_have_the_exact_real_share_and_the_newest_version(file: Path) -> None:
     config = configured(file)
-    real, ground, agent = parts_of(config)
-    rounds = OnPolicySource(config, real, LocalRollouts(config, ground), agent)
+    recorded, ground, agent = parts_of(config)
+    rounds = OnPolicySource(config, recorded, LocalRollouts(config, ground), agent)
     generator = torch.Generator().manual_seed(0)
     rounds.begin(0)
     versions = []
@@ -131,9 +131,9 @@ def test_the_learner_waits_only_where_rows_would_be_too_old(
     staleness: int, waited_for: list[int], asked: list[int], file: Path
 ) -> None:
     config = configured(file, **{"synthesis.max_staleness": staleness})
-    real, _, agent = parts_of(config)
-    drawer = SlowDrawer(real.shape)
-    rounds = OnPolicySource(config, real, drawer, agent)
+    recorded, _, agent = parts_of(config)
+    drawer = SlowDrawer(recorded.shape)
+    rounds = OnPolicySource(config, recorded, drawer, agent)
     rounds.begin(0)
     stale = []
     for _ in range(30):
@@ -145,9 +145,9 @@ def test_the_learner_waits_only_where_rows_would_be_too_old(
 
 def test_a_restarted_learner_waits_for_a_round_of_its_own_policy(file: Path) -> None:
     config = configured(file)
-    real, _, agent = parts_of(config)
-    drawer = SlowDrawer(real.shape)
-    rounds = OnPolicySource(config, real, drawer, agent)
+    recorded, _, agent = parts_of(config)
+    drawer = SlowDrawer(recorded.shape)
+    rounds = OnPolicySource(config, recorded, drawer, agent)
     rounds.begin(13)
     batch = rounds.next_batch(torch.Generator().manual_seed(0))
     assert drawer.asked == drawer.waited_for == [2]
@@ -156,8 +156,8 @@ def test_a_restarted_learner_waits_for_a_round_of_its_own_policy(file: Path) -> 
 
 def test_the_ring_forgets_the_oldest_rounds(file: Path) -> None:
     config = configured(file, **{"replay.capacity": 8})
-    real, _, agent = parts_of(config)
-    rounds = OnPolicySource(config, real, SlowDrawer(real.shape), agent)
+    recorded, _, agent = parts_of(config)
+    rounds = OnPolicySource(config, recorded, SlowDrawer(recorded.shape), agent)
     for _ in range(30):
         batch = rounds.next_batch(torch.Generator().manual_seed(0))
     assert set(batch.source[4:].tolist()) <= {4.0, 5.0}

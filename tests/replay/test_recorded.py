@@ -11,7 +11,7 @@ from dwm_ray.data.task_data import TaskData
 from dwm_ray.data.transitions import last_steps, real_segments
 from dwm_ray.replay.recorded import RecordedSource, recorded_sources
 from dwm_ray.replay.ring import Ring
-from dwm_ray.replay.sources import mixture, real_ring, real_rows, row_horizon
+from dwm_ray.replay.sources import mixture, recorded_ring, recorded_rows, row_horizon
 from dwm_ray.types import DataCard, Episodes, Segments, Spaces
 
 CPU, GAMMA = torch.device("cpu"), 0.9
@@ -79,22 +79,22 @@ def starts_of(segments: Segments, episodes: Episodes) -> list[int]:
     return equal.argmax(1).tolist()  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize(("horizon", "ratio", "num_real"), [(1, 0.0, 0), (3, 0.0, 0), (5, 0.25, 16), (5, 1.0, 64)])
-def test_segments_are_those_of_a_loop_over_the_recording(horizon: int, ratio: float, num_real: int) -> None:
+@pytest.mark.parametrize(("horizon", "ratio", "num_recorded"), [(1, 0.0, 0), (3, 0.0, 0), (5, 0.25, 16), (5, 1.0, 64)])
+def test_segments_are_those_of_a_loop_over_the_recording(horizon: int, ratio: float, num_recorded: int) -> None:
     episodes = recording()
     batch = batch_of(RecordedSource(config_of(horizon, **{"replay.real_ratio": ratio}), data(), CPU))
     starts = starts_of(batch, episodes)
     assert len(set(starts)) > 10
     assert {0, 8}.isdisjoint(starts)  # neither row is a transition
     for number, row in enumerate(starts):
-        expected = future(episodes, row, 1 if number < num_real else horizon).padded(horizon)
+        expected = future(episodes, row, 1 if number < num_recorded else horizon).padded(horizon)
         for name, value in batch[number : number + 1].tensors().items():
             assert torch.equal(value, getattr(expected, name)), (row, name)
 
 
 def test_length_one_is_model_free_bit_for_bit() -> None:
     config, task_data = config_of(1), data()
-    model_free = mixture(config, real_ring(config, task_data, CPU), None)
+    model_free = mixture(config, recorded_ring(config, task_data, CPU), None)
     first, second = (source.next_batch(torch.Generator().manual_seed(3)) for source in (model_free, source_of(1)))
     assert all(torch.equal(value, getattr(second, name)) for name, value in first.tensors().items())
 
@@ -141,8 +141,8 @@ def test_recorded_rows_of_a_mixture_may_be_futures(longest: int) -> None:
     """They are those of the same start pairs alone, padded to the imagined segments' length."""
     config, task_data = config_of(3).with_values({"world_model": "dwm"}), data()
     mixed = config.with_values({"replay.real_ratio": 0.5, "replay.real_steps": "horizon"})
-    transitions = real_ring(config, task_data, CPU)
-    rows = real_rows(mixed, task_data, transitions, longest)
+    transitions = recorded_ring(config, task_data, CPU)
+    rows = recorded_rows(mixed, task_data, transitions, longest)
     shape = transitions.shape.padded(longest)
     imagined = Ring(4, shape)
     imagined.add(torch.full((4, shape.width), 9.0))
@@ -153,7 +153,7 @@ def test_recorded_rows_of_a_mixture_may_be_futures(longest: int) -> None:
         assert torch.equal(batch.rew[number], expected.rew[0])
         assert torch.equal(batch.discount[number], expected.discount[0])
         assert torch.equal(batch.obs[number], expected.obs[0])
-    assert real_rows(config, task_data, transitions, longest) is transitions
+    assert recorded_rows(config, task_data, transitions, longest) is transitions
 
 
 def test_models_that_follow_the_policy_take_transitions() -> None:
@@ -165,9 +165,9 @@ def test_futures_may_be_longer_than_the_imagined_rows() -> None:
     """DAWM's imagined rows are transitions."""
     config, task_data = config_of(3).with_values({"world_model": "dawm"}), data()
     mixed = config.with_values({"replay.real_ratio": 0.5, "replay.real_steps": "horizon"})
-    transitions = real_ring(config, task_data, CPU)
+    transitions = recorded_ring(config, task_data, CPU)
     longest = row_horizon(mixed, transitions)
-    rows = real_rows(mixed, task_data, transitions, longest)
+    rows = recorded_rows(mixed, task_data, transitions, longest)
     batch = mixture(mixed, rows, transitions, longest).next_batch(torch.Generator().manual_seed(0))
     assert (longest, row_horizon(config, transitions), row_horizon(config, None)) == (3, 1, 1)
     assert (batch.rew[:32, 1] != 0).any()

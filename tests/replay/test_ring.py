@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.replay.mixture import Mixture
-from dwm_ray.replay.mixture import num_real as num_real_of
+from dwm_ray.replay.mixture import num_recorded as num_recorded_of
 from dwm_ray.replay.ring import Ring
 
 SHAPE = SegmentShape(horizon=2, obs_size=3, act_size=2, num_actions=1)
@@ -125,20 +125,20 @@ def test_split_is_exact_and_real_rows_come_first(ratio: float, batch_size: int, 
     imagined = SegmentShape(horizon, 2, 1, 1)
     mixture = Mixture(ring(REAL, 0.0), ring(imagined, 7.0), ratio, batch_size, horizon + longer)
     batch = mixture.next_batch(torch.Generator().manual_seed(0))
-    num_real = num_real_of(ratio, batch_size)
-    assert abs(num_real - ratio * batch_size) <= 0.5
-    assert batch.source.tolist() == [0.0] * num_real + [7.0] * (batch_size - num_real)
+    num_recorded = num_recorded_of(ratio, batch_size)
+    assert abs(num_recorded - ratio * batch_size) <= 0.5
+    assert batch.source.tolist() == [0.0] * num_recorded + [7.0] * (batch_size - num_recorded)
     assert batch.obs.shape == (batch_size, horizon + longer + 1, 2)
     assert batch.act.shape == (batch_size, 1, 1)
-    assert torch.equal(batch.discount[:num_real, 1:], torch.ones(num_real, horizon + longer - 1))
-    assert torch.equal(batch.discount[num_real:, horizon:], torch.ones(batch_size - num_real, longer))
-    assert (batch.rew[num_real:, horizon:] == 0).all()
+    assert torch.equal(batch.discount[:num_recorded, 1:], torch.ones(num_recorded, horizon + longer - 1))
+    assert torch.equal(batch.discount[num_recorded:, horizon:], torch.ones(batch_size - num_recorded, longer))
+    assert (batch.rew[num_recorded:, horizon:] == 0).all()
 
 
 def test_halves_are_rounded_up() -> None:
-    assert [num_real_of(0.5, size) for size in (1, 2, 3, 5)] == [1, 1, 2, 3]
-    assert num_real_of(0.6, 256) == 154
-    assert (num_real_of(0.0, 7), num_real_of(1.0, 7)) == (0, 7)
+    assert [num_recorded_of(0.5, size) for size in (1, 2, 3, 5)] == [1, 1, 2, 3]
+    assert num_recorded_of(0.6, 256) == 154
+    assert (num_recorded_of(0.0, 7), num_recorded_of(1.0, 7)) == (0, 7)
 
 
 def test_without_imagined_rows_all_are_real() -> None:
@@ -154,9 +154,9 @@ def test_real_rows_never_stand_in_for_imagined_ones() -> None:
 
 
 def test_sees_imagined_rows_that_come_later() -> None:
-    synthetic = ring(REAL, 1.0)
-    mixture = Mixture(ring(REAL, 0.0), synthetic, 0.0, 64)
-    synthetic.add(torch.full((5, REAL.width), 2.0))
+    imagined = ring(REAL, 1.0)
+    mixture = Mixture(ring(REAL, 0.0), imagined, 0.0, 64)
+    imagined.add(torch.full((5, REAL.width), 2.0))
     assert set(mixture.next_batch(torch.Generator()).source.tolist()) == {2.0}
 
 
@@ -173,8 +173,8 @@ def test_rows_padded_while_gathered_are_those_of_padded_segments(stored: int, wa
 
 
 def test_imagined_rows_have_no_next_action() -> None:
-    real = SegmentShape(1, 2, 1, 1, has_next_act=True)
-    batch = Mixture(ring(real, 3.0), ring(SegmentShape(4, 2, 1, 1), 7.0), 0.5, 6).next_batch(torch.Generator())
+    recorded = SegmentShape(1, 2, 1, 1, has_next_act=True)
+    batch = Mixture(ring(recorded, 3.0), ring(SegmentShape(4, 2, 1, 1), 7.0), 0.5, 6).next_batch(torch.Generator())
     assert batch.next_act is not None
     assert batch.next_act[:3].tolist() == [[3.0]] * 3
     assert batch.next_act[3:].isnan().all()

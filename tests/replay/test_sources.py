@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dwm_ray.agents.base import new_agent
 from dwm_ray.data.task_data import TaskData, load_task_data
-from dwm_ray.replay.sources import InlineSource, mixture, real_ring, start_rtg
+from dwm_ray.replay.sources import InlineSource, mixture, recorded_ring, start_rtg
 from dwm_ray.types import Segments, Termination
 from dwm_ray.world_models.base import SegmentRequest
 from dwm_ray.world_models.one_step import OneStep
@@ -29,18 +29,18 @@ def batch(file: Path, rule: Termination | None = None, seed: int = 0, **options:
     agent, model = new_agent(config, task_data, CPU), new_model(config, task_data, CPU)
     generator = torch.Generator().manual_seed(seed)
     rule = rule or task_data.task.termination
-    real, targets = real_ring(config, task_data, CPU), start_rtg(config, task_data, CPU)
-    return InlineSource(config, real, model, agent, rule, generator, targets).next_batch(generator)
+    recorded, targets = recorded_ring(config, task_data, CPU), start_rtg(config, task_data, CPU)
+    return InlineSource(config, recorded, model, agent, rule, generator, targets).next_batch(generator)
 
 
-@pytest.mark.parametrize(("ratio", "num_real"), [(0.0, 0), (0.25, 4), (0.5, 8), (1.0, 16)])
-def test_the_recorded_share_comes_first_and_is_padded(file: Path, ratio: float, num_real: int) -> None:
+@pytest.mark.parametrize(("ratio", "num_recorded"), [(0.0, 0), (0.25, 4), (0.5, 8), (1.0, 16)])
+def test_the_recorded_share_comes_first_and_is_padded(file: Path, ratio: float, num_recorded: int) -> None:
     segments = batch(file, **{"replay.real_ratio": ratio})
-    assert segments.source.tolist() == [0.0] * num_real + [1.0] * (16 - num_real)
+    assert segments.source.tolist() == [0.0] * num_recorded + [1.0] * (16 - num_recorded)
     assert segments.horizon == 2
-    assert (segments.rew[:num_real, 1] == 0).all()
-    assert (segments.discount[:num_real] == torch.tensor([0.99, 1.0])).all()
-    assert (segments.discount[num_real:] == 0.99).all()
+    assert (segments.rew[:num_recorded, 1] == 0).all()
+    assert (segments.discount[:num_recorded] == torch.tensor([0.99, 1.0])).all()
+    assert (segments.discount[num_recorded:] == 0.99).all()
 
 
 def test_imagined_rows_begin_with_recorded_pairs_and_follow_the_agent(file: Path) -> None:
@@ -66,7 +66,7 @@ def test_the_batch_follows_from_the_generator(file: Path) -> None:
 def test_without_imagined_rows_a_mixture_is_the_recording(file: Path) -> None:
     config = tiny_config(file, None, **{"replay.real_ratio": 0.0})
     task_data = load_task_data(config)
-    drawn = mixture(config, real_ring(config, task_data, CPU), None).next_batch(torch.Generator())
+    drawn = mixture(config, recorded_ring(config, task_data, CPU), None).next_batch(torch.Generator())
     assert drawn.source.tolist() == [0.0] * 16
     assert drawn.horizon == 1
 
@@ -83,8 +83,8 @@ def test_each_imagined_row_has_the_label_of_its_start_pair(file: Path) -> None:
 
     model.generate = generate  # type: ignore[method-assign]
     generator = torch.Generator().manual_seed(0)
-    real = real_ring(config, task_data, CPU)
-    batch = InlineSource(config, real, model, agent, always, generator, targets).next_batch(generator)
+    recorded = recorded_ring(config, task_data, CPU)
+    batch = InlineSource(config, recorded, model, agent, always, generator, targets).next_batch(generator)
     rows = torch.from_numpy(task_data.episodes.obs)
     first = [int((rows == start).all(1).nonzero()[0]) for start in batch.obs[4:, 0]]
     assert torch.equal(requested[0], targets[first])

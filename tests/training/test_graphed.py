@@ -85,7 +85,7 @@ def test_rows_added_during_training_are_sampled(precision: str) -> None:
     for part in (10, 10):
         assert run(replayed, part) == run(eager, part)
         for learner in (eager, replayed):
-            imagined = learner.sources[0]._synthetic  # type: ignore[attr-defined]
+            imagined = learner.sources[0]._imagined  # type: ignore[attr-defined]
             imagined.add(torch.rand(50, imagined.shape.width, generator=torch.Generator().manual_seed(7)))
     assert_equal(eager.state_dicts(), replayed.state_dicts())
 

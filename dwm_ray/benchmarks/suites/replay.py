@@ -26,7 +26,7 @@ class ReplaySuite(RateSuite):
         """Return one workload for recorded rows and one per mixture, for each batch size."""
         works = []
         for batch in self.batch_sizes:
-            name, size = f"real-{batch}", {"training.batch_size": batch}
+            name, size = f"recorded-{batch}", {"training.batch_size": batch}
             works.append(Workload(name, partial(_gather, setup, setup.config("none", "td3_bc", **size))))
             for ratio in self.real_ratios:
                 config = setup.config("dwm", "td3_bc", **size, **{"replay.real_ratio": ratio})

@@ -35,7 +35,7 @@ class FirstStep(nn.Module):
         self.register_buffer("std", torch.zeros(obs_size + 1))
 
     def fit(self, episodes: Episodes) -> None:
-        """Set the normalisers from real data."""
+        """Set the normalisers from recorded data."""
         mask = episodes.known_next
         change, rew = torch.from_numpy((episodes.next_obs - episodes.obs)[mask]), torch.from_numpy(episodes.rew[mask])
         self.obs_normalizer.fit(episodes.obs)

@@ -44,7 +44,7 @@ class TerminationHead(nn.Module):
             self.net = mlp(spaces.obs_size, WIDTH, WIDTH, 1)
 
     def fit_normalizers(self, episodes: Episodes) -> None:
-        """Set the normaliser from real data; raise ValueError if they contain no terminal state."""
+        """Set the normaliser from recorded data; raise ValueError if they contain no terminal state."""
         if not self.learned:
             return
         if not (episodes.terminated & episodes.known_next).any():
@@ -91,7 +91,7 @@ class RewardNetwork(nn.Module):
         self.net = mlp(spaces.obs_size + spaces.act_size, width, width, 1)
 
     def fit_normalizers(self, episodes: Episodes) -> None:
-        """Fit the normalisers to real data."""
+        """Fit the normalisers to recorded data."""
         self.obs_normalizer.fit(episodes.obs)
         self.act_normalizer.fit(episodes.act)
         self.rew_normalizer.fit(episodes.rew[:, None])

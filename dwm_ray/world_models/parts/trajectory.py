@@ -41,7 +41,7 @@ class TrajectoryDiffusion(nn.Module):
         self.obs_size, self.faithful = spaces.obs_size, faithful
 
     def fit_normalizers(self, episodes: Episodes) -> None:
-        """Set both ranges from real data."""
+        """Set both ranges from recorded data."""
         self.obs_normalizer.fit(episodes.obs)
         self.act_normalizer.fit(episodes.act)
 

@@ -34,7 +34,7 @@ class WindowUnits(nn.Module):
 
     @abstractmethod
     def fit(self, episodes: Episodes) -> None:
-        """Set the buffers from real data."""
+        """Set the buffers from recorded data."""
 
     @abstractmethod
     def encode(self, obs: Tensor, rew: Tensor, scaled: Tensor | None = None) -> tuple[Tensor, Tensor]:
