@@ -110,8 +110,8 @@ class CQL(Agent):
         self, segments: Segments, policy: tuple[Tensor, Tensor], generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Sample unit actions [B, 3N, A] for the conservative term, with the log-densities [B, 3N] of their sources."""
-        following = self.actor(self.scaling.obs(segments.obs[:, 1]))
-        mean, log_std = (torch.stack(pair, 1).unsqueeze(2) for pair in zip(policy, following, strict=True))
+        next_policy = self.actor(self.scaling.obs(segments.obs[:, 1]))
+        mean, log_std = (torch.stack(pair, 1).unsqueeze(2) for pair in zip(policy, next_policy, strict=True))
         batch, size, num = len(mean), self.spaces.act_size, self.config.num_sampled_actions
         sampled, log_prob = squashed(mean, log_std, standard_normal((batch, 2, num, size), generator))
         uniform = torch.rand((batch, num, size), generator=generator, device=generator.device) * 2 - 1

@@ -1,4 +1,4 @@
-"""Ledger of a stream: which blocks are wanted, being sampled or accepted, and the position of every cursor.
+"""Ledger of a stream: which blocks are pending, being sampled or accepted, and the position of every cursor.
 
 A block is accepted once, even if it is generated several times. Each cursor reads the accepted blocks in order of
 arrival.
@@ -25,7 +25,7 @@ class Ledger:
     """Rows delivered to each cursor, including closed ones."""
 
     def __post_init__(self) -> None:
-        self._wanted = deque(range(self.num_blocks))
+        self._pending = deque(range(self.num_blocks))
 
     @property
     def complete(self) -> bool:
@@ -41,20 +41,20 @@ class Ledger:
         return len(self.arrived) + len(self.in_flight) - self.foremost
 
     @property
-    def wants_block(self) -> bool:
+    def needs_block(self) -> bool:
         """Whether a block may be claimed: there is a reader, a missing block, and the prefetch limit is not reached."""
-        return bool(self._wanted) and bool(self.cursors) and self.ahead < self.prefetch_limit
+        return bool(self._pending) and bool(self.cursors) and self.ahead < self.prefetch_limit
 
     def restore(self, index: int, rows: int) -> None:
         """Accept a stored block without generating it."""
-        self._wanted.remove(index)
+        self._pending.remove(index)
         self._arrive(index, rows)
 
     def claim(self) -> int | None:
-        """Claim a block to generate; None if `wants_block` is False."""
-        if not self.wants_block:
+        """Claim a block to generate; None if `needs_block` is False."""
+        if not self.needs_block:
             return None
-        index = self._wanted.popleft()
+        index = self._pending.popleft()
         self.in_flight.add(index)
         return index
 
@@ -70,7 +70,7 @@ class Ledger:
         """Return a claimed block whose generation failed, so that it is claimed next."""
         self.in_flight.discard(index)
         if index not in self.rows:
-            self._wanted.appendleft(index)
+            self._pending.appendleft(index)
 
     def open_cursor(self, name: str, position: int = 0) -> None:
         """Open a cursor, or open it again, at a position."""

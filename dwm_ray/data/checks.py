@@ -12,7 +12,7 @@ import numpy as np
 from dwm_ray.data.chunks import rowwise
 from dwm_ray.data.consistency import make_consistent
 from dwm_ray.data.content import with_fingerprint
-from dwm_ray.data.environment import given_spaces, known_spaces, recorded_spaces, with_step_cap
+from dwm_ray.data.environment import known_spaces, recorded_spaces, with_action_bounds, with_step_cap
 from dwm_ray.data.mapped import owned
 from dwm_ray.data.rows import Rows
 from dwm_ray.options import DataConfig
@@ -75,7 +75,7 @@ def with_bounds(episodes: Episodes, config: DataConfig) -> Episodes:
         raise ValueError(
             f"data.act_low, data.act_high: {episodes.card.env_id} has action bounds; expected them with data.env none"
         )
-    return with_fingerprint(replace(episodes, spaces=given_spaces(episodes.spaces, config)))
+    return with_fingerprint(replace(episodes, spaces=with_action_bounds(episodes.spaces, config)))
 
 
 def _spaces(arrays: Arrays, card: DataCard) -> Spaces:

@@ -50,21 +50,21 @@ def make_consistent(rows: Rows, origin: str, env_id: str, limit: int | None, rul
 
 def _compare_successors(rows: Rows, origin: str) -> None:
     """Compare next observations with the following rows."""
-    following = _leads_to_next(rows)
-    jumps = rows.known_next & ~following
+    leads_to_next = _leads_to_next(rows)
+    jumps = rows.known_next & ~leads_to_next
     jumps[-1] = False
     inside = ~rows.ends
     inside[-1] = False
-    _check_inverted(rows, origin, jumps & inside, following)
+    _check_inverted(rows, origin, jumps & inside, leads_to_next)
     if jumps[inside].sum() > MOST * max(1, (inside & rows.known_next).sum()):
         _isolate(rows, origin, jumps & inside)
         return
-    _move_marks(rows, jumps, following)
+    _move_marks(rows, jumps, leads_to_next)
     _forget_placeholders(rows, jumps)
-    _forget_starts(rows, following)
+    _forget_starts(rows, leads_to_next)
     rows.cut(jumps & ~rows.ends, "rows do not lead to the following row: episodes cut there, as by a time limit")
     rows.cut(~rows.known_next & ~rows.ends, "rows inside episodes lack their next state: episodes cut there")
-    continues = following & rows.known_next
+    continues = leads_to_next & rows.known_next
     rows.record(rows.terminated & continues, "terminals are followed by their own next state: kept as terminations")
     rows.record(
         rows.truncated & ~rows.terminated & continues,
@@ -81,9 +81,9 @@ def _leads_to_next(rows: Rows) -> np.ndarray:
     return out & rows.known_next
 
 
-def _check_inverted(rows: Rows, origin: str, jumps: np.ndarray, following: np.ndarray) -> None:
+def _check_inverted(rows: Rows, origin: str, jumps: np.ndarray, leads_to_next: np.ndarray) -> None:
     """Raise ValueError if most rows are time-limit ends, or if the marks of episode ends are inverted."""
-    continues = rows.ends & following
+    continues = rows.ends & leads_to_next
     if continues.mean() > MOST and (jumps.any() or (continues & ~rows.terminated).mean() > MOST):
         raise ValueError(
             f"{origin}: 'terminals' or 'timeouts' end the episode in {continues.sum()} of {len(continues)} rows whose "
@@ -122,21 +122,21 @@ def _forget_placeholders(rows: Rows, jumps: np.ndarray) -> None:
             rows.forget(is_placeholder & breaks, "episode ends have a placeholder as next state: treated as unknown")
 
 
-def _forget_starts(rows: Rows, following: np.ndarray) -> None:
+def _forget_starts(rows: Rows, leads_to_next: np.ndarray) -> None:
     """Treat next states as unknown if they are the start of the next episode, as vector environments return them."""
-    mask = rows.ends & following & rows.known_next
+    mask = rows.ends & leads_to_next & rows.known_next
     if mask.any() and are_starts(rows.obs, rows.ends, mask):
         rows.forget(mask, "episode ends have the start of the next one as next state: treated as unknown")
 
 
-def _move_marks(rows: Rows, jumps: np.ndarray, following: np.ndarray) -> None:
+def _move_marks(rows: Rows, jumps: np.ndarray, leads_to_next: np.ndarray) -> None:
     """Move marks that are one row late or early: the recording continues there and stops in the adjacent row.
 
     If there are such marks, the mark next to the start or the end of the file is moved as well, although it is no
     break.
     """
     for step, word, edge in ((-1, "late", 0), (1, "early", len(jumps) - 2)):
-        continues = rows.ends & following
+        continues = rows.ends & leads_to_next
         wrong = continues & np.roll(jumps & ~rows.ends, -step)
         wrong[0 if step < 0 else -1] = False
         if wrong.any():

@@ -3,7 +3,7 @@
 A file may describe its environment by more than the id: keyword arguments, a time limit, wrappers. They are used unless
 the user requests another environment. A module before the id ('robots:Arm-v0') is ignored in this comparison.
 
-Data without an environment have the recorded sizes, and the recorded or given action bounds.
+Without an environment, sizes are those of the data, and action bounds are recorded or set by the user.
 """
 
 import json
@@ -45,7 +45,7 @@ ATTRIBUTES = {
 SHORTEST_CAP, LONGEST_CAP = 1000, 10_000
 """Range of the step limit for evaluated episodes of environments without a time limit."""
 MARGIN = 1e-3
-"""Margin around a constant action dimension, relative to values above 1; equal bounds could not be used for scaling."""
+"""Margin around a constant action dimension, times its value if that exceeds 1; scaling needs unequal bounds."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,8 @@ def with_step_cap(card: DataCard, longest_episode: int) -> DataCard:
     if limit is not None and limit <= max(LONGEST_CAP, longest_episode):
         return card
     cap = min(max(longest_episode, SHORTEST_CAP), LONGEST_CAP)
-    reason = "has no time limit" if limit is None else f"has a time limit of {limit:,} steps"
-    note = f"{card.env_id} {reason}: evaluated episodes end after {cap:,} steps"
+    description = "has no time limit" if limit is None else f"has a time limit of {limit:,} steps"
+    note = f"{card.env_id} {description}: evaluated episodes end after {cap:,} steps"
     return replace(card, env_options=replace(card.env_options, max_episode_steps=cap), notes=(*card.notes, note))
 
 
@@ -189,7 +189,7 @@ def recorded_spaces(obs_size: int, act: np.ndarray) -> Spaces:
     return Spaces(obs_size, act.shape[1], tuple((low - margin).tolist()), tuple((high + margin).tolist()))
 
 
-def given_spaces(recorded: Spaces, config: DataConfig) -> Spaces:
+def with_action_bounds(recorded: Spaces, config: DataConfig) -> Spaces:
     """Return the spaces with the bounds of `config`; raise ValueError unless they contain all recorded actions."""
     low = _per_dimension("act_low", config.act_low, recorded.act_low)
     high = _per_dimension("act_high", config.act_high, recorded.act_high)
@@ -211,7 +211,7 @@ def spaces_text(spaces: Spaces, config: DataConfig) -> str:
 
 
 def _per_dimension(name: str, bounds: tuple[float, ...] | None, recorded: tuple[float, ...]) -> tuple[float, ...]:
-    """Return one bound per dimension; a single given number applies to all."""
+    """Return one bound per dimension; a single number applies to all."""
     if bounds is None:
         return recorded
     if len(bounds) not in (1, len(recorded)):

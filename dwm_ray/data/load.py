@@ -17,7 +17,7 @@ from dwm_ray.tasks.table import MINARI_TASKS, TASK_NAMES, check_name
 from dwm_ray.types import Episodes
 
 MINARI_PREFIX = "minari:"
-LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 READERS = {".hdf5": d4rl.read, ".h5": d4rl.read, ".parquet": parquet.read}
 
 
@@ -50,7 +50,7 @@ def load_dataset(
     Args:
         name: A task ('hopper-medium'), a Minari dataset ('minari:mujoco/hopper/medium-v0'), a single task of OGBench
             ('ogbench:cube-single-play-singletask-v0'), the path of an HDF5 file in D4RL's layout, of a Parquet file
-            with the same names or of a folder of them, or the folder of a Minari dataset.
+            with the same columns or of a folder of such files, or the folder of a Minari dataset.
         env_id: Gymnasium id of the environment, which overrides the one named by the data. 'none' reads them as data
             without an environment: action bounds are then the lowest and highest recorded actions.
         download: Download D4RL's file or the Minari dataset if it is not on this machine.
@@ -66,7 +66,7 @@ def load_dataset(
     """
     episodes = read_dataset(name, DataConfig(env=env_id, env_kwargs=env_kwargs), download)
     for line in (*episodes.card.notes, *episodes.card.findings):
-        LOG.warning("%s: %s", name, line)
+        logger.warning("%s: %s", name, line)
     return episodes
 
 

@@ -23,8 +23,8 @@ class SegmentShape:
     @property
     def parts(self) -> tuple[int, ...]:
         """Width of each field of `Segments`, in its order."""
-        h, following = self.horizon, (self.act_size,) if self.has_next_act else ()
-        return ((h + 1) * self.obs_size, self.num_actions * self.act_size, h, h, h, 1, *following)
+        h, next_act_width = self.horizon, (self.act_size,) if self.has_next_act else ()
+        return ((h + 1) * self.obs_size, self.num_actions * self.act_size, h, h, h, 1, *next_act_width)
 
     @property
     def width(self) -> int:

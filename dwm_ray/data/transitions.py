@@ -40,10 +40,10 @@ def fused_rows(
 
 def _segments(episodes: Episodes, rows: np.ndarray, discount: float, with_next_act: bool) -> Segments:
     """Return the transitions of some rows."""
-    following = None
+    next_act = None
     if with_next_act:  # the action recorded next, NaN after the last one of an episode
-        following = episodes.act[np.minimum(rows + 1, len(episodes.act) - 1)]
-        following[(episodes.terminated | episodes.truncated)[rows]] = np.nan
+        next_act = episodes.act[np.minimum(rows + 1, len(episodes.act) - 1)]
+        next_act[(episodes.terminated | episodes.truncated)[rows]] = np.nan
     obs, next_obs, act = (torch.from_numpy(x[rows]) for x in (episodes.obs, episodes.next_obs, episodes.act))
     rew, terminated = (torch.from_numpy(x[rows]).unsqueeze(1) for x in (episodes.rew, episodes.terminated))
     return Segments(
@@ -53,7 +53,7 @@ def _segments(episodes: Episodes, rows: np.ndarray, discount: float, with_next_a
         discount=discount * (~terminated).float(),
         penalty=torch.zeros_like(rew),
         source=torch.zeros(len(rew)),
-        next_act=None if following is None else torch.from_numpy(following),
+        next_act=None if next_act is None else torch.from_numpy(next_act),
     )
 
 

@@ -1,9 +1,9 @@
 """EDM (arXiv 2206.00364): noise levels, preconditioned denoiser and solvers, for samples with given entries.
 
 A noisy sample is x = clean + sigma * noise. The network F becomes a denoiser D(x; sigma) = c_skip x + c_out F(c_in x;
-c_noise) (equation 7), trained at log-normal levels under a weight that equalises the levels (section 5) and sampled
-along Karras levels (equation 5). Given entries (DyDiff, arXiv 2405.19189: the first state and all actions) are written
-in after every change of x, so the network never receives them noisy. Sampling that starts from a guess, at a level
+c_noise) (equation 7), trained at log-normal levels with a weight that equalises their losses (section 5) and sampled
+along Karras levels (equation 5). Given entries (DyDiff, arXiv 2405.19189: the first state and all actions) are restored
+after every change of x, so the network never receives them noisy. Sampling that starts from a guess, at a level
 below the highest, preserves the coarse features of the guess (SDEdit, arXiv 2108.01073) and takes fewer steps.
 
 Difference: given entries are not multiplied by c_in, which would hide them at high levels. `shrink_given` and
@@ -88,11 +88,11 @@ class Heun:
     """Leave churn's noise on the given entries in the first call of a churned step, as DyDiff's public code does."""
 
     def sample(self, estimate: Estimate, impose: Impose, start: Tensor, generator: torch.Generator) -> Tensor:
-        """Sample from `start` plus noise of the first level; zeros with a first level of 80 are pure noise."""
+        """Sample from `start` plus noise of the first level; zeros with a first level of 80 give pure noise."""
         x = impose(start + self.levels[0] * noise_like(start, generator))
-        for sigma, following in pairwise(self.levels):
+        for sigma, next_sigma in pairwise(self.levels):
             x, sigma = self._churned(x, sigma, impose, generator)
-            x = self._step(estimate, impose, x, sigma, following)
+            x = self._step(estimate, impose, x, sigma, next_sigma)
         return x
 
     def _churned(self, x: Tensor, sigma: float, impose: Impose, generator: torch.Generator) -> tuple[Tensor, float]:
@@ -103,13 +103,13 @@ class Heun:
         return x if self.noisy_given else impose(x), raised
 
     @staticmethod
-    def _step(estimate: Estimate, impose: Impose, x: Tensor, sigma: float, following: float) -> Tensor:
+    def _step(estimate: Estimate, impose: Impose, x: Tensor, sigma: float, next_sigma: float) -> Tensor:
         slope = (x - estimate(x, sigma)) / sigma
-        moved = impose(x + (following - sigma) * slope)
-        if following == 0:
-            return moved
-        slope_there = (moved - estimate(moved, following)) / following
-        return impose(x + (following - sigma) * (slope + slope_there) / 2)
+        next_x = impose(x + (next_sigma - sigma) * slope)
+        if next_sigma == 0:
+            return next_x
+        next_slope = (next_x - estimate(next_x, next_sigma)) / next_sigma
+        return impose(x + (next_sigma - sigma) * (slope + next_slope) / 2)
 
 
 @dataclass(frozen=True)
@@ -128,19 +128,19 @@ class Multistep:
     def sample(self, estimate: Estimate, impose: Impose, start: Tensor, generator: torch.Generator) -> Tensor:
         """Sample as `Heun.sample` does."""
         noise = self.levels[0] * self.temperature * noise_like(start, generator)
-        x, earlier, last_stride = impose(start + noise), None, 0.0
-        for sigma, following in pairwise(self.levels):
+        x, last_clean, last_stride = impose(start + noise), None, 0.0
+        for sigma, next_sigma in pairwise(self.levels):
             clean = estimate(x, sigma)
-            if following == 0:
+            if next_sigma == 0:
                 return impose(clean)
-            stride = math.log(sigma / following)
-            ahead = (
+            stride = math.log(sigma / next_sigma)
+            extrapolated = (
                 clean
-                if earlier is None or not self.second_order
-                else clean + stride / (2 * last_stride) * (clean - earlier)
+                if last_clean is None or not self.second_order
+                else clean + stride / (2 * last_stride) * (clean - last_clean)
             )
-            x = impose(torch.lerp(ahead, x, following / sigma))
-            earlier, last_stride = clean, stride
+            x = impose(torch.lerp(extrapolated, x, next_sigma / sigma))
+            last_clean, last_stride = clean, stride
         return x
 
 

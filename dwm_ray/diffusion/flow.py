@@ -41,7 +41,7 @@ class Flow:
     ) -> Tensor:
         impose = imposer(given)
         x = impose(self.temperature * standard_normal(shape, generator))
-        for time, following in pairwise(1 - i / self.solver_steps for i in range(self.solver_steps + 1)):
+        for time, next_time in pairwise(1 - i / self.solver_steps for i in range(self.solver_steps + 1)):
             velocity = network(x, torch.full((len(x),), 2 * time - 1, device=x.device))
-            x = impose(x + (following - time) * velocity)
+            x = impose(x + (next_time - time) * velocity)
         return x

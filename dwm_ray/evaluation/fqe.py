@@ -55,11 +55,11 @@ class FittedQ:
     def fit(self, policy: Callable[[Tensor], Tensor], num_updates: int) -> None:
         """Train the critics towards the value of `policy` (raw states [B, O] -> actions [B, A])."""
         train, units = self._data.train, self._units
-        following = units.pairs(train.obs[:, 1], policy(train.obs[:, 1]))
+        next_pairs = units.pairs(train.obs[:, 1], policy(train.obs[:, 1]))
         low, high = target_range(self._data.stats, self._data.discount)
 
         def target(rows: Tensor) -> Tensor:
-            values = units.returns(self._targets(following[rows]))
+            values = units.returns(self._targets(next_pairs[rows]))
             return units.scaled((train.rew[rows, 0] + train.discount[rows, 0] * values).clamp(low, high))
 
         inputs = units.pairs(train.obs[:, 0], train.act[:, 0])

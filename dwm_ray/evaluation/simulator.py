@@ -101,9 +101,9 @@ def simulated(env_id: str | None, obs: Tensor, act: Tensor, policy: Policy, hori
         if step > 0:
             actions.append(policy(states[-1], step))
         outputs = simulator.steps(*(x.double().cpu().numpy() for x in (states[-1], actions[-1])))
-        following, rew, checked = (torch.from_numpy(x) for x in outputs)
-        valid &= checked.to(valid)
-        states.append(following.to(obs))
+        next_obs, rew, is_valid = (torch.from_numpy(x) for x in outputs)
+        valid &= is_valid.to(valid)
+        states.append(next_obs.to(obs))
         rews.append(rew.to(obs))
     rew = torch.stack(rews, 1)
     zeros = torch.zeros_like(rew)

@@ -26,7 +26,7 @@ from dwm_ray.replay.sources import source_kind
 from dwm_ray.world_models.base import trained_options
 from dwm_ray.world_models.parts.build import model_fingerprint
 
-EQUAL = ("task", "seed", "data", "evaluation", "cluster", "execution", "training.num_updates")
+SHARED = ("task", "seed", "data", "evaluation", "cluster", "execution", "training.num_updates")
 """Options and groups that all methods share."""
 
 
@@ -111,9 +111,9 @@ def path_of(name: str) -> str:
     """Return the dotted path of an axis or option; raise ValueError if it is unknown or shared by all methods."""
     axes = dimensions()
     if name not in axes and name.split(".")[0] not in RunConfig.model_fields:
-        raise ValueError(f"unknown option {name!r}{suggest(name, list(axes))} (or a dotted path, agent.return_lambda)")
+        raise ValueError(f"unknown option {name!r}{suggest(name, list(axes))} (or a path such as agent.alpha)")
     path = axes[name].path if name in axes else name
-    if any(path == equal or path.startswith(f"{equal}.") for equal in EQUAL):
+    if any(path == name or path.startswith(f"{name}.") for name in SHARED):
         raise ValueError(f"{path} is the same for all methods of a comparison")
     return path
 
@@ -128,7 +128,7 @@ def configure(method: Method, run: RunConfig, profile: Profile, explicit: Collec
             raise ValueError(f"{', '.join(unused)}: not used by this method")
         config = with_required(base, axes, profile).with_values(values)
         training = config.training.model_copy(update={"num_updates": run.training.num_updates})
-        shared = {name: getattr(run, name) for name in EQUAL if "." not in name}
+        shared = {name: getattr(run, name) for name in SHARED if "." not in name}
         return RunConfig.model_validate({**dict(config), **shared, "training": training})
     except ValueError as error:
         raise ValueError(f"--methods {method.spec}: {reason(error)}") from error
@@ -141,8 +141,8 @@ def make_comparison(
     if len(options.methods) < 2:
         raise ValueError(f"--methods {' '.join(options.methods)}: expected two methods or more")
     entries = [_entry(parse_method(text), options.seeds, run, profile, explicit) for text in options.methods]
-    users = Counter(entry.trials[0].id for entry in entries)
-    duplicates = [entry.spec for entry in entries if users[entry.trials[0].id] > 1]
+    counts = Counter(entry.trials[0].id for entry in entries)
+    duplicates = [entry.spec for entry in entries if counts[entry.trials[0].id] > 1]
     if duplicates:
         raise ValueError(
             f"--methods {' '.join(duplicates)}: the same method with the same options; expected different methods"

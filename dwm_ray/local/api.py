@@ -24,7 +24,7 @@ from dwm_ray.training.stores import load_agent, load_model
 from dwm_ray.types import Policy
 from dwm_ray.world_models.base import WorldModel
 
-LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 ArrayPolicy = Callable[[np.ndarray], np.ndarray]
 
 
@@ -62,7 +62,7 @@ def train(config: RunConfig, output: str | Path = "runs") -> TrainedTrial:
     check_evaluation(config, task_data)
     notes = [note for note in [correction_note(config, task_data)] if note]
     for line in (*task_data.episodes.card.notes, *task_data.episodes.card.findings, *notes):
-        LOG.warning("%s: %s", config.task, line)
+        logger.warning("%s: %s", config.task, line)
     run = RunFolder.create(Path(output), config.task)
     write_json(run.config, {"profile": "api", "run": config.model_dump(mode="json")})
     write_json(run.root / "data.json", data_summary(task_data.episodes, task_data.task))

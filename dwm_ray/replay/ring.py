@@ -33,7 +33,7 @@ class Padding:
         self._constants = [(value, torch.nonzero(mask).flatten()) for value, mask in masks.items() if mask.any()]
 
     def write(self, rows: Tensor, out: Tensor) -> None:
-        """Write rows [n, stored width] to `out` [n, wanted width]."""
+        """Write rows [n, stored width] to `out` [n, target width]."""
         torch.index_select(rows, 1, self._columns, out=out)
         for value, columns in self._constants:
             out.index_fill_(1, columns, value)

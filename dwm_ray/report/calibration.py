@@ -20,7 +20,7 @@ NOTE = (
 
 
 @dataclass(frozen=True)
-class Calibrated:
+class ModelCalibration:
     """Calibration of one world model, as in error.json, with its name and style."""
 
     label: str
@@ -28,16 +28,16 @@ class Calibrated:
     numbers: Json
 
 
-def calibrated_models(results: Json, styles: RunStyles) -> list[Calibrated]:
+def model_calibrations(results: Json, styles: RunStyles) -> list[ModelCalibration]:
     """Return the world models of a run whose calibration was measured, with the styles of the run's figures."""
     models = [model for model in results["world_models"] if model["calibration"]]
     return [
-        Calibrated(world_model_label(model["name"]), styles.of_model(model["name"]), model["calibration"])
+        ModelCalibration(world_model_label(model["name"]), styles.of_model(model["name"]), model["calibration"])
         for model in models
     ]
 
 
-def calibration_table(models: Sequence[Calibrated]) -> Table:
+def calibration_table(models: Sequence[ModelCalibration]) -> Table:
     """Return one row per world model, with a verdict."""
     rows: list[list[Cell]] = [[model.label, *_cells(model.numbers)] for model in models]
     headers = ["world model", "steps", "ended", "differs by", "last reward", "differs by", "verdict"]
@@ -66,7 +66,7 @@ def verdict(numbers: Json) -> str:
     return f"NOT calibrated: {' and '.join(wrong)}" if wrong else "calibrated"
 
 
-def calibration_figure(models: Sequence[Calibrated]) -> Figure:
+def calibration_figure(models: Sequence[ModelCalibration]) -> Figure:
     """Plot both quantities by step, imagined and recorded; without models, the figure has no panels."""
     longest = max((model.numbers for model in models), key=lambda numbers: len(numbers["steps"]), default=None)
     if longest is None:

@@ -135,11 +135,11 @@ def styles_of(lines: Sequence[Line]) -> Mapping[str, Style]:
             groups.setdefault(line.group or line.label, {})[line.label] = None
     return {
         **{label: Style(None, 1 + i % 3) for i, label in enumerate(references)},
-        # A colour that is used again gets other line styles and markers.
+        # A colour that is used again gets different line styles and markers.
         **{
-            label: Style(i, nth, nth)
+            label: Style(i, cycle, cycle)
             for i, labels in enumerate(groups.values())
-            for nth, label in enumerate(labels, i // NUM_COLORS)
+            for cycle, label in enumerate(labels, i // NUM_COLORS)
         },
         **fixed,
     }

@@ -82,8 +82,8 @@ def method_rows(results: Json) -> list[Json]:
             setting = ", ".join(f"{label(name)} {value}" for name, value in trial["values"].items())
             settings.setdefault(trial["method"], {}).setdefault(setting, []).append(trial)
     rows = [_best_setting(method, by_setting) for method, by_setting in settings.items()]
-    free = {row["agent"]: i for i, row in enumerate(rows) if row["world_model"] is None}
-    return ranked(with_statistics([[row] for row in rows], references=[free.get(row["agent"]) for row in rows]))
+    model_free = {row["agent"]: i for i, row in enumerate(rows) if row["world_model"] is None}
+    return ranked(with_statistics([[row] for row in rows], references=[model_free.get(row["agent"]) for row in rows]))
 
 
 def _best_setting(method: str, settings: Mapping[str, list[Json]]) -> Json:
@@ -165,8 +165,8 @@ def verdict(rows: Sequence[Json], reference: str = "") -> Json | None:
     score, ends = interval(best["iqm"], 1)
     leads = [_lead(best, row, "the runner-up") for row in remaining[:1]]
     if not reference:
-        free = [row["name"] for row in remaining if row["world_model"] is None and row["agent"] == best["agent"]]
-        reference = free[0] if free else ""
+        model_free = [row["name"] for row in remaining if row["world_model"] is None and row["agent"] == best["agent"]]
+        reference = model_free[0] if model_free else ""
     leads += [_lead(best, row, "the reference") for row in remaining[1:] if row["name"] == reference]
     count = f", best of {best['num_settings']} settings" if best.get("num_settings", 1) > 1 else ""
     statistic = "mean" if best["num_runs"] < 4 else "interquartile mean"
@@ -175,7 +175,7 @@ def verdict(rows: Sequence[Json], reference: str = "") -> Json | None:
 
 
 def _lead(best: Json, other: Json, role: str) -> Json:
-    """Return the difference and the probability of improvement of the best method over another, and its doubt.
+    """Return the difference and the probability of improvement of the best method over another, and a caveat.
 
     There are too few runs if equal methods would be completely separated with a probability above 1 - `CONFIDENCE`.
     """

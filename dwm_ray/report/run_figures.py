@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from dwm_ray.experiment.names import agent_label, world_model_label
-from dwm_ray.report.calibration import calibrated_models, calibration_figure
+from dwm_ray.report.calibration import calibration_figure, model_calibrations
 from dwm_ray.report.chart import Line, Panel, Style
 from dwm_ray.report.collect import measured
 from dwm_ray.report.panels import Figure, RunStyles, plot_panels
@@ -150,7 +150,7 @@ def _future_panel(model: Json, start: int, name: str, styles: RunStyles, several
 
 def model_calibration(results: Json, styles: RunStyles) -> Figure:
     """Plot the fraction of ended segments and the mean reward by step of each world model."""
-    return calibration_figure(calibrated_models(results, styles))
+    return calibration_figure(model_calibrations(results, styles))
 
 
 def q_values(results: Json, styles: RunStyles) -> Figure:

@@ -5,7 +5,7 @@ from pathlib import Path
 from dwm_ray.data.summary import findings_lines
 from dwm_ray.env_options import REGISTERED
 from dwm_ray.registry import plugins
-from dwm_ray.report.calibration import calibrated_models, calibration_table
+from dwm_ray.report.calibration import calibration_table, model_calibrations
 from dwm_ray.report.collect import collect_results
 from dwm_ray.report.frames import best_frames
 from dwm_ray.report.page import render_page
@@ -57,7 +57,7 @@ def render(results: Json, frames: Json | None = None) -> str:
         failures=failures(results),
         figures=run_figures(results),
         estimates=estimate_table(results),
-        calibration=calibration_table(calibrated_models(results, styles)),
+        calibration=calibration_table(model_calibrations(results, styles)),
         sharing=sharing_facts(results),
     )
 

@@ -14,7 +14,7 @@ from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.storage import StorageFailed
 
 PERIOD_S = 15.0
-LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Upload:
@@ -37,7 +37,7 @@ class Upload:
         try:
             self._run.push(self._folder, tries=1)
         except StorageFailed as error:
-            LOG.warning("%s; the log will be uploaded later", error)
+            logger.warning("%s; the log will be uploaded later", error)
 
 
 @contextmanager

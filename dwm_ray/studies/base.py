@@ -82,7 +82,7 @@ class StudyContext:
         return torch.Generator(self.device).manual_seed(seed)
 
     def trained(self, config: RunConfig) -> WorldModel:
-        """Return the world model of a run, from the store or trained now."""
+        """Return the world model of a run; train it if it is not stored."""
         path = self.store.world_model(model_fingerprint(config, self.task_data.identity))
         options = model_options(config)
         if is_trained(path):
@@ -151,7 +151,7 @@ def configs_of(context: StudyContext, options: StudyOptions) -> list[RunConfig]:
     configs = [profiles.with_method(context.config, context.profile, name, agent) for name in names]
     configs = [config for config in configs if named or trained_options(config) is not None]
     if untrained := [profiles.name_of(config.world_model) for config in configs if trained_options(config) is None]:
-        raise ValueError(f"--world-models {' '.join(untrained)}: is not trained; expected trained world models")
+        raise ValueError(f"--world-models {' '.join(untrained)}: has no weights; expected world models with weights")
     if options.model_updates is None:
         return configs
     return [config.with_values({"world_model.num_updates": options.model_updates}) for config in configs]

@@ -14,7 +14,7 @@ from dwm_ray.evaluation.futures import squared_distance
 from dwm_ray.evaluation.model_error import AHEAD, LOGGED_ACTIONS, UNDRIVEN, Driver, ModelError, prediction_error
 from dwm_ray.evaluation.simulator import Simulator, recorded_segments, simulated, simulator_error
 from dwm_ray.options import PositiveInt
-from dwm_ray.report.calibration import Calibrated, calibration_figure, calibration_table
+from dwm_ray.report.calibration import ModelCalibration, calibration_figure, calibration_table
 from dwm_ray.report.findings import Findings
 from dwm_ray.report.panels import Figure, Line, Panel, Style, plot_panels
 from dwm_ray.report.table import Cell, Table
@@ -166,14 +166,14 @@ def _tables(measured: list[Json], reference: Json) -> list[Table]:
         _table(
             "Transitions checked in the simulator", "mean squared error", _check_rows(measured, reference), CHECKED_NOTE
         ),
-        calibration_table(_calibrated(measured)),
+        calibration_table(_calibrations(measured)),
     ]
     return [table for table in tables if table.rows]
 
 
-def _calibrated(measured: list[Json]) -> list[Calibrated]:
+def _calibrations(measured: list[Json]) -> list[ModelCalibration]:
     """Return the calibrations in the colours of the other figures."""
-    return [Calibrated(row["model"], Style(i), row["calibration"]) for i, row in enumerate(measured)]
+    return [ModelCalibration(row["model"], Style(i), row["calibration"]) for i, row in enumerate(measured)]
 
 
 def _table(title: str, kind: str, rows: list[Row], note: str = "") -> Table:
@@ -207,7 +207,7 @@ def _longest(measured: list[Json]) -> list[Json]:
 
 
 def _figures(measured: list[Json], reference: Json) -> list[Figure]:
-    calibration = calibration_figure(_calibrated(measured))
+    calibration = calibration_figure(_calibrations(measured))
     has_errors = any(model["errors"] for model in measured)
     return [_error_figure(measured, reference), calibration] if has_errors else [calibration]
 

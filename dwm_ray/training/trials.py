@@ -50,11 +50,11 @@ def train_trials(configs: Sequence[RunConfig], task_data: TaskData, run: RunFold
         rings = [stream.ring if stream else None for stream in per_member]
         learner = build_learner(configs, task_data, device, services, rings)
         gauges = [stream.gauges if stream else dict for stream in per_member]
-        parts = zip(configs, learner.population.members, gauges, strict=True)
+        per_trial = zip(configs, learner.population.members, gauges, strict=True)
         evaluators = new_evaluators(configs, task_data, services.world_model, device)
         members = [
             Member(config, agent, task_data, run, evaluator, gauge)
-            for (config, agent, gauge), evaluator in zip(parts, evaluators, strict=True)
+            for (config, agent, gauge), evaluator in zip(per_trial, evaluators, strict=True)
         ]
         _learn(learner, members, services)
     for member in members:
@@ -78,10 +78,10 @@ def build_learner(
     elif kind in ("transitions", "stream"):
         longest = max(map(row_horizon, configs, imagined))
         rows = [recorded_rows(config, task_data, recorded, longest) for config in configs]
-        sources = [mixture(*parts, longest) for parts in zip(configs, rows, imagined, strict=True)]
+        sources = [mixture(*per_member, longest) for per_member in zip(configs, rows, imagined, strict=True)]
     else:
-        parts = zip(configs, agents, generators, strict=True)
-        sources = [policy_source(*part, recorded, task_data, services) for part in parts]
+        per_member = zip(configs, agents, generators, strict=True)
+        sources = [policy_source(*arguments, recorded, task_data, services) for arguments in per_member]
     return Learner(agents, sources, generators, configs[0].execution)
 
 

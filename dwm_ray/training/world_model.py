@@ -36,7 +36,7 @@ class WorldModelTrainer:
         average_gradients: AverageGradients | None = None,
         rank_batch: int | None = None,
     ) -> None:
-        """Model, window sets and generator are on one device; `rank_batch` is the batch size of this worker."""
+        """Model, window sets and generator must be on one device; `rank_batch` is the batch size of this worker."""
         self.model, self.update, self.stopped = model, 0, False
         self._train, self._holdout, self._generator = self._scaled(train), holdout, generator
         self._average_gradients = average_gradients

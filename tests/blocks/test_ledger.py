@@ -111,7 +111,7 @@ class Streams(RuleBasedStateMachine):
         """Blocks that are neither accepted nor claimed are still wanted."""
         missing = set(range(self.ledger.num_blocks)) - set(self.ledger.rows) - set(self.claimed)
         if missing and self.read and self.ledger.ahead < self.ledger.prefetch_limit:
-            assert self.ledger.wants_block
+            assert self.ledger.needs_block
 
     def teardown(self) -> None:
         """From any state, a sampler without failures and one reader finish the stream."""

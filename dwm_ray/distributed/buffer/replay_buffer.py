@@ -148,7 +148,7 @@ class SyntheticReplayBuffer:
 
     def _claim(self) -> tuple[BufferedStream, int] | None:
         """Claim a block of the stream with the fewest blocks among streams with unclaimed blocks."""
-        candidates = [stream for stream in self._streams.values() if stream.wants_block]
+        candidates = [stream for stream in self._streams.values() if stream.needs_block]
         if not candidates:
             return None
         stream = min(candidates, key=lambda s: len(s.ledger.arrived))

@@ -55,8 +55,8 @@ class BufferedStream:
         return stream
 
     @property
-    def wants_block(self) -> bool:
-        return self.error is None and self.ledger.wants_block
+    def needs_block(self) -> bool:
+        return self.error is None and self.ledger.needs_block
 
     def open_cursor(self, cursor: str) -> None:
         """Open a reader's cursor: a new one, or one known from before a restart."""

@@ -88,7 +88,7 @@ class Inspector:
 
 
 def inspect_cluster(output: Path, storage: str | None = None) -> tuple[Facts, list[Node]]:
-    """Return the driver's facts and every alive node; raise ValueError if the driver cannot write the storage."""
+    """Return the driver's facts and every alive node; raise ValueError if the driver cannot write to the storage."""
     alive = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: str(node["NodeManagerHostname"]))
     with folder_probe(output) if storage is None else probe_file(Storage.parse(storage), "--storage") as probe:
         inspectors = [_start_inspector(node["NodeID"]) for node in alive]
