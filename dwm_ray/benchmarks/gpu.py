@@ -8,21 +8,21 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import tyro
 from rich.console import Console
 
-from dwm_ray.benchmarks.measure import Spread
 from dwm_ray.benchmarks.options import Device, TaskSuite, expect_device
 from dwm_ray.benchmarks.tables import machine, number, show
 from dwm_ray.errors import last_line
 from dwm_ray.report.table import Cell, Table
 from dwm_ray.runs.folder import RunFailed
 from dwm_ray.runs.tensor_files import write_json
+from dwm_ray.types import Json
 
 HEADERS = ("part", "workload", "rate", "baseline", "ratio", "result")
 GRACE_S = 30.0
@@ -40,20 +40,6 @@ class Part:
     name: str
     args: str
     seconds: float
-
-
-@dataclass
-class PartResult:
-    """Outcome of one part."""
-
-    name: str
-    command: list[str]
-    status: str = "ok"
-    """ok, failed or skipped."""
-    message: str = ""
-    seconds: float = 0.0
-    measured: dict[str, Any] = field(default_factory=dict)
-    """JSON of the suite."""
 
 
 BATCHES = "--batch-sizes 128 1024 4096 --graphed"
@@ -102,17 +88,16 @@ class GpuSuite(TaskSuite):
         expect_device(device)
         if device == "cpu" and not self.quick:
             raise ValueError("--device cpu: the suite gpu measures a GPU; expected cuda, or --quick")
-        path, results, deadline = self.path, list[PartResult](), time.monotonic() + self.budget_s
+        path, results, deadline = self.path, list[Json](), time.monotonic() + self.budget_s
         console, common = Console(stderr=True), ("--device", device, *self.data_args(), *TIMING[self.quick].split())
         for part in self.parts():
             console.print(f"{part.name} ...", highlight=False)
             results.append(run_part(part, common, programs, deadline))
-            console.print(f"  {results[-1].status}: {results[-1].seconds:.0f} s {results[-1].message}", highlight=False)
-            records = [asdict(result) for result in results]
-            write_json(path, {"suite": self.name, "machine": machine(device), "parts": records})
+            console.print("  {status}: {seconds:.0f} s {message}".format(**results[-1]), highlight=False)
+            write_json(path, {"suite": self.name, "machine": machine(device), "parts": results})
         show(Table("GPU", list(HEADERS), [row for result in results for row in rows(result)]))
         print(path)
-        if failed := [result.name for result in results if result.status == "failed"]:
+        if failed := [result["name"] for result in results if result["status"] == "failed"]:
             raise RunFailed(f"{', '.join(failed)}: see {path}")
 
     def parts(self) -> list[Part]:
@@ -124,38 +109,47 @@ class GpuSuite(TaskSuite):
         ]
 
 
-def run_part(part: Part, common: tuple[str, ...], programs: Path, deadline: float) -> PartResult:
-    """Run one part in a separate process, within its time limit and the remaining budget."""
-    remaining = deadline - time.monotonic()
+def run_part(part: Part, common: tuple[str, ...], programs: Path, deadline: float) -> Json:
+    """Run one part in a separate process, within its time limit and the remaining budget.
+
+    Returns its name, command, status (ok, failed or skipped), message and seconds, and the JSON that a suite measured.
+    """
+    start = time.monotonic()
+    remaining, limit = deadline - start, min(part.seconds, deadline - start)
     if remaining < MIN_S:
-        return PartResult(part.name, [], "skipped", "the time budget is used up")
-    limit, start = min(part.seconds, remaining), time.monotonic()
-    with TemporaryDirectory() as folder:
-        if part.name == TESTS:
-            result = _run_tests(programs.parent, limit)
-        else:
+        outcome: Json = {"command": [], "status": "skipped", "message": "the time budget is used up", "measured": {}}
+    elif part.name == TESTS:
+        outcome = _run_tests(programs.parent, limit)
+    else:
+        with TemporaryDirectory() as folder:
             output = Path(folder) / "part.json"
             limited = ("--limit-s", f"{limit:.0f}", "--output", str(output))
             command = [sys.executable, str(programs / "benchmark.py"), *part.args.split(), *common, *limited]
-            result = _run_suite(part.name, command, output, min(limit + GRACE_S, remaining))
-    result.seconds = time.monotonic() - start
-    return result
+            outcome = _run_suite(command, output, min(limit + GRACE_S, remaining))
+    return {"name": part.name, **outcome, "seconds": time.monotonic() - start}
 
 
-def _run_suite(name: str, command: list[str], output: Path, timeout_s: float) -> PartResult:
+def _run_suite(command: list[str], output: Path, timeout_s: float) -> Json:
     status, message = _run(command, timeout_s)
     measured = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {}
-    return PartResult(name, command, status, "" if status == "ok" else message, measured=measured)
+    return {
+        "command": command,
+        "status": status,
+        "message": "" if status == "ok" else message,
+        "measured": measured,
+    }
 
 
-def _run_tests(root: Path, timeout_s: float) -> PartResult:
+def _run_tests(root: Path, timeout_s: float) -> Json:
     files = [str(path) for path in gpu_tests(root / "tests")]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files]
     if importlib.util.find_spec("pytest") is None:
-        return PartResult(TESTS, command, "skipped", "pytest is not installed")
-    if not files:
-        return PartResult(TESTS, command, "skipped", f"{root / 'tests'}: no GPU tests there")
-    return PartResult(TESTS, command, *_run(command, timeout_s, cwd=root))
+        status, message = "skipped", "pytest is not installed"
+    elif not files:
+        status, message = "skipped", f"{root / 'tests'}: no GPU tests there"
+    else:
+        status, message = _run(command, timeout_s, cwd=root)
+    return {"command": command, "status": status, "message": message, "measured": {}}
 
 
 def gpu_tests(folder: Path) -> list[Path]:
@@ -174,20 +168,16 @@ def _run(command: list[str], timeout_s: float, cwd: Path | None = None) -> tuple
     return "failed", f"exit code {done.returncode}: {last_line(done.stderr, last_line(done.stdout))}"
 
 
-def rows(result: PartResult) -> list[list[Cell]]:
+def rows(result: Json) -> list[list[Cell]]:
     """Return the table rows of a part: measured workloads, then skipped and failed ones."""
-    measured, ratios = result.measured, dict[str, tuple[str, Spread]]()
-    for ratio in measured.get("ratios", []):
-        ratios[ratio["of"]] = (ratio["to"], Spread(ratio["median"], ratio["low"], ratio["high"]))
-    rows: list[list[Cell]] = []
-    for name, spread in measured.get("medians", {}).items():
-        baseline, ratio = ratios.get(name, ("", None))
-        rate = f"{number(spread['median'])} {measured['unit']}"
-        rows.append([result.name, name, rate, baseline, f"{ratio.median:.2f}" if ratio else "", "ok"])
+    name, measured, rows = result["name"], result["measured"], list[list[Cell]]()
+    ratios = {ratio["of"]: ratio for ratio in measured.get("ratios", [])}
+    for workload, spread in measured.get("medians", {}).items():
+        rate, ratio = f"{number(spread['median'])} {measured['unit']}", ratios.get(workload)
+        compared = (ratio["to"], f"{ratio['median']:.2f}") if ratio else ("", "")
+        rows.append([name, workload, rate, *compared, "ok"])
     for status in ("skipped", "failed"):
-        rows += [
-            [result.name, name, "", "", "", f"{status}: {reason}"] for name, reason in measured.get(status, {}).items()
-        ]
-    if not rows or result.status != "ok":
-        rows.append([result.name, "", "", "", "", ": ".join(filter(None, (result.status, result.message)))])
+        rows += [[name, work, "", "", "", f"{status}: {reason}"] for work, reason in measured.get(status, {}).items()]
+    if not rows or result["status"] != "ok":
+        rows.append([name, "", "", "", "", ": ".join(filter(None, (result["status"], result["message"])))])
     return rows

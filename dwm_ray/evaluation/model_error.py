@@ -7,15 +7,14 @@ compares both kinds directly; here the result names its driver.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dwm_ray.data.windows import WindowSet
-from dwm_ray.types import Policy, Segments, Windows
+from dwm_ray.types import Json, Policy, Segments, Windows
 from dwm_ray.world_models.base import WorldModel
 
 UNIT = "standard deviations of the data"
@@ -35,23 +34,6 @@ LOGGED_ACTIONS = Driver("logged actions", lambda windows: lambda obs, step: wind
 UNDRIVEN = "first action and return-to-go"
 AHEAD = ", also those after each state"
 """Suffix for models that read ahead: the recorded actions reveal later states, which no learner could know."""
-
-
-@dataclass(frozen=True)
-class ModelError:
-    """Mean squared errors per step 1..H in squares of `UNIT`; state h is s_{t+h}, reward h is r_{t+h-1}."""
-
-    model: str
-    driven_by: str
-    num_windows: int
-    obs_mse: list[float]
-    rew_mse: list[float]
-    no_change_obs_mse: list[float]
-    """Error of predicting that the state remains s_t."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the errors with steps and unit."""
-        return {**asdict(self), "unit": UNIT, "steps": list(range(1, len(self.obs_mse) + 1))}
 
 
 def units(std: np.ndarray) -> np.ndarray:
@@ -91,15 +73,27 @@ def prediction_error(
     *,
     driver: Driver = LOGGED_ACTIONS,
     num_windows: int = 2048,
-) -> ModelError:
-    """Return the error on `imagined_windows`; its steps end with the last one that a window records."""
+) -> Json:
+    """Return the error on `imagined_windows`; its steps end with the last one that a window records.
+
+    Mean squared errors per step 1..H are in squares of `UNIT`: obs_mse of states s_{t+h}, rew_mse of rewards r_{t+h-1},
+    and no_change_obs_mse, the error of predicting that the state remains s_t.
+    """
     pairs = imagined_windows(model, windows, generator, driver=driver, num_windows=num_windows)
     chunks = [_chunk_error(*pair, obs_std, rew_std) for pair in pairs]
     sums, counts = (torch.stack(tensors).sum(0) for tensors in zip(*chunks, strict=True))
     recorded = (counts > 0).all(0)
     obs_mse, rew_mse, no_change = (sums / counts)[:, recorded].tolist()
-    driven_by, num = driver_name(model, driver), min(num_windows, windows.num_windows)
-    return ModelError(model.config.plugin_name(), driven_by, num, obs_mse, rew_mse, no_change)
+    return {
+        "model": model.config.plugin_name(),
+        "driven_by": driver_name(model, driver),
+        "num_windows": min(num_windows, windows.num_windows),
+        "obs_mse": obs_mse,
+        "rew_mse": rew_mse,
+        "no_change_obs_mse": no_change,
+        "unit": UNIT,
+        "steps": list(range(1, len(obs_mse) + 1)),
+    }
 
 
 def driver_name(model: WorldModel, driver: Driver) -> str:

@@ -14,7 +14,6 @@ the true one is unknown. Steps after the end of the task and steps that make the
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import mujoco
@@ -26,7 +25,7 @@ from dwm_ray.env_options import REGISTERED, EnvOptions
 from dwm_ray.evaluation.model_error import UNIT, units
 from dwm_ray.tasks.environments import make_environment
 from dwm_ray.tasks.table import environment_info
-from dwm_ray.types import Policy, Segments, Windows
+from dwm_ray.types import Json, Policy, Segments, Windows
 
 HIDDEN_POSITIONS = {"HalfCheetah": 1, "Hopper": 1, "Walker2d": 1, "Ant": 2}
 """Number of leading simulator coordinates that are missing in an observation."""
@@ -34,29 +33,12 @@ CLIPPED_SPEED = {"Hopper": 10.0, "Walker2d": 10.0}
 """Bound to which observed velocities are clipped."""
 
 
-@dataclass(frozen=True)
-class SimulatorError:
-    """Squared distances (of `UNIT`) between segments and simulator per step 1..M; NaN if no step was checked."""
-
-    env_id: str | None
-    steps_checked: list[int]
-    obs_mse: list[float]
-    rew_mse: list[float]
-    obs_median: list[float]
-    """Median over transitions of the root mean square over dimensions, because contacts make the mean heavy-tailed."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the errors with steps and unit; NaN becomes None."""
-        lists = {
-            name: [None if np.isnan(value) else value for value in values]
-            for name, values in vars(self).items()
-            if name != "env_id"
-        }
-        return {"env_id": self.env_id, "unit": UNIT, "steps": list(range(1, len(self.obs_mse) + 1)), **lists}
-
-
-def simulator_error(segments: Segments, env_id: str | None, obs_std: np.ndarray, rew_std: float) -> SimulatorError:
+def simulator_error(segments: Segments, env_id: str | None, obs_std: np.ndarray, rew_std: float) -> Json:
     """Check every step of raw segments whose action is known; `obs_std` is [O]. A few thousand steps per second.
+
+    The result has squared distances (of `UNIT`) between segments and simulator per step 1..M, or None where no step was
+    checked. obs_median is the median over transitions of the root mean square over dimensions, because contacts make
+    the mean heavy-tailed.
 
     Raises ValueError if the environment's state cannot be set from an observation or observations differ in size.
     """
@@ -74,13 +56,15 @@ def simulator_error(segments: Segments, env_id: str | None, obs_std: np.ndarray,
         next_obs, next_rew, valid = simulator.steps(obs[alive, step], act[alive, step])
         obs_gap, rew_gap = (obs[alive, step + 1] - next_obs)[valid], (rew[alive, step] - next_rew)[valid]
         columns.append(_column(np.square(obs_gap / scale).mean(1), np.square(rew_gap / rew_std)))
-    return SimulatorError(env_id, *(list(array) for array in zip(*columns, strict=True)))
+    names = ("steps_checked", "obs_mse", "rew_mse", "obs_median")
+    errors = dict(zip(names, map(list, zip(*columns, strict=True)), strict=True))
+    return {"env_id": env_id, "unit": UNIT, "steps": list(range(1, len(columns) + 1)), **errors}
 
 
-def _column(obs_squares: np.ndarray, rew_squares: np.ndarray) -> tuple[int, float, float, float]:
+def _column(obs_squares: np.ndarray, rew_squares: np.ndarray) -> tuple[int, float | None, float | None, float | None]:
     """Return (checked steps, mean squared state error, reward error, median state error) of one step."""
     if not len(obs_squares):
-        return 0, float("nan"), float("nan"), float("nan")
+        return 0, None, None, None
     median = float(np.median(np.sqrt(obs_squares)))
     return len(obs_squares), float(obs_squares.mean()), float(rew_squares.mean()), median
 

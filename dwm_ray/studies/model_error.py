@@ -11,7 +11,7 @@ driven by the clone, it is a perfect model, and single generated transitions are
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.evaluation.clone import CLONED, BehaviourClone
 from dwm_ray.evaluation.futures import squared_distance
-from dwm_ray.evaluation.model_error import AHEAD, LOGGED_ACTIONS, UNDRIVEN, Driver, ModelError, prediction_error
+from dwm_ray.evaluation.model_error import AHEAD, LOGGED_ACTIONS, UNDRIVEN, Driver, prediction_error
 from dwm_ray.evaluation.simulator import Simulator, recorded_segments, simulated, simulator_error
 from dwm_ray.options import PositiveInt
 from dwm_ray.report.calibration import ModelCalibration, calibration_figure, calibration_table
@@ -98,7 +98,7 @@ def _measure_one(
     generator = context.generator(seed + 2)
     first, second = (generate_like(context, model, starts, clone, generator) for _ in range(2))
     spread = squared_distance(futures_in(context, first), futures_in(context, second))
-    errors = [_error(context, model, windows, driver, options).to_json() for driver in drivers]
+    errors = [_error(context, model, windows, driver, options) for driver in drivers]
     checked = _checked(context, first[: options.num_simulated]) if simulate else None
     calibration = measure_calibration(
         model, windows, context.task_data, context.generator(seed), num_windows=options.num_windows
@@ -114,7 +114,7 @@ def _measure_one(
 
 def _error(
     context: StudyContext, model: WorldModel, windows: WindowSet, driver: Driver, options: ModelErrorOptions
-) -> ModelError:
+) -> Json:
     obs_std, rew_std = context.task_data.stats.obs_std, float(context.task_data.episodes.rew.std())
     generator = context.generator(options.study_seed)
     return prediction_error(model, windows, obs_std, rew_std, generator, driver=driver, num_windows=options.num_windows)
@@ -124,7 +124,7 @@ def _checked(context: StudyContext, segments: Segments) -> Json:
     """Check each transition of the segments separately."""
     rew_std = float(context.task_data.episodes.rew.std())
     stats, env_id = context.task_data.stats, context.task_data.task.env_id
-    return simulator_error(segments, env_id, stats.obs_std, rew_std).to_json()
+    return simulator_error(segments, env_id, stats.obs_std, rew_std)
 
 
 def _reference(context: StudyContext, clone: BehaviourClone, options: ModelErrorOptions) -> Json:

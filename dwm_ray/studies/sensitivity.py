@@ -13,7 +13,7 @@ from dwm_ray.blocks.stream import generate_from
 from dwm_ray.config import RunConfig
 from dwm_ray.errors import reason
 from dwm_ray.evaluation.clone import BehaviourClone
-from dwm_ray.evaluation.model_error import ModelError, prediction_error
+from dwm_ray.evaluation.model_error import prediction_error
 from dwm_ray.experiment import profiles
 from dwm_ray.experiment.dimension import Dimension
 from dwm_ray.experiment.names import world_model_label
@@ -114,13 +114,11 @@ def _outcomes(
         model = context.trained(config)
         stream = _stream_statistics(context, config, model, clone, options.num_segments, options.study_seed)
         errors = _error(context, config, model, options)
-        found.append({"model": label, "point": point, "error": errors and errors.to_json(), "stream": stream})
+        found.append({"model": label, "point": point, "error": errors, "stream": stream})
     return found
 
 
-def _error(
-    context: StudyContext, config: RunConfig, model: WorldModel, options: SensitivityOptions
-) -> ModelError | None:
+def _error(context: StudyContext, config: RunConfig, model: WorldModel, options: SensitivityOptions) -> Json | None:
     if not model.starts_from_data:
         return None
     steps = min(model.max_horizon, model.sequence_length - 1 if model.sequence_length > 2 else config.synthesis.horizon)

@@ -184,7 +184,7 @@ def measure_error(model: WorldModel, holdout: WindowSet, task_data: TaskData) ->
         return {"model": model.config.plugin_name(), "calibration": calibrated}
     generator = torch.Generator(device).manual_seed(0)
     error = prediction_error(model, holdout, task_data.stats.obs_std, rew_std, generator)
-    return {**error.to_json(), "calibration": calibrated}
+    return {**error, "calibration": calibrated}
 
 
 def measure_calibration(

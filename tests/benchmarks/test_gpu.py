@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dwm_ray.benchmarks import gpu
-from dwm_ray.benchmarks.gpu import FULL, HEADERS, GpuSuite, Part, PartResult, gpu_tests, run_part
+from dwm_ray.benchmarks.gpu import FULL, HEADERS, GpuSuite, Part, gpu_tests, run_part
 from dwm_ray.runs.folder import RunFailed
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,10 @@ def programs(tmp_path: Path) -> Path:
 
 def test_a_part_runs_with_its_limit_and_is_a_row_per_workload(programs: Path) -> None:
     result = run_part(Part("x", "0 learner", 20), ("--device", "cpu"), programs, time.monotonic() + 100)
-    assert (result.status, result.measured["words"][:5]) == ("ok", ["learner", "--device", "cpu", "--limit-s", "20"])
+    assert (result["status"], result["measured"]["words"][:5]) == (
+        "ok",
+        ["learner", "--device", "cpu", "--limit-s", "20"],
+    )
     assert gpu.rows(result) == [
         ["x", "a", "2 u/s", "", "", "ok"],
         ["x", "b", "2 u/s", "a", "2.00", "ok"],
@@ -62,7 +65,7 @@ def test_parts_are_skipped_when_the_budget_is_used_up(programs: Path) -> None:
 def test_tests_without_pytest_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda name: None)
     result = run_part(Part(gpu.TESTS, "", 5), (), ROOT / "pipelines", time.monotonic() + 100)
-    assert (result.status, result.message) == ("skipped", "pytest is not installed")
+    assert (result["status"], result["message"]) == ("skipped", "pytest is not installed")
 
 
 def test_gpu_tests_are_those_that_ask_for_a_gpu() -> None:
@@ -71,7 +74,8 @@ def test_gpu_tests_are_those_that_ask_for_a_gpu() -> None:
 
 def test_the_budget_is_divided_among_the_parts() -> None:
     assert sum(part.seconds for part in FULL) == GpuSuite().budget_s == 480
-    assert all(len(row) == len(HEADERS) for row in gpu.rows(PartResult("x", [])))
+    result = run_part(FULL[1], (), ROOT, time.monotonic())
+    assert all(len(row) == len(HEADERS) for row in gpu.rows(result))
 
 
 def test_cuda_graphs_are_not_measured_on_a_cpu() -> None:
