@@ -4,8 +4,7 @@ import io
 import json
 import shutil
 import warnings
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -75,8 +74,9 @@ def write_minari(episodes: Episodes, dataset_id: str, description: str) -> None:
     with (
         warnings.catch_warnings(),
         closing(make_environment(env_id, card.env_options)) as env,
-        _removed_on_failure(get_dataset_path(dataset_id)),
+        ExitStack() as on_failure,
     ):
+        on_failure.callback(shutil.rmtree, get_dataset_path(dataset_id), ignore_errors=True)
         warnings.simplefilter("ignore", UserWarning)  # Minari requests an author, a code link etc.
         minari.create_dataset_from_buffers(
             dataset_id,
@@ -87,15 +87,7 @@ def write_minari(episodes: Episodes, dataset_id: str, description: str) -> None:
             description=description,
             data_format="hdf5",
         )
-
-
-@contextmanager
-def _removed_on_failure(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        on_failure.pop_all()
 
 
 def _specification(card: DataCard, env_id: str) -> EnvSpec:
@@ -122,18 +114,17 @@ def write(episodes: Episodes, kind: Format, out: str, facts: dict[str, Any]) -> 
 
 
 def check_new(kind: Format, out: str) -> None:
-    """Raise ValueError unless `write` can write to `out`: the path of a new file, or the id of a new dataset."""
+    """Raise ValueError unless `write` can write to `out`: the id of a new dataset, or the path of a new file.
+
+    The folder of the file is created.
+    """
     if kind == "minari":
         check_new_minari(out)
-    else:
-        check_new_file(Path(out), f".{kind}")
-
-
-def check_new_file(path: Path, suffix: str) -> None:
-    """Raise ValueError naming --out unless a new file of this suffix can be written; its folder is created."""
+        return
+    path = Path(out)
     _check_absent(f"--out {path}", path)
-    if path.suffix != suffix:
-        raise ValueError(f"--out {path}: unknown suffix {path.suffix!r}; expected {suffix}")
+    if path.suffix != f".{kind}":
+        raise ValueError(f"--out {path}: unknown suffix {path.suffix!r}; expected .{kind}")
     check_writable("--out", path)
 
 

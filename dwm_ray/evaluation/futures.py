@@ -7,16 +7,16 @@ after the end of an episode: `reached` and `acted` mark the valid entries.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dwm_ray.evaluation.distance import Distance, kl_divergence, mmd
+from dwm_ray.evaluation.distance import kl_divergence, mmd
 from dwm_ray.evaluation.model_error import units
-from dwm_ray.types import Segments, Windows
+from dwm_ray.types import Json, Segments, Windows
 
 Quantity = Literal["states", "state-actions", "rewards"]
 QUANTITIES: tuple[Quantity, ...] = ("states", "state-actions", "rewards")
@@ -75,30 +75,24 @@ class Futures:
         return torch.cat([self.obs[mask, step - 1], self.act[mask, step - 1]], 1)
 
 
-@dataclass(frozen=True)
-class StepDistance:
-    """Distances between two sets of futures at one step."""
-
-    step: int
-    mmd: Distance
-    kl: float
-    """KL(first || second), in nats."""
-
-
 def distances(
     first: Futures,
     second: Futures,
     quantity: Quantity,
     generator: torch.Generator,
     num_permutations: int = 100,
-) -> list[StepDistance]:
-    """Return the distances at each step 1..H with enough points in both sets; the generator is on the CPU."""
+) -> list[Json]:
+    """Return step, mmd and kl for each step 1..H with enough points in both sets; the generator is on the CPU.
+
+    mmd is a `Distance`; kl is KL(first || second) in nats.
+    """
     result = []
     for step in range(1, min(first.horizon, second.horizon) + 1):
         x, y = first.points(quantity, step), second.points(quantity, step)
         if x is None or y is None or min(len(x), len(y)) < MIN_POINTS:
             continue
-        result.append(StepDistance(step, mmd(x, y, generator, num_permutations), kl_divergence(x, y)))
+        found = asdict(mmd(x, y, generator, num_permutations))
+        result.append({"step": step, "mmd": found, "kl": kl_divergence(x, y)})
     return result
 
 

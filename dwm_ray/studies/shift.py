@@ -6,7 +6,6 @@ KL(generated || recorded) of states, state-actions (of models that generate late
 the same distances between recorded data. Models that follow a policy follow the cloned behaviour."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 
 import torch
 
@@ -101,7 +100,7 @@ def _name(shift: Json) -> str:
 def _compare(first: Futures, second: Futures, options: ShiftOptions, given_start: bool) -> Json:
     """Return distances by quantity and step, without the first state-action if it is given to the model."""
     shuffles = torch.Generator().manual_seed(options.study_seed)
-    rows: Json = {q: list(map(asdict, distances(first, second, q, shuffles))) for q in QUANTITIES}
+    rows: Json = {q: distances(first, second, q, shuffles) for q in QUANTITIES}
     if given_start:
         rows["state-actions"] = [row for row in rows["state-actions"] if row["step"] > 1]
     return rows

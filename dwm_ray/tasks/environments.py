@@ -17,7 +17,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, redirect_stderr
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ import mujoco
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Dict
+from gymnasium.wrappers import TransformObservation
 
 from dwm_ray.env_options import REGISTERED, EnvOptions
 from dwm_ray.errors import one_line
@@ -126,19 +127,6 @@ def as_vector(context: str, env_id: str, observation: Any) -> np.ndarray:
     return np.concatenate(vectors, axis=-1)
 
 
-class GoalAwareVector(gymnasium.ObservationWrapper):
-    """Wrapper that turns goal-aware dictionaries into vectors (`vector_keys`)."""
-
-    def __init__(self, env: gymnasium.Env, env_id: str) -> None:
-        super().__init__(env)
-        self._env_id = env_id
-        low, high = (self.observation(_bounds(env.observation_space, side)) for side in ("low", "high"))
-        self.observation_space = Box(low, high, dtype=low.dtype)
-
-    def observation(self, observation: dict[str, Any]) -> np.ndarray:
-        return as_vector(f"environment {self._env_id!r}", self._env_id, observation)
-
-
 def _bounds(space: gymnasium.Space, side: str) -> Any:
     """Return the lower or upper bounds with the structure of an observation; None for parts that are not vectors."""
     if isinstance(space, Dict):
@@ -147,8 +135,11 @@ def _bounds(space: gymnasium.Space, side: str) -> Any:
 
 
 def _with_vectors(env_id: str, env: gymnasium.Env) -> gymnasium.Env:
+    """Turn goal-aware dictionaries into vectors (`vector_keys`)."""
     if isinstance(env.observation_space, Dict):
-        return GoalAwareVector(env, env_id)
+        to_vector = partial(as_vector, f"environment {env_id!r}", env_id)
+        low, high = (to_vector(_bounds(env.observation_space, side)) for side in ("low", "high"))
+        return TransformObservation(env, to_vector, Box(low, high, dtype=low.dtype))
     if _bounds(env.observation_space, "low") is None:
         raise ValueError(
             f"environment {env_id!r}: observations are {env.observation_space}; expected a vector of real numbers"

@@ -163,9 +163,9 @@ def test_distances_cover_the_steps_that_have_enough_points():
     first = segment_futures(segments(60, 2, 1), SCALE)
     some = Segments(obs, torch.ones(60, 1, 1), ended, torch.cumprod(ended, 1), ended, ended[:, 0])
     rows = distances(segment_futures(some, SCALE), first, "states", torch.Generator().manual_seed(0), 10)
-    assert [row.step for row in rows] == [1]  # ten are left at step 2
-    assert rows[0].mmd.value > rows[0].mmd.floor
-    assert distances(first, first, "state-actions", torch.Generator().manual_seed(0), 0)[0].mmd.value < 0
+    assert [row["step"] for row in rows] == [1]  # ten are left at step 2
+    assert rows[0]["mmd"]["value"] > rows[0]["mmd"]["floor"]
+    assert distances(first, first, "state-actions", torch.Generator().manual_seed(0), 0)[0]["mmd"]["value"] < 0
 
 
 def test_scale_is_the_deviation_of_the_data():

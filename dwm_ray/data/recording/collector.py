@@ -16,6 +16,7 @@ from typing import Any, Literal
 import gymnasium
 import numpy as np
 
+from dwm_ray.data.checks import episodes_from
 from dwm_ray.data.recording.recorder import Recorder
 from dwm_ray.data.recording.sac import SacRun
 from dwm_ray.data.recording.waypoints import WaypointPolicy
@@ -141,7 +142,7 @@ class Collector:
 
     def _finish(self, recorder: Recorder) -> Episodes:
         name = f"{self.options.env}-{self.options.recipe}"
-        return recorder.episodes(DataCard(name, "recorded here", str(self.folder), self.options.env, ""))
+        return episodes_from(recorder.arrays(), DataCard(name, "recorded here", str(self.folder), self.options.env, ""))
 
     def _identity(self) -> dict[str, Any]:
         return {"env_id": self.options.env, "recipe": self.options.recipe, "seed": self.options.seed}

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dwm_ray.data.checks import Arrays, episodes_from
-from dwm_ray.types import DataCard, Episodes, Spaces
+from dwm_ray.data.checks import Arrays
+from dwm_ray.types import Spaces
 
 FLAGS = ("terminals", "timeouts")
 
@@ -59,7 +59,3 @@ class Recorder:
         self._columns["timeouts"][self.num_rows - 1] |= not terminals[-1]
         pieces = np.split(rewards, np.flatnonzero(terminals | timeouts) + 1)
         self.returns = [float(piece.sum()) for piece in pieces if len(piece)]
-
-    def episodes(self, card: DataCard) -> Episodes:
-        """Return the recording; an unfinished last episode is truncated."""
-        return episodes_from(self.arrays(), card)
