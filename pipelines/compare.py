@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
 def begin(
     console: Console, command: Command, config: RunConfig, profile: Profile, explicit: list[str]
 ) -> tuple[Path, session.OpenedRun | None]:
-    """Create the comparison's folder with one run folder per task; a single task is returned opened."""
+    """Create the comparison's folder with one run folder per task; return the opened run of a single task."""
     options = ComparisonConfig(methods=command.methods, seeds=command.seeds)
     configs = tasks_of(command.tasks, config, profile, explicit)
     plans = [make_comparison(options, task_config, profile, explicit) for task_config in configs]

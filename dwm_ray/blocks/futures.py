@@ -12,7 +12,7 @@ CHUNK_ROWS = 4096
 """Start pairs per call of the model, which bounds memory."""
 
 
-def known_windows(windows: WindowSet, num_pairs: int, generator: torch.Generator) -> Windows:
+def complete_windows(windows: WindowSet, num_pairs: int, generator: torch.Generator) -> Windows:
     """Return up to `num_pairs` windows that are recorded up to their last state or to a termination."""
     complete = windows.complete()
     order = torch.randperm(len(complete), generator=generator, device=generator.device)

@@ -1,4 +1,4 @@
-"""Create or reopen the run folder of a program, print its facts, and write its results."""
+"""Create or reopen the run folder of a program, print its properties, and write its results."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -63,16 +63,16 @@ def begin(
     output: Path,
     record: dict[str, Any],
     storage: str | None = None,
-    before: Callable[[TaskData], None] = lambda task_data: None,
+    check: Callable[[TaskData], None] = lambda task_data: None,
 ) -> OpenedRun:
     """Check the storage, load the data and test the environment, then create a run folder with the run's record.
 
-    If `before` refuses the run with a ValueError, no folder is created.
+    If `check` rejects the run with a ValueError, no folder is created.
     """
     location = None if storage is None else checked_storage(Storage.parse(storage))
     task_data = checked_data(config)
     new_agent(config, task_data, torch.device("cpu"))  # raises ValueError for data that the agent cannot learn from
-    before(task_data)
+    check(task_data)
     run = RunFolder.create(output, config.task, location)
     write_json(run.config, record)
     write_json(run.root / "data.json", data_summary(task_data.episodes, task_data.task))
@@ -116,9 +116,9 @@ def reopen(console: Console, address: str, output: Path, kind: str | None = None
     program = next((name for name in PROGRAMS if name in record), None)
     if program != kind:
         raise ValueError(f"{run.root}: expected python {PROGRAMS.get(program or '', 'pipelines/train.py')} --resume")
-    seen = read_json(run.root / "data.json") or {}
+    data = read_json(run.root / "data.json") or {}
     config = RunConfig.stored(record["run"], run.config)
-    task_data = checked_data(config, seen.get("fingerprint"))
+    task_data = checked_data(config, data.get("fingerprint"))
     remove_leftovers(run)
     announce(console, run, task_data, record)
     return run, task_data, record

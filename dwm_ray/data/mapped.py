@@ -69,7 +69,7 @@ def source_key(files: Sequence[Path], *request: str | None) -> str:
 
 
 def joined(origin: str, batches: Iterable[dict[str, np.ndarray]], num_rows: int) -> dict[str, np.ndarray]:
-    """Concatenate the rows of parts, in unnamed files if they are `LARGE`.
+    """Concatenate the rows of batches, in unnamed files if they are `LARGE`.
 
     Raises ValueError naming `origin` if there are no rows, or if rows have different shapes or kinds of numbers.
     """
@@ -97,7 +97,7 @@ def row_bytes(batch: dict[str, np.ndarray]) -> int:
 
 
 def _empty(batch: dict[str, np.ndarray], num_rows: int) -> dict[str, np.ndarray]:
-    """Return arrays for `num_rows` rows of the same kind as a part; arrays in files have 32 bits per number."""
+    """Return arrays for `num_rows` rows of the same kind as a batch; arrays in files have 32 bits per number."""
     shapes = {key: (num_rows, *array.shape[1:]) for key, array in batch.items()}
     if num_rows * row_bytes(batch) < LARGE:
         return {key: np.empty(shape, batch[key].dtype) for key, shape in shapes.items()}

@@ -56,9 +56,11 @@ class RayExecutor:
             run.pull(folder)
             return status_of(folder) == "failed"
 
-        named = {method_name(base.model_dump(mode="json")): base for base in bases}
+        bases_by_name = {method_name(base.model_dump(mode="json")): base for base in bases}
         limit = self._services.placement.concurrent_trials
-        optuna = FeasibleOptuna(axes_of(sweep, profile), named, plan, launch, has_failed, limit, sweep.search_seed)
+        optuna = FeasibleOptuna(
+            axes_of(sweep, profile), bases_by_name, plan, launch, has_failed, limit, sweep.search_seed
+        )
         run_sweep([], self._services, sweep, self._config, search=optuna)
 
 

@@ -91,7 +91,7 @@ def calibration(pairs: Iterable[tuple[Windows, Segments]]) -> Calibration:
 
     Args:
         pairs: Chunks of windows [B, T, ...] and segments [B, H, ...], H < T. The discount of an imagined step is 0 from
-        the step on that ends the task, by the task's rule or by the model.
+        the step that ends the task onwards, by the task's rule or by the model.
     """
     chunks = [_chunk_sums(windows, segments) for windows, segments in pairs]
     sums = torch.stack([chunk for chunk, _ in chunks]).sum(0)  # [2, 3, H]

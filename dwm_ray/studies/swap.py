@@ -16,7 +16,7 @@ import torch
 
 from dwm_ray import __version__
 from dwm_ray.agents.base import Agent, new_agent
-from dwm_ray.blocks.futures import known_windows
+from dwm_ray.blocks.futures import complete_windows
 from dwm_ray.config import RunConfig
 from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.evaluation.evaluators import evaluate_agent
@@ -119,7 +119,7 @@ def _futures(context: StudyContext, subject: Subject, options: SwapOptions) -> d
             f"{model.max_horizon}, or a longer --world-model.{model.config.horizon_limit[0].replace('_', '-')}"
         )
     generator = context.generator(options.study_seed)
-    windows = known_windows(context.windows(subject.config, options.horizon + 1), options.num_pairs, generator)
+    windows = complete_windows(context.windows(subject.config, options.horizon + 1), options.num_pairs, generator)
     return futures_of(model, windows, context.task_data.task.termination, discount, generator)
 
 

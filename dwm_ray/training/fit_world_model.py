@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dwm_ray.blocks.futures import imagined_segments, known_windows, recorded_segments
+from dwm_ray.blocks.futures import complete_windows, imagined_segments, recorded_segments
 from dwm_ray.blocks.stream import end_imagined_episodes
 from dwm_ray.config import RunConfig
 from dwm_ray.data.split import split_rows
@@ -156,13 +156,13 @@ def correction_note(config: RunConfig, task_data: TaskData) -> str | None:
 
 
 def learn_return_bias(model: WorldModel, windows: WindowSet, rule: Termination, discount: float) -> bool:
-    """Let a trained model learn the bias of its returns from windows of its sequence length.
+    """Fit the bias of a trained model's returns on windows of its sequence length.
 
     Return False if no window is complete; the bias then remains 0. Programs report this (`correction_note`).
     """
     assert model.return_bias is not None
     generator = torch.Generator(next(model.parameters()).device).manual_seed(model.config.seed)
-    complete = known_windows(windows, BIAS_PAIRS, generator)
+    complete = complete_windows(windows, BIAS_PAIRS, generator)
     if len(complete.rtg) == 0:
         return False
     recorded = recorded_segments(complete, discount)

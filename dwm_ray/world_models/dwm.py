@@ -223,7 +223,7 @@ class DWM(WorldModel):
         )
 
     def _bias(self, request: SegmentRequest) -> Tensor:
-        """Return the bias [B, H] to subtract from the rewards; 0 in the first step and where that is not recorded."""
+        """Return the bias [B, H] to subtract from the rewards; 0 in the first step, and if that is not recorded."""
         if self.return_bias is None or request.first is None:
             return request.obs.new_zeros(len(request.obs), request.horizon)
         return F.pad(self.return_bias(request.first, request.rtg)[:, : request.horizon - 1], (1, 0))
@@ -231,8 +231,8 @@ class DWM(WorldModel):
     def _disagreement(self, windows: Tensor) -> Tensor:
         """Return the largest squared distance [B, T - 1] between two segments' reward and next state."""
         steps = torch.cat([self.layout.rew(windows[:, :, :-1]), self.layout.obs(windows[:, :, 1:])], -1)
-        batch, many, horizon, size = steps.shape
-        members = steps.permute(1, 0, 2, 3).reshape(many, batch * horizon, size)
+        batch, num_segments, horizon, size = steps.shape
+        members = steps.permute(1, 0, 2, 3).reshape(num_segments, batch * horizon, size)
         return largest_distance(members).view(batch, horizon)
 
     def _sample(self, request: SegmentRequest) -> Tensor:

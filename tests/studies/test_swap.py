@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dwm_ray.blocks.futures import known_windows, recorded_segments
+from dwm_ray.blocks.futures import complete_windows, recorded_segments
 from dwm_ray.data.windows import WindowSet
 from dwm_ray.studies.base import StudyContext
 from dwm_ray.studies.swap import SwapOptions, measure
@@ -47,7 +47,7 @@ def episodes() -> Episodes:
 
 
 def windows() -> Windows:
-    found = known_windows(WindowSet(episodes(), 3, GAMMA, 1.0), 100, torch.Generator().manual_seed(0))
+    found = complete_windows(WindowSet(episodes(), 3, GAMMA, 1.0), 100, torch.Generator().manual_seed(0))
     return found[found.obs[:, 0, 0].argsort()]
 
 

@@ -86,22 +86,22 @@ def cells(measured: Mapping[str, Sequence["StreamRate"]]) -> list[list[Cell]]:
     first = next(iter(measured))
     rows: list[list[Cell]] = []
     for count, rates in measured.items():
-        wall, wall_of_first = ([result.per_s for result in results] for results in (rates, measured[first]))
-        cpu, cpu_of_first = ([result.per_cpu_s for result in results] for results in (rates, measured[first]))
+        wall, wall_baseline = ([result.per_s for result in results] for results in (rates, measured[first]))
+        cpu, cpu_baseline = ([result.per_cpu_s for result in results] for results in (rates, measured[first]))
         spread = rate_spread(wall)
         rows.append(
             [
                 count,
                 number(spread.median),
                 f"{number(spread.low)}, {number(spread.high)}",
-                *_efficiency(wall, wall_of_first, int(first) / int(count)),
+                *_efficiency(wall, wall_baseline, int(first) / int(count)),
                 number(rate_spread(cpu).median),
-                *_efficiency(cpu, cpu_of_first, 1),
+                *_efficiency(cpu, cpu_baseline, 1),
             ]
         )
     return rows
 
 
-def _efficiency(rates: list[float], of_first: list[float], scale: float) -> list[str]:
-    ratio = paired_ratio(rates, of_first)
+def _efficiency(rates: list[float], baseline: list[float], scale: float) -> list[str]:
+    ratio = paired_ratio(rates, baseline)
     return [f"{ratio.median * scale:.2f}", f"{ratio.low * scale:.2f} to {ratio.high * scale:.2f}"]

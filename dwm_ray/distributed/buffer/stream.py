@@ -91,8 +91,8 @@ class BufferedStream:
         self.ledger.release(index)
         self.failures += 1
         self.failing_since = time.monotonic() if self.failures == 1 else self.failing_since
-        of_storage = isinstance(cause, OSError | StorageFailed)
-        retry = of_storage and time.monotonic() - self.failing_since < STORAGE_TIMEOUT_S
+        is_storage_error = isinstance(cause, OSError | StorageFailed)
+        retry = is_storage_error and time.monotonic() - self.failing_since < STORAGE_TIMEOUT_S
         if self.failures >= MAX_FAILURES and not retry:
             self.error = str(cause)
 

@@ -18,7 +18,7 @@ from dwm_ray.runs.home import home_folder
 
 SETTINGS = {
     "RAY_worker_niceness": "0",  # Ray's default of nice 15 starves its workers if other programs run
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a report to Ray Train lasts as long as this poll (default 2 s)
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a report to Ray Train waits for this poll (default 2 s)
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # checkpoints before the first evaluation have no score
@@ -58,7 +58,7 @@ def apply() -> None:
 
 
 def token_location() -> str:
-    """Return the place of the cluster's token, as it is printed: 'of VARIABLE' or 'in FILE'."""
+    """Return the location of the cluster's token for messages: 'of VARIABLE' or 'in FILE'."""
     if "RAY_AUTH_TOKEN" in os.environ:
         return "of RAY_AUTH_TOKEN"
     return f"in {os.environ.get('RAY_AUTH_TOKEN_PATH', '~/.ray/auth_token')}"

@@ -41,7 +41,7 @@ class Restart:
     trial: str
     update: int
     """Update from which the learner resumed."""
-    at: float
+    time: float
 
 
 def restarts(run: Path, since: float) -> list[Restart]:

@@ -102,7 +102,7 @@ def _restarted(harness: FaultHarness, sweep: Sweep, actor_class: str, fault: str
     lost = max(0, before[restart.trial] - restart.update)
     response = f"resumed from update {restart.update} of about {before[restart.trial]}; unaffected trials: {others}"
     passed = restart.update > 0 and lost <= CHECKPOINT
-    return Outcome(fault, response, restart.at - killed, f"{lost} to {lost + LOG} updates", None, (), passed)
+    return Outcome(fault, response, restart.time - killed, f"{lost} to {lost + LOG} updates", None, (), passed)
 
 
 def storage_fails(harness: FaultHarness, sweep: Sweep) -> Outcome:

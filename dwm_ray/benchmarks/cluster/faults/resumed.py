@@ -45,7 +45,7 @@ def driver(harness: FaultHarness, sweep: Sweep) -> tuple[Outcome, Sweep]:
     note = f"; still present at resume: {', '.join(remains.values())}" if remains else ""
     response = f"{finished}; {len(restarts)} resumed from a checkpoint{note}"
     passed = unchanged and 0 <= lost <= CHECKPOINT + LOG
-    downtime = restarts[0].at - start
+    downtime = restarts[0].time - start
     return Outcome(
         "driver killed, then --resume", response, downtime, f"{lost} updates", exact, leftovers, passed
     ), resumed
