@@ -109,7 +109,7 @@ def begin(
 def folder_of(command: Command, num_tasks: int) -> Iterator[tuple[Path, str | None]]:
     """Yield the parent of the run folders and its address in the storage: a new folder if there are several tasks.
 
-    The new folder is removed if a task is refused.
+    The new folder is removed if a task is rejected.
     """
     if num_tasks == 1:
         yield command.output, command.storage
@@ -169,7 +169,7 @@ def execute_in_subprocess(root: Path, command: PopulationOptions) -> None:
         task.wait()
         raise
     if task.returncode == 2:
-        raise ValueError(f"{root.name}: refused, see the line above; expected a task that can run")
+        raise ValueError(f"{root.name}: rejected, see the line above; expected a task that can run")
 
 
 def check_unchanged(run: RunFolder, entries: list[Entry], task_data: TaskData) -> None:

@@ -43,7 +43,7 @@ def reevaluate_run(
         folder: Folder of a run, its address in remote storage, or the folder of one trial.
         num_episodes: Episodes per policy.
         seed: Seed of the first episode; later episodes use the following seeds.
-        task: Refuse checkpoints of any other task.
+        task: Reject checkpoints of any other task.
         offline: Compute off-policy estimates from the run's data, without a simulator. The required one-step models are
             trained once and stored in RUN/estimates.
     """

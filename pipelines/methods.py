@@ -79,10 +79,10 @@ def _regions(check: tuple[Path, ...], write: tuple[Path, ...]) -> int:
 
 
 def pair_table(pairs: list[Pair]) -> Table:
-    """Return one row per world model and one column per agent; refused pairs are dashes."""
+    """Return one row per world model and one column per agent; rejected pairs are dashes."""
     agents = list(dict.fromkeys(pair.agent for pair in pairs))
     table = Table("world model", *map(agent_label, agents))
-    status = {(pair.world_model, pair.agent): NOTHING if pair.status == "refused" else pair.status for pair in pairs}
+    status = {(pair.world_model, pair.agent): NOTHING if pair.status == "rejected" else pair.status for pair in pairs}
     for model in dict.fromkeys(pair.world_model for pair in pairs):
         label = world_model_label(None if model == "none" else model)
         table.add_row(label, *(status[model, agent] for agent in agents))

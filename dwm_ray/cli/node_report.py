@@ -23,7 +23,7 @@ def report_nodes(console: Console, config: RunConfig, output: Path, storage: str
     for line in problems:
         console.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
     fitting = placement.concurrent_trials
-    console.print(f"{len(nodes)} nodes, {fitting} trials at once, {len(problems)} problems", highlight=False)
+    console.print(f"{len(nodes)} nodes, {fitting} trials in parallel, {len(problems)} problems", highlight=False)
     return 1 if problems else 0
 
 

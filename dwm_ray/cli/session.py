@@ -204,7 +204,7 @@ def options(command: type[Command], argv: Sequence[str], description: str) -> tu
 
 @contextmanager
 def resumable(run: RunFolder, command: str, new: bool = False) -> Iterator[None]:
-    """Print how to resume if the program is stopped or fails, and remove a `new` run that is refused.
+    """Print how to resume if the program is stopped or fails, and remove a `new` run that is rejected.
 
     Raises ValueError if another program runs in the folder.
     """

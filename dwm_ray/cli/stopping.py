@@ -54,7 +54,7 @@ def catch_signals() -> None:
 
 
 def set_running() -> None:
-    """Raise KeyboardInterrupt in the main thread on later signals, instead of ending the process at once."""
+    """Raise KeyboardInterrupt in the main thread on later signals, instead of ending the process immediately."""
     _state.phase, _state.hint, _state.print_once = "running", SAME_COMMAND, threading.Lock()
 
 

@@ -39,7 +39,7 @@ class Resources:
     """Resources that the processes of a run share."""
 
     processes: int = 1
-    """Learners or world models that can run at once."""
+    """Learners or world models that can run in parallel."""
     cpus: float = math.inf
     start_s: float = 0.0
     """Seconds that a learner takes to start."""

@@ -40,9 +40,9 @@ class Pair:
     world_model: str
     agent: str
     status: str
-    """Kind of batch source (see `replay.sources`), 'model-free', 'plans', or 'refused'."""
+    """Kind of batch source (see `replay.sources`), 'model-free', 'plans', or 'rejected'."""
     note: str = ""
-    """Reason of a refusal."""
+    """Reason of the rejection."""
 
 
 def all_pairs(task_data: TaskData, profile: Profile) -> list[Pair]:
@@ -62,7 +62,7 @@ def try_pair(
     try:
         config = run_config(profile, world_model, agent).with_values(QUICK)
     except ValueError as error:
-        return Pair(world_model, agent, "refused", str(error))
+        return Pair(world_model, agent, "rejected", str(error))
     _learn(config, task_data, models)
     return Pair(world_model, agent, source_label(config))
 

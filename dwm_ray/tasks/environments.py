@@ -37,7 +37,7 @@ TRIAL_STEPS, TRIAL_S = 100, 5.0
 """Maximum steps and seconds of the episode that tests an environment."""
 ROBOTICS = ("PointMaze", "AntMaze", "Adroit", "Franka", "Fetch", "Hand")
 """Prefixes of the ids that the package gymnasium-robotics registers."""
-REFUSALS = (gymnasium.error.Error, ImportError)
+CREATION_ERRORS = (gymnasium.error.Error, ImportError)
 """Errors of unusable ids, packages and modules; other errors are faults of the environment."""
 
 
@@ -161,10 +161,10 @@ def _check_actions(env_id: str, space: gymnasium.Space) -> None:
 
 def _make(env_id: str, options: EnvOptions) -> gymnasium.Env:
     kwargs, limit = json.loads(options.kwargs), options.max_episode_steps
-    refused = (*REFUSALS, TypeError) if kwargs else REFUSALS
-    with _explained(env_id, bool(kwargs)), _quiet(), fault_of(env_id, "creation", refused):
+    errors = (*CREATION_ERRORS, TypeError) if kwargs else CREATION_ERRORS
+    with _explained(env_id, bool(kwargs)), _quiet(), fault_of(env_id, "creation", errors):
         _register(env_id)
-        gymnasium.spec(bare_id(env_id))  # refuses ids without a version, which `make` would guess
+        gymnasium.spec(bare_id(env_id))  # rejects ids without a version, which `make` would guess
         # The guard replaces Gymnasium's checker, whose warnings would surround an error.
         env = gymnasium.make(bare_id(env_id), max_episode_steps=limit, disable_env_checker=True, **kwargs)
         for name, arguments in options.wrappers:
@@ -178,7 +178,7 @@ def _register(env_id: str) -> None:
     if module:
         if (working_dir := str(Path.cwd())) not in sys.path:
             sys.path.append(working_dir)
-        with fault_of(env_id, f"importing {module}", REFUSALS):
+        with fault_of(env_id, f"importing {module}", CREATION_ERRORS):
             importlib.import_module(module)
     if name.startswith(ROBOTICS):
         with redirect_stderr(io.StringIO()):
@@ -187,10 +187,10 @@ def _register(env_id: str) -> None:
 
 @contextmanager
 def _explained(env_id: str, has_kwargs: bool = False) -> Iterator[None]:
-    """Turn the errors in `REFUSALS` into a ValueError that names the remedy."""
+    """Turn the errors in `CREATION_ERRORS` into a ValueError that names the remedy."""
     try:
         yield
-    except (*REFUSALS, TypeError) as error:
+    except (*CREATION_ERRORS, TypeError) as error:
         raise ValueError(
             f"environment {env_id!r} cannot be created: {one_line(error)}; expected {_remedy(env_id, has_kwargs)}"
         ) from error

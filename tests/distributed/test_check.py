@@ -96,9 +96,9 @@ def test_the_program_exits_with_1_if_a_node_has_a_problem_and_creates_no_run(
     assert checked(train, monkeypatch, tmp_path, NODE, bad) == 1
     out = capsys.readouterr().out
     assert "other (10.0.0.2): no answer within 90 s" in out
-    assert "2 nodes, 3 trials at once, 1 problems" in out
+    assert "2 nodes, 3 trials in parallel, 1 problems" in out
     assert checked(train, monkeypatch, tmp_path, NODE) == 0
-    assert "1 nodes, 3 trials at once, 0 problems" in capsys.readouterr().out
+    assert "1 nodes, 3 trials in parallel, 0 problems" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
 

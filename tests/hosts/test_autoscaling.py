@@ -161,7 +161,7 @@ def test_a_program_on_a_bare_head_gets_its_nodes_and_releases_them(
     took = time.monotonic() - started
     assert "nodes: waiting for room, 0 of at most 900 s; 1 nodes have joined" in out
     assert "16 CPUs, 2 GPUs; roles on" in out
-    assert "3 nodes, 4 trials at once, 2 problems" in out
+    assert "3 nodes, 4 trials in parallel, 2 problems" in out
     assert len(re.findall("Ray counts 1 GPUs, torch can use 0", out)) == 2
     assert "nodes: the request is withdrawn" in out
     back = cloud.wait_for(1)

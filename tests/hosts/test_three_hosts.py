@@ -126,7 +126,7 @@ def test_the_cluster_is_checked_host_by_host(site: Site) -> None:
     check = ("python", "dwm_ray/pipelines/train.py", "--check-cluster", "--output", "/mnt/runs")
     out = job(site, *check)
     site.timed("check_cluster_s", started)
-    assert "3 nodes, 2 trials at once, 0 problems" in out
+    assert "3 nodes, 2 trials in parallel, 0 problems" in out
     assert "roles on: samplers on nodes with sampler_node, learners on nodes with learner_node" in out
     for host in site.network.hosts.values():
         assert re.search(rf"{host.name} +{re.escape(host.address)} +same .* shared", out), out
@@ -134,7 +134,7 @@ def test_the_cluster_is_checked_host_by_host(site: Site) -> None:
     subprocess.run([*mounts, "umount", "/mnt/runs"], check=True)
     out = job(site, *check, code=1)
     assert re.search(r"sampler \(10\.77\.0\.12\): storage: /mnt/runs is not the driver's", out), out
-    assert "3 nodes, 2 trials at once, 1 problems" in out
+    assert "3 nodes, 2 trials in parallel, 1 problems" in out
     subprocess.run([*mounts, "mount", "--bind", site.network.share, "/mnt/runs"], check=True)
     assert [path.name for path in site.network.share.iterdir()] == ["pendulum.hdf5"], "a check leaves nothing"
 

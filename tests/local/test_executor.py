@@ -201,7 +201,7 @@ def test_every_pair_runs_or_says_why_not(task_data: TaskData, world_model: str, 
     pair = try_pair(task_data, "laptop", world_model, agent, MODELS)
     plans = find("agents", agent).plans
     if plans and world_model != "dwm":
-        assert pair.status == "refused"
+        assert pair.status == "rejected"
         assert "agent decision_diffuser plans" in pair.note
     elif world_model == "none":
         assert pair.status == "model-free"

@@ -29,7 +29,7 @@ class Debounced:
 
 
 class Condition:
-    """Condition whose waiters are notified at once, or debounced."""
+    """Condition whose waiters are notified immediately, or debounced."""
 
     def __init__(self, delay_s: float) -> None:
         self._event = asyncio.Event()

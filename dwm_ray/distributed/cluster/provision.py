@@ -48,7 +48,7 @@ def provisioned(config: ClusterConfig, on_message: Print) -> Iterator[Placement]
     if not limits.types:
         yield _wait(config, None, limits, [], on_message)
         return
-    place(config, complete, quotas)  # raises at once if the complete cluster is too small
+    place(config, complete, quotas)  # raises immediately if the complete cluster is too small
     with _withdraw_at_end(on_message):
         yield _wait(config, quotas, limits, bundles(config, quotas), on_message)
 

@@ -97,7 +97,7 @@ class Quotas:
 
 @dataclass(frozen=True)
 class Placement:
-    """Resources of the cluster, the quotas, and the number of trials that fit at once."""
+    """Resources of the cluster, the quotas, and the number of trials that fit in parallel."""
 
     gpus: float
     cpus: float
@@ -123,7 +123,7 @@ class Placement:
         roles = f"on: samplers on nodes with {SAMPLER_NODE}, learners on nodes with {LEARNER_NODE}"
         return (
             f"{self.cpus:g} CPUs, {self.gpus:g} GPUs; roles {roles if self.quotas.roles else 'off'}; "
-            f"{self.concurrent_trials} trials at once"
+            f"{self.concurrent_trials} trials in parallel"
         )
 
 
@@ -162,7 +162,7 @@ def place(config: ClusterConfig, nodes: list[Resources] | None = None, quotas: Q
 
 
 def learners_needed(config: ClusterConfig) -> int:
-    """Return the number of learners, or of workers of one world model, that must fit at once."""
+    """Return the number of learners, or of workers of one world model, that must fit in parallel."""
     return max(config.min_learners, config.model_workers)
 
 

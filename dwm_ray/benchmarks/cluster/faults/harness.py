@@ -33,8 +33,8 @@ SAMPLER, BUFFER, LEARNER, TRIAL = "Sampler", "SyntheticReplayBuffer", "RayTrainW
 
 @contextmanager
 def own_cluster() -> Iterator[str]:
-    """Start a cluster and yield its address. Its processes return freed memory to the kernel at once, so that a memory
-    limit applies to memory in use."""
+    """Start a cluster and yield its address. Its processes return freed memory to the kernel immediately, so that a
+    memory limit applies to memory in use."""
     os.environ |= {"MALLOC_MMAP_THRESHOLD_": str(2**20), "ARROW_DEFAULT_MEMORY_POOL": "system"}
     options: dict[str, Any] = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "log_to_driver": False}
     settings.apply()
