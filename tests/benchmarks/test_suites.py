@@ -1,7 +1,6 @@
 """Every workload can be built and called and has a baseline; scaling of samplers; large data."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -120,14 +119,11 @@ def test_an_agent_without_a_critic_learns_from_recorded_transitions_only(setup: 
     assert names == ["decision_diffuser-fp32", "decision_diffuser-auto"]
 
 
-@dataclass(frozen=True)
-class Fake:
-    per_s: float
-    per_cpu_s: float
-
-
 def test_efficiency_is_the_rate_over_that_of_as_many_single_samplers() -> None:
-    first, second = cells({"1": [Fake(100, 50), Fake(200, 50)], "2": [Fake(150, 40), Fake(300, 40)]})
+    def rate(seconds: float, cpu_s: float) -> dict[str, float]:
+        return {"segments": 600, "seconds": seconds, "cpu_s": cpu_s}
+
+    first, second = cells({"1": [rate(6, 12), rate(3, 12)], "2": [rate(4, 15), rate(2, 15)]})
     assert len(first) == len(second) == len(HEADERS)
     assert (first[0], first[3], first[6]) == ("1", "1.00", "1.00")
     assert (second[0], second[1], second[3], second[6]) == ("2", "225", "0.75", "0.80")

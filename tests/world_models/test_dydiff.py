@@ -32,21 +32,6 @@ def test_a_short_horizon_costs_a_short_network(horizon: int, length: int) -> Non
     assert [x.shape[1] for x in seen] == [length] * 3 * 7
 
 
-def test_policies_are_called_with_steps_up_to_the_horizon() -> None:
-    """Recorded actions have no more: a window of H + 1 states."""
-    recorded = windows(16, length=6).act
-    called: list[int] = []
-
-    def logged(obs: Tensor, step: int) -> Tensor:
-        called.append(step)
-        assert len(obs) == 16
-        return recorded[:, step]
-
-    segments = imagined(build(multipliers=(1, 2, 4)), horizon=5, policy=logged)
-    assert set(called) == set(range(1, 6))
-    assert torch.equal(segments.act[:, 1:], recorded[:, 1:5])
-
-
 def test_without_refinements_it_is_the_one_step_rollout() -> None:
     model = build(num_refinements=0)
     segments, start = imagined(model), windows(16)

@@ -30,6 +30,7 @@ from dwm_ray.distributed.workers.prefetcher import BLOCKS_PER_FETCH, FETCH_WAIT_
 from dwm_ray.runs.folder import RunFolder
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.training.stores import save_model
+from dwm_ray.types import Json
 from dwm_ray.world_models.parts.build import new_model
 
 MODEL = "untrained"
@@ -50,31 +51,15 @@ def untrained_services(
             ray.kill(actor)
 
 
-@dataclass(frozen=True)
-class StreamRate:
-    """Rate of one stream that was generated and read."""
+def stream_rate(journal: Sequence[dict[str, float]], num_samplers: int) -> Json:
+    """Return segments, seconds and CPU seconds of the samplers for a stream that was generated and read.
 
-    segments: int
-    """Segments after the first block of every sampler, which may have waited for the model."""
-    seconds: float
-    cpu_s: float
-    """CPU seconds of the samplers."""
-
-    @property
-    def per_s(self) -> float:
-        return self.segments / self.seconds
-
-    @property
-    def per_cpu_s(self) -> float:
-        return self.segments / self.cpu_s
-
-    @staticmethod
-    def of(journal: Sequence[dict[str, float]], num_samplers: int) -> StreamRate:
-        """Return the rate of a stream; time starts when there are as many blocks as samplers."""
-        blocks = [line for line in journal if "block" in line]
-        first, later = blocks[num_samplers - 1], blocks[num_samplers:]
-        rows, cpu_s = (sum(line[name] for line in later) for name in ("rows", "cpu_s"))
-        return StreamRate(int(rows), later[-1]["time"] - first["time"], cpu_s)
+    Time starts when there are as many blocks as samplers, because their first blocks may have waited for the model.
+    """
+    blocks = [line for line in journal if "block" in line]
+    first, later = blocks[num_samplers - 1], blocks[num_samplers:]
+    rows, cpu_s = (sum(line[name] for line in later) for name in ("rows", "cpu_s"))
+    return {"segments": int(rows), "seconds": later[-1]["time"] - first["time"], "cpu_s": cpu_s}
 
 
 @dataclass
@@ -91,11 +76,11 @@ class SamplerCount:
     def name(self) -> str:
         return str(self.count)
 
-    def rate(self) -> StreamRate:
+    def rate(self) -> Json:
         """Generate and read a stream."""
         spec = replace(self.spec, seed=next(self.seeds))
         read_blocks(self.buffer, spec)
-        return StreamRate.of(read_rows(stream_folder(self.run.root, spec) / FILE), self.count)
+        return stream_rate(read_rows(stream_folder(self.run.root, spec) / FILE), self.count)
 
 
 @contextmanager

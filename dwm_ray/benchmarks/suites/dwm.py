@@ -17,11 +17,9 @@ from dwm_ray.benchmarks.setup import BenchmarkSetup
 from dwm_ray.blocks.graphed import CudaGraphSampler
 from dwm_ray.config import RunConfig
 from dwm_ray.cuda_graphs import WARM_UPS
-from dwm_ray.data.task_data import window_sets
 from dwm_ray.replay.sources import start_rtg
-from dwm_ray.training.world_model import WorldModelTrainer
+from dwm_ray.training.fit_world_model import world_model_trainer
 from dwm_ray.world_models.dwm import DWMConfig
-from dwm_ray.world_models.parts.build import new_model
 
 Size = Literal["mlp", "unet_small", "unet"]
 PRECISIONS = ("fp32", "auto")
@@ -113,6 +111,4 @@ class WorldModelSuite(RateSuite):
 
 def training(setup: BenchmarkSetup, config: RunConfig) -> Call:
     """Train a model from its initial weights, one update per call."""
-    model = new_model(config, setup.task_data, setup.device)
-    sets = window_sets(config, setup.task_data, model.sequence_length, setup.device)
-    return partial(WorldModelTrainer(model, *sets, setup.generator()).run, 1)
+    return partial(world_model_trainer(config, setup.task_data, setup.device).run, 1)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.console import Console
 
@@ -20,9 +20,7 @@ from dwm_ray.experiment import profiles
 from dwm_ray.options import DataConfig
 from dwm_ray.report.table import Cell, Table
 from dwm_ray.runs.tensor_files import write_json
-
-if TYPE_CHECKING:
-    from dwm_ray.benchmarks.cluster.throughput import StreamRate
+from dwm_ray.types import Json
 
 HEADERS = (
     "samplers", "segments/s", "slowest, fastest", "efficiency", "95 %",
@@ -67,9 +65,8 @@ class ScalingSuite(TaskSuite):
             throughput.sampler_counts(config, Path(folder), self.samplers) as counts,
         ):
             rates = alternating(counts, self.repeats, status.update)
-        measured = {count: [asdict(result) for result in results] for count, results in rates.items()}
         options = {**asdict(self), "output": str(path)}
-        write_json(path, {"suite": self.name, "measured": measured, "machine": machine(), "options": options})
+        write_json(path, {"suite": self.name, "measured": rates, "machine": machine(), "options": options})
         show(Table(self.name, list(HEADERS), cells(rates)))
         print(path)
 
@@ -81,13 +78,15 @@ class ScalingSuite(TaskSuite):
         return config.with_values({"synthesis.num_segments": num_segments, "synthesis.block_rows": BLOCK_ROWS})
 
 
-def cells(measured: Mapping[str, Sequence["StreamRate"]]) -> list[list[Cell]]:
+def cells(measured: Mapping[str, Sequence[Json]]) -> list[list[Cell]]:
     """Return the table rows of {number of samplers: measurements}."""
     first = next(iter(measured))
     rows: list[list[Cell]] = []
     for count, rates in measured.items():
-        wall, wall_baseline = ([result.per_s for result in results] for results in (rates, measured[first]))
-        cpu, cpu_baseline = ([result.per_cpu_s for result in results] for results in (rates, measured[first]))
+        (wall, cpu), (wall_baseline, cpu_baseline) = (
+            [[result["segments"] / result[name] for result in results] for name in ("seconds", "cpu_s")]
+            for results in (rates, measured[first])
+        )
         spread = rate_spread(wall)
         rows.append(
             [
