@@ -3,7 +3,6 @@
 import pytest
 import torch
 from tiny_dydiff import build, clean_of, imagined, linear, recording, windows
-from torch import Tensor
 from toy import generator, toy_episodes, train
 
 from dwm_ray.data.windows import WindowSet
