@@ -13,15 +13,14 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from dwm_ray.blocks.journal import FILE, Journal, total_counters
-from dwm_ray.runs.folder import read_json
+from dwm_ray.runs.folder import read_json, status_of
 from dwm_ray.runs.row_log import read_rows
 
 COUNTED = ("segments_sampled", "segments_dropped", "segments_consumed")
 
 
 def statuses(run: Path) -> dict[str, str]:
-    records = {path.name: read_json(path / "status.json") for path in sorted((run / "trials").glob("*"))}
-    return {name: (status or {"status": "pending"})["status"] for name, status in records.items()}
+    return {trial.name: status_of(trial) for trial in sorted((run / "trials").glob("*"))}
 
 
 def with_status(run: Path, status: str) -> list[str]:
@@ -34,23 +33,13 @@ def updates(run: Path) -> dict[str, int]:
     return {name: rows[-1]["update"] if rows else 0 for name, rows in logs.items()}
 
 
-@dataclass(frozen=True)
-class Restart:
-    """Start of a learner, as recorded in the folder of its trial."""
-
-    trial: str
-    update: int
-    """Update from which the learner resumed."""
-    time: float
-
-
-def restarts(run: Path, since: float) -> list[Restart]:
-    """Return the learners that have started since a time."""
+def restarts(run: Path, since: float) -> list[tuple[str, int, float]]:
+    """Return (trial, update from which it resumed, time) of the learners that have started since a time."""
     result = []
     for path in sorted((run / "trials").glob("*/status.json")):
         status, start = read_json(path) or {}, path.stat().st_mtime
         if start > since and status.get("status") == "running":
-            result.append(Restart(path.parent.name, status["updates"], start))
+            result.append((path.parent.name, status["updates"], start))
     return result
 
 

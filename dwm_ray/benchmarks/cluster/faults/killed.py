@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from dwm_ray.benchmarks.cluster.faults import checks
 from dwm_ray.benchmarks.cluster.faults.checks import Outcome
-from dwm_ray.benchmarks.cluster.faults.harness import BUFFER, LEARNER, SAMPLER, TRIAL, FaultHarness, Sweep
+from dwm_ray.benchmarks.cluster.faults.harness import BUFFER, SAMPLER, FaultHarness, Sweep
 
 CHECKPOINT = 400
 """Updates between two checkpoints."""
@@ -84,25 +84,16 @@ def buffer(harness: FaultHarness, sweep: Sweep) -> Outcome:
     return Outcome("buffer killed", response, recovered - killed, "no rows, no duplicates", None, (), same)
 
 
-def learner(harness: FaultHarness, sweep: Sweep) -> Outcome:
-    """Kill a learner: it continues from its last checkpoint."""
-    return _restarted(harness, sweep, LEARNER, "learner killed")
-
-
-def trial(harness: FaultHarness, sweep: Sweep) -> Outcome:
-    """Kill the process of a trial: Tune restarts it, and its learner continues from its last checkpoint."""
-    return _restarted(harness, sweep, TRIAL, "trial process killed")
-
-
-def _restarted(harness: FaultHarness, sweep: Sweep, actor_class: str, fault: str) -> Outcome:
+def restarted(harness: FaultHarness, sweep: Sweep, actor_class: str, fault: str) -> Outcome:
+    """Kill a learner, or the process of a trial, which Tune restarts; it continues from the last checkpoint."""
     wait_for_checkpoints(sweep)
     before, others = checks.updates(sweep.run), len(checks.with_status(sweep.run, "running")) - 1
     killed = harness.kill(actor_class)
-    restart = sweep.wait(lambda: checks.restarts(sweep.run, killed), "a restarted learner")[0]
-    lost = max(0, before[restart.trial] - restart.update)
-    response = f"resumed from update {restart.update} of about {before[restart.trial]}; unaffected trials: {others}"
-    passed = restart.update > 0 and lost <= CHECKPOINT
-    return Outcome(fault, response, restart.time - killed, f"{lost} to {lost + LOG} updates", None, (), passed)
+    trial, update, recovered = sweep.wait(lambda: checks.restarts(sweep.run, killed), "a restarted learner")[0]
+    lost = max(0, before[trial] - update)
+    response = f"resumed from update {update} of about {before[trial]}; unaffected trials: {others}"
+    passed = update > 0 and lost <= CHECKPOINT
+    return Outcome(fault, response, recovered - killed, f"{lost} to {lost + LOG} updates", None, (), passed)
 
 
 def storage_fails(harness: FaultHarness, sweep: Sweep) -> Outcome:

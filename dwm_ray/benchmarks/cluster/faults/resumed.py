@@ -38,17 +38,15 @@ def driver(harness: FaultHarness, sweep: Sweep) -> tuple[Outcome, Sweep]:
         _truncate(run / "trials" / trial)
     start = time.time()
     resumed = harness.resume(run)
-    restarts = resumed.wait(lambda: [x for x in checks.restarts(run, start) if x.trial in running], "a resumed trial")
+    restarts = resumed.wait(lambda: [x for x in checks.restarts(run, start) if x[0] in running], "a resumed trial")
     unchanged, leftovers = _stamps(run, done) == stamps, harness.not_released(remains)
-    lost = max((before[restart.trial] - restart.update for restart in restarts), default=-1)
+    lost = max((before[trial] - update for trial, update, _ in restarts), default=-1)
     finished = f"finished trials ({len(done)}) and the world model {'unchanged' if unchanged else 'REWRITTEN'}"
     note = f"; still present at resume: {', '.join(remains.values())}" if remains else ""
     response = f"{finished}; {len(restarts)} resumed from a checkpoint{note}"
     passed = unchanged and 0 <= lost <= CHECKPOINT + LOG
-    downtime = restarts[0].time - start
-    return Outcome(
-        "driver killed, then --resume", response, downtime, f"{lost} updates", exact, leftovers, passed
-    ), resumed
+    downtime, fault = restarts[0][2] - start, "driver killed, then --resume"
+    return Outcome(fault, response, downtime, f"{lost} updates", exact, leftovers, passed), resumed
 
 
 def ctrl_c(harness: FaultHarness, sweep: Sweep) -> Outcome:

@@ -8,7 +8,7 @@ import torch
 
 from dwm_ray.benchmarks.cluster.faults import checks, killed, limits, resumed
 from dwm_ray.benchmarks.cluster.faults.checks import Outcome
-from dwm_ray.benchmarks.cluster.faults.harness import FaultHarness
+from dwm_ray.benchmarks.cluster.faults.harness import LEARNER, TRIAL, FaultHarness
 from dwm_ray.errors import last_line
 from dwm_ray.experiment import profiles
 from dwm_ray.options import DataConfig
@@ -48,8 +48,9 @@ def in_one_sweep(harness: FaultHarness, num_updates: int) -> Iterator[Outcome]:
     Row accounting and leftovers are checked after the driver has ended; the result applies to all earlier kills.
     """
     sweep = killed.long_sweep(harness, num_updates, *DIVERGING)
-    kills = (killed.sampler, killed.buffer, killed.storage_fails, killed.learner, killed.trial)
-    outcomes = [kill(harness, sweep) for kill in kills]
+    outcomes = [kill(harness, sweep) for kill in (killed.sampler, killed.buffer, killed.storage_fails)]
+    outcomes.append(killed.restarted(harness, sweep, LEARNER, "learner killed"))
+    outcomes.append(killed.restarted(harness, sweep, TRIAL, "trial process killed"))
     driver, resumed_sweep = resumed.driver(harness, sweep)
     yield from (replace(outcome, exact=driver.exact, leftovers=driver.leftovers) for outcome in outcomes)
     yield driver
