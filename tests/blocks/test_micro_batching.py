@@ -71,16 +71,6 @@ def test_other_errors_are_raised() -> None:
     assert not out_of_memory(OSError(28, "No space left on device"))
 
 
-def test_each_row_has_its_own_return_to_go() -> None:
-    pairs, rtg = starts(NUM), torch.arange(NUM, dtype=torch.float32)
-    segments = (
-        MicroBatching()
-        .wrap(Small(30))
-        .imagine(pairs.obs[:, 0], pairs.act[:, 0], policy=None, horizon=3, rtg=rtg, generator=torch.Generator())
-    )
-    torch.testing.assert_close(segments.rew, rtg[:, None].expand(NUM, 3))
-
-
 def test_a_real_failed_allocation_is_recognised() -> None:
     with pytest.raises(RuntimeError) as failed:
         torch.empty(2**60, dtype=torch.uint8)

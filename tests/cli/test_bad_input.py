@@ -173,12 +173,6 @@ def test_recordings_that_are_wrong(
     assert says in line
 
 
-def test_a_truncated_recording(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = Path("half.hdf5").resolve()
-    path.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    assert f"{path}: cannot be read as HDF5" in refused("train", ["--task", "mine", "--data", str(path)], capsys)
-
-
 def test_output_that_cannot_be_written(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("taken").write_text("")
     args = ["--task", "mine", "--data", str(file), "--output", "taken"]

@@ -142,6 +142,7 @@ def test_a_sweep_in_one_process(file: Path, tmp_path: Path) -> None:
     assert [read_json(path)["status"] for path in before] == ["done"] * 3
     assert sorted(read_json(path.with_name("config.json"))["seed"] for path in before) == [0, 1, 2]
     assert len(read_json(folder / "results.json")["trials"]) == 3
+    assert not (folder / "world_models").exists()
     first = next(iter(before))
     first.unlink()
     assert sweep.main(["--resume", str(folder), *TOGETHER]) == 0

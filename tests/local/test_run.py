@@ -10,7 +10,7 @@ from local_runs import generated_ring, train, trial_of, weights, world_model
 from tiny_task import LENGTH, NUM_SEGMENTS, ONE_STEP, tiny_config
 
 from dwm_ray.data.task_data import load_task_data
-from dwm_ray.runs.folder import RunFolder, read_json, status_of
+from dwm_ray.runs.folder import RunFolder, read_json
 from dwm_ray.runs.row_log import read_rows
 from dwm_ray.world_models.parts.build import model_fingerprint
 
@@ -39,6 +39,7 @@ def test_a_run_leaves_scores_curves_a_policy_and_a_world_model(file: Path, tmp_p
     assert read_json(trial / "status.json") == {"status": "done", "updates": 30, "seconds": final["seconds"]}
     model = folder.world_model(model_fingerprint(config, load_task_data(config).identity))
     assert read_json(model / "status.json")["updates"] == 20
+    assert read_json(model / "model.json")["meta"]["task"] == config.task
     error = read_json(model / "error.json")
     assert len(error["obs_mse"]) == len(error["calibration"]["recorded"]["ended"]) == 3
     futures = read_json(model / "futures.json")
@@ -97,14 +98,6 @@ def test_the_ring_holds_the_whole_stream_with_gammas_and_the_filters_share(file:
     assert torch.equal(batch.source, torch.ones(64))
 
 
-def test_model_free(file: Path, tmp_path: Path) -> None:
-    config, folder = tiny_config(file, world_model=None), RunFolder(tmp_path)
-    final = train(config, folder)
-    assert final["episodes"] == 2
-    assert not (tmp_path / "world_models").exists()
-    assert status_of(trial_of(config, folder)) == "done"
-
-
 @pytest.mark.parametrize("model", [ONE_STEP, {**ONE_STEP, "sample": True}])
 def test_a_model_that_follows_the_policy_is_rolled_out_within_the_update(
     file: Path, tmp_path: Path, model: dict[str, Any]
@@ -127,8 +120,3 @@ def test_the_run_depends_on_its_seed_but_the_stream_does_not(file: Path, tmp_pat
         for config in (first, second)
     ]
     assert torch.equal(*rows)
-
-
-def test_a_machine_with_other_data_is_refused(file: Path) -> None:
-    with pytest.raises(ValueError, match="this machine holds other data"):
-        load_task_data(tiny_config(file), expect="0" * 16)

@@ -141,12 +141,6 @@ def test_halves_are_rounded_up() -> None:
     assert (num_recorded_of(0.0, 7), num_recorded_of(1.0, 7)) == (0, 7)
 
 
-def test_without_imagined_rows_all_are_real() -> None:
-    batch = Mixture(ring(REAL, 3.0), None, 0.0, 6).next_batch(torch.Generator())
-    assert batch.horizon == 1
-    assert batch.source.tolist() == [3.0] * 6
-
-
 def test_real_rows_never_stand_in_for_imagined_ones() -> None:
     mixture = Mixture(ring(REAL, 0.0), ring(REAL, 1.0, num=0), 0.5, 4)
     with pytest.raises(ValueError, match="expected rows to sample from"):

@@ -20,8 +20,8 @@ from dwm_ray.training.fit_world_model import is_trained
 
 def test_runs_of_one_second_get_different_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "strftime", lambda layout: "20250101-120000")
-    roots = [RunFolder.create(tmp_path / "runs", "hopper-medium").root.name for _ in range(3)]
-    start = "hopper-medium-20250101-120000"
+    roots = [RunFolder.create(tmp_path / "runs", "minari:mujoco/hopper/medium-v0").root.name for _ in range(3)]
+    start = "minari-mujoco-hopper-medium-v0-20250101-120000"
     assert roots == [start, f"{start}-2", f"{start}-3"]
 
 
@@ -42,12 +42,6 @@ def test_a_run_is_discarded_only_before_its_work_has_begun(tmp_path: Path) -> No
     assert RunFolder(tmp_path).has_begun, "the folder of a comparison of several tasks"
     run.discard()
     assert list(tmp_path.iterdir()) == []
-
-
-def test_names_of_minari_tasks_are_one_folder(tmp_path: Path) -> None:
-    root = RunFolder.create(tmp_path, "minari:mujoco/hopper/medium-v0").root
-    assert root.parent == tmp_path
-    assert root.name.startswith("minari-mujoco-hopper-medium-v0-")
 
 
 def test_only_a_folder_with_a_config_is_a_run(tmp_path: Path) -> None:

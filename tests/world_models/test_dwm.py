@@ -1,14 +1,11 @@
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor
-from toy import SPACES, fitted, generator, starts, toy_episodes, windows
+from toy import fitted, generator, starts, toy_episodes, windows
 
-from dwm_ray.training.stores import load_model, save_model
 from dwm_ray.world_models.dwm import DWM, DWMConfig
 
 TINY = {"dim": 8, "multipliers": (1, 2), "sequence_length": 4}
@@ -112,15 +109,3 @@ def test_a_perfect_noise_network_gives_back_the_window() -> None:
 def test_impossible_options_are_named(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         DWMConfig.model_validate(options)
-
-
-def test_unreadable_and_unfitting_models_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no readable checkpoint 'model'"):
-        load_model(tmp_path)
-    save_model(tmp_path, DWM(DWMConfig(dim=8, multipliers=(1, 2), sequence_length=4), SPACES), {"update": 3})
-    description = json.loads((tmp_path / "model.json").read_text())
-    assert description["meta"] == {"update": 3}
-    description["config"]["dim"] = 16
-    (tmp_path / "model.json").write_text(json.dumps(description))
-    with pytest.raises(ValueError, match="does not fit this version"):
-        load_model(tmp_path)

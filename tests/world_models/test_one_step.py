@@ -126,11 +126,6 @@ def test_members_are_retained_at_their_best() -> None:
         assert int(best.stale) == stale
 
 
-def test_patience_ends_training() -> None:
-    model, holdout = build(patience=2), windows(256)
-    assert [model.observe(holdout) for _ in range(4)] == [False, False, True, True]
-
-
 def test_disagreement_is_the_rollouts_penalty() -> None:
     start = windows(32)
     obs, act = start.obs[:, 0], start.act[:, 0]
