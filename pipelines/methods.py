@@ -27,7 +27,6 @@ from dwm_ray.data.task_data import load_task_data
 from dwm_ray.experiment.names import agent_label, world_model_label
 from dwm_ray.experiment.profiles import run_config
 from dwm_ray.local.compatibility import Pair, all_pairs
-from dwm_ray.options import DataConfig
 from dwm_ray.report.doc_tables import render, stale, update
 from dwm_ray.report.doc_tables import tables as generated
 from dwm_ray.report.table import NOTHING
@@ -63,7 +62,7 @@ def run(
             print(f"<!-- generated: {name} -->\n\n{render(name)}\n\n<!-- /generated -->\n")
         return 0
     torch.set_num_threads(1)
-    config = run_config("laptop").model_copy(update={"task": task, "data": DataConfig(file=data)})
+    config = run_config("laptop").with_values({"task": task, "data.file": data})
     Console().print(pair_table(all_pairs(load_task_data(config), "laptop")))
     return 0
 

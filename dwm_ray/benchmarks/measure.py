@@ -18,9 +18,10 @@ import math
 import shlex
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from functools import partial
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -36,18 +37,7 @@ CALIBRATION_FRACTION = 0.2
 """Minimum duration of the calibration calls, as a fraction of a burst."""
 
 
-Rate = TypeVar("Rate", covariant=True)
-
-
-class Measurable(Protocol[Rate]):
-    """Anything with a name and a rate."""
-
-    @property
-    def name(self) -> str:
-        """Name in tables."""
-
-    def rate(self) -> Rate:
-        """Measure units per second once."""
+Rate = TypeVar("Rate")
 
 
 @dataclass(frozen=True)
@@ -71,7 +61,6 @@ class Timed:
     """
 
     def __init__(self, workload: Workload, device: torch.device, burst_s: float, clock: Clock = "wall") -> None:
-        self.name = workload.name
         self._units, self._device, self._clock = workload.units, device, clock
         self._call = workload.build()
         self.num_calls = 1
@@ -99,15 +88,17 @@ class Timed:
 
 
 def alternating(
-    measurables: Sequence[Measurable[Rate]], repeats: int, report: Callable[[str], None] = lambda message: None
+    measures: Mapping[str, Callable[[], Rate]], repeats: int, report: Callable[[str], None] = lambda message: None
 ) -> dict[str, list[Rate]]:
-    """Return {name: rates [repeats]}. Rates with one index were measured in one repeat; `report` receives the
-    progress."""
-    rates: dict[str, list[Rate]] = {measurable.name: [] for measurable in measurables}
+    """Return {name: rates [repeats]} of {name: function that measures a rate once}.
+
+    Rates with one index were measured in one repeat; `report` receives the progress.
+    """
+    rates: dict[str, list[Rate]] = {name: [] for name in measures}
     for repeat in range(repeats):
         report(f"repeat {repeat + 1} of {repeats}")
-        for measurable in measurables if repeat % 2 == 0 else reversed(measurables):
-            rates[measurable.name].append(measurable.rate())
+        for name in measures if repeat % 2 == 0 else reversed(list(measures)):
+            rates[name].append(measures[name]())
     return rates
 
 
@@ -136,35 +127,28 @@ def paired_ratio(rates: list[float], baseline: list[float]) -> Spread:
 TIMEOUT_S = 600.0
 
 
-@dataclass(frozen=True)
-class Peer:
-    """An external command."""
+def parse_peer(text: str) -> tuple[str, partial[float]]:
+    """Return the name and `peer_rate` of NAME=COMMAND. Raise ValueError for anything else."""
+    name, _, command = text.partition("=")
+    args = shlex.split(command)
+    if not name or not args:
+        raise ValueError(f"--peer {text!r}: expected NAME=COMMAND")
+    return name, partial(peer_rate, name, args)
 
-    name: str
-    args: tuple[str, ...]
 
-    @staticmethod
-    def parse(text: str) -> Peer:
-        """Parse NAME=COMMAND. Raise ValueError for anything else."""
-        name, _, command = text.partition("=")
-        args = tuple(shlex.split(command))
-        if not name or not args:
-            raise ValueError(f"--peer {text!r}: expected NAME=COMMAND")
-        return Peer(name, args)
-
-    def rate(self) -> float:
-        """Run the command and return its rate. Raise RunFailed if it fails or prints no positive number last."""
-        try:
-            done = subprocess.run(self.args, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise RunFailed(f"--peer {self.name}: {error}") from error
-        if done.returncode != 0:
-            raise RunFailed(f"--peer {self.name}: ended with code {done.returncode} ({last_line(done.stderr)})")
-        rate = _number((done.stdout.split() or ["nothing"])[-1])
-        if rate is None:
-            last = last_line(done.stdout, "nothing")
-            raise RunFailed(f"--peer {self.name}: printed {last!r} last; expected its rate, a positive number")
-        return rate
+def peer_rate(name: str, args: Sequence[str]) -> float:
+    """Run a command and return its rate. Raise RunFailed if it fails or prints no positive number last."""
+    try:
+        done = subprocess.run(args, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RunFailed(f"--peer {name}: {error}") from error
+    if done.returncode != 0:
+        raise RunFailed(f"--peer {name}: ended with code {done.returncode} ({last_line(done.stderr)})")
+    rate = _number((done.stdout.split() or ["nothing"])[-1])
+    if rate is None:
+        last = last_line(done.stdout, "nothing")
+        raise RunFailed(f"--peer {name}: printed {last!r} last; expected its rate, a positive number")
+    return rate
 
 
 def _number(word: str) -> float | None:

@@ -10,11 +10,10 @@ from typing import ClassVar
 import torch
 from rich.console import Console
 
-from dwm_ray.benchmarks.measure import Peer, Timed, Workload, alternating, paired_ratio, rate_spread
+from dwm_ray.benchmarks.measure import Timed, Workload, alternating, paired_ratio, parse_peer, rate_spread
 from dwm_ray.benchmarks.options import TimedSuite
 from dwm_ray.benchmarks.setup import BenchmarkSetup
 from dwm_ray.benchmarks.tables import machine, number, show
-from dwm_ray.options import DataConfig
 from dwm_ray.report.table import Cell, Table
 from dwm_ray.runs.folder import RunFailed
 from dwm_ray.runs.tensor_files import write_json
@@ -40,7 +39,7 @@ class RateSuite(TimedSuite):
         torch.set_num_threads(1)
         device, path = torch.device(self.device), self.path
         with Console(stderr=True).status("loading data") as status:
-            setup = BenchmarkSetup.load(self.task, DataConfig(file=self.data), device)
+            setup = BenchmarkSetup.load(self.task, self.data, device)
             result = measure_workloads(selected(self, setup), self, device, status.update)
         header = {"suite": self.name, "unit": self.unit, "date": time.strftime("%Y-%m-%d %H:%M:%S")}
         options = {**asdict(self), "output": str(path)}
@@ -86,7 +85,7 @@ def measure_workloads(
     error.
     """
     start = time.monotonic()
-    peers = [Peer.parse(peer) for peer in options.peer]
+    peers = dict(map(parse_peer, options.peer))
     timed, skipped, failed = dict[str, Timed](), dict[str, str](), dict[str, str]()
     for work in workloads:
         report(f"preparing {work.name}")
@@ -101,9 +100,8 @@ def measure_workloads(
         except RuntimeError as error:
             failed[work.name] = " ".join(f"{type(error).__name__}: {error}".split())
     pairs = [(work.name, work.baseline) for work in workloads if work.name in timed and work.baseline in timed]
-    pairs += [(name, peer.name) for name in timed for peer in peers]
-    measurables: list[Timed | Peer] = [*timed.values(), *peers]
-    rates = alternating(measurables, options.repeats, report)
+    pairs += [(name, peer) for name in timed for peer in peers]
+    rates = alternating({name: work.rate for name, work in timed.items()} | peers, options.repeats, report)
     return {
         "rates": rates,
         "medians": {name: asdict(rate_spread(repeats)) for name, repeats in rates.items()},

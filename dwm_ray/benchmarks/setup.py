@@ -15,7 +15,6 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.task_data import TaskData, load_task_data
 from dwm_ray.experiment import profiles
 from dwm_ray.local.compatibility import untrained_learner
-from dwm_ray.options import DataConfig
 from dwm_ray.replay.sources import InlineSource, recorded_ring, start_rtg
 from dwm_ray.training.learner import Learner
 from dwm_ray.types import Segments
@@ -33,13 +32,14 @@ class BenchmarkSetup:
     task_data: TaskData
     device: torch.device
     task: str
-    data: DataConfig
+    file: str | None
+    """Dataset file; None for the data of the task."""
 
     @staticmethod
-    def load(task: str, data: DataConfig, device: torch.device) -> BenchmarkSetup:
+    def load(task: str, file: str | None, device: torch.device) -> BenchmarkSetup:
         """Load the dataset of a task. Raise ValueError if it does not exist."""
-        task_data = load_task_data(profiles.run_config("laptop").model_copy(update={"task": task, "data": data}))
-        return BenchmarkSetup(task_data, device, task, data)
+        task_data = load_task_data(profiles.run_config("laptop").with_values({"task": task, "data.file": file}))
+        return BenchmarkSetup(task_data, device, task, file)
 
     def expect_gpu(self, option: str) -> None:
         """Raise ValueError, naming the option that selects CUDA graphs, on any other device."""
@@ -49,7 +49,7 @@ class BenchmarkSetup:
     def config(self, world_model: str, agent: str, **values: Any) -> RunConfig:
         """Return a run of the profile `laptop` on this dataset; `values` by dotted path, as `**{"agent.x": 1}`."""
         config = profiles.run_config("laptop", world_model, agent)
-        return config.model_copy(update={"task": self.task, "data": self.data}).with_values(values)
+        return config.with_values({"task": self.task, "data.file": self.file, **values})
 
     def generator(self) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(0)

@@ -1,13 +1,14 @@
 """Rates with a simulated clock, order of the timings, peers, golden medians and ratios."""
 
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from dwm_ray.benchmarks import measure
-from dwm_ray.benchmarks.measure import Peer, Spread, Timed, Workload, alternating, paired_ratio, rate_spread
+from dwm_ray.benchmarks.measure import Spread, Timed, Workload, alternating, paired_ratio, parse_peer, rate_spread
 from dwm_ray.runs.folder import RunFailed
 
 CPU = torch.device("cpu")
@@ -70,16 +71,12 @@ def test_the_cpu_clock_ignores_other_processes(clock: Clock, monkeypatch: pytest
 def test_repeats_alternate_the_order() -> None:
     order: list[str] = []
 
-    class Fake:
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def rate(self) -> float:
-            order.append(self.name)
-            return float(len(order))
+    def measured(name: str) -> float:
+        order.append(name)
+        return float(len(order))
 
     reported: list[str] = []
-    rates = alternating([Fake("a"), Fake("b"), Fake("c")], 2, reported.append)
+    rates = alternating({name: partial(measured, name) for name in "abc"}, 2, reported.append)
     assert order == ["a", "b", "c", "c", "b", "a"]
     assert rates == {"a": [1, 6], "b": [2, 5], "c": [3, 4]}
     assert reported == ["repeat 1 of 2", "repeat 2 of 2"]
@@ -113,8 +110,8 @@ def test_the_interval_is_the_bootstrap_of_the_median() -> None:
     assert paired_ratio(ratios, [1.0] * 3) == Spread(2.0, 1.0, 4.0)
 
 
-def printing(code: str) -> Peer:
-    return Peer.parse(f'other={sys.executable} -c "{code}"')
+def printed(code: str) -> float:
+    return parse_peer(f'other={sys.executable} -c "{code}"')[1]()
 
 
 @pytest.mark.parametrize(
@@ -127,20 +124,19 @@ def printing(code: str) -> Peer:
     ],
 )
 def test_the_last_word_is_the_rate(text: str, rate: float) -> None:
-    assert printing(f"print({text})").rate() == rate
+    assert printed(f"print({text})") == rate
 
 
 def test_a_command_runs_without_a_shell() -> None:
-    assert Peer.parse("corl=python run.py --env 'Half Cheetah' x=1").args == (
-        "python", "run.py", "--env", "Half Cheetah", "x=1",
-    )  # fmt: skip
-    assert Peer.parse(f"a={sys.executable} -c 'import sys; print(len(sys.argv))' $HOME *").rate() == 3
+    name, rate = parse_peer("corl=python run.py --env 'Half Cheetah' x=1")
+    assert rate.args == (name, ["python", "run.py", "--env", "Half Cheetah", "x=1"])
+    assert parse_peer(f"a={sys.executable} -c 'import sys; print(len(sys.argv))' $HOME *")[1]() == 3
 
 
 @pytest.mark.parametrize("text", ["corl", "corl=", "=python"])
 def test_other_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected NAME=COMMAND"):
-        Peer.parse(text)
+        parse_peer(text)
 
 
 @pytest.mark.parametrize(
@@ -158,9 +154,9 @@ def test_other_text_is_refused(text: str) -> None:
 )
 def test_a_command_without_a_rate_is_an_error(code: str, text: str) -> None:
     with pytest.raises(RunFailed, match=text):
-        printing(code).rate()
+        printed(code)
 
 
 def test_a_missing_command_is_an_error() -> None:
     with pytest.raises(RunFailed, match="nothing-here"):
-        Peer.parse("other=/nothing-here").rate()
+        parse_peer("other=/nothing-here")[1]()

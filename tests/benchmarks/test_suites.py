@@ -17,7 +17,6 @@ from dwm_ray.benchmarks.suites.replay import ReplaySuite
 from dwm_ray.benchmarks.suites.scaling import HEADERS, ScalingSuite, cells
 from dwm_ray.blocks import graphed as graphed_sampling
 from dwm_ray.data import mapped
-from dwm_ray.options import DataConfig
 from dwm_ray.training import updates
 
 SUITES = [
@@ -31,7 +30,7 @@ NO_GPU = r"^--graphed: CUDA graphs need a GPU; expected --device cuda, not cpu"
 
 @pytest.fixture(scope="module")
 def setup(file: Path) -> BenchmarkSetup:
-    return BenchmarkSetup.load("pendulum", DataConfig(file=str(file)), torch.device("cpu"))
+    return BenchmarkSetup.load("pendulum", str(file), torch.device("cpu"))
 
 
 @pytest.fixture(autouse=True)

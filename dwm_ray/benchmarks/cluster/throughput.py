@@ -7,9 +7,10 @@ stream.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -62,39 +63,27 @@ def stream_rate(journal: Sequence[dict[str, float]], num_samplers: int) -> Json:
     return {"segments": int(rows), "seconds": later[-1]["time"] - first["time"], "cpu_s": cpu_s}
 
 
-@dataclass
-class SamplerCount:
-    """A buffer that uses some of the running samplers; each measurement is a new stream."""
-
-    count: int
-    buffer: Shards
-    run: RunFolder
-    spec: StreamSpec
-    seeds: Iterator[int]
-
-    @property
-    def name(self) -> str:
-        return str(self.count)
-
-    def rate(self) -> Json:
-        """Generate and read a stream."""
-        spec = replace(self.spec, seed=next(self.seeds))
-        read_blocks(self.buffer, spec)
-        return stream_rate(read_rows(stream_folder(self.run.root, spec) / FILE), self.count)
-
-
 @contextmanager
-def sampler_counts(config: RunConfig, folder: Path, counts: Sequence[int]) -> Iterator[list[SamplerCount]]:
-    """Start as many samplers as the largest count, with a model that they have loaded, and one buffer per count."""
+def sampler_counts(config: RunConfig, folder: Path, counts: Sequence[int]) -> Iterator[dict[str, Callable[[], Json]]]:
+    """Start as many samplers as the largest count, with a model that they have loaded, and one buffer per count.
+
+    Yields {count: function that generates and reads a new stream with so many samplers}.
+    """
     config = config.with_values({"cluster.num_samplers": max(counts)})
     on_this_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), False)
     with untrained_services(config, folder) as (services, spec, run, _):
         names, seeds = list(services.sampler_names), itertools.count()
         buffers = [Shards.build(run.address, config.cluster, names[:count], on_this_node) for count in counts]
         warm_up = replace(spec, num_segments=spec.block_rows, seed=-1)
+
+        def rate(count: int, buffer: Shards) -> Json:
+            stream = replace(spec, seed=next(seeds))
+            read_blocks(buffer, stream)
+            return stream_rate(read_rows(stream_folder(run.root, stream) / FILE), count)
+
         try:
             ray.get([sampler.generate.remote(warm_up, 0)[1] for sampler in services.samplers])
-            yield [SamplerCount(*each, run, spec, seeds) for each in zip(counts, buffers, strict=True)]
+            yield {str(count): partial(rate, count, buffer) for count, buffer in zip(counts, buffers, strict=True)}
         finally:
             for actor in (actor for buffer in buffers for actor in buffer.actors):
                 ray.kill(actor)

@@ -25,7 +25,6 @@ from dwm_ray.benchmarks.measure import Timed, Workload, alternating, paired_rati
 from dwm_ray.benchmarks.options import Suite
 from dwm_ray.benchmarks.setup import BenchmarkSetup
 from dwm_ray.benchmarks.tables import machine
-from dwm_ray.options import DataConfig
 from dwm_ray.runs.background import in_background
 from dwm_ray.runs.tensor_files import write_json
 
@@ -61,8 +60,8 @@ class LargeDataSuite(Suite):
         with peak_memory(facts, "load_or_convert"):
             setup = _setup(large)
         with peak_memory(facts, "learner"):
-            mapped = self._timed("mapped", setup)
-        rates = alternating([mapped, self._timed("fitting", _setup(small))], self.repeats)
+            mapped = self._timed(setup)
+        rates = alternating({"mapped": mapped.rate, "fitting": self._timed(_setup(small)).rate}, self.repeats)
         facts |= {f"{name}_updates_per_s": values for name, values in rates.items()}
         ratio = paired_ratio(*rates.values())
         path = self.path
@@ -73,10 +72,10 @@ class LargeDataSuite(Suite):
         )
         print(f"updates/s: mapped {medians[0]:.0f}, in memory {medians[1]:.0f}, ratio {ratio.median:.3f}\n{path}")
 
-    def _timed(self, name: str, setup: BenchmarkSetup) -> Timed:
+    def _timed(self, setup: BenchmarkSetup) -> Timed:
         """Return timed updates of TD3+BC on recorded rows, with the profile's sizes; the first updates run here."""
         learner = setup.learner(setup.config("none", "td3_bc"))
-        work = Workload(name, lambda: partial(learner.run, self.updates), units=self.updates)
+        work = Workload("", lambda: partial(learner.run, self.updates), units=self.updates)
         return Timed(work, torch.device("cpu"), burst_s=0)
 
 
@@ -103,7 +102,7 @@ def generated(path: Path, rows: int) -> Path:
 
 
 def _setup(file: Path) -> BenchmarkSetup:
-    return BenchmarkSetup.load(TASK, DataConfig(file=str(file)), torch.device("cpu"))
+    return BenchmarkSetup.load(TASK, str(file), torch.device("cpu"))
 
 
 @contextmanager

@@ -17,7 +17,6 @@ from dwm_ray.benchmarks.options import TaskSuite
 from dwm_ray.benchmarks.tables import machine, number, show
 from dwm_ray.config import RunConfig
 from dwm_ray.experiment import profiles
-from dwm_ray.options import DataConfig
 from dwm_ray.report.table import Cell, Table
 from dwm_ray.runs.tensor_files import write_json
 from dwm_ray.types import Json
@@ -72,10 +71,9 @@ class ScalingSuite(TaskSuite):
 
     def config(self) -> RunConfig:
         """Return the run whose stream is generated."""
-        data = {"task": self.task, "data": DataConfig(file=self.data)}
-        config = profiles.run_config("laptop", "dwm").model_copy(update=data)
         num_segments = BLOCKS_PER_SAMPLER * max(self.samplers) * BLOCK_ROWS
-        return config.with_values({"synthesis.num_segments": num_segments, "synthesis.block_rows": BLOCK_ROWS})
+        stream = {"synthesis.num_segments": num_segments, "synthesis.block_rows": BLOCK_ROWS}
+        return profiles.run_config("laptop", "dwm").with_values({"task": self.task, "data.file": self.data, **stream})
 
 
 def cells(measured: Mapping[str, Sequence[Json]]) -> list[list[Cell]]:

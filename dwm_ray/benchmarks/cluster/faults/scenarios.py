@@ -11,7 +11,6 @@ from dwm_ray.benchmarks.cluster.faults.checks import Outcome
 from dwm_ray.benchmarks.cluster.faults.harness import LEARNER, TRIAL, FaultHarness
 from dwm_ray.errors import last_line
 from dwm_ray.experiment import profiles
-from dwm_ray.options import DataConfig
 from dwm_ray.runs.folder import RunFailed
 
 NUM_UPDATES = 4000
@@ -21,8 +20,7 @@ DIVERGING = shlex.split("--agent iql --agent.learning-rate 1e30 --agents td3_bc 
 
 def inject_all(harness: FaultHarness, task: str, data: str | None, num_updates: int = NUM_UPDATES) -> Iterator[Outcome]:
     """Yield the outcome of every fault as soon as it is known; an error in one scenario does not stop the others."""
-    base = profiles.run_config("laptop", "dwm", "td3_bc")
-    base = base.model_copy(update={"task": task, "data": DataConfig(file=data)})
+    base = profiles.run_config("laptop", "dwm", "td3_bc").with_values({"task": task, "data.file": data})
     yield from _guarded(harness, "sampler out of memory", lambda: [limits.sampler_memory(harness, base)])
     yield from _guarded(harness, "kills in one sweep", lambda: in_one_sweep(harness, num_updates))
     yield from _guarded(harness, "early stopping (ASHA)", lambda: [resumed.early_stop(harness)])
