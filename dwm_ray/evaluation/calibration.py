@@ -12,13 +12,11 @@ recording stops. A model that returns the recorded future is therefore calibrate
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from dwm_ray.types import Segments, Windows
+from dwm_ray.types import Json, Segments, Windows
 
 ENDS_TOLERANCE = 0.2
 """Largest difference between the fractions of ended segments, relative to the recorded one, of a calibrated model."""
@@ -29,65 +27,9 @@ MIN_ENDS = 25
 a fraction exceeds `ENDS_TOLERANCE`."""
 
 
-@dataclass(frozen=True)
-class Curves:
-    """One side of a comparison, by step 1..H."""
-
-    ended: list[float]
-    reward: list[float | None]
-    """None if no segment is alive."""
-    num_ends: list[int]
-    """Segments that end within h steps."""
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Imagined and recorded curves of the same windows."""
-
-    num_windows: int
-    imagined: Curves
-    recorded: Curves
-    reward_unit: float
-    """Mean absolute reward of the recorded steps; 1 if it is 0."""
-
-    @property
-    def ends_difference(self) -> float | None:
-        """Largest difference of `ended` over steps, relative to the recorded fraction (at least one window).
-
-        Returns None if no step has `MIN_ENDS` ends.
-        """
-        differences = [
-            abs(imagined - recorded) / max(recorded, 1 / self.num_windows)
-            for imagined, recorded, *counts in zip(
-                self.imagined.ended, self.recorded.ended, self.imagined.num_ends, self.recorded.num_ends, strict=True
-            )
-            if max(counts) >= MIN_ENDS
-        ]
-        return max(differences, default=None)
-
-    @property
-    def rewards_difference(self) -> float:
-        """Largest difference of `reward` over steps, relative to `reward_unit`."""
-        pairs = zip(self.imagined.reward, self.recorded.reward, strict=True)
-        differences = [abs(first - second) for first, second in pairs if first is not None and second is not None]
-        return max(differences) / self.reward_unit
-
-    def to_json(self) -> dict[str, Any]:
-        """Return curves, differences, and whether these are within the tolerances (None: too few ends to tell)."""
-        ends, rewards = self.ends_difference, self.rewards_difference
-        return {
-            **asdict(self),
-            "steps": list(range(1, len(self.recorded.ended) + 1)),
-            "ends_difference": ends,
-            "ends_agree": None if ends is None else ends <= ENDS_TOLERANCE,
-            "rewards_difference": rewards,
-            "rewards_agree": rewards <= REWARDS_TOLERANCE,
-        }
-
-
 @torch.no_grad()
-def calibration(pairs: Iterable[tuple[Windows, Segments]]) -> Calibration:
-    """Return the calibration of segments that start where their windows do.
+def calibration(pairs: Iterable[tuple[Windows, Segments]]) -> Json:
+    """Return the calibration (`compared`) of segments that start where their windows do.
 
     Args:
         pairs: Chunks of windows [B, T, ...] and segments [B, H, ...], H < T. The discount of an imagined step is 0 from
@@ -99,7 +41,31 @@ def calibration(pairs: Iterable[tuple[Windows, Segments]]) -> Calibration:
     observed = sums[1, 0] > 0  # steps that some window records: a prefix
     imagined, recorded = (_curves(side[:, observed]) for side in sums)
     num_steps = float(sums[1, 0].sum())
-    return Calibration(int(sums[1, 0, 0]), imagined, recorded, absolute / num_steps or 1.0)
+    return compared(int(sums[1, 0, 0]), imagined, recorded, absolute / num_steps or 1.0)
+
+
+def compared(num_windows: int, imagined: Json, recorded: Json, reward_unit: float) -> Json:
+    """Return both sides, their largest differences over steps, and whether these are within the tolerances.
+
+    ends_difference is relative to the recorded fraction (at least one window); it is None if no step has `MIN_ENDS`
+    ends, and ends_agree with it. rewards_difference is relative to `reward_unit`, the mean absolute reward of the
+    recorded steps (1 if it is 0).
+    """
+    fractions = zip(imagined["ended"], recorded["ended"], imagined["num_ends"], recorded["num_ends"], strict=True)
+    ends = [abs(a - b) / max(b, 1 / num_windows) for a, b, *counts in fractions if max(counts) >= MIN_ENDS]
+    means = zip(imagined["reward"], recorded["reward"], strict=True)
+    rewards = max(abs(a - b) for a, b in means if a is not None and b is not None) / reward_unit
+    return {
+        "num_windows": num_windows,
+        "imagined": imagined,
+        "recorded": recorded,
+        "reward_unit": reward_unit,
+        "steps": list(range(1, len(recorded["ended"]) + 1)),
+        "ends_difference": max(ends, default=None),
+        "ends_agree": max(ends) <= ENDS_TOLERANCE if ends else None,
+        "rewards_difference": rewards,
+        "rewards_agree": rewards <= REWARDS_TOLERANCE,
+    }
 
 
 def _chunk_sums(windows: Windows, segments: Segments) -> tuple[Tensor, Tensor]:
@@ -115,9 +81,12 @@ def _chunk_sums(windows: Windows, segments: Segments) -> tuple[Tensor, Tensor]:
     return sums, (rew.abs() * recorded).double().sum()
 
 
-def _curves(sums: Tensor) -> Curves:
-    """Return the curves of (alive, ends, rewards) [3, H]."""
+def _curves(sums: Tensor) -> Json:
+    """Return one side by step, from its (alive, ends, rewards) [3, H].
+
+    reward is None if no segment is alive; num_ends counts the segments that end within h steps.
+    """
     alive, ends, rewards = sums
     survival = torch.cumprod(1 - ends / alive.clamp_min(1), 0)
     means = [total / count if count else None for total, count in zip(rewards.tolist(), alive.tolist(), strict=True)]
-    return Curves((1 - survival).tolist(), means, ends.cumsum(0).int().tolist())
+    return {"ended": (1 - survival).tolist(), "reward": means, "num_ends": ends.cumsum(0).int().tolist()}

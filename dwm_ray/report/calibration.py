@@ -1,7 +1,6 @@
 """Calibration of world models as a table and a figure, for the reports of runs and studies."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from dwm_ray.evaluation.calibration import ENDS_TOLERANCE, MIN_ENDS, REWARDS_TOLERANCE
 from dwm_ray.experiment.names import world_model_label
@@ -11,6 +10,8 @@ from dwm_ray.report.table import NOTHING, Cell, Table, text
 from dwm_ray.types import Json
 
 QUANTITIES = {"ended": "fraction of ended segments", "reward": "mean reward of a step"}
+ModelCalibration = tuple[str, Style, Json]
+"""Name and style of a world model, and its calibration as in error.json."""
 NOTE = (
     "Fraction of segments that have ended by the last step, and mean reward at that step (in brackets: recorded), each "
     f"with the largest difference over steps. Calibrated: fractions differ by at most {ENDS_TOLERANCE:.0%} of the "
@@ -19,27 +20,17 @@ NOTE = (
 )
 
 
-@dataclass(frozen=True)
-class ModelCalibration:
-    """Calibration of one world model, as in error.json, with its name and style."""
-
-    label: str
-    style: Style
-    numbers: Json
-
-
 def model_calibrations(results: Json, styles: RunStyles) -> list[ModelCalibration]:
     """Return the world models of a run whose calibration was measured, with the styles of the run's figures."""
     models = [model for model in results["world_models"] if model["calibration"]]
     return [
-        ModelCalibration(world_model_label(model["name"]), styles.of_model(model["name"]), model["calibration"])
-        for model in models
+        (world_model_label(model["name"]), styles.of_model(model["name"]), model["calibration"]) for model in models
     ]
 
 
 def calibration_table(models: Sequence[ModelCalibration]) -> Table:
     """Return one row per world model, with a verdict."""
-    rows: list[list[Cell]] = [[model.label, *_cells(model.numbers)] for model in models]
+    rows: list[list[Cell]] = [[name, *_cells(numbers)] for name, _, numbers in models]
     headers = ["world model", "steps", "ended", "differs by", "last reward", "differs by", "verdict"]
     return Table("Calibration: imagined against recorded segments of the same starts", headers, rows, NOTE)
 
@@ -68,14 +59,13 @@ def verdict(numbers: Json) -> str:
 
 def calibration_figure(models: Sequence[ModelCalibration]) -> Figure:
     """Plot both quantities by step, imagined and recorded; without models, the figure has no panels."""
-    longest = max((model.numbers for model in models), key=lambda numbers: len(numbers["steps"]), default=None)
+    longest = max((numbers for *_, numbers in models), key=lambda numbers: len(numbers["steps"]), default=None)
     if longest is None:
         return plot_panels("calibration", "", "", [])
     panels = []
     for quantity, title in QUANTITIES.items():
         lines = [
-            Line(model.label, model.numbers["steps"], model.numbers["imagined"][quantity], style=model.style)
-            for model in models
+            Line(name, numbers["steps"], numbers["imagined"][quantity], style=style) for name, style, numbers in models
         ]
         recorded = Line("recorded", longest["steps"], longest["recorded"][quantity], reference=True)
         if any(value for line in (*lines, recorded) for value in line.y):  # in many tasks, nothing ends

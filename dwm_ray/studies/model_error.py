@@ -108,7 +108,7 @@ def _measure_one(
         "errors": errors,
         "own_samples_obs_mse": spread if model.starts_from_data else [],
         "simulator": checked,
-        "calibration": calibration.to_json(),
+        "calibration": calibration,
     }
 
 
@@ -173,7 +173,7 @@ def _tables(measured: list[Json], reference: Json) -> list[Table]:
 
 def _calibrations(measured: list[Json]) -> list[ModelCalibration]:
     """Return the calibrations in the colours of the other figures."""
-    return [ModelCalibration(row["model"], Style(i), row["calibration"]) for i, row in enumerate(measured)]
+    return [(row["model"], Style(i), row["calibration"]) for i, row in enumerate(measured)]
 
 
 def _table(title: str, kind: str, rows: list[Row], note: str = "") -> Table:

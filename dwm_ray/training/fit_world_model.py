@@ -13,7 +13,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.split import split_rows
 from dwm_ray.data.task_data import TaskData, window_sets
 from dwm_ray.data.windows import WindowSet, complete_window_rows
-from dwm_ray.evaluation.calibration import Calibration, calibration
+from dwm_ray.evaluation.calibration import calibration
 from dwm_ray.evaluation.examples import example_futures
 from dwm_ray.evaluation.model_error import imagined_windows, prediction_error
 from dwm_ray.runs.clock import Clock
@@ -179,7 +179,7 @@ def measure_error(model: WorldModel, holdout: WindowSet, task_data: TaskData) ->
     A model that does not start from recorded pairs has no error, since its segments have no recorded continuation.
     """
     device, rew_std = next(model.parameters()).device, float(task_data.episodes.rew.std())
-    calibrated = measure_calibration(model, holdout, task_data, torch.Generator(device).manual_seed(0)).to_json()
+    calibrated = measure_calibration(model, holdout, task_data, torch.Generator(device).manual_seed(0))
     if not model.starts_from_data:
         return {"model": model.config.plugin_name(), "calibration": calibrated}
     generator = torch.Generator(device).manual_seed(0)
@@ -194,7 +194,7 @@ def measure_calibration(
     generator: torch.Generator,
     *,
     num_windows: int = 2048,
-) -> Calibration:
+) -> dict[str, Any]:
     """Return the calibration of a model on `imagined_windows`, with terminations by the task's rule or by the model."""
     pairs = imagined_windows(model, windows, generator, num_windows=num_windows)
     rule = task_data.task.termination

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from rows import write_rows
 
-from dwm_ray.evaluation.calibration import Calibration, Curves
+from dwm_ray.evaluation.calibration import compared
 from dwm_ray.report.collect import collect_results
 from dwm_ray.runs.tensor_files import write_json
 
@@ -112,9 +112,12 @@ def _futures() -> dict[str, Any]:
 def _calibration(steps: np.ndarray, drift: float) -> dict[str, Any]:
     """Return a calibration whose imagined shares and rewards are `drift` too high at step 1 and grow from there."""
     ended, reward, grow = 0.02 * steps, np.full(len(steps), 3.0), 1 + drift * steps
-    recorded = Curves(ended.tolist(), reward.tolist(), (2048 * ended).astype(int).tolist())
-    imagined = Curves((ended * grow).tolist(), (reward * grow).tolist(), recorded.num_ends)
-    return Calibration(2048, imagined, recorded, 3.0).to_json()
+    num_ends = (2048 * ended).astype(int).tolist()
+    imagined, recorded = (
+        {"ended": (ended * factor).tolist(), "reward": (reward * factor).tolist(), "num_ends": num_ends}
+        for factor in (grow, 1.0)
+    )
+    return compared(2048, imagined, recorded, 3.0)
 
 
 def _write_trial(trials: Path, model: str | None, horizon: int, rtg: float, seed: int) -> None:
