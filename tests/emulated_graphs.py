@@ -39,8 +39,8 @@ class Tape(TorchDispatchMode):
         self._remember(func, args, kwargs)
         out = func(*args, **kwargs)
         self.calls.append((func, args, kwargs, out))
-        given = {place(x) for x in tensors((args, kwargs))}
-        new = [x for x in tensors(out) if place(x) not in given]
+        inputs = {place(x) for x in tensors((args, kwargs))}
+        new = [x for x in tensors(out) if place(x) not in inputs]
         self._fresh += new
         self._made |= {place(x) for x in new}
         return out
@@ -51,8 +51,8 @@ class Tape(TorchDispatchMode):
             self._states.setdefault(generator._cdata, (generator, generator.get_state()))
         for x in written(func, args, kwargs):
             if place(x) not in self._made and place(x) not in self._written:
-                whole = torch.empty(0, dtype=torch.uint8).set_(x.untyped_storage())
-                self._written[place(x)] = whole, whole.clone()
+                memory = torch.empty(0, dtype=torch.uint8).set_(x.untyped_storage())
+                self._written[place(x)] = memory, memory.clone()
 
     @property
     def generators(self) -> set[int]:
@@ -66,8 +66,8 @@ class Tape(TorchDispatchMode):
     @torch.no_grad()
     def undo(self) -> None:
         """Restore the state before the call."""
-        for whole, before in self._written.values():
-            whole.copy_(before)
+        for memory, before in self._written.values():
+            memory.copy_(before)
         for generator, state in self._states.values():
             generator.set_state(state)
         for x in self._fresh:
@@ -77,9 +77,9 @@ class Tape(TorchDispatchMode):
     def replay(self) -> None:
         """Repeat the operations on the same memory."""
         for func, args, kwargs, out in self.calls:
-            given = {place(x) for x in tensors((args, kwargs))}
+            inputs = {place(x) for x in tensors((args, kwargs))}
             for old, new in zip(tensors(out), tensors(func(*args, **kwargs)), strict=True):
-                if place(old) not in given:
+                if place(old) not in inputs:
                     old.copy_(new)
 
 
@@ -125,8 +125,8 @@ def written(func: Any, args: Any, kwargs: Any) -> Iterator[Tensor]:
     """Yield the arguments that an operation writes to."""
     for index, argument in enumerate(func._schema.arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
-            given = args[index] if index < len(args) else kwargs.get(argument.name)
-            yield from tensors(given)
+            value = args[index] if index < len(args) else kwargs.get(argument.name)
+            yield from tensors(value)
 
 
 def shaped_by_mask(args: Any) -> bool:

@@ -46,7 +46,7 @@ class S3:
         self._request("PUT", f"/{BUCKET}")
         return self
 
-    def __exit__(self, *about: object) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self._process.kill()
         self._process.wait()
 
@@ -55,9 +55,9 @@ class S3:
 
     def fail(self, times: int, pattern: str = "", code: int = 503) -> None:
         """Let the next requests whose method, path or query match a regular expression fail."""
-        part = self._faults.with_suffix(".part")
-        part.write_text(json.dumps({"times": times, "text": pattern, "code": code}))
-        part.replace(self._faults)
+        temporary = self._faults.with_suffix(".part")
+        temporary.write_text(json.dumps({"times": times, "text": pattern, "code": code}))
+        temporary.replace(self._faults)
 
     def _request(self, method: str, path: str) -> None:
         request = urllib.request.Request(f"http://{self.endpoint}{path}", method=method)
@@ -79,9 +79,9 @@ class Faulty:
         self._app, self._faults = app, faults
 
     def __call__(self, environ: dict[str, Any], start: Any) -> Any:
-        where = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}?{environ['QUERY_STRING']}"
+        request = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}?{environ['QUERY_STRING']}"
         fault = json.loads(self._faults.read_text()) if self._faults.exists() else {"times": 0}
-        if fault["times"] and re.search(fault["text"], where):
+        if fault["times"] and re.search(fault["text"], request):
             self._faults.write_text(json.dumps({**fault, "times": fault["times"] - 1 if fault["times"] > 0 else -1}))
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             start(f"{fault['code']} Told to fail", [("Content-Length", "0")])
@@ -95,9 +95,9 @@ def serve(port_file: Path, faults: Path) -> None:
 
     app = Faulty(DomainDispatcherApplication(create_backend_app), faults)
     server = make_server("127.0.0.1", 0, app, threaded=True)
-    part = port_file.with_suffix(".part")
-    part.write_text(str(server.port))
-    part.replace(port_file)
+    temporary = port_file.with_suffix(".part")
+    temporary.write_text(str(server.port))
+    temporary.replace(port_file)
     server.serve_forever()
 
 

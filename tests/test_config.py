@@ -33,7 +33,7 @@ def test_a_plugin_is_given_by_its_name_or_its_options() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         ({"agent": "td3bc"}, "unknown agent 'td3bc'; did you mean td3_bc"),
         ({"world_model": "zzz"}, "unknown world model 'zzz'; known: "),
@@ -49,10 +49,10 @@ def test_a_plugin_is_given_by_its_name_or_its_options() -> None:
         ({"synthesis": {"horizon": 8}}, "synthesis.horizon: 8 is too long for world_model.sequence_length 8"),
     ],
 )
-def test_wrong_values_are_refused_by_name(options: dict[str, Any], says: str) -> None:
+def test_wrong_values_are_refused_by_name(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match="validation error") as caught:
         base(**options)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_options_cannot_be_changed_in_place() -> None:

@@ -61,7 +61,7 @@ def test_a_plugin_of_another_distribution_is_found(site: Path, value: str, capsy
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "says"),
+    ("name", "value", "message"),
     [
         ("dwm", "acme.stub", "the name is taken by <class 'dwm_ray.world_models.dwm.DWM'>; expected another name"),
         ("other", "acme.stub", "<class 'acme.stub.Stub'> is named 'stub' after its module; expected 'other'"),
@@ -72,12 +72,12 @@ def test_a_plugin_of_another_distribution_is_found(site: Path, value: str, capsy
         ("stub", "acme", "None is not a plug-in; expected a WorldModel"),
     ],
 )
-def test_a_wrong_entry_point_names_its_distribution(site: Path, name: str, value: str, says: str) -> None:
+def test_a_wrong_entry_point_names_its_distribution(site: Path, name: str, value: str, message: str) -> None:
     write_distribution(site, "acme-models", {"dwm_ray.world_models": {name: value}})
     with pytest.raises(ValueError, match="entry point") as caught:
         registry.plugins("world_models")
     where = f"entry point '{name}' in group dwm_ray.world_models of distribution acme-models 1.0: "
-    assert str(caught.value).startswith(where + says)
+    assert str(caught.value).startswith(where + message)
 
 
 def test_two_distributions_cannot_share_a_name(site: Path) -> None:

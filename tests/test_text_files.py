@@ -28,5 +28,5 @@ def is_text(call: ast.Call) -> bool:
 def test_every_text_file_is_opened_with_an_encoding() -> None:
     files = [path for folder in ("dwm_ray", "pipelines", "tune_spaces") for path in (ROOT / folder).rglob("*.py")]
     assert len(files) > 100
-    found = {str(path.relative_to(ROOT)): without_encoding(path.read_text(encoding="utf-8")) for path in files}
-    assert {path: calls for path, calls in found.items() if calls} == {}
+    result = {str(path.relative_to(ROOT)): without_encoding(path.read_text(encoding="utf-8")) for path in files}
+    assert {path: calls for path, calls in result.items() if calls} == {}

@@ -135,10 +135,10 @@ class PlainReBRAC(PlainTD3):
         assert next_act is not None
         with torch.no_grad():
             noise = (torch.randn(act.shape, generator=generator) * 0.2).clamp(-0.5, 0.5)
-            chosen = (torch.tanh(self.target_actor[0](next_obs)) + noise).clamp(-1, 1)
-            x = torch.cat([next_obs, chosen], 1)
+            target_act = (torch.tanh(self.target_actor[0](next_obs)) + noise).clamp(-1, 1)
+            x = torch.cat([next_obs, target_act], 1)
             next_q = torch.min(self.target_critics[0](x), self.target_critics[1](x))
-            penalty = ((chosen - next_act) ** 2).sum(1, keepdim=True)
+            penalty = ((target_act - next_act) ** 2).sum(1, keepdim=True)
             penalty[next_act.isnan().any(1)] = 0
             target = s.rew + s.discount * (next_q - 0.3 * penalty)
         x = torch.cat([obs, act], 1)
@@ -227,12 +227,12 @@ class PlainCQL:
         with torch.no_grad():
             x = torch.cat([next_obs, self.policy(next_obs, next_noise)[0]], 1)
             target = s.rew[:, 0] + s.discount[:, 0] * torch.min(*(t(x).squeeze(1) for t in self.targets))
-            here = [self.policy(obs, proposals[:, 0, j]) for j in range(num)]
-            there = [self.policy(next_obs, proposals[:, 1, j]) for j in range(num)]
+            current = [self.policy(obs, proposals[:, 0, j]) for j in range(num)]
+            following = [self.policy(next_obs, proposals[:, 1, j]) for j in range(num)]
         losses = []
         for critic in self.critics:
             columns = [q(critic, uniform[:, j]) - math.log(0.5**2) for j in range(num)]
-            columns += [q(critic, a) - density for a, density in here + there]
+            columns += [q(critic, a) - density for a, density in current + following]
             conservative = torch.logsumexp(torch.stack(columns, 1), 1) - q(critic, act)
             losses.append(mse_loss(q(critic, act), target) + 10 * conservative.mean())
         step(self.alpha_adam, alpha_loss)
@@ -307,13 +307,13 @@ class PlainDiffusionQL:
         step(self.critic_adam, sum(mse_loss(critic(x), target) for critic in self.critics))
         bc_loss = self.actor.loss(obs, act, generator)
         x = torch.cat([obs, self.actor.sample(obs, generator)], 1)
-        one = int(torch.randint(2, (1,), generator=generator))
-        q, other = self.critics[one](x), self.critics[1 - one](x)
+        index = int(torch.randint(2, (1,), generator=generator))
+        q, other = self.critics[index](x), self.critics[1 - index](x)
         step(self.actor_adam, bc_loss - q.mean() / other.abs().mean().detach())
         soft_update(self.targets, self.critics)
         if len(self.coins) in (3, 6):  # ema_start=2, ema_every=3
             soft_update(self.ema, self.actor)
-        self.coins.append(one)
+        self.coins.append(index)
         return {"bc_loss": bc_loss.detach()}
 
     def pairs(self, agent: Any) -> list[Any]:

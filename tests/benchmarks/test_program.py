@@ -18,8 +18,8 @@ def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT)
 
 
-def program(*words: object) -> int:
-    return importlib.import_module("pipelines.benchmark").main([str(word) for word in words])
+def program(*args: object) -> int:
+    return importlib.import_module("pipelines.benchmark").main([str(word) for word in args])
 
 
 def test_rates_and_ratios_go_to_a_table_and_a_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,16 +29,16 @@ def test_rates_and_ratios_go_to_a_table_and_a_file(file: Path, capsys: pytest.Ca
     assert [line.split(" | ")[0] for line in lines[:6]] == [
         "| workload", "| ---", "| td3_bc-fp32", "| td3_bc-auto", "| td3_bc-auto", "| slow",
     ]  # fmt: skip
-    found = json.loads(Path(lines[-1]).read_text())
+    result = json.loads(Path(lines[-1]).read_text())
     assert Path(lines[-1]).parent == Path("runs/benchmark")
-    assert {name: len(rates) for name, rates in found["rates"].items()} == {
+    assert {name: len(rates) for name, rates in result["rates"].items()} == {
         "td3_bc-fp32": 2, "td3_bc-auto": 2, "slow": 2,
     }  # fmt: skip
-    assert [(row["of"], row["to"]) for row in found["ratios"]] == [
+    assert [(row["of"], row["to"]) for row in result["ratios"]] == [
         ("td3_bc-auto", "td3_bc-fp32"), ("td3_bc-fp32", "slow"), ("td3_bc-auto", "slow"),
     ]  # fmt: skip
-    assert found["machine"]["threads"] == 1
-    assert found["options"]["batch_size"] == 256
+    assert result["machine"]["threads"] == 1
+    assert result["options"]["batch_size"] == 256
 
 
 def test_unsupported_workloads_are_listed(
@@ -53,12 +53,12 @@ def test_unsupported_workloads_are_listed(
     monkeypatch.setattr(
         learner, "learning", lambda setup, run: (no_compiler if run.execution.compiled else usual)(setup, run)
     )
-    words = [*QUICK[:-1], "td3_bc-compiled", "--compiled", "--populations", "--output", str(tmp_path / "out.json")]
-    assert program("learner", *words, "--data", file) == 0
+    args = [*QUICK[:-1], "td3_bc-compiled", "--compiled", "--populations", "--output", str(tmp_path / "out.json")]
+    assert program("learner", *args, "--data", file) == 0
     assert "not measured: td3_bc-compiled (execution.compiled: no compiler)" in capsys.readouterr().out
-    found = json.loads((tmp_path / "out.json").read_text())
-    assert list(found["skipped"]) == ["td3_bc-compiled"]
-    assert list(found["rates"]) == ["td3_bc-auto"]
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert list(result["skipped"]) == ["td3_bc-compiled"]
+    assert list(result["rates"]) == ["td3_bc-auto"]
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ def test_a_peer_that_fails_ends_it_with_code_1(file: Path, capsys: pytest.Captur
 
 def test_a_missing_gpu_is_refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    for words in (["learner", "--device", "cuda"], ["gpu"]):
-        assert program(*words) == 2
+    for args in (["learner", "--device", "cuda"], ["gpu"]):
+        assert program(*args) == 2
         assert "--device cuda: torch sees no GPU here" in capsys.readouterr().err
 
 

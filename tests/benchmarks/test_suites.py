@@ -141,9 +141,9 @@ def test_memory_and_rates_of_mapped_rows_are_measured(
     monkeypatch.setattr(mapped, "LARGE", 250_000)
     sizes = {"rows": 3000, "fitting_rows": 2000, "updates": 2, "repeats": 2}
     LargeDataSuite(**sizes, folder=tmp_path, output=tmp_path / "out.json").run(Path())  # type: ignore[arg-type]
-    found = json.loads((tmp_path / "out.json").read_text())
-    assert found["rows"] == 3000
-    assert 0.01 < found["load_or_convert_gb"] <= found["learner_gb"] + 1
-    assert len(found["mapped_updates_per_s"]) == len(found["fitting_updates_per_s"]) == 2
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert result["rows"] == 3000
+    assert 0.01 < result["load_or_convert_gb"] <= result["learner_gb"] + 1
+    assert len(result["mapped_updates_per_s"]) == len(result["fitting_updates_per_s"]) == 2
     assert len([path for path in (tmp_path / "cache").iterdir() if path.is_dir()]) == 2, "only the large set is mapped"
     assert "in memory" in capsys.readouterr().out

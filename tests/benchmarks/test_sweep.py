@@ -42,11 +42,11 @@ PROCESSES = [
 
 
 def test_cpu_seconds_add_up_to_all_processes() -> None:
-    found = cpu_seconds(COSTS, PROCESSES)
-    assert sum(found.values()) == 80.0
-    assert found["workers of Ray Train: start, data"] == 9.0
-    assert found["samplers: start, data"] == 3.0
-    assert found[TRIAL] == 8.0
+    result = cpu_seconds(COSTS, PROCESSES)
+    assert sum(result.values()) == 80.0
+    assert result["workers of Ray Train: start, data"] == 9.0
+    assert result["samplers: start, data"] == 3.0
+    assert result[TRIAL] == 8.0
 
 
 def test_ratios_and_rows() -> None:
@@ -141,14 +141,14 @@ def finished(tmp_path: Path) -> RunFolder:
 
 
 def test_a_finished_run_has_the_costs_of_its_parts(finished: RunFolder) -> None:
-    found = RunCosts.read(finished.root)
-    assert min(found.updates, found.evaluation, found.world_models) > 0
+    result = RunCosts.read(finished.root)
+    assert min(result.updates, result.evaluation, result.world_models) > 0
     [model] = finished.root.glob("world_models/*")
     parts = read_rows(model / "metrics.jsonl")[-1]["cpu_s"], read_json(model / "status.json")["correction_cpu_s"]
-    assert found.world_models == pytest.approx(sum(parts))
+    assert result.world_models == pytest.approx(sum(parts))
     [journal] = finished.root.glob(f"streams/*/{FILE}")
-    assert found.sampling == pytest.approx(sum(row.get("cpu_s", 0) for row in read_rows(journal)))
-    assert found.useful == pytest.approx(found.learners + found.world_models + found.sampling)
+    assert result.sampling == pytest.approx(sum(row.get("cpu_s", 0) for row in read_rows(journal)))
+    assert result.useful == pytest.approx(result.learners + result.world_models + result.sampling)
 
 
 def test_an_unfinished_trial_is_an_error(finished: RunFolder) -> None:

@@ -56,7 +56,7 @@ def refused(pipeline: str, args: list[str], capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.parametrize("pipeline", ["train", "sweep"])
 @pytest.mark.parametrize(
-    ("args", "says"),
+    ("args", "message"),
     [
         (
             "--task halfcheetah-medium-repla",
@@ -93,12 +93,14 @@ def refused(pipeline: str, args: list[str], capsys: pytest.CaptureFixture[str]) 
         ("--agent", "--agent"),
     ],
 )
-def test_one_line_says_what_is_wrong(pipeline: str, args: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert says in refused(pipeline, args.split(), capsys)
+def test_one_line_says_what_is_wrong(
+    pipeline: str, args: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in refused(pipeline, args.split(), capsys)
 
 
 @pytest.mark.parametrize(
-    ("args", "says"),
+    ("args", "message"),
     [
         ("--dimensions horizn", "--dimensions: unknown axis 'horizn'; did you mean horizon?"),
         ("--agents td3_bc iq", "unknown agent 'iq'; did you mean iql?"),
@@ -108,8 +110,8 @@ def test_one_line_says_what_is_wrong(pipeline: str, args: str, says: str, capsys
         ("--grace-share 2", "grace_share"),
     ],
 )
-def test_sweeps_options(args: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert says in refused("sweep", args.split(), capsys)
+def test_sweeps_options(args: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert message in refused("sweep", args.split(), capsys)
 
 
 def test_optuna_is_optional(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,7 +159,7 @@ def other_environment(content: h5py.File) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         (drop_rewards, "rewards"),
         (put_nan, "'observations' has NaN or infinite values in 1 rows, first in row 7"),
@@ -165,12 +167,12 @@ def other_environment(content: h5py.File) -> None:
     ],
 )
 def test_recordings_that_are_wrong(
-    file: Path, change: Callable[[h5py.File], None], says: str, capsys: pytest.CaptureFixture[str]
+    file: Path, change: Callable[[h5py.File], None], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = broken_copy(file, change)
     line = refused("train", ["--task", "mine", "--data", str(path)], capsys)
     assert str(path) in line
-    assert says in line
+    assert message in line
 
 
 def test_output_that_cannot_be_written(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,7 +192,7 @@ def test_resuming_with_other_data_than_the_run_was_started_with(file: Path, caps
 
 
 @pytest.mark.parametrize(
-    ("pipeline", "entries", "says"),
+    ("pipeline", "entries", "message"),
     [
         ("train", {"sweep": {}}, "expected python pipelines/sweep.py --resume"),
         ("train", {"comparison": {}}, "expected python pipelines/compare.py --resume"),
@@ -199,12 +201,12 @@ def test_resuming_with_other_data_than_the_run_was_started_with(file: Path, caps
     ],
 )
 def test_resuming_a_run_of_another_program(
-    pipeline: str, entries: dict[str, Any], says: str, file: Path, capsys: pytest.CaptureFixture[str]
+    pipeline: str, entries: dict[str, Any], message: str, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("old").mkdir()
     record = {"profile": "laptop", "run": tiny_config(file).model_dump(mode="json"), **entries}
     Path("old/config.json").write_text(json.dumps(record))
-    assert says in refused(pipeline, ["--resume", "old"], capsys)
+    assert message in refused(pipeline, ["--resume", "old"], capsys)
     assert [entry.name for entry in Path("old").iterdir()] == ["config.json"]
 
 

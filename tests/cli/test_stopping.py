@@ -44,8 +44,8 @@ LONG_CALL = "ready(); ctypes.CDLL(None).system(b'while :; do sleep 1; done')"
 
 def stopped(program: str, number: int, times: int = 1) -> tuple[int, str]:
     """Return exit code and stderr of a program that gets a signal once it is ready."""
-    words = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program]  # Python 3.12 warns of forks
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    args = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program]  # Python 3.12 warns of forks
+    with subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         for _ in range(times):

@@ -26,9 +26,9 @@ def test_characters_that_the_output_lacks_are_replaced(monkeypatch: pytest.Monke
 
 
 def test_a_program_runs_with_all_outputs_closed() -> None:
-    words = f"{sys.executable} pipelines/methods.py --markdown --tables agents"
+    args = f"{sys.executable} pipelines/methods.py --markdown --tables agents"
     for closed in (">&- 2>&-", "<&- >&- 2>&-"):
-        assert subprocess.run(f"{words} {closed}", shell=True, cwd=ROOT, check=False).returncode == 0
+        assert subprocess.run(f"{args} {closed}", shell=True, cwd=ROOT, check=False).returncode == 0
 
 
 def test_an_output_that_its_reader_closes_ends_the_program_with_141() -> None:

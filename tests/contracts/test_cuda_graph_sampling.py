@@ -33,9 +33,9 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def capture(monkeypatch: pytest.MonkeyPatch) -> EmulatedCapture:
-    found = EmulatedCapture()
-    monkeypatch.setattr(graphed, "capture_on", lambda device, option: found)
-    return found
+    result = EmulatedCapture()
+    monkeypatch.setattr(graphed, "capture_on", lambda device, option: result)
+    return result
 
 
 def spec_of(name: str, seed: int = 0) -> StreamSpec:

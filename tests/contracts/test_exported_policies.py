@@ -54,12 +54,12 @@ def test_exported_policies_act_like_their_agents(tmp_path: Path) -> None:
     write_onnx(graph, tmp_path / "policy.onnx")
     for num in (1, 2, 64):
         obs = torch.randn(num, SPACES.obs_size, generator=rng(num)) * 3 + torch.from_numpy(STATS.obs_mean)
-        found = {
+        result = {
             "onnxruntime": onnx_actions(tmp_path / "policy.onnx", obs.numpy()),
             "torch": graph.module()(obs).numpy(),
         }
         for name, policy, *columns in zip(
-            NETWORKS, policies, *(np.hsplit(actions, len(policies)) for actions in found.values()), strict=True
+            NETWORKS, policies, *(np.hsplit(actions, len(policies)) for actions in result.values()), strict=True
         ):
             for acts in columns:
                 np.testing.assert_allclose(acts, policy.agent.act(obs).numpy(), rtol=0, atol=1e-5, err_msg=name)

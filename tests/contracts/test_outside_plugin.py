@@ -37,10 +37,10 @@ def test_help_offers_it_with_its_options(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_it_is_swept_and_reported(tmp_path: Path) -> None:
     file = recording(tmp_path / "pendulum.hdf5")
-    words = ["--data", str(file), "--task", "pendulum", "--profile", "laptop", "--output", str(tmp_path / "runs")]
-    words += ["--updates", "10", "--evaluation.num-episodes", "1", "--world-model", NAME, *TINY, *SHORT]
+    args = ["--data", str(file), "--task", "pendulum", "--profile", "laptop", "--output", str(tmp_path / "runs")]
+    args += ["--updates", "10", "--evaluation.num-episodes", "1", "--world-model", NAME, *TINY, *SHORT]
     sweep = ["--agents", "td3_bc", "--dimensions", "world_model.solver_steps=1,2", "--seeds", "1", "--in-process"]
-    assert load_program("pipelines/sweep.py").main([*words, "--synthesis.horizon", "2", *sweep]) == 0
+    assert load_program("pipelines/sweep.py").main([*args, "--synthesis.horizon", "2", *sweep]) == 0
     (folder,) = (tmp_path / "runs").iterdir()
     trials = [read_json(path) for path in folder.glob("trials/*/config.json")]
     models = [trial["world_model"] for trial in trials if trial["world_model"]]
@@ -79,6 +79,6 @@ def test_it_learns_the_dynamics() -> None:
     test = steps(500, generator)
     obs, act = test.obs[:, 0], test.act[:, 0]
     segments = model.imagine(obs, act, policy=None, horizon=1, rtg=0.0, generator=generator)
-    error, unmoved = ((found - test.obs[:, 1]).square().mean() for found in (segments.obs[:, 1], obs))
+    error, unmoved = ((result - test.obs[:, 1]).square().mean() for result in (segments.obs[:, 1], obs))
     assert error < 0.05 * unmoved
     assert (segments.rew[:, 0] - test.rew[:, 0]).square().mean() < 0.05 * test.rew.var()

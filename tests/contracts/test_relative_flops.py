@@ -33,12 +33,12 @@ def counted(world_model: str, agent: str, file: Path) -> int:
 @pytest.mark.parametrize("name", list(plugins("agents")))
 def test_relative_flops_of_agents(name: str, file: Path) -> None:
     with_model = "dwm" if find("agents", name).plans else "none"
-    found = counted(with_model, name, file) / counted("none", "bc", file)
-    assert find("agents", name).relative_flops == pytest.approx(found, rel=0.2)
+    result = counted(with_model, name, file) / counted("none", "bc", file)
+    assert find("agents", name).relative_flops == pytest.approx(result, rel=0.2)
 
 
 @pytest.mark.parametrize("name", list(all_plugins("world_models")))
 def test_relative_flops_of_world_models_within_an_update(name: str, file: Path) -> None:
     inline = source_kind(profiles.run_config("laptop", name, "td3_bc")) == "inline"
-    found = counted(name, "td3_bc", file) - counted("none", "td3_bc", file) if inline else 0
-    assert find("world_models", name).relative_flops == pytest.approx(found / counted("none", "bc", file), rel=0.2)
+    result = counted(name, "td3_bc", file) - counted("none", "td3_bc", file) if inline else 0
+    assert find("world_models", name).relative_flops == pytest.approx(result / counted("none", "bc", file), rel=0.2)

@@ -27,8 +27,8 @@ def ant(contacts: float, width: int = 111) -> dict[str, np.ndarray]:
 
 
 def card_of(path: str, named: str | None, requested: str | None) -> DataCard:
-    found = None if named is None else NamedEnvironment(named)
-    return d4rl.card_of(DataCard("", "file", path, requested, ""), found, None)
+    result = None if named is None else NamedEnvironment(named)
+    return d4rl.card_of(DataCard("", "file", path, requested, ""), result, None)
 
 
 @pytest.mark.parametrize(

@@ -136,11 +136,11 @@ def test_bounds_are_the_recorded_ones_per_dimension() -> None:
 
 
 def test_none_ignores_the_environment_that_the_data_name() -> None:
-    named, found = (load_episodes("halfcheetah-medium-replay", DataConfig(env=env)) for env in (None, "none"))
-    assert (named.card.env_id, found.card.env_id) == ("HalfCheetah-v5", None)
+    named, result = (load_episodes("halfcheetah-medium-replay", DataConfig(env=env)) for env in (None, "none"))
+    assert (named.card.env_id, result.card.env_id) == ("HalfCheetah-v5", None)
     assert named.spaces.act_high == (1.0,) * 6
-    assert max(found.spaces.act_high) < 1.0
-    assert named.card.fingerprint != found.card.fingerprint  # models learn other things from them
+    assert max(result.spaces.act_high) < 1.0
+    assert named.card.fingerprint != result.card.fingerprint  # models learn other things from them
 
 
 def test_given_bounds_replace_the_recorded_ones(tmp_path: Path) -> None:

@@ -36,8 +36,8 @@ def test_written_file_reads_back(
     back = read(path, "x", "file", None)
     assert back.card.env_id == "Pendulum-v1"
     for name in ARRAYS:
-        found, expected = (getattr(episodes, name)[data.known_next] for episodes in (back, data))
-        np.testing.assert_array_equal(found, expected)
+        result, expected = (getattr(episodes, name)[data.known_next] for episodes in (back, data))
+        np.testing.assert_array_equal(result, expected)
     np.testing.assert_array_equal(back.obs, data.obs)
     np.testing.assert_array_equal(back.known_next, data.known_next)
     with pytest.raises(ValueError, match=rf"x.{suffix}: exists already"):

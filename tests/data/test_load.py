@@ -53,8 +53,8 @@ def test_files_are_read_under_any_task_name(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.h5", pendulum())
     own = load_episodes("my-task", DataConfig(file=str(path), env="Pendulum-v1")).card
     assert (own.source, own.name, own.env_id) == ("file", "my-task", "Pendulum-v1")
-    found = load_dataset(str(path), env_id="Pendulum-v1").card
-    assert (found.name, found.fingerprint) == ("mine", own.fingerprint)
+    result = load_dataset(str(path), env_id="Pendulum-v1").card
+    assert (result.name, result.fingerprint) == ("mine", own.fingerprint)
 
 
 @pytest.mark.parametrize(
@@ -116,13 +116,13 @@ def test_parquet_files_that_cannot_be_read_or_joined_are_named(tmp_path: Path) -
 @pytest.mark.parametrize("part", ["", "data", "data/main_data.hdf5"])
 def test_the_files_of_a_minari_set_are_read_as_the_set(part: str, datasets: Path) -> None:
     following = {"next_observations": np.roll(pendulum()["observations"], -1, axis=0)}
-    made = episodes_from({**pendulum(), **following}, CARD)
-    write_minari(made, "test/pendulum-v0", "made-up")
+    created = episodes_from({**pendulum(), **following}, CARD)
+    write_minari(created, "test/pendulum-v0", "made-up")
     data = load_dataset(str(datasets / "test" / "pendulum-v0" / part))
     assert (data.card.source, data.card.env_id, data.card.fingerprint) == (
         "Minari",
         "Pendulum-v1",
-        made.card.fingerprint,
+        created.card.fingerprint,
     )
 
 

@@ -60,17 +60,17 @@ def test_mapped_episodes_equal_those_in_memory(file: Path, cache_of: Callable[[]
     plain = [fused_rows(usual, 0.99, CPU, with_next_act) for with_next_act in (False, True)]
     stats = data_stats(usual, 0.99)
     cache = cache_of()
-    found = load_dataset(str(file))
-    assert found.card == usual.card
-    assert found.spaces == usual.spaces
+    result = load_dataset(str(file))
+    assert result.card == usual.card
+    assert result.spaces == usual.spaces
     for name in ARRAYS:
-        assert isinstance(getattr(found, name), np.memmap), name
-        np.testing.assert_array_equal(getattr(found, name), getattr(usual, name))
+        assert isinstance(getattr(result, name), np.memmap), name
+        np.testing.assert_array_equal(getattr(result, name), getattr(usual, name))
     for with_next_act, (rows, shape) in zip((False, True), plain, strict=True):
-        mapped_rows, mapped_shape = fused_rows(found, 0.99, CPU, with_next_act)
+        mapped_rows, mapped_shape = fused_rows(result, 0.99, CPU, with_next_act)
         torch.testing.assert_close(mapped_rows, rows, rtol=0, atol=0, equal_nan=True)
         assert mapped_shape == shape
-    for name, value in vars(data_stats(found, 0.99)).items():
+    for name, value in vars(data_stats(result, 0.99)).items():
         np.testing.assert_allclose(value, getattr(stats, name), rtol=1e-6, err_msg=name)
     assert len(folders(cache)) == 3, "episodes and two kinds of rows; no temporary files"
 
@@ -79,11 +79,11 @@ def test_rows_are_mapped_during_the_conversion_too(file: Path, cache: Path, monk
     with h5py.File(file, "a") as content:
         if "next_observations" in content:
             content["next_observations"][199] = np.nan
-    write, found = mapped._write, []
-    monkeypatch.setattr(mapped, "_write", lambda part, episodes: (found.append(episodes), write(part, episodes)))
+    write, result = mapped._write, []
+    monkeypatch.setattr(mapped, "_write", lambda part, episodes: (result.append(episodes), write(part, episodes)))
     load_dataset(str(file))
     for name in ("obs", "act", "next_obs"):
-        assert isinstance(getattr(found[0], name), np.memmap), name
+        assert isinstance(getattr(result[0], name), np.memmap), name
 
 
 @pytest.mark.parametrize("kind", ["parquet", "minari"])
@@ -99,11 +99,11 @@ def test_other_formats_are_mapped_too(
         write_parquet(data, tmp_path / "a.parquet")
         name = str(tmp_path / "a.parquet")
     usual, cache = load_dataset(name), cache_of()
-    found = load_dataset(name)
-    assert (found.card, found.spaces) == (usual.card, usual.spaces)
+    result = load_dataset(name)
+    assert (result.card, result.spaces) == (usual.card, usual.spaces)
     for array in ARRAYS:
-        assert isinstance(getattr(found, array), np.memmap), array
-        np.testing.assert_array_equal(getattr(found, array), getattr(usual, array))
+        assert isinstance(getattr(result, array), np.memmap), array
+        np.testing.assert_array_equal(getattr(result, array), getattr(usual, array))
     assert len(folders(cache)) == 1
     assert load_dataset(name).card == usual.card
     assert len(folders(cache)) == 1

@@ -180,10 +180,10 @@ def test_export_refuses_unknown_last_states() -> None:
 def test_a_task_is_read_from_its_minari_set(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"minari:D4RL/pointmaze/umaze-v2: not on this machine; --execution.download"):
         load_episodes("maze2d-umaze", DataConfig())
-    made = random_recording("PointMaze_UMaze-v3", 20, tmp_path / "made")
-    write_minari(made, "D4RL/pointmaze/umaze-v2", "made-up")
+    created = random_recording("PointMaze_UMaze-v3", 20, tmp_path / "made")
+    write_minari(created, "D4RL/pointmaze/umaze-v2", "made-up")
     data = load_episodes("maze2d-umaze", DataConfig())
-    assert (data.card.source, data.card.fingerprint) == ("Minari", made.card.fingerprint)
+    assert (data.card.source, data.card.fingerprint) == ("Minari", created.card.fingerprint)
     assert set(np.unique(data.rew)) == {0.0}
     assert "all rewards are equal" in summary_text(data_summary(data, task_for("", data.card.env_id, 0.0)))
 

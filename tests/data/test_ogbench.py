@@ -165,11 +165,11 @@ def test_transitions_are_those_of_the_package(tmp_path: Path) -> None:
     write(tmp_path / "cube-single-play-v0-val.npz", {key: np.array(value) for key, value in rows.items()})
     name = "cube-single-play-singletask-task1-v0"
     _, expected, _ = package.make_env_and_datasets(name, dataset_path=str(path))
-    found = ogbench.read(name, str(path))
-    for array, key in ((found.obs, "observations"), (found.next_obs, "next_observations"), (found.rew, "rewards")):
+    result = ogbench.read(name, str(path))
+    for array, key in ((result.obs, "observations"), (result.next_obs, "next_observations"), (result.rew, "rewards")):
         np.testing.assert_array_equal(array, expected[key])
-    np.testing.assert_allclose(found.act, expected["actions"], atol=1e-6)
-    np.testing.assert_array_equal(found.terminated, expected["masks"] == 0)
+    np.testing.assert_allclose(result.act, expected["actions"], atol=1e-6)
+    np.testing.assert_array_equal(result.terminated, expected["masks"] == 0)
     np.testing.assert_array_equal(
-        found.terminated | found.truncated, (expected["terminals"] + 1 - expected["masks"]) > 0
+        result.terminated | result.truncated, (expected["terminals"] + 1 - expected["masks"]) > 0
     )

@@ -53,9 +53,9 @@ def test_window_sets_are_those_of_the_split_episodes(config: RunConfig) -> None:
     for windows, part in zip(window_sets(config, task_data, 4, CPU), parts, strict=True):
         every = torch.arange(part.num_transitions)
         expected = vars(WindowSet(part, 4, discount, scale).gather(every))
-        found = vars(windows.gather(every))
+        result = vars(windows.gather(every))
         assert windows.num_windows == len(every)
-        assert all(np.array_equal(found[name], expected[name]) for name in expected)
+        assert all(np.array_equal(result[name], expected[name]) for name in expected)
 
 
 LABELS = np.array([-2.0, -0.5, 0.0, 1.0, 3.0], np.float32)

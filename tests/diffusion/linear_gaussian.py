@@ -30,8 +30,8 @@ class LinearGaussian:
         return self._mean(self.given[None])[0]
 
     @staticmethod
-    def _mean(given: Tensor) -> Tensor:
-        start, first, second = given.unbind(1)
+    def _mean(inputs: Tensor) -> Tensor:
+        start, first, second = inputs.unbind(1)
         s_1 = DECAY * start + GAIN * first
         return torch.stack([s_1, DECAY * s_1 + GAIN * second], 1)
 

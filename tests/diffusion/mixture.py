@@ -33,6 +33,6 @@ class Mixture:
         """Return E[clean | x] where x = signal * clean + sigma * noise, x [B, D]."""
         off = x.double()[:, None] - signal * self.centers  # [B, 2, D]
         variance = (signal * self.std) ** 2 + sigma**2
-        share = torch.softmax(self.weights.log() - off.square().sum(2) / (2 * variance), 1)
+        posterior = torch.softmax(self.weights.log() - off.square().sum(2) / (2 * variance), 1)
         clean = self.centers + signal * self.std**2 / variance * off
-        return (share[:, :, None] * clean).sum(1).to(x.dtype)
+        return (posterior[:, :, None] * clean).sum(1).to(x.dtype)

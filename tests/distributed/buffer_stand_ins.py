@@ -30,8 +30,8 @@ def spec(seed: int = 0) -> StreamSpec:
     return StreamSpec("model", {}, 0.5, 0.9, NUM_BLOCKS * BLOCK_ROWS - 1, BLOCK_ROWS, seed)
 
 
-def rows_of(of: StreamSpec, index: int) -> np.ndarray:
-    return np.full((len(of.rows_of(index)), SHAPE.width), 100 * of.seed + index, np.float32)
+def rows_of(spec: StreamSpec, index: int) -> np.ndarray:
+    return np.full((len(spec.rows_of(index)), SHAPE.width), 100 * spec.seed + index, np.float32)
 
 
 class Sampler:
@@ -56,23 +56,23 @@ class Sampler:
         while self.orphans:
             self._write(*self.orphans.pop())
 
-    def _write(self, of: StreamSpec, index: int, rows: np.ndarray) -> None:
-        block_files.write_block(self.run, of, index, rows, SHAPE)
+    def _write(self, spec: StreamSpec, index: int, rows: np.ndarray) -> None:
+        block_files.write_block(self.run, spec, index, rows, SHAPE)
         self.written.append(index)
 
-    def remote(self, of: StreamSpec, index: int) -> tuple[np.ndarray, Awaitable[dict[str, Any]]]:
+    def remote(self, spec: StreamSpec, index: int) -> tuple[np.ndarray, Awaitable[dict[str, Any]]]:
         self.requested.append(index)
-        rows = rows_of(of, index)
-        return rows, self._meta(of, index, rows, self.fails(len(self.requested)))
+        rows = rows_of(spec, index)
+        return rows, self._meta(spec, index, rows, self.fails(len(self.requested)))
 
-    async def _meta(self, of: StreamSpec, index: int, rows: np.ndarray, error: Exception | None) -> dict[str, Any]:
+    async def _meta(self, spec: StreamSpec, index: int, rows: np.ndarray, error: Exception | None) -> dict[str, Any]:
         try:
             await asyncio.sleep(0)
         except asyncio.CancelledError:
-            self.orphans.append((of, index, rows))
+            self.orphans.append((spec, index, rows))
             raise
         if error is None or self.writes_first:
-            self._write(of, index, rows)
+            self._write(spec, index, rows)
         if error is not None:
             raise error
         return {"rows": len(rows), "shape": SHAPE, "seconds": 0.5, "cpu_s": 0.25, "oom_splits": 0}
@@ -129,9 +129,9 @@ def build(
     return SyntheticReplayBuffer(str(run), prefetch_limit, num_bytes, list(store.samplers))
 
 
-async def fetch(buffer: SyntheticReplayBuffer, cursor: str, of: StreamSpec, max_blocks: int, blocks: Blocks) -> bool:
+async def fetch(buffer: SyntheticReplayBuffer, cursor: str, spec: StreamSpec, max_blocks: int, blocks: Blocks) -> bool:
     """Add the blocks of one fetch, each of which must come once; return whether the stream is finished."""
-    delivery = await buffer.fetch(of, cursor, max_blocks, 1.0, len(blocks))
+    delivery = await buffer.fetch(spec, cursor, max_blocks, 1.0, len(blocks))
     assert len(delivery.blocks) <= max_blocks
     for index, [rows] in delivery.blocks:
         assert index not in blocks, "a block came twice"
@@ -140,16 +140,16 @@ async def fetch(buffer: SyntheticReplayBuffer, cursor: str, of: StreamSpec, max_
     return delivery.complete
 
 
-async def read(buffer: SyntheticReplayBuffer, cursor: str, of: StreamSpec, max_blocks: int = 2) -> Blocks:
+async def read(buffer: SyntheticReplayBuffer, cursor: str, spec: StreamSpec, max_blocks: int = 2) -> Blocks:
     """Read all blocks of a stream."""
     blocks = Blocks()
     for _ in range(100):
-        if await fetch(buffer, cursor, of, max_blocks, blocks):
+        if await fetch(buffer, cursor, spec, max_blocks, blocks):
             return blocks
     raise AssertionError("the stream never ended")
 
 
-def assert_complete(blocks: Blocks, of: StreamSpec) -> None:
+def assert_complete(blocks: Blocks, spec: StreamSpec) -> None:
     assert sorted(blocks) == list(range(NUM_BLOCKS))
     for index, rows in blocks.items():
-        np.testing.assert_array_equal(rows, rows_of(of, index))
+        np.testing.assert_array_equal(rows, rows_of(spec, index))

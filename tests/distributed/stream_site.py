@@ -48,11 +48,11 @@ class Site:
 
     def all_rows(self, services: ClusterServices, cursor: str, spec: StreamSpec | None = None) -> np.ndarray:
         with self.prefetcher(services, cursor, spec) as prefetcher:
-            [own] = prefetcher.wait_until_ready()
+            [selected] = prefetcher.wait_until_ready()
             while prefetcher.rows_fetched < NUM_SEGMENTS:
                 prefetcher.check()
                 time.sleep(0.01)
-        return ordered(own.ring)
+        return ordered(selected.ring)
 
 
 def ordered(ring: Ring) -> np.ndarray:

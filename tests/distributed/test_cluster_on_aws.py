@@ -64,9 +64,9 @@ def instances(prepared: dict[str, Any], cloud: Any) -> dict[str, dict[str, Any]]
         role = "head" if name == prepared["head_node_type"] else "worker"
         tags = {TAG_RAY_NODE_KIND: role, TAG_RAY_USER_NODE_TYPE: name}
         provider.create_node(copy.deepcopy(kind["node_config"]), tags, 1)
-    found = [i for r in cloud.describe_instances()["Reservations"] for i in r["Instances"]]
-    named = {next(tag["Value"] for tag in i["Tags"] if tag["Key"] == TAG_RAY_USER_NODE_TYPE): i for i in found}
-    provider.terminate_nodes([i["InstanceId"] for i in found])
+    result = [i for r in cloud.describe_instances()["Reservations"] for i in r["Instances"]]
+    named = {next(tag["Value"] for tag in i["Tags"] if tag["Key"] == TAG_RAY_USER_NODE_TYPE): i for i in result}
+    provider.terminate_nodes([i["InstanceId"] for i in result])
     return named
 
 

@@ -25,9 +25,9 @@ def head_start(config: dict[str, Any]) -> str:
 
 def token_path(command: str) -> str:
     """The path of the token that a start command requires."""
-    found = re.match(r"export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=(\S+/token); ", command)
-    assert found, command
-    return found[1]
+    result = re.match(r"export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=(\S+/token); ", command)
+    assert result, command
+    return result[1]
 
 
 def pins() -> dict[str, str]:

@@ -20,14 +20,14 @@ input()
 
 def listening_addresses(pid: int) -> list[str]:
     """Addresses on which a process and its descendants listen."""
-    found = []
+    result = []
     for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
         try:
             connections = process.net_connections("tcp")
         except psutil.NoSuchProcess:
             continue
-        found += [each.laddr.ip for each in connections if each.status == psutil.CONN_LISTEN]
-    return found
+        result += [each.laddr.ip for each in connections if each.status == psutil.CONN_LISTEN]
+    return result
 
 
 def is_loopback(address: str) -> bool:
@@ -38,8 +38,8 @@ def is_loopback(address: str) -> bool:
 
 @pytest.mark.cluster
 def test_ray_listens_on_loopback_only() -> None:
-    words = [sys.executable, "-c", PROGRAM]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
+    args = [sys.executable, "-c", PROGRAM]
+    with subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout is not None
         lines = [program.stdout.readline(), program.stdout.readline()]
         addresses = listening_addresses(program.pid)

@@ -138,19 +138,19 @@ def sizes(found: list[Sequence[Trial]]) -> list[int]:
     ],
 )
 def test_populations(most: int, at_once: int, expected: list[int], trials: list[Trial], tmp_path: Path) -> None:
-    found = populations(trials, services(tmp_path, at_once), most)
-    assert sizes(found) == expected
-    configs = sorted(trial.config.model_dump_json() for population in found for trial in population)
+    result = populations(trials, services(tmp_path, at_once), most)
+    assert sizes(result) == expected
+    configs = sorted(trial.config.model_dump_json() for population in result for trial in population)
     assert configs == sorted(trial.config.model_dump_json() for trial in trials)
-    assert len(set(map(learner_name, found))) == len(found)
+    assert len(set(map(learner_name, result))) == len(result)
 
 
 def test_populations_that_train_a_world_model_start_first_and_longer_ones_before_shorter_ones(
     trials: list[Trial], tmp_path: Path
 ) -> None:
     """CQL takes longer than four IQL members and trains the model of most; a single trial has a model of its own."""
-    found = populations(trials, services(tmp_path, 2), 8)
-    order = [(own[0].config.agent.plugin_name(), len(own)) for own in found]
+    result = populations(trials, services(tmp_path, 2), 8)
+    order = [(own[0].config.agent.plugin_name(), len(own)) for own in result]
     assert order == [("cql", 1), ("td3_bc", 1), ("iql", 4), ("td3_bc", 4)]
 
 

@@ -32,8 +32,8 @@ def logs(run: Path) -> list[list[dict[str, Any]]]:
 def learner() -> psutil.Process:
     """The one Ray Train worker below this process that learns."""
     below = psutil.Process().children(recursive=True)
-    [found] = [process for process in below if "RayTrainWorker" in " ".join(process.cmdline())]
-    return found
+    [result] = [process for process in below if "RayTrainWorker" in " ".join(process.cmdline())]
+    return result
 
 
 def test_a_population_learns_what_it_would_without_ray(file: Path, cluster: str, tmp_path: Path) -> None:

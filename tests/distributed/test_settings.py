@@ -56,10 +56,10 @@ def test_two_first_starts_use_one_complete_token(home: Path, monkeypatch: pytest
 
     def too_early(self: Path) -> bool:
         """Answer before another program creates the file."""
-        found = exists(self)
-        if self == path and not found:
+        result = exists(self)
+        if self == path and not result:
             path.write_text("of the other program")
-        return found
+        return result
 
     monkeypatch.setattr(Path, "exists", too_early)
     settings.apply()

@@ -45,12 +45,12 @@ def test_a_program_that_has_left_its_cluster_still_catches_sigterm() -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_run_on_ray_is_stopped(number: signal.Signals, code: int, file: Path, tmp_path: Path) -> None:
     data = ["--task", "pendulum", "--data", str(file), "--output", str(tmp_path / "runs")]
-    words = [sys.executable, str(TRAIN), *data, "--world-model", "none", "--profile", "laptop"]
+    args = [sys.executable, str(TRAIN), *data, "--world-model", "none", "--profile", "laptop"]
     temporary = tmp_path / "t"
     env = {**os.environ, "RAY_ADDRESS": "local", "RAY_TMPDIR": "/tmp/" + "x" * 60, "TMPDIR": str(temporary)}
     temporary.mkdir()
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(words, env=env, **pipes) as process:
+    with subprocess.Popen(args, env=env, **pipes) as process:
         assert process.stdout is not None
         while not (line := process.stdout.readline()).startswith("cluster:"):
             assert line, process.communicate()

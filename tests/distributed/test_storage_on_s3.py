@@ -127,18 +127,18 @@ def test_a_run_without_ray_ends_too_and_marks_no_incomplete_world_model(s3: S3, 
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [(("bucket/", "absent/"), "NO_SUCH_BUCKET"), (("scheme=http", "scheme=http&secret_key=X"), "secret_key")],
 )
 def test_an_unusable_storage_is_refused_before_anything_starts(
-    s3: S3, file: Path, tmp_path: Path, change: tuple[str, str], says: str, capsys: pytest.CaptureFixture[str]
+    s3: S3, file: Path, tmp_path: Path, change: tuple[str, str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     address = s3.address("runs").replace(*change)
-    words = map(str, [*of_task(file, tmp_path), "--storage", address])
-    assert load_program("pipelines/train.py").main(list(words)) == 2
+    args = map(str, [*of_task(file, tmp_path), "--storage", address])
+    assert load_program("pipelines/train.py").main(list(args)) == 2
     [line] = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: --storage")
-    assert says in line
+    assert message in line
     assert not (tmp_path / "runs").exists()
 
 

@@ -73,18 +73,18 @@ def test_documented_errors_are_those_of_the_program(
 
 @pytest.mark.parametrize("line", [line for line in lines_of("train", "sweep", "compare") if line != BAD_INPUT])
 def test_run_commands_parse(line: str) -> None:
-    name, words = COMMANDS[line]
-    words = [word for word in words if word != "--help"]
-    own, config, _ = parse(load_program(f"pipelines/{name}.py").Command, words, "")
-    assert own.output == Path("runs") or "--output" in words
+    name, args = COMMANDS[line]
+    args = [word for word in args if word != "--help"]
+    own, config, _ = parse(load_program(f"pipelines/{name}.py").Command, args, "")
+    assert own.output == Path("runs") or "--output" in args
     assert config.task
 
 
 def test_sweep_options_of_benchmarks_parse() -> None:
     option = "--sweep-options="
-    found = [word.removeprefix(option) for _, words in COMMANDS.values() for word in words if word.startswith(option)]
-    assert found
-    for text in found:
+    result = [word.removeprefix(option) for _, args in COMMANDS.values() for word in args if word.startswith(option)]
+    assert result
+    for text in result:
         parse(load_program("pipelines/sweep.py").Command, shlex.split(text), "")
 
 
@@ -92,19 +92,19 @@ def test_sweep_options_of_benchmarks_parse() -> None:
 def test_flags_of_the_other_programs_exist(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [word for line in lines_of(name) for word in COMMANDS[line][1]]
+    args = [word for line in lines_of(name) for word in COMMANDS[line][1]]
     monkeypatch.setattr(sys, "argv", [name, "--help"])
     with pytest.raises(SystemExit):
         load_program(f"pipelines/{name}.py").main()
     shown = capsys.readouterr().out
     assert lines_of(name)
-    assert not [word for word in words if word.startswith("--") and word not in shown]
+    assert not [word for word in args if word.startswith("--") and word not in shown]
 
 
 @pytest.mark.parametrize("line", lines_of("study"))
 def test_study_commands_parse(line: str) -> None:
-    study, *words = COMMANDS[line][1]
-    parse(load_program("pipelines/study.py").find_study(study).options, words, "")
+    study, *args = COMMANDS[line][1]
+    parse(load_program("pipelines/study.py").find_study(study).options, args, "")
 
 
 def options_of(group: str) -> set[str]:

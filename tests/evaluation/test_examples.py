@@ -46,9 +46,9 @@ def examples() -> dict[str, Any]:
 
 
 def test_dimensions_are_those_with_the_largest_variance() -> None:
-    found = examples()
-    assert found["names"] == ["state 1", "state 2", "reward"]
-    assert found["steps"] == {"state 1": [0, 1, 2], "state 2": [0, 1, 2], "reward": [1, 2]}
+    result = examples()
+    assert result["names"] == ["state 1", "state 2", "reward"]
+    assert result["steps"] == {"state 1": [0, 1, 2], "state 2": [0, 1, 2], "reward": [1, 2]}
 
 
 def test_starts_are_completely_recorded_and_ordered_by_return() -> None:

@@ -67,14 +67,14 @@ def test_terminations_end_a_return_and_timeouts_do_not(ends_by: str, steps: floa
 
 
 def test_later_estimates_continue_and_the_final_one_starts_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[int] = []
+    created: list[int] = []
 
     class Critics:
         def __init__(self, *args: object) -> None:
-            made.append(0)
+            created.append(0)
 
         def fit(self, policy: object, num_updates: int) -> None:
-            made.append(num_updates)
+            created.append(num_updates)
 
         def values(self, obs: torch.Tensor, policy: object) -> torch.Tensor:
             return torch.zeros(2, len(obs))
@@ -89,7 +89,7 @@ def test_later_estimates_continue_and_the_final_one_starts_anew(monkeypatch: pyt
 
     for final in (False, False, True):
         row = evaluator.evaluate(Agent, final)  # type: ignore[arg-type]
-    assert made == [0, 80, 20, 0, 80]
+    assert created == [0, 80, 20, 0, 80]
     assert row["estimate_distance"] == pytest.approx(1.0, rel=0.15)  # a constant policy, against a random one
 
 
@@ -100,10 +100,10 @@ def test_every_model_is_rolled_out_alone_and_stays_in_the_range_of_the_data() ->
     ends = {"terminals": np.zeros(4, bool), "timeouts": np.array([0, 1, 0, 1], bool)}
     task_data = TaskData.of(run, episodes_from({**arrays, **ends}, DataCard("x", "file", "x.hdf5", None, "")))
     model = new_model(run, task_data, torch.device("cpu"))
-    found = imagined_returns(model, constant(0.0), data, 7, torch.Generator().manual_seed(0))  # type: ignore[arg-type]
-    assert found.shape == (NUM_MODELS, 8)
-    assert len({float(value) for value in found[:, 0]}) == NUM_MODELS
-    assert found.abs().max() <= sum(DISCOUNT**t for t in range(7))
+    result = imagined_returns(model, constant(0.0), data, 7, torch.Generator().manual_seed(0))  # type: ignore[arg-type]
+    assert result.shape == (NUM_MODELS, 8)
+    assert len({float(value) for value in result[:, 0]}) == NUM_MODELS
+    assert result.abs().max() <= sum(DISCOUNT**t for t in range(7))
 
 
 def test_programs_rank_by_estimates_without_an_environment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,8 +111,8 @@ def test_programs_rank_by_estimates_without_an_environment(tmp_path: Path, capsy
     small = (
         "--updates 20 --training.batch-size 16 --evaluation.estimate-updates 20 --evaluation.estimate-model-updates 20"
     )
-    words = f"--in-process --methods bc td3bc --seeds 1 --task logs --data {file} --env none --profile laptop {small}"
-    assert load_program("pipelines/compare.py").main([*words.split(), "--output", str(tmp_path)]) == 0
+    args = f"--in-process --methods bc td3bc --seeds 1 --task logs --data {file} --env none --profile laptop {small}"
+    assert load_program("pipelines/compare.py").main([*args.split(), "--output", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert "no environment: 3 observations, 1 actions from -2 (the data) to 2 (the data)" in printed
     [run] = tmp_path.glob("logs-*")

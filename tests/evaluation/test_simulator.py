@@ -46,11 +46,11 @@ def error(segments: Segments, env_id: str = "HalfCheetah-v5", rew_std: float = 1
     "env_id", ["HalfCheetah-v5", "HalfCheetah-v4", "Hopper-v5", "Hopper-v4", "Walker2d-v5", "Ant-v4", "Ant-v5"]
 )
 def test_recorded_transitions_have_no_error(env_id: str) -> None:
-    found = error(rounded(env_id), env_id)
-    assert max(found["obs_mse"]) < 1e-8
-    assert max(found["rew_mse"]) < (1e-4 if env_id.startswith("Ant") else 1e-8)  # the Ant's reward: see the module
-    assert found["steps_checked"][0] == ROWS
-    assert min(found["steps_checked"]) >= 1
+    result = error(rounded(env_id), env_id)
+    assert max(result["obs_mse"]) < 1e-8
+    assert max(result["rew_mse"]) < (1e-4 if env_id.startswith("Ant") else 1e-8)  # the Ant's reward: see the module
+    assert result["steps_checked"][0] == ROWS
+    assert min(result["steps_checked"]) >= 1
 
 
 def test_errors_golden_by_step_in_units_of_the_data() -> None:
@@ -58,26 +58,26 @@ def test_errors_golden_by_step_in_units_of_the_data() -> None:
     obs, rew = segments.obs.clone(), segments.rew.clone()
     obs[:, STEPS, 0] += 4.0  # the last state is no start of a step: two deviations in one of 17 dimensions
     rew[:, 1] += 6.0
-    found = error(replace(segments, obs=obs, rew=rew), rew_std=3.0)
-    assert found["obs_mse"] == pytest.approx([0, 0, 4.0 / 17], rel=1e-4, abs=1e-8)
-    assert found["rew_mse"] == pytest.approx([0, 4.0, 0], rel=1e-4, abs=1e-8)
-    assert found["obs_median"][2] == pytest.approx(np.sqrt(4.0 / 17), rel=1e-4)
-    assert found["steps_checked"] == [ROWS] * STEPS
+    result = error(replace(segments, obs=obs, rew=rew), rew_std=3.0)
+    assert result["obs_mse"] == pytest.approx([0, 0, 4.0 / 17], rel=1e-4, abs=1e-8)
+    assert result["rew_mse"] == pytest.approx([0, 4.0, 0], rel=1e-4, abs=1e-8)
+    assert result["obs_median"][2] == pytest.approx(np.sqrt(4.0 / 17), rel=1e-4)
+    assert result["steps_checked"] == [ROWS] * STEPS
 
 
 def test_other_actions_do_not_lead_there() -> None:
     segments = rounded("HalfCheetah-v5")
     act = segments.act.clone()
     act[:, 1] = -act[:, 1]
-    found = error(replace(segments, act=act))
-    assert found["obs_mse"][1] > 1e-2
-    assert max(found["obs_mse"][0], found["obs_mse"][2]) < 1e-8
+    result = error(replace(segments, act=act))
+    assert result["obs_mse"][1] > 1e-2
+    assert max(result["obs_mse"][0], result["obs_mse"][2]) < 1e-8
 
 
 def test_with_the_first_action_only_the_first_step_is_checked() -> None:
-    found = error(rounded("HalfCheetah-v5").with_first_action())
-    assert found["steps"] == [1]
-    assert found["obs_mse"][0] < 1e-8
+    result = error(rounded("HalfCheetah-v5").with_first_action())
+    assert result["steps"] == [1]
+    assert result["obs_mse"][0] < 1e-8
 
 
 def test_steps_after_the_end_are_left_out() -> None:
@@ -85,9 +85,9 @@ def test_steps_after_the_end_are_left_out() -> None:
     discount, obs = segments.discount.clone(), segments.obs.clone()
     discount[:3, 1] = 0
     obs[:3, STEPS] += 100.0
-    found = error(replace(segments, discount=discount, obs=obs))
-    assert found["steps_checked"] == [ROWS, ROWS, ROWS - 3]
-    assert max(found["obs_mse"]) < 1e-8
+    result = error(replace(segments, discount=discount, obs=obs))
+    assert result["steps_checked"] == [ROWS, ROWS, ROWS - 3]
+    assert max(result["obs_mse"]) < 1e-8
     discount[:, 0] = 0
     none_left = error(replace(segments, discount=discount))
     assert none_left["obs_mse"][1:] == [None, None]
@@ -110,21 +110,21 @@ def test_steps_that_break_the_simulator_are_left_out_and_disturb_no_other(
     obs = segments.obs.clone()
     obs[:2, 0, 9:] = 1e12
     obs[2, 0, 0] = float("nan")
-    found = error(replace(segments, obs=obs))
-    assert found["steps_checked"] == [ROWS - 3, ROWS, ROWS]
-    assert max(found["obs_mse"]) < 1e-8
+    result = error(replace(segments, obs=obs))
+    assert result["steps_checked"] == [ROWS - 3, ROWS, ROWS]
+    assert max(result["obs_mse"]) < 1e-8
     assert not list(tmp_path.iterdir())  # MuJoCo's log file
 
 
 def test_simulated_segments_of_recorded_actions_are_the_recorded_ones() -> None:
     expected = recorded("HalfCheetah-v5")
-    found, valid = simulated(
+    result, valid = simulated(
         "HalfCheetah-v5", expected.obs[:, 0], expected.act[:, 0], lambda obs, step: expected.act[:, step], STEPS
     )
     assert valid.all()
     for name in ("obs", "rew", "act"):
-        torch.testing.assert_close(getattr(found, name), getattr(expected, name), atol=1e-6, rtol=1e-6)
-    assert (found.discount == 1).all()
+        torch.testing.assert_close(getattr(result, name), getattr(expected, name), atol=1e-6, rtol=1e-6)
+    assert (result.discount == 1).all()
 
 
 def test_simulated_rows_with_states_that_cannot_be_set_are_marked() -> None:

@@ -24,12 +24,12 @@ def test_golden_interquartile_means():
 
 @given(finite)
 def test_interquartile_mean_ignores_order_and_the_outermost_quarters(scores):
-    found = stats.interquartile_mean(scores)
-    assert scores.min() - 1e-6 <= found <= scores.max() + 1e-6
-    assert found == stats.interquartile_mean(scores[::-1])
+    result = stats.interquartile_mean(scores)
+    assert scores.min() - 1e-6 <= result <= scores.max() + 1e-6
+    assert result == stats.interquartile_mean(scores[::-1])
     if len(scores) >= 4:
         scores[scores.argmax()] = 1e9
-        assert stats.interquartile_mean(scores) == found
+        assert stats.interquartile_mean(scores) == result
 
 
 def test_golden_mean_counts_tasks_and_iqm_counts_runs():
@@ -52,11 +52,11 @@ def test_improvement_of_each_over_the_other_is_one_together(ours, theirs):
 
 @given(finite)
 def test_interval_is_ordered_and_inside_the_data(scores):
-    found = stats.estimate(stats.iqm, [scores], generator=rng())
+    result = stats.estimate(stats.iqm, [scores], generator=rng())
     if len(scores) == 1:
-        assert (found.low, found.high) == (None, None)
+        assert (result.low, result.high) == (None, None)
     else:
-        assert scores.min() - 1e-6 <= found.low <= found.high <= scores.max() + 1e-6
+        assert scores.min() - 1e-6 <= result.low <= result.high <= scores.max() + 1e-6
 
 
 def test_interval_repeats_itself_and_covers_the_mean():
@@ -69,8 +69,8 @@ def test_interval_repeats_itself_and_covers_the_mean():
 
 
 def test_mean_of_two_runs_has_the_three_values_of_its_bootstrap():
-    drawn = stats.mean(stats.resamples([np.array([0.0, 1.0])], rng()))
-    values, counts = np.unique(drawn, return_counts=True)
+    sampled = stats.mean(stats.resamples([np.array([0.0, 1.0])], rng()))
+    values, counts = np.unique(sampled, return_counts=True)
     assert values.tolist() == [0.0, 0.5, 1.0]
     assert counts / stats.NUM_RESAMPLES == pytest.approx([0.25, 0.5, 0.25], abs=0.04)
 
@@ -87,8 +87,8 @@ def test_resamples_stay_within_their_task():
 
 
 def test_improvement_interval_resamples_both_methods():
-    found = stats.estimate(stats.improvement, [np.array([1.0, 3.0])], [np.array([2.0, 2.0])], generator=rng())
-    assert (found.value, found.low, found.high) == (0.5, 0.0, 1.0)
+    result = stats.estimate(stats.improvement, [np.array([1.0, 3.0])], [np.array([2.0, 2.0])], generator=rng())
+    assert (result.value, result.low, result.high) == (0.5, 0.0, 1.0)
     sure = stats.estimate(stats.improvement, [np.array([5.0, 6.0])], [np.array([1.0, 2.0])], generator=rng())
     assert (sure.value, sure.low, sure.high) == (1.0, 1.0, 1.0)
 

@@ -108,16 +108,16 @@ def test_one_method_is_no_comparison() -> None:
 
 def test_every_method_runs_every_seed_and_differs_in_nothing_else() -> None:
     run = run_options(**{"training.num_updates": 777, "evaluation.num_episodes": 4, "seed": 9})
-    found = entries("td3bc", "dwm-td3bc@horizon=3", "onestep-iql", run=run)
-    assert [entry.name for entry in found] == ["TD3+BC", "DWM-TD3+BC (horizon=3)", "OneStep-IQL"]
-    for entry in found:
+    result = entries("td3bc", "dwm-td3bc@horizon=3", "onestep-iql", run=run)
+    assert [entry.name for entry in result] == ["TD3+BC", "DWM-TD3+BC (horizon=3)", "OneStep-IQL"]
+    for entry in result:
         assert [trial.config.seed for trial in entry.trials] == [0, 1]
         for trial in entry.trials:
             assert trial.config.training.num_updates == 777
             assert (trial.config.evaluation, trial.config.data) == (run.evaluation, run.data)
-    assert found[1].trials[0].values == {"horizon": 3, "seed": 0}
-    assert found[1].trials[0].config.synthesis.horizon == 3
-    assert found[2].trials[0].config.synthesis.horizon == 5, "the method's own default"
+    assert result[1].trials[0].values == {"horizon": 3, "seed": 0}
+    assert result[1].trials[0].config.synthesis.horizon == 3
+    assert result[2].trials[0].config.synthesis.horizon == 5, "the method's own default"
 
 
 def test_updates_are_equal_even_where_a_method_asks_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,20 +138,20 @@ def test_an_axis_takes_the_plugin_that_it_needs() -> None:
 
 
 def test_recorded_futures_share_nothing_and_have_any_horizon() -> None:
-    found = entries("td3bc", "recorded-td3bc@horizon=10", "Recorded-IQL@horizon=200,real_ratio=0.5")
-    assert [entry.name for entry in found[1:]] == [
+    result = entries("td3bc", "recorded-td3bc@horizon=10", "Recorded-IQL@horizon=200,real_ratio=0.5")
+    assert [entry.name for entry in result[1:]] == [
         "Recorded-TD3+BC (horizon=10)",
         "Recorded-IQL (horizon=200, real_ratio=0.5)",
     ]
-    described = describe_entries(found, DataIdentity("", 1.0, 100))
+    described = describe_entries(result, DataIdentity("", 1.0, 100))
     assert [(method["world_model"], method["stream"]) for method in described] == [(None, None)] * 3
 
 
 def test_trials_that_others_wait_for_come_first() -> None:
-    found = entries("td3bc", "iql", "dwm-td3bc", "dwm-iql")
-    order = trials_of(found)
-    assert order[0] == found[3].trials[0]  # trains the world model, and takes longer than the other that could
-    assert sorted(trial.id for trial in order) == sorted(t.id for entry in found for t in entry.trials)
+    result = entries("td3bc", "iql", "dwm-td3bc", "dwm-iql")
+    order = trials_of(result)
+    assert order[0] == result[3].trials[0]  # trains the world model, and takes longer than the other that could
+    assert sorted(trial.id for trial in order) == sorted(t.id for entry in result for t in entry.trials)
 
 
 def test_methods_name_the_parts_that_they_share() -> None:

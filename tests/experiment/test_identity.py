@@ -56,7 +56,7 @@ def test_every_other_option_changes_the_trial_id(path: str) -> None:
 
 def test_rows_of_a_refresh_do_not_depend_on_the_number_of_samplers(tmp_path: Path) -> None:
     file = recording(tmp_path / "pendulum.hdf5")
-    drawn = []
+    shards = []
     for num_samplers in (1, 4):
         options = {"synthesis.rollout_shards": 2, "cluster.num_samplers": num_samplers}
         config = tiny_config(file, ONE_STEP, **options)
@@ -66,6 +66,6 @@ def test_rows_of_a_refresh_do_not_depend_on_the_number_of_samplers(tmp_path: Pat
         context = RolloutContext(model, starts, task_data.task.termination, selection(config), torch.zeros(len(starts)))
         rollouts = LocalRollouts(config, context)
         rollouts.submit(0, agent)
-        drawn.append([shard.rows for shard in rollouts.collect(0)])
-    assert len(drawn[0]) == 2
-    assert all(torch.equal(one, four) for one, four in zip(*drawn, strict=True))
+        shards.append([shard.rows for shard in rollouts.collect(0)])
+    assert len(shards[0]) == 2
+    assert all(torch.equal(one, four) for one, four in zip(*shards, strict=True))

@@ -91,8 +91,8 @@ def test_a_flag_that_was_given_stays_even_at_its_default(demanding: None) -> Non
 
 
 def test_explicit_paths_are_those_of_the_options() -> None:
-    words = ["--data", "x.hdf5", "--updates=5", "--world-model.solver-steps", "2", "--no-baselines"]
-    assert explicit_paths(words) == {"data.file", "training.num_updates", "world_model.solver_steps", "no_baselines"}
+    args = ["--data", "x.hdf5", "--updates=5", "--world-model.solver-steps", "2", "--no-baselines"]
+    assert explicit_paths(args) == {"data.file", "training.num_updates", "world_model.solver_steps", "no_baselines"}
 
 
 def test_baselines_of_different_methods_are_one(demanding: None) -> None:

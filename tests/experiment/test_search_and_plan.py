@@ -62,8 +62,8 @@ def test_a_grid_runs_every_point_with_every_agent_and_each_agent_alone() -> None
     for agent in ("td3_bc", "iql"):
         mine = [trial for trial in plan.trials if trial.config.agent.plugin_name() == agent]
         for model, points in (("dwm", per_agent), ("recorded", [{"horizon": h, "seed": 0} for h in (5, 10)])):
-            found = [t.values for t in mine if profiles.name_of(t.config.world_model) == model]
-            assert sorted(map(describe, found)) == sorted(map(describe, points))
+            result = [t.values for t in mine if profiles.name_of(t.config.world_model) == model]
+            assert sorted(map(describe, result)) == sorted(map(describe, points))
         assert [t.values for t in mine if t.config.world_model is None] == [{"seed": 0}]
     assert all(t.config.synthesis.horizon == t.values["horizon"] for t in plan.trials if t.config.world_model)
 
@@ -186,8 +186,8 @@ def test_recorded_futures_vary_in_what_they_read_only() -> None:
     dimensions = ("horizon=1,10", "target_rtg", "keep_ratio", "diffusion_steps", "real_ratio=0,0.5")
     plan = plan_of(world_models=("recorded",), dimensions=dimensions, agents=("td3_bc",))
     points = [{"horizon": h, "real_ratio": r, "seed": 0} for h in (1, 10) for r in (0, 0.5)]
-    found = [trial.values for trial in plan.trials if trial.config.world_model]
-    assert sorted(map(describe, found)) == sorted(map(describe, points))
+    result = [trial.values for trial in plan.trials if trial.config.world_model]
+    assert sorted(map(describe, result)) == sorted(map(describe, points))
     assert {trial.config.filter.plugin_name() for trial in plan.trials} == {"keep_all"}
     assert not plan.dropped
     with pytest.raises(ValueError, match="filter: hardmax selects imagined segments, and recorded futures have none"):
@@ -204,11 +204,11 @@ def party_of(trials: list[Trial], agent: str, diffusion_steps: int) -> list[Tria
 
 def test_an_axis_takes_other_values_and_any_option_makes_one() -> None:
     plan = plan_of(dimensions=("horizon=1,7", "agent.alpha=1,2.5"), agents=("td3_bc",), baselines=False)
-    found = [(v["horizon"], v["agent.alpha"]) for v in values(plan)]
-    assert found == [(1, 1), (1, 2.5), (7, 1), (7, 2.5)]
+    result = [(v["horizon"], v["agent.alpha"]) for v in values(plan)]
+    assert result == [(1, 1), (1, 2.5), (7, 1), (7, 2.5)]
     assert [t.config.agent.model_dump()["alpha"] for t in plan.trials] == [1, 2.5, 1, 2.5]
-    words = plan_of(dimensions=("filter=hardmax,softmax",), agents=("td3_bc",), baselines=False)
-    assert [trial.config.filter.plugin_name() for trial in words.trials] == ["hardmax", "softmax"]
+    args = plan_of(dimensions=("filter=hardmax,softmax",), agents=("td3_bc",), baselines=False)
+    assert [trial.config.filter.plugin_name() for trial in args.trials] == ["hardmax", "softmax"]
 
 
 def test_an_axis_named_by_its_path_is_that_axis() -> None:

@@ -88,8 +88,8 @@ def test_rollouts_of_the_policy_become_a_minari_set(
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
     kwargs = '{"g": 9.0}'
     run = trained(file, tmp_path, ONE_STEP, **{"data.env_kwargs": kwargs})
-    words = ["--data", "minari", "--out", "mine/imagined-v0", "--set", "synthesis.num_segments=20"]
-    assert main([run, *words]) == 0
+    args = ["--data", "minari", "--out", "mine/imagined-v0", "--set", "synthesis.num_segments=20"]
+    assert main([run, *args]) == 0
     episodes = list(minari.load_dataset("mine/imagined-v0").iterate_episodes())
     assert len(episodes) == 20
     assert {len(episode) for episode in episodes} == {2}  # the horizon

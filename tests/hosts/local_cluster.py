@@ -24,10 +24,10 @@ def stage(build: Path) -> None:
     The environment contains that project and the packages of the environment that runs the tests.
     """
     build.mkdir()
-    for part in PARTS:
-        source = ROOT / part
+    for name in PARTS:
+        source = ROOT / name
         copy = shutil.copytree if source.is_dir() else shutil.copy
-        copy(source, build / part, **({"ignore": shutil.ignore_patterns("__pycache__")} if source.is_dir() else {}))
+        copy(source, build / name, **({"ignore": shutil.ignore_patterns("__pycache__")} if source.is_dir() else {}))
     venv.create(build / ".venv", symlinks=True, with_pip=False)
     [packages] = (build / ".venv" / "lib").glob("python3*/site-packages")
     (packages / "hosts.pth").write_text(f"../../../..\n{sysconfig.get_paths()['purelib']}\n")
@@ -73,25 +73,25 @@ class Operator:
             "RAY_UP_enable_autoscaler_v2": "0",
         }
 
-    def ray(self, *words: str, code: int = 0, timeout_s: float = 900, **env: str) -> str:
+    def ray(self, *args: str, code: int = 0, timeout_s: float = 900, **env: str) -> str:
         """Run `ray WORDS` and return its output."""
-        process = self.begin(*words, **env)
+        process = self.begin(*args, **env)
         out = process.communicate(timeout=timeout_s)[0]
         with self._log.open("a") as log:
-            log.write(f"$ ray {' '.join(words)}\n{out}\n")
-        assert process.returncode == code, f"ray {' '.join(words)}: code {process.returncode}\n{out[-6000:]}"
+            log.write(f"$ ray {' '.join(args)}\n{out}\n")
+        assert process.returncode == code, f"ray {' '.join(args)}: code {process.returncode}\n{out[-6000:]}"
         return str(out)
 
-    def up(self, file: Path, most: int = 3) -> int:
+    def up(self, file: Path, max_tries: int = 3) -> int:
         """Run `ray up`, again if the head's `ray start` exceeds its limit of 30 s; return the number of tries."""
-        for attempt in range(1, most):
+        for attempt in range(1, max_tries):
             process = self.begin("up", "-y", "--no-config-cache", str(file))
             out = process.communicate(timeout=900)[0]
             if process.returncode == 0:
                 return attempt
             assert "timed out during startup" in out, out[-6000:]
         self.ray("up", "-y", "--no-config-cache", str(file))
-        return most
+        return max_tries
 
     def interrupt(self, process: subprocess.Popen[str]) -> None:
         """Interrupt a running command and the ssh processes that it started."""
@@ -99,14 +99,14 @@ class Operator:
             os.kill(pid, signal.SIGINT)
         process.wait(timeout=60)
 
-    def begin(self, *words: str, **env: str) -> subprocess.Popen[str]:
+    def begin(self, *args: str, **env: str) -> subprocess.Popen[str]:
         """Start `ray WORDS`."""
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        command = [*self._network.space.enter(), sys.executable, "-m", "ray.scripts.scripts", *words]
+        command = [*self._network.space.enter(), sys.executable, "-m", "ray.scripts.scripts", *args]
         return subprocess.Popen(command, env={**self._env, **env}, stdin=subprocess.DEVNULL, **pipes)
 
 
 def _family(pid: int) -> list[int]:
     """Return a process and its descendants."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(each for child in children for each in _family(int(child)))]
+    return [pid, *(descendant for child in children for descendant in _family(int(child)))]

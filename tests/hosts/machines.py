@@ -42,17 +42,19 @@ def missing(programs: tuple[str, ...]) -> str | None:
     absent = [name for name in programs if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None]
     if absent:
         return f"needs {', '.join(absent)} (Debian: apt-get install openssh-server rsync iproute2 util-linux)"
-    made = subprocess.run([*NEW, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, text=True, check=False)
-    return f"namespaces cannot be created here: {made.stderr.strip()}" if made.returncode else None
+    attempt = subprocess.run(
+        [*NEW, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, text=True, check=False
+    )
+    return f"namespaces cannot be created here: {attempt.stderr.strip()}" if attempt.returncode else None
 
 
-def wait_until(true: Callable[[], Any], what: str, timeout_s: float, pause_s: float = 0.5) -> float:
+def wait_until(condition: Callable[[], Any], event: str, timeout_s: float, pause_s: float = 0.5) -> float:
     """Return the seconds until the condition was true; raise AssertionError that names it after the timeout."""
-    started = time.monotonic()
-    while not true():
-        assert time.monotonic() - started < timeout_s, f"{what} did not happen within {timeout_s:g} s"
+    start = time.monotonic()
+    while not condition():
+        assert time.monotonic() - start < timeout_s, f"{event} did not happen within {timeout_s:g} s"
         time.sleep(pause_s)
-    return time.monotonic() - started
+    return time.monotonic() - start
 
 
 class Space:
@@ -92,10 +94,10 @@ class Space:
 
     def processes(self) -> list[str]:
         """Return the command lines of all processes inside except the first one and `ps`."""
-        shown = subprocess.run(
+        listing = subprocess.run(
             [*self.enter(), "ps", "-eo", "pid=,args=", "--width", "200"], capture_output=True, text=True, check=True
         )
-        rows = (line.split(maxsplit=1) for line in shown.stdout.splitlines())
+        rows = (line.split(maxsplit=1) for line in listing.stdout.splitlines())
         return [row[1] for row in rows if row[0] != "1" and not row[1].startswith("ps -eo pid=")]
 
     def end(self) -> None:
@@ -139,11 +141,11 @@ class Network:
 
     def sh(self, command: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a shell command in the network."""
-        done = subprocess.run(
+        process = subprocess.run(
             [*self.space.enter(), "bash", "-c", command], capture_output=True, text=True, check=False, **options
         )
-        assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
-        return done
+        assert process.returncode == 0, f"{command}\n{process.stdout[-4000:]}\n{process.stderr[-4000:]}"
+        return process
 
     def boot(self, name: str, number: int, role: str | None = None) -> Host:
         """Start a host, or restart a killed one with its old disk; `role` is written to ~/.dwm_ray_role."""

@@ -48,20 +48,20 @@ class Cloud:
             "RAY_USAGE_STATS_ENABLED": "0",
         }
 
-    def begin(self, *words: str, **env: str) -> subprocess.Popen[str]:
+    def begin(self, *args: str, **env: str) -> subprocess.Popen[str]:
         """Start a Python program next to the head."""
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        inside = [f"--wd={self.folder}", sys.executable, *words]
+        inside = [f"--wd={self.folder}", sys.executable, *args]
         entered = self.space.enter()
         return subprocess.Popen([*entered, *inside], env={**self.env, **env}, **pipes)
 
-    def run(self, *words: str, code: int = 0, **env: str) -> str:
-        process = self.begin(*words, **env)
+    def run(self, *args: str, code: int = 0, **env: str) -> str:
+        process = self.begin(*args, **env)
         try:
             out = str(process.communicate(timeout=300)[0])
         except subprocess.TimeoutExpired as slow:
             process.kill()
-            pytest.fail(f"{words} did not end: {slow.output!r}\n{self.logs()}")
+            pytest.fail(f"{args} did not end: {slow.output!r}\n{self.logs()}")
         assert process.returncode == code, f"{out[-6000:]}\n{self.logs()}"
         return out
 
@@ -156,9 +156,9 @@ def test_a_program_on_a_bare_head_gets_its_nodes_and_releases_them(
 ) -> None:
     """`--profile auto` counts GPUs of future nodes: two samplers and a learner of a quarter of a GPU each."""
     cloud.wait_for(1)
-    started = time.monotonic()
+    start = time.monotonic()
     out = cloud.run(*check(), code=1)  # because the GPUs are only numbers
-    took = time.monotonic() - started
+    took = time.monotonic() - start
     assert "nodes: waiting for room, 0 of at most 900 s; 1 nodes have joined" in out
     assert "16 CPUs, 2 GPUs; roles on" in out
     assert "3 nodes, 4 trials in parallel, 2 problems" in out

@@ -55,12 +55,12 @@ class Site:
 
     def look(self) -> dict[str, set[str]]:
         """Return {host: classes of Ray's processes there now}."""
-        found = {}
+        result = {}
         for name, host in self.network.hosts.items():
             titles = (re.match(r"ray::(\w+)", line) for line in host.space.processes())
-            found[name] = {title[1] for title in titles if title}
-            self.seen.setdefault(name, set()).update(found[name])
-        return found
+            result[name] = {title[1] for title in titles if title}
+            self.seen.setdefault(name, set()).update(result[name])
+        return result
 
     def blocks(self) -> int:
         return len(list(self.network.share.glob("out/*/streams/*/block-*.parquet")))
@@ -83,9 +83,9 @@ def site(ssh: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             network.boot(name, number, role)
         operator = Operator(network, secret / "token", folder / "operator.log")
         site = Site(network, operator, write_file(network, folder / "build", secret))
-        started = time.monotonic()
+        start = time.monotonic()
         site.figures["ray_up_attempts"] = operator.up(site.file)
-        site.timed("ray_up_s", started)
+        site.timed("ray_up_s", start)
         site.tunnel = operator.begin("dashboard", str(site.file))
         wait_until(lambda: "8265" in network.sh("ss -tln").stdout, "the tunnel to the dashboard", 60)
         yield site
@@ -95,8 +95,8 @@ def site(ssh: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 ROLES = {"head": None, "learner": '{"learner_node": 1}', "sampler": '{"sampler_node": 1}'}
 
 
-def job(site: Site, *words: str, code: int = 0) -> str:
-    return site.operator.ray("job", "submit", "--address", API, "--", *words, code=code)
+def job(site: Site, *args: str, code: int = 0) -> str:
+    return site.operator.ray("job", "submit", "--address", API, "--", *args, code=code)
 
 
 def test_workers_join_with_their_roles(site: Site) -> None:
@@ -104,9 +104,9 @@ def test_workers_join_with_their_roles(site: Site) -> None:
         status = site.operator.ray("exec", str(site.file), "ray status")
         return bool(re.search(r"/1\.0 learner_node", status) and re.search(r"/1\.0 sampler_node", status))
 
-    started = time.monotonic()
+    start = time.monotonic()
     wait_until(joined, "both workers", PATIENCE_S, 3)
-    site.timed("join_after_up_s", started)
+    site.timed("join_after_up_s", start)
 
 
 def test_clients_without_the_token_are_refused(site: Site) -> None:
@@ -122,10 +122,10 @@ def test_the_dashboard_listens_on_the_heads_loopback_only(site: Site) -> None:
 
 
 def test_the_cluster_is_checked_host_by_host(site: Site) -> None:
-    started = time.monotonic()
+    start = time.monotonic()
     check = ("python", "dwm_ray/pipelines/train.py", "--check-cluster", "--output", "/mnt/runs")
     out = job(site, *check)
-    site.timed("check_cluster_s", started)
+    site.timed("check_cluster_s", start)
     assert "3 nodes, 2 trials in parallel, 0 problems" in out
     assert "roles on: samplers on nodes with sampler_node, learners on nodes with learner_node" in out
     for host in site.network.hosts.values():
@@ -140,7 +140,7 @@ def test_the_cluster_is_checked_host_by_host(site: Site) -> None:
 
 
 def test_a_sweep_survives_the_loss_of_its_samplers_host(site: Site) -> None:
-    started = time.monotonic()
+    start = time.monotonic()
     submitted = site.operator.begin(
         "job", "submit", "--address", API, "--", "python", "dwm_ray/pipelines/sweep.py", *SWEEP.split()
     )
@@ -151,7 +151,7 @@ def test_a_sweep_survives_the_loss_of_its_samplers_host(site: Site) -> None:
         return site.blocks() >= NUM_BLOCKS // 6
 
     wait_until(generating, "the first blocks", PATIENCE_S)
-    site.timed("job_until_kill_s", started)
+    site.timed("job_until_kill_s", start)
     before = site.look()
     site.network.hosts["sampler"].kill()
     killed, left = time.monotonic(), site.blocks()
@@ -162,7 +162,7 @@ def test_a_sweep_survives_the_loss_of_its_samplers_host(site: Site) -> None:
     site.timed("kill_until_new_blocks_s", killed)
     out = submitted.communicate(timeout=PATIENCE_S)[0]
     assert submitted.returncode == 0, out[-6000:]
-    site.timed("job_s", started)
+    site.timed("job_s", start)
     assert "Sampler" in before["sampler"]
     assert_results(site, out)
 
@@ -187,11 +187,11 @@ def test_samplers_and_learners_run_on_different_hosts(site: Site) -> None:
 
 def test_ray_down_leaves_no_process(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     site.operator.interrupt(site.tunnel)
-    started = time.monotonic()
+    start = time.monotonic()
     site.operator.ray("down", "-y", str(site.file))
     for name in ("learner", "sampler"):  # as documented: `ray down` stops the head only
         site.network.ssh(name, "ray stop")
-    site.timed("down_s", started)
+    site.timed("down_s", start)
     left = {name: running(site, name) for name in site.network.hosts}
     site.figures["processes_left"] = sum(map(len, left.values()))
     with capsys.disabled():

@@ -38,11 +38,11 @@ def assert_same_trial(one: Path, other: Path) -> None:
     for key, value in own.items():
         torch.testing.assert_close(theirs[key], value, rtol=1e-3, atol=1e-4, msg=key)
     for log, costs in (("metrics", ["updates_per_s", "max_rss_bytes", "num_members"]), ("evaluations", ["policy_ms"])):
-        for row, told in zip(read_rows(one / f"{log}.jsonl"), read_rows(other / f"{log}.jsonl"), strict=True):
+        for row, other_row in zip(read_rows(one / f"{log}.jsonl"), read_rows(other / f"{log}.jsonl"), strict=True):
             for cost in ["seconds", "cpu_s", "consumed_fraction", *costs]:
-                row.pop(cost, None), told.pop(cost, None)
-            assert told.keys() == row.keys()
-            assert told == {key: pytest.approx(value, rel=1e-2, abs=1e-2) for key, value in row.items()}
+                row.pop(cost, None), other_row.pop(cost, None)
+            assert other_row.keys() == row.keys()
+            assert other_row == {key: pytest.approx(value, rel=1e-2, abs=1e-2) for key, value in row.items()}
     assert read_json(one / "status.json")["updates"] == read_json(other / "status.json")["updates"]
     assert status_of(one) == status_of(other) == "done"
 
@@ -155,11 +155,11 @@ def test_recorded_futures_in_a_sweep_without_training_or_storing_anything(file: 
     axes = ["--dimensions", "horizon=1,10", "target_rtg", "keep_ratio", "--agents", "td3_bc", "--seeds", "1"]
     assert sweep.main([*words(file, tmp_path), "--world-models", "recorded", *axes, *TOGETHER]) == 0
     (folder,) = tmp_path.iterdir()
-    found = {trial["method"]: [] for trial in read_json(folder / "results.json")["trials"]}
+    result = {trial["method"]: [] for trial in read_json(folder / "results.json")["trials"]}
     for trial in read_json(folder / "results.json")["trials"]:
         assert trial["status"] == "done"
-        found[trial["method"]].append(trial["values"].get("horizon"))
-    assert {method: sorted(values, key=str) for method, values in found.items()} == {
+        result[trial["method"]].append(trial["values"].get("horizon"))
+    assert {method: sorted(values, key=str) for method, values in result.items()} == {
         "TD3+BC": [None],
         "Recorded-TD3+BC": [1, 10],
     }

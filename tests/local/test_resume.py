@@ -180,8 +180,8 @@ def test_a_world_model_that_was_cut_off_goes_on(file: Path, tmp_path: Path) -> N
         patch.setattr(fit_world_model, "save_state", last)
         with pytest.raises(Killed):
             world_model(config, task_data, cut)
-    found = world_model(config, task_data, cut).state_dict()
-    assert all(torch.equal(found[key], value) for key, value in expected.items())
+    result = world_model(config, task_data, cut).state_dict()
+    assert all(torch.equal(result[key], value) for key, value in expected.items())
     [folder] = cut.root.glob("world_models/*")
     log = read_rows(folder / "metrics.jsonl")
     assert [row["update"] for row in log] == list(range(1, 41))

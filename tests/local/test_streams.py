@@ -1,4 +1,4 @@
-"""A run's stream in one process: drawn once, whoever reads it and however often the process ends; every row booked."""
+"""A run's stream in one process: generated once, for all readers and across restarts; every row is accounted for."""
 
 from pathlib import Path
 from typing import Any
@@ -29,14 +29,14 @@ class Killed(BaseException):
 
 
 class Site:
-    """A run with a trained world model; draws and reads of blocks are counted, and the process may end at a draw."""
+    """A run with a trained world model; generated and read blocks are recorded, and the process may end in between."""
 
     def __init__(self, file: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.config = tiny_config(file)
         self.task_data: TaskData = load_task_data(self.config)
         self.run = RunFolder(root / "run")
         self.model: WorldModel = world_model(self.config, self.task_data, self.run)
-        self.drawn: list[int] = []
+        self.generated: list[int] = []
         self.read: list[int] = []
         self.dies_at: int | None = None
         monkeypatch.setattr(block_generator, "generate_block", self._draw)
@@ -50,7 +50,7 @@ class Site:
     def _draw(self, spec: StreamSpec, index: int, *ground: Any) -> Segments:
         if index == self.dies_at:
             raise Killed
-        self.drawn.append(index)
+        self.generated.append(index)
         return generate_block(spec, index, *ground)
 
     def rings(self, *configs: RunConfig) -> dict[str, Ring]:
@@ -60,7 +60,7 @@ class Site:
         return Journal(block_files.stream_folder(self.run.root, stream_of(self.config, self.task_data)))
 
     def assert_same(self, ring: Ring, config: RunConfig) -> None:
-        """Bit for bit what is drawn in one go and stored nowhere."""
+        """Bit for bit what is generated in one go and stored nowhere."""
         expected = generated_ring(config, self.task_data, self.model)
         assert ring.num_added == expected.num_added
         assert torch.equal(ring._rows[: ring.size], expected._rows[: expected.size])
@@ -75,7 +75,7 @@ def test_a_stream_is_drawn_once_and_found_again(site: Site) -> None:
     for _ in range(2):
         [ring] = site.rings().values()
         site.assert_same(ring, site.config)
-    assert site.drawn == site.read == list(range(NUM_BLOCKS))
+    assert site.generated == site.read == list(range(NUM_BLOCKS))
     journal = site.journal()
     assert (journal.generated, journal.dropped, journal.restored) == (NUM_SEGMENTS, 0, NUM_SEGMENTS)
     assert list(journal.consumed.values()) == [NUM_SEGMENTS] * 2
@@ -90,7 +90,7 @@ def test_members_share_a_pass_and_what_they_keep_alike(site: Site) -> None:
     others = ({"seed": 1}, {"replay.real_ratio": 0.5}, {"synthesis.horizon": 3}, {"filter": "hardmax"})
     configs = [site.config, *(site.config.with_values(values) for values in others)]
     rings = site.rings(*configs)
-    assert site.drawn == list(range(NUM_BLOCKS))
+    assert site.generated == list(range(NUM_BLOCKS))
     assert site.read == []
     assert len(rings) == 3
     for config in configs:
@@ -108,7 +108,7 @@ def test_a_process_that_ended_in_the_middle_goes_on_with_the_blocks_that_are_the
     site.dies_at = None
     [ring] = site.rings().values()
     site.assert_same(ring, site.config)
-    assert site.drawn == list(range(NUM_BLOCKS)), "no block was drawn twice"
+    assert site.generated == list(range(NUM_BLOCKS)), "no block was generated twice"
     assert site.read == [0, 1, 2]
     journal = site.journal()
     assert journal.accepted == dict.fromkeys(range(4), BLOCK_ROWS) | {4: NUM_SEGMENTS - 4 * BLOCK_ROWS}
@@ -122,7 +122,7 @@ def test_rows_do_not_depend_on_which_blocks_were_there(site: Site) -> None:
     (block_files.stream_folder(site.run.root, spec) / "block-000001.parquet").unlink()
     [ring] = site.rings().values()
     site.assert_same(ring, site.config)
-    assert site.drawn == [*range(NUM_BLOCKS), 1]
+    assert site.generated == [*range(NUM_BLOCKS), 1]
 
 
 def test_a_run_with_a_storage_keeps_blocks_there_alone(site: Site, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_run_with_a_storage_keeps_blocks_there_alone(site: Site, tmp_path: Pat
         assert not list(site.run.root.rglob("*.parquet"))
         assert len(list((tmp_path / "kept").rglob("*.parquet"))) == NUM_BLOCKS
         assert len(list(site.run.root.glob("streams/*/stream.json"))) == 1
-    assert site.drawn == list(range(NUM_BLOCKS))
+    assert site.generated == list(range(NUM_BLOCKS))
     journals = load_journals(tmp_path / "kept")
     assert journals.keys() == load_journals(site.run.root).keys()
     assert total_counters(journals.values())["segments_consumed"] == 2 * NUM_SEGMENTS

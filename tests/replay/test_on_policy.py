@@ -1,4 +1,4 @@
-"""OnPolicySource: whose policy rows follow, how many are imagined, how old they may be, and what the gauges say."""
+"""OnPolicySource: whose policy rows follow, how many are imagined, how old they may be, and the gauges."""
 
 from collections import Counter
 from pathlib import Path
@@ -44,22 +44,22 @@ def parts_of(config: RunConfig) -> tuple[Ring, RolloutContext, Agent]:
     task_data = load_task_data(config)
     model, agent = new_model(config, task_data, CPU), new_agent(config, task_data, CPU)
     starts = task_data.start_pairs(0.99, CPU)
-    admit = Selection(KeepAll(KeepAllConfig()), config.synthesis.horizon, True)
-    context = RolloutContext(model, starts, no_termination, admit, torch.zeros(len(starts)))
+    selection = Selection(KeepAll(KeepAllConfig()), config.synthesis.horizon, True)
+    context = RolloutContext(model, starts, no_termination, selection, torch.zeros(len(starts)))
     return recorded_ring(config, task_data, CPU), context, agent
 
 
-class SlowDrawer:
-    """OnPolicySource of four rows that are there only when they must be."""
+class SlowRollouts:
+    """Rollouts of four rows that arrive only when they must."""
 
     asynchronous = True
 
     def __init__(self, shape: SegmentShape) -> None:
-        self.shape, self.asked, self.waited_for = shape, [], []
+        self.shape, self.requested, self.waited_for = shape, [], []
         self._waiting: list[int] = []
 
     def submit(self, version: int, agent: Agent) -> None:
-        self.asked.append(version)
+        self.requested.append(version)
         self._waiting.append(version)
 
     def collect(self, at_least: int) -> list[RolloutShard]:
@@ -69,8 +69,8 @@ class SlowDrawer:
         return [RolloutShard(v, torch.full((4, self.shape.width), float(v + 1)), 2, 0.0) for v in ready]
 
 
-def test_a_round_holds_what_the_learner_will_draw_from_it(file: Path) -> None:
-    """5 updates x 12 imagined rows = 60 draws, each row twice: 30 rows, 15 segments of 2 steps, in two parts."""
+def test_a_refresh_holds_the_rows_that_the_learner_will_sample(file: Path) -> None:
+    """5 updates x 12 imagined rows = 60 samples, each row twice: 30 rows, 15 segments of 2 steps, in two shards."""
     assert starts_per_shard(configured(file)) == 8
     filtered = configured(file, **{"filter": "hardmax", "filter.keep_ratio": 0.5})
     assert starts_per_shard(filtered) == 15
@@ -78,88 +78,88 @@ def test_a_round_holds_what_the_learner_will_draw_from_it(file: Path) -> None:
 
 def test_rows_are_transitions_of_their_policy_and_carry_its_version(file: Path) -> None:
     config = configured(file)
-    recorded, ground, agent = parts_of(config)
-    part = generate_shard(config, ground, agent, version=3, shard=0)
-    segments = recorded.shape.split(part.rows)
-    assert part.num_segments == 8
+    recorded, context, agent = parts_of(config)
+    shard = generate_shard(config, context, agent, version=3, shard=0)
+    segments = recorded.shape.split(shard.rows)
+    assert shard.num_segments == 8
     assert len(segments) == 16
     assert set(segments.source.tolist()) == {4.0}
     assert torch.equal(segments.obs[::2, 1], segments.obs[1::2, 0]), "step by step, row by row"
-    assert not torch.isin(segments.act, ground.starts.act).all()
+    assert not torch.isin(segments.act, context.starts.act).all()
 
 
-def test_a_part_is_decided_by_seed_weights_and_numbers(file: Path) -> None:
+def test_a_shard_depends_only_on_seed_weights_and_numbers(file: Path) -> None:
     config = configured(file)
-    _, ground, agent = parts_of(config)
-    first, again = (generate_shard(config, ground, agent, 0, 0) for _ in range(2))
+    _, context, agent = parts_of(config)
+    first, again = (generate_shard(config, context, agent, 0, 0) for _ in range(2))
     assert torch.equal(first.rows, again.rows)
-    for other in (generate_shard(config, ground, agent, 0, 1), generate_shard(config, ground, agent, 1, 0)):
+    for other in (generate_shard(config, context, agent, 0, 1), generate_shard(config, context, agent, 1, 0)):
         assert not torch.equal(first.rows, other.rows)
 
 
-def test_batches_have_the_exact_real_share_and_the_newest_version(file: Path) -> None:
+def test_batches_have_the_exact_real_ratio_and_the_newest_version(file: Path) -> None:
     config = configured(file)
-    recorded, ground, agent = parts_of(config)
-    rounds = OnPolicySource(config, recorded, LocalRollouts(config, ground), agent)
+    recorded, context, agent = parts_of(config)
+    batch_source = OnPolicySource(config, recorded, LocalRollouts(config, context), agent)
     generator = torch.Generator().manual_seed(0)
-    rounds.begin(0)
+    batch_source.begin(0)
     versions = []
     for _ in range(11):
-        source = rounds.next_batch(generator).source
+        source = batch_source.next_batch(generator).source
         assert (source[:4] == 0).all()
         assert (source[4:] > 0).all()
         versions.append(int(source.max()))
     assert versions == sorted(versions)
     assert versions[4] == 1
     assert versions[10] == 3
-    gauges = rounds.gauges()
+    gauges = batch_source.gauges()
     assert gauges["policy_version"] == 2
     assert gauges["staleness"] == 0
-    assert gauges["staleness_mean"] == 1.0, "three rounds of equal size, 0, 1 and 2 versions old"
+    assert gauges["staleness_mean"] == 1.0, "three refreshes of equal size, 0, 1 and 2 versions old"
     assert gauges["segments_imagined"] == 3 * 16
     assert 0.5 < gauges["consumed_fraction"] <= 1
 
 
 @pytest.mark.parametrize(
-    ("staleness", "waited_for", "asked"),
+    ("staleness", "waited_for", "requested"),
     [
-        (2, [0, -1, 0, 1, 2, 3], [0, 1, 2, 3, 4]),  # a sixth round would come when learning is over
+        (2, [0, -1, 0, 1, 2, 3], [0, 1, 2, 3, 4]),  # a sixth refresh would arrive after the last update
         (0, [0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5]),
     ],
 )
 def test_the_learner_waits_only_where_rows_would_be_too_old(
-    staleness: int, waited_for: list[int], asked: list[int], file: Path
+    staleness: int, waited_for: list[int], requested: list[int], file: Path
 ) -> None:
     config = configured(file, **{"synthesis.max_staleness": staleness})
     recorded, _, agent = parts_of(config)
-    drawer = SlowDrawer(recorded.shape)
-    rounds = OnPolicySource(config, recorded, drawer, agent)
-    rounds.begin(0)
+    rollouts = SlowRollouts(recorded.shape)
+    batch_source = OnPolicySource(config, recorded, rollouts, agent)
+    batch_source.begin(0)
     stale = []
     for _ in range(30):
-        rounds.next_batch(torch.Generator().manual_seed(0))
-        stale.append(rounds.gauges()["staleness"])
-    assert (drawer.waited_for, drawer.asked) == (waited_for, asked)
+        batch_source.next_batch(torch.Generator().manual_seed(0))
+        stale.append(batch_source.gauges()["staleness"])
+    assert (rollouts.waited_for, rollouts.requested) == (waited_for, requested)
     assert max(stale) == staleness
 
 
-def test_a_restarted_learner_waits_for_a_round_of_its_own_policy(file: Path) -> None:
+def test_a_restarted_learner_waits_for_a_refresh_of_its_own_policy(file: Path) -> None:
     config = configured(file)
     recorded, _, agent = parts_of(config)
-    drawer = SlowDrawer(recorded.shape)
-    rounds = OnPolicySource(config, recorded, drawer, agent)
-    rounds.begin(13)
-    batch = rounds.next_batch(torch.Generator().manual_seed(0))
-    assert drawer.asked == drawer.waited_for == [2]
+    rollouts = SlowRollouts(recorded.shape)
+    batch_source = OnPolicySource(config, recorded, rollouts, agent)
+    batch_source.begin(13)
+    batch = batch_source.next_batch(torch.Generator().manual_seed(0))
+    assert rollouts.requested == rollouts.waited_for == [2]
     assert Counter(batch.source.tolist()) == {0.0: 4, 3.0: 12}
 
 
-def test_the_ring_forgets_the_oldest_rounds(file: Path) -> None:
+def test_the_ring_forgets_the_oldest_refreshes(file: Path) -> None:
     config = configured(file, **{"replay.capacity": 8})
     recorded, _, agent = parts_of(config)
-    rounds = OnPolicySource(config, recorded, SlowDrawer(recorded.shape), agent)
+    batch_source = OnPolicySource(config, recorded, SlowRollouts(recorded.shape), agent)
     for _ in range(30):
-        batch = rounds.next_batch(torch.Generator().manual_seed(0))
+        batch = batch_source.next_batch(torch.Generator().manual_seed(0))
     assert set(batch.source[4:].tolist()) <= {4.0, 5.0}
-    assert rounds.gauges()["synthetic_rows"] == 8
-    assert rounds.gauges()["staleness_mean"] == 1.5
+    assert batch_source.gauges()["synthetic_rows"] == 8
+    assert batch_source.gauges()["staleness_mean"] == 1.5

@@ -21,7 +21,7 @@ def numbered(first: int, num: int, shape: SegmentShape = SHAPE) -> torch.Tensor:
     return torch.arange(first, first + num, dtype=torch.float32).unsqueeze(1).expand(-1, shape.width)
 
 
-def drawn(ring: Ring, num: int = 400) -> set[int]:
+def sampled(ring: Ring, num: int = 400) -> set[int]:
     segments = ring.sample(num, torch.Generator().manual_seed(0))
     return set(segments.source.int().tolist())
 
@@ -35,7 +35,7 @@ def test_holds_what_a_deque_would_hold(capacity: int, sizes: list[int]) -> None:
         added += num
         assert (ring.size, ring.num_added) == (len(model), added)
         if model:
-            assert drawn(ring) == set(model)
+            assert sampled(ring) == set(model)
 
 
 def test_sample_splits_rows_into_segments() -> None:
@@ -94,7 +94,7 @@ def test_counts_the_rows_that_were_ever_drawn(capacity: int, sizes: list[int]) -
         ring.add(numbered(added, num))
         added += num
         if ring.size:
-            seen |= drawn(ring, 3)
+            seen |= sampled(ring, 3)
     assert ring.consumed_fraction == len(seen) / max(added, 1)
 
 
@@ -103,7 +103,7 @@ def test_recorded_rows_are_not_copied() -> None:
     ring = Ring.of_recorded(rows, SHAPE)
     assert ring.size == ring.capacity == 5
     assert ring._rows.data_ptr() == rows.data_ptr()
-    assert drawn(ring) == set(range(5))
+    assert sampled(ring) == set(range(5))
 
 
 REAL = SegmentShape(horizon=1, obs_size=2, act_size=1, num_actions=1)

@@ -66,9 +66,9 @@ def test_the_batch_follows_from_the_generator(file: Path) -> None:
 def test_without_imagined_rows_a_mixture_is_the_recording(file: Path) -> None:
     config = tiny_config(file, None, **{"replay.real_ratio": 0.0})
     task_data = load_task_data(config)
-    drawn = mixture(config, recorded_ring(config, task_data, CPU), None).next_batch(torch.Generator())
-    assert drawn.source.tolist() == [0.0] * 16
-    assert drawn.horizon == 1
+    sampled = mixture(config, recorded_ring(config, task_data, CPU), None).next_batch(torch.Generator())
+    assert sampled.source.tolist() == [0.0] * 16
+    assert sampled.horizon == 1
 
 
 def test_each_imagined_row_has_the_label_of_its_start_pair(file: Path) -> None:

@@ -183,11 +183,11 @@ class _Balanced(HTMLParser):
 def check_page() -> Callable[[str], None]:
     """Return a function that asserts that a page is well-formed and loads nothing from elsewhere."""
 
-    def check(text: str) -> None:
+    def check(page: str) -> None:
         parser = _Balanced()
-        parser.feed(text)
+        parser.feed(page)
         assert parser.open == []
-        without_namespaces = re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)
+        without_namespaces = re.sub(r'xmlns(:\w+)?="[^"]*"', "", page)
         without_frames = re.sub(r'<img src="data:image/png;base64,[^"]*"', "", without_namespaces)
         assert not re.search(r"(https?:)?//[a-z]|<script|<link|<img|@import", without_frames)
 

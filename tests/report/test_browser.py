@@ -78,17 +78,17 @@ def browse(pages: dict[str, str], folder: Path, dark: bool) -> dict[str, Any]:
     options += [f"--user-data-dir={folder / 'profile'}", f"--blink-settings=preferredColorScheme={0 if dark else 1}"]
     command = [str(CHROMIUM), *options, collector.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    found = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert found, done.stderr[-2000:]
-    return {one["id"]: one for one in json.loads(html.unescape(found[1]))}
+    result = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert result, done.stderr[-2000:]
+    return {one["id"]: one for one in json.loads(html.unescape(result[1]))}
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian's package chromium)")
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_pages_have_no_fault_at_any_width(run: Path, tmp_path: Path, dark: bool) -> None:
-    found = browse(pages(run, tmp_path / "comparison"), tmp_path, dark)
-    assert found.keys() == {f"{page} {width}" for page in ("run", "comparison", "study") for width in WIDTHS}
-    assert {one["dark"] for one in found.values()} == {dark}
-    assert all(one["width"] == int(name.split()[1]) for name, one in found.items())
-    assert min(one["panels"] for one in found.values()) >= 1
-    assert {name: one["faults"][:5] for name, one in found.items() if one["faults"]} == {}
+    result = browse(pages(run, tmp_path / "comparison"), tmp_path, dark)
+    assert result.keys() == {f"{page} {width}" for page in ("run", "comparison", "study") for width in WIDTHS}
+    assert {one["dark"] for one in result.values()} == {dark}
+    assert all(one["width"] == int(name.split()[1]) for name, one in result.items())
+    assert min(one["panels"] for one in result.values()) >= 1
+    assert {name: one["faults"][:5] for name, one in result.items() if one["faults"]} == {}

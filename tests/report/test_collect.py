@@ -134,7 +134,7 @@ def test_each_method_has_its_best_setting_and_is_compared_with_its_model_free_ag
     for trial in results["trials"]:
         if trial["status"] == "done" and trial["world_model"]:
             means.setdefault(tuple(trial["values"].values()), []).append(trial["score_mean"])
-    assert dwm["mean"]["value"] == pytest.approx(max(sum(found) / len(found) for found in means.values()))
+    assert dwm["mean"]["value"] == pytest.approx(max(sum(result) / len(result) for result in means.values()))
     assert dwm["improvement"]["value"] == 1.0
 
 
@@ -154,12 +154,12 @@ def test_the_best_method_is_first_and_methods_without_a_score_are_last():
 
 def test_the_verdict_names_the_leads_and_whether_they_are_certain():
     rows = with_statistics([[row("base", 1.0, 2.0, 3.0)], [row("close", 8.5, 9.0, 9.5)], [row("best", 9.0, 9.2, 9.9)]])
-    found = verdict(rows, "base")
-    assert found["best"]["name"] == "best"
-    runner_up, reference = found["leads"]
+    result = verdict(rows, "base")
+    assert result["best"]["name"] == "best"
+    runner_up, reference = result["leads"]
     assert (runner_up["over"], runner_up["doubt"]) == ("the runner-up, close", "not clearly separated")
     assert (reference["over"], reference["difference"], reference["doubt"]) == ("the reference, base", "+7.4", "")
-    assert "75 %" in found["caution"]
+    assert "75 %" in result["caution"]
 
 
 def test_two_runs_each_are_too_few_to_be_sure():
@@ -174,8 +174,8 @@ def test_a_reference_that_is_the_runner_up_is_named_once():
 
 @pytest.mark.parametrize(("num", "word"), [(1, "One run per method"), (7, "85 %"), (20, "")])
 def test_few_runs_are_cautioned_about(num, word):
-    found = verdict(with_statistics([[row("a", *map(float, range(num)))]]), "a")
-    assert found["caution"] == "" if not word else word in found["caution"]
+    result = verdict(with_statistics([[row("a", *map(float, range(num)))]]), "a")
+    assert result["caution"] == "" if not word else word in result["caution"]
 
 
 def test_the_table_has_settings_only_if_methods_have_some():

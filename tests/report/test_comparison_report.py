@@ -177,8 +177,8 @@ def test_tables_golden(one: Path) -> None:
 def test_markdown_tells_data_updates_seeds_checkpoint_and_what_failed(one: Path) -> None:
     text = markdown(collect_comparison(one))
     assert "profile laptop, 20\u202f000 updates of batches of 256 or 1024" in text
-    for words in ("bundled SAC recording", "20\u202f000 updates", "3 seeds", "last checkpoint", "0123456789abcdef"):
-        assert words in text
+    for args in ("bundled SAC recording", "20\u202f000 updates", "3 seeds", "last checkpoint", "0123456789abcdef"):
+        assert args in text
     assert "OneStep-IQL, seed 2: failed (diverged)" in text
     tables = [line.count("|") for line in text.splitlines() if line.startswith("|")]
     assert tables == [8] * 10

@@ -34,8 +34,12 @@ def test_methods_are_those_that_can_run() -> None:
 def test_axes_name_the_shared_part_that_they_regenerate() -> None:
     rows = {row[0].strip("`"): row for row in cells("axes")}
     assert set(rows) == set(dimensions())
-    made = {name: row[-1] for name, row in rows.items()}
-    assert (made["sequence_length"], made["temperature"], made["horizon"]) == ("world model, stream", "stream", "–")
+    created = {name: row[-1] for name, row in rows.items()}
+    assert (created["sequence_length"], created["temperature"], created["horizon"]) == (
+        "world model, stream",
+        "stream",
+        "–",
+    )
     assert rows["horizon"][2:4] == ["`5` `10`", "`1` `3` `5` `7`"]
 
 

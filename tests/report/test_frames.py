@@ -44,16 +44,16 @@ def test_frames_of_an_episode_are_rendered_once(run: Path, monkeypatch: pytest.M
     if backend is None or subprocess.run(program, env={**os.environ, "MUJOCO_GL": backend}, check=False).returncode:
         pytest.skip("no OpenGL for rendering without a display")
     monkeypatch.delenv("MUJOCO_GL")
-    found = best_frames(run, RESULTS)
-    assert found is not None
-    assert "skipped" not in found
-    images = [iio.imread(base64.b64decode(frame["png"])) for frame in found["frames"]]
+    result = best_frames(run, RESULTS)
+    assert result is not None
+    assert "skipped" not in result
+    images = [iio.imread(base64.b64decode(frame["png"])) for frame in result["frames"]]
     assert images[0].shape == (180, 240, 3)
     assert images[0].std() > 1, "an image of something"
-    assert found["frames"][0]["step"] == 0
-    assert (found["env_id"], found["seed"], found["method"]) == ("InvertedPendulum-v5", 0, "DWM-TD3+BC")
+    assert result["frames"][0]["step"] == 0
+    assert (result["env_id"], result["seed"], result["method"]) == ("InvertedPendulum-v5", 0, "DWM-TD3+BC")
     monkeypatch.setattr(module, "_render_in_subprocess", pytest.fail)
-    assert best_frames(run, RESULTS) == found
+    assert best_frames(run, RESULTS) == result
 
 
 @pytest.mark.parametrize("value", ["disabled", "off"])
@@ -66,8 +66,8 @@ def test_a_crash_and_a_hang_cost_a_line(run: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("MUJOCO_GL", "egl")
     crashed = subprocess.CompletedProcess([], -11, "", "loading\nlibEGL: no device\n")
     monkeypatch.setattr(module.subprocess, "run", lambda *args, **options: crashed)
-    found = best_frames(run, RESULTS)
-    assert found == {"frames": [], "skipped": "rendering failed with MUJOCO_GL=egl (libEGL: no device)"}
+    result = best_frames(run, RESULTS)
+    assert result == {"frames": [], "skipped": "rendering failed with MUJOCO_GL=egl (libEGL: no device)"}
 
     def hang(*args: Any, **options: Any) -> None:
         raise subprocess.TimeoutExpired("render", 90)
@@ -80,18 +80,18 @@ def test_messages_of_an_environment_are_ignored(run: Path, monkeypatch: pytest.M
     monkeypatch.setenv("MUJOCO_GL", "egl")
     ended = subprocess.CompletedProcess([], 0, 'simulator 3.1\n["a", "b"]\n', "")
     monkeypatch.setattr(module.subprocess, "run", lambda *args, **options: ended)
-    found = best_frames(run, RESULTS)
-    assert found is not None
-    assert found["frames"] == [{"step": 0, "png": "a"}, {"step": 20, "png": "b"}]
+    result = best_frames(run, RESULTS)
+    assert result is not None
+    assert result["frames"] == [{"step": 0, "png": "a"}, {"step": 20, "png": "b"}]
 
 
 def test_a_damaged_policy_costs_a_line(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUJOCO_GL", "egl")
     (run / "trials" / "t" / "checkpoint" / "agent.safetensors").write_bytes(b"damaged")
-    found = best_frames(run, RESULTS)
-    assert found is not None
-    assert found["frames"] == []
-    assert found["skipped"].startswith("the policy cannot be run (")
+    result = best_frames(run, RESULTS)
+    assert result is not None
+    assert result["frames"] == []
+    assert result["skipped"].startswith("the policy cannot be run (")
 
 
 @pytest.mark.parametrize("env_id", ["Pendulum-v1", "Unknown-v0", None])

@@ -161,7 +161,7 @@ def test_the_terminal_stars_the_best_row_and_shows_title_and_note():
     console = Console(width=80, record=True)
     console.print(Table("Errors", ["model", "score"], [["a", 1], ["b", 2]], "A note.", ("failed", "best")).terminal())
     shown = console.export_text()
-    assert all(words in shown for words in ("Errors", "A note."))
+    assert all(args in shown for args in ("Errors", "A note."))
     assert [line.split() for line in shown.splitlines() if "*" in line] == [["*", "b", "2"]]
 
 

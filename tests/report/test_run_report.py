@@ -55,7 +55,7 @@ def test_summary_has_one_row_per_method_and_setting_over_seeds(results):
 
 def test_summary_names_the_data(results):
     last = summary_markdown(results).splitlines()[-1]
-    assert all(words in last for words in ("bundled SAC recording", "0123456789abcdef", "last checkpoint"))
+    assert all(args in last for args in ("bundled SAC recording", "0123456789abcdef", "last checkpoint"))
 
 
 def test_shared_parts_have_counts_and_times(results):
@@ -98,7 +98,7 @@ def test_page_names_the_models_that_are_not_calibrated_and_by_how_much(run):
 def test_page_is_wellformed_and_names_data_errors_and_checkpoint(run, check_page):
     text = write_report(run).read_text()
     check_page(text)
-    assert all(words in text for words in ("bundled SAC recording", "the agent has diverged", "last checkpoint"))
+    assert all(args in text for args in ("bundled SAC recording", "the agent has diverged", "last checkpoint"))
     assert text.count("<figure") == 8
     assert "No frames: the run folder has no weights of the policy." in text
 

@@ -43,9 +43,9 @@ def offences(source: str) -> Iterator[str]:
 
 
 def test_nothing_is_unpickled_or_run() -> None:
-    found = {str(path.relative_to(ROOT)): list(offences(path.read_text())) for path in SOURCES}
-    assert len(found) > 150
-    assert {path: names for path, names in found.items() if names} == {}
+    result = {str(path.relative_to(ROOT)): list(offences(path.read_text())) for path in SOURCES}
+    assert len(result) > 150
+    assert {path: names for path, names in result.items() if names} == {}
 
 
 @pytest.mark.parametrize("task", ["../../x", "/etc/x", "..", "minari:../../a-v0"])
@@ -102,8 +102,8 @@ def test_names_are_no_html() -> None:
 
 @pytest.mark.parametrize("program", ["compare.py", "train.py"])
 def test_output_that_nobody_reads_ends_quietly(program: str) -> None:
-    words = [sys.executable, str(ROOT / "pipelines" / program), "--help"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    args = [sys.executable, str(ROOT / "pipelines" / program), "--help"]
+    with subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()

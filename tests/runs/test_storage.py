@@ -47,10 +47,10 @@ class Remote:
 
 @pytest.fixture
 def remote(monkeypatch: pytest.MonkeyPatch) -> Remote:
-    made = Remote()
+    created = Remote()
     monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(module, "_filesystem", lambda *about, **more: made)
-    return made
+    monkeypatch.setattr(module, "_filesystem", lambda *about, **more: created)
+    return created
 
 
 S3 = Storage.parse("s3://bucket/runs")
@@ -171,11 +171,11 @@ def test_invalid_addresses_are_refused_without_repeating_keys(text: str, says: s
     ["s3://bucket", "s3://bucket/runs?endpoint_override=127.0.0.1:1&scheme=http", "gs://bucket/a/b", "/a/b", "a"],
 )
 def test_an_address_identifies_its_storage(text: str) -> None:
-    found = Storage.parse(text)
-    assert Storage.parse(found.address) == found
-    child = found.child("x/y")
+    result = Storage.parse(text)
+    assert Storage.parse(result.address) == result
+    child = result.child("x/y")
     assert Storage.parse(child.address) == child
-    assert (child.name, child.parent.parent) == ("y", found)
+    assert (child.name, child.parent.parent) == ("y", result)
 
 
 @given(st.lists(st.sampled_from(["..", ".", "", "a", "/", "b\\c", "\n"]), min_size=1, max_size=4))

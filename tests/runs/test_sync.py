@@ -76,10 +76,10 @@ def test_a_marker_is_fetched_after_all_other_files(left: int, tmp_path_factory: 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
     """A run in remote storage at a path."""
-    made = RunFolder.create(tmp_path / "runs", "task", Storage.folder(tmp_path / "kept"))
-    write_json(made.config, {"run": {}})
-    made.push_record()
-    return made
+    created = RunFolder.create(tmp_path / "runs", "task", Storage.folder(tmp_path / "kept"))
+    write_json(created.config, {"run": {}})
+    created.push_record()
+    return created
 
 
 def elsewhere(run: RunFolder, tmp_path: Path) -> RunFolder:

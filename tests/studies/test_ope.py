@@ -50,9 +50,9 @@ def test_policies_of_several_runs_are_ranked_and_those_of_other_data_refused(
         run=str(tmp_path / "one"), others=(str(tmp_path / "two"),), estimate_updates=5, estimate_model_updates=5
     )
     findings = measure(context, chosen)
-    found = [policy["score"] for policy in findings.numbers["policies"]]
-    assert len(found) == 3
-    assert found == sorted(found, reverse=True)
+    result = [policy["score"] for policy in findings.numbers["policies"]]
+    assert len(result) == 3
+    assert result == sorted(result, reverse=True)
     assert len(findings.tables[1].rows) == 3
     other = load_task_data(context.config.with_values({"data.env": "none"}))
     with pytest.raises(ValueError, match="one: learned from other data"):

@@ -47,8 +47,8 @@ def episodes() -> Episodes:
 
 
 def windows() -> Windows:
-    found = complete_windows(WindowSet(episodes(), 3, GAMMA, 1.0), 100, torch.Generator().manual_seed(0))
-    return found[found.obs[:, 0, 0].argsort()]
+    result = complete_windows(WindowSet(episodes(), 3, GAMMA, 1.0), 100, torch.Generator().manual_seed(0))
+    return result[result.obs[:, 0, 0].argsort()]
 
 
 def test_start_pairs_have_a_known_future() -> None:
@@ -91,35 +91,35 @@ def futures(rule: Termination = never) -> dict[str, Segments]:
 
 
 def test_imagined_futures_have_the_own_or_a_shuffled_label() -> None:
-    found, labels = futures(), windows().rtg + 1000
-    assert torch.equal(found[IMAGINED].obs[:, 2, 0], labels)
-    shuffled = found[SHUFFLED].obs[:, 2, 0]
+    result, labels = futures(), windows().rtg + 1000
+    assert torch.equal(result[IMAGINED].obs[:, 2, 0], labels)
+    shuffled = result[SHUFFLED].obs[:, 2, 0]
     assert not torch.equal(shuffled, labels)
     assert torch.equal(shuffled.sort().values, labels.sort().values)
 
 
 def test_a_recorded_first_step_ends_what_it_ends() -> None:
-    found = futures()[CONTINUED]
-    assert found.rew[:, 0].tolist() == [1, 2, 3, 11, 12, 13]
-    assert found.rew[:, 1].tolist() == [-1] * 6
-    assert found.discount.tolist() == [[0.5, 0.5], [0.5, 0.5], [0, 0], *[[0.5, 0.5]] * 3]
-    assert found.obs[1].flatten().tolist()[:2] == [1, 2]
+    result = futures()[CONTINUED]
+    assert result.rew[:, 0].tolist() == [1, 2, 3, 11, 12, 13]
+    assert result.rew[:, 1].tolist() == [-1] * 6
+    assert result.discount.tolist() == [[0.5, 0.5], [0.5, 0.5], [0, 0], *[[0.5, 0.5]] * 3]
+    assert result.obs[1].flatten().tolist()[:2] == [1, 2]
 
 
 def test_ends_of_imagined_states_follow_the_rule() -> None:
-    found = futures(lambda obs: obs[..., 0] > 100)
-    assert (found[IMAGINED].discount == 0).all()
-    assert torch.equal(found[RECORDED].discount, recorded_segments(windows(), GAMMA).discount)
-    assert found[CONTINUED].discount[3].tolist() == [0.5, 0]  # the recorded first step does not end
+    result = futures(lambda obs: obs[..., 0] > 100)
+    assert (result[IMAGINED].discount == 0).all()
+    assert torch.equal(result[RECORDED].discount, recorded_segments(windows(), GAMMA).discount)
+    assert result[CONTINUED].discount[3].tolist() == [0.5, 0]  # the recorded first step does not end
 
 
 @pytest.mark.parametrize("mix", MIXES, ids=lambda mix: mix.name)
 def test_compositions_take_each_part_from_its_future(mix) -> None:
-    found = futures(lambda obs: obs[..., 0] > 100)
-    segments = mix.of(found)
-    assert torch.equal(segments.rew, found[mix.rewards].rew)
-    assert torch.equal(segments.discount, found[mix.ends].discount)
-    assert torch.equal(segments.obs, found[mix.states].obs)
+    result = futures(lambda obs: obs[..., 0] > 100)
+    segments = mix.of(result)
+    assert torch.equal(segments.rew, result[mix.rewards].rew)
+    assert torch.equal(segments.discount, result[mix.ends].discount)
+    assert torch.equal(segments.obs, result[mix.states].obs)
 
 
 def test_correlation_is_that_of_numpy() -> None:
@@ -145,36 +145,36 @@ class Half:
 
 
 def test_golden_advantages() -> None:
-    found = advantages(Half(), futures())
+    result = advantages(Half(), futures())
     # sums of rewards 2, 3.5, 3, 17, 18.5, 20; last states 2 (alive), end, end, 12, 13, 14; states / 2 at the start
     recorded = np.array([2 + 0.25 * 1, 3.5, 3, 17 + 0.25 * 6, 18.5 + 0.25 * 6.5, 20 + 0.25 * 7])
     gain = recorded - np.array([0, 1, 2, 10, 11, 12]) / 2
     effect = 0.25 * np.array([0, 1, 2, 10, 11, 12]) / 100
-    row = found["all recorded"]
+    row = result["all recorded"]
     assert row["std"] == pytest.approx(gain.std(ddof=1), rel=1e-5)
     assert row["correlation"] == pytest.approx(1.0)
     assert row["slope"] == pytest.approx(np.polyfit(effect, gain, 1)[0], rel=1e-4)
     assert row["ending"] == pytest.approx((3 + 2) / 2)
     labels = 1000 + windows().rtg.double().numpy()
     imagined = -1.5 + 0.25 * labels / 2 - np.array([0, 1, 2, 10, 11, 12]) / 2
-    assert found["all imagined"]["ending"] == pytest.approx(imagined[1:3].mean(), rel=1e-5)
+    assert result["all imagined"]["ending"] == pytest.approx(imagined[1:3].mean(), rel=1e-5)
 
 
 def test_samples_are_compared_with_the_first_continued_one() -> None:
-    found = advantages(Half(), futures())  # this model is deterministic, so that its samples agree
-    assert found["second sample"]["sample_correlation"] == pytest.approx(1.0)
-    assert found["second sample"]["correlation"] == found["first step recorded"]["correlation"] < 1
+    result = advantages(Half(), futures())  # this model is deterministic, so that its samples agree
+    assert result["second sample"]["sample_correlation"] == pytest.approx(1.0)
+    assert result["second sample"]["correlation"] == result["first step recorded"]["correlation"] < 1
     noisy = {**futures(), REPEATED: futures()[RECORDED]}
     assert (
-        advantages(Half(), noisy)["second sample"]["sample_correlation"] == found["all recorded"]["sample_correlation"]
+        advantages(Half(), noisy)["second sample"]["sample_correlation"] == result["all recorded"]["sample_correlation"]
     )
 
 
 def test_without_a_continued_future_samples_are_compared_with_the_imagined_one() -> None:
-    found = futures()
-    del found[CONTINUED]
-    found[REPEATED] = found[IMAGINED]
-    assert advantages(Half(), found)["second sample"]["sample_correlation"] == pytest.approx(1.0)
+    result = futures()
+    del result[CONTINUED]
+    result[REPEATED] = result[IMAGINED]
+    assert advantages(Half(), result)["second sample"]["sample_correlation"] == pytest.approx(1.0)
 
 
 @pytest.mark.usefixtures("tiny_models")

@@ -43,9 +43,9 @@ def built(cls: type[Agent], config: Any, seed: int) -> Agent:
 
 def ring(horizon: int, seed: int, device: str) -> Ring:
     shape = SegmentShape(horizon, SPACES.obs_size, SPACES.act_size, num_actions=1)
-    made = Ring(60, shape, device)
-    made.add(torch.rand(40, shape.width, generator=torch.Generator().manual_seed(seed)))
-    return made
+    ring_buffer = Ring(60, shape, device)
+    ring_buffer.add(torch.rand(40, shape.width, generator=torch.Generator().manual_seed(seed)))
+    return ring_buffer
 
 
 def mixture(imagined: bool, device: str = "cpu") -> Mixture:
@@ -70,16 +70,16 @@ def copies(states: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
 
 def assert_equal(first: list[dict[str, Tensor]], second: list[dict[str, Tensor]]) -> None:
     """Equal states, bit for bit."""
-    for one, other in zip(first, second, strict=True):
-        assert one.keys() == other.keys()
-        for key, value in one.items():
-            assert torch.equal(value, other[key]), key
+    for state, expected in zip(first, second, strict=True):
+        assert state.keys() == expected.keys()
+        for key, value in state.items():
+            assert torch.equal(value, expected[key]), key
 
 
 def assert_close(first: list[dict[str, Tensor]], second: list[dict[str, Tensor]], **tolerance: float) -> None:
     """States that are equal up to rounding; generators exactly."""
-    for one, other in zip(first, second, strict=True):
-        assert one.keys() == other.keys()
-        for key, value in one.items():
+    for expected, actual in zip(first, second, strict=True):
+        assert expected.keys() == actual.keys()
+        for key, value in expected.items():
             exact = {"rtol": 0.0, "atol": 0.0} if key == "generator" else tolerance
-            torch.testing.assert_close(other[key], value, msg=key, **exact)
+            torch.testing.assert_close(actual[key], value, msg=key, **exact)

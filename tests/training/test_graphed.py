@@ -28,9 +28,9 @@ every_source = pytest.mark.parametrize("imagined", [False, True], ids=["real", "
 
 @pytest.fixture
 def capture(monkeypatch: pytest.MonkeyPatch) -> EmulatedCapture:
-    found = EmulatedCapture()
-    monkeypatch.setattr(updates, "capture_on", lambda device, option: found)
-    return found
+    result = EmulatedCapture()
+    monkeypatch.setattr(updates, "capture_on", lambda device, option: result)
+    return result
 
 
 def compare(make: Callable[[bool], Learner]) -> None:

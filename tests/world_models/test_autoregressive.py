@@ -34,15 +34,15 @@ def follow(obs: Tensor, act: Tensor) -> tuple[Tensor, Tensor]:
     return 0.5 * obs + 0.5 * act, obs[:, :1] + act
 
 
-def noisy_transitions(num: int, draw: torch.Generator) -> Windows:
+def noisy_transitions(num: int, rng: torch.Generator) -> Windows:
     """States of the toy, random actions, the system above with noise of .05."""
     states = torch.from_numpy(toy_episodes().obs)
-    obs = states[torch.randint(len(states), (num,), generator=draw)]
-    act = torch.rand(num, 1, generator=draw) * 2 - 1
+    obs = states[torch.randint(len(states), (num,), generator=rng)]
+    act = torch.rand(num, 1, generator=rng) * 2 - 1
     later, rew = follow(obs, act)
-    later = later + 0.05 * torch.randn(num, 3, generator=draw)
+    later = later + 0.05 * torch.randn(num, 3, generator=rng)
     recorded = torch.ones(num, 2).bool()
-    rtg = torch.rand(num, generator=draw)
+    rtg = torch.rand(num, generator=rng)
     pair = torch.stack([obs, later], 1)
     return Windows(pair, act[:, None].expand(-1, 2, -1), rew.expand(-1, 2), recorded, recorded, ~recorded, rtg)
 
@@ -50,7 +50,7 @@ def noisy_transitions(num: int, draw: torch.Generator) -> Windows:
 @pytest.fixture(scope="module")
 def trained() -> Autoregressive:
     model = build(multipliers=(4, 4), temperature=0.0)
-    train(model, lambda draw: noisy_transitions(128, draw), 500, 3e-3, 0.05)
+    train(model, lambda rng: noisy_transitions(128, rng), 500, 3e-3, 0.05)
     return model
 
 
@@ -74,9 +74,9 @@ def test_a_rollout_is_dwm_called_step_by_step() -> None:
     one_step = DWM(DWMConfig.model_validate({**TINY, "sequence_length": 2}), SPACES)
     one_step.load_state_dict(model.one_step.state_dict())
     segments = rolled_out(model, 3, rtg=0.4)
-    obs, act, draw = segments.obs[:, 0], segments.act[:, 0], generator()
+    obs, act, rng = segments.obs[:, 0], segments.act[:, 0], generator()
     for step in range(3):
-        single = one_step.imagine(obs, act, policy=None, horizon=1, rtg=0.4, generator=draw)
+        single = one_step.imagine(obs, act, policy=None, horizon=1, rtg=0.4, generator=rng)
         assert torch.equal(segments.obs[:, step + 1], single.obs[:, 1])
         assert torch.equal(segments.rew[:, step], single.rew[:, 0])
         obs, act = single.obs[:, 1], torch.full((64, 1), 0.2 * (step + 1))

@@ -111,8 +111,8 @@ def test_terminations_are_learned() -> None:
     model = build(continuation="on", prediction="sample", denoiser="mlp", dim=16, multipliers=(2, 2))
     data = WindowSet(toy_episodes(), 4, 0.99, 10.0)
 
-    def terminating(draw: torch.Generator) -> Windows:
-        batch = data.sample(64, draw)
+    def terminating(rng: torch.Generator) -> Windows:
+        batch = data.sample(64, rng)
         low = batch.obs[..., 0] < -1
         terminated = low & (low.cumsum(1) == 1)
         return replace(batch, terminated=terminated, step_mask=(low.cumsum(1) == 0) | terminated)

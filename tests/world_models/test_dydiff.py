@@ -59,9 +59,9 @@ def test_actions_are_those_that_the_states_were_conditioned_on() -> None:
 
 def test_states_are_mixed_with_the_current_ones() -> None:
     options = {"num_refinements": 1, "sequence_length": 8}
-    first, mixed, drawn = (imagined(build(**options, state_mix=mix)).obs for mix in (0.0, 0.25, 1.0))
-    torch.testing.assert_close(mixed, 0.75 * first + 0.25 * drawn)
-    assert not torch.allclose(first, drawn)
+    first, mixed, sampled = (imagined(build(**options, state_mix=mix)).obs for mix in (0.0, 0.25, 1.0))
+    torch.testing.assert_close(mixed, 0.75 * first + 0.25 * sampled)
+    assert not torch.allclose(first, sampled)
 
 
 def test_a_low_first_level_starts_from_the_current_states() -> None:
@@ -78,7 +78,7 @@ def test_a_trained_diffusion_follows_actions_and_dynamics() -> None:
     model = build(denoiser="mlp", dim=32, multipliers=(4,), sequence_length=4, num_refinements=1, state_mix=1.0)
     model = model.with_options({"start_sigma": 1.0, "solver_steps": 6})
     data = WindowSet(toy_episodes(), 4, 0.99, 10.0)
-    train(model, lambda draw: data.sample(64, draw), 250, 3e-3)
+    train(model, lambda rng: data.sample(64, rng), 250, 3e-3)
     segments = imagined(model, 3, policy=lambda obs, step: torch.full((len(obs), 1), -0.5 * step), rows=64)
     truth = [segments.obs[:, 0]]
     for step in range(3):

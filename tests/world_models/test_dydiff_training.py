@@ -23,9 +23,9 @@ def test_trajectory_loss_golden(faithful: bool) -> None:
     mask[0, 5:] = False
     batch = replace(batch, obs_mask=mask)
     loss = model.trajectory.loss(batch, model.process, generator(), "fp32")
-    draw = generator()
-    sigma = np.exp(-1.2 + 1.2 * torch.randn(4, generator=draw).double().numpy())
-    noise = torch.randn(4, 8, 4, generator=draw).double().numpy()
+    rng = generator()
+    sigma = np.exp(-1.2 + 1.2 * torch.randn(4, generator=rng).double().numpy())
+    noise = torch.randn(4, 8, 4, generator=rng).double().numpy()
     clean = clean_of(model, batch.obs, batch.act).double().numpy()
     errors = []
     for row in range(4):

@@ -99,7 +99,7 @@ def test_given_entries_are_clean_for_the_network_and_carry_no_loss() -> None:
 def test_laptop_options_learn_the_toy() -> None:
     """The second action is random: a sample's least error is twice the variance that it causes."""
     model = build(dim=16)
-    train(model, lambda draw: windows(128, seed=int(torch.randint(1 << 30, (1,), generator=draw))), 250, 3e-3, 0.05)
+    train(model, lambda rng: windows(128, seed=int(torch.randint(1 << 30, (1,), generator=rng))), 250, 3e-3, 0.05)
     batch = windows(500, seed=77)
     segments = model.imagine(
         batch.obs[:, 0], batch.act[:, 0], policy=None, horizon=2, rtg=batch.rtg, generator=generator()

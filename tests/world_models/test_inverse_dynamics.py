@@ -73,9 +73,9 @@ def test_dropout_hides_its_share_by_the_generator_only_and_keeps_the_mean() -> N
 def test_it_learns_which_action_led_to_the_next_state() -> None:
     model = build(TOY.spaces, width=32)
     obs, act, next_obs = (torch.from_numpy(part) for part in (TOY.obs, TOY.act, TOY.next_obs))
-    adam, ones, draw = torch.optim.Adam(model.parameters(), 1e-2), torch.ones(128), generator()
+    adam, ones, rng = torch.optim.Adam(model.parameters(), 1e-2), torch.ones(128), generator()
     for _ in range(150):
-        rows = torch.randint(800, (128,), generator=draw)
+        rows = torch.randint(800, (128,), generator=rng)
         adam.zero_grad()
         model.loss(obs[rows], act[rows], next_obs[rows], ones, generator()).backward()
         adam.step()

@@ -26,7 +26,7 @@ def windows(rows: int = 64, seed: int = 0) -> Windows:
 @pytest.fixture(scope="module")
 def trained() -> OneStep:
     model, data = build(), WindowSet(toy.toy_episodes(), 2, 0.99, 10.0)
-    train(model, lambda draw: data.sample(128, draw), 500, 3e-3)
+    train(model, lambda rng: data.sample(128, rng), 500, 3e-3)
     return model
 
 

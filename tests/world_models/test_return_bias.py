@@ -47,8 +47,8 @@ def first_of(segments: Segments) -> Segments:
 
 def test_the_value_of_the_behaviour_policy_is_learned() -> None:
     recorded = constant_segments()
-    found = fit_value(recorded, generator())(recorded.obs[:, 0])
-    torch.testing.assert_close(found, 2 * recorded.rew[:, 0], atol=0.35, rtol=0)
+    result = fit_value(recorded, generator())(recorded.obs[:, 0])
+    torch.testing.assert_close(result, 2 * recorded.rew[:, 0], atol=0.35, rtol=0)
 
 
 def test_the_bias_is_the_value_of_what_is_imagined_too_well() -> None:
@@ -56,9 +56,9 @@ def test_the_bias_is_the_value_of_what_is_imagined_too_well() -> None:
     bias = ReturnBias(SPACES, HORIZON)
     assert (bias(first_of(recorded), LABELS) == 0).all()
     bias.fit(recorded, moved(recorded), LABELS, generator())
-    found = bias(first_of(recorded), LABELS)
+    result = bias(first_of(recorded), LABELS)
     expected = torch.stack([torch.zeros(len(recorded)), GAMMA * 2 * recorded.act[:, 0, 0]], 1)
-    assert (found - expected).abs().mean() < 0.1
+    assert (result - expected).abs().mean() < 0.1
     assert not any(param.requires_grad for param in bias.parameters())
 
 
@@ -97,10 +97,10 @@ def test_dwm_subtracts_it_after_recorded_first_steps_only(monkeypatch: pytest.Mo
     def rewards(sampled: DWM, first: Segments | None) -> torch.Tensor:
         return sampled.imagine(obs, act, policy=None, horizon=3, rtg=0.5, generator=generator(), first=first).rew
 
-    found = rewards(raw, first) - rewards(model, first)
-    torch.testing.assert_close(found[:, 1:], model.return_bias(first, torch.full((5,), 0.5)), atol=1e-5, rtol=0)
-    assert (found[:, 0] == 0).all()
-    assert found[:, 1:].abs().min() > 0
+    result = rewards(raw, first) - rewards(model, first)
+    torch.testing.assert_close(result[:, 1:], model.return_bias(first, torch.full((5,), 0.5)), atol=1e-5, rtol=0)
+    assert (result[:, 0] == 0).all()
+    assert result[:, 1:].abs().min() > 0
     assert torch.equal(rewards(raw, None), rewards(model, None))
     save_model(tmp_path, model, {})
     assert torch.equal(rewards(load_model(tmp_path), first), rewards(model, first))

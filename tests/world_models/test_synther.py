@@ -39,7 +39,7 @@ def generated(model: SynthER, rows: int = 64, seed: int = 0) -> Segments:
 @pytest.fixture(scope="module")
 def trained() -> SynthER:
     model, data = build(), WindowSet(episodes(), 2, 0.99, 10.0)
-    train(model, lambda draw: data.sample(256, draw), 700, 2e-3, 0.05)
+    train(model, lambda rng: data.sample(256, rng), 700, 2e-3, 0.05)
     return model
 
 
@@ -54,9 +54,9 @@ def test_generated_transitions_obey_the_dynamics(trained: SynthER) -> None:
 
 def test_generated_transitions_are_spread_like_the_data(trained: SynthER) -> None:
     rows, data = generated(trained, 1000), episodes()
-    for made, real in ((rows.obs[:, 0], data.obs), (rows.act[:, 0], data.act), (rows.rew[:, 0], data.rew)):
-        assert made.mean(0).numpy() == pytest.approx(real.mean(0), abs=0.15)
-        assert made.std(0).numpy() == pytest.approx(real.std(0), rel=0.2)
+    for created, real in ((rows.obs[:, 0], data.obs), (rows.act[:, 0], data.act), (rows.rew[:, 0], data.rew)):
+        assert created.mean(0).numpy() == pytest.approx(real.mean(0), abs=0.15)
+        assert created.std(0).numpy() == pytest.approx(real.std(0), rel=0.2)
 
 
 def test_the_end_of_the_task_is_learned(trained: SynthER) -> None:
@@ -83,9 +83,9 @@ def test_loss_golden_and_masked() -> None:
     obs_mask = torch.ones(6, 2).bool()
     obs_mask[4:, 1] = False
     loss, _ = model.loss(replace(batch, obs_mask=obs_mask), generator())
-    draw = generator()
-    sigma = np.exp(-1.2 + 1.2 * torch.randn(6, generator=draw).numpy())
-    noise = torch.randn(6, 1, 9, generator=draw).numpy()[:, 0]
+    rng = generator()
+    sigma = np.exp(-1.2 + 1.2 * torch.randn(6, generator=rng).numpy())
+    noise = torch.randn(6, 1, 9, generator=rng).numpy()[:, 0]
     expected = []
     for i in range(4):
         change = batch.obs[i, 1] - batch.obs[i, 0]

@@ -116,8 +116,8 @@ def test_attention_golden() -> None:
     for head in (slice(0, 4), slice(4, 8)):
         for i in range(3):
             score = np.array([query[i, head] @ key[j, head] / 2.0 for j in range(i + 1)])  # 2 = sqrt(4)
-            share = np.exp(score) / np.exp(score).sum()
-            mixed[i, head] = sum(share[j] * value[j, head] for j in range(i + 1))
+            attention = np.exp(score) / np.exp(score).sum()
+            mixed[i, head] = sum(attention[j] * value[j, head] for j in range(i + 1))
     with torch.no_grad():
         hidden = x[0] + block.merge(torch.from_numpy(mixed).float())
         torch.testing.assert_close(out[0], hidden + block.mlp(hidden), atol=1e-5, rtol=0)

@@ -66,10 +66,10 @@ def train(
     model: WorldModel, batch: Callable[[torch.Generator], Windows], num_updates: int, rate: float, last: float = 1.0
 ) -> None:
     """Train by Adam with a learning rate that falls linearly to `last` times the first one."""
-    draw, adam = generator(), torch.optim.Adam(model.parameters(), rate)
+    rng, adam = generator(), torch.optim.Adam(model.parameters(), rate)
     decay = torch.optim.lr_scheduler.LinearLR(adam, 1.0, last, num_updates)
     for _ in range(num_updates):
         adam.zero_grad()
-        model.loss(batch(draw), draw)[0].backward()
+        model.loss(batch(rng), rng)[0].backward()
         adam.step()
         decay.step()
