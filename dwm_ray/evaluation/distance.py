@@ -11,29 +11,26 @@ with 0.
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from dwm_ray.types import Json
 
 FLOOR_LEVEL = 0.95
 CLOSEST = 1e-6
 """Smallest distance whose logarithm is taken, in the units of the points."""
 
 
-@dataclass(frozen=True)
-class Distance:
-    """A distance and its permutation test."""
+def mmd(x: Tensor, y: Tensor, generator: torch.Generator, num_permutations: int = 100) -> Json:
+    """Return the unbiased MMD^2 of x [m, D] and y [n, D] with m, n >= 2, and its permutation test.
 
-    value: float
-    floor: float
-    """95 % quantile over permutations; -inf without permutations."""
-    p_value: float
-    """Fraction of permutations, including the identity, with at least this distance."""
+        value    the distance
+        floor    its 95 % quantile over permutations; -inf without permutations
+        p_value  fraction of permutations, including the identity, with at least this distance
 
-
-def mmd(x: Tensor, y: Tensor, generator: torch.Generator, num_permutations: int = 100) -> Distance:
-    """Return the unbiased MMD^2 of x [m, D] and y [n, D] with m, n >= 2; the generator is on the CPU."""
+    The generator is on the CPU.
+    """
     squared = _distances(x, y).square()
     width = _pairs(squared).median().clamp_min(CLOSEST**2)
     return _two_sample(torch.exp(-squared / (2 * width)), len(x), generator, num_permutations)
@@ -69,7 +66,7 @@ def _pairs(matrix: Tensor) -> Tensor:
     return matrix[rows, columns]
 
 
-def _two_sample(matrix: Tensor, num_x: int, generator: torch.Generator, num_permutations: int) -> Distance:
+def _two_sample(matrix: Tensor, num_x: int, generator: torch.Generator, num_permutations: int) -> Json:
     total = len(matrix)
     actual = torch.arange(total).expand(1, -1)
     shuffled = [torch.randperm(total, generator=generator) for _ in range(num_permutations)]
@@ -77,7 +74,7 @@ def _two_sample(matrix: Tensor, num_x: int, generator: torch.Generator, num_perm
     statistics = _statistics(matrix, (ranks < num_x).double(), num_x)
     value, permuted = statistics[0], statistics[1:]
     floor = float(permuted.quantile(FLOOR_LEVEL)) if len(permuted) else -math.inf
-    return Distance(float(value), floor, float((statistics >= value).double().mean()))
+    return {"value": float(value), "floor": floor, "p_value": float((statistics >= value).double().mean())}
 
 
 def _statistics(matrix: Tensor, is_x: Tensor, num_x: int) -> Tensor:

@@ -7,7 +7,7 @@ after the end of an episode: `reached` and `acted` mark the valid entries.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -84,14 +84,14 @@ def distances(
 ) -> list[Json]:
     """Return step, mmd and kl for each step 1..H with enough points in both sets; the generator is on the CPU.
 
-    mmd is a `Distance`; kl is KL(first || second) in nats.
+    kl is KL(first || second) in nats.
     """
     result = []
     for step in range(1, min(first.horizon, second.horizon) + 1):
         x, y = first.points(quantity, step), second.points(quantity, step)
         if x is None or y is None or min(len(x), len(y)) < MIN_POINTS:
             continue
-        found = asdict(mmd(x, y, generator, num_permutations))
+        found = mmd(x, y, generator, num_permutations)
         result.append({"step": step, "mmd": found, "kl": kl_divergence(x, y)})
     return result
 

@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -122,12 +121,12 @@ class OffPolicyEvaluator:
 
         values = self._values(policy, final)
         imagined = imagined_returns(self._model, policy, data, HORIZON, self._generator()).mean(1)
-        interval = stats.estimate(stats.mean, [values.mean(0).cpu().numpy()], generator=np.random.default_rng(0))
+        interval = stats.estimate(stats.mean, [values.mean(0).cpu().numpy()])
         distance = ((policy(data.states) - data.actions) / data.act_unit).square().mean()
         return {
-            "estimate_fqe": interval.value,
-            "estimate_fqe_low": interval.low,
-            "estimate_fqe_high": interval.high,
+            "estimate_fqe": interval["value"],
+            "estimate_fqe_low": interval["low"],
+            "estimate_fqe_high": interval["high"],
             "estimate_fqe_spread": float(values.mean(1).std()),
             "estimate_model": float(imagined.mean()),
             "estimate_model_spread": float(imagined.std()),

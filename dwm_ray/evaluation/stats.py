@@ -10,9 +10,10 @@ in about 50 % (2 runs), 75 % (3), 85 % (5), 90 % (10), 93 % (20) of the cases.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
+
+from dwm_ray.types import Json
 
 NUM_RESAMPLES = 2000
 LEVEL = 0.95
@@ -21,15 +22,6 @@ Scores = Sequence[np.ndarray]
 """One array [..., runs] per task; leading axes are resamples."""
 Statistic = Callable[[Scores], np.ndarray]
 """Reduction over runs and tasks: scores [..., runs] per task -> [...]."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A statistic and its interval, which is None if a task has a single run, because it would have no width."""
-
-    value: float
-    low: float | None
-    high: float | None
 
 
 def interquartile_mean(scores: np.ndarray) -> np.ndarray:
@@ -63,11 +55,15 @@ def resamples(scores: Scores, generator: np.random.Generator) -> list[np.ndarray
     return [np.asarray(runs, np.float64)[rows] for runs, rows in zip(scores, samples, strict=True)]
 
 
-def estimate(statistic: Callable[..., np.ndarray], *methods: Scores, generator: np.random.Generator) -> Estimate:
-    """Return a statistic of one method, or of two, with its bootstrap interval; raise ValueError without runs."""
+def estimate(statistic: Callable[..., np.ndarray], *methods: Scores) -> Json:
+    """Return value, low and high: a statistic of one method, or of two, and its bootstrap interval; reproducible.
+
+    The interval is None if a task has a single run, because it would have no width. Raises ValueError without runs.
+    """
+    generator = np.random.default_rng(0)
     resampled = [resamples(scores, generator) for scores in methods]
     value = float(statistic(*methods))
     if min(len(runs) for scores in methods for runs in scores) < 2:
-        return Estimate(value, None, None)
+        return {"value": value, "low": None, "high": None}
     low, high = np.quantile(statistic(*resampled), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(value, float(low), float(high))
+    return {"value": value, "low": float(low), "high": float(high)}

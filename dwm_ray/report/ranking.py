@@ -5,8 +5,7 @@ checkpoint.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -60,15 +59,10 @@ def _statistics(method_scores: stats.Scores, reference: stats.Scores | None, poo
     complete = all(map(len, method_scores))
     compared = complete and reference is not None and all(map(len, reference))
     return {
-        "mean": estimate(stats.mean, method_scores) if complete and pooled else None,
-        "iqm": estimate(stats.iqm, method_scores) if complete and pooled else None,
-        "improvement": estimate(stats.improvement, method_scores, reference) if compared and reference else None,
+        "mean": stats.estimate(stats.mean, method_scores) if complete and pooled else None,
+        "iqm": stats.estimate(stats.iqm, method_scores) if complete and pooled else None,
+        "improvement": stats.estimate(stats.improvement, method_scores, reference) if compared and reference else None,
     }
-
-
-def estimate(statistic: Callable[..., np.ndarray], *methods: stats.Scores) -> Json:
-    """Return a statistic as JSON; the seed is fixed, so that results are reproducible."""
-    return asdict(stats.estimate(statistic, *methods, generator=np.random.default_rng(0)))
 
 
 def method_rows(results: Json) -> list[Json]:
@@ -180,7 +174,7 @@ def _lead(best: Json, other: Json, role: str) -> Json:
     There are too few runs if equal methods would be completely separated with a probability above 1 - `CONFIDENCE`.
     """
     difference = best["iqm"]["value"] - other["iqm"]["value"]
-    improvement = estimate(stats.improvement, [scores(best)], [scores(other)])
+    improvement = stats.estimate(stats.improvement, [scores(best)], [scores(other)])
     probability, ends = interval(improvement, 2)
     enough = 1 / math.comb(best["num_runs"] + other["num_runs"], best["num_runs"]) <= 1 - CONFIDENCE + 1e-9
     separated = improvement["low"] is not None and improvement["value"] >= CONFIDENCE and improvement["low"] > 0.5
