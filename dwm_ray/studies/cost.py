@@ -65,8 +65,8 @@ def _costs(context: StudyContext, options: CostOptions) -> list[Json]:
     for config in [model_free, *configs_of(context, options)]:
         name = method_name(config.model_dump(mode="json"))
         context.log(f"{name}: bursts")
-        shared, own = map(_json, bursts.parts_of(config))
-        costs.append({"method": name, "shared": shared, "own": own})
+        shared, per_trial = map(_json, bursts.parts_of(config))
+        costs.append({"method": name, "shared": shared, "own": per_trial})
     return costs
 
 

@@ -1,8 +1,8 @@
 """Effect of world-model and synthesis options on prediction error and generated data.
 
-Each axis is varied while the others are constant. For every point the world model is trained or found, its error by
-step is measured on held-out episodes, and a block of segments is generated and filtered as in the run. The effect on
-scores is the subject of a sweep."""
+Each axis is varied while the others are constant. For every point, the world model is trained unless it is stored, its
+error by step is measured on held-out episodes, and a block of segments is generated and filtered as in the run. The
+effect on scores is the subject of a sweep."""
 
 from collections import Counter
 
@@ -63,21 +63,23 @@ def measure(context: StudyContext, options: SensitivityOptions) -> Findings:
     """Measure all points. Raise ValueError if no point can run."""
     if options.run is not None:
         raise ValueError("--run: this study varies options of training; expected it to be unset")
-    axes = [parse_dimension(text, "--axes") for text in options.axes]
+    axes = [parse_dimension(axis, "--axes") for axis in options.axes]
     dropped = Counter[str]()
     bases = configs_of(context, options)
     clone = clone_of(context, options.clone_updates, options.study_seed)
     outcomes = [outcome for base in bases for outcome in _outcomes(context, base, axes, clone, options, dropped)]
     if not outcomes:
         raise ValueError(f"--axes: no point can run: {'; '.join(dropped)}")
-    rows: list[list[Cell]] = [[one["model"], describe(one["point"]), *one["stream"].values()] for one in outcomes]
+    rows: list[list[Cell]] = [
+        [outcome["model"], describe(outcome["point"]), *outcome["stream"].values()] for outcome in outcomes
+    ]
     return Findings(
         title=f"Sensitivity: {context.config.task}",
         summary=[
             f"Errors on up to {options.num_windows} windows of held-out episodes; statistics of {options.num_segments} "
             f"segments; agent {profiles.name_of(context.config.agent)}.",
             summary_line(context, bases, options),
-            *(f"{count} points left out: {why}." for why, count in dropped.items()),
+            *(f"{count} points left out: {cause}." for cause, count in dropped.items()),
         ],
         tables=[
             _error_table(outcomes),
@@ -100,10 +102,10 @@ def _outcomes(
 
     The error is None for a model that does not start from recorded pairs.
     """
-    label, found = world_model_label(profiles.name_of(base.world_model)), []
+    label, outcomes = world_model_label(profiles.name_of(base.world_model)), []
     paths = {axis.name: axis.path for axis in axes}
-    chosen = [{axis.name: value} for axis in axes for value in axis.for_profile(context.profile)]
-    points = [effective(base, point, paths) for point in chosen]
+    candidates = [{axis.name: value} for axis in axes for value in axis.for_profile(context.profile)]
+    points = [effective(base, point, paths) for point in candidates]
     for point in [point for i, point in enumerate(points) if point and point not in points[:i]]:
         try:
             config = base.with_values({paths[name]: value for name, value in point.items()})
@@ -114,8 +116,8 @@ def _outcomes(
         model = context.trained(config)
         stream = _stream_statistics(context, config, model, clone, options.num_segments, options.study_seed)
         errors = _error(context, config, model, options)
-        found.append({"model": label, "point": point, "error": errors, "stream": stream})
-    return found
+        outcomes.append({"model": label, "point": point, "error": errors, "stream": stream})
+    return outcomes
 
 
 def _error(context: StudyContext, config: RunConfig, model: WorldModel, options: SensitivityOptions) -> Json | None:
@@ -142,9 +144,9 @@ def _quantity(outcome: Json, name: str) -> float | None:
 
 def _error_table(outcomes: list[Json]) -> Table:
     rows: list[list[Cell]] = []
-    for one in outcomes:
-        last = one["error"]["obs_mse"][-1] if one["error"] else None
-        rows.append([one["model"], describe(one["point"]), _quantity(one, "error"), last])
+    for outcome in outcomes:
+        last = outcome["error"]["obs_mse"][-1] if outcome["error"] else None
+        rows.append([outcome["model"], describe(outcome["point"]), _quantity(outcome, "error"), last])
     note = "Mean squared error of states, in squares of standard deviations of the data; the last step of DWM is T - 1."
     return Table("Error", ["model", "point", "all steps", "last step"], rows, note)
 
@@ -160,22 +162,22 @@ def _by_value(context: StudyContext, outcomes: list[Json], axes: list[Dimension]
 def _panel(context: StudyContext, outcomes: list[Json], axis: Dimension, name: str) -> Panel:
     values = axis.for_profile(context.profile)
     points: dict[str, dict[float, float]] = {}
-    for one in outcomes:
-        value, measured = one["point"].get(axis.name), _quantity(one, name)
+    for outcome in outcomes:
+        value, measured = outcome["point"].get(axis.name), _quantity(outcome, name)
         if value is not None and measured is not None:
-            place = values.index(value) if isinstance(value, str) else float(value)
-            points.setdefault(one["model"], {})[place] = measured
-    lines = [Line(label, sorted(found), [found[x] for x in sorted(found)]) for label, found in points.items()]
+            x = values.index(value) if isinstance(value, str) else float(value)
+            points.setdefault(outcome["model"], {})[x] = measured
+    lines = [Line(label, sorted(curve), [curve[x] for x in sorted(curve)]) for label, curve in points.items()]
     return Panel(axis.name, axis.name, FIGURES[name], lines)
 
 
 def _by_step(outcomes: list[Json]) -> Figure:
     panels: dict[str, Panel] = {}
-    for one in outcomes:
-        if error := one["error"]:
-            names = ", ".join(one["point"])
+    for outcome in outcomes:
+        if error := outcome["error"]:
+            names = ", ".join(outcome["point"])
             panel = panels.setdefault(names, Panel(names, "predicted step", "mean squared error", [], yscale="log"))
-            label = f"{one['model']} {describe(one['point'])}"
+            label = f"{outcome['model']} {describe(outcome['point'])}"
             panel.lines.append(Line(label, error["steps"], error["obs_mse"], names))
     caption = "States, on held-out episodes, in squares of standard deviations of the data."
     return plot_panels("by-step", "Error by step", caption, list(panels.values()))
@@ -192,7 +194,7 @@ def _stream_statistics(
     starts = context.task_data.start_pairs(config.training.discount, context.device)
     rows = torch.randint(len(starts), (num_segments,), generator=generator, device=context.device)
     rtg = start_rtg(config, context.task_data, context.device)
-    pairs, found = starts[rows], list[Segments]()
+    pairs, results = starts[rows], list[Segments]()
 
     def sample() -> None:
         segments = generate_from(
@@ -205,10 +207,10 @@ def _stream_statistics(
             rtg=rtg[rows],
             generator=generator,
         )
-        found.append(segments)
+        results.append(segments)
 
     seconds = timed(sample, context.device)
-    [segments], select = found, selection(config)
+    [segments], select = results, selection(config)
     selected = select.apply(segments, generator)
     # The step that ends the task counts; later ones do not.
     alive = selected.alive

@@ -41,9 +41,9 @@ class ShiftOptions(StudyOptions):
 
 def measure(context: StudyContext, options: ShiftOptions) -> Findings:
     """Measure the distances of all world models and settings."""
-    chosen = subjects(context, options)
+    models = subjects(context, options)
     clone = clone_of(context, options.clone_updates, options.study_seed)
-    shifts = [shift for subject in chosen for shift in _shifts_of(context, subject, clone, options)]
+    shifts = [shift for subject in models for shift in _shifts_of(context, subject, clone, options)]
     floor = _floor(context, options)
     stats, scale = context.task_data.stats, context.task_data.task.rtg_scale
     return Findings(
@@ -51,7 +51,7 @@ def measure(context: StudyContext, options: ShiftOptions) -> Findings:
         summary=[
             f"{options.num_points} generated and as many recorded points per step, in standard deviations of the data. "
             f"Returns-to-go of the data: {stats.rtg_min / scale:.2f} to {stats.rtg_max / scale:.2f}.",
-            summary_line(context, [subject.config for subject in chosen], options),
+            summary_line(context, [subject.config for subject in models], options),
         ],
         tables=[_table(metric, [*shifts, floor]) for metric in METRICS],
         figures=[_by_step(shifts, floor)],
@@ -72,8 +72,8 @@ def settings_of(subject: Subject, options: ShiftOptions) -> list[tuple[float | N
 def _shifts_of(context: StudyContext, subject: Subject, clone: BehaviourClone, options: ShiftOptions) -> list[Json]:
     horizon = min(options.horizon, subject.model.max_horizon)
     windows = context.windows(subject.config, horizon + 1)
-    starts, others = halves(windows, options.num_points, context.generator(options.study_seed))
-    recorded, found = futures_in(context, others), []
+    starts, references = halves(windows, options.num_points, context.generator(options.study_seed))
+    recorded, shifts = futures_in(context, references), []
     for rtg, temperature in settings_of(subject, options):
         context.log(f"{subject.label}: {_setting(rtg, temperature)}")
         values = {} if temperature is None else {"temperature": temperature}
@@ -81,13 +81,13 @@ def _shifts_of(context: StudyContext, subject: Subject, clone: BehaviourClone, o
         segments = generate_like(context, model, starts, clone, generator, rtg)
         futures = futures_in(context, segments)
         rows = _compare(futures, recorded, options, subject.model.starts_from_data)
-        found.append({"model": subject.label, "target_rtg": rtg, "temperature": temperature, **rows})
-    return found
+        shifts.append({"model": subject.label, "target_rtg": rtg, "temperature": temperature, **rows})
+    return shifts
 
 
 def _setting(rtg: float | None, temperature: float | None) -> str:
-    words = "own RTG" if rtg is None else f"RTG {rtg:g}"
-    return words if temperature is None else f"{words}, temperature {temperature:g}"
+    description = "own RTG" if rtg is None else f"RTG {rtg:g}"
+    return description if temperature is None else f"{description}, temperature {temperature:g}"
 
 
 def _name(shift: Json) -> str:
@@ -143,7 +143,7 @@ def _by_step(shifts: list[Json], floor: Json) -> Figure:
         if first.setdefault(shift["model"], shift["temperature"]) == shift["temperature"]:
             _add_lines(panels, shift, shift["model"])
     _add_lines(panels, floor, "", reference=True)
-    caption = "At the first temperature of the options. The dashed line is recorded against recorded data."
+    caption = "At the first temperature of the options. The dashed line compares recorded data with recorded data."
     return plot_panels("by-step", "Distance by step", caption, list(panels.values()))
 
 
