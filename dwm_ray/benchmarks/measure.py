@@ -29,6 +29,7 @@ import torch
 from dwm_ray.errors import last_line
 from dwm_ray.evaluation.stats import LEVEL, NUM_RESAMPLES
 from dwm_ray.runs.folder import RunFailed
+from dwm_ray.types import Json
 
 Call = Callable[[], object]
 """Function to time; its result is ignored."""
@@ -102,26 +103,17 @@ def alternating(
     return rates
 
 
-@dataclass(frozen=True)
-class Spread:
-    """A median between two bounds."""
-
-    median: float
-    low: float
-    high: float
+def rate_spread(rates: list[float]) -> Json:
+    """Return the median rate, and as low and high the slowest and the fastest one."""
+    return {"median": float(np.median(rates)), "low": min(rates), "high": max(rates)}
 
 
-def rate_spread(rates: list[float]) -> Spread:
-    """Return the median, the slowest and the fastest rate."""
-    return Spread(float(np.median(rates)), min(rates), max(rates))
-
-
-def paired_ratio(rates: list[float], baseline: list[float]) -> Spread:
+def paired_ratio(rates: list[float], baseline: list[float]) -> Json:
     """Return the median of the ratios per repeat with its bootstrap interval at `LEVEL`; deterministic."""
     ratios = np.asarray(rates) / np.asarray(baseline)
     rows = np.random.default_rng(0).integers(len(ratios), size=(NUM_RESAMPLES, len(ratios)))
     low, high = np.quantile(np.median(ratios[rows], axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Spread(float(np.median(ratios)), float(low), float(high))
+    return {"median": float(np.median(ratios)), "low": float(low), "high": float(high)}
 
 
 TIMEOUT_S = 600.0

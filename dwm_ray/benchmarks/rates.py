@@ -104,10 +104,9 @@ def measure_workloads(
     rates = alternating({name: work.rate for name, work in timed.items()} | peers, options.repeats, report)
     return {
         "rates": rates,
-        "medians": {name: asdict(rate_spread(repeats)) for name, repeats in rates.items()},
+        "medians": {name: rate_spread(repeats) for name, repeats in rates.items()},
         "ratios": [
-            {"of": name, "to": baseline, **asdict(paired_ratio(rates[name], rates[baseline]))}
-            for name, baseline in pairs
+            {"of": name, "to": baseline, **paired_ratio(rates[name], rates[baseline])} for name, baseline in pairs
         ],
         "skipped": skipped,
         "failed": failed,

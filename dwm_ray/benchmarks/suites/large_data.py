@@ -65,12 +65,12 @@ class LargeDataSuite(Suite):
         facts |= {f"{name}_updates_per_s": values for name, values in rates.items()}
         ratio = paired_ratio(*rates.values())
         path = self.path
-        write_json(path, {**facts, "ratio": vars(ratio), "machine": machine()})
-        medians = [rate_spread(values).median for values in rates.values()]
+        write_json(path, {**facts, "ratio": ratio, "machine": machine()})
+        medians = [rate_spread(values)["median"] for values in rates.values()]
         print(
             f"anonymous memory, peak: load {facts['load_or_convert_gb']:.2f} GB, learner {facts['learner_gb']:.2f} GB"
         )
-        print(f"updates/s: mapped {medians[0]:.0f}, in memory {medians[1]:.0f}, ratio {ratio.median:.3f}\n{path}")
+        print(f"updates/s: mapped {medians[0]:.0f}, in memory {medians[1]:.0f}, ratio {ratio['median']:.3f}\n{path}")
 
     def _timed(self, setup: BenchmarkSetup) -> Timed:
         """Return timed updates of TD3+BC on recorded rows, with the profile's sizes; the first updates run here."""

@@ -89,10 +89,10 @@ def cells(measured: Mapping[str, Sequence[Json]]) -> list[list[Cell]]:
         rows.append(
             [
                 count,
-                number(spread.median),
-                f"{number(spread.low)}, {number(spread.high)}",
+                number(spread["median"]),
+                f"{number(spread['low'])}, {number(spread['high'])}",
                 *_efficiency(wall, wall_baseline, int(first) / int(count)),
-                number(rate_spread(cpu).median),
+                number(rate_spread(cpu)["median"]),
                 *_efficiency(cpu, cpu_baseline, 1),
             ]
         )
@@ -100,5 +100,5 @@ def cells(measured: Mapping[str, Sequence[Json]]) -> list[list[Cell]]:
 
 
 def _efficiency(rates: list[float], baseline: list[float], scale: float) -> list[str]:
-    ratio = paired_ratio(rates, baseline)
-    return [f"{ratio.median * scale:.2f}", f"{ratio.low * scale:.2f} to {ratio.high * scale:.2f}"]
+    median, low, high = (scale * value for value in paired_ratio(rates, baseline).values())
+    return [f"{median:.2f}", f"{low:.2f} to {high:.2f}"]

@@ -47,7 +47,7 @@ class SweepSuite(TaskSuite):
         with Console(stderr=True).status("the sweep"), TemporaryDirectory() as folder:
             processes = observe([*command, "--output", folder], Path(folder) / "output.txt")
             [config] = Path(folder).glob("*/config.json")
-            costs = RunCosts.read(config.parent)
+            costs = run_costs(config.parent)
         measured = {"wall_s": time.perf_counter() - start, "cpu_s": cpu_seconds(costs, processes)}
         measured |= {"ratios": ratios(costs, processes), "processes": list(map(asdict, processes))}
         write_json(path, {"suite": self.name, **measured, "machine": machine(), "sweep_options": self.sweep_options})
@@ -56,9 +56,9 @@ class SweepSuite(TaskSuite):
         print(path)
 
 
-def tables(costs: RunCosts, processes: list[ProcessUsage]) -> list[Table]:
+def tables(costs: Mapping[str, float], processes: list[ProcessUsage]) -> list[Table]:
     total = _total(processes)
-    by_purpose = {**cpu_seconds(costs, processes), "training, sampling, evaluation": costs.useful, "all": total}
+    by_purpose = {**cpu_seconds(costs, processes), "training, sampling, evaluation": sum(costs.values()), "all": total}
     cpu: list[list[Cell]] = [[name, number(used), f"{100 * used / total:.1f} %"] for name, used in by_purpose.items()]
     cost: list[list[Cell]] = [[name, f"{value:.2f}"] for name, value in ratios(costs, processes).items()]
     return [
@@ -68,27 +68,27 @@ def tables(costs: RunCosts, processes: list[ProcessUsage]) -> list[Table]:
     ]
 
 
-def cpu_seconds(costs: RunCosts, processes: list[ProcessUsage]) -> dict[str, float]:
+def cpu_seconds(costs: Mapping[str, float], processes: list[ProcessUsage]) -> dict[str, float]:
     """Return {purpose: CPU seconds}; the sum is the CPU time of all processes."""
     kinds = {kind: _total(usages) for kind, usages in _by_kind(processes).items()}
-    workers = kinds.pop(WORKER, 0.0) - costs.world_models - costs.learners
+    workers = kinds.pop(WORKER, 0.0) - costs["world_models"] - costs["updates"] - costs["evaluation"]
     return {
-        "learners: updates": costs.updates,
-        "learners: evaluation": costs.evaluation,
-        "world models: training": costs.world_models,
-        "samplers: sampling": costs.sampling,
+        "learners: updates": costs["updates"],
+        "learners: evaluation": costs["evaluation"],
+        "world models: training": costs["world_models"],
+        "samplers: sampling": costs["sampling"],
         "workers of Ray Train: start, data": workers,
-        "samplers: start, data": kinds.pop(SAMPLER, 0.0) - costs.sampling,
+        "samplers: start, data": kinds.pop(SAMPLER, 0.0) - costs["sampling"],
         **dict(sorted(kinds.items(), key=lambda item: -item[1])),
     }
 
 
-def ratios(costs: RunCosts, processes: list[ProcessUsage]) -> dict[str, float]:
-    total = _total(processes)
+def ratios(costs: Mapping[str, float], processes: list[ProcessUsage]) -> dict[str, float]:
+    total, useful, learners = _total(processes), sum(costs.values()), costs["updates"] + costs["evaluation"]
     return {
-        "useful work / all processes": costs.useful / total,
-        "useful work / learners": costs.useful / costs.learners,
-        "all processes / learners": total / costs.learners,
+        "useful work / all processes": useful / total,
+        "useful work / learners": useful / learners,
+        "all processes / learners": total / learners,
     }
 
 
@@ -111,41 +111,21 @@ def _total(processes: list[ProcessUsage]) -> float:
     return sum(process.cpu_s for process in processes)
 
 
-@dataclass(frozen=True)
-class RunCosts:
-    """CPU seconds by purpose, summed over the parts of a run and read from the logs in its folder.
+def run_costs(run: Path) -> dict[str, float]:
+    """Return the CPU seconds of useful work by purpose, summed over the parts of a run, from the logs in its folder.
 
     They count all threads of a process, including those of Ray. The clock of a learner starts when it has its first
-    rows.
+    rows; updates include its logs and checkpoints. Raise RunFailed if a trial is not finished.
     """
-
-    updates: float
-    """Updates, logs and checkpoints of learners."""
-    evaluation: float
-    world_models: float
-    sampling: float
-
-    @property
-    def learners(self) -> float:
-        return self.updates + self.evaluation
-
-    @property
-    def useful(self) -> float:
-        """CPU seconds of training, sampling and evaluation."""
-        return self.learners + self.world_models + self.sampling
-
-    @staticmethod
-    def read(run: Path) -> RunCosts:
-        """Read a run folder. Raise RunFailed if a trial is not finished."""
-        learners = [_learner(trial) for trial in sorted(run.glob("trials/*"))]
-        models = [_world_model(path.parent) for path in run.glob("world_models/*/metrics.jsonl")]
-        blocks = [row for path in run.glob(f"streams/*/{FILE}") for row in read_rows(path)]
-        return RunCosts(
-            updates=sum(updates for updates, _ in learners),
-            evaluation=sum(evaluation for _, evaluation in learners),
-            world_models=sum(models),
-            sampling=sum(row.get("cpu_s", 0.0) for row in blocks),
-        )
+    learners = [_learner(trial) for trial in sorted(run.glob("trials/*"))]
+    models = [_world_model(path.parent) for path in run.glob("world_models/*/metrics.jsonl")]
+    blocks = [row for path in run.glob(f"streams/*/{FILE}") for row in read_rows(path)]
+    return {
+        "updates": sum(updates for updates, _ in learners),
+        "evaluation": sum(evaluation for _, evaluation in learners),
+        "world_models": sum(models),
+        "sampling": sum(row.get("cpu_s", 0.0) for row in blocks),
+    }
 
 
 def _world_model(folder: Path) -> float:
