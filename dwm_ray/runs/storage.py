@@ -82,7 +82,7 @@ class Storage:
         url = urlsplit(address)
         if url.scheme not in SCHEMES:
             raise ValueError(f"--storage {url.scheme}://...: expected s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a path")
-        _refuse_credentials(url.scheme, url.netloc, url.query)
+        _reject_credentials(url.scheme, url.netloc, url.query)
         if url.scheme == "file":
             return Storage.folder(Path(unquote(url.path)))
         path = f"{url.netloc}{url.path}".strip("/")
@@ -225,7 +225,7 @@ def _is_safe(name: str) -> bool:
     return all(part not in ("", ".", "..") for part in name.split("/")) and name.isprintable() and "\\" not in name
 
 
-def _refuse_credentials(scheme: str, netloc: str, query: str) -> None:
+def _reject_credentials(scheme: str, netloc: str, query: str) -> None:
     options = dict(parse_qsl(query, keep_blank_values=True))
     if "@" in netloc or any("@" in value for value in options.values()):
         raise ValueError("--storage: the address contains credentials; set them in the environment")
@@ -245,10 +245,10 @@ def _filesystem(scheme: str, bucket: str, query: str, at_end: bool, sdk_tries: i
     if scheme == "gs":
         return fs.GcsFileSystem(**options, retry_time_limit=timedelta(seconds=REQUEST_S))
     region = options.pop("region", None) or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    elsewhere = "endpoint_override" in options or "AWS_ENDPOINT_URL" in os.environ
+    has_endpoint = "endpoint_override" in options or "AWS_ENDPOINT_URL" in os.environ
     return fs.S3FileSystem(
         **options,
-        region=region or (None if elsewhere else fs.resolve_s3_region(bucket)),
+        region=region or (None if has_endpoint else fs.resolve_s3_region(bucket)),
         connect_timeout=CONNECT_S,
         request_timeout=REQUEST_S,
         allow_delayed_open=at_end,

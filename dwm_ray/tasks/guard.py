@@ -50,7 +50,7 @@ class GuardedEnvironment(gymnasium.Wrapper):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         self._steps = 0
         with fault_of(self._env_id, "reset"):
-            obs, info = self._parts(self.env.reset(seed=seed, options=options), 2, "reset")
+            obs, info = self._checked_tuple(self.env.reset(seed=seed, options=options), 2, "reset")
             self._check(obs, "reset")
         return obs, info
 
@@ -60,7 +60,7 @@ class GuardedEnvironment(gymnasium.Wrapper):
         with fault_of(self._env_id, call):
             rounded = (np.rint(action) if self._is_int else np.asarray(action)).astype(self._low.dtype)
             result = self.env.step(np.clip(rounded, self._low, self._high))
-            obs, reward, terminated, truncated, info = self._parts(result, 5, call)
+            obs, reward, terminated, truncated, info = self._checked_tuple(result, 5, call)
             reward = float(np.asarray(reward).item())
             if not math.isfinite(reward):
                 raise self._fault(call, f"reward {reward}; expected a finite number")
@@ -71,7 +71,7 @@ class GuardedEnvironment(gymnasium.Wrapper):
         with fault_of(self._env_id, "close"):
             super().close()
 
-    def _parts(self, result: Any, count: int, call: str) -> tuple[Any, ...]:
+    def _checked_tuple(self, result: Any, count: int, call: str) -> tuple[Any, ...]:
         """Return the result of a call if it conforms to Gymnasium's interface; older interfaces return other tuples."""
         if not isinstance(result, tuple) or len(result) != count:
             size = f" of {len(result)}" if isinstance(result, tuple) else ""

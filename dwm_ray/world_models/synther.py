@@ -88,8 +88,8 @@ class SynthER(WorldModel):
 
     def __init__(self, config: SynthERConfig, spaces: Spaces) -> None:
         super().__init__(config, spaces)
-        self.parts = (spaces.obs_size, spaces.act_size, 1, spaces.obs_size)
-        self.normalizer = ZScore(sum(self.parts), eps=1e-6)  # a change may be far smaller than 1e-3
+        self.widths = (spaces.obs_size, spaces.act_size, 1, spaces.obs_size)
+        self.normalizer = ZScore(sum(self.widths), eps=1e-6)  # a change may be far smaller than 1e-3
         self.register_buffer("act_low", torch.tensor(spaces.act_low), persistent=False)
         self.register_buffer("act_high", torch.tensor(spaces.act_high), persistent=False)
         with seeded(config.seed):
@@ -100,7 +100,7 @@ class SynthER(WorldModel):
     @property
     def row_size(self) -> int:
         """D: continuous entries and `terminated`."""
-        return sum(self.parts) + 1
+        return sum(self.widths) + 1
 
     @property
     def process(self) -> EDM:
@@ -133,7 +133,7 @@ class SynthER(WorldModel):
     def generate(self, request: SegmentRequest) -> Segments:
         network = conditioned(self.denoiser, None, self.config.sampling_precision)
         rows = self.process.sample(network, (len(request.obs), 1, self.row_size), None, request.generator).squeeze(1)
-        start, action, rew, change = self.normalizer.inverse(rows[:, :-1]).split(self.parts, 1)
+        start, action, rew, change = self.normalizer.inverse(rows[:, :-1]).split(self.widths, 1)
         return generated(
             obs=torch.stack([start, start + change], 1),
             act=action.clamp(self.act_low, self.act_high)[:, None],

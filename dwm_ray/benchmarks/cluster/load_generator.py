@@ -57,8 +57,8 @@ class SimulatedReaders:
     async def _read(self, spec: StreamSpec) -> None:
         cursor, buffer = uuid4().hex, self._shards.of(spec)
         while True:
-            answer = await buffer.fetch.remote(spec, cursor, BLOCKS_PER_FETCH, FETCH_WAIT_S)
-            blocks = await asyncio.gather(*(ref for _, [ref] in answer.blocks))
+            delivery = await buffer.fetch.remote(spec, cursor, BLOCKS_PER_FETCH, FETCH_WAIT_S)
+            blocks = await asyncio.gather(*(ref for _, [ref] in delivery.blocks))
             now = time.time()
             self._delays += [now - rows[0, 0] for rows in blocks]
 
@@ -66,8 +66,8 @@ class SimulatedReaders:
         """Return the delays since the last call. Raise the error that ended a reader."""
         for task in filter(asyncio.Task.done, self._tasks):
             task.result()
-        seen, self._delays = self._delays, []
-        return seen
+        delays, self._delays = self._delays, []
+        return delays
 
 
 def endless_stream(name: str, seed: int) -> StreamSpec:
@@ -78,8 +78,8 @@ def endless_stream(name: str, seed: int) -> StreamSpec:
 @contextmanager
 def simulated_samplers(num_samplers: int, block_s: float) -> Iterator[list[str]]:
     """Start the processes; yield one actor name per sampler."""
-    mark = uuid4().hex[:8]
-    shared = [f"simulated-{mark}-{number}" for number in range(NUM_PROCESSES)]
+    suffix = uuid4().hex[:8]
+    shared = [f"simulated-{suffix}-{number}" for number in range(NUM_PROCESSES)]
     actors = [as_actor(SimulatedSamplers, name=name, max_concurrency=num_samplers).remote(block_s) for name in shared]
     try:
         yield [shared[number % NUM_PROCESSES] for number in range(num_samplers)]

@@ -24,7 +24,7 @@ SMALL = shlex.split("""
     --replay.capacity 20000 --evaluation.every 100000 --evaluation.num-episodes 1 --evaluation.curve-episodes 1
     --cluster.num-samplers 2 --cluster.learner-cpus 0.7 --dimensions horizon --seeds 1 --population 1 --no-baselines
 """)
-"""A sweep of real parts that takes seconds."""
+"""A sweep with all processes of a normal one that takes seconds."""
 ENDLESS = shlex.split("--synthesis.num-segments 10000000 --cluster.prefetch-blocks 8")
 """A stream that is still being generated at the time of every fault."""
 
