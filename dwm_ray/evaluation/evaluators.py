@@ -6,7 +6,8 @@ of the episodes. Rows of estimates hold names with the prefix `estimate_` and no
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,25 +22,14 @@ from dwm_ray.tasks.environments import try_environment
 from dwm_ray.tasks.table import TaskSpec
 from dwm_ray.world_models.base import WorldModel, trained_options
 
-
-class Evaluator(Protocol):
-    """Evaluation of the checkpoints of one trial, in the order of its updates."""
-
-    def evaluate(self, agent: Agent, final: bool) -> dict[str, Any]:
-        """Return the row of an evaluation; `final` is the one after the last update."""
+Evaluator = Callable[[Agent, bool], dict[str, Any]]
+"""(agent, whether it is after the last update) -> row; called for the checkpoints of one trial in order."""
 
 
-class SimulatorEvaluator:
-    """Evaluator that runs episodes in the task's environment."""
-
-    def __init__(self, config: RunConfig, task_data: TaskData) -> None:
-        self._config, self._task_data = config, task_data
-
-    def evaluate(self, agent: Agent, final: bool) -> dict[str, Any]:
-        options = self._config.evaluation
-        return evaluate_agent(
-            agent, self._config, self._task_data, options.num_episodes if final else options.curve_episodes
-        )
+def simulated(config: RunConfig, task_data: TaskData, agent: Agent, final: bool) -> dict[str, Any]:
+    """Evaluate a checkpoint by episodes in the task's environment."""
+    num_episodes = config.evaluation.num_episodes if final else config.evaluation.curve_episodes
+    return evaluate_agent(agent, config, task_data, num_episodes)
 
 
 def new_evaluators(
@@ -50,10 +40,10 @@ def new_evaluators(
 ) -> list[Evaluator]:
     """Return one evaluator per trial; estimates share their data and the model of `world_model`."""
     if task_data.task.env_id is not None:
-        return [SimulatorEvaluator(config, task_data) for config in configs]
+        return [partial(simulated, config, task_data) for config in configs]
     data = LoggedData.of(configs[0], task_data, device)
     model = world_model(estimation_config(configs[0]))
-    return [OffPolicyEvaluator(config, data, model) for config in configs]
+    return [OffPolicyEvaluator(config, data, model).evaluate for config in configs]
 
 
 def check_evaluation(config: RunConfig, task_data: TaskData) -> None:

@@ -133,5 +133,5 @@ class Member:
         set_status(self.folder, "failed", error=error, updates=update)
 
     def _evaluate(self, last: bool) -> dict[str, Any]:
-        row = self._evaluator.evaluate(self.agent, last)
+        row = self._evaluator(self.agent, last)
         return {**row, "final": last, "cpu_s": self._clock.cpu_s, "seconds": self._clock.seconds}

@@ -1,5 +1,6 @@
 """Files of a trial at its milestones, and trials that diverge."""
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from dwm_ray.config import RunConfig
 from dwm_ray.evaluation import evaluators
-from dwm_ray.evaluation.evaluators import SimulatorEvaluator
+from dwm_ray.evaluation.evaluators import simulated
 from dwm_ray.evaluation.rollout import Diverged
 from dwm_ray.runs.clock import Clock
 from dwm_ray.runs.folder import RunFolder, read_json, status_of
@@ -79,7 +80,7 @@ class Trials:
         monkeypatch.setattr(module, "save_agent", lambda folder, *args: folder.mkdir())
         configs = [config().with_values({"seed": seed}) for seed in range(num)]
         self.members = [
-            Member(own, None, None, self.run, SimulatorEvaluator(own, None), lambda: self.gauges)  # type: ignore[arg-type]
+            Member(own, None, None, self.run, partial(simulated, own, None), lambda: self.gauges)  # type: ignore[arg-type]
             for own in configs
         ]
 
