@@ -205,8 +205,3 @@ def test_training_a_world_model_exports_the_catalogue(tmp_path: Path, made: dict
     train_world_model(config, load_task_data(config), RunFolder(tmp_path), CPU, on_row=on_row)
     assert names("world_model") <= made.keys()
     assert made["dwm_world_model_update"].values[-1] == model_options(config).num_updates
-
-
-def test_a_sampler_exports_the_catalogue(made: dict[str, Recorded]) -> None:
-    SamplerGauges("run", "sampler-0").record(10, 0.5)
-    assert made.keys() == names("sampler")
