@@ -2,6 +2,5 @@
 
 from dwm_ray.experiment.dimension import Dimension
 
-DIMENSION = Dimension(
-    "filter_type", "filter", values=("keep_all", "hardmax", "softmax"), laptop=("keep_all", "hardmax")
-)
+FILTERS = ("keep_all", "hardmax", "softmax")
+DIMENSION = Dimension("filter_type", "filter", values=FILTERS, laptop=FILTERS[:2])

@@ -69,10 +69,8 @@ class BenchmarkSetup:
 
     def inline_learner(self, config: RunConfig) -> Learner:
         """Return a learner that generates segments within each update, as in the paper of DWM."""
-        agent, recorded = (
-            new_agent(config, self.task_data, self.device),
-            recorded_ring(config, self.task_data, self.device),
-        )
+        agent = new_agent(config, self.task_data, self.device)
+        recorded = recorded_ring(config, self.task_data, self.device)
         rule, rtg = self.task_data.task.termination, start_rtg(config, self.task_data, self.device)
         source = InlineSource(config, recorded, self.model(config), agent, rule, self.generator(), rtg)
         return Learner([agent], [source], [self.generator()], config.execution)

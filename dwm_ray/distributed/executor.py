@@ -56,11 +56,9 @@ class RayExecutor:
             run.pull(folder)
             return status_of(folder) == "failed"
 
-        bases_by_name = {method_name(base.model_dump(mode="json")): base for base in bases}
+        by_name = {method_name(base.model_dump(mode="json")): base for base in bases}
         limit = self._services.placement.concurrent_trials
-        optuna = FeasibleOptuna(
-            axes_of(sweep, profile), bases_by_name, plan, launch, has_failed, limit, sweep.search_seed
-        )
+        optuna = FeasibleOptuna(axes_of(sweep, profile), by_name, plan, launch, has_failed, limit, sweep.search_seed)
         run_sweep([], self._services, sweep, self._config, search=optuna)
 
 

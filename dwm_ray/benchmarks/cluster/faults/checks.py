@@ -65,10 +65,8 @@ def rows_exact(run: Path) -> bool:
     journals = {folder: Journal(folder) for folder in folders}
     if not all(_exact(folder, journal) for folder, journal in journals.items()):
         return False
-    expected, counted = (
-        total_counters(journals.values()),
-        json.loads((run / "counters.json").read_text(encoding="utf-8")),
-    )
+    expected = total_counters(journals.values())
+    counted = json.loads((run / "counters.json").read_text(encoding="utf-8"))
     complete = all(_complete(folder) for folder in folders)
     return all(counted[name] == expected[name] if complete else counted[name] <= expected[name] for name in COUNTED)
 
