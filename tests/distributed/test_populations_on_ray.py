@@ -66,6 +66,24 @@ class Progress:
     def reached(self) -> list[int]:
         return [log[-1]["update"] for run in self._runs.glob("*") for log in logs(run) if log]
 
+    def kill_learner(self) -> None:
+        """Kill the learner when the checkpoints of both trials have the same update; they then remain a population."""
+        process = learner()
+
+        def stopped_at_one_update() -> bool:
+            process.suspend()
+            updates = self._saved_updates()
+            if len(updates) == 1 and updates != {0}:
+                return True
+            process.resume()
+            return False
+
+        wait_until(stopped_at_one_update, self._process)
+        process.kill()
+
+    def _saved_updates(self) -> set[int]:
+        return {saved_update(trial) for trial in self._runs.glob("*/trials/*")}
+
     def kill(self) -> Path:
         """Kill the program; return the run folder, whose trials have checkpoints."""
         self._process.send_signal(signal.SIGKILL)
@@ -90,7 +108,7 @@ def test_a_killed_population_on_ray_resumes_alone_and_without_ray(file: Path, cl
     process = sweep(tmp_path, file, cluster, "--training.num-updates", 5000)
     progress = Progress(tmp_path, process)
     progress.wait_for(200)
-    learner().send_signal(signal.SIGKILL)  # Ray Train restarts the worker
+    progress.kill_learner()  # Ray Train restarts the worker
     progress.wait_for(max(progress.reached()) + 200)
     run = progress.kill()
     assert min(read(path)["update"] for path in run.glob("trials/*/resume/trainer.json")) > 400
