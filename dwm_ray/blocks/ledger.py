@@ -51,7 +51,7 @@ class Ledger:
         self._arrive(index, rows)
 
     def claim(self) -> int | None:
-        """Claim a block to generate; None if `needs_block` is False."""
+        """Claim a block to generate, or return None if `needs_block` is False."""
         if not self.needs_block:
             return None
         index = self._pending.popleft()

@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,16 +25,19 @@ def check_writable(option: str, path: Path) -> None:
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that replaces `path` if the body succeeds, and is deleted otherwise."""
+def atomic_path(path: Path, *, shared: bool = False) -> Iterator[Path]:
+    """Yield a temporary path that replaces `path` if the body succeeds, and is deleted otherwise.
+
+    Set `shared` if several processes or threads may write `path` at the same time.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
+    writer = f".{os.getpid()}-{threading.get_ident()}" if shared else ""
+    temporary = path.with_name(f"{path.name}{writer}.part")
     try:
         yield temporary
-    except BaseException:
+        temporary.replace(path)
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
-    temporary.replace(path)
 
 
 def write_atomically(path: Path, text: str) -> None:

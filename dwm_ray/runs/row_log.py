@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any, TextIO
 
+from dwm_ray.runs.files import write_atomically
+
 TAIL_BYTES = 65_536
 """Bytes read at the end of a log to get its last rows."""
 
@@ -13,11 +15,8 @@ class RowLog:
 
     def __init__(self, path: Path, resume_at: int = 0) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
         rows = [row for row in read_rows(path) if row["update"] <= resume_at]
-        temporary = path.with_name(path.name + ".part")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        temporary.replace(path)
+        write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def append(self, row: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:

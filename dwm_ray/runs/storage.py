@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from dwm_ray.errors import one_line
+from dwm_ray.runs.files import atomic_path
 from dwm_ray.runs.transfer_stats import TRANSFERS
 
 Result = TypeVar("Result")
@@ -180,14 +180,8 @@ class Storage:
             out.write(content)  # in one piece; see the module
             out.close()
             return
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.part")
-        try:
+        with atomic_path(Path(path), shared=True) as temporary:
             temporary.write_bytes(content)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def _read(self, path: str) -> bytes:
         """Read a file in one request; repeat it if the file was replaced during the request."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from dwm_ray.options import fingerprint
+from dwm_ray.runs.files import atomic_path
 from dwm_ray.runs.storage import TRIES, Entry, Storage, StorageFailed
 
 Item = TypeVar("Item")
@@ -71,11 +72,9 @@ class SyncedFolder:
         target = self._root / name
         if not target.resolve().is_relative_to(self._root.resolve()):
             raise StorageFailed(f"storage {self._storage}: {name} would be written outside {self._root}")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.part")
-        temporary.write_bytes(self._storage.read(name))
-        os.utime(temporary, (entry.changed, entry.changed))
-        temporary.replace(target)
+        with atomic_path(target, shared=True) as temporary:
+            temporary.write_bytes(self._storage.read(name))
+            os.utime(temporary, (entry.changed, entry.changed))
         self._seen[name], self._sent[name] = entry, _stamp(target)
 
     def _set_folder_times(self, fetched: dict[str, Entry]) -> None:

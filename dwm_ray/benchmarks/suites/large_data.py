@@ -26,6 +26,7 @@ from dwm_ray.benchmarks.options import Suite
 from dwm_ray.benchmarks.setup import BenchmarkSetup
 from dwm_ray.benchmarks.tables import machine
 from dwm_ray.runs.background import in_background
+from dwm_ray.runs.files import atomic_path
 from dwm_ray.runs.tensor_files import write_json
 
 OBS_SIZE, ACT_SIZE, EPISODE = 17, 6, 1000
@@ -83,9 +84,7 @@ def generated(path: Path, rows: int) -> Path:
     """Write a file in D4RL's layout unless it exists."""
     if path.is_file():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    with h5py.File(temporary, "w") as file:
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["env_id"] = ENV_ID
         widths = {"observations": (OBS_SIZE,), "actions": (ACT_SIZE,), "rewards": ()}
         data = {key: file.create_dataset(key, (rows, *width), "float32") for key, width in widths.items()}
@@ -97,7 +96,6 @@ def generated(path: Path, rows: int) -> Path:
             data["rewards"][start:stop] = walk[:, 0]
         file["terminals"] = np.zeros(rows, bool)
         file["timeouts"] = np.arange(1, rows + 1) % EPISODE == 0
-    temporary.rename(path)
     return path
 
 

@@ -85,7 +85,7 @@ def buffer(harness: FaultHarness, sweep: Sweep) -> Outcome:
 
 
 def restarted(harness: FaultHarness, sweep: Sweep, actor_class: str, fault: str) -> Outcome:
-    """Kill a learner, or the process of a trial, which Tune restarts; it continues from the last checkpoint."""
+    """Kill a learner or the process of a trial. Its replacement continues from the last checkpoint."""
     wait_for_checkpoints(sweep)
     before, others = checks.updates(sweep.run), len(checks.with_status(sweep.run, "running")) - 1
     killed = harness.kill(actor_class)
