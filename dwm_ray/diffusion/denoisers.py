@@ -3,13 +3,15 @@
 `TemporalUNet` is the network of Diffuser (arXiv 2205.09991) and Decision Diffuser (arXiv 2211.15657), which DWM uses:
 two residual blocks per resolution, each with two kernel-5 convolutions, GroupNorm(8) and Mish. The condition is added
 after the first convolution. `ResidualMLP` (ours) takes the flattened window and needs far less computation per
-parameter. Conditions enter through an `Encoder`, which maps (level, condition) to an embedding [B, size].
+parameter. `AttentionDenoiser` has the blocks of DiT (arXiv 2212.09748), with one token per position of the window.
+Conditions enter through an `Encoder`, which maps (level, condition) to an embedding [B, size].
 
 Classifier-free guidance (arXiv 2207.12598) applies to the return-to-go only: w * f(x, rtg) + (1 - w) * f(x, no rtg).
 Both passes run as one batch of 2B rows. The combination is linear, so it serves every prediction target (noise, clean
 sample, velocity) alike.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Literal, Protocol
@@ -24,8 +26,9 @@ from dwm_ray.diffusion.conditioning import Encoder
 from dwm_ray.diffusion.process import Network
 from dwm_ray.diffusion.temporal import TemporalConv, TemporalGroupNorm
 
-DenoiserKind = Literal["unet", "mlp"]
+DenoiserKind = Literal["unet", "mlp", "attention"]
 NUM_GROUPS = 8
+MAX_HEADS = 8
 
 
 class Denoiser(Protocol):
@@ -143,6 +146,50 @@ class ResidualMLP(nn.Module):
         embedding = self.encoder(level, condition)
         hidden = self.blocks(self.enter(torch.cat([x.flatten(1), embedding], 1)))
         return self.leave(torch.cat([self.norm(hidden), embedding], 1)).view_as(x)
+
+
+class AttentionBlock(nn.Module):
+    """Attention and an MLP; the condition shifts and scales their inputs and scales their outputs, at first by zero."""
+
+    def __init__(self, width: int, hidden: int, embedding_size: int) -> None:
+        super().__init__()
+        self.num_heads = math.gcd(width // 8, MAX_HEADS)
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.merge = nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), Mish(), nn.Linear(hidden, width))
+        self.modulation = nn.Linear(embedding_size, 6 * width)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Process tokens [B, T, width] under an embedding [B, size]."""
+        shifts, scales, gates = self.modulation(embedding).unflatten(-1, (3, 2, 1, -1)).unbind(1)
+        x = x + gates[:, 0] * self._attend(torch.addcmul(shifts[:, 0], self.norm(x), 1 + scales[:, 0]))
+        return x + gates[:, 1] * self.mlp(torch.addcmul(shifts[:, 1], self.norm(x), 1 + scales[:, 1]))
+
+    def _attend(self, x: Tensor) -> Tensor:
+        heads = self.query_key_value(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        return self.merge(F.scaled_dot_product_attention(*heads.unbind()).transpose(1, 2).flatten(2))
+
+
+class AttentionDenoiser(nn.Module):
+    """One token of `dim` units per position; attention blocks whose MLPs have `dim * multipliers[i]` hidden units."""
+
+    def __init__(self, length: int, size: int, encoder: Encoder, dim: int, multipliers: Sequence[int]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.position = nn.Parameter(torch.randn(length, dim) * 0.02)
+        self.enter = nn.Linear(size, dim)
+        self.blocks = nn.ModuleList(AttentionBlock(dim, dim * factor, encoder.size) for factor in multipliers)
+        self.leave = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, size))
+
+    def forward(self, x: Tensor, level: Tensor, condition: Any) -> Tensor:
+        embedding = mish(self.encoder(level, condition))
+        hidden = self.enter(x) + self.position
+        for block in self.blocks:
+            hidden = block(hidden, embedding)
+        return self.leave(hidden)
 
 
 def guided(denoiser: Denoiser, x: Tensor, level: Tensor, condition: Any, scale: float) -> Tensor:

@@ -32,6 +32,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "DDPM, predicts the sample": {"process": "ddpm", "prediction": "sample"},
     "DDPM, predicts the noise": {"process": "ddpm", "prediction": "noise"},
     "U-Net of dim 32": SMALL_UNET,
+    "attention": {"denoiser": "attention"},
     "the paper's form, MLP, predicts the sample": {**PAPER, "process": "ddpm", "prediction": "sample"},
     "the paper's form, U-Net of dim 32": {**PAPER, **SMALL_UNET, "process": "ddpm"},
 }

@@ -139,8 +139,8 @@ class DWM(WorldModel):
         config, act_size = self.config, self.spaces.act_size
         if not config.knows_given_entries:
             return ConditionEncoder(self._level_encoder(config.dim), act_size)
-        kind = ConditionEncoder if config.denoiser == "unet" else ConcatEncoder
-        size = config.dim if config.denoiser == "unet" else config.dim // 4  # the vector is not embedded
+        kind = ConcatEncoder if config.denoiser == "mlp" else ConditionEncoder
+        size = config.dim // 4 if config.denoiser == "mlp" else config.dim  # the MLP takes the vector itself
         return kind(self._level_encoder(size), act_size + self.layout.num_first_entries + 1)
 
     def _level_encoder(self, size: int) -> StepEncoder | LevelEncoder:

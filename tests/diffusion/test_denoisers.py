@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from dwm_ray.diffusion.conditioning import Condition, ConditionEncoder, StepEncoder, sinusoids
-from dwm_ray.diffusion.denoisers import ResidualMLP, TemporalUNet, guided
+from dwm_ray.diffusion.denoisers import AttentionBlock, AttentionDenoiser, ResidualMLP, TemporalUNet, guided
 from dwm_ray.diffusion.temporal import TemporalConv, TemporalGroupNorm
 
 BATCH, SIZE, ACT, STEPS = 4, 7, 3, 5
@@ -20,14 +20,19 @@ def encoder() -> ConditionEncoder:
     return ConditionEncoder(StepEncoder(8, STEPS), ACT)
 
 
+@torch.no_grad()
 def build(kind: str) -> nn.Module:
     torch.manual_seed(0)
     if kind == "unet":
-        return TemporalUNet(SIZE, encoder(), 8, (1, 2, 4))
-    return ResidualMLP(8, SIZE, encoder(), 8, (4, 8))
+        net: nn.Module = TemporalUNet(SIZE, encoder(), 8, (1, 2, 4))
+    else:
+        net = (ResidualMLP if kind == "mlp" else AttentionDenoiser)(8, SIZE, encoder(), 8, (4, 8))
+    for param in net.parameters():  # residual branches begin at zero, which hides the layers before
+        param.add_(0.01 * torch.randn(param.shape, generator=torch.Generator().manual_seed(3)))
+    return net
 
 
-@pytest.fixture(params=["unet", "mlp"])
+@pytest.fixture(params=["unet", "mlp", "attention"])
 def denoiser(request: pytest.FixtureRequest) -> nn.Module:
     return build(request.param)
 
@@ -39,9 +44,6 @@ def noisy() -> tuple[Tensor, Tensor]:
 
 def test_shape_and_every_weight_learns(denoiser: nn.Module) -> None:
     x, step = noisy()
-    with torch.no_grad():  # residual branches begin at zero, which hides the layers before
-        for param in denoiser.parameters():
-            param.add_(0.01 * torch.randn(param.shape, generator=torch.Generator().manual_seed(3)))
     out = denoiser(x, step, condition())
     assert out.shape == x.shape
     out.square().sum().backward()
@@ -104,6 +106,37 @@ def test_guidance_is_the_linear_mix_of_two_passes(denoiser: nn.Module) -> None:
     expected = 1.2 * shown - 0.2 * null
     torch.testing.assert_close(guided(denoiser, x, step, given, 1.2), expected, rtol=1e-4, atol=1e-5)
     assert torch.equal(guided(denoiser, x, step, given, 1.0), shown)
+
+
+def test_attention_begins_as_a_map_of_single_positions() -> None:
+    torch.manual_seed(0)
+    net = AttentionDenoiser(8, SIZE, encoder(), 8, (4,))
+    x, step = noisy()
+    expected = net.leave(net.enter(x) + net.position)
+    torch.testing.assert_close(net(x, step, condition()), expected)
+
+
+def test_attention_block_equals_the_formula_of_dit() -> None:
+    torch.manual_seed(0)
+    block = AttentionBlock(16, 32, 5)
+    nn.init.normal_(block.modulation.weight)
+    x, embedding = torch.randn(2, 8, 16), torch.randn(2, 5)
+    shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = reference_order(block.modulation(embedding))
+    library = nn.MultiheadAttention(16, block.num_heads, batch_first=True)
+    with torch.no_grad():
+        library.in_proj_weight.copy_(block.query_key_value.weight)
+        library.in_proj_bias.copy_(block.query_key_value.bias)
+        library.out_proj.load_state_dict(block.merge.state_dict())
+    normed = nn.functional.layer_norm(x, (16,)) * (1 + scale) + shift
+    hidden = x + gate * library(normed, normed, normed)[0]
+    expected = hidden + gate_mlp * block.mlp(nn.functional.layer_norm(hidden, (16,)) * (1 + scale_mlp) + shift_mlp)
+    torch.testing.assert_close(block(x, embedding), expected, rtol=1e-4, atol=1e-5)
+
+
+def reference_order(modulation: Tensor) -> list[Tensor]:
+    """Return shift, scale and gate [B, 1, W] of the attention, then those of the MLP."""
+    parts = modulation[:, None].chunk(6, -1)  # shifts, scales and gates, each of attention and MLP
+    return [parts[index] for index in (0, 2, 4, 1, 3, 5)]
 
 
 def test_sinusoids_golden() -> None:

@@ -40,7 +40,7 @@ def test_replayed_updates_of_a_population_equal_eager_ones(name: str) -> None:
         assert_close(eager.state_dicts(), replayed.state_dicts(), rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("denoiser", ["mlp", "unet"])
+@pytest.mark.parametrize("denoiser", ["mlp", "unet", "attention"])
 def test_sampled_segments_equal_eager_ones(denoiser: str) -> None:
     torch.manual_seed(0)
     options: dict[str, Any] = {"denoiser": denoiser, "dim": 16, "multipliers": [1, 2], "guidance_scale": 1.5}

@@ -15,7 +15,9 @@ def build(**options: object) -> DWM:
     return fitted(DWM, {**TINY, **options})
 
 
-@pytest.mark.parametrize("options", [{}, {"denoiser": "mlp"}, {"prediction": "sample"}, {"guidance_scale": 1.0}])
+@pytest.mark.parametrize(
+    "options", [{}, {"denoiser": "mlp"}, {"denoiser": "attention"}, {"prediction": "sample"}, {"guidance_scale": 1.0}]
+)
 def test_segments_stay_in_the_range_of_the_data(options: dict[str, object]) -> None:
     model = build(**options)
     obs, act = starts()

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from dwm_ray.devices import Precision
 from dwm_ray.diffusion.conditioning import Encoder
 from dwm_ray.diffusion.ddpm import Prediction, Schedule
-from dwm_ray.diffusion.denoisers import Denoiser, DenoiserKind, ResidualMLP, TemporalUNet
+from dwm_ray.diffusion.denoisers import AttentionDenoiser, Denoiser, DenoiserKind, ResidualMLP, TemporalUNet
 from dwm_ray.options import Fraction, PositiveInt
 from dwm_ray.world_models.base import FirstStepConfig, WorldModelConfig
 from dwm_ray.world_models.parts.heads import ContinuationConfig
@@ -31,22 +31,24 @@ class DenoiserConfig(PrecisionConfig):
     sequence_length: Annotated[int, Field(ge=2)] = 8
     """T: states per window; segments have up to T - 1 steps."""
     denoiser: DenoiserKind = "unet"
-    """'unet' is the papers' temporal U-Net, 'mlp' a residual MLP over the flattened window."""
+    """'unet' is the papers' temporal U-Net, 'mlp' a residual MLP over the flattened window, 'attention' a transformer
+    over its positions."""
     dim: Annotated[int, Field(ge=8, multiple_of=8)] = 128
     """Size of each embedding and unit of the network's width."""
     multipliers: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 4, 8)
-    """Widths in units of dim: U-Net channels per resolution, or hidden units per residual block of the MLP."""
+    """Widths in units of dim: U-Net channels per resolution, or hidden units per residual block of the others."""
 
     def length_for(self, needed: int) -> int:
-        """Return the shortest window of at least `needed` states that the network accepts; the MLP accepts T only."""
+        """Return the shortest window of at least `needed` states that fits; all but the U-Net take T only."""
         divisor = 2 ** (len(self.multipliers) - 1)
-        return self.sequence_length if self.denoiser == "mlp" else int(-(-needed // divisor) * divisor)
+        return int(-(-needed // divisor) * divisor) if self.denoiser == "unet" else self.sequence_length
 
     def build_denoiser(self, size: int, encoder: Encoder) -> Denoiser:
         """Build the network for windows [B, T, size]."""
         if self.denoiser == "unet":
             return TemporalUNet(size, encoder, self.dim, self.multipliers)
-        return ResidualMLP(self.sequence_length, size, encoder, self.dim, self.multipliers)
+        network = ResidualMLP if self.denoiser == "mlp" else AttentionDenoiser
+        return network(self.sequence_length, size, encoder, self.dim, self.multipliers)
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:
