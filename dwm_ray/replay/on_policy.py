@@ -1,4 +1,4 @@
-"""Rollouts that follow the learning policy, refreshed at intervals (DyDiff, arXiv 2405.19189, algorithm 1).
+"""Rollouts that follow the learning policy, refreshed at intervals (DyDiff, arXiv 2405.19189, algorithm 1; MOPO).
 
     learner  ── policy version v ──►  rollout generator: this process, or sampler actors
              ◄── rows of version v ──

@@ -5,7 +5,7 @@
 | transitions | runs without a world model, agents that plan | recorded transitions |
 | recorded | recorded futures | segments of recorded steps (`recorded`) |
 | stream | policy-independent models (DWM, DAWM, ...) | segments generated ahead of time, mixed with recorded ones |
-| on-policy | policy-dependent models that make transitions (DyDiff) | rollouts of recent policies (`on_policy`) |
+| on-policy | policy-dependent models that make transitions (DyDiff, MOPO) | rollouts of recent policies (`on_policy`) |
 | inline | other policy-dependent models (one-step baselines) | rollouts within each update (`InlineSource`) |
 """
 

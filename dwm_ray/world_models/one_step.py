@@ -29,14 +29,10 @@ from dwm_ray.world_models.parts.heads import ContinuationConfig, TerminationHead
 from dwm_ray.world_models.parts.losses import mean_and_variance
 
 
-class OneStepConfig(FirstStepConfig, ContinuationConfig):
-    """Options of the one-step ensemble; the defaults are DWM's network with DyDiff's ensemble."""
+class EnsembleConfig(ContinuationConfig):
+    """Options of a one-step ensemble; the defaults are DWM's network with DyDiff's ensemble."""
 
-    SAMPLING: ClassVar[frozenset[str]] = FirstStepConfig.SAMPLING | {
-        "sample",
-        "rollout_limit",
-        "sampling_precision",
-    }
+    SAMPLING: ClassVar[frozenset[str]] = frozenset({"sample", "rollout_limit", "sampling_precision"})
     horizon_limit: ClassVar[tuple[str, int]] = ("rollout_limit", 0)
     sequence_length: ClassVar[int] = 2
 
@@ -73,7 +69,6 @@ class OneStepConfig(FirstStepConfig, ContinuationConfig):
             "num_elites": 2,
             "width": 200,
             "num_layers": 3,
-            "first_step": "recorded",
             "sampling_precision": "auto",
         }
 
@@ -84,17 +79,27 @@ class OneStepConfig(FirstStepConfig, ContinuationConfig):
         return self
 
 
+class OneStepConfig(EnsembleConfig, FirstStepConfig):
+    """Options of the ensemble and of its rollouts."""
+
+    SAMPLING: ClassVar[frozenset[str]] = EnsembleConfig.SAMPLING | FirstStepConfig.SAMPLING
+
+    @classmethod
+    def laptop(cls) -> dict[str, Any]:
+        return {**EnsembleConfig.laptop(), "first_step": "recorded"}
+
+
 class OneStep(WorldModel):
     """Ensemble of one-step models; see the module."""
 
-    Config = OneStepConfig
+    Config: ClassVar[type[EnsembleConfig]] = OneStepConfig
     follows_policy = True
     relative_flops = 6.5
     uses_rtg = False
-    config: OneStepConfig
+    config: EnsembleConfig
     elite: Tensor  # [num_elites] int64: the members that are used
 
-    def __init__(self, config: OneStepConfig, spaces: Spaces) -> None:
+    def __init__(self, config: EnsembleConfig, spaces: Spaces) -> None:
         super().__init__(config, spaces)
         self.obs_normalizer = ZScore(spaces.obs_size)
         self.act_normalizer = ZScore(spaces.act_size)
