@@ -28,7 +28,7 @@ from dwm_ray.config import RunConfig
 from dwm_ray.data.segment_rows import SegmentShape
 from dwm_ray.filters.base import FilterConfig, num_selected
 from dwm_ray.options import fingerprint
-from dwm_ray.replay.mixture import Mixture, num_recorded
+from dwm_ray.replay.mixture import Mixture, RowSource, num_recorded
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.selection import Selection
 from dwm_ray.replay.source import BatchSource
@@ -126,11 +126,12 @@ class LocalRollouts:
 
 
 class OnPolicySource(BatchSource):
-    """Batch source of recorded transitions and rollouts of recent policy versions."""
+    """Batch source of recorded rows and rollouts of recent policy versions."""
 
-    def __init__(self, config: RunConfig, recorded: Ring, rollouts: RolloutGenerator, agent: Agent) -> None:
+    def __init__(self, config: RunConfig, recorded: RowSource, rollouts: RolloutGenerator, agent: Agent) -> None:
         self._config, self._rollouts, self._agent = config, rollouts, agent
-        self._ring = Ring(_capacity(config), replace(recorded.shape, has_next_act=False), recorded.device)
+        transitions = replace(recorded.shape, horizon=1, has_next_act=False)
+        self._ring = Ring(_capacity(config), transitions, recorded.device)
         self._mixture = Mixture(recorded, self._ring, config.replay.real_ratio, config.training.batch_size)
         self.batch_size, self.shape, self.device = self._mixture.batch_size, self._mixture.shape, recorded.device
         self._history: deque[tuple[int, int]] = deque()  # (version, rows), oldest first

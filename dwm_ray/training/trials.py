@@ -103,7 +103,8 @@ def policy_source(
         return InlineSource(config, recorded, model, agent, rule, generator, rtg)
     starts = task_data.start_pairs(config.training.discount, recorded.device)
     context = RolloutContext(model, starts, rule, selection(config), rtg)
-    return OnPolicySource(config, recorded, services.rollouts(config, context), agent)
+    rows = recorded_rows(config, task_data, recorded, config.synthesis.horizon)
+    return OnPolicySource(config, rows, services.rollouts(config, context), agent)
 
 
 def _learn(learner: Learner, members: Sequence[Member], services: Services) -> None:

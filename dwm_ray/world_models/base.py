@@ -58,10 +58,10 @@ class WorldModelConfig(PluginConfig):
                 f"synthesis.horizon: {run.synthesis.horizon} is too long for world_model.{option} {limit}; expected at "
                 f"most {limit - below}"
             )
-        if run.replay.real_steps == "horizon" and self.plugin.follows_policy:
+        if run.replay.real_steps == "horizon" and self.plugin.follows_policy and not self.plugin.makes_transitions:
             raise ValueError(
-                f"replay.real_steps: world model {self.plugin_name()} follows the policy, and its recorded rows are "
-                "transitions; expected one"
+                f"replay.real_steps: world model {self.plugin_name()} is rolled out within updates, and its recorded "
+                "rows are transitions; expected one"
             )
         if run.execution.sampler_cuda_graphs and not self.plugin.supports_cuda_graphs:
             raise ValueError(

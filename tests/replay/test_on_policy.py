@@ -21,6 +21,7 @@ from dwm_ray.replay.on_policy import (
     generate_shard,
     starts_per_shard,
 )
+from dwm_ray.replay.recorded import RecordedFutures
 from dwm_ray.replay.ring import Ring
 from dwm_ray.replay.selection import Selection
 from dwm_ray.replay.sources import recorded_ring
@@ -118,6 +119,21 @@ def test_batches_have_the_exact_real_ratio_and_the_newest_version(file: Path) ->
     assert gauges["staleness_mean"] == 1.0, "three refreshes of equal size, 0, 1 and 2 versions old"
     assert gauges["segments_imagined"] == 3 * 16
     assert 0.5 < gauges["consumed_fraction"] <= 1
+
+
+def test_recorded_rows_may_be_futures(file: Path) -> None:
+    config = configured(file)
+    _, context, agent = parts_of(config)
+    futures = RecordedFutures(
+        tiny_config(file, {"name": "recorded"}, **{"synthesis.horizon": 3}), load_task_data(config), CPU
+    )
+    source = OnPolicySource(config, futures, LocalRollouts(config, context), agent)
+    source.begin(0)
+    batch = source.next_batch(torch.Generator().manual_seed(0))
+    assert (batch.source[:4] == 0).all()
+    assert (batch.rew[:4, 2] != 0).any()
+    assert (batch.source[4:] > 0).all()
+    assert (batch.rew[4:, 1:] == 0).all(), "rollouts are transitions, padded"
 
 
 @pytest.mark.parametrize(

@@ -156,8 +156,8 @@ def test_recorded_rows_of_a_mixture_may_be_futures(longest: int) -> None:
     assert recorded_rows(config, task_data, transitions, longest) is transitions
 
 
-def test_models_that_follow_the_policy_take_transitions() -> None:
-    with pytest.raises(ValueError, match="world model one_step follows the policy"):
+def test_models_that_are_rolled_out_within_updates_take_transitions() -> None:
+    with pytest.raises(ValueError, match="world model one_step is rolled out within updates"):
         config_of(1).with_values({"world_model": "one_step", "replay.real_steps": "horizon"})
 
 
