@@ -54,6 +54,20 @@ class RunConfig(RunOptions):
                 "this version"
             ) from error
 
+    @classmethod
+    def resumable(cls, tree: Any, source: object) -> Self:
+        """Return stored options of a run to resume; raise ValueError if this version has others.
+
+        Names of trials depend on all options, so a run of another version would train its finished trials again.
+        """
+        config = cls.stored(tree, source)
+        if config.model_dump(mode="json") != tree:
+            raise ValueError(
+                f"{source}: this version of dwm_ray has options that the run has not stored; expected a run of this "
+                "version"
+            )
+        return config
+
     def with_values(self, values: dict[str, Any]) -> RunConfig:
         """Return a validated copy with options replaced by dotted path, such as {'synthesis.horizon': 3}.
 

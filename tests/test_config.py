@@ -99,6 +99,15 @@ def test_stored_options_of_another_version_are_refused_in_one_line() -> None:
         RunConfig.stored(tree, "runs/x/config.json")
 
 
+def test_a_run_that_lacks_an_option_of_this_version_is_not_resumed() -> None:
+    tree = base().model_dump(mode="json")
+    assert RunConfig.resumable(tree, "runs/x/config.json") == base()
+    del tree["replay"]["capacity"]
+    assert RunConfig.stored(tree, "runs/x/config.json") == base(), "its results can still be read"
+    with pytest.raises(ValueError, match=r"^runs/x/config\.json: this version of dwm_ray has options that the run has"):
+        RunConfig.resumable(tree, "runs/x/config.json")
+
+
 def test_fingerprints_are_names_of_content() -> None:
     assert fingerprint({"b": 1, "a": [1, 2]}) == fingerprint({"a": [1, 2], "b": 1})
     assert fingerprint([1, 2]) != fingerprint([2, 1])

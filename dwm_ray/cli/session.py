@@ -117,7 +117,7 @@ def reopen(console: Console, address: str, output: Path, kind: str | None = None
     if program != kind:
         raise ValueError(f"{run.root}: expected python {PROGRAMS.get(program or '', 'pipelines/train.py')} --resume")
     data = read_json(run.root / "data.json") or {}
-    config = RunConfig.stored(record["run"], run.config)
+    config = RunConfig.resumable(record["run"], run.config)
     task_data = checked_data(config, data.get("fingerprint"))
     remove_leftovers(run)
     announce(console, run, task_data, record)
