@@ -101,7 +101,9 @@ def test_options_are_dwms_except_temperature_and_options_of_value_expansion() ->
     shared = DWMConfig.of(config)
     assert (config.temperature, shared.temperature, shared.sequence_length) == (1.0, 1.0, 8)
     assert (config.inverse_members, config.inverse_width, config.inverse_dropout) == (5, 512, 0.1)
-    assert DAWMConfig.run_options("laptop") == {"replay.real_ratio": 0.5, "filter": "disagreement"}
+    half = {"replay.real_ratio": 0.5, "filter": "disagreement"}
+    assert DAWMConfig.run_options("paper") == half
+    assert DAWMConfig.run_options("laptop") == DWMConfig.run_options("laptop") | half
     for option in ("segments_per_pair", "condition_on_action"):  # one row's reward, and its action, must be its own
         with pytest.raises(ValidationError, match=option):
             DAWMConfig.model_validate({option: 1})
