@@ -109,8 +109,8 @@ class DyDiffConfig(DenoiserConfig, ContinuationConfig):
     def run_options(cls, profile: Profile) -> dict[str, Any]:
         """Return long segments, a real ratio alpha = .6 and, for the profile `paper`, its filter (eta = .6) by return.
 
-        With the profile `laptop`, all rollouts are selected: on halfcheetah, the filter drops those that start at rest,
-        and the policy of TD3+BC then never leaves the start pose (docs/results-previous.md).
+        With the profile `laptop`, all rollouts are selected: with a selection by imagined return, the policy of TD3+BC
+        never leaves the start pose on halfcheetah (docs/results.md).
         """
         return {
             "filter": "keep_all" if profile == "laptop" else "softmax",
