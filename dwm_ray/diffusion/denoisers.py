@@ -149,7 +149,7 @@ class ResidualMLP(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Attention and an MLP; the condition shifts and scales their inputs and scales their outputs, at first by zero."""
+    """Attention and an MLP. The condition shifts and scales their inputs, and scales their outputs (initially by 0)."""
 
     def __init__(self, width: int, hidden: int, embedding_size: int) -> None:
         super().__init__()

@@ -52,7 +52,7 @@ class EnsembleConfig(ContinuationConfig):
     sample: bool = False
     """Sample next states and rewards from the predicted Gaussian; otherwise take its mean."""
     sampling_precision: Precision = "fp32"
-    """Precision of matrix products in rollouts, which are part of every update of a learner."""
+    """Precision of matrix products in rollouts."""
 
     @property
     def has_penalty(self) -> bool:
